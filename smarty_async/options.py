@@ -1,0 +1,130 @@
+"""What a caller may choose: frozen structs, checked once, when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import msgspec
+
+from smarty_async.errors import OptionsError
+
+__all__ = ["BASE_URL", "MODES", "PATH", "PRICE", "PROVIDER", "Limits", "Mode", "Retries", "Task", "Timeouts", "check_tasks"]
+
+Mode = Literal["improve", "resolution"]
+"""What can be asked of the service; the values of ``meta.mode``."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+BASE_URL = "https://smarty.mail.ru"
+PATH = "/api/v1/photo/improve"
+PROVIDER = "mcs"
+
+PRICE = 0.06
+"""₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
+
+
+def _positive(struct: msgspec.Struct, *names: str) -> None:
+    for name in names:
+        value = getattr(struct, name)
+        if value is not None and not value > 0:
+            raise OptionsError(f"{name} must be greater than 0, not {value}")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request may carry. MB is 1,000,000 bytes.
+
+    Attributes:
+        max_images: images a request. The service's older page says 48, a newer one 100.
+        max_image_bytes: bytes of one image. The older page says 8 MB, a newer one 15 MB.
+        max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
+            A single image may go alone whatever this says.
+    """
+
+    max_images: int = 48
+    max_image_bytes: int = 8_000_000
+    max_request_bytes: int = 30_000_000
+
+    def __post_init__(self) -> None:
+        _positive(self, "max_images", "max_image_bytes", "max_request_bytes")
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to go on asking.
+
+    Attributes:
+        max_attempts: how often one photo, or one request, is tried at most.
+        max_seconds: how long one photo is tried at most, in seconds.
+        first_wait: the first backoff, in seconds; it doubles from there, with full jitter.
+        longest_wait: the longest backoff, in seconds.
+        longest_retry_after: what a `Retry-After` is capped at, in seconds.
+        give_up_after: how long the service may fail every request before the job is given up, in seconds.
+        give_up_before_first: the same while it has not answered once in this run, in seconds: a wrong
+            address shows itself soon.
+    """
+
+    max_attempts: int = 5
+    max_seconds: float = 3600.0
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    longest_retry_after: float = 120.0
+    give_up_after: float = 900.0
+    give_up_before_first: float = 20.0
+
+    def __post_init__(self) -> None:
+        _positive(self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait")))
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """When to stop waiting. There is no limit on a request's total time: a lost answer has been paid for.
+
+    Attributes:
+        connect: for a connection to open, in seconds.
+        silence: without one byte sent or received, in seconds.
+    """
+
+    connect: float = 10.0
+    silence: float = 300.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "connect", "silence")
+
+
+class Task(msgspec.Struct, frozen=True, order=True):
+    """One mode with its settings: what is asked of a photo, and what the journal marks as done.
+
+    Attributes:
+        mode: ``improve`` or ``resolution``.
+        rfactor: 2 or 4, for ``resolution`` only.
+        rtype: ``art`` or ``photo``, for ``resolution`` only.
+    """
+
+    mode: Mode
+    rfactor: int | None = None
+    rtype: str | None = None
+
+    def __str__(self) -> str:
+        return self.mode if self.rfactor is None else f"{self.mode}:{self.rfactor}:{self.rtype}"
+
+
+def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[Task, ...]:
+    """The tasks for `modes`, in the API's order.
+
+    Raises:
+        OptionsError: no mode, an unknown one, or `rfactor` and `rtype` that do not go with them.
+    """
+    if isinstance(modes, str):
+        modes = (modes,)
+    asked = set(modes)
+    if not asked or asked - set(MODES):
+        raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
+    if "resolution" not in asked:
+        if rfactor is not None or rtype is not None:
+            raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
+        return (Task("improve"),)
+    if rfactor not in (2, 4):
+        raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
+    if rtype not in ("art", "photo", None):
+        raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
+    enlarge = Task("resolution", rfactor, rtype or "photo")
+    return (Task("improve"), enlarge) if "improve" in asked else (enlarge,)

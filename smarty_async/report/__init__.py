@@ -1,0 +1,1 @@
+"""For people: what is going on, and what became of every photo."""

@@ -1,0 +1,1 @@
+"""To the service and back: chunks formed, sent, answered, tried again."""
