@@ -97,7 +97,9 @@ class OutputInUse(ConfigurationError):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out")
+        super().__init__(
+            f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out"
+        )
         self.path = path
 
 

@@ -9,7 +9,19 @@ import msgspec
 
 from smarty_async.errors import OptionsError
 
-__all__ = ["BASE_URL", "MODES", "PATH", "PRICE", "PROVIDER", "Limits", "Mode", "Retries", "Task", "Timeouts", "check_tasks"]
+__all__ = [
+    "BASE_URL",
+    "MODES",
+    "PATH",
+    "PRICE",
+    "PROVIDER",
+    "Limits",
+    "Mode",
+    "Retries",
+    "Task",
+    "Timeouts",
+    "check_tasks",
+]
 
 Mode = Literal["improve", "resolution"]
 """What can be asked of the service; the values of ``meta.mode``."""
@@ -72,7 +84,9 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:
-        _positive(self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait")))
+        _positive(
+            self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait"))
+        )
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,10 +131,14 @@ def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         modes = (modes,)
     asked = set(modes)
     if not asked or asked - set(MODES):
-        raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
+        raise OptionsError(
+            f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}"
+        )
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
-            raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
+            raise OptionsError(
+                "rfactor and rtype go with the resolution mode only: add it, or leave them out"
+            )
         return (Task("improve"),)
     if rfactor not in (2, 4):
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")

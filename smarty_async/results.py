@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["ErrorInfo", "Kind", "Outcome", "Restored", "Result"]
+from smarty_async.options import PRICE
+
+__all__ = ["ErrorInfo", "Failures", "Kind", "Outcome", "Plan", "Progress", "Restored", "Result", "Status"]
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -74,3 +76,95 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     resolved: bytes | None = None
     bw: bool | None = None
     attempts: int = 1
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """How far a run has come; counts of this run only.
+
+    Attributes:
+        found: photos seen by the scan so far.
+        scanning: whether the scan may find more.
+        outcomes: photos by outcome.
+        requests: requests sent.
+        images: images sent, which is what is paid for: one each time it rides in a request.
+        bytes_sent: bytes of request bodies.
+        bytes_received: bytes of answers.
+        retries: items and requests tried again.
+        notice: what a person should know now (the service is down, waiting 12 s), None when all is well.
+    """
+
+    found: int = 0
+    scanning: bool = True
+    outcomes: dict[Outcome, int] = msgspec.field(default_factory=dict)
+    requests: int = 0
+    images: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    retries: int = 0
+    notice: str | None = None
+
+    @property
+    def done(self) -> int:
+        """Photos that came to an end in this run, skipped ones among them."""
+        return sum(self.outcomes.values())
+
+    @property
+    def cost(self) -> float:
+        """An estimate of what was paid in this run, in ₽."""
+        return self.images * PRICE
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run would do, found without sending anything.
+
+    Attributes:
+        photos: photos that would be sent.
+        requests: requests they would ride in, if none had to be tried again.
+        bytes: bytes of those photos.
+        skipped: photos finished in an earlier run.
+        rejected: photos that would not be sent, and why.
+        cost: an estimate, in ₽.
+    """
+
+    photos: int
+    requests: int
+    bytes: int
+    skipped: int
+    rejected: list[Result]
+    cost: float
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal of an output folder knows.
+
+    Attributes:
+        outcomes: photos by outcome.
+        unfinished: photos known and not finished.
+        failures: failed and rejected photos by error type and message.
+        images: images sent in all runs, which is what is paid for.
+        cost: an estimate of what was paid, in ₽.
+    """
+
+    outcomes: dict[Outcome, int]
+    unfinished: int
+    failures: list[Failures]
+    images: int
+    cost: float
+
+
+class Failures(msgspec.Struct, frozen=True, kw_only=True):
+    """Photos that share a reason.
+
+    Attributes:
+        outcome: ``failed`` or ``rejected``.
+        type: the error's type.
+        message: one of their messages.
+        count: how many photos.
+        example: one of the photos.
+    """
+
+    outcome: Outcome
+    type: str
+    message: str
+    count: int
+    example: str
