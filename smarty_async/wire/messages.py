@@ -1,0 +1,142 @@
+"""The request's meta and the answer's parts, under the field names of the API's documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from smarty_async.options import Mode, Task
+from smarty_async.results import Kind
+
+__all__ = [
+    "OUTPUT_FIELDS",
+    "Answered",
+    "Blob",
+    "Envelope",
+    "Piece",
+    "encode_meta",
+    "item_name",
+    "parse_envelope",
+]
+
+OUTPUT_FIELDS: Final[Mapping[Mode, Mapping[str, Kind]]] = {
+    "improve": {
+        "improved": "improved",
+        "colorized_improved": "colorized_improved",
+        "colored": "colorized",  # a table's spelling; `colorized`, every example's, wins where both are there
+        "colorized": "colorized",
+    },
+    "resolution": {"resolved": "resolved"},
+}
+"""The fields that hold base64 JPEGs, by mode, and the kind of output each one is."""
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Some decoded bytes of a blob, in order.
+
+    Attributes:
+        number: which blob of this answer.
+        data: bytes.
+    """
+
+    number: int
+    data: bytes
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False):
+    """One base64 string of an answer, read to its end.
+
+    Attributes:
+        number: which blob of this answer.
+        size: decoded bytes.
+        head: the first 3 decoded bytes.
+        error: what was wrong with its base64, None when it is whole.
+    """
+
+    number: int
+    size: int
+    head: bytes
+    error: str | None = None
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """One item of an answer whose object has closed: it is whole, whatever becomes of the rest.
+
+    Attributes:
+        mode: the list it stood in.
+        name: the part's name, as the service wrote it.
+        status: 0 ok, 1 permanent error, 2 temporary error.
+        error: the service's text.
+        bw: taken for black-and-white.
+        blobs: its outputs by kind; absent and empty ones are left out.
+    """
+
+    mode: Mode
+    name: str
+    status: int
+    error: str | None = None
+    bw: bool | None = None
+    blobs: dict[Kind, Blob] = {}
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What stands around the items.
+
+    Attributes:
+        status: the real status, whatever HTTP says.
+        body: the text of an error; None when the body is an object.
+    """
+
+    status: int
+    body: str | None = None
+
+
+class _ImageMeta(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Meta(msgspec.Struct, frozen=True, omit_defaults=True):
+    mode: list[Mode]
+    images: list[_ImageMeta]
+    rfactor: int | None = None
+    rtype: str | None = None
+    ftype: str | None = None  # tables say ftype, examples say rtype: both are sent
+
+
+def item_name(number: int) -> str:
+    """The part's name for the item at `number` of a chunk."""
+    return f"file_{number}"
+
+
+def encode_meta(names: Iterable[str], tasks: Sequence[Task]) -> bytes:
+    """The ``meta`` part: what is asked, of which parts."""
+    enlarge = next((task for task in tasks if task.mode == "resolution"), None)
+    return msgspec.json.encode(
+        _Meta(
+            mode=[task.mode for task in tasks],
+            images=[_ImageMeta(name) for name in names],
+            rfactor=enlarge and enlarge.rfactor,
+            rtype=enlarge and enlarge.rtype,
+            ftype=enlarge and enlarge.rtype,
+        )
+    )
+
+
+class _RawEnvelope(msgspec.Struct):
+    status: int
+    body: object = None
+
+
+_envelope = msgspec.json.Decoder(_RawEnvelope)
+
+
+def parse_envelope(text: bytes | bytearray) -> Envelope:
+    """The envelope in `text`, a whole JSON document.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    raw = _envelope.decode(text)
+    return Envelope(raw.status, raw.body if isinstance(raw.body, str) else None)

@@ -1,0 +1,149 @@
+"""What a failure means: API.md's whole table, in one place, pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from http import HTTPStatus
+from typing import Literal, Protocol
+
+import msgspec
+
+from smarty_async.errors import (
+    AuthorizationError,
+    ConfigurationError,
+    NotTheService,
+    RequestError,
+    RequestRefused,
+)
+from smarty_async.results import ErrorInfo
+from smarty_async.wire.messages import Answered
+
+__all__ = [
+    "Abort",
+    "Drop",
+    "ItemVerdict",
+    "Judge",
+    "Refresh",
+    "Retry",
+    "Shrink",
+    "SlowDown",
+    "Split",
+    "Verdict",
+    "judge",
+    "judge_item",
+]
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Temporary, for the request: resend with backoff what has not arrived."""
+
+
+class SlowDown(msgspec.Struct, frozen=True):
+    """Resend, and send less at once from here on."""
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """One named image spoils the request: resend the rest without it.
+
+    Attributes:
+        name: the part's name.
+    """
+
+    name: str
+
+
+class Split(msgspec.Struct, frozen=True):
+    """Some image spoils the request: halve it until the culprit stands alone."""
+
+
+class Shrink(msgspec.Struct, frozen=True):
+    """The request is too large: halve the bytes of requests from here on."""
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """The token is not accepted: renew it once and resend, or stop.
+
+    Attributes:
+        error: what to stop with.
+    """
+
+    error: ConfigurationError
+
+
+class Abort(msgspec.Struct, frozen=True):
+    """Every request will fail like this one: stop the job, nothing more is paid.
+
+    Attributes:
+        error: what to stop with.
+    """
+
+    error: ConfigurationError
+
+
+Verdict = Retry | SlowDown | Drop | Split | Shrink | Refresh | Abort
+
+ItemVerdict = Literal["done", "temporary", "permanent"]
+
+
+class Judge(Protocol):
+    """Says what a failed request means; `judge` is the one used unless another is given."""
+
+    def __call__(self, error: RequestError, names: Collection[str], /) -> Verdict:
+        """The verdict on `error`, for a request that carried parts of these `names`."""
+        ...
+
+
+_NAMED = re.compile(r"\bfile_\d+\b")
+_AUTHORIZATION = re.compile(r"authorization failed|access token", re.IGNORECASE)
+_OPTIONS = re.compile(r"\b(rfactor|rtype|ftype|modes?|meta|oauth_\w+|provider)\b", re.IGNORECASE)
+
+
+def judge(error: RequestError, names: Collection[str], /) -> Verdict:
+    """The verdict on a request that did not bring a whole answer, after API.md's table."""
+    status = error.status
+    if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return SlowDown() if status == HTTPStatus.SERVICE_UNAVAILABLE else Retry()
+    match status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            return Refresh(
+                AuthorizationError(f"the service does not accept the token: {error}", status=status)
+            )
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return Shrink()
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return SlowDown()
+        case HTTPStatus.REQUEST_TIMEOUT:
+            return Retry()
+        case _ if status < HTTPStatus.BAD_REQUEST:
+            return Abort(
+                NotTheService(f"the address answers with a redirect ({status}): check it", status=status)
+            )
+        case _:
+            return _judge_complaint(error, status, names)
+
+
+def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -> Verdict:
+    """400 and every other 4xx: the text tells an image's fault from the options'."""
+    text = str(error)
+    culprit = next((name for name in _NAMED.findall(text) if name in names), None)
+    if culprit is not None:
+        return Drop(culprit)
+    if _AUTHORIZATION.search(text):
+        return Refresh(AuthorizationError(f"the service does not accept the token: {error}", status=status))
+    if status == HTTPStatus.BAD_REQUEST and _OPTIONS.search(text):
+        return Abort(RequestRefused(f"the service refuses the request's options: {error}", status=status))
+    return Split()
+
+
+def judge_item(answered: Answered) -> tuple[ItemVerdict, ErrorInfo | None]:
+    """What an item's answer means, and why when it is not done."""
+    if answered.status == 1:
+        return "permanent", ErrorInfo("permanent", answered.error or "the service gave no reason")
+    if answered.status != 0:
+        return "temporary", ErrorInfo("temporary", answered.error or "the service gave no reason")
+    for kind, blob in answered.blobs.items():
+        wrong = blob.error or (None if blob.head == b"\xff\xd8\xff" else "it is not a JPEG")
+        if wrong:
+            return "temporary", ErrorInfo("broken_output", f"{kind} came back unusable: {wrong}")
+    return "done", None
