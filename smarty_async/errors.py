@@ -22,6 +22,10 @@ outside is redacted before it enters one (see `transport.tokens.redact`).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smarty_async.results import Restored
 
 __all__ = [
     "AuthorizationError",
@@ -97,9 +101,7 @@ class OutputInUse(ConfigurationError):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out"
-        )
+        super().__init__(f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out")
         self.path = path
 
 
@@ -193,4 +195,10 @@ class PhotoRejected(PhotoError):
 
 
 class PhotoFailed(PhotoError):
-    """The service said no for good, or the bound on attempts was reached."""
+    """The service said no for good, or the bound on attempts was reached.
+
+    Attributes:
+        restored: what was made and paid for nevertheless, when one of two modes failed; else None.
+    """
+
+    restored: Restored | None = None

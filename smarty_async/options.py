@@ -17,6 +17,7 @@ __all__ = [
     "PROVIDER",
     "Limits",
     "Mode",
+    "OAuthCredentials",
     "Retries",
     "Task",
     "Timeouts",
@@ -31,6 +32,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 BASE_URL = "https://smarty.mail.ru"
 PATH = "/api/v1/photo/improve"
 PROVIDER = "mcs"
+AUTH_URL = "https://mcs.mail.ru/auth/oauth/v1/token"
 
 PRICE = 0.06
 """₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
@@ -84,9 +86,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:
-        _positive(
-            self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait"))
-        )
+        _positive(self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait")))
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,14 +131,10 @@ def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         modes = (modes,)
     asked = set(modes)
     if not asked or asked - set(MODES):
-        raise OptionsError(
-            f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}"
-        )
+        raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
-            raise OptionsError(
-                "rfactor and rtype go with the resolution mode only: add it, or leave them out"
-            )
+            raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
         return (Task("improve"),)
     if rfactor not in (2, 4):
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
@@ -146,3 +142,26 @@ def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
     enlarge = Task("resolution", rfactor, rtype or "photo")
     return (Task("improve"), enlarge) if "improve" in asked else (enlarge,)
+
+
+class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What an access token is asked for with; its `repr` shows none of it.
+
+    Attributes:
+        client_id: the project's id.
+        client_secret: its secret; None when there is a refresh token.
+        refresh_token: from an earlier grant.
+        auth_url: where tokens are granted.
+    """
+
+    client_id: str
+    client_secret: str | None = None
+    refresh_token: str | None = None
+    auth_url: str = AUTH_URL
+
+    def __post_init__(self) -> None:
+        if not self.client_id or not (self.client_secret or self.refresh_token):
+            raise OptionsError("OAuth needs a client_id, and a client_secret or a refresh_token")
+
+    def __repr__(self) -> str:
+        return f"OAuthCredentials(auth_url={self.auth_url!r})"

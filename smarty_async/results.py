@@ -38,7 +38,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:
-        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are shown as ``\\xNN``.
+        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are shown as ``\xNN``.
         source: the source it came from.
         outcome: what became of it.
         outputs: {kind: path relative to the output folder}.

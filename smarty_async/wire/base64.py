@@ -27,7 +27,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 class Base64Reader:
     """Strict incremental base64: the alphabet alone, padding at the end alone, nothing cut.
 
-    An error does not raise: it spoils this string, not the answer around it.
+    An error does not raise: it spoils this string, not the answer around it. Which error it is does not hang on
+    how the string was cut into pieces.
     """
 
     def __init__(self, number: int, *, max_bytes: int) -> None:
@@ -41,8 +42,6 @@ class Base64Reader:
 
     def feed(self, text: bytes | memoryview, *, escaped: bool) -> Iterator[bytes]:
         """The bytes that `text`, a piece of the JSON string cut between escapes, brings."""
-        if self._error is not None:
-            return
         if escaped:
             text = _ESCAPE.sub(_unescape, bytes(text))
         if self._carry:
@@ -59,11 +58,18 @@ class Base64Reader:
 
     def close(self) -> Blob:
         """What was read, at the closing quote."""
-        if self._carry and self._error is None:
-            self._error = "its base64 is cut short"
-        return Blob(self._number, self._size, self._head, self._error)
+        error = self._error
+        if error is None and self._carry:
+            error = "its base64 is cut short"
+        if error is None and self._size > self._max_bytes:
+            error = f"it decodes to more than {self._max_bytes:,} bytes"
+        if error is not None:
+            return Blob(self._number, 0, b"", error)
+        return Blob(self._number, self._size, self._head)
 
     def _decode(self, text: bytes | memoryview) -> Iterator[bytes]:
+        if self._error is not None:
+            return
         try:
             if self._padded:
                 raise binascii.Error
@@ -74,8 +80,7 @@ class Base64Reader:
         self._padded = text[-1] == ord("=")
         self._size += len(data)
         if self._size > self._max_bytes:
-            self._error = f"it decodes to more than {self._max_bytes:,} bytes"
-            return
+            return  # said at the end, where a broken string is called that and no other name
         if len(self._head) < 3:  # noqa: PLR2004 - what a JPEG is known by
             self._head = (self._head + data)[:3]
         yield data

@@ -50,8 +50,8 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         number: which blob of this answer.
-        size: decoded bytes.
-        head: the first 3 decoded bytes.
+        size: decoded bytes; 0 when it is broken.
+        head: the first 3 decoded bytes; none when it is broken.
         error: what was wrong with its base64, None when it is whole.
     """
 
@@ -117,9 +117,9 @@ def encode_meta(names: Iterable[str], tasks: Sequence[Task]) -> bytes:
         _Meta(
             mode=[task.mode for task in tasks],
             images=[_ImageMeta(name) for name in names],
-            rfactor=enlarge and enlarge.rfactor,
-            rtype=enlarge and enlarge.rtype,
-            ftype=enlarge and enlarge.rtype,
+            rfactor=enlarge.rfactor if enlarge else None,
+            rtype=enlarge.rtype if enlarge else None,
+            ftype=enlarge.rtype if enlarge else None,
         )
     )
 
@@ -138,5 +138,8 @@ def parse_envelope(text: bytes | bytearray) -> Envelope:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    raw = _envelope.decode(text)
+    try:
+        raw = _envelope.decode(text)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
     return Envelope(raw.status, raw.body if isinstance(raw.body, str) else None)

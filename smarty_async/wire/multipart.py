@@ -41,9 +41,7 @@ class Multipart:
         length: bytes of the whole body.
     """
 
-    def __init__(
-        self, images: Sequence[Image], tasks: Sequence[Task], *, boundary: str | None = None
-    ) -> None:
+    def __init__(self, images: Sequence[Image], tasks: Sequence[Task], *, boundary: str | None = None) -> None:
         # 128 random bits: no image holds them, so none needs to be searched for them.
         boundary = boundary or f"smarty-{secrets.token_hex(16)}"
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -55,9 +53,9 @@ class Multipart:
             f"Content-Type: {image.content_type}\r\n\r\n".encode()
             for name, image in zip(names, images, strict=True)
         ]
+        # No Content-Type: some of Go's form readers (1.10, golang/go#24041) take a part that has one for a file.
         self._tail = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="meta"\r\n'
-            f"Content-Type: application/json\r\n\r\n".encode()
+            f'--{boundary}\r\nContent-Disposition: form-data; name="meta"\r\n\r\n'.encode()
             + encode_meta(names, tasks)
             + f"\r\n--{boundary}--\r\n".encode()
         )

@@ -8,7 +8,7 @@ long strings, the outputs, go piece by piece through base64 and leave only a pla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -43,14 +43,23 @@ class _Item(msgspec.Struct):
     name: str
     error: str | None = None
     bw: bool | None = None
+
+
+class _Improved(_Item):
     improved: str | None = None
     colorized_improved: str | None = None
     colored: str | None = None
     colorized: str | None = None
+
+
+class _Resolved(_Item):
     resolved: str | None = None
 
 
-_items = msgspec.json.Decoder(_Item)
+_items: Final[Mapping[Mode, msgspec.json.Decoder[_Improved] | msgspec.json.Decoder[_Resolved]]] = {
+    "improve": msgspec.json.Decoder(_Improved),
+    "resolution": msgspec.json.Decoder(_Resolved),
+}
 
 
 class _Frame:
@@ -111,11 +120,11 @@ class AnswerSplitter:
         try:
             return parse_envelope(self._outer)
         except msgspec.DecodeError as error:
-            raise self._broken(f"the answer is not the service's: {error}") from None
+            raise RequestError(f"the answer is not the service's: {error}") from None
 
     # strings
 
-    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> Iterator[Piece]:
+    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> Generator[Piece, None, int]:
         end, closed = self._string_end(data, start)
         escaped = data.find(b"\\", start, end) >= 0
         for piece in output.feed(memoryview(data)[start:end], escaped=escaped):
@@ -161,7 +170,7 @@ class AnswerSplitter:
 
     # structure
 
-    def _read_structure(self, data: bytes, start: int) -> Iterator[Answered]:
+    def _read_structure(self, data: bytes, start: int) -> Generator[Answered, None, int]:
         token = _TOKEN.search(data, start)
         end = token.start() if token else len(data)
         if end > start:
@@ -200,10 +209,10 @@ class AnswerSplitter:
 
     def _close(self, mark: bytes) -> Iterator[Answered]:
         self._keep(mark)
-        mode = self._item_mode()
-        frame = self._frames.pop()
-        if frame.is_object is not (mark == b"}"):
+        if self._frames[-1].is_object is not (mark == b"}"):
             raise self._broken("the answer is not JSON")
+        mode = self._item_mode()
+        self._frames.pop()
         self._closed = not self._frames
         if mode:
             yield from self._close_item(mode)
@@ -212,9 +221,9 @@ class AnswerSplitter:
         skeleton, self._skeleton = self._skeleton, self._outer
         self._keep(b"{}")
         try:
-            item = _items.decode(skeleton)
+            item = _items[mode].decode(skeleton)
         except msgspec.ValidationError:
-            return  # well-formed and not an item: whoever it was meant for stays unanswered
+            return  # an object and not an item: whoever it was meant for stays unanswered
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._broken("the answer is not JSON") from None
         blobs: dict[Kind, Blob] = {}
@@ -239,8 +248,7 @@ class AnswerSplitter:
         text = _SPACES.sub(b" ", gap)
         if not self._frames and text != b" ":
             raise self._broken("the answer is not JSON")
-        if text != b" " or not self._skeleton.endswith(b" "):
-            self._keep(text)
+        self._keep(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
 
     def _keep(self, text: bytes) -> None:
         self._skeleton += text

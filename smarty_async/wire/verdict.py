@@ -102,13 +102,11 @@ _OPTIONS = re.compile(r"\b(rfactor|rtype|ftype|modes?|meta|oauth_\w+|provider)\b
 def judge(error: RequestError, names: Collection[str], /) -> Verdict:
     """The verdict on a request that did not bring a whole answer, after API.md's table."""
     status = error.status
-    if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status is None or status < HTTPStatus.MULTIPLE_CHOICES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return SlowDown() if status == HTTPStatus.SERVICE_UNAVAILABLE else Retry()
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            return Refresh(
-                AuthorizationError(f"the service does not accept the token: {error}", status=status)
-            )
+            return Refresh(AuthorizationError(f"the service does not accept the token: {error}", status=status))
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return Shrink()
         case HTTPStatus.TOO_MANY_REQUESTS:
@@ -116,9 +114,7 @@ def judge(error: RequestError, names: Collection[str], /) -> Verdict:
         case HTTPStatus.REQUEST_TIMEOUT:
             return Retry()
         case _ if status < HTTPStatus.BAD_REQUEST:
-            return Abort(
-                NotTheService(f"the address answers with a redirect ({status}): check it", status=status)
-            )
+            return Abort(NotTheService(f"the address answers with a redirect ({status}): check it", status=status))
         case _:
             return _judge_complaint(error, status, names)
 

@@ -1,0 +1,247 @@
+"""One chunk to the service and its answered items back, over aiohttp; foreign exceptions end here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from smarty_async.errors import ConfigurationError, PhotoError, RequestError
+from smarty_async.options import Task, Timeouts
+from smarty_async.results import Progress
+from smarty_async.transport.body import Body
+from smarty_async.transport.spool import Arrived, Spool, SpoolFile
+from smarty_async.wire.messages import Answered, Envelope, parse_envelope
+from smarty_async.wire.multipart import Image, Multipart
+from smarty_async.wire.splitter import AnswerSplitter
+
+__all__ = ["BodyFailed", "Connection"]
+
+_ERROR_BYTES = 1 << 16
+"""How much of an error's body is read."""
+_FLUSH_BYTES = 1 << 20
+"""How much of an output waits in memory before it goes to its spool."""
+
+
+class BodyFailed(Exception):
+    """An image could not be read while it was being sent; the request was given up."""
+
+    def __init__(self, number: int, error: PhotoError) -> None:
+        super().__init__(number, error)
+        self.number = number
+        self.error = error
+
+
+class Connection:
+    """Sends chunks to one address.
+
+    Args:
+        session: what requests go through.
+        url: the service's address and path.
+        provider: ``oauth_provider``.
+        timeouts: when to stop waiting.
+        redact: takes secrets out of a text.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        url: URL,
+        provider: str,
+        timeouts: Timeouts,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._provider = provider
+        self._timeouts = timeouts
+        self._redact = redact
+
+    async def send(
+        self,
+        bodies: Sequence[Body],
+        tasks: Sequence[Task],
+        *,
+        token: str,
+        spool: Spool,
+        deliver: Callable[[Arrived], bool],
+        meter: Progress,
+    ) -> None:
+        """Send `bodies` in one request and deliver each item of the answer as its object closes.
+
+        `deliver` says whether it took the item; what it does not take is discarded.
+
+        Raises:
+            RequestError: the request failed, or the answer broke off after what was delivered.
+            BodyFailed: an image could not be read.
+            ConfigurationError: no request could succeed this way.
+        """
+        multipart = Multipart([Image(body.content_type, body.size) for body in bodies], tasks)
+        failed: list[BodyFailed] = []
+        try:
+            async with self._silence_limit() as alive:
+                meter.requests += 1
+                meter.images += len(bodies)
+                async with self._session.post(
+                    self._url.with_query(oauth_provider=self._provider, oauth_token=token),
+                    data=_stream(multipart, bodies, alive=alive, failed=failed, meter=meter),
+                    headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
+                    allow_redirects=False,
+                ) as response:
+                    await self._read(response, _Unpacker(spool, deliver), alive=alive, meter=meter)
+        except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
+            if failed:
+                raise failed[0] from None
+            raise self._translated(error) from None
+
+    async def _read(
+        self, response: aiohttp.ClientResponse, unpacker: _Unpacker, *, alive: Callable[[], None], meter: Progress
+    ) -> None:
+        if response.status != HTTPStatus.OK:
+            raise await _refusal(response)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise RequestError("the answer came compressed, which was not asked for")
+        try:
+            async for data in response.content.iter_any():
+                alive()
+                meter.bytes_received += len(data)
+                await unpacker.feed(data)
+            envelope = unpacker.finish()
+        finally:
+            await unpacker.discard()
+        if envelope.status != HTTPStatus.OK:
+            raise _refused(envelope, response)
+
+    @asynccontextmanager
+    async def _silence_limit(self) -> AsyncIterator[Callable[[], None]]:
+        """Ends what is inside when the function it gives has not been called for too long."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._timeouts.silence) as limit:
+            yield lambda: None if limit.expired() else limit.reschedule(loop.time() + self._timeouts.silence)
+
+    def _translated(self, error: Exception) -> RequestError | ConfigurationError:
+        if isinstance(error, RequestError):
+            message, fields = str(error), error
+        else:
+            message, fields = str(error) or type(error).__name__, RequestError("")
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
+        if isinstance(error, TimeoutError):
+            message = f"no answer in time ({message})" if str(error) else "no byte for too long"
+        message = " ".join(self._redact(message).split())[:500]
+        return RequestError(message, status=fields.status, retry_after=fields.retry_after, enveloped=fields.enveloped)
+
+
+async def _stream(
+    multipart: Multipart,
+    bodies: Sequence[Body],
+    *,
+    alive: Callable[[], None],
+    failed: list[BodyFailed],
+    meter: Progress,
+) -> AsyncIterator[bytes]:
+    """The request's body, each image opened as its turn comes."""
+    for frame in multipart.frames():
+        if isinstance(frame, bytes):
+            meter.bytes_sent += len(frame)
+            yield frame
+            continue
+        try:
+            async for piece in bodies[frame].read():
+                yield piece
+                meter.bytes_sent += len(piece)
+                alive()
+        except PhotoError as error:
+            failed.append(BodyFailed(frame, error))
+            raise OSError(str(error)) from None  # the one thing that makes aiohttp give the request up
+
+
+class _Unpacker:
+    """Takes the splitter's events to the spool and to whoever waits for the items."""
+
+    def __init__(self, spool: Spool, deliver: Callable[[Arrived], bool]) -> None:
+        self._splitter = AnswerSplitter()
+        self._spool = spool
+        self._deliver = deliver
+        self._files: dict[int, SpoolFile] = {}  # of the item that is open
+        self._pieces: dict[int, list[bytes]] = {}
+        self._waiting = 0
+
+    async def feed(self, data: bytes) -> None:
+        for event in self._splitter.feed(data):
+            if isinstance(event, Answered):
+                await self._hand_over(event)
+                continue
+            if event.number not in self._files:
+                self._files[event.number] = self._spool.open()
+            self._pieces.setdefault(event.number, []).append(event.data)
+            self._waiting += len(event.data)
+            if self._waiting >= _FLUSH_BYTES:
+                await self._flush()
+
+    def finish(self) -> Envelope:
+        return self._splitter.finish()
+
+    async def discard(self) -> None:
+        """Let go of what belongs to no closed item."""
+        self._pieces.clear()
+        self._waiting = 0
+        while self._files:
+            await self._files.popitem()[1].discard()
+
+    async def _flush(self) -> None:
+        pieces, self._pieces, self._waiting = self._pieces, {}, 0
+        for number, some in pieces.items():
+            await self._files[number].write(some)
+
+    async def _hand_over(self, answered: Answered) -> None:
+        await self._flush()
+        files = {kind: self._files[blob.number] for kind, blob in answered.blobs.items() if blob.number in self._files}
+        if self._deliver(Arrived(answered, files)):
+            taken = set(map(id, files.values()))
+            self._files = {number: file for number, file in self._files.items() if id(file) not in taken}
+        await self.discard()
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
+    """The error a non-200 answer is, with the service's text where there is one."""
+    text = await response.content.read(_ERROR_BYTES)
+    try:
+        envelope = parse_envelope(text)
+    except msgspec.DecodeError:
+        plain = re.sub(r"<[^>]*>", " ", text.decode("utf-8", "replace"))
+        message = f"{response.status} {response.reason or ''}: {plain.strip()}".rstrip(": ")
+        return RequestError(message, status=response.status, retry_after=_retry_after(response))
+    if envelope.status == HTTPStatus.OK:
+        envelope = Envelope(response.status, envelope.body)
+    return _refused(envelope, response)
+
+
+def _refused(envelope: Envelope, response: aiohttp.ClientResponse) -> RequestError:
+    return RequestError(
+        envelope.body or f"status {envelope.status}",
+        status=envelope.status,
+        retry_after=_retry_after(response),
+        enveloped=True,
+    )
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
+    """``Retry-After`` in seconds from now, given as a number or a date (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "")
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

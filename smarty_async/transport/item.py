@@ -1,0 +1,128 @@
+"""A photo on its way: the item, what it may ride with, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+
+from smarty_async.options import Mode, Task
+from smarty_async.results import ErrorInfo, Progress
+from smarty_async.transport.body import Body
+from smarty_async.transport.spool import Arrived, Spool
+
+__all__ = ["Item", "Lane", "Purse", "Reply", "Stopped"]
+
+
+class Stopped(Exception):
+    """The item was not sent, because its run is stopping."""
+
+
+class Purse:
+    """How many images may still be paid for; None for no bound."""
+
+    def __init__(self, images: int | None = None) -> None:
+        self._left = images
+
+    def take(self, images: int) -> int:
+        """As many of `images` as there is money for."""
+        if self._left is None:
+            return images
+        granted = min(images, self._left)
+        self._left -= granted
+        return granted
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing more can be paid for."""
+        return self._left == 0
+
+
+class Lane(msgspec.Struct, frozen=True, eq=False):
+    """What items must have in common to share a request; compared by identity.
+
+    Attributes:
+        tasks: what is asked of each image.
+        spool: where outputs go.
+        meter: where requests are counted.
+        purse: what pays.
+    """
+
+    tasks: tuple[Task, ...]
+    spool: Spool
+    meter: Progress
+    purse: Purse
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back for an item.
+
+    Attributes:
+        arrived: the answers, by mode.
+        fault: why a mode is missing, None when all are there.
+    """
+
+    arrived: Mapping[Mode, Arrived]
+    fault: ErrorInfo | None = None
+
+
+class Item:
+    """A photo on its way to the service.
+
+    Attributes:
+        body: its bytes.
+        lane: what it is asked, and with whom it may ride.
+        reply: what comes back.
+        rides: how many requests it has ridden in.
+        aboard: whether the request it rides in is open.
+        renewed: whether the token was renewed for it once.
+        suspect: whether its request kept failing while others did not.
+    """
+
+    def __init__(self, body: Body, lane: Lane) -> None:
+        self.body = body
+        self.lane = lane
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.rides = 0
+        self.aboard = False
+        self.renewed = False
+        self.suspect = False
+        self._arrived: dict[Mode, Arrived] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image."""
+        return self.body.size
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.reply.done()
+
+    def take(self, arrived: Arrived) -> bool:
+        """Keep an answer; False when it was not asked for, or is there already."""
+        mode = arrived.answered.mode
+        wanted = any(task.mode == mode for task in self.lane.tasks)
+        if self.gone or not wanted or mode in self._arrived:
+            return False
+        self._arrived[mode] = arrived
+        if len(self._arrived) == len(self.lane.tasks):
+            self.reply.set_result(Reply(self._arrived))
+        return True
+
+    def settle(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
+        """No more comes: reply with what there is; if `only_partly`, then only when there is something."""
+        if not self.gone and (self._arrived or not only_partly):
+            self.reply.set_result(Reply(self._arrived, fault))
+
+    def fail(self, error: Exception) -> None:
+        """Nothing comes."""
+        if not self.gone:
+            self.reply.set_exception(error)
+
+    async def abandon(self) -> None:
+        """Nobody waits any more: let go of what has arrived."""
+        self.reply.cancel()
+        for arrived in self._arrived.values():
+            await arrived.discard()

@@ -1,0 +1,105 @@
+"""How many requests may be open at once, and how often one may start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from aiolimiter import AsyncLimiter
+
+__all__ = ["AdaptiveLimit", "Slot", "rate_limit"]
+
+
+class AdaptiveLimit:
+    """A semaphore whose size adapts: additive increase, multiplicative decrease (as TCP's, RFC 5681).
+
+    It stays between 1 and `most`, grows by one after as many good answers as it has slots, and is halved
+    when the service asks for less, at most once for all the requests that were open at that time.
+
+    Args:
+        most: requests open at once, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = float(most)
+        self._open = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._epoch = 0
+
+    @property
+    def size(self) -> int:
+        """Requests that may be open at once now."""
+        return int(self._size)
+
+    @property
+    def epoch(self) -> int:
+        """Which decrease a request starts after: what `slow_down` is told when it fails."""
+        return self._epoch
+
+    def try_acquire(self) -> Slot | None:
+        """A slot, if one is free and nobody waits for it."""
+        if self._open >= self.size or self._waiters:
+            return None
+        self._open += 1
+        return Slot(self)
+
+    async def wait(self) -> None:
+        """Take what a slot stands for, in the order of asking; only `Slot` calls this."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._hand_over()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give_back()  # it was handed over in the moment of leaving
+            raise
+
+    def give_back(self) -> None:
+        """The other end of `wait`; only `Slot` calls this."""
+        self._open -= 1
+        self._hand_over()
+
+    def speed_up(self) -> None:
+        """A request came back well."""
+        self._size = min(float(self._most), self._size + 1 / self._size)
+        self._hand_over()
+
+    def slow_down(self, epoch: int) -> None:
+        """The service asks for less, seen by a request that started in `epoch`."""
+        if epoch == self._epoch:
+            self._epoch += 1
+            self._size = max(1.0, self._size / 2)
+
+    def _hand_over(self) -> None:
+        while self._waiters and self._open < self.size:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self._open += 1
+                waiter.set_result(None)
+
+
+class Slot:
+    """The right to have one request open. It is held when made, and can be given back and taken again."""
+
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
+        self._held = True
+
+    async def acquire(self) -> None:
+        """Hold it: at once when it is held already, else in the order of asking."""
+        if not self._held:
+            await self._limit.wait()
+            self._held = True
+
+    def release(self) -> None:
+        """Give it back; more than once does no harm."""
+        if self._held:
+            self._held = False
+            self._limit.give_back()
+
+
+def rate_limit(requests_per_second: float) -> AsyncLimiter:
+    """A limit on how often a request may start, evenly spaced."""
+    return AsyncLimiter(1, 1 / requests_per_second)

@@ -1,0 +1,72 @@
+"""Where outputs go as they are decoded, before anyone knows whose they are."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from smarty_async.results import Kind
+from smarty_async.wire.messages import Answered
+
+__all__ = ["Arrived", "MemorySpool", "Spool", "SpoolFile"]
+
+
+class SpoolFile(Protocol):
+    """A temporary place for one output. It has no name until its item has closed."""
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Append `pieces`."""
+        ...
+
+    async def discard(self) -> None:
+        """Let it be gone; more than once does no harm."""
+        ...
+
+
+class Spool(Protocol):
+    """Where outputs go as they are decoded."""
+
+    def open(self) -> SpoolFile:
+        """A new temporary place."""
+        ...
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """An answered item and its outputs; whoever takes it keeps or discards each one."""
+
+    answered: Answered
+    files: dict[Kind, SpoolFile]
+
+    async def discard(self) -> None:
+        """Let all its outputs be gone."""
+        for file in self.files.values():
+            await file.discard()
+
+
+class MemoryFile:
+    """An output in memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Append `pieces`."""
+        self._pieces += pieces
+
+    async def discard(self) -> None:
+        """Let it be gone."""
+        self._pieces.clear()
+
+    @property
+    def data(self) -> bytes:
+        """What was written."""
+        return b"".join(self._pieces)
+
+
+class MemorySpool:
+    """Keeps outputs in memory, for one photo at a time."""
+
+    def open(self) -> MemoryFile:
+        """A new place in memory."""
+        return MemoryFile()
