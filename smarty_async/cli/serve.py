@@ -1,0 +1,112 @@
+"""``serve``: the embedded service, for those without an account, for tests and for benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["serve"]
+
+
+class EngineName(StrEnum):
+    """What makes the pictures."""
+
+    BASIC = "basic"
+    ECHO = "echo"
+    RESTORE = "restore"
+
+
+class ErrorStyleName(StrEnum):
+    """How errors travel."""
+
+    HTTP = "http"
+    ENVELOPE = "envelope"
+
+
+def _rate(text: str) -> object:
+    return typer.Option(min=0.0, max=1.0, help=text)
+
+
+def _seconds(text: str) -> object:
+    return typer.Option(min=0.0, help=text)
+
+
+def _limit(text: str) -> object:
+    return typer.Option(min=1, help=text)
+
+
+def serve(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
+    port_file: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="File to write the port to, once it is listened on.")
+    ] = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="basic: corrects with Pillow; echo: sends the photo back; restore: not available yet."),
+    ] = EngineName.BASIC,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Images worked on at a time. [default: one a core]")
+    ] = None,
+    error_style: Annotated[
+        ErrorStyleName,
+        typer.Option(help="http: errors under their own status; envelope: under HTTP 200, as envelopes."),
+    ] = ErrorStyleName.HTTP,
+    max_images: Annotated[int, _limit("Images a request.")] = 48,
+    max_image_bytes: Annotated[int, _limit("Bytes an image.")] = 8_000_000,
+    max_request_bytes: Annotated[int, _limit("Bytes a request with several images.")] = 30_000_000,
+    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, drawn anew each time.")] = 0.0,
+    fail_permanent: Annotated[float, _rate("Share of images always answered with status 1.")] = 0.0,
+    fail_request: Annotated[float, _rate("Share of requests answered with 500.")] = 0.0,
+    unavailable: Annotated[float, _rate("Share of requests answered with 503.")] = 0.0,
+    throttle: Annotated[float, _rate("Share of requests answered with 429.")] = 0.0,
+    drop: Annotated[float, _rate("Share of connections broken in the middle of the answer.")] = 0.0,
+    retry_after: Annotated[int, typer.Option(min=0, help="What 429 and 503 say, s.")] = 1,
+    latency: Annotated[float, _seconds("Wait before each answer, s.")] = 0.0,
+    latency_per_image: Annotated[float, _seconds("Wait before each item of an answer, s.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Another one, other faults.")] = 0,
+    exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
+) -> None:
+    """Run the embedded service: the API on this machine, without an account.
+
+    It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
+    """
+    from smarty_async.service import app, contract, faults, running  # noqa: PLC0415 - help is quick
+    from smarty_async.service.engine import engine_named  # noqa: PLC0415 - help is quick
+
+    application = app.make_app(
+        engine=engine_named(engine.value),
+        faults=faults.Faults(
+            fail_temporary=fail_temporary,
+            fail_permanent=fail_permanent,
+            fail_request=fail_request,
+            unavailable=unavailable,
+            throttle=throttle,
+            drop=drop,
+            retry_after=retry_after,
+            latency=latency,
+            latency_per_image=latency_per_image,
+            seed=seed,
+        ),
+        limits=contract.Limits(
+            max_images=max_images, max_image_bytes=max_image_bytes, max_request_bytes=max_request_bytes
+        ),
+        error_style=error_style.value,
+        workers=workers,
+    )
+    status = asyncio.run(
+        running.serve_until_stopped(
+            application,
+            host=host,
+            port=port,
+            port_file=port_file,
+            exit_with_stdin=exit_with_stdin,
+            ready=lambda url: typer.echo(f"listening on {url} (engine: {engine.value})"),
+        )
+    )
+    raise typer.Exit(status)

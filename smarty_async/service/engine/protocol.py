@@ -1,0 +1,72 @@
+"""The seam between the service and whatever makes the pictures."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from smarty_async.errors import SmartyError
+
+__all__ = ["UNDECODABLE", "Engine", "Improved", "ItemRefused"]
+
+UNDECODABLE: Final = "unable decode input image"
+"""The published text for an image that cannot be decoded; published with status 2, although it is permanent."""
+
+
+class Improved(msgspec.Struct, frozen=True, kw_only=True):
+    """What `improve` makes of a photo: JPEG files' bytes, None where there was nothing to do.
+
+    Attributes:
+        improved: defects corrected.
+        colorized_improved: defects corrected and colour added.
+        colorized: colour added.
+        bw: whether the photo was taken for black-and-white.
+    """
+
+    improved: bytes | None = None
+    colorized_improved: bytes | None = None
+    colorized: bytes | None = None
+    bw: bool = False
+
+
+class ItemRefused(SmartyError):
+    """An engine cannot do what is asked with this image; its neighbours are not touched.
+
+    Attributes:
+        status: the item's status, 1 permanent or 2 temporary.
+    """
+
+    def __init__(self, text: str, *, status: Literal[1, 2]) -> None:
+        super().__init__(text)
+        self.status: Literal[1, 2] = status
+
+
+class Engine(Protocol):
+    """Makes pictures: synchronous and busy, so it is called from threads, several at a time."""
+
+    @property
+    def name(self) -> str:
+        """What the engine is called on the command line."""
+        ...  # protocol
+
+    def improve(self, image: bytes, /) -> Improved:
+        """Restore the photo in an image file's bytes.
+
+        Raises:
+            ItemRefused: it cannot be done with this image.
+        """
+        ...  # protocol
+
+    def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
+        """Enlarge the photo in an image file's bytes; a JPEG file's bytes.
+
+        Args:
+            image: the file's bytes.
+            factor: 2 or 4, on each side.
+            rtype: ``art`` or ``photo``.
+
+        Raises:
+            ItemRefused: it cannot be done with this image.
+        """
+        ...  # protocol
