@@ -1,0 +1,142 @@
+"""What is remembered between runs, written in groups by one thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from smarty_async.archive.ledger import Claim, Kept, Ledger
+from smarty_async.archive.results_file import ResultsFile
+from smarty_async.archive.walk import Found
+from smarty_async.errors import SmartyError
+from smarty_async.options import Task
+from smarty_async.results import ErrorInfo, Kind, Result
+
+__all__ = ["Journal"]
+
+T = TypeVar("T")
+
+
+class Journal:
+    """The ledger behind a queue: what many photos note at the same time becomes one transaction, one fsync."""
+
+    def __init__(self, ledger: Ledger, results: ResultsFile, thread: ThreadPoolExecutor) -> None:
+        self._ledger = ledger
+        self._results = results
+        self._thread = thread
+        self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
+        self._lines: list[Result] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._changed = False
+
+    @classmethod
+    async def open(cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path) -> Journal:
+        """Open or make the database at `path`, and finish what an interrupted run had received.
+
+        Raises:
+            DiskError: it cannot be read or written.
+            ConfigurationError: a newer version of this program wrote it.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
+
+        def opened() -> Ledger:
+            ledger = Ledger(path)
+            with ledger.transaction():
+                ledger.finish_kept(temporary, out)
+            return ledger
+
+        try:
+            ledger = await asyncio.get_running_loop().run_in_executor(thread, opened)
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(ledger, ResultsFile(results), thread)
+
+    async def close(self) -> None:
+        """Write what waits, bring ``results.jsonl`` up to date, and close."""
+        try:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def claim(self, batch: Iterable[Found]) -> list[Claim]:
+        """Find or make the entry of every photo in `batch`."""
+        return await self._note(partial(self._ledger.claim, batch))
+
+    async def keep(self, claim: Claim, task: Task, outputs: Mapping[Kind, Kept], *, bw: bool | None) -> None:
+        """The answer to `task` is on the disk, in temporaries: from here on it is not asked for again."""
+        await self._note(partial(self._ledger.keep, claim.id, task, outputs, bw))
+
+    def placed(self, claim: Claim, task: Task) -> None:
+        """The outputs of `task` stand at their places. Nobody waits for this note: the next run could find out."""
+        self._enqueue(partial(self._ledger.placed, claim.id, task)).add_done_callback(_passed_over)
+
+    async def record(self, claim: Claim, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
+        """What became of a photo; its line goes to ``results.jsonl``."""
+        await self._note(partial(self._record, claim.id, result, failures))
+
+    async def _note(self, call: Callable[[], T]) -> T:
+        """Let `call` be part of the next transaction, and wait until that is on the disk."""
+        return await self._enqueue(call)
+
+    def _enqueue(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        noted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((call, noted))  # type: ignore[arg-type] # a future of anything
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
+        return noted
+
+    async def _write(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue, []
+                await self._write_group(batch)
+        finally:
+            self._writing = None
+
+    async def _write_group(self, batch: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
+        calls = [call for call, _ in batch]
+        try:
+            answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, calls)
+        except SmartyError as error:
+            for _, noted in batch:
+                if not noted.done():
+                    noted.set_exception(error)
+        else:
+            for (_, noted), answer in zip(batch, answers, strict=True):
+                if not noted.done():
+                    noted.set_result(answer)
+
+    # in the thread
+
+    def _commit(self, calls: list[Callable[[], object]]) -> list[object]:
+        with self._ledger.transaction():
+            answers = [call() for call in calls]
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._changed = True
+            self._results.append(lines)
+        return answers
+
+    def _record(self, photo: int, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
+        self._ledger.record(photo, result, failures)
+        self._lines.append(result)
+
+    def _finish(self) -> None:
+        try:
+            if self._changed:
+                self._results.rewrite(self._ledger.results())
+        finally:
+            self._ledger.close()
+
+
+def _passed_over(noted: asyncio.Future[None]) -> None:
+    """Whatever went wrong, the notes that somebody waits for meet it too."""
+    if not noted.cancelled():
+        noted.exception()

@@ -1,0 +1,149 @@
+"""Outputs on their way to the disk: temporary, fsync, rename, folder fsync."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from smarty_async.archive.durable import sync_file, sync_folder, threaded
+from smarty_async.archive.names import STATE
+from smarty_async.errors import DiskError, OutputInUse
+
+__all__ = ["Spooled", "Workplace"]
+
+
+class Spooled:
+    """One output in a temporary file. No file is kept open between writes: thousands may be waiting."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Append `pieces`.
+
+        Raises:
+            DiskError: the disk is full, or refuses for another reason.
+        """
+        await _append(self.path, pieces)
+
+    async def discard(self) -> None:
+        """Remove the file, if it is there."""
+        await _remove(self.path)
+
+
+class Workplace:
+    """``DIR/.smarty-async``, and the way from there to ``DIR/<kind>/``. One run at a time owns it.
+
+    Args:
+        out: the output folder; made when it is opened.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.own = out / STATE
+        self._temporaries = self.own / "tmp"
+        # Not thread-local: it is taken and given back by whichever thread is at hand.
+        self._lock = FileLock(self.own / "lock", thread_local=False)
+        self._numbers = itertools.count()
+
+    def claim(self) -> None:
+        """Make the folder and lock it; blocks, but does not wait for another run.
+
+        Raises:
+            OutputInUse: another run owns it.
+            DiskError: it cannot be made or written.
+        """
+        try:
+            self._temporaries.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputInUse(self.out) from None
+        except OSError as error:
+            raise DiskError.of(error, self.out, "write to") from None
+
+    def clear(self) -> None:
+        """Remove temporaries that nobody needs any more; blocks."""
+        shutil.rmtree(self._temporaries, ignore_errors=True)
+        self._temporaries.mkdir(exist_ok=True)
+
+    def release(self) -> None:
+        """Remove the temporaries and unlock; blocks."""
+        shutil.rmtree(self._temporaries, ignore_errors=True)
+        self._lock.release()
+
+    def open(self) -> Spooled:
+        """A new temporary file; it is made by the first write."""
+        return Spooled(self._temporaries / str(next(self._numbers)))
+
+    def temporary(self, name: str) -> Path:
+        """The path of the temporary called `name`."""
+        return self._temporaries / name
+
+    async def settle(self, files: Iterable[Spooled]) -> None:
+        """Wait until the bytes of `files` are on the disk.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        await _settle([file.path for file in files])
+
+    async def place(self, moves: Mapping[Path, Path], *, stale: Iterable[Path] = ()) -> None:
+        """Move each temporary onto its final path, remove what is `stale`, and wait until the names are on the disk.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        await _place(moves, stale)
+
+
+def place(moves: Mapping[Path, Path], stale: Iterable[Path] = ()) -> None:
+    """Move each temporary onto its final path and remove what is `stale`; blocks."""
+    for old in stale:
+        old.unlink(missing_ok=True)
+    for temporary, final in moves.items():
+        try:
+            made = _make_folder(final.parent)
+            temporary.replace(final)
+            for folder in {final.parent, *made}:
+                sync_folder(folder)
+        except OSError as error:
+            raise DiskError.of(error, final, "write") from None
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make `folder`; the folders that got a new name in them."""
+    if folder.is_dir():
+        return []
+    made = _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    return [*made, folder.parent]
+
+
+@threaded
+def _append(path: Path, pieces: list[bytes]) -> None:
+    try:
+        with path.open("ab") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        raise DiskError.of(error, path, "write") from None
+
+
+@threaded
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+@threaded
+def _settle(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            sync_file(path)
+        except OSError as error:
+            raise DiskError.of(error, path, "write") from None
+
+
+_place = threaded(place)
