@@ -1,0 +1,95 @@
+"""An asyncio batch client for VK Cloud Vision's photo restoration service.
+
+    async with SmartyClient(token="…") as client:
+        photo = await client.improve("old.jpg")
+        async for result in client.improve_archive("archive/", out="restored/"):
+            print(result.photo, result.outcome, result.outputs)
+
+Names are imported when they are first used: importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smarty_async.client import SmartyClient
+    from smarty_async.errors import (
+        AuthorizationError,
+        ConfigurationError,
+        DiskError,
+        MissingExtra,
+        NotTheService,
+        OptionsError,
+        OutputInUse,
+        PhotoError,
+        PhotoFailed,
+        PhotoRejected,
+        RequestError,
+        RequestRefused,
+        ServiceUnavailable,
+        SmartyError,
+    )
+    from smarty_async.options import Limits, Mode, OAuthCredentials, Retries, Timeouts
+    from smarty_async.plan import plan_archive, read_status
+    from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
+    from smarty_async.run import ArchiveRun
+    from smarty_async.service.process import embedded_service
+    from smarty_async.wire.verdict import Judge, judge
+
+__all__ = [
+    "ArchiveRun",
+    "AuthorizationError",
+    "ConfigurationError",
+    "DiskError",
+    "ErrorInfo",
+    "Failures",
+    "Judge",
+    "Kind",
+    "Limits",
+    "MissingExtra",
+    "Mode",
+    "NotTheService",
+    "OAuthCredentials",
+    "OptionsError",
+    "Outcome",
+    "OutputInUse",
+    "PhotoError",
+    "PhotoFailed",
+    "PhotoRejected",
+    "Plan",
+    "Progress",
+    "RequestError",
+    "RequestRefused",
+    "Restored",
+    "Result",
+    "Retries",
+    "ServiceUnavailable",
+    "SmartyClient",
+    "SmartyError",
+    "Status",
+    "Timeouts",
+    "embedded_service",
+    "judge",
+    "plan_archive",
+    "read_status",
+]
+
+_ROOMS = ("errors", "options", "results", "wire.verdict", "client", "run", "plan", "service.process")
+"""Where the names live, the quick ones first."""
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for room in _ROOMS:
+            module = import_module(f"smarty_async.{room}")
+            if name in module.__all__:
+                value: object = getattr(module, name)
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,338 @@
+"""The front door."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import aiohttp
+from yarl import URL
+
+from smarty_async.archive.names import shown
+from smarty_async.archive.probe import Probed, probe
+from smarty_async.archive.reader import FileBody
+from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
+from smarty_async.journey import ask
+from smarty_async.options import (
+    BASE_URL,
+    PATH,
+    PROVIDER,
+    Limits,
+    Mode,
+    OAuthCredentials,
+    Retries,
+    Task,
+    Timeouts,
+    check_tasks,
+)
+from smarty_async.results import Kind, Progress, Restored
+from smarty_async.run import ArchiveRun, Job
+from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.transport.connection import Connection
+from smarty_async.transport.courier import Courier
+from smarty_async.transport.item import Item, Lane, Purse
+from smarty_async.transport.limiter import rate_limit
+from smarty_async.transport.retrying import Sleep, item_retrying
+from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool
+from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
+from smarty_async.wire.verdict import Judge, judge
+
+__all__ = ["PhotoSource", "SmartyClient", "Source", "sources_of"]
+
+Source = str | os.PathLike[str]
+PhotoSource = str | os.PathLike[str] | bytes | BinaryIO
+
+_CHUNKS_ALIVE = 3
+"""Chunks a slot that may be alive at a time: one sent, one waiting, one being looked at or written."""
+
+
+class SmartyClient:
+    """A client of the photo restoration service; use it with ``async with``, and one for a whole process.
+
+    Args:
+        token: a service token.
+        credentials: or what to ask for an access token with.
+        base_url: the service's address. Plain http is refused except to this machine, where no token is needed.
+        provider: ``oauth_provider``: ``mcs``, or the older ``mr``.
+        path: the method's path; an older one ends in a slash.
+        concurrency: requests open at once, at most; fewer while the service asks for it.
+        rate: requests a second, at most; None for no limit.
+        limits: what one request may carry.
+        retries: how long to go on asking.
+        timeouts: when to stop waiting.
+        judge: what a failed request means.
+        sleep: waits between tries, in seconds; tests give one that does not.
+
+    Raises:
+        OptionsError: the choices do not go together.
+        ConfigurationError: there is nothing to authorize with, or the token would travel in the open.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        credentials: OAuthCredentials | None = None,
+        base_url: str = BASE_URL,
+        provider: str = PROVIDER,
+        path: str = PATH,
+        concurrency: int = 8,
+        rate: float | None = None,
+        limits: Limits | None = None,
+        retries: Retries | None = None,
+        timeouts: Timeouts | None = None,
+        judge: Judge = judge,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        if concurrency < 1:
+            raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
+        if rate is not None and not rate > 0:
+            raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
+        if token and credentials:
+            raise OptionsError("token and credentials exclude each other: give one of them")
+        self._url = _address(base_url, path)
+        if credentials is not None:
+            _address(credentials.auth_url, "")
+        elif not token and not _is_loopback(self._url):
+            raise ConfigurationError("there is nothing to authorize with: give a token or credentials")
+        self._token = token or "local"
+        self._credentials = credentials
+        self._provider = provider
+        self._concurrency = concurrency
+        self._rate = rate
+        self._limits = limits or Limits()
+        self._retries = retries or Retries()
+        self._timeouts = timeouts or Timeouts()
+        self._judge = judge
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+        self._courier: Courier | None = None
+        self._runs: list[ArchiveRun] = []
+        self._lanes: dict[tuple[Task, ...], Lane] = {}
+
+    def __repr__(self) -> str:
+        return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self._timeouts.connect, sock_connect=self._timeouts.connect, sock_read=None
+        )
+        self._session = session = aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "User-Agent": f"smarty_async/{version('smarty_async')}"},
+        )
+        tokens: Tokens = OAuthTokens(self._credentials, session) if self._credentials else ServiceToken(self._token)
+        connection = Connection(
+            session, url=self._url, provider=self._provider, timeouts=self._timeouts, redact=tokens.redact
+        )
+        self._courier = Courier(
+            connection,
+            tokens,
+            limits=self._limits,
+            retries=self._retries,
+            concurrency=self._concurrency,
+            rate=None if self._rate is None else rate_limit(self._rate),
+            judge=self._judge,
+            sleep=self._sleep,
+            clock=monotonic,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for run in self._runs:
+            await run.aclose()
+        if self._courier is not None:
+            await self._courier.close()
+        if self._session is not None:
+            await self._session.close()
+        self._courier = self._session = None
+
+    async def improve(
+        self,
+        photo: PhotoSource,
+        *,
+        modes: Iterable[Mode] = ("improve",),
+        rfactor: int | None = None,
+        rtype: str | None = None,
+    ) -> Restored:
+        """Restore one photo in memory. Calls that run at the same time share requests.
+
+        Args:
+            photo: a path, the bytes of an image file, or a binary file object.
+            modes: ``improve``, ``resolution`` or both.
+            rfactor: 2 or 4, for ``resolution``.
+            rtype: ``photo`` (when not given) or ``art``, for ``resolution``.
+
+        Raises:
+            OptionsError: the choices do not go together.
+            PhotoRejected: it cannot be sent.
+            PhotoFailed: the service, or the bound on attempts, said no.
+            ConfigurationError: nothing can be sent as things are.
+            ServiceUnavailable: the service was given up on.
+        """
+        tasks, courier = check_tasks(modes, rfactor, rtype), self._open_courier()
+        files: dict[Kind, bytes] = {}
+        bw: list[bool] = []
+
+        async def keep(_: Task, arrived: Arrived) -> None:
+            if arrived.answered.bw is not None:
+                bw.append(arrived.answered.bw)
+            for kind, file in arrived.files.items():
+                assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySpool opens
+                files[kind] = file.data
+
+        try:
+            with courier.expecting():
+                body = await _body_of(photo, self._limits)
+            asked = await ask(
+                tasks,
+                make_item=lambda missing: Item(body, self._lane(missing)),
+                submit=courier.submit,
+                keep=keep,
+                retrying=item_retrying(self._retries, sleep=self._sleep),
+            )
+        except PhotoRejected as error:
+            error.photo = _name_of(photo)
+            raise
+        restored = Restored(
+            outcome="restored" if files else "already_good", bw=bw[0] if bw else None, attempts=asked.rides, **files
+        )
+        if asked.error is None:
+            return restored
+        failed = PhotoFailed(asked.error.message, photo=_name_of(photo), type=asked.error.type, attempts=asked.rides)
+        failed.restored = restored if files else None
+        raise failed
+
+    def improve_archive(
+        self,
+        source: Source | Sequence[Source] = (),
+        *,
+        out: Source,
+        modes: Iterable[Mode] = ("improve",),
+        rfactor: int | None = None,
+        rtype: str | None = None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        listed: Iterable[str | bytes] = (),
+        fit: bool = False,
+        retry_failed: bool = False,
+        max_photos: int | None = None,
+        max_cost: float | None = None,
+    ) -> ArchiveRun:
+        """Restore an archive to disk: iterate over what this gives with ``async for``.
+
+        Results come as photos finish, each with its outputs already durable under `out`. A later run over the same
+        `out` skips what is finished.
+
+        Args:
+            source: a folder, a photo, a glob, or several of them.
+            out: the output folder.
+            modes: ``improve``, ``resolution`` or both.
+            rfactor: 2 or 4, for ``resolution``.
+            rtype: ``photo`` (when not given) or ``art``, for ``resolution``.
+            include: patterns of photos to take; all when empty.
+            exclude: patterns of photos to leave out.
+            listed: more paths, one photo or folder each.
+            fit: make photos that are over the limits smaller instead of rejecting them.
+            retry_failed: try again what failed in an earlier run.
+            max_photos: photos sent in this run, at most.
+            max_cost: ₽ spent in this run, at most, by the estimate.
+
+        Raises:
+            OptionsError: the choices do not go together.
+        """
+        courier = self._open_courier()
+        if max_photos is not None and max_photos < 0:
+            raise OptionsError(f"max_photos must not be negative, but is {max_photos}")
+        if max_cost is not None and not max_cost >= 0:
+            raise OptionsError(f"max_cost must not be negative, but is {max_cost}")
+        job = Job(
+            sources=sources_of(source),
+            listed=listed,
+            out=Path(out).absolute(),
+            tasks=check_tasks(modes, rfactor, rtype),
+            include=tuple(include),
+            exclude=tuple(exclude),
+            limits=self._limits,
+            retries=self._retries,
+            window=self._concurrency * self._limits.max_images * _CHUNKS_ALIVE,
+            fit=fit,
+            retry_failed=retry_failed,
+            max_photos=max_photos,
+            max_cost=max_cost,
+        )
+        self._runs = [run for run in self._runs if run.active]
+        run = ArchiveRun(job, courier, sleep=self._sleep)
+        self._runs.append(run)
+        return run
+
+    def _open_courier(self) -> Courier:
+        if self._courier is None:
+            raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
+        return self._courier
+
+    def _lane(self, tasks: tuple[Task, ...]) -> Lane:
+        if tasks not in self._lanes:
+            self._lanes[tasks] = Lane(tasks, MemorySpool(), Progress(), Purse())
+        return self._lanes[tasks]
+
+
+def sources_of(source: Source | Sequence[Source]) -> tuple[str, ...]:
+    """One source or several, as paths."""
+    if isinstance(source, str | os.PathLike):
+        source = (source,)
+    return tuple(os.fspath(one) for one in source)
+
+
+def _address(base_url: str, path: str) -> URL:
+    """The whole address, if a token may be sent there."""
+    try:
+        url = URL(base_url)
+    except ValueError:
+        raise OptionsError(f"not an address: {base_url!r}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise OptionsError(f"an address begins with https:// and names a host, unlike {base_url!r}")
+    if url.scheme == "http" and not _is_loopback(url):
+        raise ConfigurationError(f"plain http would show the token to the network: use https:// for {url.host}")
+    return URL(base_url.rstrip("/") + path) if path else url
+
+
+def _is_loopback(url: URL) -> bool:
+    host = url.host or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name_of(photo: PhotoSource) -> str:
+    return shown(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else ""
+
+
+async def _body_of(photo: PhotoSource, limits: Limits) -> Body:
+    """What is to be sent of `photo`; raises PhotoRejected."""
+    if isinstance(photo, str | os.PathLike):
+        return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
+    data = photo if isinstance(photo, bytes) else await asyncio.to_thread(photo.read)
+    probed = await asyncio.to_thread(probe, data, limits=limits)
+    return MemoryBody(probed.converted or data, probed.content_type)
+
+
+def _file_body(path: str, limits: Limits) -> Body:
+    probed: Probed = probe(path, limits=limits)
+    if probed.converted is not None:
+        return MemoryBody(probed.converted, probed.content_type)
+    mtime_ns = Path(path).stat().st_mtime_ns
+    return FileBody(path, size=probed.size, mtime_ns=mtime_ns, content_type=probed.content_type)

@@ -1,0 +1,190 @@
+"""The life of one photo: probe → submit → [batcher → chunk → limiter → send → split] → keep → record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from tenacity import AsyncRetrying
+
+from smarty_async.archive.journal import Journal
+from smarty_async.archive.ledger import Claim, Kept, Known
+from smarty_async.archive.probe import probe
+from smarty_async.archive.reader import FileBody
+from smarty_async.archive.writer import Spooled, Workplace
+from smarty_async.errors import PhotoFailed, PhotoRejected
+from smarty_async.options import Limits, Task
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.transport.item import Item, Reply
+from smarty_async.transport.retrying import TemporaryAnswer
+from smarty_async.transport.spool import Arrived
+from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.wire.verdict import ItemVerdict, judge_item
+
+__all__ = ["Asked", "Journey", "Keep", "ask"]
+
+Keep = Callable[[Task, Arrived], Awaitable[None]]
+"""Makes an answer last."""
+
+
+class Asked(msgspec.Struct):
+    """What became of the asking.
+
+    Attributes:
+        failures: why, for each task that has no answer in the end.
+        rides: how many requests the photo rode in.
+    """
+
+    failures: dict[Task, ErrorInfo] = {}
+    rides: int = 0
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        """The failures as one."""
+        reasons = list(self.failures.items())
+        if len(reasons) <= 1:
+            return reasons[0][1] if reasons else None
+        told = "; ".join(f"{task.mode}: {why.message}" for task, why in reasons)
+        return ErrorInfo(reasons[0][1].type, told)
+
+
+async def ask(
+    tasks: Sequence[Task],
+    *,
+    make_item: Callable[[tuple[Task, ...]], Item],
+    submit: Callable[[Item], Awaitable[Reply]],
+    keep: Keep,
+    retrying: AsyncRetrying,
+) -> Asked:
+    """Ask for `tasks` until each has an answer that lasts, or has failed. Only what is missing is asked again."""
+    asked, missing = Asked(), list(tasks)
+    try:
+        async for attempt in retrying:
+            with attempt:
+                item = make_item(tuple(missing))
+                try:
+                    reply = await submit(item)
+                finally:
+                    asked.rides += item.rides
+                for task in tuple(missing):
+                    verdict, why = await _take(reply, task, keep)
+                    if why is None:
+                        asked.failures.pop(task, None)
+                    else:
+                        asked.failures[task] = why
+                    if verdict != "temporary":
+                        missing.remove(task)
+                if missing:
+                    raise TemporaryAnswer
+    except TemporaryAnswer:
+        pass  # often enough
+    except PhotoFailed as error:
+        asked.failures.update((task, ErrorInfo(error.type, str(error))) for task in missing)
+    return asked
+
+
+async def _take(reply: Reply, task: Task, keep: Keep) -> tuple[ItemVerdict, ErrorInfo | None]:
+    arrived = reply.arrived.get(task.mode)
+    if arrived is None:
+        return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
+    verdict, why = judge_item(arrived.answered)
+    if verdict == "done":
+        await keep(task, arrived)
+    else:
+        await arrived.discard()
+    return verdict, why
+
+
+class Journey:
+    """Takes one photo of an archive from its place on the disk to its outputs, and notes every step.
+
+    Args:
+        claim: the photo and its entry in the journal.
+        tasks: what is asked of it.
+        workplace: where outputs go.
+        journal: what is remembered.
+        limits: what may be sent.
+        fit: whether to make it fit the limits.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        tasks: tuple[Task, ...],
+        *,
+        workplace: Workplace,
+        journal: Journal,
+        limits: Limits,
+        fit: bool,
+    ) -> None:
+        self._claim = claim
+        self._tasks = tasks
+        self._workplace = workplace
+        self._journal = journal
+        self._limits = limits
+        self._fit = fit
+        self._converted: Spooled | None = None
+
+    @property
+    def missing(self) -> tuple[Task, ...]:
+        """The tasks that no run has finished yet."""
+        return tuple(task for task in self._tasks if not self._claim.has(task))
+
+    async def look(self) -> FileBody:
+        """Look into the photo; what is to be sent.
+
+        Raises:
+            PhotoRejected: it cannot be sent.
+            DiskError: it had to be converted, and the disk refuses.
+        """
+        found = self._claim.found
+        problem = self._claim.problem or found.problem
+        if problem:
+            raise PhotoRejected(problem.message, type=problem.type)
+        probed = await asyncio.to_thread(probe, found.path, limits=self._limits, fit=self._fit)
+        if probed.converted is None:
+            return FileBody(found.path, size=probed.size, mtime_ns=found.mtime_ns, content_type=probed.content_type)
+        self._converted = self._workplace.open()
+        await self._converted.write([probed.converted])
+        return FileBody(self._converted.path, size=probed.size, mtime_ns=None, content_type=probed.content_type)
+
+    async def keep(self, task: Task, arrived: Arrived) -> None:
+        """Make an answer last: its bytes durable, noted, at their places, noted."""
+        files = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
+        sizes = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
+        await self._workplace.settle(files.values())
+        kept = {kind: Kept(file.path.name, sizes[kind]) for kind, file in files.items()}
+        await self._journal.keep(self._claim, task, kept, bw=arrived.answered.bw)
+        kinds: set[Kind] = set(OUTPUT_FIELDS[task.mode].values())
+        await self._workplace.place(
+            {file.path: self._place(kind) for kind, file in files.items()},
+            stale=[self._place(kind) for kind in kinds - files.keys()],
+        )
+        self._journal.placed(self._claim, task)
+        self._claim.known[task.mode] = Known(str(task), "placed", kept, arrived.answered.bw, None)
+
+    async def record(self, asked: Asked) -> Result:
+        """Note what became of the photo."""
+        made = any(self._claim.known[task.mode].outputs for task in self._tasks if self._claim.has(task))
+        outcome: Outcome = "failed" if asked.failures else "restored" if made else "already_good"
+        result = self._claim.result(outcome, error=asked.error, attempts=self._claim.attempts + asked.rides)
+        await self._journal.record(self._claim, result, asked.failures)
+        return result
+
+    async def reject(self, error: PhotoRejected, *, rides: int = 0) -> Result:
+        """Note that the photo is not sent, and why."""
+        why = ErrorInfo(error.type, str(error))
+        result = self._claim.result("rejected", error=why, attempts=self._claim.attempts + rides)
+        if self._claim.id:
+            await self._journal.record(self._claim, result, {})
+        return result
+
+    async def tidy(self) -> None:
+        """Remove what was made on the way."""
+        if self._converted is not None:
+            await self._converted.discard()
+
+    def _place(self, kind: Kind) -> Path:
+        return self._workplace.out / kind / self._claim.place

@@ -1,0 +1,163 @@
+"""What a run would do, and what earlier runs have done: told without sending or changing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from smarty_async.archive.ledger import Claim, Ledger
+from smarty_async.archive.names import STATE, output_place
+from smarty_async.archive.probe import probe
+from smarty_async.archive.scan import check_sources, scan
+from smarty_async.client import Source, sources_of
+from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.options import PRICE, Limits, Mode, check_tasks
+from smarty_async.results import ErrorInfo, Failures, Plan, Result, Status
+from smarty_async.run import JOURNAL
+from smarty_async.transport.batcher import Batcher
+
+__all__ = ["plan_archive", "read_status"]
+
+
+class _Rider(msgspec.Struct, frozen=True):
+    size: int
+    lane: None = None
+    gone: bool = False
+
+
+async def plan_archive(
+    source: Source | Sequence[Source] = (),
+    *,
+    out: Source,
+    modes: Iterable[Mode] = ("improve",),
+    rfactor: int | None = None,
+    rtype: str | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    listed: Iterable[str | bytes] = (),
+    fit: bool = False,
+    retry_failed: bool = False,
+    max_photos: int | None = None,
+    max_cost: float | None = None,
+    limits: Limits | None = None,
+    concurrency: int = 8,
+) -> Plan:
+    """What `SmartyClient.improve_archive` would do with the same choices. Nothing is sent, made or changed.
+
+    Raises:
+        OptionsError: the choices do not go together, or a source is not there.
+    """
+    tasks, limits = check_tasks(modes, rfactor, rtype), limits or Limits()
+    most = min(
+        (
+            bound
+            for bound in (max_photos, None if max_cost is None else int(max_cost / PRICE + 1e-9))
+            if bound is not None
+        ),
+        default=None,
+    )
+
+    def plan() -> Plan:
+        sources, folder = sources_of(source), Path(out).absolute()
+        check_sources(sources, out=folder)
+        photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
+        ledger = _journal_of(folder)
+        counting = _Counting(limits, concurrency=concurrency, most=most)
+        try:
+            for found in photos:
+                claim = (ledger and ledger.look_up(found)) or Claim(found, 0, output_place(found.photo))
+                if end := claim.end(tasks, retry_failed=retry_failed):
+                    counting.skip(end)
+                    continue
+                counting.look(claim, fit=fit)
+        finally:
+            if ledger:
+                ledger.close()
+        return counting.plan()
+
+    return await asyncio.to_thread(plan)
+
+
+class _Counting:
+    """Counts what would ride in which request, as the batcher would have it."""
+
+    def __init__(self, limits: Limits, *, concurrency: int, most: int | None) -> None:
+        self._limits = limits
+        self._slots = concurrency
+        self._most = most
+        self._batcher: Batcher[_Rider] = Batcher(limits)
+        self._photos = self._bytes = self._requests = self._skipped = 0
+        self._rejected: list[Result] = []
+
+    def skip(self, end: Result) -> None:
+        if end.outcome == "skipped":
+            self._skipped += 1
+        else:
+            self._rejected.append(end)
+
+    def look(self, claim: Claim, *, fit: bool) -> None:
+        problem = claim.found.problem
+        try:
+            if problem:
+                raise PhotoRejected(problem.message, type=problem.type)
+            size = probe(claim.found.path, limits=self._limits, fit=fit).size
+        except PhotoRejected as error:
+            self._rejected.append(claim.result("rejected", error=ErrorInfo(error.type, str(error))))
+            return
+        if self._photos == self._most:
+            return
+        self._photos += 1
+        self._bytes += size
+        self._batcher.add(_Rider(size))
+        self._ride(more=True)
+
+    def _ride(self, *, more: bool) -> None:
+        while self._batcher.take(slots=self._slots, more=more):
+            self._requests += 1
+
+    def plan(self) -> Plan:
+        self._ride(more=False)
+        return Plan(
+            photos=self._photos,
+            requests=self._requests,
+            bytes=self._bytes,
+            skipped=self._skipped,
+            rejected=self._rejected,
+            cost=self._photos * PRICE,
+        )
+
+
+def _journal_of(out: Path) -> Ledger | None:
+    path = out / STATE / JOURNAL
+    return Ledger(path, read_only=True) if path.exists() else None
+
+
+async def read_status(out: Source) -> Status:
+    """What the journal of the output folder `out` knows; a run that is under way does not mind.
+
+    Raises:
+        ConfigurationError: no run has written there.
+        DiskError: the journal cannot be read.
+    """
+
+    def read() -> Status:
+        ledger = _journal_of(Path(out).absolute())
+        if ledger is None:
+            raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
+        try:
+            with ledger.translated():
+                counts, images = ledger.counts()
+                failures = [
+                    Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
+                    for outcome, kind, message, count, example in ledger.failures()
+                ]
+        finally:
+            ledger.close()
+        unfinished = counts.pop(None, 0)
+        outcomes = {outcome: count for outcome, count in counts.items() if outcome is not None}
+        return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)
+
+    return await asyncio.to_thread(read)

@@ -1,0 +1,301 @@
+"""One run over an archive: photos found, a bounded window of them alive, results as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from smarty_async.archive.journal import Journal
+from smarty_async.archive.ledger import Claim
+from smarty_async.archive.names import RESULTS
+from smarty_async.archive.scan import Found, check_sources, scan
+from smarty_async.archive.writer import Workplace
+from smarty_async.errors import PhotoRejected, SmartyError
+from smarty_async.journey import Asked, Journey, ask
+from smarty_async.options import PRICE, Limits, Retries, Task
+from smarty_async.results import Progress, Result
+from smarty_async.transport.courier import Courier
+from smarty_async.transport.item import Item, Lane, Purse, Reply, Stopped
+from smarty_async.transport.retrying import Sleep, item_retrying
+from smarty_async.transport.spool import Arrived
+
+__all__ = ["JOURNAL", "ArchiveRun", "Job"]
+
+JOURNAL = "journal.sqlite"
+"""The journal's file name, in ``DIR/.smarty-async/``."""
+
+_BATCH = 256
+"""Photos looked up in the journal at a time."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is to do.
+
+    Attributes:
+        sources: files, folders and globs.
+        listed: paths from a list.
+        out: the output folder.
+        tasks: what is asked of every photo.
+        include: patterns of photos to take; all when empty.
+        exclude: patterns of photos to leave out.
+        limits: what may be sent.
+        retries: how long to go on.
+        window: photos alive at a time.
+        fit: whether to make photos fit the limits.
+        retry_failed: whether to try again what failed in an earlier run.
+        max_photos: photos sent in this run, at most.
+        max_cost: ₽ spent in this run, at most, by the estimate.
+    """
+
+    sources: Sequence[str]
+    listed: Iterable[str | bytes]
+    out: Path
+    tasks: tuple[Task, ...]
+    include: Sequence[str]
+    exclude: Sequence[str]
+    limits: Limits
+    retries: Retries
+    window: int
+    fit: bool
+    retry_failed: bool
+    max_photos: int | None
+    max_cost: float | None
+
+
+class ArchiveRun:
+    """An archive being restored: iterate over it for the results, once.
+
+    Leaving the iteration early, or cancelling the task that iterates, closes requests and removes temporaries; the
+    next run goes on from there. `drain` is the gentle way: what is paid for is waited for.
+
+    Attributes:
+        progress: how far it is; changes as it goes.
+    """
+
+    def __init__(self, job: Job, courier: Courier, *, sleep: Sleep) -> None:
+        self.progress = Progress()
+        self._job = job
+        self._courier = courier
+        self._sleep = sleep
+        self._workplace = Workplace(job.out)
+        self._window = asyncio.Semaphore(job.window)
+        self._results: asyncio.Queue[Result | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_BATCH)  # for results nobody has taken yet
+        self._stopping = asyncio.Event()
+        self._spent = False
+        self._items: set[Item] = set()
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._photos_left = Purse(job.max_photos)
+        self._purse = Purse(None if job.max_cost is None else int(job.max_cost / PRICE + 1e-9))
+        self._lanes: dict[tuple[Task, ...], Lane] = {}
+        self._feeding: asyncio.Task[None] | None = None
+
+    def drain(self) -> None:
+        """Send nothing new and wait for the open answers; then the iteration ends."""
+        self._stopping.set()
+        self._courier.withdraw(self._items)
+
+    async def __aiter__(self) -> AsyncIterator[Result]:
+        """What became of each photo, as it is known.
+
+        Raises:
+            OptionsError: a source is not there.
+            ConfigurationError: nothing can be sent as things are.
+            ServiceUnavailable: the service was given up on.
+            DiskError: the disk refused.
+        """
+        if self._feeding is not None:
+            raise SmartyError("a run can be iterated over once: make another")
+        self._feeding = asyncio.create_task(self._feed(), name="smarty_async run")
+        try:
+            while (result := await self._results.get()) is not None:
+                self._room.release()
+                yield result
+            await self._feeding
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop at once: cancel what is under way, keep what was received whole."""
+        if self._feeding is not None and not self._feeding.done():
+            self._feeding.cancel()
+            await asyncio.wait([self._feeding])
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not come to its end."""
+        return self._feeding is None or not self._feeding.done()
+
+    # from the scan to the window
+
+    async def _feed(self) -> None:
+        try:
+            await _uncut(partial(check_sources, self._job.sources, out=self._job.out))
+            try:
+                await _uncut(self._workplace.claim)
+                await self._restore()
+            finally:
+                await _uncut(self._workplace.release)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            self._results.put_nowait(None)
+
+    async def _restore(self) -> None:
+        workplace = self._workplace
+        journal = await Journal.open(
+            workplace.own / JOURNAL,
+            results=workplace.out / RESULTS,
+            temporary=workplace.temporary,
+            out=workplace.out,
+        )
+        try:
+            await _uncut(workplace.clear)
+            with _scanning(self._job) as next_batch:
+                async with asyncio.TaskGroup() as photos:
+                    await self._walk(next_batch, journal, photos)
+        finally:
+            if self._keeping:
+                await asyncio.wait(self._keeping)
+            await journal.close()
+
+    async def _walk(
+        self, next_batch: Callable[[], Awaitable[list[Found]]], journal: Journal, photos: asyncio.TaskGroup
+    ) -> None:
+        while not (self._stopping.is_set() or self._spent):
+            with self._courier.expecting():
+                batch = await next_batch()
+                if not batch:
+                    break
+                self.progress.found += len(batch)
+                claims = await journal.claim(batch)
+            for claim in claims:
+                if told := claim.end(self._job.tasks, retry_failed=self._job.retry_failed):
+                    await self._tell(told)
+                    continue
+                await self._window.acquire()
+                photos.create_task(self._live(self._journey(claim, journal)))
+        self.progress.scanning = False
+
+    def _journey(self, claim: Claim, journal: Journal) -> Journey:
+        return Journey(
+            claim,
+            self._job.tasks,
+            workplace=self._workplace,
+            journal=journal,
+            limits=self._job.limits,
+            fit=self._job.fit,
+        )
+
+    # one photo
+
+    async def _live(self, journey: Journey) -> None:
+        try:
+            await self._tell(await self._end_of(journey))
+        except Stopped:
+            pass  # it stays to be done
+        finally:
+            await journey.tidy()
+            self._window.release()
+
+    async def _end_of(self, journey: Journey) -> Result:
+        try:
+            if not journey.missing:
+                return await journey.record(Asked())
+            with self._courier.expecting():
+                body = await journey.look()
+            if not self._photos_left.take(1):
+                self._spent = True
+                raise Stopped
+            return await journey.record(
+                await ask(
+                    journey.missing,
+                    make_item=lambda tasks: Item(body, self._lane(tasks)),
+                    submit=self._submit,
+                    keep=partial(self._keep, journey),
+                    retrying=item_retrying(self._job.retries, sleep=self._pause),
+                )
+            )
+        except PhotoRejected as error:
+            return await journey.reject(error)
+
+    async def _submit(self, item: Item) -> Reply:
+        if self._stopping.is_set():
+            raise Stopped
+        self._items.add(item)
+        try:
+            return await self._courier.submit(item)
+        finally:
+            self._items.discard(item)
+            self._spent = self._spent or self._purse.empty
+
+    async def _keep(self, journey: Journey, task: Task, arrived: Arrived) -> None:
+        """Keep what was paid for, even when nobody waits for it any more."""
+        keeping = asyncio.create_task(journey.keep(task, arrived), name="smarty_async keep")
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._kept)
+        await asyncio.shield(keeping)
+
+    def _kept(self, keeping: asyncio.Task[None]) -> None:
+        self._keeping.discard(keeping)
+        if not keeping.cancelled():
+            keeping.exception()  # whoever still waits for it sees it
+
+    def _lane(self, tasks: tuple[Task, ...]) -> Lane:
+        if tasks not in self._lanes:
+            self._lanes[tasks] = Lane(tasks, self._workplace, self.progress, self._purse)
+        return self._lanes[tasks]
+
+    async def _pause(self, seconds: float) -> None:
+        """A photo's backoff; it ends early when the run is stopping."""
+        self.progress.retries += 1
+        waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._stopping.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _tell(self, result: Result) -> None:
+        await self._room.acquire()
+        outcomes = self.progress.outcomes
+        outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+        self._results.put_nowait(result)
+
+
+async def _uncut(call: Callable[[], None]) -> None:
+    """Run `call` in a thread; a cancellation waits for its end."""
+    running = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+@contextmanager
+def _scanning(job: Job) -> Iterator[Callable[[], Awaitable[list[Found]]]]:
+    """A function that gives the next photos of the scan, none at its end. The scan has a thread of its own."""
+    found = scan(job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
+    loop = asyncio.get_running_loop()
+    try:
+        yield lambda: loop.run_in_executor(thread, lambda: list(islice(found, _BATCH)))
+    finally:
+        thread.submit(found.close)
+        thread.shutdown(wait=False)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a run; the others followed from it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
