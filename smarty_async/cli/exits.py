@@ -1,0 +1,121 @@
+"""Every way the program ends: from an error to one sentence with a way out, and an exit status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import typer
+
+from smarty_async.cli.output import say
+from smarty_async.errors import (
+    AuthorizationError,
+    ConfigurationError,
+    DiskError,
+    NotTheService,
+    OptionsError,
+    ServiceUnavailable,
+    SmartyError,
+)
+
+__all__ = ["Exit", "explained", "sentences", "status_of"]
+
+
+class Exit(IntEnum):
+    """What the program's end tells its caller."""
+
+    FINE = 0
+    PHOTOS_FAILED = 1
+    USAGE = 2
+    CONFIGURATION = 3
+    UNAVAILABLE = 4
+    DISK = 5
+    INTERRUPTED = 130
+
+
+_STATUS: tuple[tuple[type[BaseException], Exit], ...] = (
+    (OptionsError, Exit.USAGE),
+    (ConfigurationError, Exit.CONFIGURATION),
+    (ServiceUnavailable, Exit.UNAVAILABLE),
+    (DiskError, Exit.DISK),
+    (KeyboardInterrupt, Exit.INTERRUPTED),
+)
+
+_WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
+    (
+        AuthorizationError,
+        "Check SMARTY_TOKEN (or the other SMARTY_ variables), or use --local to go without an account.",
+    ),
+    (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
+    (ServiceUnavailable, "Nothing is lost: the same command, run again later, goes on from here."),
+    (DiskError, "Nothing is lost: when there is room and leave to write, the same command goes on from here."),
+)
+
+
+def status_of(error: BaseException) -> Exit:
+    """The exit status for `error`."""
+    import asyncio  # noqa: PLC0415 - help is quick
+
+    if isinstance(error, OSError) and error.filename is not None:
+        return Exit.DISK
+    if isinstance(error, asyncio.CancelledError):
+        return Exit.INTERRUPTED
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), Exit.PHOTOS_FAILED)
+
+
+def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
+    """What to tell a person about `error`: what is the matter, and the way out.
+
+    Args:
+        error: what ended the program.
+        traced: whether its traceback stands above.
+    """
+    if isinstance(error, SmartyError):
+        return [str(error), *[way for kind, way in _WAY_OUT if isinstance(error, kind)]]
+    if status_of(error) is Exit.INTERRUPTED:
+        return ["left at once. The same command goes on from here."]
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"cannot use {str(error.filename)!r}: {error.strerror}"]
+    return [
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a bug: please report it with the lines above."
+        if traced
+        else "this is a bug; run again with --verbose for the traceback.",
+    ]
+
+
+def _trace(error: BaseException, secrets: Iterable[str]) -> None:
+    import traceback  # noqa: PLC0415 - help is quick
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(_without(line, secrets))
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    from smarty_async.transport.tokens import redact  # noqa: PLC0415 - help is quick
+
+    return redact(text, *secrets)
+
+
+@contextmanager
+def explained(*, verbose: bool) -> Iterator[list[str]]:
+    """Turn what is raised inside into sentences on stderr and an exit status; the one place that does.
+
+    Yields:
+        The secrets to keep out of it all; whoever learns one adds it.
+    """
+    secrets = [os.environ.get(name, "").strip() for name in ("SMARTY_TOKEN", "SMARTY_CLIENT_SECRET")]
+    try:
+        yield secrets
+    except (typer.Exit, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - every end of the program passes here
+        ours = isinstance(error, SmartyError) or status_of(error) is not Exit.PHOTOS_FAILED
+        traced = verbose and not ours
+        if traced:
+            _trace(error, secrets)
+        for line in sentences(error, traced=traced):
+            say(f"smarty-async: {_without(line, secrets)}")
+        raise SystemExit(status_of(error)) from None

@@ -1,0 +1,71 @@
+"""What `improve` does: the service, the client, and one run or its preview."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from smarty_async import SmartyClient, plan_archive
+from smarty_async.archive.scan import check_sources
+from smarty_async.cli.exits import Exit
+from smarty_async.cli.follow import follow
+from smarty_async.cli.job import Job
+from smarty_async.cli.output import Output, say
+from smarty_async.cli.signals import Interrupts
+from smarty_async.options import check_tasks
+from smarty_async.report.summary import plan_lines
+from smarty_async.service.process import embedded_service
+
+__all__ = ["preview", "restore"]
+
+
+async def preview(job: Job) -> Exit:
+    """``--dry-run``: say on stdout what a run would do; nothing is sent.
+
+    Raises:
+        SmartyError: such a run could not begin.
+    """
+    with job.listed() as listed:
+        plan = await plan_archive(list(job.sources), out=job.out, listed=listed, limits=job.limits, **job.choices)
+    if not (plan.photos or plan.skipped or plan.rejected):
+        raise job.nothing_found
+    output = Output()
+    if job.view.json:
+        output.struct({"plan": plan})
+    else:
+        output.lines(plan_lines(plan, free=job.account.local))
+    return Exit.FINE
+
+
+async def restore(job: Job, interrupts: Interrupts) -> Exit:
+    """Do it, and say what became of every photo.
+
+    Raises:
+        SmartyError: it could not begin, or had to stop early; what was done until then is said first.
+    """
+    # Here, too, so that a slip is told before the embedded service is started.
+    check_tasks(job.choices["modes"], job.choices["rfactor"], job.choices["rtype"])
+    check_sources(job.sources, out=job.out)
+    with interrupts.watching(), job.listed() as listed:
+        async with AsyncExitStack() as stack:
+            base_url = job.account.base_url or await _start_service(stack, job)
+            client = await stack.enter_async_context(_client(job, base_url))
+            run = client.improve_archive(list(job.sources), out=job.out, listed=listed, **job.choices)
+            interrupts.drain = run.drain
+            return await follow(run, job=job, interrupts=interrupts)
+
+
+async def _start_service(stack: AsyncExitStack, job: Job) -> str:
+    if not job.view.quiet:
+        say(f"{job.account.why_local}: restoring on this machine with the embedded service (engine: basic)")
+    return await stack.enter_async_context(embedded_service(engine="basic"))
+
+
+def _client(job: Job, base_url: str) -> SmartyClient:
+    return SmartyClient(
+        token=job.account.token,
+        credentials=job.account.credentials,
+        base_url=base_url,
+        provider=job.account.provider,
+        limits=job.limits,
+        **job.sending,
+    )
