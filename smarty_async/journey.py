@@ -152,10 +152,10 @@ class Journey:
 
     async def keep(self, task: Task, arrived: Arrived) -> None:
         """Make an answer last: its bytes durable, noted, at their places, noted."""
-        files = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
+        files: dict[Kind, Spooled] = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
         sizes = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
         await self._workplace.settle(files.values())
-        kept = {kind: Kept(file.path.name, sizes[kind]) for kind, file in files.items()}
+        kept: dict[Kind, Kept] = {kind: Kept(file.path.name, sizes[kind]) for kind, file in files.items()}
         await self._journal.keep(self._claim, task, kept, bw=arrived.answered.bw)
         kinds: set[Kind] = set(OUTPUT_FIELDS[task.mode].values())
         await self._workplace.place(

@@ -15,7 +15,7 @@ from smarty_async.archive.scan import check_sources, scan
 from smarty_async.client import Source, sources_of
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import PRICE, Limits, Mode, check_tasks
-from smarty_async.results import ErrorInfo, Failures, Plan, Result, Status
+from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher
 
@@ -157,7 +157,7 @@ async def read_status(out: Source) -> Status:
         finally:
             ledger.close()
         unfinished = counts.pop(None, 0)
-        outcomes = {outcome: count for outcome, count in counts.items() if outcome is not None}
+        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}
         return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)
 
     return await asyncio.to_thread(read)

@@ -35,7 +35,7 @@ class ErrorInfo(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one photo of an archive: one line of ``results.jsonl``.
+    r"""What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:
         photo: path relative to its source, with ``/``; bytes that are no UTF-8 are shown as ``\xNN``.
@@ -95,7 +95,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
     found: int = 0
     scanning: bool = True
-    outcomes: dict[Outcome, int] = msgspec.field(default_factory=dict)
+    outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
     bytes_sent: int = 0

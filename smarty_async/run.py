@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -281,7 +282,7 @@ async def _uncut(call: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _scanning(job: Job) -> Iterator[Callable[[], Awaitable[list[Found]]]]:
+def _scanning(job: Job) -> Generator[Callable[[], Awaitable[list[Found]]]]:
     """A function that gives the next photos of the scan, none at its end. The scan has a thread of its own."""
     found = scan(job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed)
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
@@ -293,9 +294,8 @@ def _scanning(job: Job) -> Iterator[Callable[[], Awaitable[list[Found]]]]:
         thread.shutdown(wait=False)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended a run; the others followed from it."""
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
+    """The error that ended a run; the others of its group followed from it."""
     while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import Task, Timeouts
-from smarty_async.results import Progress
+from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body
 from smarty_async.transport.spool import Arrived, Spool, SpoolFile
 from smarty_async.wire.messages import Answered, Envelope, parse_envelope
@@ -122,7 +122,7 @@ class Connection:
             raise _refused(envelope, response)
 
     @asynccontextmanager
-    async def _silence_limit(self) -> AsyncIterator[Callable[[], None]]:
+    async def _silence_limit(self) -> AsyncGenerator[Callable[[], None]]:
         """Ends what is inside when the function it gives has not been called for too long."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeouts.silence) as limit:
@@ -205,7 +205,9 @@ class _Unpacker:
 
     async def _hand_over(self, answered: Answered) -> None:
         await self._flush()
-        files = {kind: self._files[blob.number] for kind, blob in answered.blobs.items() if blob.number in self._files}
+        files: dict[Kind, SpoolFile] = {
+            kind: self._files[blob.number] for kind, blob in answered.blobs.items() if blob.number in self._files
+        }
         if self._deliver(Arrived(answered, files)):
             taken = set(map(id, files.values()))
             self._files = {number: file for number, file in self._files.items() if id(file) not in taken}

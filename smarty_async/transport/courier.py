@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 
@@ -78,7 +78,7 @@ class Courier:
     # items in, replies out
 
     @contextmanager
-    def expecting(self) -> Iterator[None]:
+    def expecting(self) -> Generator[None]:
         """An item is on its way, and will be submitted at once after this: chunks that are not full wait for it."""
         self._expected += 1
         try:
@@ -317,7 +317,7 @@ class _Trip:
         self.delivered = 0
 
     @contextmanager
-    def aboard(self) -> Iterator[None]:
+    def aboard(self) -> Generator[None]:
         """While the request is open."""
         for item in self.chunk:
             item.rides += 1
