@@ -21,8 +21,9 @@ outside is redacted before it enters one (see `transport.tokens.redact`).
 
 from __future__ import annotations
 
+import copyreg
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smarty_async.results import Restored
@@ -47,6 +48,10 @@ __all__ = [
 
 class SmartyError(Exception):
     """The root of the tree."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way calls `__init__` with the message alone, and the fields are keyword-only.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class OptionsError(SmartyError, ValueError):

@@ -10,6 +10,7 @@ import msgspec
 from smarty_async.errors import OptionsError
 
 __all__ = [
+    "AUTH_URL",
     "BASE_URL",
     "MODES",
     "PATH",
@@ -38,11 +39,11 @@ PRICE = 0.06
 """₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
 
 
-def _positive(struct: msgspec.Struct, *names: str) -> None:
-    for name in names:
+def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ()) -> None:
+    for name in struct.__struct_fields__:
         value = getattr(struct, name)
-        if value is not None and not value > 0:
-            raise OptionsError(f"{name} must be greater than 0, not {value}")
+        if not (value >= 0 if name in may_be_zero else value > 0):
+            raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +61,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_request_bytes: int = 30_000_000
 
     def __post_init__(self) -> None:
-        _positive(self, "max_images", "max_image_bytes", "max_request_bytes")
+        _check_numbers(self)
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +87,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:
-        _positive(self, *(name for name in self.__struct_fields__ if name not in ("first_wait", "longest_wait")))
+        _check_numbers(self, may_be_zero=("first_wait", "longest_wait"))
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +102,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     silence: float = 300.0
 
     def __post_init__(self) -> None:
-        _positive(self, "connect", "silence")
+        _check_numbers(self)
 
 
 class Task(msgspec.Struct, frozen=True, order=True):
@@ -140,7 +141,7 @@ def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
     if rtype not in ("art", "photo", None):
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
-    enlarge = Task("resolution", rfactor, rtype or "photo")
+    enlarge = Task("resolution", int(rfactor), rtype or "photo")
     return (Task("improve"), enlarge) if "improve" in asked else (enlarge,)
 
 

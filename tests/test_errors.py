@@ -28,6 +28,7 @@ from smarty_async.errors import (
     ServiceUnavailable,
     SmartyError,
 )
+from smarty_async.results import Restored
 
 PARENTS: dict[type[SmartyError], type[Exception]] = {
     SmartyError: Exception,
@@ -126,6 +127,13 @@ def test_an_error_survives_the_way_to_another_process(
     assert str(twin) == str(error)
     assert twin.args == error.args
     assert vars(twin) == fields
+
+
+def test_a_photo_that_failed_keeps_what_was_made_of_it_nevertheless() -> None:
+    error = PhotoFailed("no", type="temporary")
+    assert error.restored is None
+    error.restored = Restored(outcome="restored", improved=b"\xff\xd8\xff")
+    assert copy.copy(error).restored == error.restored
 
 
 def test_what_may_be_left_out() -> None:

@@ -457,7 +457,7 @@ def test_nested_as_deep_as_may_be() -> None:
 
 @pytest.mark.parametrize("place", ["item", "around", "body"])
 def test_json_beside_the_outputs_is_bounded(place: str) -> None:
-    fits = ',"x":[%s0]' % ("0," * (MAX_SKELETON_BYTES // 2 - 1000))
+    fits = ',"x":[%s0]' % ("123456789012345," * (MAX_SKELETON_BYTES // 16 - 100))
     assert read([answer_with(**{place: fits})]) == (BOTH, Envelope(200))
     answer = answer_with(**{place: fits + fits.replace("x", "y")})
     whole = read([answer])

@@ -16,6 +16,12 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _QUANTUM = 4  # characters that make 3 bytes
 
 
+def _unescaped(text: bytes) -> bytes:
+    if b"\\\\" not in text:  # else `\\/` would read as an escaped slash
+        text = text.replace(b"\\/", b"/")  # what PHP's encoders write, for every 64th character
+    return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
+
+
 def _unescape(match: re.Match[bytes]) -> bytes:
     digits, plain = match.groups()
     if digits is None:
@@ -43,7 +49,7 @@ class Base64Reader:
     def feed(self, text: bytes | memoryview, *, escaped: bool) -> Iterator[bytes]:
         """The bytes that `text`, a piece of the JSON string cut between escapes, brings."""
         if escaped:
-            text = _ESCAPE.sub(_unescape, bytes(text))
+            text = _unescaped(bytes(text))
         if self._carry:
             missing = _QUANTUM - len(self._carry)
             self._carry += bytes(text[:missing])
