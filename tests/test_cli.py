@@ -358,19 +358,22 @@ async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
 
 
 async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos: Path, out: Path) -> None:
-    service.default = lambda _: items({"file_0": {"status": 1, "error": "no face"}})
+    no_face = {"status": 1, "error": "no face"}
+    service.default = lambda request: items(
+        {name: no_face for name, image in request.images.items() if image == jpeg(seed=1)}
+    )
     (photos / "words.jpg").write_text("no picture")
     ended = await run(
         *("improve", photos, "--out", out, "--base-url", service.url, "--json", "--quiet"),
-        *("--mode", "improve", "--mode", "resolution", "--rfactor", "2", "--max-images", "3"),
+        *("--mode", "improve", "--mode", "resolution", "--rfactor", "2"),
     )
     assert ended.status == 1, ended.err
     outcomes = {line["photo"]: line["outcome"] for line in ended.results}
     assert sorted(outcomes.values()) == ["failed", "rejected", "restored", "restored"]
-    assert outcomes["words.jpg"] == "rejected"
+    assert (outcomes["1.jpg"], outcomes["words.jpg"]) == ("failed", "rejected")
     assert ended.summary["photos"] == 4
     assert ended.summary["outcomes"] == {"restored": 2, "failed": 1, "rejected": 1}
-    assert {group["message"] for group in ended.summary["failures"]} >= {"no face"}
+    assert any("no face" in group["message"] for group in ended.summary["failures"])
     assert "what to do" in ended.err
     assert "3 photos" not in ended.err
 
@@ -407,8 +410,8 @@ async def test_a_list_of_photos_from_a_pipe(service: FakeService, photos: Path, 
 async def test_a_dry_run_sends_and_creates_nothing(service: FakeService, photos: Path, out: Path) -> None:
     (photos / "words.jpg").write_text("no picture")
     words, machine = await asyncio.gather(
-        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run"),
-        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run", "--json"),
+        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run", "--concurrency", "1"),
+        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run", "--json", "--concurrency", "1"),
     )
     assert words.status == 0, words.err
     assert "3 photos" in words.out
@@ -573,7 +576,7 @@ async def test_the_open_answers_are_waited_for(
 async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda _: hold(asyncio.Event(), items({}))
     async with started("improve", photos, "--out", out, "--base-url", service.url) as process:
-        await until(lambda: service.open_now == 1)
+        await until(lambda: service.open_now > 0)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         while b"paid for" not in await process.stderr.readline():

@@ -250,7 +250,7 @@ def test_the_bar_shows_it_all() -> None:
     bar.show(progress)
     bar.close()
     text = screen.getvalue()
-    assert "25%" in text
+    assert "25 %" in text
     assert "30 of 120 photos" in text
     assert "3.0 photos/s" in text
     assert "30 s left" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -100,7 +100,7 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 
 
 @contextmanager
-def explained(*, verbose: bool) -> Iterator[list[str]]:
+def explained(*, verbose: bool) -> Generator[list[str], None, None]:
     """Turn what is raised inside into sentences on stderr and an exit status; the one place that does.
 
     Yields:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Protocol
@@ -84,7 +84,7 @@ def _display(view: View, *, free: bool) -> Display:
 
 
 @asynccontextmanager
-async def _shown(display: Display, run: Run) -> AsyncIterator[None]:
+async def _shown(display: Display, run: Run) -> AsyncGenerator[None, None]:
     """Look at the progress now and then, also while no result comes."""
 
     async def look() -> None:

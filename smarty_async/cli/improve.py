@@ -172,6 +172,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "timeouts": Timeouts(connect=connect_timeout, silence=silence_timeout),
             },
         )
-        status = asyncio.run(preview(job) if dry_run else restore(job, Interrupts()))
+        status = asyncio.run(preview(job) if dry_run else restore(job, Interrupts(paid=not account.local)))
     if status is not Exit.FINE:
         raise typer.Exit(status)

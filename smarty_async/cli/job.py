@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return OptionsError(f"no photos found in {', '.join(places)}: check the place, --include and --exclude")
 
     @contextmanager
-    def listed(self) -> Iterator[Iterable[str]]:
+    def listed(self) -> Generator[Iterable[str], None, None]:
         """The paths of ``--from-file``; open while this lasts.
 
         Raises:

@@ -25,7 +25,14 @@ async def preview(job: Job) -> Exit:
         SmartyError: such a run could not begin.
     """
     with job.listed() as listed:
-        plan = await plan_archive(list(job.sources), out=job.out, listed=listed, limits=job.limits, **job.choices)
+        plan = await plan_archive(
+            list(job.sources),
+            out=job.out,
+            listed=listed,
+            limits=job.limits,
+            concurrency=job.sending["concurrency"],
+            **job.choices,
+        )
     if not (plan.photos or plan.skipped or plan.rejected):
         raise job.nothing_found
     output = Output()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -22,9 +22,18 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") 
 
 
 class Interrupts:
-    """Counts signals and acts on them. Until there is something to `drain`, the first one leaves too."""
+    """Counts signals and acts on them. Until there is something to `drain`, the first one leaves too.
 
-    def __init__(self) -> None:
+    Args:
+        paid: whether the open answers cost something.
+
+    Attributes:
+        say: where to tell it.
+        drain: what asks for a good end.
+    """
+
+    def __init__(self, *, paid: bool = True) -> None:
+        self._paid = paid
         self.say: Callable[[str], None] = say
         self.drain: Callable[[], None] | None = None
         self._count = 0
@@ -36,7 +45,7 @@ class Interrupts:
         return self._count > 0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watching(self) -> Generator[None, None, None]:
         """Take the signals while this lasts; for the task that calls it, in the main thread."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine calls it
@@ -54,8 +63,8 @@ class Interrupts:
         self._count += 1
         if self._count == 1 and self.drain is not None:
             self.say(
-                "Stopping: nothing new is sent; the open answers are paid for and being waited for. "
-                "Press Ctrl-C again to leave at once."
+                f"Stopping: nothing new is sent; the open answers {'are paid for and ' if self._paid else 'are '}"
+                "being waited for. Press Ctrl-C again to leave at once."
             )
             self.drain()
             return

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Protocol
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -62,6 +62,11 @@ def _fraction(progress: Progress) -> str:
     return f"{progress.done:,} of {progress.found:,}{more} photos"
 
 
+def _percent(progress: Progress) -> str:
+    """Rounded down: 100 % is when all is done."""
+    return "" if progress.scanning or not progress.found else f"{100 * progress.done // progress.found} %  "
+
+
 def _details(progress: Progress, rate: float, *, free: bool) -> list[str]:
     parts: list[str] = []
     if rate > 0:
@@ -103,7 +108,6 @@ class Bar:
         self._pace = Pace(clock)
         self._drawing = _Drawing(
             BarColumn(bar_width=40),
-            TaskProgressColumn(),
             TextColumn("{task.description}", markup=False),
             console=console,
             auto_refresh=False,
@@ -122,7 +126,7 @@ class Bar:
         total = None if progress.scanning else progress.found
         self._drawing.update(
             self._task,
-            description=_fraction(progress),
+            description=_percent(progress) + _fraction(progress),
             completed=progress.done,
             total=total,
             refresh=True,

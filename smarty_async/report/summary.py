@@ -186,8 +186,13 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
         yield f"{count(summary.left, 'photo')} left for another run: the same command goes on with them."
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped"):
         yield f"The results are in {plain(summary.out)}; results.jsonl there tells it photo by photo."
-    requests = f"{count(summary.images, 'image')} in {count(summary.requests, 'request')}"
-    yield f"Estimated price: {FREE if free else f'{money(summary.cost)} ({requests})'}"
+    yield f"Estimated price: {FREE if free else _price(summary)}"
+
+
+def _price(summary: Summary) -> str:
+    if not summary.images:
+        return "nothing: no photo was sent"
+    return f"{money(summary.cost)} ({count(summary.images, 'image')} in {count(summary.requests, 'request')})"
 
 
 def plan_lines(plan: Plan, *, free: bool) -> Iterator[str]:
