@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 from tenacity import AsyncRetrying
 
+from smarty_async.archive.entry import Claim, Kept, Known
 from smarty_async.archive.journal import Journal
-from smarty_async.archive.ledger import Claim, Kept, Known
 from smarty_async.archive.probe import probe
 from smarty_async.archive.reader import FileBody
 from smarty_async.archive.writer import Spooled, Workplace
@@ -80,6 +80,9 @@ async def ask(
                     raise TemporaryAnswer
     except TemporaryAnswer:
         pass  # often enough
+    except PhotoRejected as error:
+        error.attempts = asked.rides
+        raise
     except PhotoFailed as error:
         asked.failures.update((task, ErrorInfo(error.type, str(error))) for task in missing)
     return asked
@@ -163,7 +166,7 @@ class Journey:
             stale=[self._place(kind) for kind in kinds - files.keys()],
         )
         self._journal.placed(self._claim, task)
-        self._claim.known[task.mode] = Known(str(task), "placed", kept, arrived.answered.bw, None)
+        self._claim.known[task.mode] = Known(str(task), "placed", kept, arrived.answered.bw)
 
     async def record(self, asked: Asked) -> Result:
         """Note what became of the photo."""
@@ -173,12 +176,11 @@ class Journey:
         await self._journal.record(self._claim, result, asked.failures)
         return result
 
-    async def reject(self, error: PhotoRejected, *, rides: int = 0) -> Result:
+    async def reject(self, error: PhotoRejected) -> Result:
         """Note that the photo is not sent, and why."""
         why = ErrorInfo(error.type, str(error))
-        result = self._claim.result("rejected", error=why, attempts=self._claim.attempts + rides)
-        if self._claim.id:
-            await self._journal.record(self._claim, result, {})
+        result = self._claim.result("rejected", error=why, attempts=self._claim.attempts + error.attempts)
+        await self._journal.record(self._claim, result, {})
         return result
 
     async def tidy(self) -> None:

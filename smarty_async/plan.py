@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
-from smarty_async.archive.ledger import Claim, Ledger
-from smarty_async.archive.names import STATE, output_place
+from smarty_async.archive import database
+from smarty_async.archive.entry import Claim
+from smarty_async.archive.ledger import Ledger
+from smarty_async.archive.names import STATE
 from smarty_async.archive.probe import probe
 from smarty_async.archive.scan import check_sources, scan
 from smarty_async.client import Source, sources_of
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.options import PRICE, Limits, Mode, check_tasks
+from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher
@@ -24,7 +27,7 @@ __all__ = ["plan_archive", "read_status"]
 
 class _Rider(msgspec.Struct, frozen=True):
     size: int
-    lane: None = None
+    lane: tuple[Task, ...]
     gone: bool = False
 
 
@@ -64,18 +67,13 @@ async def plan_archive(
         sources, folder = sources_of(source), Path(out).absolute()
         check_sources(sources, out=folder)
         photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
-        ledger = _journal_of(folder)
-        counting = _Counting(limits, concurrency=concurrency, most=most)
-        try:
+        counting = _Counting(tasks, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
+        # The run's own notes, made in a copy: two photos of one output show themselves as they will then.
+        with closing(Ledger(_journal_of(folder), opener=database.copied)) as ledger, ledger.translated():
+            ledger.finish_kept(_is_finished)
             for found in photos:
-                claim = (ledger and ledger.look_up(found)) or Claim(found, 0, output_place(found.photo))
-                if end := claim.end(tasks, retry_failed=retry_failed):
-                    counting.skip(end)
-                    continue
-                counting.look(claim, fit=fit)
-        finally:
-            if ledger:
-                ledger.close()
+                for claim in ledger.claim([found]):
+                    counting.look(claim, fit=fit)
         return counting.plan()
 
     return await asyncio.to_thread(plan)
@@ -84,22 +82,27 @@ async def plan_archive(
 class _Counting:
     """Counts what would ride in which request, as the batcher would have it."""
 
-    def __init__(self, limits: Limits, *, concurrency: int, most: int | None) -> None:
+    def __init__(
+        self, tasks: tuple[Task, ...], limits: Limits, *, concurrency: int, most: int | None, retry_failed: bool
+    ) -> None:
+        self._tasks = tasks
         self._limits = limits
         self._slots = concurrency
         self._most = most
+        self._retry_failed = retry_failed
         self._batcher: Batcher[_Rider] = Batcher(limits)
         self._photos = self._bytes = self._requests = self._skipped = 0
         self._rejected: list[Result] = []
 
-    def skip(self, end: Result) -> None:
-        if end.outcome == "skipped":
-            self._skipped += 1
-        else:
-            self._rejected.append(end)
-
     def look(self, claim: Claim, *, fit: bool) -> None:
-        problem = claim.found.problem
+        missing = tuple(task for task in self._tasks if not claim.has(task))
+        if not missing:
+            self._skipped += 1
+            return
+        if failed := claim.end(self._tasks, retry_failed=self._retry_failed):
+            self._rejected.append(failed)
+            return
+        problem = claim.problem or claim.found.problem
         try:
             if problem:
                 raise PhotoRejected(problem.message, type=problem.type)
@@ -111,7 +114,7 @@ class _Counting:
             return
         self._photos += 1
         self._bytes += size
-        self._batcher.add(_Rider(size))
+        self._batcher.add(_Rider(size, missing))
         self._ride(more=True)
 
     def _ride(self, *, more: bool) -> None:
@@ -130,9 +133,13 @@ class _Counting:
         )
 
 
-def _journal_of(out: Path) -> Ledger | None:
-    path = out / STATE / JOURNAL
-    return Ledger(path, read_only=True) if path.exists() else None
+def _is_finished(*_: object) -> bool:
+    """What an interrupted run had received will be brought to its place, and not be asked for."""
+    return True
+
+
+def _journal_of(out: Path) -> Path:
+    return out / STATE / JOURNAL
 
 
 async def read_status(out: Source) -> Status:
@@ -144,18 +151,15 @@ async def read_status(out: Source) -> Status:
     """
 
     def read() -> Status:
-        ledger = _journal_of(Path(out).absolute())
-        if ledger is None:
+        journal = _journal_of(Path(out).absolute())
+        if not journal.exists():
             raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
-        try:
-            with ledger.translated():
-                counts, images = ledger.counts()
-                failures = [
-                    Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
-                    for outcome, kind, message, count, example in ledger.failures()
-                ]
-        finally:
-            ledger.close()
+        with closing(Ledger(journal, opener=database.opened_to_read)) as ledger, ledger.translated():
+            counts, images = ledger.counts()
+            failures = [
+                Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
+                for outcome, kind, message, count, example in ledger.failures()
+            ]
         unfinished = counts.pop(None, 0)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}
         return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)

@@ -3,71 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import cast
 
-import msgspec
-
+from smarty_async.archive.entry import Claim
 from smarty_async.archive.journal import Journal
-from smarty_async.archive.ledger import Claim
 from smarty_async.archive.names import RESULTS
 from smarty_async.archive.scan import Found, check_sources, scan
 from smarty_async.archive.writer import Workplace
 from smarty_async.errors import PhotoRejected, SmartyError
+from smarty_async.job import Job
 from smarty_async.journey import Asked, Journey, ask
-from smarty_async.options import PRICE, Limits, Retries, Task
+from smarty_async.options import PRICE, Task
 from smarty_async.results import Progress, Result
 from smarty_async.transport.courier import Courier
 from smarty_async.transport.item import Item, Lane, Purse, Reply, Stopped
 from smarty_async.transport.retrying import Sleep, item_retrying
 from smarty_async.transport.spool import Arrived
 
-__all__ = ["JOURNAL", "ArchiveRun", "Job"]
+__all__ = ["JOURNAL", "ArchiveRun"]
 
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
 _BATCH = 256
 """Photos looked up in the journal at a time."""
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run is to do.
-
-    Attributes:
-        sources: files, folders and globs.
-        listed: paths from a list.
-        out: the output folder.
-        tasks: what is asked of every photo.
-        include: patterns of photos to take; all when empty.
-        exclude: patterns of photos to leave out.
-        limits: what may be sent.
-        retries: how long to go on.
-        window: photos alive at a time.
-        fit: whether to make photos fit the limits.
-        retry_failed: whether to try again what failed in an earlier run.
-        max_photos: photos sent in this run, at most.
-        max_cost: ₽ spent in this run, at most, by the estimate.
-    """
-
-    sources: Sequence[str]
-    listed: Iterable[str | bytes]
-    out: Path
-    tasks: tuple[Task, ...]
-    include: Sequence[str]
-    exclude: Sequence[str]
-    limits: Limits
-    retries: Retries
-    window: int
-    fit: bool
-    retry_failed: bool
-    max_photos: int | None
-    max_cost: float | None
 
 
 class ArchiveRun:
@@ -101,6 +65,7 @@ class ArchiveRun:
     def drain(self) -> None:
         """Send nothing new and wait for the open answers; then the iteration ends."""
         self._stopping.set()
+        self._purse.close()
         self._courier.withdraw(self._items)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
@@ -119,14 +84,18 @@ class ArchiveRun:
             while (result := await self._results.get()) is not None:
                 self._room.release()
                 yield result
-            await self._feeding
+            await asyncio.wait([self._feeding])
+            if self._feeding.cancelled():
+                raise SmartyError("the client was closed before the run came to its end")
+            self._feeding.result()
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
         """Stop at once: cancel what is under way, keep what was received whole."""
         if self._feeding is not None and not self._feeding.done():
-            self._feeding.cancel()
+            if not self._feeding.cancelling():  # a second cancellation would cut its tidying short
+                self._feeding.cancel()
             await asyncio.wait([self._feeding])
 
     @property
@@ -175,8 +144,8 @@ class ArchiveRun:
                 batch = await next_batch()
                 if not batch:
                     break
-                self.progress.found += len(batch)
                 claims = await journal.claim(batch)
+                self.progress.found += len(claims)
             for claim in claims:
                 if told := claim.end(self._job.tasks, retry_failed=self._job.retry_failed):
                     await self._tell(told)
@@ -278,6 +247,7 @@ async def _uncut(call: Callable[[], None]) -> None:
         await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.wait([running])
+        running.exception()  # seen, and passed over: what was cancelled ends either way
         raise
 
 

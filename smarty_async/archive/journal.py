@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from smarty_async.archive.ledger import Claim, Kept, Ledger
+from smarty_async.archive.entry import Claim, Kept
+from smarty_async.archive.ledger import Finish, Ledger
+from smarty_async.archive.recovery import finish
 from smarty_async.archive.results_file import ResultsFile
 from smarty_async.archive.walk import Found
-from smarty_async.errors import SmartyError
+from smarty_async.archive.writer import remove
 from smarty_async.options import Task
 from smarty_async.results import ErrorInfo, Kind, Result
 
@@ -24,14 +26,14 @@ T = TypeVar("T")
 class Journal:
     """The ledger behind a queue: what many photos note at the same time becomes one transaction, one fsync."""
 
-    def __init__(self, ledger: Ledger, results: ResultsFile, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, ledger: Ledger, results: ResultsFile, thread: ThreadPoolExecutor, *, out: Path) -> None:
         self._ledger = ledger
         self._results = results
         self._thread = thread
+        self._out = out
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
         self._writing: asyncio.Task[None] | None = None
-        self._changed = False
 
     @classmethod
     async def open(cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path) -> Journal:
@@ -42,28 +44,20 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-
-        def opened() -> Ledger:
-            ledger = Ledger(path)
-            with ledger.transaction():
-                ledger.finish_kept(temporary, out)
-            return ledger
-
+        to_finish = partial(finish, temporary=temporary, out=out)
+        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, to_finish)
         try:
-            ledger = await asyncio.get_running_loop().run_in_executor(thread, opened)
+            ledger = await _uncut(opening)
         except BaseException:
+            if opening.exception() is None:  # cancelled: it was opened for nobody
+                opening.result().close()
             thread.shutdown(wait=False)
             raise
-        return cls(ledger, ResultsFile(results), thread)
+        return cls(ledger, ResultsFile(results), thread, out=out)
 
     async def close(self) -> None:
         """Write what waits, bring ``results.jsonl`` up to date, and close."""
-        try:
-            if self._writing is not None:
-                await asyncio.wait([self._writing])
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
-        finally:
-            self._thread.shutdown(wait=False)
+        await _uncut(self._close())
 
     async def claim(self, batch: Iterable[Found]) -> list[Claim]:
         """Find or make the entry of every photo in `batch`."""
@@ -104,7 +98,7 @@ class Journal:
         calls = [call for call, _ in batch]
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, calls)
-        except SmartyError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
             for _, noted in batch:
                 if not noted.done():
                     noted.set_exception(error)
@@ -113,30 +107,66 @@ class Journal:
                 if not noted.done():
                     noted.set_result(answer)
 
+    async def _close(self) -> None:
+        try:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
+        finally:
+            self._thread.shutdown(wait=False)
+
     # in the thread
 
     def _commit(self, calls: list[Callable[[], object]]) -> list[object]:
+        self._lines = []
         with self._ledger.transaction():
             answers = [call() for call in calls]
         if self._lines:
-            lines, self._lines = self._lines, []
-            self._changed = True
-            self._results.append(lines)
+            self._results.append(self._lines)
         return answers
 
     def _record(self, photo: int, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
         self._ledger.record(photo, result, failures)
+        if result.error is None:
+            # Before the commit: when it does not come to that, they are found stale again. As long as there is nothing
+            # better, they stay: a photo may have changed because it was damaged.
+            remove(self._out / path for path in self._ledger.forget_stale(photo))
         self._lines.append(result)
 
     def _finish(self) -> None:
+        # Always: an earlier run may have been interrupted between its last note and this.
         try:
-            if self._changed:
+            with self._ledger.translated():
                 self._results.rewrite(self._ledger.results())
         finally:
             self._ledger.close()
 
 
+def _opened(path: Path, to_finish: Finish) -> Ledger:
+    ledger = Ledger(path)
+    try:
+        with ledger.transaction():
+            ledger.finish_kept(to_finish)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
+
+
+async def _uncut(work: Awaitable[T]) -> T:
+    """Wait for `work`; cancellations wait for its end."""
+    working = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and working.exception() is None:
+        raise cancelled
+    return working.result()
+
+
 def _passed_over(noted: asyncio.Future[None]) -> None:
     """Whatever went wrong, the notes that somebody waits for meet it too."""
-    if not noted.cancelled():
-        noted.exception()
+    noted.exception()

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from smarty_async.archive.durable import sync_file, sync_folder
+from smarty_async.archive.names import STATE
 from smarty_async.errors import DiskError
 from smarty_async.results import Result
 
@@ -18,7 +19,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class ResultsFile:
-    """The file at `path`."""
+    """The file at `path`, in the output folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +43,7 @@ class ResultsFile:
         Raises:
             DiskError: the disk refuses.
         """
-        new = self._path.with_name(f"{self._path.name}.new")
+        new = self._path.parent / STATE / f"{self._path.name}.new"
         try:
             with new.open("wb") as file:
                 file.writelines(_encoder.encode(result) + b"\n" for result in results)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import shutil
+import secrets
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,7 +15,9 @@ from smarty_async.archive.durable import sync_file, sync_folder, threaded
 from smarty_async.archive.names import STATE
 from smarty_async.errors import DiskError, OutputInUse
 
-__all__ = ["Spooled", "Workplace"]
+__all__ = ["Spooled", "Workplace", "place", "remove"]
+
+_making_folders = threading.Lock()
 
 
 class Spooled:
@@ -48,7 +52,10 @@ class Workplace:
         self._temporaries = self.own / "tmp"
         # Not thread-local: it is taken and given back by whichever thread is at hand.
         self._lock = FileLock(self.own / "lock", thread_local=False)
-        self._numbers = itertools.count()
+        # What an earlier run left, if it could not be removed, has other names.
+        self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
+        self._clear = False
+        self._awaited: set[Path] = set()  # temporaries that the journal may know of
 
     def claim(self) -> None:
         """Make the folder and lock it; blocks, but does not wait for another run.
@@ -58,38 +65,50 @@ class Workplace:
             DiskError: it cannot be made or written.
         """
         try:
-            self._temporaries.mkdir(parents=True, exist_ok=True)
+            self.own.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
+            self._temporaries.mkdir(exist_ok=True)
         except Timeout:
             raise OutputInUse(self.out) from None
         except OSError as error:
             raise DiskError.of(error, self.out, "write to") from None
 
     def clear(self) -> None:
-        """Remove temporaries that nobody needs any more; blocks."""
-        shutil.rmtree(self._temporaries, ignore_errors=True)
-        self._temporaries.mkdir(exist_ok=True)
+        """Remove what an earlier run left in temporaries, when the journal is done with it; blocks."""
+        self._clear = True
+        self._remove_temporaries()
 
     def release(self) -> None:
-        """Remove the temporaries and unlock; blocks."""
-        shutil.rmtree(self._temporaries, ignore_errors=True)
+        """Unlock, and remove the temporaries that the next run has no use for; blocks."""
+        if self._clear:
+            self._remove_temporaries()
+            with suppress(OSError):
+                self._temporaries.rmdir()
         self._lock.release()
+
+    def _remove_temporaries(self) -> None:
+        for path in self._temporaries.glob("*"):
+            if path not in self._awaited:
+                with suppress(OSError):
+                    path.unlink()
 
     def open(self) -> Spooled:
         """A new temporary file; it is made by the first write."""
-        return Spooled(self._temporaries / str(next(self._numbers)))
+        return Spooled(self._temporaries / next(self._names))
 
     def temporary(self, name: str) -> Path:
         """The path of the temporary called `name`."""
         return self._temporaries / name
 
     async def settle(self, files: Iterable[Spooled]) -> None:
-        """Wait until the bytes of `files` are on the disk.
+        """Wait until the bytes of `files` are on the disk. They outlive this run now, unless they are placed.
 
         Raises:
             DiskError: the disk refuses.
         """
-        await _settle([file.path for file in files])
+        paths = [file.path for file in files]
+        await _settle(paths)
+        self._awaited.update(paths)
 
     async def place(self, moves: Mapping[Path, Path], *, stale: Iterable[Path] = ()) -> None:
         """Move each temporary onto its final path, remove what is `stale`, and wait until the names are on the disk.
@@ -98,20 +117,45 @@ class Workplace:
             DiskError: the disk refuses.
         """
         await _place(moves, stale)
+        self._awaited.difference_update(moves)
 
 
 def place(moves: Mapping[Path, Path], stale: Iterable[Path] = ()) -> None:
-    """Move each temporary onto its final path and remove what is `stale`; blocks."""
-    for old in stale:
-        old.unlink(missing_ok=True)
+    """Move each temporary onto its final path and remove what is `stale`; blocks.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    remove(stale)
     for temporary, final in moves.items():
         try:
-            made = _make_folder(final.parent)
+            _make_lasting(final.parent)
             temporary.replace(final)
-            for folder in {final.parent, *made}:
-                sync_folder(folder)
+            sync_folder(final.parent)
         except OSError as error:
             raise DiskError.of(error, final, "write") from None
+
+
+def remove(outputs: Iterable[Path]) -> None:
+    """Remove those of `outputs` that are there; blocks.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    for path in outputs:
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            continue  # so it is not there either
+        except OSError as error:
+            raise DiskError.of(error, path, "remove") from None
+
+
+def _make_lasting(folder: Path) -> None:
+    """Make `folder`, its name on the disk before any other photo finds it there."""
+    with _making_folders:
+        for parent in _make_folder(folder):
+            sync_folder(parent)
 
 
 def _make_folder(folder: Path) -> list[Path]:

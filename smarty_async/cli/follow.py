@@ -11,6 +11,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from smarty_async.archive.names import shown
 from smarty_async.cli.exits import Exit
 from smarty_async.cli.job import Job, View
 from smarty_async.cli.output import Output, say
@@ -121,7 +122,7 @@ class _Telling:
         told = ErrorInfo(type(error).__name__, _reason(error)) if error else None
         summary = self.tally.summary(
             progress,
-            out=str(self._job.out),
+            out=shown(str(self._job.out)),
             seconds=monotonic() - self._began,
             free=free,
             interrupted=interrupted,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from smarty_async import SmartyClient, plan_archive
 from smarty_async.archive.scan import check_sources
 from smarty_async.cli.exits import Exit
 from smarty_async.cli.follow import follow
 from smarty_async.cli.job import Job
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
+from smarty_async.client import SmartyClient
 from smarty_async.options import check_tasks
+from smarty_async.plan import plan_archive
 from smarty_async.report.summary import plan_lines
 from smarty_async.service.process import embedded_service
 

@@ -47,9 +47,13 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="File to write the port to, once it is listened on.")
     ] = None,
     engine: Annotated[
-        EngineName,
-        typer.Option(help="basic: corrects with Pillow; echo: sends the photo back; restore: not available yet."),
-    ] = EngineName.BASIC,
+        EngineName | None,
+        typer.Option(
+            help="restore: learned restoration; basic: corrects with Pillow; echo: sends the photo back. "
+            "[default: restore where the extra 'local' is installed, else basic]",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Images worked on at a time. [default: one a core]")
     ] = None,
@@ -77,10 +81,11 @@ def serve(
     It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
     """
     from smarty_async.service import app, contract, faults, running  # noqa: PLC0415 - help is quick
-    from smarty_async.service.engine import engine_named  # noqa: PLC0415 - help is quick
+    from smarty_async.service.engine import best_engine, engine_named  # noqa: PLC0415 - help is quick
 
+    maker = engine_named(engine.value if engine else best_engine())
     application = app.make_app(
-        engine=engine_named(engine.value),
+        engine=maker,
         faults=faults.Faults(
             fail_temporary=fail_temporary,
             fail_permanent=fail_permanent,
@@ -106,7 +111,7 @@ def serve(
             port=port,
             port_file=port_file,
             exit_with_stdin=exit_with_stdin,
-            ready=lambda url: typer.echo(f"listening on {url} (engine: {engine.value})"),
+            ready=lambda url: typer.echo(f"listening on {url} (engine: {maker.name})"),
         )
     )
     raise typer.Exit(status)

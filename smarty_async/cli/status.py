@@ -26,7 +26,7 @@ def status(
         # Only here: help needs none of it.
         import asyncio  # noqa: PLC0415
 
-        from smarty_async import read_status  # noqa: PLC0415
+        from smarty_async.plan import read_status  # noqa: PLC0415
         from smarty_async.report.summary import status_lines  # noqa: PLC0415
 
         known = asyncio.run(read_status(out))

@@ -1,0 +1,140 @@
+"""The journal's file: its tables, how it is opened, and SQLite's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from smarty_async.errors import ConfigurationError, DiskError
+
+__all__ = ["VERSION", "copied", "opened", "opened_to_read", "translated"]
+
+VERSION: Final = 1
+"""Of the tables; SQLite keeps it as `user_version`."""
+
+_TABLES: Final = """
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY,
+    source BLOB NOT NULL,              -- absolute path of the source, as the system spells it
+    photo BLOB NOT NULL,               -- path relative to it
+    place BLOB UNIQUE,                 -- path of its outputs relative to DIR/<kind>; null: it has none
+    size INTEGER NOT NULL,             -- bytes
+    mtime_ns TEXT NOT NULL,            -- some disks know times that no SQLite integer holds
+    outcome TEXT,                      -- null: still to be done
+    bw INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error_type TEXT,
+    error TEXT,
+    UNIQUE (source, photo)
+);
+CREATE TABLE answers (
+    photo INTEGER NOT NULL REFERENCES photos (id),
+    mode TEXT NOT NULL,
+    task TEXT NOT NULL,                -- the mode with its settings
+    state TEXT NOT NULL,               -- kept: in temporaries · placed: at their places · stale: of a former photo
+    outputs TEXT NOT NULL,             -- {kind: {temporary, size}}
+    bw INTEGER,
+    PRIMARY KEY (photo, mode)
+) WITHOUT ROWID;
+CREATE INDEX kept ON answers (state) WHERE state = 'kept';
+CREATE TABLE failures (
+    photo INTEGER NOT NULL REFERENCES photos (id),
+    task TEXT NOT NULL,
+    type TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (photo, task)
+) WITHOUT ROWID;
+"""
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """The database at `path`, to be written; made when it is not there.
+
+    Raises:
+        DiskError: it cannot be used.
+        ConfigurationError: a newer version of this program wrote it.
+    """
+    with translated(path):
+        sql = _connection(path, "rwc")
+        try:
+            sql.execute("PRAGMA journal_mode = WAL")
+            sql.execute("PRAGMA synchronous = FULL")
+            if _version(sql) == 0:
+                _make_tables(sql)
+        except BaseException:
+            sql.close()
+            raise
+        return sql
+
+
+def opened_to_read(path: Path) -> sqlite3.Connection:
+    """The database at `path`, to be left as it is.
+
+    Raises:
+        DiskError: it is not there, or cannot be used.
+        ConfigurationError: a newer version of this program wrote it.
+    """
+    with translated(path):
+        sql = _connection(path, "ro")
+        if _version(sql):
+            return sql
+        sql.close()  # a run was interrupted while it made it
+    return _empty()
+
+
+def copied(path: Path) -> sqlite3.Connection:
+    """A private copy of the database at `path`, empty when that is not there: what is noted in it is gone with it.
+
+    Raises:
+        DiskError: it cannot be used.
+        ConfigurationError: a newer version of this program wrote it.
+    """
+    copy = _empty()
+    if path.exists():
+        try:
+            with closing(opened_to_read(path)) as sql, translated(path):
+                sql.backup(copy)
+        except BaseException:
+            copy.close()
+            raise
+    return copy
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path) from None
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    sql = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if _version(sql) > VERSION:
+            raise ConfigurationError(f"{str(path)!r} was written by a newer version of smarty_async: update it")
+    except BaseException:
+        sql.close()
+        raise
+    return sql
+
+
+def _empty() -> sqlite3.Connection:
+    # Without a name: in memory while it is small, then in a file that no one else sees.
+    sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    _make_tables(sql)
+    return sql
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    return int(sql.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make_tables(sql: sqlite3.Connection) -> None:
+    sql.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")

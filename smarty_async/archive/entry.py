@@ -1,0 +1,99 @@
+"""One photo's entry in the journal, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from smarty_async.archive.names import shown
+from smarty_async.archive.walk import Found
+from smarty_async.options import Mode, Task
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+
+__all__ = ["Claim", "Kept", "Known"]
+
+State = Literal["kept", "placed", "stale"]
+"""Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An output on the disk.
+
+    Attributes:
+        temporary: the name of its temporary.
+        size: bytes.
+    """
+
+    temporary: str
+    size: int
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The answer there is to one mode of a photo.
+
+    Attributes:
+        task: the mode with its settings, as text.
+        state: how far it came.
+        outputs: what was made.
+        bw: whether the service took the photo for black-and-white.
+    """
+
+    task: str
+    state: State
+    outputs: dict[Kind, Kept]
+    bw: bool | None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A photo with its entry.
+
+    Attributes:
+        found: the photo.
+        id: of the entry.
+        place: path of its outputs relative to ``DIR/<kind>``; empty when it has none.
+        known: the answers there are, by mode.
+        failures: why tasks failed, by the mode with its settings, as text.
+        outcome: what became of it in an earlier run; None when that is open.
+        attempts: how many requests it has ridden in.
+        problem: why it cannot be done, None when it can.
+    """
+
+    found: Found
+    id: int
+    place: str
+    known: dict[Mode, Known] = {}
+    failures: dict[str, ErrorInfo] = {}
+    outcome: Outcome | None = None
+    attempts: int = 0
+    problem: ErrorInfo | None = None
+
+    def has(self, task: Task) -> bool:
+        """Whether the outputs of `task` stand."""
+        known = self.known.get(task.mode)
+        return known is not None and known.task == str(task) and known.state == "placed"
+
+    def end(self, tasks: Iterable[Task], *, retry_failed: bool) -> Result | None:
+        """What is told of a photo that an earlier run has finished, None when there is something to do."""
+        missing = [task for task in tasks if not self.has(task)]
+        if not missing:
+            # Without an outcome the run that kept its outputs did not live to tell of it.
+            return self.result("skipped", attempts=self.attempts) if self.outcome else None
+        failures = [self.failures.get(str(task)) for task in missing]
+        if retry_failed or None in failures:
+            return None
+        return self.result("failed", error=failures[0], attempts=self.attempts)
+
+    def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
+        """What is told of this photo, with the outputs that stand."""
+        standing = [answer for answer in self.known.values() if answer.state == "placed"]
+        return Result(
+            photo=shown(self.found.photo),
+            source=shown(self.found.source),
+            outcome=outcome,
+            outputs={kind: shown(f"{kind}/{self.place}") for answer in standing for kind in answer.outputs},
+            bw=next((answer.bw for answer in standing if answer.bw is not None), None),
+            attempts=attempts,
+            error=error,
+        )

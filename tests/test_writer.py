@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smarty_async.archive import durable, writer
+from smarty_async.archive.writer import Spooled, Workplace, place, remove
+from smarty_async.errors import DiskError, OutputInUse
+
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    workplace = Workplace(tmp_path / "deep" / "out")
+    workplace.claim()
+    workplace.clear()
+    return workplace
+
+
+async def spooled(workplace: Workplace, data: bytes) -> Spooled:
+    file = workplace.open()
+    await file.write([data])
+    return file
+
+
+def left(workplace: Workplace) -> set[str]:
+    return {path.name for path in workplace.own.rglob("*") if path.name != "lock"}
+
+
+# temporaries
+
+
+async def test_a_temporary_is_made_by_its_first_write_and_grows(workplace: Workplace) -> None:
+    file = workplace.open()
+    assert not file.path.exists()
+    await file.write([b"one ", b"two "])
+    await file.write([b"three"])
+    assert file.path.read_bytes() == b"one two three"
+    assert workplace.temporary(file.path.name) == file.path
+    for _ in range(2):
+        await file.discard()
+    assert left(workplace) == {"tmp"}
+
+
+async def test_no_temporary_goes_on_with_what_another_run_left(tmp_path: Path) -> None:
+    names: set[str] = set()
+    for _ in range(2):
+        workplace = Workplace(tmp_path)
+        names |= {workplace.open().path.name for _ in range(10)}
+    assert len(names) == 20
+
+
+@full_disk
+async def test_a_full_disk_is_our_error(workplace: Workplace) -> None:
+    file = workplace.open()
+    file.path.symlink_to("/dev/full")
+    with pytest.raises(DiskError, match="No space left") as caught:
+        await file.write([b"x"])
+    assert (caught.value.path, caught.value.errno) == (file.path, 28)
+
+
+async def test_bytes_that_cannot_be_settled_are_our_error(workplace: Workplace) -> None:
+    with pytest.raises(DiskError, match="No such file"):
+        await workplace.settle([workplace.open()])
+
+
+# the lock
+
+
+def test_the_output_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    first, second = Workplace(tmp_path), Workplace(tmp_path)
+    first.claim()
+    with pytest.raises(OutputInUse, match="another run is writing to"):
+        second.claim()
+    first.release()
+    second.claim()
+    second.release()
+
+
+async def test_a_run_that_was_refused_takes_nothing_from_the_other(workplace: Workplace) -> None:
+    file = await spooled(workplace, b"paid for")
+    second = Workplace(workplace.out)
+    with pytest.raises(OutputInUse):
+        second.claim()
+    second.release()
+    assert file.path.read_bytes() == b"paid for"
+    with pytest.raises(OutputInUse):
+        Workplace(workplace.out).claim()
+
+
+@pytest.mark.parametrize("blocked", ["", ".smarty-async", ".smarty-async/tmp", ".smarty-async/lock"])
+def test_an_output_folder_that_cannot_be_made_is_our_error(tmp_path: Path, blocked: str) -> None:
+    out = tmp_path / "out"
+    path = out / blocked
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if blocked.endswith("lock") else path.touch()
+    workplace = Workplace(out)
+    with pytest.raises(DiskError, match=r"cannot write to '.*out'"):
+        workplace.claim()
+    workplace.release()
+    assert path.exists()
+
+
+# what outlives a run
+
+
+async def test_nothing_is_left_by_a_run_that_ends(workplace: Workplace) -> None:
+    file = await spooled(workplace, b"never placed")
+    kept = await spooled(workplace, b"placed")
+    await workplace.settle([kept])
+    await workplace.place({kept.path: workplace.out / "improved" / "a.jpg"})
+    workplace.release()
+    assert left(workplace) == set()
+    assert not file.path.exists()
+    assert (workplace.out / "improved" / "a.jpg").read_bytes() == b"placed"
+
+
+async def test_what_is_settled_and_could_not_be_placed_stays_for_the_next_run(workplace: Workplace) -> None:
+    file, other = await spooled(workplace, b"paid for"), await spooled(workplace, b"not whole")
+    (workplace.out / "improved").touch()
+    await workplace.settle([file])
+    with pytest.raises(DiskError):
+        await workplace.place({file.path: workplace.out / "improved" / "a.jpg"})
+    workplace.release()
+    assert left(workplace) == {"tmp", file.path.name}
+    assert not other.path.exists()
+
+
+async def test_what_an_earlier_run_left_stays_until_the_journal_is_done_with_it(workplace: Workplace) -> None:
+    file = await spooled(workplace, b"paid for")
+    workplace._lock.release()  # as a kill does
+    following = Workplace(workplace.out)
+    following.claim()
+    following.release()
+    assert file.path.read_bytes() == b"paid for"
+    following.claim()
+    following.clear()
+    assert not file.path.exists()
+    following.release()
+
+
+async def test_what_cannot_be_removed_does_not_stop_a_run(workplace: Workplace) -> None:
+    (workplace.temporary("folder") / "x").mkdir(parents=True)
+    workplace.clear()
+    workplace.release()
+    assert (workplace.temporary("folder") / "x").exists()
+
+
+# to their places
+
+
+async def test_outputs_take_their_places_over_what_is_there(workplace: Workplace) -> None:
+    improved, colorized = (workplace.out / kind / "b" / "a.jpg" for kind in ("improved", "colorized"))
+    for data in (b"first", b"second"):
+        file = await spooled(workplace, data)
+        await workplace.place({file.path: improved}, stale=[colorized])
+        assert improved.read_bytes() == data
+    await workplace.place({(await spooled(workplace, b"x")).path: colorized}, stale=[improved])
+    assert not improved.exists()
+
+
+async def test_a_move_is_durable_from_the_bottom_up(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    whole = Path.replace
+
+    def replaced(old: Path, new: Path) -> Path:
+        steps.append("rename")
+        return whole(old, new)
+
+    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(writer, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(writer, "sync_folder", lambda path: steps.append(path.relative_to(workplace.out).as_posix()))
+    for name in ("a.jpg", "b.jpg"):
+        file = await spooled(workplace, b"x")
+        await workplace.settle([file])
+        await workplace.place({file.path: workplace.out / "improved" / "x" / name})
+    assert steps == ["sync file", ".", "improved", "rename", "improved/x", "sync file", "rename", "improved/x"]
+
+
+async def test_many_photos_make_one_folder_together(workplace: Workplace) -> None:
+    files = [await spooled(workplace, bytes([number])) for number in range(20)]
+    folder = workplace.out / "improved" / "a" / "b" / "c"
+    await asyncio.gather(*(workplace.place({file.path: folder / file.path.name}) for file in files))
+    assert len(list(folder.iterdir())) == 20
+
+
+@pytest.mark.parametrize("call", [place, remove])
+def test_what_the_disk_refuses_to_remove_is_our_error(tmp_path: Path, call: Any) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(DiskError, match=r"cannot remove '.*a\.jpg'"):
+        call([tmp_path / "a.jpg"]) if call is remove else call({}, [tmp_path / "a.jpg"])
+
+
+def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    remove([tmp_path / "a.jpg", tmp_path / "no" / "a.jpg", tmp_path / "file" / "a.jpg"])
+
+
+def test_a_temporary_that_is_gone_is_our_error(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"cannot write '.*a\.jpg': No such file"):
+        place({tmp_path / "gone": tmp_path / "a.jpg"})
+
+
+# on other systems
+
+
+def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    class Fcntl:
+        F_FULLFSYNC = 51
+
+        @staticmethod
+        def fcntl(_: int, what: int) -> None:
+            asked.append(what)
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
+    monkeypatch.setattr(os, "fsync", lambda _: asked.append("fsync"))
+    (tmp_path / "a").touch()
+    durable.sync_file(tmp_path / "a")
+    assert asked == [51]
+
+
+def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = Path("not there")
+    monkeypatch.setattr(durable.os, "name", "nt")
+    durable.sync_folder(gone)
