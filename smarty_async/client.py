@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import aiohttp
-from yarl import URL
 
-from smarty_async.archive.names import shown
-from smarty_async.archive.probe import Probed, probe
-from smarty_async.archive.reader import FileBody
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
+from smarty_async.intake import PhotoSource, body_of, name_of
+from smarty_async.job import Job
 from smarty_async.journey import ask
 from smarty_async.options import (
     BASE_URL,
@@ -33,8 +31,8 @@ from smarty_async.options import (
     check_tasks,
 )
 from smarty_async.results import Kind, Progress, Restored
-from smarty_async.run import ArchiveRun, Job
-from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.run import ArchiveRun
+from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.courier import Courier
 from smarty_async.transport.item import Item, Lane, Purse
@@ -44,11 +42,12 @@ from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
-__all__ = ["PhotoSource", "SmartyClient", "Source", "sources_of"]
+__all__ = ["SmartyClient", "Source", "sources_of"]
 
 Source = str | os.PathLike[str]
-PhotoSource = str | os.PathLike[str] | bytes | BinaryIO
 
+_NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
+"""What goes to a loopback service that needs none: it must be there, and like no word of an error's text."""
 _CHUNKS_ALIVE = 3
 """Chunks a slot that may be alive at a time: one sent, one waiting, one being looked at or written."""
 
@@ -97,12 +96,12 @@ class SmartyClient:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         if token and credentials:
             raise OptionsError("token and credentials exclude each other: give one of them")
-        self._url = _address(base_url, path)
+        self._url = address(base_url, path)
         if credentials is not None:
-            _address(credentials.auth_url, "")
-        elif not token and not _is_loopback(self._url):
+            address(credentials.auth_url, "")
+        elif not token and not is_loopback(self._url):
             raise ConfigurationError("there is nothing to authorize with: give a token or credentials")
-        self._token = token or "local"
+        self._token = token or _NO_TOKEN
         self._credentials = credentials
         self._provider = provider
         self._concurrency = concurrency
@@ -112,7 +111,7 @@ class SmartyClient:
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
         self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
+        self._opened = AsyncExitStack()
         self._courier: Courier | None = None
         self._runs: list[ArchiveRun] = []
         self._lanes: dict[tuple[Task, ...], Lane] = {}
@@ -124,14 +123,19 @@ class SmartyClient:
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._timeouts.connect, sock_connect=self._timeouts.connect, sock_read=None
         )
-        self._session = session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             timeout=timeout,
             connector=aiohttp.TCPConnector(limit=0),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": f"smarty_async/{version('smarty_async')}"},
         )
-        tokens: Tokens = OAuthTokens(self._credentials, session) if self._credentials else ServiceToken(self._token)
+        self._opened.push_async_callback(session.close)
+        tokens: Tokens = (
+            OAuthTokens(self._credentials, session, timeouts=self._timeouts)
+            if self._credentials
+            else ServiceToken(self._token)
+        )
         connection = Connection(
             session, url=self._url, provider=self._provider, timeouts=self._timeouts, redact=tokens.redact
         )
@@ -146,18 +150,16 @@ class SmartyClient:
             sleep=self._sleep,
             clock=monotonic,
         )
+        self._opened.push_async_callback(self._courier.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for run in self._runs:
-            await run.aclose()
-        if self._courier is not None:
-            await self._courier.close()
-        if self._session is not None:
-            await self._session.close()
-        self._courier = self._session = None
+        self._courier = None  # from here on it takes nothing new
+        async with self._opened:
+            for run in self._runs:
+                await run.aclose()
 
     async def improve(
         self,
@@ -195,7 +197,7 @@ class SmartyClient:
 
         try:
             with courier.expecting():
-                body = await _body_of(photo, self._limits)
+                body = await body_of(photo, self._limits)
             asked = await ask(
                 tasks,
                 make_item=lambda missing: Item(body, self._lane(missing)),
@@ -204,14 +206,14 @@ class SmartyClient:
                 retrying=item_retrying(self._retries, sleep=self._sleep),
             )
         except PhotoRejected as error:
-            error.photo = _name_of(photo)
+            error.photo = name_of(photo)
             raise
         restored = Restored(
             outcome="restored" if files else "already_good", bw=bw[0] if bw else None, attempts=asked.rides, **files
         )
         if asked.error is None:
             return restored
-        failed = PhotoFailed(asked.error.message, photo=_name_of(photo), type=asked.error.type, attempts=asked.rides)
+        failed = PhotoFailed(asked.error.message, photo=name_of(photo), type=asked.error.type, attempts=asked.rides)
         failed.restored = restored if files else None
         raise failed
 
@@ -294,45 +296,3 @@ def sources_of(source: Source | Sequence[Source]) -> tuple[str, ...]:
     if isinstance(source, str | os.PathLike):
         source = (source,)
     return tuple(os.fspath(one) for one in source)
-
-
-def _address(base_url: str, path: str) -> URL:
-    """The whole address, if a token may be sent there."""
-    try:
-        url = URL(base_url)
-    except ValueError:
-        raise OptionsError(f"not an address: {base_url!r}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise OptionsError(f"an address begins with https:// and names a host, unlike {base_url!r}")
-    if url.scheme == "http" and not _is_loopback(url):
-        raise ConfigurationError(f"plain http would show the token to the network: use https:// for {url.host}")
-    return URL(base_url.rstrip("/") + path) if path else url
-
-
-def _is_loopback(url: URL) -> bool:
-    host = url.host or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _name_of(photo: PhotoSource) -> str:
-    return shown(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else ""
-
-
-async def _body_of(photo: PhotoSource, limits: Limits) -> Body:
-    """What is to be sent of `photo`; raises PhotoRejected."""
-    if isinstance(photo, str | os.PathLike):
-        return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
-    data = photo if isinstance(photo, bytes) else await asyncio.to_thread(photo.read)
-    probed = await asyncio.to_thread(probe, data, limits=limits)
-    return MemoryBody(probed.converted or data, probed.content_type)
-
-
-def _file_body(path: str, limits: Limits) -> Body:
-    probed: Probed = probe(path, limits=limits)
-    if probed.converted is not None:
-        return MemoryBody(probed.converted, probed.content_type)
-    mtime_ns = Path(path).stat().st_mtime_ns
-    return FileBody(path, size=probed.size, mtime_ns=mtime_ns, content_type=probed.content_type)

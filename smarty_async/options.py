@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -166,3 +166,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"OAuthCredentials(auth_url={self.auth_url!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec gives one that shows every field, and rich's tracebacks use it.
+        return [("auth_url", self.auth_url)]

@@ -42,6 +42,7 @@ class _Queue(Generic[R]):
         self.riders: deque[R] = deque()
         self.bytes = 0
         self.share: int | None = None
+        self.shared = 0  # how many they were when it was worked out
 
     def drop_gone(self) -> None:
         if any(rider.gone for rider in self.riders):
@@ -58,7 +59,7 @@ class Batcher(Generic[R]):
 
     def __init__(self, limits: Limits) -> None:
         self._max_images = limits.max_images
-        self._max_bytes = limits.max_request_bytes - TAIL_BYTES
+        self._max_bytes = max(1, limits.max_request_bytes - TAIL_BYTES)
         self._queues: dict[Hashable, _Queue[R]] = {}
         self._formed: deque[list[R]] = deque()
 
@@ -73,8 +74,11 @@ class Batcher(Generic[R]):
         self._formed.append(chunk)
 
     def shrink(self, chunk: list[R]) -> None:
-        """The service found `chunk` too large: keep every later chunk to half its bytes."""
-        self._max_bytes = max(1, min(self._max_bytes, sum(map(_weight, chunk))) // 2)
+        """The service found `chunk` too large: pack it anew, and it and every later chunk to half its bytes."""
+        # Half of what was refused, not of the bound: chunks that were open together are refused together.
+        self._max_bytes = max(1, min(self._max_bytes, sum(map(_weight, chunk)) // 2))
+        for rider in chunk:
+            self.add(rider)
 
     def take(self, *, slots: int, more: bool) -> list[R] | None:
         """The next chunk for a free slot, None when it is better to wait.
@@ -94,8 +98,8 @@ class Batcher(Generic[R]):
             return None
         if more:
             queue.share = None
-        elif queue.share is None:
-            queue.share = self._even_share(queue, slots)
+        elif queue.share is None or len(queue.riders) > queue.shared:
+            queue.share, queue.shared = self._even_share(queue, slots), len(queue.riders)
         return self._pack(queue, queue.share or self._max_images)
 
     def _ripe(self, *, more: bool) -> _Queue[R] | None:

@@ -26,6 +26,10 @@ class Body(Protocol):
         ...
 
 
+_PIECE_BYTES = 1 << 18
+"""Small enough that an upload that is slow, and not stalled, shows it (`Timeouts.silence`)."""
+
+
 class MemoryBody:
     """An image that is in memory."""
 
@@ -35,5 +39,6 @@ class MemoryBody:
         self.content_type = content_type
 
     async def read(self) -> AsyncIterator[bytes]:
-        """The bytes, all at once."""
-        yield self._data
+        """The bytes in pieces."""
+        for start in range(0, self.size, _PIECE_BYTES):
+            yield self._data[start : start + _PIECE_BYTES]

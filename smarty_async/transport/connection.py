@@ -18,6 +18,7 @@ from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import Task, Timeouts
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body
+from smarty_async.transport.excerpt import beginning
 from smarty_async.transport.spool import Arrived, Spool, SpoolFile
 from smarty_async.wire.messages import Answered, Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
@@ -25,8 +26,6 @@ from smarty_async.wire.splitter import AnswerSplitter
 
 __all__ = ["BodyFailed", "Connection"]
 
-_ERROR_BYTES = 1 << 16
-"""How much of an error's body is read."""
 _FLUSH_BYTES = 1 << 20
 """How much of an output waits in memory before it goes to its spool."""
 
@@ -97,18 +96,19 @@ class Connection:
                     headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
                     allow_redirects=False,
                 ) as response:
-                    await self._read(response, _Unpacker(spool, deliver), alive=alive, meter=meter)
+                    await self._read(response, _Unpacker(spool, deliver, clean=self._clean), alive=alive, meter=meter)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
-            if failed:
-                raise failed[0] from None
-            raise self._translated(error) from None
+            problem = failed[0] if failed else self._translated(error)
+        else:
+            return
+        raise problem  # out here, where it takes no context along: the foreign error's text holds the address
 
     async def _read(
         self, response: aiohttp.ClientResponse, unpacker: _Unpacker, *, alive: Callable[[], None], meter: Progress
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
-        if response.headers.get("Content-Encoding", "identity") != "identity":
+        if _compressed(response):
             raise RequestError("the answer came compressed, which was not asked for")
         try:
             async for data in response.content.iter_any():
@@ -137,8 +137,13 @@ class Connection:
             return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
         if isinstance(error, TimeoutError):
             message = f"no answer in time ({message})" if str(error) else "no byte for too long"
-        message = " ".join(self._redact(message).split())[:500]
-        return RequestError(message, status=fields.status, retry_after=fields.retry_after, enveloped=fields.enveloped)
+        return RequestError(
+            self._clean(message), status=fields.status, retry_after=fields.retry_after, enveloped=fields.enveloped
+        )
+
+    def _clean(self, text: str) -> str:
+        """Text from outside as one line of bearable length, without secrets."""
+        return " ".join(self._redact(text).split())[:500]
 
 
 async def _stream(
@@ -168,10 +173,11 @@ async def _stream(
 class _Unpacker:
     """Takes the splitter's events to the spool and to whoever waits for the items."""
 
-    def __init__(self, spool: Spool, deliver: Callable[[Arrived], bool]) -> None:
+    def __init__(self, spool: Spool, deliver: Callable[[Arrived], bool], *, clean: Callable[[str], str]) -> None:
         self._splitter = AnswerSplitter()
         self._spool = spool
         self._deliver = deliver
+        self._clean = clean
         self._files: dict[int, SpoolFile] = {}  # of the item that is open
         self._pieces: dict[int, list[bytes]] = {}
         self._waiting = 0
@@ -205,6 +211,8 @@ class _Unpacker:
 
     async def _hand_over(self, answered: Answered) -> None:
         await self._flush()
+        if answered.error is not None:
+            answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
         files: dict[Kind, SpoolFile] = {
             kind: self._files[blob.number] for kind, blob in answered.blobs.items() if blob.number in self._files
         }
@@ -216,7 +224,7 @@ class _Unpacker:
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
     """The error a non-200 answer is, with the service's text where there is one."""
-    text = await response.content.read(_ERROR_BYTES)
+    text = b"" if _compressed(response) else await beginning(response)
     try:
         envelope = parse_envelope(text)
     except msgspec.DecodeError:
@@ -235,6 +243,10 @@ def _refused(envelope: Envelope, response: aiohttp.ClientResponse) -> RequestErr
         retry_after=_retry_after(response),
         enveloped=True,
     )
+
+
+def _compressed(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:

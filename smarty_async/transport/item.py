@@ -33,6 +33,10 @@ class Purse:
         self._left -= granted
         return granted
 
+    def close(self) -> None:
+        """Pay for nothing more."""
+        self._left = 0
+
     @property
     def empty(self) -> bool:
         """Whether nothing more can be paid for."""
@@ -116,7 +120,7 @@ class Item:
         if not self.gone and (self._arrived or not only_partly):
             self.reply.set_result(Reply(self._arrived, fault))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Nothing comes."""
         if not self.gone:
             self.reply.set_exception(error)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
-from urllib.parse import quote, quote_plus
 
 import aiohttp
 import msgspec
 
 from smarty_async.errors import AuthorizationError, RequestError
-from smarty_async.options import OAuthCredentials
+from smarty_async.options import OAuthCredentials, Timeouts
+from smarty_async.transport.excerpt import beginning
 
 __all__ = ["OAuthTokens", "ServiceToken", "Tokens", "redact"]
 
@@ -24,11 +25,19 @@ _HOUR = 3600.0
 
 
 def redact(text: str, *secrets: str | None) -> str:
-    """`text` without the `secrets`, in any form they may take in a URL."""
+    """`text` without the `secrets`, in any form they may take in a URL or in JSON."""
     for secret in filter(None, secrets):
-        for form in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}:
-            text = text.replace(form, _REDACTED)
+        text = re.sub("".join(map(_any_form, secret)), _REDACTED, text)
     return text
+
+
+def _any_form(char: str) -> str:
+    """A pattern of `char` as it is, percent-encoded or escaped: encoders differ in what they leave as it is."""
+    percent = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    escaped = "".join(rf"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
+    space = r"|\+" if char == " " else ""
+    return rf"(?:(?i:{percent}|{escaped})|\\?{re.escape(char)}{space})"  # the longer ones first: a % may begin one
 
 
 class Tokens(Protocol):
@@ -88,14 +97,22 @@ class OAuthTokens:
     Args:
         credentials: what to ask with.
         session: what to ask through.
+        timeouts: when to stop waiting.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, credentials: OAuthCredentials, session: aiohttp.ClientSession, *, clock: Callable[[], float] = monotonic
+        self,
+        credentials: OAuthCredentials,
+        session: aiohttp.ClientSession,
+        *,
+        timeouts: Timeouts,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._credentials = credentials
         self._session = session
+        # An answer this short comes at once or not at all: the time without a byte bounds the whole.
+        self._timeout = aiohttp.ClientTimeout(total=timeouts.silence, connect=timeouts.connect)
         self._clock = clock
         self._flight = asyncio.Lock()
         self._access: str | None = None
@@ -130,7 +147,8 @@ class OAuthTokens:
 
     def redact(self, text: str) -> str:
         """`text` without the tokens and the secret."""
-        return redact(text, self._access, self._previous, self._refresh, self._credentials.client_secret)
+        given = self._credentials
+        return redact(text, self._access, self._previous, self._refresh, given.refresh_token, given.client_secret)
 
     async def _grant(self) -> None:
         asked = self._clock()
@@ -153,24 +171,35 @@ class OAuthTokens:
 
     async def _post(self, **fields: str) -> _Grant:
         body = msgspec.json.encode({"client_id": self._credentials.client_id, **fields})
-        headers = {"Content-Type": "application/json"}
-        try:
-            async with self._session.post(
-                self._credentials.auth_url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                text = await response.content.read(1 << 16)
-                status = response.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = self.redact(str(error) or type(error).__name__)
-            raise RequestError(f"the authorization server did not answer: {why}") from None
+        status, text = await self._ask(body)
         if status >= 500 or status == 429:  # noqa: PLR2004 - HTTP's own numbers
             raise RequestError(f"the authorization server answered {status}", status=503)
+        if status != 200:  # noqa: PLR2004
+            said = " ".join(self.redact(text.decode("utf-8", "replace")).split())[:200]
+            raise AuthorizationError(f"the authorization server grants no token ({status}): {said}", status=status)
+        grant = _read_grant(text)
+        if grant is None:  # what it said may hold a token that nobody knows to redact
+            raise AuthorizationError("the authorization server's grant holds no token", status=status)
+        return grant
+
+    async def _ask(self, body: bytes) -> tuple[int, bytes]:
         try:
-            if status != 200:  # noqa: PLR2004
-                raise msgspec.DecodeError
-            return msgspec.json.decode(text, type=_Grant)
-        except msgspec.DecodeError:
-            said = self.redact(text.decode("utf-8", "replace"))[:200]
-            raise AuthorizationError(
-                f"the authorization server grants no token ({status}): {said}", status=status
-            ) from None
+            async with self._session.post(
+                self._credentials.auth_url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                allow_redirects=False,
+                timeout=self._timeout,
+            ) as response:
+                return response.status, await beginning(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            why = self.redact(str(error) or type(error).__name__)
+        raise RequestError(f"the authorization server did not answer: {why}")
+
+
+def _read_grant(text: bytes) -> _Grant | None:
+    try:
+        grant = msgspec.json.decode(text, type=_Grant)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return grant if grant.access_token else None

@@ -1,0 +1,47 @@
+"""One photo as a caller hands it in, made ready to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from smarty_async.archive.names import shown
+from smarty_async.archive.probe import Probed, probe
+from smarty_async.archive.reader import FileBody
+from smarty_async.options import Limits
+from smarty_async.transport.body import Body, MemoryBody
+
+__all__ = ["PhotoSource", "body_of", "name_of"]
+
+PhotoSource = str | os.PathLike[str] | bytes | BinaryIO
+
+
+def name_of(photo: PhotoSource) -> str:
+    """What its errors call it: its path, nothing when it has none."""
+    return shown(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else ""
+
+
+async def body_of(photo: PhotoSource, limits: Limits) -> Body:
+    """What is to be sent of `photo`.
+
+    Raises:
+        PhotoRejected: it cannot be sent.
+    """
+    if isinstance(photo, str | os.PathLike):
+        return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
+    data = photo if isinstance(photo, bytes) else await asyncio.to_thread(photo.read)
+    probed = await asyncio.to_thread(probe, data, limits=limits)
+    return MemoryBody(probed.converted or data, probed.content_type)
+
+
+def _file_body(path: str, limits: Limits) -> Body:
+    mtime_ns: int | None = None
+    with suppress(OSError, ValueError):  # the probe says what is wrong with it
+        mtime_ns = Path(path).stat().st_mtime_ns
+    probed: Probed = probe(path, limits=limits)
+    if probed.converted is not None:
+        return MemoryBody(probed.converted, probed.content_type)
+    return FileBody(path, size=probed.size, mtime_ns=mtime_ns, content_type=probed.content_type)

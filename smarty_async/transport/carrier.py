@@ -1,0 +1,289 @@
+"""One chunk to the service: its requests, and what the verdicts on them say."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying, RetryCallState
+
+from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, RequestError, ServiceUnavailable
+from smarty_async.options import Retries
+from smarty_async.results import ErrorInfo
+from smarty_async.transport.batcher import Batcher
+from smarty_async.transport.connection import BodyFailed, Connection
+from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.limiter import AdaptiveLimit, Slot
+from smarty_async.transport.retrying import Health, Sleep, request_retrying
+from smarty_async.transport.spool import Arrived
+from smarty_async.transport.tokens import Tokens
+from smarty_async.wire.messages import item_name
+from smarty_async.wire.verdict import Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
+
+__all__ = ["Carrier"]
+
+_log = logging.getLogger("smarty_async")
+
+_SUSPECT_ATTEMPTS = 2
+"""How often each half is tried on the way to the photo that makes requests fail."""
+
+
+class Carrier:
+    """Carries chunks, each with its tries; what a verdict parts or sends on goes back to the batcher.
+
+    Args:
+        connection: to the service.
+        tokens: where the token comes from.
+        batcher: what gets back the items that are to ride in another chunk.
+        limit: learns how much the service bears.
+        retries: how long to go on.
+        rate: how often a request may start; None for no limit.
+        judge: what a failure means.
+        sleep: waits, in seconds.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        tokens: Tokens,
+        *,
+        batcher: Batcher[Item],
+        limit: AdaptiveLimit,
+        retries: Retries,
+        rate: AsyncLimiter | None,
+        judge: Judge,
+        sleep: Sleep,
+        clock: Callable[[], float],
+    ) -> None:
+        self._connection = connection
+        self._tokens = tokens
+        self._batcher = batcher
+        self._limit = limit
+        self._retries = retries
+        self._rate = rate
+        self._judge = judge
+        self._sleep = sleep
+        self._health = Health(retries, clock)
+
+    async def carry(self, chunk: Sequence[Item], slot: Slot, *, freed: Callable[[], None]) -> None:
+        """Bring `chunk` to the service, again while its requests fail, holding `slot` while one is open.
+
+        `freed` is called whenever the slot is given back.
+
+        Raises:
+            SmartyError: no request like this one can succeed; it is about none of the photos.
+        """
+        try:
+            async for attempt in self._policy(chunk):
+                with attempt:
+                    await slot.acquire()
+                    try:
+                        await self._ride(chunk)
+                    finally:
+                        slot.release()
+                        freed()
+        except RequestError as error:
+            self._give_up(_live(chunk), error)
+
+    async def _ride(self, chunk: Sequence[Item]) -> None:
+        """One request.
+
+        Raises:
+            RequestError: it failed, and is to be tried again for the items that have no answer.
+            SmartyError: none like it can succeed.
+        """
+        token = await self._token()
+        if self._rate is not None:
+            await self._rate.acquire()
+        riders = _paid_for(_live(chunk))  # only now: whoever left meanwhile is not paid for
+        if not riders:
+            return
+        trip, lane = _Trip(riders, token=token, epoch=self._limit.epoch), riders[0].lane
+        try:
+            with trip.aboard():
+                await self._connection.send(
+                    [item.body for item in riders],
+                    lane.tasks,
+                    token=token,
+                    spool=lane.spool,
+                    deliver=trip.deliver,
+                    meter=lane.meter,
+                )
+        except BodyFailed as failure:
+            riders[failure.number].fail(failure.error)
+            self._batcher.put_back(riders)
+        except RequestError as error:
+            await self._obey(self._judge(error, trip.names), error, trip)
+        else:
+            self._answered(riders)
+
+    async def _token(self) -> str:
+        with self._outages():
+            return await self._tokens.get()
+
+    async def _renew_for(self, live: list[Item], stale: str, stop: ConfigurationError) -> None:
+        """Let `live` go again with another token, once; else raise `stop`."""
+        if any(item.renewed for item in live):
+            raise stop
+        with self._outages():
+            if not await self._tokens.renew(stale):
+                raise stop
+        for item in live:
+            item.renewed = True
+        self._batcher.put_back(live)
+
+    @contextmanager
+    def _outages(self) -> Generator[None]:
+        """An authorization server that is down is an outage too: no photo's fault."""
+        try:
+            yield
+        except RequestError:
+            self._health.fails()
+            raise
+
+    def _answered(self, riders: list[Item]) -> None:
+        self._health.works()
+        self._limit.speed_up()
+        riders[0].lane.meter.notice = None
+        for item in riders:
+            item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
+
+    async def _obey(self, verdict: Verdict, error: RequestError, trip: _Trip) -> None:
+        """Do what `verdict` says about the request that failed with `error`."""
+        self._note_health(verdict, error, trip)
+        live = _live(trip.riders)
+        match verdict:
+            case Retry() | SlowDown():
+                if isinstance(verdict, SlowDown):
+                    self._limit.slow_down(trip.epoch)
+                self._try_again(live, error)
+            case Drop(name):
+                trip.names[name].fail(_permanent(error, trip.names[name]))
+                self._batcher.put_back(live)
+            case Split() | Shrink() if len(live) == 1:
+                self._blame(live[0], error)
+            case Split():
+                self._halve(live)
+            case Shrink():
+                self._batcher.shrink(live)
+            case Refresh(stop):
+                await self._renew_for(live, trip.token, stop)
+            case _:
+                raise verdict.error
+
+    def _note_health(self, verdict: Verdict, error: RequestError, trip: _Trip) -> None:
+        temporary = isinstance(verdict, Retry | SlowDown)
+        if trip.delivered or (error.enveloped and not isinstance(verdict, Retry | SlowDown | Refresh)):
+            self._health.works()
+        elif temporary:
+            self._health.fails()
+
+    def _try_again(self, live: list[Item], error: RequestError) -> None:
+        """Let the request be tried again for whoever still waits for all of it, unless its run has ended."""
+        for item in live:
+            item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
+            if item.lane.purse.empty:
+                item.fail(Stopped())
+        if _live(live):
+            raise error
+
+    def _halve(self, chunk: list[Item]) -> None:
+        middle = len(chunk) // 2
+        for half in (chunk[:middle], chunk[middle:]):
+            self._batcher.put_back(half)
+
+    def _blame(self, item: Item, error: RequestError) -> None:
+        """`item` was refused alone. If nothing was ever answered, the address is to blame instead."""
+        if not self._health.answers and not error.enveloped:
+            raise NotTheService(
+                f"what answers at this address is not the service ({error}): check the address and the path",
+                status=error.status,
+            )
+        item.fail(_permanent(error, item))
+
+    def _give_up(self, chunk: list[Item], error: RequestError) -> None:
+        """Requests with `chunk` failed too often: for an outage nobody is to blame, else look for who is."""
+        if self._health.hopeless:
+            seconds = self._health.down_for
+            hint = "" if self._health.answers else "; is the address right?"
+            raise ServiceUnavailable(
+                f"the service was given up on after {seconds:.0f} s: {error}{hint}",
+                status=error.status,
+                seconds=seconds,
+            )
+        if len(chunk) > 1:
+            for item in chunk:
+                item.suspect = True
+            self._halve(chunk)
+        else:
+            for item in chunk:
+                item.fail(PhotoFailed(f"its requests keep failing: {error}", type="temporary", attempts=item.rides))
+
+    def _policy(self, chunk: Sequence[Item]) -> AsyncRetrying:
+        retries = self._retries
+        if any(item.suspect for item in chunk):
+            retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
+        meter = chunk[0].lane.meter
+
+        def before_sleep(state: RetryCallState) -> None:
+            meter.retries += 1
+            error = state.outcome and state.outcome.exception()
+            seconds = state.next_action.sleep if state.next_action else 0.0
+            meter.notice = f"{error}: next try in {seconds:.0f} s"
+
+        return request_retrying(retries, self._health, sleep=self._sleep, before_sleep=before_sleep)
+
+
+class _Trip:
+    """One request of a chunk: who is on board, under which name, and who has been answered."""
+
+    def __init__(self, riders: list[Item], *, token: str, epoch: int) -> None:
+        self.riders = riders
+        self.names = {item_name(number): item for number, item in enumerate(riders)}
+        self.token = token
+        self.epoch = epoch
+        self.delivered = 0
+
+    @contextmanager
+    def aboard(self) -> Generator[None]:
+        """While the request is open."""
+        for item in self.riders:
+            item.rides += 1
+            item.aboard = True
+        try:
+            yield
+        finally:
+            for item in self.riders:
+                item.aboard = False
+
+    def deliver(self, arrived: Arrived) -> bool:
+        """Give an answer to the item it names; False when none takes it."""
+        item = self.names.get(arrived.answered.name)
+        if item is None or not item.take(arrived):
+            _log.warning("an answer that was not asked for, or came twice, was passed over")
+            return False
+        self.delivered += 1
+        return True
+
+
+def _live(chunk: Sequence[Item]) -> list[Item]:
+    """Whoever still waits."""
+    return [item for item in chunk if not item.gone]
+
+
+def _paid_for(chunk: list[Item]) -> list[Item]:
+    """The items there is money for; the others stay to be done."""
+    if not chunk:
+        return chunk
+    granted = chunk[0].lane.purse.take(len(chunk))
+    for item in chunk[granted:]:
+        item.fail(Stopped())
+    return chunk[:granted]
+
+
+def _permanent(error: RequestError, item: Item) -> PhotoFailed:
+    return PhotoFailed(str(error), type="permanent", attempts=item.rides)

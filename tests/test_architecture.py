@@ -1,0 +1,188 @@
+"""The rooms, and the one way in which they may know each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import smarty_async
+
+ROOT = Path(smarty_async.__file__).parent
+
+LAYERS = {
+    "errors": 0,
+    "options": 0,
+    "results": 0,
+    "wire": 1,
+    "transport": 2,
+    "archive": 2,
+    "intake": 3,
+    "job": 3,
+    "journey": 3,
+    "run": 4,
+    "client": 5,
+    "plan": 6,
+    "report": 7,
+    "service": 7,
+    "": 8,  # what users import
+    "cli": 9,
+    "__main__": 10,
+}
+"""Which room stands on which."""
+
+STRANGERS = {("service", "wire"), ("service", "transport"), ("transport", "archive"), ("archive", "transport")}
+"""Rooms that do not know each other though the layers would allow it: (who, whom)."""
+
+EXPORTED = [
+    "ArchiveRun",
+    "AuthorizationError",
+    "ConfigurationError",
+    "DiskError",
+    "ErrorInfo",
+    "Failures",
+    "Judge",
+    "Kind",
+    "Limits",
+    "MissingExtra",
+    "Mode",
+    "NotTheService",
+    "OAuthCredentials",
+    "OptionsError",
+    "Outcome",
+    "OutputInUse",
+    "PhotoError",
+    "PhotoFailed",
+    "PhotoRejected",
+    "Plan",
+    "Progress",
+    "RequestError",
+    "RequestRefused",
+    "Restored",
+    "Result",
+    "Retries",
+    "ServiceUnavailable",
+    "SmartyClient",
+    "SmartyError",
+    "Status",
+    "Timeouts",
+    "embedded_service",
+    "judge",
+    "plan_archive",
+    "read_status",
+]
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def name_of(path: Path) -> str:
+    """The module's name inside the package: `wire.splitter`, and nothing for the package itself."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+def room_of(module: str) -> str:
+    return module.split(".", 1)[0]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The package's modules that one imports, wherever in it and for whatever."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name} imports relatively"
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            if room_of(name) == "smarty_async":
+                yield name.removeprefix("smarty_async").removeprefix(".")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    here = room_of(name_of(path))
+    for module in imports_of(path):
+        there = room_of(module)
+        if there == here:
+            continue
+        assert (here, there) not in STRANGERS, f"{name_of(path)} imports {module}"
+        same_floor = LAYERS[here] == LAYERS[there] == 0  # errors, options and results are one floor
+        assert same_floor or LAYERS[there] < LAYERS[here], f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_wire_touches_neither_the_loop_nor_the_disk_nor_the_network(path: Path) -> None:
+    if room_of(name_of(path)) != "wire":
+        return
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {room_of(name) for name in names} & {
+            "asyncio",
+            "aiohttp",
+            "aiofiles",
+            "os",
+            "io",
+            "pathlib",
+            "socket",
+        }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_says_what_it_is_and_what_it_gives(path: Path) -> None:
+    tree = ast.parse(path.read_bytes())
+    assert ast.get_docstring(tree), "no docstring"
+    if len(tree.body) == 1:
+        return  # a package's name and no more
+    if path.name == "__main__.py":
+        return
+    gives = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(getattr(name, "id", "") == "__all__" for name in node.targets)
+    ]
+    assert len(gives) == 1, "no __all__"
+    assert ast.literal_eval(gives[0].value) == sorted(ast.literal_eval(gives[0].value), key=_as_ruff_sorts)
+
+
+def _as_ruff_sorts(name: str) -> tuple[int, str]:
+    """CONSTANTS, Classes, functions."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_file_is_a_room_and_no_hall(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 300
+    assert not {"utils", "helpers", "common", "manager"} & set(name_of(path).split("."))
+
+
+def test_what_users_import_is_what_was_promised() -> None:
+    assert smarty_async.__all__ == EXPORTED
+    assert dir(smarty_async) == sorted(EXPORTED)
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_every_name_is_there(name: str) -> None:
+    assert getattr(smarty_async, name) is not None
+
+
+def test_every_room_gives_what_it_says() -> None:
+    for path in MODULES:
+        if path.name == "__main__.py" or "engine" in path.parts:
+            continue
+        module = import_module(f"smarty_async.{name_of(path)}".removesuffix("."))
+        for name in getattr(module, "__all__", []):
+            assert hasattr(module, name), f"{module.__name__}.{name}"
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = smarty_async.nonsense  # type: ignore[attr-defined]
+
+
+def test_its_types_ship() -> None:
+    assert (ROOT / "py.typed").is_file()
