@@ -163,6 +163,7 @@ class RequestError(SmartyError):
         status: the real status (the envelope's, where there is one), None when no answer came or it broke off.
         retry_after: what the service asked us to wait, in seconds, None when it did not.
         enveloped: whether the answer was in the service's own envelope: a stranger's 404 is not.
+        timed_out: whether it was waited for in vain.
     """
 
     def __init__(
@@ -172,11 +173,13 @@ class RequestError(SmartyError):
         status: int | None = None,
         retry_after: float | None = None,
         enveloped: bool = False,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.enveloped = enveloped
+        self.timed_out = timed_out
 
 
 class PhotoError(SmartyError):

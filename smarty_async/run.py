@@ -15,7 +15,7 @@ from smarty_async.archive.journal import Journal
 from smarty_async.archive.names import RESULTS
 from smarty_async.archive.scan import Found, check_sources, scan
 from smarty_async.archive.writer import Workplace
-from smarty_async.errors import PhotoRejected, SmartyError
+from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
 from smarty_async.job import Job
 from smarty_async.journey import Asked, Journey, ask
 from smarty_async.options import PRICE, Task
@@ -55,6 +55,7 @@ class ArchiveRun:
         self._room = asyncio.Semaphore(_BATCH)  # for results nobody has taken yet
         self._stopping = asyncio.Event()
         self._spent = False
+        self._ended_by: SmartyError | None = None
         self._items: set[Item] = set()
         self._keeping: set[asyncio.Task[None]] = set()
         self._photos_left = Purse(job.max_photos)
@@ -131,6 +132,8 @@ class ArchiveRun:
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._walk(next_batch, journal, photos)
+            if self._ended_by is not None:
+                raise self._ended_by
         finally:
             if self._keeping:
                 await asyncio.wait(self._keeping)
@@ -171,6 +174,10 @@ class ArchiveRun:
             await self._tell(await self._end_of(journey))
         except Stopped:
             pass  # it stays to be done
+        except (ConfigurationError, ServiceUnavailable) as error:
+            # Nothing more is sent. The requests that are open may yet be answered: they are paid for.
+            self._ended_by = self._ended_by or error
+            self.drain()
         finally:
             await journey.tidy()
             self._window.release()

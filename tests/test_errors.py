@@ -60,8 +60,8 @@ EXAMPLES: list[tuple[SmartyError, dict[str, Any]]] = [
     (ServiceUnavailable("no", status=503, seconds=900.5), {"status": 503, "seconds": 900.5}),
     (DiskError("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
     (
-        RequestError("no", status=429, retry_after=1.5, enveloped=True),
-        {"status": 429, "retry_after": 1.5, "enveloped": True},
+        RequestError("no", status=429, retry_after=1.5, enveloped=True, timed_out=True),
+        {"status": 429, "retry_after": 1.5, "enveloped": True, "timed_out": True},
     ),
     (PhotoError("no", photo="a.jpg", type="odd", attempts=2), {"photo": "a.jpg", "type": "odd", "attempts": 2}),
     (PhotoRejected("no", photo="a.jpg", type="too_large"), {"photo": "a.jpg", "type": "too_large", "attempts": 0}),
@@ -141,7 +141,7 @@ def test_what_may_be_left_out() -> None:
     assert NotTheService("no").status is None
     assert ServiceUnavailable("no", seconds=1).status is None
     assert vars(DiskError("no")) == {"path": None, "errno": None}
-    assert vars(RequestError("no")) == {"status": None, "retry_after": None, "enveloped": False}
+    assert vars(RequestError("no")) == {"status": None, "retry_after": None, "enveloped": False, "timed_out": False}
 
 
 @pytest.mark.parametrize(

@@ -523,3 +523,8 @@ def test_memory_is_bounded_by_the_piece(head: str, filling: str, tail: str) -> N
     assert [item.name for item in items] == ["a"]
     assert size == sum(blob.size for blob in items[0].blobs.values())
     assert peak - before < 32 * PIECE
+
+
+def test_broken_grammar_behind_a_field_of_the_wrong_type_is_noticed() -> None:  # found by fuzzing
+    answer = b'{"status":200,"body":{"improve":[{"status":"bw":true}]}}'
+    assert read([answer]) == read(one_by_one(answer)) == Read([], "the answer is not JSON (True)")

@@ -38,8 +38,13 @@ class Ledger:
     def __init__(self, path: Path, *, opener: Callable[[Path], sqlite3.Connection] = database.opened) -> None:
         self._path = path
         self._sql = opener(path)
-        # What this run has claimed. A table, because it may be all the photos there are.
-        self._sql.execute("CREATE TEMP TABLE claimed (photo INTEGER PRIMARY KEY)")
+        try:
+            with self.translated():
+                # What this run has claimed. A table, because it may be all the photos there are.
+                self._sql.execute("CREATE TEMP TABLE claimed (photo INTEGER PRIMARY KEY)")
+        except BaseException:
+            self._sql.close()
+            raise
 
     def close(self) -> None:
         """Close it."""

@@ -35,7 +35,7 @@ class Spooled:
         await _append(self.path, pieces)
 
     async def discard(self) -> None:
-        """Remove the file, if it is there."""
+        """Remove the file, if it is there. One that the disk does not let go spoils nothing: the next run clears it."""
         await _remove(self.path)
 
 
@@ -178,7 +178,8 @@ def _append(path: Path, pieces: list[bytes]) -> None:
 
 @threaded
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 @threaded

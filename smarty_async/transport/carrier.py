@@ -68,6 +68,8 @@ class Carrier:
         self._judge = judge
         self._sleep = sleep
         self._health = Health(retries, clock)
+        self._accepted: str | None = None  # the last token that did
+        self._probes = 0
 
     async def carry(self, chunk: Sequence[Item], slot: Slot, *, freed: Callable[[], None]) -> None:
         """Bring `chunk` to the service, again while its requests fail, holding `slot` while one is open.
@@ -99,41 +101,58 @@ class Carrier:
         token = await self._token()
         if self._rate is not None:
             await self._rate.acquire()
-        riders = _paid_for(_live(chunk))  # only now: whoever left meanwhile is not paid for
+        rest = _live(chunk)  # only now: whoever left meanwhile is not paid for
+        riders = _paid_for(self._probe_of(rest) if self._health.suspended else rest)
         if not riders:
             return
-        trip, lane = _Trip(riders, token=token, epoch=self._limit.epoch), riders[0].lane
+        trip = _Trip(riders, token=token, epoch=self._limit.epoch)
         try:
-            with trip.aboard():
-                await self._connection.send(
-                    [item.body for item in riders],
-                    lane.tasks,
-                    token=token,
-                    spool=lane.spool,
-                    deliver=trip.deliver,
-                    meter=lane.meter,
-                )
+            await self._send(trip)
         except BodyFailed as failure:
             riders[failure.number].fail(failure.error)
             self._batcher.put_back(riders)
         except RequestError as error:
             await self._obey(self._judge(error, trip.names), error, trip)
         else:
-            self._answered(riders)
+            self._answered(riders, token)
+        if len(riders) < len(rest):
+            self._halve([item for item in rest if item not in riders])
+
+    def _probe_of(self, chunk: list[Item]) -> list[Item]:
+        """One photo to find out with whether the service is back, another one each time: it may be what it dies of."""
+        self._probes += 1
+        return chunk[self._probes % len(chunk) :][:1] if chunk else []
+
+    async def _send(self, trip: _Trip) -> None:
+        lane = trip.riders[0].lane
+        with trip.aboard():
+            await self._connection.send(
+                [item.body for item in trip.riders],
+                lane.tasks,
+                token=trip.token,
+                spool=lane.spool,
+                depart=trip.depart,
+                deliver=trip.deliver,
+                meter=lane.meter,
+            )
 
     async def _token(self) -> str:
         with self._outages():
             return await self._tokens.get()
 
     async def _renew_for(self, live: list[Item], stale: str, stop: ConfigurationError) -> None:
-        """Let `live` go again with another token, once; else raise `stop`."""
-        if any(item.renewed for item in live):
+        """Let `live` go again with another token; else raise `stop`.
+
+        Once for a token that never worked; for one that did, and so has expired, as often as anything is tried.
+        """
+        most = self._retries.max_attempts if stale == self._accepted else 1
+        if any(item.renewed >= most for item in live):
             raise stop
         with self._outages():
             if not await self._tokens.renew(stale):
                 raise stop
         for item in live:
-            item.renewed = True
+            item.renewed += 1
         self._batcher.put_back(live)
 
     @contextmanager
@@ -142,11 +161,21 @@ class Carrier:
         try:
             yield
         except RequestError:
-            self._health.fails()
+            self._fails()
             raise
 
-    def _answered(self, riders: list[Item]) -> None:
+    def _works(self, token: str) -> None:
+        self._accepted = token
         self._health.works()
+        self._limit.resume()
+
+    def _fails(self) -> None:
+        self._health.fails()
+        if self._health.suspended:
+            self._limit.suspend()
+
+    def _answered(self, riders: list[Item], token: str) -> None:
+        self._works(token)
         self._limit.speed_up()
         riders[0].lane.meter.notice = None
         for item in riders:
@@ -178,13 +207,15 @@ class Carrier:
     def _note_health(self, verdict: Verdict, error: RequestError, trip: _Trip) -> None:
         temporary = isinstance(verdict, Retry | SlowDown)
         if trip.delivered or (error.enveloped and not isinstance(verdict, Retry | SlowDown | Refresh)):
-            self._health.works()
+            self._works(trip.token)
         elif temporary:
-            self._health.fails()
+            self._fails()
 
     def _try_again(self, live: list[Item], error: RequestError) -> None:
         """Let the request be tried again for whoever still waits for all of it, unless its run has ended."""
         for item in live:
+            if item.doubted is None:
+                item.doubted = self._health.answers
             item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
             if item.lane.purse.empty:
                 item.fail(Stopped())
@@ -216,16 +247,14 @@ class Carrier:
                 seconds=seconds,
             )
         if len(chunk) > 1:
-            for item in chunk:
-                item.suspect = True
-            self._halve(chunk)
+            self._halve(chunk)  # that finds who is to blame, if anyone is
         else:
             for item in chunk:
                 item.fail(PhotoFailed(f"its requests keep failing: {error}", type="temporary", attempts=item.rides))
 
     def _policy(self, chunk: Sequence[Item]) -> AsyncRetrying:
         retries = self._retries
-        if any(item.suspect for item in chunk):
+        if len(chunk) > 1 and any(item.doubted is not None for item in chunk):
             retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
         meter = chunk[0].lane.meter
 
@@ -233,9 +262,27 @@ class Carrier:
             meter.retries += 1
             error = state.outcome and state.outcome.exception()
             seconds = state.next_action.sleep if state.next_action else 0.0
-            meter.notice = f"{error}: next try in {seconds:.0f} s"
+            meter.notice = self._notice(str(error), seconds)
 
-        return request_retrying(retries, self._health, sleep=self._sleep, before_sleep=before_sleep)
+        def others_fare_better() -> bool:
+            doubts = [item.doubted for item in _live(chunk) if item.doubted is not None]
+            return bool(doubts) and self._health.answers > min(doubts)
+
+        return request_retrying(
+            retries,
+            self._health,
+            others_fare_better=others_fare_better,
+            sleep=self._sleep,
+            before_sleep=before_sleep,
+        )
+
+    def _notice(self, error: str, seconds: float) -> str:
+        if not self._health.suspended:
+            return f"{error}: next try in {seconds:.0f} s"
+        return (
+            f"the service has been down for {self._health.down_for:.0f} s ({error}): next try in {seconds:.0f} s, "
+            f"giving up in {self._health.patience:.0f} s"
+        )
 
 
 class _Trip:
@@ -247,18 +294,29 @@ class _Trip:
         self.token = token
         self.epoch = epoch
         self.delivered = 0
+        self._departed = False
 
     @contextmanager
     def aboard(self) -> Generator[None]:
         """While the request is open."""
         for item in self.riders:
-            item.rides += 1
             item.aboard = True
         try:
             yield
         finally:
             for item in self.riders:
                 item.aboard = False
+            if not self._departed:
+                self.riders[0].lane.purse.give_back(len(self.riders))
+
+    def depart(self) -> None:
+        """From here on it is paid for, as far as anyone can tell."""
+        self._departed = True
+        meter = self.riders[0].lane.meter
+        meter.requests += 1
+        meter.images += len(self.riders)
+        for item in self.riders:
+            item.rides += 1
 
     def deliver(self, arrived: Arrived) -> bool:
         """Give an answer to the item it names; False when none takes it."""

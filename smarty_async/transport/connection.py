@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -72,12 +73,14 @@ class Connection:
         *,
         token: str,
         spool: Spool,
+        depart: Callable[[], None],
         deliver: Callable[[Arrived], bool],
         meter: Progress,
     ) -> None:
         """Send `bodies` in one request and deliver each item of the answer as its object closes.
 
-        `deliver` says whether it took the item; what it does not take is discarded.
+        `depart` is called when the connection stands and the first byte goes out. `deliver` says whether it took the
+        item; what it does not take is discarded.
 
         Raises:
             RequestError: the request failed, or the answer broke off after what was delivered.
@@ -87,16 +90,17 @@ class Connection:
         multipart = Multipart([Image(body.content_type, body.size) for body in bodies], tasks)
         failed: list[BodyFailed] = []
         try:
-            async with self._silence_limit() as alive:
-                meter.requests += 1
-                meter.images += len(bodies)
-                async with self._session.post(
+            async with (
+                self._silence_limit() as silence,
+                self._session.post(
                     self._url.with_query(oauth_provider=self._provider, oauth_token=token),
-                    data=_stream(multipart, bodies, alive=alive, failed=failed, meter=meter),
+                    data=_stream(multipart, bodies, depart=depart, silence=silence, failed=failed, meter=meter),
                     headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
                     allow_redirects=False,
-                ) as response:
-                    await self._read(response, _Unpacker(spool, deliver, clean=self._clean), alive=alive, meter=meter)
+                ) as response,
+            ):
+                unpacker = _Unpacker(spool, deliver, clean=self._clean)
+                await self._read(response, unpacker, silence=silence, meter=meter)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)
         else:
@@ -104,17 +108,18 @@ class Connection:
         raise problem  # out here, where it takes no context along: the foreign error's text holds the address
 
     async def _read(
-        self, response: aiohttp.ClientResponse, unpacker: _Unpacker, *, alive: Callable[[], None], meter: Progress
+        self, response: aiohttp.ClientResponse, unpacker: _Unpacker, *, silence: _Silence, meter: Progress
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
         if _compressed(response):
             raise RequestError("the answer came compressed, which was not asked for")
         try:
-            async for data in response.content.iter_any():
-                alive()
+            async for data in _arriving(response.content):
                 meter.bytes_received += len(data)
+                silence.pause()  # our own disk is not the service
                 await unpacker.feed(data)
+                silence.start()
             envelope = unpacker.finish()
         finally:
             await unpacker.discard()
@@ -122,24 +127,25 @@ class Connection:
             raise _refused(envelope, response)
 
     @asynccontextmanager
-    async def _silence_limit(self) -> AsyncGenerator[Callable[[], None]]:
-        """Ends what is inside when the function it gives has not been called for too long."""
-        loop = asyncio.get_running_loop()
+    async def _silence_limit(self) -> AsyncGenerator[_Silence]:
+        """Ends what is inside when nothing was heard for too long."""
         async with asyncio.timeout(self._timeouts.silence) as limit:
-            yield lambda: None if limit.expired() else limit.reschedule(loop.time() + self._timeouts.silence)
+            yield _Silence(limit, self._timeouts.silence)
 
     def _translated(self, error: Exception) -> RequestError | ConfigurationError:
-        if isinstance(error, RequestError):
-            message, fields = str(error), error
-        else:
-            message, fields = str(error) or type(error).__name__, RequestError("")
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
-        if isinstance(error, TimeoutError):
-            message = f"no answer in time ({message})" if str(error) else "no byte for too long"
-        return RequestError(
-            self._clean(message), status=fields.status, retry_after=fields.retry_after, enveloped=fields.enveloped
-        )
+        match error:
+            case RequestError():
+                error.args = (self._clean(str(error)),)
+                return error
+            case aiohttp.ClientConnectorCertificateError():
+                return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
+            case TimeoutError():
+                message = f"no answer in time ({error})" if str(error) else "no byte for too long"
+            case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))) if number > 0:
+                message = f"cannot connect to {error.host}:{error.port}: {os.strerror(number)}"
+            case _:
+                message = str(error) or type(error).__name__
+        return RequestError(self._clean(message), timed_out=isinstance(error, TimeoutError))
 
     def _clean(self, text: str) -> str:
         """Text from outside as one line of bearable length, without secrets."""
@@ -150,11 +156,13 @@ async def _stream(
     multipart: Multipart,
     bodies: Sequence[Body],
     *,
-    alive: Callable[[], None],
+    depart: Callable[[], None],
+    silence: _Silence,
     failed: list[BodyFailed],
     meter: Progress,
 ) -> AsyncIterator[bytes]:
     """The request's body, each image opened as its turn comes."""
+    depart()
     for frame in multipart.frames():
         if isinstance(frame, bytes):
             meter.bytes_sent += len(frame)
@@ -164,10 +172,46 @@ async def _stream(
             async for piece in bodies[frame].read():
                 yield piece
                 meter.bytes_sent += len(piece)
-                alive()
+                silence.start()
         except PhotoError as error:
             failed.append(BodyFailed(frame, error))
             raise OSError(str(error)) from None  # the one thing that makes aiohttp give the request up
+
+
+async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The answer as it comes. When it breaks off, what had come before is given out too: aiohttp keeps that back."""
+    try:
+        async for data in content.iter_any():
+            yield data
+    except (aiohttp.ClientError, OSError, asyncio.CancelledError):
+        if rest := content._read_nowait(-1):  # noqa: SLF001 - every public way raises the error instead
+            yield rest
+        raise
+
+
+class _Silence:
+    """How long nothing was heard.
+
+    Args:
+        limit: what ends the request.
+        seconds: how long it may last.
+    """
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+
+    def start(self) -> None:
+        """From now on something should be heard, or taken."""
+        self._reschedule(asyncio.get_running_loop().time() + self._seconds)
+
+    def pause(self) -> None:
+        """Until it starts again nobody listens."""
+        self._reschedule(None)
+
+    def _reschedule(self, when: float | None) -> None:
+        if not self._limit.expired():
+            self._limit.reschedule(when)
 
 
 class _Unpacker:

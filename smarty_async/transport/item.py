@@ -24,6 +24,7 @@ class Purse:
 
     def __init__(self, images: int | None = None) -> None:
         self._left = images
+        self._closed = False
 
     def take(self, images: int) -> int:
         """As many of `images` as there is money for."""
@@ -33,9 +34,15 @@ class Purse:
         self._left -= granted
         return granted
 
+    def give_back(self, images: int) -> None:
+        """`images` that were not sent after all."""
+        if self._left is not None and not self._closed:
+            self._left += images
+
     def close(self) -> None:
         """Pay for nothing more."""
         self._left = 0
+        self._closed = True
 
     @property
     def empty(self) -> bool:
@@ -80,8 +87,8 @@ class Item:
         reply: what comes back.
         rides: how many requests it has ridden in.
         aboard: whether the request it rides in is open.
-        renewed: whether the token was renewed for it once.
-        suspect: whether its request kept failing while others did not.
+        renewed: how often the token was renewed for it.
+        doubted: how many requests of others had been answered when one of its own first failed; None before that.
     """
 
     def __init__(self, body: Body, lane: Lane) -> None:
@@ -90,8 +97,8 @@ class Item:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.rides = 0
         self.aboard = False
-        self.renewed = False
-        self.suspect = False
+        self.renewed = 0
+        self.doubted: int | None = None
         self._arrived: dict[Mode, Arrived] = {}
 
     @property

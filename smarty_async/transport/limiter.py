@@ -26,6 +26,7 @@ class AdaptiveLimit:
         self._open = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._epoch = 0
+        self._before: float | None = None  # the size when it was suspended
 
     @property
     def size(self) -> int:
@@ -71,6 +72,17 @@ class AdaptiveLimit:
         if epoch == self._epoch:
             self._epoch += 1
             self._size = max(1.0, self._size / 2)
+
+    def suspend(self) -> None:
+        """Let one request at a time find out whether the service is back."""
+        if self._before is None:
+            self._before, self._size = self._size, 1.0
+
+    def resume(self) -> None:
+        """The service is back: go on with half of what it bore before."""
+        if self._before is not None:
+            self._size, self._before = max(1.0, self._before / 2), None
+            self._hand_over()
 
     def _hand_over(self) -> None:
         while self._waiters and self._open < self.size:

@@ -21,24 +21,43 @@ class TemporaryAnswer(Exception):
     """An item was answered with a temporary error, or not at all: ask again."""
 
 
+_BUDGET = 10.0
+"""Failures that may run up before requests are held back at half of it (gRPC's A6 retry throttling: `maxTokens`)."""
+_REFUND = 0.1
+"""What an answered request gives back (A6: `tokenRatio`)."""
+
+
 class Health:
-    """Whether the service works at all: what tells an outage from one photo's trouble."""
+    """Whether the service works at all: what tells an outage from one photo's trouble.
+
+    It also keeps the retry budget, so that trying again never multiplies the service's trouble: while it is
+    `suspended`, one small request at a time finds out whether the service is back, and the first that is answered
+    sets everything going again.
+    """
 
     def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
         self._retries = retries
         self._clock = clock
         self._failing_since: float | None = None
+        self._budget = _BUDGET
         self.answers = 0
 
     def works(self) -> None:
         """A request was answered."""
         self.answers += 1
         self._failing_since = None
+        self._budget = _BUDGET if self.suspended else min(_BUDGET, self._budget + _REFUND)
 
     def fails(self) -> None:
         """A request was not answered."""
+        self._budget = max(0.0, self._budget - 1)
         if self._failing_since is None:
             self._failing_since = self._clock()
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the budget is spent: probe, and send nothing else."""
+        return self._budget <= _BUDGET / 2
 
     @property
     def down_for(self) -> float:
@@ -46,39 +65,48 @@ class Health:
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
     @property
-    def hopeless(self) -> bool:
-        """Whether it is time to give the service up."""
+    def patience(self) -> float:
+        """Seconds of failing that are borne yet before the service is given up on."""
         patience = self._retries.give_up_after
         if not self.answers:
             patience = min(patience, self._retries.give_up_before_first)
-        return self.down_for >= patience
+        return max(0.0, patience - self.down_for)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is time to give the service up."""
+        return not self.patience
 
 
 class _WaitAsAsked(wait_base):
-    """What the service asks for, else exponential backoff with full jitter."""
+    """Exponential backoff with full jitter, and no less than the service asks for: it may ask for 0 for ever.
 
-    def __init__(self, retries: Retries) -> None:
+    It never lasts beyond the moment when the service is given up on.
+    """
+
+    def __init__(self, retries: Retries, health: Health) -> None:
+        self._health = health
         self._cap = retries.longest_retry_after
         self._backoff = wait_random_exponential(multiplier=retries.first_wait, max=retries.longest_wait)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
-        if isinstance(error, RequestError) and error.retry_after is not None:
-            return min(error.retry_after, self._cap)
-        return self._backoff(retry_state)
+        asked = error.retry_after if isinstance(error, RequestError) else None
+        wait = max(self._backoff(retry_state), min(asked or 0.0, self._cap))
+        return min(wait, self._health.patience) if self._health.down_for else wait
 
 
 class _StopForRequest(stop_base):
     """Give a chunk up when its attempts are spent and others fare better, or when the service is given up on."""
 
-    def __init__(self, retries: Retries, health: Health) -> None:
+    def __init__(self, retries: Retries, health: Health, others_fare_better: Callable[[], bool]) -> None:
         self._attempts = retries.max_attempts
         self._health = health
-        self._answers_before = health.answers
+        self._others_fare_better = others_fare_better
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         spent = retry_state.attempt_number >= self._attempts
-        return self._health.hopeless or (spent and self._health.answers > self._answers_before)
+        return self._health.hopeless or (spent and self._others_fare_better())
 
 
 def item_retrying(retries: Retries, *, sleep: Sleep) -> AsyncRetrying:
@@ -93,13 +121,21 @@ def item_retrying(retries: Retries, *, sleep: Sleep) -> AsyncRetrying:
 
 
 def request_retrying(
-    retries: Retries, health: Health, *, sleep: Sleep, before_sleep: Callable[[RetryCallState], None]
+    retries: Retries,
+    health: Health,
+    *,
+    others_fare_better: Callable[[], bool],
+    sleep: Sleep,
+    before_sleep: Callable[[RetryCallState], None],
 ) -> AsyncRetrying:
-    """For one chunk: again while its request fails, until the service is given up on."""
+    """For one chunk: again while its request fails, until the service is given up on, or the chunk.
+
+    The attempts are bounded once `others_fare_better`: before that it may be an outage, and no photo's fault.
+    """
     return AsyncRetrying(
         sleep=sleep,
-        stop=_StopForRequest(retries, health),
-        wait=_WaitAsAsked(retries),
+        stop=_StopForRequest(retries, health, others_fare_better),
+        wait=_WaitAsAsked(retries, health),
         retry=retry_if_exception_type(RequestError),
         before_sleep=before_sleep,
         reraise=True,

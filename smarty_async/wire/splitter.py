@@ -27,6 +27,8 @@ MAX_SKELETON_BYTES: Final = 1 << 20
 """Bytes of JSON that are no output, in one item or around all of them."""
 MAX_TEXT_BYTES: Final = 1 << 16
 """Bytes of one string that is no output; a longer one is replaced by an ellipsis."""
+MAX_BESIDE_BYTES: Final = 1 << 28
+"""Bytes of an answer that are no output, kept or not: white space and long texts may go on for ever, too."""
 MAX_DEPTH: Final = 64
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
@@ -90,6 +92,8 @@ class AnswerSplitter:
         self._output: Base64Reader | None = None  # the long one
         self._blobs: list[Blob] = []  # of the item that is open
         self._blob_count = 0
+        self._beside = 0  # bytes that are no output
+        self._length = 0  # of the output's text
         self._closed = False
 
     def feed(self, data: bytes) -> Iterator[Piece | Answered]:
@@ -98,6 +102,7 @@ class AnswerSplitter:
         Raises:
             RequestError: this is not JSON, or goes beyond what an answer may be.
         """
+        self._beside += len(data)
         if self._tail:
             data, self._tail = self._tail + data, b""
         position = 0
@@ -108,6 +113,8 @@ class AnswerSplitter:
                 position = self._read_text(data, position, self._text)
             else:
                 position = yield from self._read_structure(data, position)
+        if self._beside > MAX_BESIDE_BYTES:
+            raise self._broken(f"the answer holds more than {MAX_BESIDE_BYTES:,} bytes beside its outputs")
 
     def finish(self) -> Envelope:
         """The envelope, at the answer's end.
@@ -126,6 +133,10 @@ class AnswerSplitter:
 
     def _read_output(self, data: bytes, start: int, output: Base64Reader) -> Generator[Piece, None, int]:
         end, closed = self._string_end(data, start)
+        self._beside -= end - start
+        self._length += end - start
+        if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # up to there its neighbours are waited for
+            raise self._broken("one of the answer's outputs has no end")
         escaped = data.find(b"\\", start, end) >= 0
         for piece in output.feed(memoryview(data)[start:end], escaped=escaped):
             yield Piece(self._blob_count, piece)
@@ -195,6 +206,7 @@ class AnswerSplitter:
     def _open_string(self) -> None:
         frame, mode = self._frames[-1], self._item_mode()
         if mode and not frame.awaits_key and frame.key in OUTPUT_FIELDS[mode]:
+            self._length = 0
             self._output = Base64Reader(self._blob_count, max_bytes=self._max_output_bytes)
         else:
             self._text = bytearray()
@@ -221,11 +233,11 @@ class AnswerSplitter:
         skeleton, self._skeleton = self._skeleton, self._outer
         self._keep(b"{}")
         try:
-            item = _items[mode].decode(skeleton)
-        except msgspec.ValidationError:
-            return  # an object and not an item: whoever it was meant for stays unanswered
+            item = _read_item(mode, skeleton)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._broken("the answer is not JSON") from None
+        if item is None:
+            return
         blobs: dict[Kind, Blob] = {}
         for field, kind in OUTPUT_FIELDS[mode].items():
             number: str | None = getattr(item, field)
@@ -257,6 +269,15 @@ class AnswerSplitter:
 
     def _broken(self, why: str) -> RequestError:
         return RequestError(why, enveloped=bool(self._frames) or self._closed)
+
+
+def _read_item(mode: Mode, skeleton: bytearray) -> _Improved | _Resolved | None:
+    """The item in `skeleton`; None when it is JSON and no item: whoever it was meant for stays unanswered."""
+    try:
+        return _items[mode].decode(skeleton)
+    except msgspec.ValidationError:
+        msgspec.json.decode(skeleton)  # what breaks the grammar may stand behind what has the wrong type
+        return None
 
 
 def _backslashes_before(data: bytes, start: int, position: int) -> int:

@@ -103,7 +103,8 @@ def judge(error: RequestError, names: Collection[str], /) -> Verdict:
     """The verdict on a request that did not bring a whole answer, after API.md's table."""
     status = error.status
     if status is None or status < HTTPStatus.MULTIPLE_CHOICES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return SlowDown() if status == HTTPStatus.SERVICE_UNAVAILABLE else Retry()
+        too_much = status == HTTPStatus.SERVICE_UNAVAILABLE or error.timed_out
+        return SlowDown() if too_much else Retry()
     match status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return Refresh(AuthorizationError(f"the service does not accept the token: {error}", status=status))
