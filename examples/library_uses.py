@@ -62,7 +62,7 @@ async def with_an_account(client_id: str, client_secret: str) -> None:
 
 async def with_no_account(photo: bytes) -> Restored | None:
     """On this machine, with the embedded service."""
-    async with embedded_service(engine="basic") as url, SmartyClient(base_url=url) as client:
+    async with embedded_service() as url, SmartyClient(base_url=url) as client:
         try:
             return await client.improve(photo)
         except PhotoRejected as error:

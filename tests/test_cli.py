@@ -24,6 +24,7 @@ from smarty_async.cli.output import Output
 from smarty_async.cli.settings import Account, read_account
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.options import BASE_URL, Limits, Retries, Timeouts
+from smarty_async.service.engine import best_engine
 
 TOKEN = "bait+token/with=signs"
 QUOTED = "bait%2Btoken%2Fwith%3Dsigns"
@@ -383,7 +384,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     photo.write_bytes(faded())
     ended = await run("improve", photo, "--out", out)
     assert ended.status == 0, ended.err
-    line = "no account given: restoring on this machine with the embedded service (engine: basic)"
+    line = f"no account given: restoring on this machine with the embedded service (engine: {best_engine()})"
     assert line in ended.err.splitlines()
     assert "nothing: the embedded service is free" in ended.err
     assert (out / "improved" / "old.jpg").is_file()

@@ -21,6 +21,7 @@ from smarty_async.service.contract import Limits
 from smarty_async.service.engine import EchoEngine, Improved, ItemRefused, engine_named
 from smarty_async.service.engine.echo import unstamp
 from smarty_async.service.faults import Faults
+from smarty_async.service.leaving import Abandoned, check_wanted
 from smarty_async.service.running import serving
 
 QUERY = {"oauth_provider": "mcs", "oauth_token": "bait-token"}
@@ -306,6 +307,48 @@ async def test_the_answer_streams_as_images_finish() -> None:
     assert [item["name"] for item in answer["body"]["improve"]] == ["a", "b"]
 
 
+async def test_a_long_silence_is_filled_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smarty_async.service.answer.BLANK_EVERY", 0.001)
+    engine = Gated()
+    files = {"b": pictures.jpeg(seed=1)}
+    async with service(engine=engine) as at:
+        data = form(asking(files, "improve"), files)
+        async with at.session.post(at.base + PATHS[0], params=QUERY, data=data) as response:
+            begun = b""
+            while b"  " not in begun:
+                begun += await response.content.readany()
+            engine.go.set()
+            answer = json.loads(begun + await response.content.read())
+    assert [item["name"] for item in answer["body"]["improve"]] == ["b"]
+
+
+class Patient(EchoEngine):
+    """Works until it is told that nobody waits."""
+
+    def __init__(self) -> None:
+        self.started = Event()
+        self.told = Event()
+
+    def improve(self, image: bytes, /) -> Improved:
+        self.started.set()
+        try:
+            for _ in range(30_000):
+                check_wanted()
+                self.told.wait(0.001)
+        except Abandoned:
+            self.told.set()
+            raise
+        return super().improve(image)
+
+
+async def test_work_that_has_begun_is_told_that_its_client_left() -> None:
+    engine = Patient()
+    async with service(engine=engine) as at:
+        async with at.session.post(at.base + PATHS[0], params=QUERY, data=form(IMPROVE)):
+            assert await asyncio.to_thread(engine.started.wait, 30)
+        assert await asyncio.to_thread(engine.told.wait, 30)
+
+
 async def test_a_client_that_leaves_cancels_its_work() -> None:
     engine = Gated()
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(1, 9)}
@@ -399,8 +442,6 @@ def test_limits_are_checked_at_the_door() -> None:
 
 def test_engines_by_name() -> None:
     assert [engine_named(name).name for name in ("basic", "echo")] == ["basic", "echo"]
-    with pytest.raises(ConfigurationError, match=r"not available in this version.*basic"):
-        engine_named("restore")
     with pytest.raises(OptionsError, match="basic, echo or restore"):
         engine_named("magic")
 

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from smarty_async.errors import ConfigurationError
+from smarty_async.service.engine import best_engine
 from smarty_async.service.process import embedded_service
 
 SERVE = [sys.executable, "-m", "smarty_async", "serve", "--port", "0", "--engine", "echo"]
@@ -83,9 +84,9 @@ async def test_it_serves_while_the_block_lasts(tmp_path: Path, monkeypatch: pyte
     assert files(tmp_path) == []
 
 
-async def test_basic_is_the_default_and_options_reach_it() -> None:
+async def test_the_best_engine_is_the_default_and_options_reach_it() -> None:
     async with embedded_service(options=("--fail-request", "1", "--error-style", "envelope")) as base:
-        assert await engine_at(base) == "basic"
+        assert await engine_at(base) == best_engine()
 
 
 class Spawned(NamedTuple):
@@ -125,7 +126,6 @@ async def test_it_stops_by_itself_and_is_reaped(children: list[Spawned]) -> None
 @pytest.mark.parametrize(
     ("engine", "options", "said"),
     [
-        ("restore", (), "not available in this version"),
         ("echo", ("--no-such-option",), "--no-such-option"),
         ("echo", ("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),
     ],
@@ -198,6 +198,7 @@ async def test_cancellation_stops_it_while_it_starts() -> None:
 async def test_it_does_not_outlive_a_parent_that_was_killed() -> None:
     parent = """
 import asyncio
+from smarty_async.service.engine import best_engine
 from smarty_async.service.process import embedded_service
 async def main():
     async with embedded_service(engine="echo") as base:

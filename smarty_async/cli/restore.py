@@ -14,6 +14,7 @@ from smarty_async.client import SmartyClient
 from smarty_async.options import check_tasks
 from smarty_async.plan import plan_archive
 from smarty_async.report.summary import plan_lines
+from smarty_async.service.engine import best_engine
 from smarty_async.service.process import embedded_service
 
 __all__ = ["preview", "restore"]
@@ -63,9 +64,10 @@ async def restore(job: Job, interrupts: Interrupts) -> Exit:
 
 
 async def _start_service(stack: AsyncExitStack, job: Job) -> str:
+    engine = best_engine()
     if not job.view.quiet:
-        say(f"{job.account.why_local}: restoring on this machine with the embedded service (engine: basic)")
-    return await stack.enter_async_context(embedded_service(engine="basic"))
+        say(f"{job.account.why_local}: restoring on this machine with the embedded service (engine: {engine})")
+    return await stack.enter_async_context(embedded_service(engine=engine))
 
 
 def _client(job: Job, base_url: str) -> SmartyClient:

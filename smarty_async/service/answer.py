@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
 from smarty_async.service.contract import FOOT, HEAD, Mode
 
-__all__ = ["Answer"]
+__all__ = ["BLANK_EVERY", "Answer"]
+
+BLANK_EVERY = 15.0
+"""Seconds between the blanks that are sent between two items: JSON allows them there."""
 
 
 class Answer:
@@ -42,13 +47,29 @@ class Answer:
         await response.write(HEAD)
         return cls(request, response, drop_after=drop_after, pause=pause)
 
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncGenerator[None, None]:
+        """Send a blank now and then during the block: some photos take minutes, and clients give up on silence."""
+        blanks = asyncio.create_task(self._send_blanks())
+        try:
+            yield
+        finally:
+            blanks.cancel()
+
+    async def _send_blanks(self) -> None:
+        with suppress(ConnectionError):
+            while True:
+                await asyncio.sleep(BLANK_EVERY)
+                async with self._turn:
+                    await self.response.write(b" ")
+
     async def begin_list(self, mode: Mode) -> None:
         """Send what stands before a list's items."""
         await self.response.write(self._before + f'"{mode}":['.encode())
         self._before = b""
 
-    async def write_item(self, item: bytes) -> None:
-        """Send one item's JSON.
+    async def write_item(self, item: list[bytes]) -> None:
+        """Send one item's JSON, piece by piece.
 
         Raises:
             ConnectionError: the client left, or was dropped on purpose.
@@ -57,13 +78,15 @@ class Answer:
             await asyncio.sleep(self._pause)
             if self._left == 0:
                 await self._drop(item)
-            await self.response.write(self._before + item)
+            for piece in (self._before, *item):
+                await self.response.write(piece)
             self._before = b","
             if self._left is not None:
                 self._left -= 1
 
-    async def _drop(self, item: bytes) -> None:
-        await self.response.write(self._before + item[: len(item) // 2])
+    async def _drop(self, item: list[bytes]) -> None:
+        whole = b"".join(item)
+        await self.response.write(self._before + whole[: len(whole) // 2])
         if self._request.transport is not None:
             self._request.transport.close()
         raise ConnectionResetError("dropped on purpose")

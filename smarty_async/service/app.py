@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
+from threading import Event
 from typing import Final, Literal
 
 from aiohttp import web
@@ -131,10 +132,11 @@ class _Service:
         pause = self._faults.latency_per_image
         answer = await Answer.begin(request, drop_after=fate.drop_after, pause=pause)
         try:
-            for mode in asked.modes:
-                await answer.begin_list(mode)
-                await self._write_items(answer, mode, upload, asked, fate)
-                await answer.end_list()
+            async with answer.kept_alive():
+                for mode in asked.modes:
+                    await answer.begin_list(mode)
+                    await self._write_items(answer, mode, upload, asked, fate)
+                    await answer.end_list()
             await answer.end()
         except* ConnectionError:
             logger.debug("the client left before its answer was whole")
@@ -153,11 +155,18 @@ class _Service:
             for name in asked.names:
                 group.create_task(one(name))
 
-    async def _item(self, mode: Mode, name: str, upload: Upload, asked: Asked, fate: Fate) -> bytes:
+    async def _item(self, mode: Mode, name: str, upload: Upload, asked: Asked, fate: Fate) -> list[bytes]:
         if fate.fails(mode, name):
             return failed_item(mode, name, status=2, error="temporary error")
-        work = partial(worked_item, mode, name, asked=asked, upload=upload, engine=self._engine, faults=self._faults)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        left = Event()
+        work = partial(
+            worked_item, mode, name, asked=asked, upload=upload, engine=self._engine, faults=self._faults, left=left
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            # A thread cannot be cancelled; it is told, and asks now and then.
+            left.set()
 
     def _refused(self, refusal: Refusal) -> web.Response:
         headers = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from typing import Final, Literal
 
@@ -34,6 +35,10 @@ HEAD: Final = b'{"status":200,"body":{'
 
 FOOT: Final = b'},"htmlencoded":false,"last_modified":0}'
 """How it ends."""
+
+
+_PIECE: Final = 3 << 16
+"""Bytes that are spelled as base64 at a time; a multiple of 3, so that the pieces join."""
 
 
 class Refusal(Exception):
@@ -100,7 +105,7 @@ class _Meta(msgspec.Struct):
     ftype: object = None
 
 
-class ImproveItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ImproveItem(msgspec.Struct, frozen=True):
     """One answer of the `improve` list. Outputs are JPEG bytes, spelled as base64; those left out are absent."""
 
     status: int
@@ -112,7 +117,7 @@ class ImproveItem(msgspec.Struct, frozen=True, omit_defaults=True):
     bw: bool | None = None
 
 
-class ResolutionItem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResolutionItem(msgspec.Struct, frozen=True):
     """One answer of the `resolution` list. The output is JPEG bytes, spelled as base64."""
 
     status: int
@@ -207,9 +212,20 @@ def check_images(names: Iterable[str], sizes: dict[str, int], limits: Limits) ->
             raise Refusal(400, "empty image")
 
 
-def encode_item(item: ImproveItem | ResolutionItem) -> bytes:
-    """One element of a list, as JSON."""
-    return msgspec.json.encode(item)
+def encode_item(item: ImproveItem | ResolutionItem) -> list[bytes]:
+    """One element of a list, as JSON in pieces: no step of making or sending it holds other threads up for long."""
+    pieces = [b"{"]
+    for name in item.__struct_fields__:
+        value: object = getattr(item, name)
+        if value is None:
+            continue
+        pieces.append((b"," if len(pieces) > 1 else b"") + b'"' + name.encode("ascii") + b'":')
+        if isinstance(value, bytes):
+            pieces += [b'"', *(b64encode(value[at : at + _PIECE]) for at in range(0, len(value), _PIECE)), b'"']
+        else:
+            pieces.append(msgspec.json.encode(value))
+    pieces.append(b"}")
+    return pieces
 
 
 def encode_envelope(status: int, text: str) -> bytes:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from smarty_async.errors import ConfigurationError
+from smarty_async.service.engine import best_engine
 
 __all__ = ["embedded_service"]
 
@@ -22,7 +23,7 @@ _STDERR_KEPT: Final = 4000
 
 @asynccontextmanager
 async def embedded_service(
-    *, engine: str = "basic", options: Sequence[str] = (), start_seconds: float = 60.0, stop_seconds: float = 5.0
+    *, engine: str | None = None, options: Sequence[str] = (), start_seconds: float = 60.0, stop_seconds: float = 5.0
 ) -> AsyncGenerator[str, None]:
     """Start the service on loopback, and stop it at the block's end; gives its base URL.
 
@@ -30,7 +31,7 @@ async def embedded_service(
     ends. It is in a session of its own: a terminal's Ctrl-C reaches the parent alone, which decides.
 
     Args:
-        engine: ``basic`` or ``echo``.
+        engine: ``restore``, ``basic`` or ``echo``; by default the best that is installed.
         options: more options of `serve`.
         start_seconds: how long it may take to start, in seconds.
         stop_seconds: how long it may take to stop by itself before it is killed, in seconds.
@@ -38,7 +39,7 @@ async def embedded_service(
     Raises:
         ConfigurationError: it could not be started; the message says what it said.
     """
-    process = await _start(engine, options)
+    process = await _start(engine or best_engine(), options)
     tail = bytearray()
     listener = asyncio.create_task(_keep_tail(process, tail))
     try:

@@ -6,9 +6,9 @@ from typing import Final
 
 from PIL import Image, ImageFilter, ImageOps
 
-from smarty_async.service.engine.decoding import decode, encode
+from smarty_async.service.engine.decoding import check_enlarged, decode, encode
 from smarty_async.service.engine.measuring import Condition, measure, percentile
-from smarty_async.service.engine.protocol import Improved, ItemRefused
+from smarty_async.service.engine.protocol import Improved
 
 __all__ = ["TONED", "BasicEngine"]
 
@@ -70,9 +70,8 @@ class BasicEngine:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
         """
         photo = decode(image, max_pixels=_LARGEST // factor**2)
+        check_enlarged(photo, factor)
         size = (photo.width * factor, photo.height * factor)
-        if max(size) > 65_500:  # noqa: PLR2004 - what libjpeg can write
-            raise ItemRefused("image dimensions are too large", status=1)
         large = photo.resize(size, Image.Resampling.LANCZOS)
         mask = ImageFilter.UnsharpMask(radius=factor * 0.6, percent=_SHARPEN[rtype], threshold=2)
         return encode(_informed(large.filter(mask), photo))

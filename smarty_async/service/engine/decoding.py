@@ -9,13 +9,19 @@ from PIL import Image, ImageOps
 
 from smarty_async.service.engine.protocol import UNDECODABLE, ItemRefused
 
-__all__ = ["MAX_PIXELS", "decode", "encode"]
+__all__ = ["MAX_PIXELS", "check_enlarged", "decode", "encode", "quality_of"]
 
 MAX_PIXELS: Final = 64_000_000
 """Pixels an image may have; past them it is taken for a decompression bomb."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """Raster formats only: Pillow would start other programs for some of the rest. JPEG covers MPO."""
+
+_LONGEST_SIDE: Final = 65_500
+"""Pixels that libjpeg can write."""
+
+_BRIGHTNESS_TABLE: Final = 3688
+"""The sum of the standard's own (ITU-T T.81, table K.1), which libjpeg scales by its quality."""
 
 _SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -31,7 +37,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             if image.width * image.height > max_pixels:
                 _too_large()
             image.load()
-            return _plain(ImageOps.exif_transpose(image))
+            plain = _plain(ImageOps.exif_transpose(image))
+            plain.info["quality"] = _quality(getattr(image, "quantization", {}))
+            return plain
     except ItemRefused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -39,6 +47,30 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:
         # Pillow's plugins raise whatever a broken file makes them meet.
         raise ItemRefused(UNDECODABLE, status=2) from error
+
+
+def quality_of(image: Image.Image) -> int | None:
+    """The quality (1 to 100, as libjpeg counts) of the JPEG that `decode` made the picture of; None for others."""
+    quality: int | None = image.info.get("quality")
+    return quality
+
+
+def _quality(tables: dict[int, list[int]]) -> int | None:
+    if 0 not in tables:
+        return None
+    # Sums, so that the order of the table's entries does not matter.
+    scale = 100 * sum(tables[0]) / _BRIGHTNESS_TABLE
+    return round(max(1.0, (200 - scale) / 2 if scale <= 100 else 5000 / scale))  # noqa: PLR2004 - libjpeg's formula
+
+
+def check_enlarged(image: Image.Image, factor: int) -> None:
+    """See that the picture, `factor` times as large on each side, could be written as a JPEG.
+
+    Raises:
+        ItemRefused: 1, it could not.
+    """
+    if max(image.size) * factor > _LONGEST_SIDE:
+        _too_large()
 
 
 def _too_large() -> NoReturn:
@@ -70,9 +102,17 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(paper, image).convert("RGB")
 
 
-def encode(image: Image.Image, *, comment: str = "") -> bytes:
-    """The picture as a JPEG file's bytes, the `comment` written into it."""
+def encode(image: Image.Image, *, comment: str = "", quality: int = 92, subsampling: str = "4:2:0") -> bytes:
+    """The picture as a JPEG file's bytes.
+
+    Args:
+        image: the picture.
+        comment: written into the file.
+        quality: as libjpeg counts, 1 to 100.
+        subsampling: of the colours; ``4:4:4`` keeps all of them.
+    """
     buffer = io.BytesIO()
     profile = image.info.get("icc_profile")
-    image.save(buffer, "JPEG", quality=92, comment=comment.encode("ascii"), icc_profile=profile)
+    options = {"quality": quality, "subsampling": subsampling, "icc_profile": profile}
+    image.save(buffer, "JPEG", comment=comment.encode("ascii"), **options)
     return buffer.getvalue()

@@ -1,0 +1,110 @@
+"""What time and bad scanners do to pictures: the same seed does the same."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.uint8]
+Damage = Callable[[Array], Array]
+
+
+def noise(deviation: float, *, seed: int = 1) -> Damage:
+    """Each channel's own, as sensors make it."""
+    return lambda image: _rounded(image + np.random.default_rng(seed).normal(0, deviation, image.shape))
+
+
+def grain(deviation: float, *, seed: int = 2) -> Damage:
+    """The same in all channels, as film makes it."""
+    return lambda image: _rounded(image + np.random.default_rng(seed).normal(0, deviation, (*image.shape[:2], 1)))
+
+
+def jpeg(quality: int) -> Damage:
+    """Saved with that quality."""
+
+    def spoil(image: Array) -> Array:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        return np.asarray(Image.open(buffer))
+
+    return spoil
+
+
+def fade(black: tuple[int, int, int], white: tuple[int, int, int]) -> Damage:
+    """Dyes that went: black and white became the given colours."""
+    low, high = np.array(black), np.array(white)
+    return lambda image: _rounded(low + image * ((high - low) / 255))
+
+
+def blur(deviation: float) -> Damage:
+    """Out of focus, by so many pixels."""
+    return lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
+
+
+def scratch(count: int, *, specks: int = 40, seed: int = 3) -> Damage:
+    """Upright scratches that wander a little, and specks of dust."""
+
+    def spoil(image: Array) -> Array:
+        dice, spoilt = np.random.default_rng(seed), image.copy()
+        height, width = image.shape[:2]
+        for _ in range(count):
+            steps = np.arange(0, dice.uniform(0.4, 1.0) * height, 4)
+            xs = dice.uniform(0, width) + dice.normal(0, 0.1) * steps + np.cumsum(dice.normal(0, 0.15, steps.size))
+            points = np.stack([xs, dice.uniform(-0.1, 0.4) * height + steps], axis=1)
+            layer = _drawn(image, lambda mask, line=points: _line(mask, line, int(dice.integers(1, 3))))
+            spoilt = _over(spoilt, layer, float(dice.uniform(0.5, 0.95)))
+        for _ in range(specks):
+            middle = (int(dice.integers(0, width)) * 8, int(dice.integers(0, height)) * 8)
+            radius = int(dice.uniform(6, 20))
+            layer = _drawn(image, lambda mask, at=middle, r=radius: cv2.circle(mask, at, r, 255, -1, cv2.LINE_AA, 3))
+            spoilt = _over(spoilt, layer, 0.9)
+        return spoilt
+
+    return spoil
+
+
+def _drawn(image: Array, draw: Callable[[Array], object]) -> NDArray[np.float64]:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    draw(mask)
+    return mask[..., None] / 255
+
+
+def _line(mask: Array, points: NDArray[np.float64], thickness: int) -> None:
+    cv2.polylines(mask, [np.rint(points * 8).astype(np.int32)], isClosed=False, color=255, thickness=thickness,
+                  lineType=cv2.LINE_AA, shift=3)  # fmt: skip
+
+
+def _over(image: Array, layer: NDArray[np.float64], strength: float) -> Array:
+    return _rounded(image * (1 - layer * strength) + np.array((247, 242, 232)) * layer * strength)
+
+
+def gray(image: Array) -> Array:
+    """Without colours."""
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+
+
+def smaller(factor: int) -> Damage:
+    """So many times smaller on each side."""
+    return lambda image: np.asarray(
+        Image.fromarray(image).resize((image.shape[1] // factor, image.shape[0] // factor), Image.Resampling.BICUBIC)
+    )
+
+
+def after(*damages: Damage) -> Damage:
+    """One after the other."""
+
+    def spoil(image: Array) -> Array:
+        for damage in damages:
+            image = damage(image)
+        return image
+
+    return spoil
+
+
+def _rounded(values: NDArray[np.float64]) -> Array:
+    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
