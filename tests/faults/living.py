@@ -1,0 +1,92 @@
+"""The program in a process of its own, from its start to its end, whichever that is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.schedule import Life
+
+_HANGS = 60.0
+"""Seconds after which a run is said to hang."""
+
+_TESTS = Path(__file__).parent.parent
+
+
+@dataclass
+class Ended:
+    """How a run ended, and all that it said."""
+
+    status: int
+    out: bytes
+    err: bytes
+    hung: bool = False
+
+
+@dataclass
+class Happenings:
+    """Counts what happens on the server during one run, for whoever waits for it."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, what: str) -> None:
+        self.counts[what] += 1
+        self.changed.set()
+
+    async def reaches(self, what: str, count: int) -> None:
+        while self.counts[what] < count:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a run finds around it: none of the caller's accounts."""
+    around = {name: value for name, value in os.environ.items() if not name.startswith(("SMARTY_", "COV_"))}
+    path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", "")]))
+    return around | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONFAULTHANDLER": "1"} | more
+
+
+async def live(
+    module: str, args: list[str], *, env: dict[str, str], life: Life | None, happenings: Happenings
+) -> Ended:
+    """Run ``python -m module args``, cut short as `life` wants it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *args),
+        env=environment(**env),
+        cwd=Path(sys.executable).parent,  # where no checkout lies
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    talking = asyncio.create_task(process.communicate())
+    ending = asyncio.create_task(_end(process, life, happenings))
+    done, _ = await asyncio.wait([talking], timeout=_HANGS)
+    ending.cancel()
+    if not done:
+        process.send_signal(getattr(signal, "SIGABRT", signal.SIGTERM))  # the fault handler tells where it stands
+    out, err = await talking
+    assert process.returncode is not None
+    return Ended(process.returncode, out, err, hung=not done)
+
+
+async def _end(process: asyncio.subprocess.Process, life: Life | None, happenings: Happenings) -> None:
+    if life is None or life.end is None:
+        return
+    await happenings.reaches(*life.after)
+    await asyncio.sleep(life.delay)
+    with suppress(ProcessLookupError):  # it was faster
+        if life.end == "kill":
+            process.kill()
+            return
+        process.send_signal(signal.SIGINT if life.end == "int" else signal.SIGTERM)
+        if life.end == "twice":
+            await asyncio.sleep(life.delay)
+            process.send_signal(signal.SIGTERM)
