@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from tenacity import AsyncRetrying
 
+from smarty_async.archive.crew import threaded
 from smarty_async.archive.entry import Claim, Kept, Known
 from smarty_async.archive.journal import Journal
 from smarty_async.archive.probe import probe
@@ -100,6 +100,9 @@ async def _take(reply: Reply, task: Task, keep: Keep) -> tuple[ItemVerdict, Erro
     return verdict, why
 
 
+_probe = threaded(probe)
+
+
 class Journey:
     """Takes one photo of an archive from its place on the disk to its outputs, and notes every step.
 
@@ -146,7 +149,7 @@ class Journey:
         problem = self._claim.problem or found.problem
         if problem:
             raise PhotoRejected(problem.message, type=problem.type)
-        probed = await asyncio.to_thread(probe, found.path, limits=self._limits, fit=self._fit)
+        probed = await _probe(found.path, limits=self._limits, fit=self._fit)
         if probed.converted is None:
             return FileBody(found.path, size=probed.size, mtime_ns=found.mtime_ns, content_type=probed.content_type)
         self._converted = self._workplace.open()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from bisect import bisect_left
+from typing import Final, Literal
 
 import msgspec
 
 from smarty_async.options import PRICE
 
-__all__ = ["ErrorInfo", "Failures", "Kind", "Outcome", "Plan", "Progress", "Restored", "Result", "Status"]
+__all__ = [
+    "ErrorInfo",
+    "Failures",
+    "Kind",
+    "Latencies",
+    "Outcome",
+    "Plan",
+    "Progress",
+    "Restored",
+    "Result",
+    "Status",
+]
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -78,6 +90,41 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
 
 
+LATENCY_BOUNDS: Final = tuple(0.001 * 2 ** (step / 4) for step in range(81))
+"""The upper bounds of `Latencies`' counts, in seconds: from 1 ms to 17 minutes, four to each doubling."""
+
+
+class Latencies(msgspec.Struct, kw_only=True):
+    """How long answered requests took, from being sent to their answer's last byte; its size does not grow with them.
+
+    Attributes:
+        counts: requests by `LATENCY_BOUNDS`, and the last for all that took longer.
+        seconds: of all requests together.
+    """
+
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS) + 1))
+    seconds: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One request took so long."""
+        self.counts[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+    @property
+    def count(self) -> int:
+        """Requests in all."""
+        return sum(self.counts)
+
+    def quantile(self, share: float) -> float:
+        """Seconds within which that `share` of the requests was answered, up to a fifth too many; 0 for none."""
+        rank, seen = share * self.count, 0
+        for bound, count in zip(LATENCY_BOUNDS, self.counts, strict=False):
+            seen += count
+            if seen and seen >= rank:
+                return bound
+        return LATENCY_BOUNDS[-1] if seen < self.count else 0.0
+
+
 class Progress(msgspec.Struct, kw_only=True):
     """How far a run has come; counts of this run only.
 
@@ -90,6 +137,8 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         retries: items and requests tried again.
+        slots: requests that may be open at once now; 0 before the first.
+        latencies: how long the answered requests took.
         notice: what a person should know now (the service is down, waiting 12 s), None when all is well.
     """
 
@@ -101,6 +150,8 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_sent: int = 0
     bytes_received: int = 0
     retries: int = 0
+    slots: int = 0
+    latencies: Latencies = msgspec.field(default_factory=Latencies)
     notice: str | None = None
 
     @property

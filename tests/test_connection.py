@@ -245,7 +245,7 @@ class TestForeignExceptions:
 
     async def test_the_disk_refuses_an_output(self) -> None:
         class Full(MemoryFile):
-            async def write(self, _: list[bytes]) -> None:
+            def append(self, _: list[bytes]) -> None:
                 raise DiskError("no space left")
 
         class FullDisk(MemorySpool):

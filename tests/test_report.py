@@ -259,3 +259,14 @@ def test_the_bar_shows_it_all() -> None:
     assert "1 photo not restored" in text
     assert "[bold]waiting\\x1b 12 s" in text
     assert "[red]one.jpg[/red]: restored" in text
+
+
+def test_colours_of_the_embedded_service_are_said_to_be_tones() -> None:
+    result = Result(photo="a.jpg", source="/s", outcome="restored", outputs={"colorized": "colorized/a.jpg"}, bw=True)
+    assert photo_line(result, toned=True) == "a.jpg: restored (colorized; toned, not colourized)"
+    assert "toned" not in photo_line(result)
+    tally = Tally()
+    tally.add(result)
+    summary = tally.summary(Progress(found=1), out="o", seconds=1.0, free=True)
+    assert any("toned, not colourized" in line for line in summary_lines(summary, free=True))
+    assert not any("toned" in line for line in summary_lines(summary, free=False))

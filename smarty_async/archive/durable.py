@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
 
-import aiofiles.os
-
-__all__ = ["sync_file", "sync_folder", "threaded"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def threaded(call: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """`call`, which blocks, as a coroutine function: aiofiles runs all of it in one visit to a thread."""
-    wrap: Callable[[Any], Any] = vars(aiofiles.os)["wrap"]  # its type stubs leave it out
-    return cast("Callable[P, Awaitable[T]]", wrap(call))
+__all__ = ["sync_file", "sync_folder"]
 
 
 def sync_file(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiofiles
 
-from smarty_async.archive.durable import threaded
+from smarty_async.archive.crew import threaded
 from smarty_async.errors import PhotoRejected
 
 __all__ = ["FileBody"]

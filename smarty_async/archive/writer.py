@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.durable import sync_file, sync_folder, threaded
+from smarty_async.archive.crew import threaded
+from smarty_async.archive.durable import sync_file, sync_folder
 from smarty_async.archive.names import STATE
 from smarty_async.errors import DiskError, OutputInUse
 
@@ -20,19 +22,37 @@ __all__ = ["Spooled", "Workplace", "place", "remove"]
 _making_folders = threading.Lock()
 
 
+class Appendable(Protocol):
+    """What pieces can be appended to."""
+
+    def append(self, pieces: list[bytes]) -> None:
+        """Append `pieces`; may block."""
+        ...
+
+
 class Spooled:
     """One output in a temporary file. No file is kept open between writes: thousands may be waiting."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    async def write(self, pieces: list[bytes]) -> None:
-        """Append `pieces`.
+    def append(self, pieces: list[bytes]) -> None:
+        """Append `pieces`; blocks.
 
         Raises:
             DiskError: the disk is full, or refuses for another reason.
         """
-        await _append(self.path, pieces)
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                while data:
+                    data = data[file.write(data) :]
+        except OSError as error:
+            raise DiskError.of(error, self.path, "write") from None
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Append `pieces`; raises as `append` does."""
+        await _append([(self, pieces)])
 
     async def discard(self) -> None:
         """Remove the file, if it is there. One that the disk does not let go spoils nothing: the next run clears it."""
@@ -95,6 +115,14 @@ class Workplace:
     def open(self) -> Spooled:
         """A new temporary file; it is made by the first write."""
         return Spooled(self._temporaries / next(self._names))
+
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file, all in one visit to a thread.
+
+        Raises:
+            DiskError: the disk is full, or refuses for another reason.
+        """
+        await _append(lots)
 
     def temporary(self, name: str) -> Path:
         """The path of the temporary called `name`."""
@@ -168,12 +196,9 @@ def _make_folder(folder: Path) -> list[Path]:
 
 
 @threaded
-def _append(path: Path, pieces: list[bytes]) -> None:
-    try:
-        with path.open("ab") as file:
-            file.writelines(pieces)
-    except OSError as error:
-        raise DiskError.of(error, path, "write") from None
+def _append(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    for file, pieces in lots:
+        file.append(pieces)
 
 
 @threaded

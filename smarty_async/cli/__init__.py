@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from smarty_async.cli.bench import bench
 from smarty_async.cli.exits import explained
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(improve)
 app.command()(status)
+app.command()(bench)
 app.command()(serve)
 
 

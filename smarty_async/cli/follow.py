@@ -113,7 +113,7 @@ class _Telling:
     def photo(self, result: Result) -> None:
         self.tally.add(result)
         if self._job.view.verbose:
-            self._display.say(photo_line(result))
+            self._display.say(photo_line(result, toned=self._job.account.local))
         if self._job.view.json:
             self._output.struct(result)
 

@@ -111,6 +111,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     give_up_after: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long the service may be down before the run ends.")
     ] = 900.0,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Tell the run's counters there, on this machine, as Prometheus text."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line a photo on stdout, and a summary as the last.")
     ] = False,
@@ -148,6 +152,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             from_file=from_file,
             out=out,
             account=account,
+            metrics_port=metrics_port,
             view=View(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress),
             limits=Limits(max_images=max_images, max_image_bytes=max_image_bytes, max_request_bytes=max_request_bytes),
             choices={

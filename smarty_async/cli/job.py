@@ -42,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         from_file: a list of photos, ``-`` for stdin, None when there is none.
         out: the output folder.
         account: whom to send to.
+        metrics_port: where counters are told; None for nowhere.
         view: what is shown.
         limits: what one request may carry.
         choices: the other keywords of `SmartyClient.improve_archive`.
@@ -52,6 +53,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     from_file: str | None
     out: Path
     account: Account
+    metrics_port: int | None
     view: View
     limits: Limits
     choices: dict[str, Any]

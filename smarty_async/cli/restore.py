@@ -13,6 +13,7 @@ from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
 from smarty_async.options import check_tasks
 from smarty_async.plan import plan_archive
+from smarty_async.report.metrics import serving_metrics
 from smarty_async.report.summary import plan_lines
 from smarty_async.service.engine import best_engine
 from smarty_async.service.process import embedded_service
@@ -60,6 +61,8 @@ async def restore(job: Job, interrupts: Interrupts) -> Exit:
             client = await stack.enter_async_context(_client(job, base_url))
             run = client.improve_archive(list(job.sources), out=job.out, listed=listed, **job.choices)
             interrupts.drain = run.drain
+            if job.metrics_port is not None:
+                await stack.enter_async_context(serving_metrics(lambda: run.progress, port=job.metrics_port))
             return await follow(run, job=job, interrupts=interrupts)
 
 

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 FREE = "nothing: the embedded service is free"
+_TONED = "toned, not colourized"
 
 _WORDS: dict[Outcome, str] = {
     "restored": "restored",
@@ -46,6 +47,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         photos: photos that came to an end in this run.
         outcomes: photos by outcome.
+        coloured: photos of this run that were given colours.
         left: photos found and left for another run.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
@@ -62,6 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     photos: int
     outcomes: dict[Outcome, int]
+    coloured: int = 0
     left: int
     failures: list[Failures]
     requests: int
@@ -81,11 +84,13 @@ class Tally:
 
     def __init__(self) -> None:
         self.outcomes: dict[Outcome, int] = {}
+        self.coloured = 0
         self._groups: dict[tuple[Outcome, str, str], Failures] = {}
 
     def add(self, result: Result) -> None:
         """Count one photo."""
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
+        self.coloured += result.outcome == "restored" and _coloured(result)
         if result.error is None:
             return
         reason = _VARYING.sub("…", result.error.message)
@@ -125,6 +130,7 @@ class Tally:
         return Summary(
             photos=sum(self.outcomes.values()),
             outcomes=dict(self.outcomes),
+            coloured=self.coloured,
             left=max(0, progress.found - sum(self.outcomes.values())),
             failures=self.failures,
             requests=progress.requests,
@@ -140,14 +146,18 @@ class Tally:
         )
 
 
-def photo_line(result: Result) -> str:
-    """One photo on one line, for ``--verbose``."""
+def photo_line(result: Result, *, toned: bool = False) -> str:
+    """One photo on one line, for ``--verbose``; `toned`: whether colours in it are only tones."""
     line = f"{plain(result.photo)}: {_WORDS[result.outcome]}"
     if result.outputs:
-        line += f" ({', '.join(result.outputs)})"
+        line += f" ({', '.join(result.outputs)}{f'; {_TONED}' if toned and _coloured(result) else ''})"
     if result.error is not None:
         line += f": {plain(result.error.message)}"
     return f"{line} (in {count(result.attempts, 'request')})" if result.attempts > 1 else line
+
+
+def _coloured(result: Result) -> bool:
+    return "colorized" in result.outputs or "colorized_improved" in result.outputs
 
 
 def outcome_lines(outcomes: dict[Outcome, int]) -> Iterator[str]:
@@ -186,6 +196,9 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
         yield f"{count(summary.left, 'photo')} left for another run: the same command goes on with them."
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped"):
         yield f"The results are in {plain(summary.out)}; results.jsonl there tells it photo by photo."
+    if free and summary.coloured:
+        photos = count(summary.coloured, "black-and-white photo")
+        yield f"The colours of {photos} are {_TONED}: no engine here knows them."
     yield f"Estimated price: {FREE if free else _price(summary)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -18,14 +17,11 @@ from smarty_async.transport.connection import BodyFailed, Connection
 from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.limiter import AdaptiveLimit, Slot
 from smarty_async.transport.retrying import Health, Sleep, request_retrying
-from smarty_async.transport.spool import Arrived
 from smarty_async.transport.tokens import Tokens
-from smarty_async.wire.messages import item_name
+from smarty_async.transport.trip import Trip, paid_for
 from smarty_async.wire.verdict import Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
 
 __all__ = ["Carrier"]
-
-_log = logging.getLogger("smarty_async")
 
 _SUSPECT_ATTEMPTS = 2
 """How often each half is tried on the way to the photo that makes requests fail."""
@@ -102,10 +98,10 @@ class Carrier:
         if self._rate is not None:
             await self._rate.acquire()
         rest = _live(chunk)  # only now: whoever left meanwhile is not paid for
-        riders = _paid_for(self._probe_of(rest) if self._health.suspended else rest)
+        riders = paid_for(self._probe_of(rest) if self._health.suspended else rest)
         if not riders:
             return
-        trip = _Trip(riders, token=token, epoch=self._limit.epoch)
+        trip = Trip(riders, token=token, epoch=self._limit.epoch)
         try:
             await self._send(trip)
         except BodyFailed as failure:
@@ -123,7 +119,7 @@ class Carrier:
         self._probes += 1
         return chunk[self._probes % len(chunk) :][:1] if chunk else []
 
-    async def _send(self, trip: _Trip) -> None:
+    async def _send(self, trip: Trip) -> None:
         lane = trip.riders[0].lane
         with trip.aboard():
             await self._connection.send(
@@ -181,7 +177,7 @@ class Carrier:
         for item in riders:
             item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
 
-    async def _obey(self, verdict: Verdict, error: RequestError, trip: _Trip) -> None:
+    async def _obey(self, verdict: Verdict, error: RequestError, trip: Trip) -> None:
         """Do what `verdict` says about the request that failed with `error`."""
         self._note_health(verdict, error, trip)
         live = _live(trip.riders)
@@ -204,7 +200,7 @@ class Carrier:
             case _:
                 raise verdict.error
 
-    def _note_health(self, verdict: Verdict, error: RequestError, trip: _Trip) -> None:
+    def _note_health(self, verdict: Verdict, error: RequestError, trip: Trip) -> None:
         temporary = isinstance(verdict, Retry | SlowDown)
         if trip.delivered or (error.enveloped and not isinstance(verdict, Retry | SlowDown | Refresh)):
             self._works(trip.token)
@@ -285,62 +281,9 @@ class Carrier:
         )
 
 
-class _Trip:
-    """One request of a chunk: who is on board, under which name, and who has been answered."""
-
-    def __init__(self, riders: list[Item], *, token: str, epoch: int) -> None:
-        self.riders = riders
-        self.names = {item_name(number): item for number, item in enumerate(riders)}
-        self.token = token
-        self.epoch = epoch
-        self.delivered = 0
-        self._departed = False
-
-    @contextmanager
-    def aboard(self) -> Generator[None]:
-        """While the request is open."""
-        for item in self.riders:
-            item.aboard = True
-        try:
-            yield
-        finally:
-            for item in self.riders:
-                item.aboard = False
-            if not self._departed:
-                self.riders[0].lane.purse.give_back(len(self.riders))
-
-    def depart(self) -> None:
-        """From here on it is paid for, as far as anyone can tell."""
-        self._departed = True
-        meter = self.riders[0].lane.meter
-        meter.requests += 1
-        meter.images += len(self.riders)
-        for item in self.riders:
-            item.rides += 1
-
-    def deliver(self, arrived: Arrived) -> bool:
-        """Give an answer to the item it names; False when none takes it."""
-        item = self.names.get(arrived.answered.name)
-        if item is None or not item.take(arrived):
-            _log.warning("an answer that was not asked for, or came twice, was passed over")
-            return False
-        self.delivered += 1
-        return True
-
-
 def _live(chunk: Sequence[Item]) -> list[Item]:
     """Whoever still waits."""
     return [item for item in chunk if not item.gone]
-
-
-def _paid_for(chunk: list[Item]) -> list[Item]:
-    """The items there is money for; the others stay to be done."""
-    if not chunk:
-        return chunk
-    granted = chunk[0].lane.purse.take(len(chunk))
-    for item in chunk[granted:]:
-        item.fail(Stopped())
-    return chunk[:granted]
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:

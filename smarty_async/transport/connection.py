@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from time import monotonic
 
 import aiohttp
 import msgspec
@@ -17,18 +18,15 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import Task, Timeouts
-from smarty_async.results import Kind, Progress
+from smarty_async.results import Progress
 from smarty_async.transport.body import Body
 from smarty_async.transport.excerpt import beginning
-from smarty_async.transport.spool import Arrived, Spool, SpoolFile
-from smarty_async.wire.messages import Answered, Envelope, parse_envelope
+from smarty_async.transport.spool import Arrived, Spool
+from smarty_async.transport.unpacker import Unpacker
+from smarty_async.wire.messages import Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
-from smarty_async.wire.splitter import AnswerSplitter
 
 __all__ = ["BodyFailed", "Connection"]
-
-_FLUSH_BYTES = 1 << 20
-"""How much of an output waits in memory before it goes to its spool."""
 
 
 class BodyFailed(Exception):
@@ -89,6 +87,7 @@ class Connection:
         """
         multipart = Multipart([Image(body.content_type, body.size) for body in bodies], tasks)
         failed: list[BodyFailed] = []
+        began = monotonic()
         try:
             async with (
                 self._silence_limit() as silence,
@@ -99,16 +98,17 @@ class Connection:
                     allow_redirects=False,
                 ) as response,
             ):
-                unpacker = _Unpacker(spool, deliver, clean=self._clean)
+                unpacker = Unpacker(spool, deliver, clean=self._clean)
                 await self._read(response, unpacker, silence=silence, meter=meter)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)
         else:
+            meter.latencies.add(monotonic() - began)
             return
         raise problem  # out here, where it takes no context along: the foreign error's text holds the address
 
     async def _read(
-        self, response: aiohttp.ClientResponse, unpacker: _Unpacker, *, silence: _Silence, meter: Progress
+        self, response: aiohttp.ClientResponse, unpacker: Unpacker, *, silence: _Silence, meter: Progress
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
@@ -184,7 +184,7 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         async for data in content.iter_any():
             yield data
     except (aiohttp.ClientError, OSError, asyncio.CancelledError):
-        if rest := content._read_nowait(-1):  # noqa: SLF001 - every public way raises the error instead
+        if rest := content._read_nowait(-1):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
             yield rest
         raise
 
@@ -212,58 +212,6 @@ class _Silence:
     def _reschedule(self, when: float | None) -> None:
         if not self._limit.expired():
             self._limit.reschedule(when)
-
-
-class _Unpacker:
-    """Takes the splitter's events to the spool and to whoever waits for the items."""
-
-    def __init__(self, spool: Spool, deliver: Callable[[Arrived], bool], *, clean: Callable[[str], str]) -> None:
-        self._splitter = AnswerSplitter()
-        self._spool = spool
-        self._deliver = deliver
-        self._clean = clean
-        self._files: dict[int, SpoolFile] = {}  # of the item that is open
-        self._pieces: dict[int, list[bytes]] = {}
-        self._waiting = 0
-
-    async def feed(self, data: bytes) -> None:
-        for event in self._splitter.feed(data):
-            if isinstance(event, Answered):
-                await self._hand_over(event)
-                continue
-            if event.number not in self._files:
-                self._files[event.number] = self._spool.open()
-            self._pieces.setdefault(event.number, []).append(event.data)
-            self._waiting += len(event.data)
-            if self._waiting >= _FLUSH_BYTES:
-                await self._flush()
-
-    def finish(self) -> Envelope:
-        return self._splitter.finish()
-
-    async def discard(self) -> None:
-        """Let go of what belongs to no closed item."""
-        self._pieces.clear()
-        self._waiting = 0
-        while self._files:
-            await self._files.popitem()[1].discard()
-
-    async def _flush(self) -> None:
-        pieces, self._pieces, self._waiting = self._pieces, {}, 0
-        for number, some in pieces.items():
-            await self._files[number].write(some)
-
-    async def _hand_over(self, answered: Answered) -> None:
-        await self._flush()
-        if answered.error is not None:
-            answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
-        files: dict[Kind, SpoolFile] = {
-            kind: self._files[blob.number] for kind, blob in answered.blobs.items() if blob.number in self._files
-        }
-        if self._deliver(Arrived(answered, files)):
-            taken = set(map(id, files.values()))
-            self._files = {number: file for number, file in self._files.items() if id(file) not in taken}
-        await self.discard()
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:

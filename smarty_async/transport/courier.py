@@ -141,6 +141,7 @@ class Courier:
             if chunk is None:
                 slot.release()
                 return
+            chunk[0].lane.meter.slots = self._limit.size
             carrier = asyncio.create_task(
                 self._carrier.carry(chunk, slot, freed=self._wake), name="smarty_async carrier"
             )
@@ -164,7 +165,10 @@ class Courier:
     def _close_deserted(self) -> None:
         """Close requests, and end waits for a next try, that nobody waits for any more."""
         for carrier, chunk in self._carriers.items():
-            if all(item.gone for item in chunk) and any(item.reply.cancelled() or not item.aboard for item in chunk):
+            # From the end: what was sent last is answered last, so most chunks are told by one look.
+            if all(item.gone for item in reversed(chunk)) and any(
+                item.reply.cancelled() or not item.aboard for item in chunk
+            ):
                 carrier.cancel()
 
 

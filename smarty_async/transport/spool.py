@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -15,8 +16,8 @@ __all__ = ["Arrived", "MemorySpool", "Spool", "SpoolFile"]
 class SpoolFile(Protocol):
     """A temporary place for one output. It has no name until its item has closed."""
 
-    async def write(self, pieces: list[bytes]) -> None:
-        """Append `pieces`."""
+    def append(self, pieces: list[bytes]) -> None:
+        """Append `pieces`; may block."""
         ...
 
     async def discard(self) -> None:
@@ -29,6 +30,10 @@ class Spool(Protocol):
 
     def open(self) -> SpoolFile:
         """A new temporary place."""
+        ...
+
+    async def write(self, lots: Sequence[tuple[SpoolFile, list[bytes]]]) -> None:
+        """Append its pieces to each file."""
         ...
 
 
@@ -50,7 +55,7 @@ class MemoryFile:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    async def write(self, pieces: list[bytes]) -> None:
+    def append(self, pieces: list[bytes]) -> None:
         """Append `pieces`."""
         self._pieces += pieces
 
@@ -70,3 +75,8 @@ class MemorySpool:
     def open(self) -> MemoryFile:
         """A new place in memory."""
         return MemoryFile()
+
+    async def write(self, lots: Sequence[tuple[SpoolFile, list[bytes]]]) -> None:
+        """Append its pieces to each file."""
+        for file, pieces in lots:
+            file.append(pieces)

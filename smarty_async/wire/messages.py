@@ -19,6 +19,7 @@ __all__ = [
     "encode_meta",
     "item_name",
     "parse_envelope",
+    "parse_item",
 ]
 
 OUTPUT_FIELDS: Final[Mapping[Mode, Mapping[str, Kind]]] = {
@@ -143,3 +144,38 @@ def parse_envelope(text: bytes | bytearray) -> Envelope:
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
     return Envelope(raw.status, raw.body if isinstance(raw.body, str) else None)
+
+
+class _Item(msgspec.Struct):
+    """An item's skeleton. Output fields hold placeholders: the number of their blob."""
+
+    status: int
+    name: str
+    error: str | None = None
+    bw: bool | None = None
+
+
+class _Improved(_Item):
+    improved: str | None = None
+    colorized_improved: str | None = None
+    colored: str | None = None
+    colorized: str | None = None
+
+
+class _Resolved(_Item):
+    resolved: str | None = None
+
+
+_items: Final[Mapping[Mode, msgspec.json.Decoder[_Improved] | msgspec.json.Decoder[_Resolved]]] = {
+    "improve": msgspec.json.Decoder(_Improved),
+    "resolution": msgspec.json.Decoder(_Resolved),
+}
+
+
+def parse_item(mode: Mode, skeleton: bytes | bytearray) -> _Improved | _Resolved | None:
+    """The item in `skeleton`; None when it is JSON and no item: whoever it was meant for stays unanswered."""
+    try:
+        return _items[mode].decode(skeleton)
+    except msgspec.ValidationError:
+        msgspec.json.decode(skeleton)  # what breaks the grammar may stand behind what has the wrong type
+        return None

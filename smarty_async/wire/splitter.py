@@ -8,7 +8,7 @@ long strings, the outputs, go piece by piece through base64 and leave only a pla
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from smarty_async.errors import RequestError
 from smarty_async.options import MODES, Mode
 from smarty_async.results import Kind
 from smarty_async.wire.base64 import Base64Reader
-from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Piece, parse_envelope
+from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Piece, parse_envelope, parse_item
 
 __all__ = ["AnswerSplitter"]
 
@@ -32,36 +32,12 @@ MAX_BESIDE_BYTES: Final = 1 << 28
 MAX_DEPTH: Final = 64
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
+_KEY = re.compile(rb'"([A-Za-z_]{1,32})":')  # as nearly every key comes; the others take the longer way
+_TEXT = re.compile(rb'[^"\\]{0,256}"')  # likewise the rest of a short text, behind its opening quote
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _QUOTE, _BACKSLASH, _U = b'"\\u'
 _ESCAPE_LENGTH, _UNICODE_ESCAPE_LENGTH = 2, 6
 _ITEM_DEPTH = 4  # envelope object, body object, mode's array, item object
-
-
-class _Item(msgspec.Struct):
-    """An item's skeleton. Output fields hold placeholders: the number of their blob."""
-
-    status: int
-    name: str
-    error: str | None = None
-    bw: bool | None = None
-
-
-class _Improved(_Item):
-    improved: str | None = None
-    colorized_improved: str | None = None
-    colored: str | None = None
-    colorized: str | None = None
-
-
-class _Resolved(_Item):
-    resolved: str | None = None
-
-
-_items: Final[Mapping[Mode, msgspec.json.Decoder[_Improved] | msgspec.json.Decoder[_Resolved]]] = {
-    "improve": msgspec.json.Decoder(_Improved),
-    "resolution": msgspec.json.Decoder(_Resolved),
-}
 
 
 class _Frame:
@@ -92,6 +68,8 @@ class AnswerSplitter:
         self._output: Base64Reader | None = None  # the long one
         self._blobs: list[Blob] = []  # of the item that is open
         self._blob_count = 0
+        self._mode: Mode | None = None  # of the item whose object is the innermost one open
+        self._answered: Answered | None = None  # an item that has just closed
         self._beside = 0  # bytes that are no output
         self._length = 0  # of the output's text
         self._closed = False
@@ -112,7 +90,10 @@ class AnswerSplitter:
             elif self._text is not None:
                 position = self._read_text(data, position, self._text)
             else:
-                position = yield from self._read_structure(data, position)
+                position = self._read_structure(data, position)
+                if self._answered is not None:
+                    answered, self._answered = self._answered, None
+                    yield answered
         if self._beside > MAX_BESIDE_BYTES:
             raise self._broken(f"the answer holds more than {MAX_BESIDE_BYTES:,} bytes beside its outputs")
 
@@ -181,69 +162,86 @@ class AnswerSplitter:
 
     # structure
 
-    def _read_structure(self, data: bytes, start: int) -> Generator[Answered, None, int]:
-        token = _TOKEN.search(data, start)
-        end = token.start() if token else len(data)
-        if end > start:
-            self._keep_gap(data[start:end])
-        if token is None:
-            return end
-        mark = token.group()
+    def _read_structure(self, data: bytes, start: int) -> int:
+        """Read on to where an output opens, an item has closed, or `data` ends."""
+        while self._output is None and self._text is None and self._answered is None:
+            if self._frames and self._frames[-1].awaits_key and (key := _KEY.match(data, start)):
+                self._keep(key[0])
+                self._frames[-1].key, self._frames[-1].awaits_key = key[1].decode("ascii"), False
+                start = key.end()
+            token = _TOKEN.search(data, start)
+            end = token.start() if token else len(data)
+            if end > start:
+                self._keep_gap(data[start:end])
+            if token is None:
+                return end
+            start = self._take_token(data, end)
+        return start
+
+    def _take_token(self, data: bytes, place: int) -> int:
+        """Take the token at `place`, and a short text whole; where it ends."""
+        mark = data[place : place + 1]
         if not self._frames and (mark != b"{" or self._closed):
             raise self._broken("the answer is not JSON")
         if mark == b'"':
-            self._open_string()
-        elif mark in b"{[":
+            return self._open_string(data, place + 1)
+        if mark in b"{[":
             self._open(mark)
         elif mark in b"}]":
-            yield from self._close(mark)
+            self._close(mark)
         else:
             self._keep(mark)
             frame = self._frames[-1]
             frame.awaits_key = frame.is_object and mark == b","
-        return end + 1
+        return place + 1
 
-    def _open_string(self) -> None:
-        frame, mode = self._frames[-1], self._item_mode()
-        if mode and not frame.awaits_key and frame.key in OUTPUT_FIELDS[mode]:
+    def _open_string(self, data: bytes, start: int) -> int:
+        frame = self._frames[-1]
+        if self._mode and not frame.awaits_key and frame.key in OUTPUT_FIELDS[self._mode]:
             self._length = 0
             self._output = Base64Reader(self._blob_count, max_bytes=self._max_output_bytes)
+        elif text := _TEXT.match(data, start):
+            self._close_text(text[0][:-1])
+            return text.end()
         else:
             self._text = bytearray()
+        return start
 
     def _open(self, mark: bytes) -> None:
         if len(self._frames) >= MAX_DEPTH:
             raise self._broken(f"the answer is nested deeper than {MAX_DEPTH}")
         self._frames.append(_Frame(is_object=mark == b"{"))
-        if self._item_mode():
+        self._mode = self._item_mode()
+        if self._mode:
             self._skeleton, self._blobs = bytearray(), []
         self._keep(mark)
 
-    def _close(self, mark: bytes) -> Iterator[Answered]:
+    def _close(self, mark: bytes) -> None:
         self._keep(mark)
         if self._frames[-1].is_object is not (mark == b"}"):
             raise self._broken("the answer is not JSON")
-        mode = self._item_mode()
+        mode = self._mode
         self._frames.pop()
         self._closed = not self._frames
+        self._mode = self._item_mode()
         if mode:
-            yield from self._close_item(mode)
+            self._answered = self._close_item(mode)
 
-    def _close_item(self, mode: Mode) -> Iterator[Answered]:
+    def _close_item(self, mode: Mode) -> Answered | None:
         skeleton, self._skeleton = self._skeleton, self._outer
         self._keep(b"{}")
         try:
-            item = _read_item(mode, skeleton)
+            item = parse_item(mode, skeleton)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._broken("the answer is not JSON") from None
         if item is None:
-            return
+            return None
         blobs: dict[Kind, Blob] = {}
         for field, kind in OUTPUT_FIELDS[mode].items():
             number: str | None = getattr(item, field)
             if number is not None and ((blob := self._blobs[int(number)]).size or blob.error):
                 blobs[kind] = blob
-        yield Answered(mode, item.name, item.status, item.error, item.bw, blobs)
+        return Answered(mode, item.name, item.status, item.error, item.bw, blobs)
 
     def _item_mode(self) -> Mode | None:
         """The mode of the item whose object is the innermost one open, None when there is no such item."""
@@ -269,15 +267,6 @@ class AnswerSplitter:
 
     def _broken(self, why: str) -> RequestError:
         return RequestError(why, enveloped=bool(self._frames) or self._closed)
-
-
-def _read_item(mode: Mode, skeleton: bytearray) -> _Improved | _Resolved | None:
-    """The item in `skeleton`; None when it is JSON and no item: whoever it was meant for stays unanswered."""
-    try:
-        return _items[mode].decode(skeleton)
-    except msgspec.ValidationError:
-        msgspec.json.decode(skeleton)  # what breaks the grammar may stand behind what has the wrong type
-        return None
 
 
 def _backslashes_before(data: bytes, start: int, position: int) -> int:

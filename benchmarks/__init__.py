@@ -1,0 +1,1 @@
+"""Measured against what people would write instead, and against the floor: ``python -m benchmarks``."""

@@ -1,0 +1,45 @@
+"""aiohttp, json and base64, with gather and a semaphore."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiohttp
+
+from benchmarks.contestants import PATH, QUERY, Job, chunks
+from benchmarks.contestants.ticker import run_ticking
+
+
+def run(job: Job) -> list[float] | None:
+    """Do the job."""
+    return run_ticking(_restore(job), ticking=job.ticking)
+
+
+async def _restore(job: Job) -> None:
+    slots = asyncio.Semaphore(job.concurrency)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+
+        async def send(chunk: list[Path]) -> None:
+            async with slots:
+                with ExitStack() as files:
+                    form = aiohttp.FormData()
+                    for number, photo in enumerate(chunk):
+                        file = files.enter_context(photo.open("rb"))
+                        form.add_field(f"file_{number}", file, filename=photo.name, content_type="image/jpeg")
+                    meta = {"mode": ["improve"], "images": [{"name": f"file_{n}"} for n in range(len(chunk))]}
+                    form.add_field("meta", json.dumps(meta))
+                    async with session.post(job.url + PATH, params=QUERY, data=form) as response:
+                        answer = await response.json()
+            for item in answer["body"]["improve"]:
+                photo = chunk[int(item["name"].removeprefix("file_"))]
+                for kind in ("improved", "colorized_improved", "colorized"):
+                    if item.get(kind):
+                        place = job.out / kind / photo.relative_to(job.photos)
+                        place.parent.mkdir(parents=True, exist_ok=True)
+                        await asyncio.to_thread(place.write_bytes, base64.b64decode(item[kind]))
+
+        await asyncio.gather(*map(send, chunks(job.photos)))

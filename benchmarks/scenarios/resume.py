@@ -1,0 +1,76 @@
+"""A second run over a journal with 1,000,000 finished photos: to its first new request.
+
+The new photos are the last ones that the scan finds.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+from benchmarks.photos import archive
+from benchmarks.scenarios import Lab, Medians, Ratio, Row
+from benchmarks.scenarios.first import first_request
+from benchmarks.service import service
+from smarty_async.archive.ledger import Ledger
+from smarty_async.archive.scan import scan
+from smarty_async.options import Task
+
+__all__ = ["compare", "measure"]
+
+_NEW = 48
+_WHOLE, _WALK = "s to the first new request", "s to walk the tree"
+_GOAL, _GOAL_BEYOND, _FULL = 5.0, 2.0, 1_000_000
+
+
+def measure(lab: Lab) -> Iterator[Row]:
+    """Ours, and the package's own scan alone."""
+    count = lab.count(_FULL)
+    photos = archive(lab.archives, count=count, size=1_000, linked=True)
+    case = f"{count:,} finished"
+    journal = _journal(lab, photos, count)
+    with service() as server:
+        for name in lab.turns("ours"):
+            with lab.out() as out:
+                out.mkdir()
+                shutil.copytree(journal, out / ".smarty-async")
+                began = monotonic()
+                for _ in scan([photos], out=out):
+                    pass
+                yield Row(case, name, _WALK, monotonic() - began)
+                yield Row(case, name, _WHOLE, first_request(name, server, photos=photos, out=out))
+
+
+def _journal(lab: Lab, photos: Path, count: int) -> Path:
+    """A state folder whose journal has finished all photos but the last; made once and kept."""
+    whole = lab.folder / f"journal-{count}"
+    if whole.exists():
+        return whole
+    making = whole.with_suffix(".making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
+    ledger, task = Ledger(making / "journal.sqlite"), Task("improve")
+    found = islice(scan([photos], out=lab.folder / "out"), count - _NEW)
+    while batch := list(islice(found, 10_000)):
+        with ledger.transaction():
+            for claim in ledger.claim(batch):
+                ledger.keep(claim.id, task, {}, bw=False)
+                ledger.placed(claim.id, task)
+                ledger.record(claim.id, claim.result("already_good", attempts=1), {})
+    ledger.close()
+    return making.rename(whole)
+
+
+def compare(medians: Medians) -> Iterator[Ratio]:
+    """To the goals, which are for a million: a smaller scale shrinks them, but for half a second of starting."""
+    for (case, name, quantity), seconds in medians.items():
+        if quantity == _WHOLE:
+            share = int(case.split()[0].replace(",", "")) / _FULL
+            walk = medians[case, name, _WALK]
+            start = 0.0 if share == 1 else 0.5
+            yield Ratio(case, f"{name}, in all / {_GOAL * share + start:g} s", seconds / (_GOAL * share + start), "≤1")
+            beyond = _GOAL_BEYOND * share + start
+            yield Ratio(case, f"{name}, beyond the walk / {beyond:g} s", (seconds - walk) / beyond, "≤1")

@@ -1,0 +1,68 @@
+"""One request of a chunk: who pays, who is on board, who has been answered."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.spool import Arrived
+from smarty_async.wire.messages import item_name
+
+__all__ = ["Trip", "paid_for"]
+
+_log = logging.getLogger("smarty_async")
+
+
+def paid_for(chunk: list[Item]) -> list[Item]:
+    """The items there is money for; the others stay to be done."""
+    if not chunk:
+        return chunk
+    granted = chunk[0].lane.purse.take(len(chunk))
+    for item in chunk[granted:]:
+        item.fail(Stopped())
+    return chunk[:granted]
+
+
+class Trip:
+    """One request of a chunk: who is on board, under which name, and who has been answered."""
+
+    def __init__(self, riders: list[Item], *, token: str, epoch: int) -> None:
+        self.riders = riders
+        self.names = {item_name(number): item for number, item in enumerate(riders)}
+        self.token = token
+        self.epoch = epoch
+        self.delivered = 0
+        self._departed = False
+
+    @contextmanager
+    def aboard(self) -> Generator[None]:
+        """While the request is open."""
+        for item in self.riders:
+            item.aboard = True
+        try:
+            yield
+        finally:
+            for item in self.riders:
+                item.aboard = False
+            if not self._departed:
+                self.riders[0].lane.purse.give_back(len(self.riders))
+
+    def depart(self) -> None:
+        """From here on it is paid for, as far as anyone can tell."""
+        self._departed = True
+        meter = self.riders[0].lane.meter
+        meter.requests += 1
+        meter.images += len(self.riders)
+        for item in self.riders:
+            item.rides += 1
+
+    def deliver(self, arrived: Arrived) -> bool:
+        """Give an answer to the item it names; False when none takes it."""
+        item = self.names.get(arrived.answered.name)
+        if item is None or not item.take(arrived):
+            _log.warning("an answer that was not asked for, or came twice, was passed over")
+            return False
+        self.delivered += 1
+        return True
