@@ -325,7 +325,7 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         nonlocal writes
         if mode == "ab" and ((path.parent.name == "tmp") == (where == "spool")):
             writes += 1
-            if writes > 3:
+            if writes > (3 if where == "spool" else 0):  # one write may hold the notes of several photos
                 no_space()
         return whole(path, mode, *more, **options)
 
