@@ -23,6 +23,7 @@ __all__ = [
     "Task",
     "Timeouts",
     "check_tasks",
+    "images_for",
 ]
 
 Mode = Literal["improve", "resolution"]
@@ -120,6 +121,11 @@ class Task(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return self.mode if self.rfactor is None else f"{self.mode}:{self.rfactor}:{self.rtype}"
+
+
+def images_for(rubles: float | None) -> int | None:
+    """How many images `rubles` pay for, by the estimate; None for no bound."""
+    return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
 def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[Task, ...]:

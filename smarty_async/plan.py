@@ -17,7 +17,7 @@ from smarty_async.archive.probe import probe
 from smarty_async.archive.scan import check_sources, scan
 from smarty_async.client import Source, sources_of
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks
+from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher
@@ -55,11 +55,7 @@ async def plan_archive(
     """
     tasks, limits = check_tasks(modes, rfactor, rtype), limits or Limits()
     most = min(
-        (
-            bound
-            for bound in (max_photos, None if max_cost is None else int(max_cost / PRICE + 1e-9))
-            if bound is not None
-        ),
+        (bound for bound in (max_photos, images_for(max_cost)) if bound is not None),
         default=None,
     )
 

@@ -18,7 +18,7 @@ from smarty_async.archive.writer import Workplace
 from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
 from smarty_async.job import Job
 from smarty_async.journey import Asked, Journey, ask
-from smarty_async.options import PRICE, Task
+from smarty_async.options import Task, images_for
 from smarty_async.results import Progress, Result
 from smarty_async.transport.courier import Courier
 from smarty_async.transport.item import Item, Lane, Purse, Reply, Stopped
@@ -59,7 +59,7 @@ class ArchiveRun:
         self._items: set[Item] = set()
         self._keeping: set[asyncio.Task[None]] = set()
         self._photos_left = Purse(job.max_photos)
-        self._purse = Purse(None if job.max_cost is None else int(job.max_cost / PRICE + 1e-9))
+        self._purse = Purse(images_for(job.max_cost))
         self._lanes: dict[tuple[Task, ...], Lane] = {}
         self._feeding: asyncio.Task[None] | None = None
 

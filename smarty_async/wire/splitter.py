@@ -35,7 +35,7 @@ _TOKEN = re.compile(rb'["{}\[\],:]')
 _KEY = re.compile(rb'"([A-Za-z_]{1,32})":')  # as nearly every key comes; the others take the longer way
 _TEXT = re.compile(rb'[^"\\]{0,256}"')  # likewise the rest of a short text, behind its opening quote
 _SPACES = re.compile(rb"[ \t\r\n]+")
-_QUOTE, _BACKSLASH, _U = b'"\\u'
+_BACKSLASH = ord("\\")
 _ESCAPE_LENGTH, _UNICODE_ESCAPE_LENGTH = 2, 6
 _ITEM_DEPTH = 4  # envelope object, body object, mode's array, item object
 
