@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -132,6 +132,12 @@ class Journey:
         self._limits = limits
         self._fit = fit
         self._converted: Spooled | None = None
+        self._took_over = False
+
+    @property
+    def claim(self) -> Claim:
+        """The photo and its entry in the journal."""
+        return self._claim
 
     @property
     def missing(self) -> tuple[Task, ...]:
@@ -157,27 +163,57 @@ class Journey:
         return FileBody(self._converted.path, size=probed.size, mtime_ns=None, content_type=probed.content_type)
 
     async def keep(self, task: Task, arrived: Arrived) -> None:
-        """Make an answer last: its bytes durable, noted, at their places, noted."""
+        """Make an answer last."""
         files: dict[Kind, Spooled] = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
         sizes = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
+        await self._make_last(task, files, sizes, bw=arrived.answered.bw)
+
+    async def take_over(self, task: Task) -> None:
+        """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
+        for answer in await self._journal.answers_to(task, self._claim):
+            sizes = {kind: kept.size for kind, kept in answer.outputs.items()}
+            copies = {
+                kind: await self._workplace.copy(self._workplace.out / kind / answer.place, size)
+                for kind, size in sizes.items()
+            }
+            files: dict[Kind, Spooled] = {kind: file for kind, file in copies.items() if file is not None}
+            if len(files) == len(copies):
+                await self._make_last(task, files, sizes, bw=answer.bw)
+                self._took_over = True
+                return
+            for file in files.values():
+                await file.discard()
+
+    async def _make_last(
+        self, task: Task, files: Mapping[Kind, Spooled], sizes: Mapping[Kind, int], *, bw: bool | None
+    ) -> None:
+        """The bytes durable, noted, at their places, noted."""
         await self._workplace.settle(files.values())
         kept: dict[Kind, Kept] = {kind: Kept(file.path.name, sizes[kind]) for kind, file in files.items()}
-        await self._journal.keep(self._claim, task, kept, bw=arrived.answered.bw)
+        await self._journal.keep(self._claim, task, kept, bw=bw)
         kinds: set[Kind] = set(OUTPUT_FIELDS[task.mode].values())
         await self._workplace.place(
             {file.path: self._place(kind) for kind, file in files.items()},
             stale=[self._place(kind) for kind in kinds - files.keys()],
         )
         self._journal.placed(self._claim, task)
-        self._claim.known[task.mode] = Known(str(task), "placed", kept, arrived.answered.bw)
+        self._claim.known[task.mode] = Known(str(task), "placed", kept, bw)
 
     async def record(self, asked: Asked) -> Result:
         """Note what became of the photo."""
-        made = any(self._claim.known[task.mode].outputs for task in self._tasks if self._claim.has(task))
-        outcome: Outcome = "failed" if asked.failures else "restored" if made else "already_good"
-        result = self._claim.result(outcome, error=asked.error, attempts=self._claim.attempts + asked.rides)
+        result = self._claim.result(
+            self._outcome(asked), error=asked.error, attempts=self._claim.attempts + asked.rides
+        )
         await self._journal.record(self._claim, result, asked.failures)
         return result
+
+    def _outcome(self, asked: Asked) -> Outcome:
+        if asked.failures:
+            return "failed"
+        if self._took_over and not asked.rides:
+            return "duplicate"
+        made = any(self._claim.known[task.mode].outputs for task in self._tasks if self._claim.has(task))
+        return "restored" if made else "already_good"
 
     async def reject(self, error: PhotoRejected) -> Result:
         """Note that the photo is not sent, and why."""

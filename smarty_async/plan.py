@@ -15,6 +15,7 @@ from smarty_async.archive.ledger import Ledger
 from smarty_async.archive.names import STATE
 from smarty_async.archive.probe import probe
 from smarty_async.archive.scan import check_sources, scan
+from smarty_async.archive.twins import digest
 from smarty_async.client import Source, sources_of
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks, images_for
@@ -69,7 +70,7 @@ async def plan_archive(
             ledger.finish_kept(_is_finished)
             for found in photos:
                 for claim in ledger.claim([found]):
-                    counting.look(claim, fit=fit)
+                    counting.look(claim, ledger, fit=fit)
         return counting.plan()
 
     return await asyncio.to_thread(plan)
@@ -87,10 +88,11 @@ class _Counting:
         self._most = most
         self._retry_failed = retry_failed
         self._batcher: Batcher[_Rider] = Batcher(limits)
-        self._photos = self._bytes = self._requests = self._skipped = 0
+        self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
-    def look(self, claim: Claim, *, fit: bool) -> None:
+    def look(self, claim: Claim, ledger: Ledger, *, fit: bool) -> None:
+        """Count one photo."""
         missing = tuple(task for task in self._tasks if not claim.has(task))
         if not missing:
             self._skipped += 1
@@ -105,6 +107,9 @@ class _Counting:
             size = probe(claim.found.path, limits=self._limits, fit=fit).size
         except PhotoRejected as error:
             self._rejected.append(claim.result("rejected", error=ErrorInfo(error.type, str(error))))
+            return
+        if claim.alike and _has_twin(claim, missing, ledger):
+            self._duplicates += 1
             return
         if self._photos == self._most:
             return
@@ -123,10 +128,18 @@ class _Counting:
             photos=self._photos,
             requests=self._requests,
             bytes=self._bytes,
+            duplicates=self._duplicates,
             skipped=self._skipped,
             rejected=self._rejected,
             cost=self._photos * PRICE,
         )
+
+
+def _has_twin(claim: Claim, missing: Iterable[Task], ledger: Ledger) -> bool:
+    """Whether what another photo has got by then, or will have, is taken over."""
+    while unread := ledger.unread(claim.found.size):
+        ledger.note_digests({photo.id: digest(photo) for photo in unread})
+    return ledger.has_claimed_twin(claim.id) or all(ledger.answers_to(task, claim.id) for task in missing)
 
 
 def _is_finished(*_: object) -> bool:

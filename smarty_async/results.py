@@ -172,6 +172,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         photos: photos that would be sent.
         requests: requests they would ride in, if none had to be tried again.
         bytes: bytes of those photos.
+        duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.
         rejected: photos that would not be sent, and why.
         cost: an estimate, in ₽.
@@ -180,6 +181,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     photos: int
     requests: int
     bytes: int
+    duplicates: int = 0
     skipped: int
     rejected: list[Result]
     cost: float

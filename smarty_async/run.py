@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 from smarty_async.archive.entry import Claim
 from smarty_async.archive.journal import Journal
 from smarty_async.archive.names import RESULTS
 from smarty_async.archive.scan import Found, check_sources, scan
+from smarty_async.archive.twins import Twins
 from smarty_async.archive.writer import Workplace
 from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
 from smarty_async.job import Job
@@ -23,7 +24,6 @@ from smarty_async.results import Progress, Result
 from smarty_async.transport.courier import Courier
 from smarty_async.transport.item import Item, Lane, Purse, Reply, Stopped
 from smarty_async.transport.retrying import Sleep, item_retrying
-from smarty_async.transport.spool import Arrived
 
 __all__ = ["JOURNAL", "ArchiveRun"]
 
@@ -131,7 +131,7 @@ class ArchiveRun:
             await _uncut(workplace.clear)
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
-                    await self._walk(next_batch, journal, photos)
+                    await self._walk(next_batch, journal, Twins(journal), photos)
             if self._ended_by is not None:
                 raise self._ended_by
         finally:
@@ -140,7 +140,11 @@ class ArchiveRun:
             await journal.close()
 
     async def _walk(
-        self, next_batch: Callable[[], Awaitable[list[Found]]], journal: Journal, photos: asyncio.TaskGroup
+        self,
+        next_batch: Callable[[], Awaitable[list[Found]]],
+        journal: Journal,
+        twins: Twins,
+        photos: asyncio.TaskGroup,
     ) -> None:
         while not (self._stopping.is_set() or self._spent):
             with self._courier.expecting():
@@ -154,7 +158,7 @@ class ArchiveRun:
                     await self._tell(told)
                     continue
                 await self._window.acquire()
-                photos.create_task(self._live(self._journey(claim, journal)))
+                photos.create_task(self._live(self._journey(claim, journal), twins))
         self.progress.scanning = False
 
     def _journey(self, claim: Claim, journal: Journal) -> Journey:
@@ -169,9 +173,11 @@ class ArchiveRun:
 
     # one photo
 
-    async def _live(self, journey: Journey) -> None:
+    async def _live(self, journey: Journey, twins: Twins) -> None:
         try:
-            await self._tell(await self._end_of(journey))
+            with twins.alive(journey.claim):
+                result = await self._end_of(journey, twins)
+            await self._tell(result)
         except Stopped:
             pass  # it stays to be done
         except (ConfigurationError, ServiceUnavailable) as error:
@@ -182,8 +188,10 @@ class ArchiveRun:
             await journey.tidy()
             self._window.release()
 
-    async def _end_of(self, journey: Journey) -> Result:
+    async def _end_of(self, journey: Journey, twins: Twins) -> Result:
         try:
+            if journey.missing and journey.claim.alike:
+                await self._take_over(journey, twins)
             if not journey.missing:
                 return await journey.record(Asked())
             with self._courier.expecting():
@@ -196,12 +204,22 @@ class ArchiveRun:
                     journey.missing,
                     make_item=lambda tasks: Item(body, self._lane(tasks)),
                     submit=self._submit,
-                    keep=partial(self._keep, journey),
+                    keep=lambda task, arrived: self._to_its_end(journey.keep(task, arrived)),
                     retrying=item_retrying(self._job.retries, sleep=self._pause),
                 )
             )
         except PhotoRejected as error:
             return await journey.reject(error)
+
+    async def _take_over(self, journey: Journey, twins: Twins) -> None:
+        """What photos with the same content have got, or are about to get, is not asked for again."""
+        while True:
+            with self._courier.expecting():
+                await twins.compare(journey.claim)
+                for task in journey.missing:
+                    await self._to_its_end(journey.take_over(task))
+            if not (journey.missing and await twins.earlier(journey.claim)):
+                return
 
     async def _submit(self, item: Item) -> Reply:
         if self._stopping.is_set():
@@ -213,9 +231,9 @@ class ArchiveRun:
             self._items.discard(item)
             self._spent = self._spent or self._purse.empty
 
-    async def _keep(self, journey: Journey, task: Task, arrived: Arrived) -> None:
-        """Keep what was paid for, even when nobody waits for it any more."""
-        keeping = asyncio.create_task(journey.keep(task, arrived), name="smarty_async keep")
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it, even when nobody waits for it any more: what was paid for is kept, and no temporary left."""
+        keeping = asyncio.create_task(work, name="smarty_async keep")
         self._keeping.add(keeping)
         keeping.add_done_callback(self._kept)
         await asyncio.shield(keeping)

@@ -227,7 +227,7 @@ async def test_what_cannot_be_opened_says_so(place: Place) -> None:
     import sqlite3  # noqa: PLC0415
 
     sql = sqlite3.connect(place.path)
-    sql.execute("PRAGMA user_version = 2")
+    sql.execute("PRAGMA user_version = 99")
     sql.close()
     with pytest.raises(ConfigurationError, match="newer"):
         await place.journal()

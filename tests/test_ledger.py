@@ -4,6 +4,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -333,11 +334,49 @@ def test_a_journal_that_was_never_finished_is_an_empty_one(path: Path) -> None:
 
 
 def test_a_journal_whose_tables_cannot_be_made_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_TABLES", "CREATE TABLE photos (")
+    monkeypatch.setattr(database, "_STEPS", ("CREATE TABLE photos (",))
     with pytest.raises(DiskError):
         Ledger(path)
     monkeypatch.undo()
     Ledger(path).close()
+
+
+_VERSION_1 = """
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY, source BLOB NOT NULL, photo BLOB NOT NULL, place BLOB UNIQUE, size INTEGER NOT NULL,
+    mtime_ns TEXT NOT NULL, outcome TEXT, bw INTEGER, attempts INTEGER NOT NULL DEFAULT 0, error_type TEXT, error TEXT,
+    UNIQUE (source, photo)
+);
+CREATE TABLE answers (
+    photo INTEGER NOT NULL REFERENCES photos (id), mode TEXT NOT NULL, task TEXT NOT NULL, state TEXT NOT NULL,
+    outputs TEXT NOT NULL, bw INTEGER, PRIMARY KEY (photo, mode)
+) WITHOUT ROWID;
+CREATE INDEX kept ON answers (state) WHERE state = 'kept';
+CREATE TABLE failures (
+    photo INTEGER NOT NULL REFERENCES photos (id), task TEXT NOT NULL, type TEXT NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (photo, task)
+) WITHOUT ROWID;
+INSERT INTO photos (source, photo, place, size, mtime_ns, outcome, attempts)
+    VALUES (x'2f70686f746f73', x'612e6a7067', x'612e6a7067', 9, '7', 'restored', 3);
+INSERT INTO answers VALUES (1, 'improve', 'improve', 'placed', '{"improved":{"temporary":"7","size":5}}', 1);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("opener", [database.opened, database.opened_to_read, database.copied])
+def test_an_older_journal_is_understood(path: Path, opener: Any) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(_VERSION_1)
+    with closing(Ledger(path, opener=opener)) as old:
+        assert [(line.photo, line.outputs) for line in old.results()] == [("a.jpg", {"improved": "improved/a.jpg"})]
+        if opener is database.opened_to_read:
+            return
+        claim, other = old.claim([found(), found("b.jpg")])
+        assert (claim.outcome, claim.attempts, claim.has(IMPROVE), claim.alike) == ("restored", 3, True, False)
+        assert other.alike
+        assert {photo.path for photo in old.unread(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
+        old.note_digests({claim.id: b"x", other.id: b"x"})
+        assert [answer.place for answer in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
 
 
 def test_only_a_run_makes_a_journal(path: Path) -> None:

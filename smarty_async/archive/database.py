@@ -12,10 +12,8 @@ from smarty_async.errors import ConfigurationError, DiskError
 
 __all__ = ["VERSION", "copied", "opened", "opened_to_read", "translated"]
 
-VERSION: Final = 1
-"""Of the tables; SQLite keeps it as `user_version`."""
-
-_TABLES: Final = """
+_STEPS: Final = (
+    """
 CREATE TABLE photos (
     id INTEGER PRIMARY KEY,
     source BLOB NOT NULL,              -- absolute path of the source, as the system spells it
@@ -47,11 +45,21 @@ CREATE TABLE failures (
     message TEXT NOT NULL,
     PRIMARY KEY (photo, task)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+ALTER TABLE photos ADD COLUMN digest BLOB;  -- SHA-256 of its bytes; null: nobody asked; empty: it cannot be read
+CREATE INDEX sizes ON photos (size);
+CREATE INDEX digests ON photos (digest) WHERE digest > x'';
+""",
+)
+"""What made each version of the tables from the one before. Those that have been released never change."""
+
+VERSION: Final = len(_STEPS)
+"""Of the tables; SQLite keeps it as `user_version`."""
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """The database at `path`, to be written; made when it is not there.
+    """The database at `path`, to be written; made when it is not there, brought up to date when it is older.
 
     Raises:
         DiskError: it cannot be used.
@@ -62,8 +70,7 @@ def opened(path: Path) -> sqlite3.Connection:
         try:
             sql.execute("PRAGMA journal_mode = WAL")
             sql.execute("PRAGMA synchronous = FULL")
-            if _version(sql) == 0:
-                _make_tables(sql)
+            _bring_up_to_date(sql)
         except BaseException:
             sql.close()
             raise
@@ -97,6 +104,7 @@ def copied(path: Path) -> sqlite3.Connection:
         try:
             with closing(opened_to_read(path)) as sql, translated(path):
                 sql.backup(copy)
+            _bring_up_to_date(copy)
         except BaseException:
             copy.close()
             raise
@@ -128,7 +136,7 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
 def _empty() -> sqlite3.Connection:
     # Without a name: in memory while it is small, then in a file that no one else sees.
     sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    _make_tables(sql)
+    _bring_up_to_date(sql)
     return sql
 
 
@@ -136,5 +144,6 @@ def _version(sql: sqlite3.Connection) -> int:
     return int(sql.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _make_tables(sql: sqlite3.Connection) -> None:
-    sql.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+def _bring_up_to_date(sql: sqlite3.Connection) -> None:
+    for version, step in enumerate(_STEPS[_version(sql) :], start=_version(sql) + 1):
+        sql.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {version}; COMMIT;")

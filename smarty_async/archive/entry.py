@@ -12,7 +12,7 @@ from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
-__all__ = ["Claim", "Kept", "Known"]
+__all__ = ["Answer", "Claim", "Kept", "Known", "Unread"]
 
 State = Literal["kept", "placed", "stale"]
 """Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since."""
@@ -46,6 +46,36 @@ class Known(msgspec.Struct, frozen=True):
     bw: bool | None
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A photo whose content nobody has asked for.
+
+    Attributes:
+        id: of the entry.
+        path: where it lies.
+        size: bytes.
+        mtime_ns: when it was last changed, in nanoseconds since 1970.
+    """
+
+    id: int
+    path: str
+    size: int
+    mtime_ns: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What another photo has got.
+
+    Attributes:
+        place: path of its outputs relative to ``DIR/<kind>``.
+        outputs: what was made.
+        bw: whether the service took the photo for black-and-white.
+    """
+
+    place: str
+    outputs: dict[Kind, Kept]
+    bw: bool | None
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A photo with its entry.
 
@@ -58,6 +88,8 @@ class Claim(msgspec.Struct, frozen=True):
         outcome: what became of it in an earlier run; None when that is open.
         attempts: how many requests it has ridden in.
         problem: why it cannot be done, None when it can.
+        digest: the SHA-256 of its bytes, None when nobody has asked for it.
+        alike: whether another photo may have the same content.
     """
 
     found: Found
@@ -68,6 +100,8 @@ class Claim(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     attempts: int = 0
     problem: ErrorInfo | None = None
+    digest: bytes | None = None
+    alike: bool = False
 
     def has(self, task: Task) -> bool:
         """Whether the outputs of `task` stand."""

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from smarty_async.archive.entry import Claim, Kept
+from smarty_async.archive.entry import Answer, Claim, Kept, Unread
 from smarty_async.archive.ledger import Finish, Ledger
 from smarty_async.archive.recovery import finish
 from smarty_async.archive.results_file import ResultsFile
@@ -62,6 +62,22 @@ class Journal:
     async def claim(self, batch: Iterable[Found]) -> list[Claim]:
         """Find or make the entry of every photo in `batch`."""
         return await self._note(partial(self._ledger.claim, batch))
+
+    async def unread(self, size: int) -> list[Unread]:
+        """Some of the photos of `size` bytes that have no digest."""
+        return await self._note(partial(self._ledger.unread, size))
+
+    async def note_digests(self, digests: Mapping[int, bytes]) -> None:
+        """The contents of photos, by entry; empty for those that cannot be read."""
+        await self._note(partial(self._ledger.note_digests, digests))
+
+    async def digest_of(self, claim: Claim) -> bytes | None:
+        """The content of a photo, None when nobody has asked for it."""
+        return await self._note(partial(self._ledger.digest_of, claim.id))
+
+    async def answers_to(self, task: Task, claim: Claim) -> list[Answer]:
+        """What other photos with the digest of this one have got for `task`."""
+        return await self._note(partial(self._ledger.answers_to, task, claim.id))
 
     async def keep(self, claim: Claim, task: Task, outputs: Mapping[Kind, Kept], *, bw: bool | None) -> None:
         """The answer to `task` is on the disk, in temporaries: from here on it is not asked for again."""

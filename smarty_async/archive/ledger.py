@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from smarty_async.archive import database
-from smarty_async.archive.entry import Claim, Kept, Known
+from smarty_async.archive.entry import Answer, Claim, Kept, Known, Unread
 from smarty_async.archive.names import output_place, shown
 from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
@@ -21,6 +21,10 @@ __all__ = ["Finish", "Ledger"]
 
 Finish = Callable[[str, Mode, Mapping[Kind, Kept]], bool]
 """Brings the outputs of a mode from their temporaries to a place; whether they all stand there."""
+
+_OTHERS = (
+    "FROM photos AS one JOIN photos AS other ON other.digest = one.digest AND other.digest > x'' AND other.id <> one.id"
+)
 
 
 class Ledger:
@@ -82,25 +86,42 @@ class Ledger:
         self._sql.execute(
             "INSERT OR IGNORE INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)", (*name, *look)
         )
-        number, where, size, mtime_ns, outcome, attempts = self._sql.execute(
-            "SELECT id, place, size, mtime_ns, outcome, attempts FROM photos WHERE source = ? AND photo = ?", name
+        number, where, size, mtime_ns, outcome, attempts, digest = self._sql.execute(
+            "SELECT id, place, size, mtime_ns, outcome, attempts, digest FROM photos WHERE source = ? AND photo = ?",
+            name,
         ).fetchone()
         if not self._sql.execute("INSERT OR IGNORE INTO claimed VALUES (?)", (number,)).rowcount:
             return None
         # Of a photo that cannot be looked at now, nobody knows whether it has changed.
         if found.problem is None and (size, mtime_ns) != look:
             self._renew(number, look)
-            outcome = None
+            outcome = digest = None
         place, problem = ("", None) if where is None else (os.fsdecode(where), None)
         if not place and found.problem is None:
             place, problem = self._place(number, found)
-        return Claim(found, number, place, self._known(number), self._failures_of(number), outcome, attempts, problem)
+        return Claim(
+            found,
+            number,
+            place,
+            self._known(number),
+            self._failures_of(number),
+            outcome,
+            attempts,
+            problem,
+            digest,
+            not (problem or found.problem)
+            and (digest is not None or (outcome is None and self._is_alike(number, found))),
+        )
+
+    def _is_alike(self, photo: int, found: Found) -> bool:
+        row = self._sql.execute("SELECT 1 FROM photos WHERE size = ? AND id <> ? LIMIT 1", (found.size, photo))
+        return row.fetchone() is not None
 
     def _renew(self, photo: int, look: tuple[int, str]) -> None:
         """Begin the entry of a photo that has changed anew; its outputs stay until there are new ones."""
         self._sql.execute(
-            "UPDATE photos SET size = ?, mtime_ns = ?, outcome = NULL, bw = NULL, error_type = NULL, error = NULL"
-            " WHERE id = ?",
+            "UPDATE photos SET size = ?, mtime_ns = ?, outcome = NULL, bw = NULL, error_type = NULL, error = NULL,"
+            " digest = NULL WHERE id = ?",
             (*look, photo),
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
@@ -140,6 +161,45 @@ class Ledger:
     def _failures_of(self, photo: int) -> dict[str, ErrorInfo]:
         rows = self._sql.execute("SELECT task, type, message FROM failures WHERE photo = ?", (photo,))
         return {task: ErrorInfo(kind, message) for task, kind, message in rows}
+
+    # photos with the same content
+
+    def unread(self, size: int) -> list[Unread]:
+        """Some of the photos of `size` bytes that have no digest."""
+        rows = self._sql.execute(
+            "SELECT id, source, photo, mtime_ns FROM photos WHERE size = ? AND digest IS NULL LIMIT 64", (size,)
+        )
+        return [
+            Unread(number, str(Path(os.fsdecode(source), os.fsdecode(photo))), size, int(mtime_ns))
+            for number, source, photo, mtime_ns in rows
+        ]
+
+    def note_digests(self, digests: Mapping[int, bytes]) -> None:
+        """The contents of photos, by entry; empty for those that cannot be read."""
+        self._sql.executemany(
+            "UPDATE photos SET digest = ? WHERE id = ?", [(content, photo) for photo, content in digests.items()]
+        )
+
+    def digest_of(self, photo: int) -> bytes | None:
+        """The content of `photo`, None when nobody has asked for it."""
+        return self._sql.execute("SELECT digest FROM photos WHERE id = ?", (photo,)).fetchone()[0]
+
+    def answers_to(self, task: Task, photo: int) -> list[Answer]:
+        """What others with the digest of `photo` have got for `task`: some of them, if there are many."""
+        rows = self._sql.execute(
+            f"SELECT other.place, outputs, answers.bw {_OTHERS} JOIN answers ON answers.photo = other.id"
+            " WHERE one.id = ? AND task = ? AND state = 'placed' LIMIT 8",
+            (photo, str(task)),
+        )
+        return [
+            Answer(os.fsdecode(where), _outputs(outputs), None if bw is None else bool(bw))
+            for where, outputs, bw in rows
+        ]
+
+    def has_claimed_twin(self, photo: int) -> bool:
+        """Whether this run has claimed another with the digest of `photo`."""
+        query = f"SELECT 1 {_OTHERS} JOIN claimed ON claimed.photo = other.id WHERE one.id = ? LIMIT 1"
+        return self._sql.execute(query, (photo,)).fetchone() is not None
 
     # notes
 

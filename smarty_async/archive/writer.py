@@ -21,6 +21,9 @@ __all__ = ["Spooled", "Workplace", "place", "remove"]
 
 _making_folders = threading.Lock()
 
+_PIECE = 1 << 20
+"""Bytes of an output that are copied at a time."""
+
 
 class Appendable(Protocol):
     """What pieces can be appended to."""
@@ -128,6 +131,22 @@ class Workplace:
         """The path of the temporary called `name`."""
         return self._temporaries / name
 
+    async def copy(self, output: Path, size: int) -> Spooled | None:
+        """A temporary with the bytes of `output`; None when they are not there, or not `size`.
+
+        Raises:
+            DiskError: the disk is full, or refuses for another reason.
+        """
+        copied = self.open()
+        try:
+            if await _copy(output, copied) == size:
+                return copied
+        except BaseException:
+            await copied.discard()
+            raise
+        await copied.discard()
+        return None
+
     async def settle(self, files: Iterable[Spooled]) -> None:
         """Wait until the bytes of `files` are on the disk. They outlive this run now, unless they are placed.
 
@@ -199,6 +218,18 @@ def _make_folder(folder: Path) -> list[Path]:
 def _append(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
     for file, pieces in lots:
         file.append(pieces)
+
+
+@threaded
+def _copy(output: Path, copied: Spooled) -> int | None:
+    """How many bytes were there; None when they cannot be read."""
+    try:
+        with output.open("rb") as file:
+            while piece := file.read(_PIECE):
+                copied.append([piece])
+            return file.tell()
+    except OSError:
+        return None
 
 
 @threaded

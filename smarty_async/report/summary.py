@@ -90,7 +90,7 @@ class Tally:
     def add(self, result: Result) -> None:
         """Count one photo."""
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
-        self.coloured += result.outcome == "restored" and _coloured(result)
+        self.coloured += result.outcome in ("restored", "duplicate") and _coloured(result)
         if result.error is None:
             return
         reason = _VARYING.sub("…", result.error.message)
@@ -216,6 +216,8 @@ def plan_lines(plan: Plan, *, free: bool) -> Iterator[str]:
     yield "Nothing was sent. A run with these options would"
     megabytes = f"{plan.bytes / 1_000_000:,.1f} MB"
     yield f"  send   {count(plan.photos, 'photo')} ({megabytes}) in {count(plan.requests, 'request')}"
+    if plan.duplicates:
+        yield f"  copy   {count(plan.duplicates, 'photo')} with the content of another"
     if plan.skipped:
         yield f"  skip   {count(plan.skipped, 'photo')} finished in an earlier run"
     if plan.rejected:

@@ -1,0 +1,96 @@
+"""Photos with the same content: the first of them is sent, the others take over what it has got."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from smarty_async.archive.crew import threaded
+from smarty_async.archive.entry import Claim, Unread
+from smarty_async.archive.journal import Journal
+
+__all__ = ["Twins", "digest"]
+
+
+class _Alive:
+    """A photo that is under way in this run."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.size = claim.found.size
+        self.digest = claim.digest
+        self.compared = False
+        self.ended = asyncio.Event()
+
+
+class Twins:
+    """Knows which photos of a run have the same content. Only photos of one size are read for it, each once.
+
+    Args:
+        journal: where digests are noted.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._alive: dict[int, _Alive] = {}  # in the order they began
+        self._reading = asyncio.Lock()
+
+    @contextmanager
+    def alive(self, claim: Claim) -> Generator[None]:
+        """The photo is under way while this lasts."""
+        one = self._alive[claim.id] = _Alive(claim)
+        try:
+            yield
+        finally:
+            del self._alive[claim.id]
+            one.ended.set()
+
+    async def compare(self, claim: Claim) -> None:
+        """Find out which photos have the content of this one.
+
+        All of its size are read in one go, so that of many such photos most find that done.
+        """
+        mine = self._alive[claim.id]
+        async with self._reading:
+            if mine.compared:
+                return
+            while unread := await self._journal.unread(claim.found.size):
+                digests = await _digests(unread)
+                for number in self._alive.keys() & digests.keys():
+                    self._alive[number].digest = digests[number]
+                await self._journal.note_digests(digests)
+            # It may have been read before it began.
+            mine.digest = mine.digest or await self._journal.digest_of(claim)
+            for other in self._alive.values():
+                if other.size == claim.found.size and other.digest is not None:
+                    other.compared = True
+
+    async def earlier(self, claim: Claim) -> bool:
+        """Wait for the end of one that began before this one; False if there is none. So no two wait for each other."""
+        mine = self._alive[claim.id]
+        for other in self._alive.values():
+            if other is mine:
+                break
+            if mine.digest and other.digest == mine.digest:
+                await other.ended.wait()
+                return True
+        return False
+
+
+def digest(photo: Unread) -> bytes:
+    """The SHA-256 of a photo, empty when it cannot be read or has changed; blocks."""
+    path = Path(photo.path)
+    try:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+        status = path.stat()
+    except (OSError, ValueError):
+        return b""
+    return content if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else b""
+
+
+@threaded
+def _digests(photos: Sequence[Unread]) -> Mapping[int, bytes]:
+    return {photo.id: digest(photo) for photo in photos}
