@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from typing import Self
 import aiohttp
 
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
-from smarty_async.intake import PhotoSource, body_of, name_of
+from smarty_async.intake import PhotoSource, Source, body_of, name_of, sources_of
 from smarty_async.job import Job
 from smarty_async.journey import ask
 from smarty_async.options import (
@@ -42,9 +41,7 @@ from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
-__all__ = ["SmartyClient", "Source", "sources_of"]
-
-Source = str | os.PathLike[str]
+__all__ = ["SmartyClient"]
 
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
 """What goes to a loopback service that needs none: it must be there, and like no word of an error's text."""
@@ -230,6 +227,7 @@ class SmartyClient:
         listed: Iterable[str | bytes] = (),
         fit: bool = False,
         retry_failed: bool = False,
+        redo_missing: bool = False,
         max_photos: int | None = None,
         max_cost: float | None = None,
     ) -> ArchiveRun:
@@ -249,6 +247,7 @@ class SmartyClient:
             listed: more paths, one photo or folder each.
             fit: make photos that are over the limits smaller instead of rejecting them.
             retry_failed: try again what failed in an earlier run.
+            redo_missing: do again, and pay for, photos of which outputs are no longer there.
             max_photos: photos sent in this run, at most.
             max_cost: ₽ spent in this run, at most, by the estimate.
 
@@ -272,6 +271,7 @@ class SmartyClient:
             window=self._concurrency * self._limits.max_images * _CHUNKS_ALIVE,
             fit=fit,
             retry_failed=retry_failed,
+            redo_missing=redo_missing,
             max_photos=max_photos,
             max_cost=max_cost,
         )
@@ -289,10 +289,3 @@ class SmartyClient:
         if tasks not in self._lanes:
             self._lanes[tasks] = Lane(tasks, MemorySpool(), Progress(), Purse())
         return self._lanes[tasks]
-
-
-def sources_of(source: Source | Sequence[Source]) -> tuple[str, ...]:
-    """One source or several, as paths."""
-    if isinstance(source, str | os.PathLike):
-        source = (source,)
-    return tuple(os.fspath(one) for one in source)

@@ -1,9 +1,10 @@
-"""One photo as a caller hands it in, made ready to be sent."""
+"""Photos as a caller hands them in: one, made ready to be sent; archives, as paths."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,9 +15,17 @@ from smarty_async.archive.reader import FileBody
 from smarty_async.options import Limits
 from smarty_async.transport.body import Body, MemoryBody
 
-__all__ = ["PhotoSource", "body_of", "name_of"]
+__all__ = ["PhotoSource", "Source", "body_of", "name_of", "sources_of"]
 
-PhotoSource = str | os.PathLike[str] | bytes | BinaryIO
+Source = str | os.PathLike[str]
+PhotoSource = Source | bytes | BinaryIO
+
+
+def sources_of(source: Source | Sequence[Source]) -> tuple[str, ...]:
+    """One source or several, as paths."""
+    if isinstance(source, str | os.PathLike):
+        source = (source,)
+    return tuple(os.fspath(one) for one in source)
 
 
 def name_of(photo: PhotoSource) -> str:

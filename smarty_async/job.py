@@ -27,6 +27,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         window: photos alive at a time.
         fit: whether to make photos fit the limits.
         retry_failed: whether to try again what failed in an earlier run.
+        redo_missing: whether to do again what an earlier run finished and of which outputs are no longer there.
         max_photos: photos sent in this run, at most.
         max_cost: ₽ spent in this run, at most, by the estimate.
     """
@@ -42,5 +43,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     fit: bool
     retry_failed: bool
+    redo_missing: bool
     max_photos: int | None
     max_cost: float | None

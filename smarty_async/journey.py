@@ -165,14 +165,14 @@ class Journey:
     async def keep(self, task: Task, arrived: Arrived) -> None:
         """Make an answer last."""
         files: dict[Kind, Spooled] = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
-        sizes = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
+        sizes: dict[Kind, int] = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
         await self._make_last(task, files, sizes, bw=arrived.answered.bw)
 
     async def take_over(self, task: Task) -> None:
         """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
         for answer in await self._journal.answers_to(task, self._claim):
-            sizes = {kind: kept.size for kind, kept in answer.outputs.items()}
-            copies = {
+            sizes: dict[Kind, int] = {kind: kept.size for kind, kept in answer.outputs.items()}
+            copies: dict[Kind, Spooled | None] = {
                 kind: await self._workplace.copy(self._workplace.out / kind / answer.place, size)
                 for kind, size in sizes.items()
             }

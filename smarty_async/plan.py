@@ -12,12 +12,14 @@ import msgspec
 from smarty_async.archive import database
 from smarty_async.archive.entry import Claim
 from smarty_async.archive.ledger import Ledger
-from smarty_async.archive.names import STATE
+from smarty_async.archive.missing import checked
+from smarty_async.archive.names import RESULTS, STATE
 from smarty_async.archive.probe import probe
+from smarty_async.archive.rebuild import rebuild
 from smarty_async.archive.scan import check_sources, scan
 from smarty_async.archive.twins import digest
-from smarty_async.client import Source, sources_of
 from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.intake import Source, sources_of
 from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
@@ -44,6 +46,7 @@ async def plan_archive(
     listed: Iterable[str | bytes] = (),
     fit: bool = False,
     retry_failed: bool = False,
+    redo_missing: bool = False,
     max_photos: int | None = None,
     max_cost: float | None = None,
     limits: Limits | None = None,
@@ -66,10 +69,12 @@ async def plan_archive(
         photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
         counting = _Counting(tasks, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
         # The run's own notes, made in a copy: two photos of one output show themselves as they will then.
-        with closing(Ledger(_journal_of(folder), opener=database.copied)) as ledger, ledger.translated():
+        with closing(_copy_of_journal(folder)) as ledger, ledger.translated():
             ledger.finish_kept(_is_finished)
+            if ledger.is_empty:
+                rebuild(ledger, folder / RESULTS, out=folder, tasks=tasks)
             for found in photos:
-                for claim in ledger.claim([found]):
+                for claim in checked(ledger.claim([found]), folder, redo=redo_missing):
                     counting.look(claim, ledger, fit=fit)
         return counting.plan()
 
@@ -145,6 +150,15 @@ def _has_twin(claim: Claim, missing: Iterable[Task], ledger: Ledger) -> bool:
 def _is_finished(*_: object) -> bool:
     """What an interrupted run had received will be brought to its place, and not be asked for."""
     return True
+
+
+def _copy_of_journal(out: Path) -> Ledger:
+    """The journal as a run would have it; a damaged one would be made anew."""
+    journal = _journal_of(out)
+    try:
+        return Ledger(journal, opener=database.copied)
+    except database.DamagedJournal:
+        return Ledger(journal, opener=lambda _: database.empty())
 
 
 def _journal_of(out: Path) -> Path:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any, cast
 
+from smarty_async.archive.crew import uncut
 from smarty_async.archive.entry import Claim
 from smarty_async.archive.journal import Journal
 from smarty_async.archive.names import RESULTS
@@ -108,12 +108,12 @@ class ArchiveRun:
 
     async def _feed(self) -> None:
         try:
-            await _uncut(partial(check_sources, self._job.sources, out=self._job.out))
+            await uncut(asyncio.to_thread(check_sources, self._job.sources, out=self._job.out))
             try:
-                await _uncut(self._workplace.claim)
+                await uncut(asyncio.to_thread(self._workplace.claim))
                 await self._restore()
             finally:
-                await _uncut(self._workplace.release)
+                await uncut(asyncio.to_thread(self._workplace.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -126,9 +126,11 @@ class ArchiveRun:
             results=workplace.out / RESULTS,
             temporary=workplace.temporary,
             out=workplace.out,
+            tasks=self._job.tasks,
         )
+        self.progress.remarks += [journal.remark] if journal.remark else []
         try:
-            await _uncut(workplace.clear)
+            await uncut(asyncio.to_thread(workplace.clear))
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._walk(next_batch, journal, Twins(journal), photos)
@@ -151,8 +153,9 @@ class ArchiveRun:
                 batch = await next_batch()
                 if not batch:
                     break
-                claims = await journal.claim(batch)
+                claims = await journal.claim(batch, redo_missing=self._job.redo_missing)
                 self.progress.found += len(claims)
+                self.progress.missing += sum(claim.misses_outputs for claim in claims)
             for claim in claims:
                 if told := claim.end(self._job.tasks, retry_failed=self._job.retry_failed):
                     await self._tell(told)
@@ -263,17 +266,6 @@ class ArchiveRun:
         outcomes = self.progress.outcomes
         outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
         self._results.put_nowait(result)
-
-
-async def _uncut(call: Callable[[], None]) -> None:
-    """Run `call` in a thread; a cancellation waits for its end."""
-    running = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        running.exception()  # seen, and passed over: what was cancelled ends either way
-        raise
 
 
 @contextmanager

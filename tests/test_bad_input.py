@@ -285,17 +285,6 @@ async def test_an_output_folder_that_cannot_be_written_is_the_disks_refusal(
             assert "cannot write to" in said
 
 
-async def test_a_garbled_journal_is_told_and_left_alone(source: Path, out: Path) -> None:
-    fill(source, "a.jpg")
-    (out / STATE).mkdir(parents=True)
-    (out / STATE / "journal.sqlite").write_bytes(b"garbage" * 1000)
-    async with FakeService() as service:
-        with pytest.raises(DiskError, match=r"the journal '.*journal\.sqlite' cannot be used: file is not a database"):
-            await restore(service, source, out)
-        assert not service.requests
-    assert (out / STATE / "journal.sqlite").read_bytes() == b"garbage" * 1000
-
-
 @pytest.mark.parametrize("inside", ["improved", "improved/sub", STATE])
 async def test_outputs_are_not_taken_for_a_source(source: Path, out: Path, inside: str) -> None:
     fill(source, "a.jpg")

@@ -14,7 +14,7 @@ from fake_service import FakeService, drop, envelope, expected, expected_bw, hol
 from pictures import cut, jpeg, png, webp
 from quick import TOKEN, client_of, hasty, photos
 
-from smarty_async.client import SmartyClient, sources_of
+from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     ConfigurationError,
     DiskError,
@@ -25,6 +25,7 @@ from smarty_async.errors import (
     ServiceUnavailable,
     SmartyError,
 )
+from smarty_async.intake import sources_of
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.results import Result
 from smarty_async.run import ArchiveRun

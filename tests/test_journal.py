@@ -219,10 +219,6 @@ async def test_an_opening_that_is_cancelled_and_fails_tells_of_the_failure(
 
 
 async def test_what_cannot_be_opened_says_so(place: Place) -> None:
-    place.path.write_bytes(b"garbage" * 1000)
-    with pytest.raises(DiskError, match="not a database"):
-        await place.journal()
-    place.path.unlink()
     Ledger(place.path).close()
     import sqlite3  # noqa: PLC0415
 

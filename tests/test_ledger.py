@@ -312,7 +312,7 @@ def test_a_newer_version_is_left_alone(path: Path, opener: Any) -> None:
 @pytest.mark.parametrize("opener", [database.opened, database.opened_to_read, database.copied])
 def test_garbage_is_no_journal(path: Path, opener: Any) -> None:
     path.write_bytes(b"garbage" * 1000)
-    with pytest.raises(DiskError, match=r"the journal '.*' cannot be used: file is not a database"):
+    with pytest.raises(DiskError, match=r"the journal '.*' is damaged \(file is not a database\)"):
         Ledger(path, opener=opener)
     assert path.read_bytes() == b"garbage" * 1000
 

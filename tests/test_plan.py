@@ -137,14 +137,13 @@ async def test_a_plan_of_conversions_and_patterns(source: Path, out: Path) -> No
     assert [told.error and told.error.type for told in plan.rejected] == ["too_large"]
 
 
-async def test_a_plan_without_a_source_or_with_a_broken_journal_says_so(source: Path, out: Path) -> None:
+async def test_without_a_source_there_is_no_plan_and_with_a_broken_journal_no_status(source: Path, out: Path) -> None:
     with pytest.raises(OptionsError, match="there is no"):
         await plan_archive(source, out=out)
     fill(source, "a.jpg")
     (out / STATE).mkdir(parents=True)
     (out / STATE / "journal.sqlite").write_bytes(b"garbage" * 1000)
-    with pytest.raises(DiskError, match="not a database"):
-        await plan_archive(source, out=out)
+    assert (await plan_archive(source, out=out)).photos == 1
     with pytest.raises(DiskError, match="not a database"):
         await read_status(out)
 

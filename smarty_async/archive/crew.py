@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["threaded"]
+__all__ = ["threaded", "uncut"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +38,20 @@ def threaded(call: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         return await crew.call(partial(call, *args, **kwargs))
 
     return run
+
+
+async def uncut(work: Awaitable[T]) -> T:
+    """Wait for `work`; cancellations wait for its end, and are passed over when it fails."""
+    working = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None and working.exception() is None:
+        raise cancelled
+    return working.result()
 
 
 class _Crew:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -10,7 +11,10 @@ from typing import Final
 
 from smarty_async.errors import ConfigurationError, DiskError
 
-__all__ = ["VERSION", "copied", "opened", "opened_to_read", "translated"]
+__all__ = ["VERSION", "DamagedJournal", "copied", "empty", "opened", "opened_to_read", "set_aside", "translated"]
+
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_FIRST_BYTE: Final = 0xFF  # of SQLite's error codes; the others tell more exactly what it was
 
 _STEPS: Final = (
     """
@@ -89,7 +93,7 @@ def opened_to_read(path: Path) -> sqlite3.Connection:
         if _version(sql):
             return sql
         sql.close()  # a run was interrupted while it made it
-    return _empty()
+    return empty()
 
 
 def copied(path: Path) -> sqlite3.Connection:
@@ -99,7 +103,7 @@ def copied(path: Path) -> sqlite3.Connection:
         DiskError: it cannot be used.
         ConfigurationError: a newer version of this program wrote it.
     """
-    copy = _empty()
+    copy = empty()
     if path.exists():
         try:
             with closing(opened_to_read(path)) as sql, translated(path):
@@ -111,12 +115,37 @@ def copied(path: Path) -> sqlite3.Connection:
     return copy
 
 
+class DamagedJournal(DiskError):
+    """What is in the journal's file is no longer what was written there."""
+
+
+def set_aside(path: Path) -> Path:
+    """Give the database at `path` another name, and its helper files with it; the new one. Nobody has it open.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    free = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
+    aside = next(name for name in free if not name.exists())
+    for ending in ("-shm", "-wal", ""):  # the database last: without it, the others mean nothing
+        part = path.with_name(path.name + ending)
+        try:
+            if part.exists():
+                part.replace(aside.with_name(aside.name + ending))
+        except OSError as error:
+            raise DiskError.of(error, part, "rename") from None
+    return aside
+
+
 @contextmanager
 def translated(path: Path) -> Generator[None]:
     """SQLite's errors as ours."""
     try:
         yield
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
+            told = f"the journal {str(path)!r} is damaged ({error}): the next run makes it anew from results.jsonl"
+            raise DamagedJournal(told, path=path) from None
         raise DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path) from None
 
 
@@ -133,7 +162,8 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
     return sql
 
 
-def _empty() -> sqlite3.Connection:
+def empty() -> sqlite3.Connection:
+    """A private database that nobody keeps."""
     # Without a name: in memory while it is small, then in a file that no one else sees.
     sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     _bring_up_to_date(sql)

@@ -14,8 +14,9 @@ from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = ["Answer", "Claim", "Kept", "Known", "Unread"]
 
-State = Literal["kept", "placed", "stale"]
-"""Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since."""
+State = Literal["kept", "placed", "stale", "missing"]
+"""Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since · no longer where
+it was placed."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -104,9 +105,14 @@ class Claim(msgspec.Struct, frozen=True):
     alike: bool = False
 
     def has(self, task: Task) -> bool:
-        """Whether the outputs of `task` stand."""
+        """Whether the outputs of `task` were placed. Those that are missing may have been unwanted."""
         known = self.known.get(task.mode)
-        return known is not None and known.task == str(task) and known.state == "placed"
+        return known is not None and known.task == str(task) and known.state in ("placed", "missing")
+
+    @property
+    def misses_outputs(self) -> bool:
+        """Whether outputs are no longer where they were placed."""
+        return any(known.state == "missing" for known in self.known.values())
 
     def end(self, tasks: Iterable[Task], *, retry_failed: bool) -> Result | None:
         """What is told of a photo that an earlier run has finished, None when there is something to do."""

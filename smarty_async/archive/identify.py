@@ -12,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["LARGEST_DECODED", "Header", "check_whole", "decode", "identify"]
+__all__ = ["LARGEST_DECODED", "Header", "check_whole", "decode", "dimensions", "identify"]
 
 LARGEST_DECODED = 500_000_000
 """Files over this are never decoded, in bytes: no picture within Pillow's bound on pixels needs as many."""
@@ -78,6 +78,14 @@ def identify(stream: BinaryIO) -> Header:
     image = _opened(name, stream, size)
     _check_pixels(image)
     return Header(image, _SENT_AS_IS.get(name), size, stream.tell())
+
+
+def dimensions(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of the image in `stream`, however large; raises as `identify` does."""
+    Image.init()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    return _opened(_format(stream.read(16).ljust(16, b"\0")), stream, size).size
 
 
 def _format(prefix: bytes) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from smarty_async.archive.crew import threaded, uncut
+from smarty_async.archive.database import DamagedJournal, set_aside
 from smarty_async.archive.entry import Answer, Claim, Kept, Unread
 from smarty_async.archive.ledger import Finish, Ledger
+from smarty_async.archive.missing import checked
+from smarty_async.archive.rebuild import rebuild
 from smarty_async.archive.recovery import finish
 from smarty_async.archive.results_file import ResultsFile
 from smarty_async.archive.walk import Found
@@ -24,10 +28,18 @@ T = TypeVar("T")
 
 
 class Journal:
-    """The ledger behind a queue: what many photos note at the same time becomes one transaction, one fsync."""
+    """The ledger behind a queue: what many photos note at the same time becomes one transaction, one fsync.
 
-    def __init__(self, ledger: Ledger, results: ResultsFile, thread: ThreadPoolExecutor, *, out: Path) -> None:
+    Attributes:
+        remark: what a person should know about how it was opened; empty when it was as it should be.
+    """
+
+    def __init__(
+        self, ledger: Ledger, path: Path, results: ResultsFile, thread: ThreadPoolExecutor, *, out: Path, remark: str
+    ) -> None:
+        self.remark = remark
         self._ledger = ledger
+        self._path = path
         self._results = results
         self._thread = thread
         self._out = out
@@ -36,8 +48,13 @@ class Journal:
         self._writing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path) -> Journal:
+    async def open(
+        cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path, tasks: Iterable[Task] = ()
+    ) -> Journal:
         """Open or make the database at `path`, and finish what an interrupted run had received.
+
+        When it is lost or damaged, it is made anew from `results` and the outputs that stand; the `tasks` of today
+        help to tell what was asked then.
 
         Raises:
             DiskError: it cannot be read or written.
@@ -45,23 +62,27 @@ class Journal:
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
         to_finish = partial(finish, temporary=temporary, out=out)
-        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, to_finish)
+        make_anew = partial(rebuild, results=results, out=out, tasks=tasks)
+        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, to_finish, make_anew)
         try:
-            ledger = await _uncut(opening)
+            ledger, remark = await uncut(opening)
         except BaseException:
             if opening.exception() is None:  # cancelled: it was opened for nobody
-                opening.result().close()
+                opening.result()[0].close()
             thread.shutdown(wait=False)
             raise
-        return cls(ledger, ResultsFile(results), thread, out=out)
+        return cls(ledger, path, ResultsFile(results), thread, out=out, remark=remark)
 
     async def close(self) -> None:
         """Write what waits, bring ``results.jsonl`` up to date, and close."""
-        await _uncut(self._close())
+        await uncut(self._close())
 
-    async def claim(self, batch: Iterable[Found]) -> list[Claim]:
-        """Find or make the entry of every photo in `batch`."""
-        return await self._note(partial(self._ledger.claim, batch))
+    async def claim(self, batch: Iterable[Found], *, redo_missing: bool = False) -> list[Claim]:
+        """Find or make the entry of every photo in `batch`; if `redo_missing`, forget outputs that are not there."""
+        claims = await self._note(partial(self._ledger.claim, batch))
+        if not any(claim.known for claim in claims):
+            return claims
+        return await _checked(claims, self._out, redo=redo_missing)
 
     async def unread(self, size: int) -> list[Unread]:
         """Some of the photos of `size` bytes that have no digest."""
@@ -150,37 +171,45 @@ class Journal:
         self._lines.append(result)
 
     def _finish(self) -> None:
-        # Always: an earlier run may have been interrupted between its last note and this.
         try:
-            with self._ledger.translated():
-                self._results.rewrite(self._ledger.results())
+            if not self._ledger.damaged:
+                # Always: an earlier run may have been interrupted between its last note and this.
+                with self._ledger.translated():
+                    self._results.rewrite(self._ledger.results())
         finally:
             self._ledger.close()
+            if self._ledger.damaged:
+                set_aside(self._path)
 
 
-def _opened(path: Path, to_finish: Finish) -> Ledger:
+_checked = threaded(checked)
+
+
+def _opened(path: Path, to_finish: Finish, make_anew: Callable[[Ledger], int]) -> tuple[Ledger, str]:
+    """The ledger, and what a person should know about it."""
+    try:
+        ledger, known = _made_ready(path, to_finish, make_anew)
+        return ledger, f"There was no journal; {_known_again(known)}" if known else ""
+    except DamagedJournal:
+        aside = set_aside(path)
+        ledger, known = _made_ready(path, to_finish, make_anew)
+        return ledger, f"The journal was damaged, and is kept as {str(aside)!r}; {_known_again(known)}"
+
+
+def _made_ready(path: Path, to_finish: Finish, make_anew: Callable[[Ledger], int]) -> tuple[Ledger, int]:
+    """The ledger, and how many photos of `results.jsonl` it took in."""
     ledger = Ledger(path)
     try:
         with ledger.transaction():
             ledger.finish_kept(to_finish)
+            return ledger, make_anew(ledger) if ledger.is_empty else 0
     except BaseException:
         ledger.close()
         raise
-    return ledger
 
 
-async def _uncut(work: Awaitable[T]) -> T:
-    """Wait for `work`; cancellations wait for its end."""
-    working = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not working.done():
-        try:
-            await asyncio.wait([working])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None and working.exception() is None:
-        raise cancelled
-    return working.result()
+def _known_again(photos: int) -> str:
+    return f"from results.jsonl and the outputs that stand, {photos:,} photos are known again"
 
 
 def _passed_over(noted: asyncio.Future[None]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path, PurePosixPath
+from contextlib import contextmanager
+from pathlib import Path
 
 import msgspec
 
 from smarty_async.archive import database
 from smarty_async.archive.entry import Answer, Claim, Kept, Known, Unread
-from smarty_async.archive.names import output_place, shown
+from smarty_async.archive.names import shown
+from smarty_async.archive.places import give_place
 from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
@@ -34,6 +35,9 @@ class Ledger:
         path: of the database.
         opener: how it is opened, one of `database`'s.
 
+    Attributes:
+        damaged: whether it was found to be; nothing in it is to be trusted.
+
     Raises:
         DiskError: it cannot be used.
         ConfigurationError: a newer version of this program wrote it.
@@ -41,6 +45,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, opener: Callable[[Path], sqlite3.Connection] = database.opened) -> None:
         self._path = path
+        self.damaged = False
         self._sql = opener(path)
         try:
             with self.translated():
@@ -54,9 +59,15 @@ class Ledger:
         """Close it."""
         self._sql.close()
 
-    def translated(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def translated(self) -> Generator[None]:
         """SQLite's errors as ours."""
-        return database.translated(self._path)
+        try:
+            with database.translated(self._path):
+                yield
+        except database.DamagedJournal:
+            self.damaged = True
+            raise
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -98,7 +109,7 @@ class Ledger:
             outcome = digest = None
         place, problem = ("", None) if where is None else (os.fsdecode(where), None)
         if not place and found.problem is None:
-            place, problem = self._place(number, found)
+            place, problem = give_place(self._sql, number, found)
         return Claim(
             found,
             number,
@@ -126,30 +137,6 @@ class Ledger:
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
         self._sql.execute("DELETE FROM failures WHERE photo = ?", (photo,))
-
-    def _place(self, photo: int, found: Found) -> tuple[str, ErrorInfo | None]:
-        """Give a photo the place of its outputs: its own path, else that under its source's name, else none."""
-        own = output_place(found.photo)
-        rivals: list[str] = []
-        for where in (own, output_place(f"{Path(found.source).name or 'root'}/{found.photo}")):
-            rival = self._rival(where)
-            if rival is None:
-                self._sql.execute("UPDATE photos SET place = ? WHERE id = ?", (os.fsencode(where), photo))
-                return where, None
-            rivals.append(rival)
-        told = f"its output {shown(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
-        return "", ErrorInfo("collision", told)
-
-    def _rival(self, where: str) -> str | None:
-        """The photo whose outputs leave no room for one at `where`: they are there, or a folder would have to be."""
-        place = os.fsencode(where)
-        taken = [place, *(os.fsencode(folder) for folder in PurePosixPath(where).parents)]
-        row = self._sql.execute(
-            f"SELECT source, photo FROM photos WHERE place IN ({','.join('?' * len(taken))})"  # noqa: S608 - marks only
-            " OR (place > ? AND place < ?) LIMIT 1",
-            (*taken, place + b"/", place + b"0"),  # 0 follows /
-        ).fetchone()
-        return None if row is None else shown(f"{os.fsdecode(row[0])}/{os.fsdecode(row[1])}")
 
     def _known(self, photo: int) -> dict[Mode, Known]:
         rows = self._sql.execute("SELECT mode, task, state, outputs, bw FROM answers WHERE photo = ?", (photo,))
@@ -182,7 +169,8 @@ class Ledger:
 
     def digest_of(self, photo: int) -> bytes | None:
         """The content of `photo`, None when nobody has asked for it."""
-        return self._sql.execute("SELECT digest FROM photos WHERE id = ?", (photo,)).fetchone()[0]
+        [content] = self._sql.execute("SELECT digest FROM photos WHERE id = ?", (photo,)).fetchone()
+        return None if content is None else bytes(content)
 
     def answers_to(self, task: Task, photo: int) -> list[Answer]:
         """What others with the digest of `photo` have got for `task`: some of them, if there are many."""
@@ -239,6 +227,32 @@ class Ledger:
         return [f"{kind}/{os.fsdecode(where)}" for where, outputs in rows for kind in _outputs(outputs)]
 
     # the whole
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it knows no photo."""
+        return self._sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
+
+    def adopt(self, found: Found, place: str, answers: Mapping[Task, Mapping[Kind, Kept]], result: Result) -> None:
+        """Note what is known of a photo from elsewhere: its outputs, at `place`, and what became of it."""
+        name = (os.fsencode(found.source), os.fsencode(found.photo), os.fsencode(place) or None)
+        outcome = None if result.error else result.outcome
+        # The last line about a photo is the one that holds.
+        former = "SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?"
+        self._sql.execute(f"DELETE FROM answers WHERE photo IN ({former})", name)
+        self._sql.execute(
+            "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns, outcome, bw, attempts)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*name, found.size, str(found.mtime_ns), outcome, result.bw, result.attempts),
+        )
+        [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
+        self._sql.executemany(
+            "INSERT INTO answers (photo, mode, task, state, outputs, bw) VALUES (?, ?, ?, 'placed', ?, ?)",
+            [
+                (number, task.mode, str(task), msgspec.json.encode(outputs).decode(), result.bw)
+                for task, outputs in answers.items()
+            ],
+        )
 
     def finish_kept(self, finish: Finish) -> None:
         """Let `finish` bring to their places what an interrupted run had received; forget what is not there."""

@@ -87,9 +87,17 @@ def _display(view: View, *, free: bool) -> Display:
 @asynccontextmanager
 async def _shown(display: Display, run: Run) -> AsyncGenerator[None, None]:
     """Look at the progress now and then, also while no result comes."""
+    said = 0
+
+    def say_remarks() -> None:
+        nonlocal said
+        for remark in run.progress.remarks[said:]:
+            display.say(remark)
+        said = len(run.progress.remarks)
 
     async def look() -> None:
         while True:
+            say_remarks()
             display.show(run.progress)
             await asyncio.sleep(_LOOK_EVERY)
 
@@ -98,6 +106,7 @@ async def _shown(display: Display, run: Run) -> AsyncGenerator[None, None]:
         yield
     finally:
         looking.cancel()
+        say_remarks()
 
 
 class _Telling:

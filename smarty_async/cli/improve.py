@@ -74,6 +74,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed in an earlier run.")
     ] = False,
+    redo_missing: Annotated[
+        bool, typer.Option("--redo-missing", help="Restore photos again whose results are no longer in DIR.")
+    ] = False,
     max_photos: Annotated[
         int | None, typer.Option(metavar="N", help="Send no more photos than this in this run.")
     ] = None,
@@ -163,6 +166,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "exclude": tuple(exclude or ()),
                 "fit": fit,
                 "retry_failed": retry_failed,
+                "redo_missing": redo_missing,
                 "max_photos": max_photos,
                 "max_cost": max_cost,
             },

@@ -36,7 +36,7 @@ async def preview(job: Job) -> Exit:
             concurrency=job.sending["concurrency"],
             **job.choices,
         )
-    if not (plan.photos or plan.skipped or plan.rejected):
+    if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected):
         raise job.nothing_found
     output = Output()
     if job.view.json:

@@ -49,6 +49,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         coloured: photos of this run that were given colours.
         left: photos found and left for another run.
+        missing: photos finished in an earlier run of which outputs are no longer there.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
         images: images sent, which is what is paid for.
@@ -66,6 +67,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[Outcome, int]
     coloured: int = 0
     left: int
+    missing: int = 0
     failures: list[Failures]
     requests: int
     images: int
@@ -132,6 +134,7 @@ class Tally:
             outcomes=dict(self.outcomes),
             coloured=self.coloured,
             left=max(0, progress.found - sum(self.outcomes.values())),
+            missing=progress.missing,
             failures=self.failures,
             requests=progress.requests,
             images=progress.images,
@@ -185,6 +188,9 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
     if summary.failures:
         yield "These photos were not restored:"
         yield from failure_lines(summary.failures)
+    if summary.missing:
+        photos = count(summary.missing, "photo")
+        yield f"Results of {photos} finished in an earlier run are no longer there: --redo-missing restores them again."
     if summary.interrupted:
         yield "Stopped before the end. The same command goes on from here."
     if only_problems:
