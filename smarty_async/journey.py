@@ -151,8 +151,7 @@ class Journey:
             PhotoRejected: it cannot be sent.
             DiskError: it had to be converted, and the disk refuses.
         """
-        found = self._claim.found
-        problem = self._claim.problem or found.problem
+        found, problem = self._claim.found, self._claim.problem
         if problem:
             raise PhotoRejected(problem.message, type=problem.type)
         probed = await _probe(found.path, limits=self._limits, fit=self._fit)

@@ -74,7 +74,7 @@ async def plan_archive(
             if ledger.is_empty:
                 rebuild(ledger, folder / RESULTS, out=folder, tasks=tasks)
             for found in photos:
-                for claim in checked(ledger.claim([found]), folder, redo=redo_missing):
+                for claim in checked(ledger.claim([found], tasks), folder, redo=redo_missing):
                     counting.look(claim, ledger, fit=fit)
         return counting.plan()
 
@@ -105,10 +105,9 @@ class _Counting:
         if failed := claim.end(self._tasks, retry_failed=self._retry_failed):
             self._rejected.append(failed)
             return
-        problem = claim.problem or claim.found.problem
         try:
-            if problem:
-                raise PhotoRejected(problem.message, type=problem.type)
+            if claim.problem:
+                raise PhotoRejected(claim.problem.message, type=claim.problem.type)
             size = probe(claim.found.path, limits=self._limits, fit=fit).size
         except PhotoRejected as error:
             self._rejected.append(claim.result("rejected", error=ErrorInfo(error.type, str(error))))

@@ -82,7 +82,7 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
 async def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     schedule, out, book = await restored(tmp_path)
     assert list(invariants.of_the_end(schedule, out, book)) == []
-    assert sum(invariants.received(schedule, out, MODES).values()) == 6
+    assert sum(invariants.received(schedule, out, MODES).values()) == 8
     for sentence, tamper in TAMPERINGS.items():
         copy = tmp_path / "copy"
         shutil.copytree(out, copy)

@@ -103,7 +103,7 @@ def test_names_that_only_begin_alike_do_not_collide(ledger: Ledger) -> None:
 
 def test_what_cannot_be_read_takes_no_place(ledger: Ledger) -> None:
     lost, photo = ledger.claim([found("sub", problem=UNREADABLE), found("sub.jpg")])
-    assert (lost.place, lost.problem, photo.place) == ("", None, "sub.jpg")
+    assert (lost.place, lost.problem, photo.place) == ("", UNREADABLE, "sub.jpg")
     assert again(ledger, found("sub", source="/other")).place == "other/sub.jpg"
 
 
@@ -371,7 +371,7 @@ def test_an_older_journal_is_understood(path: Path, opener: Any) -> None:
         assert [(line.photo, line.outputs) for line in old.results()] == [("a.jpg", {"improved": "improved/a.jpg"})]
         if opener is database.opened_to_read:
             return
-        claim, other = old.claim([found(), found("b.jpg")])
+        claim, other = old.claim([found(), found("b.jpg")], [IMPROVE])
         assert (claim.outcome, claim.attempts, claim.has(IMPROVE), claim.alike) == ("restored", 3, True, False)
         assert other.alike
         assert {photo.path for photo in old.unread(9)} == {"/photos/a.jpg", "/photos/b.jpg"}

@@ -35,7 +35,15 @@ class Journal:
     """
 
     def __init__(
-        self, ledger: Ledger, path: Path, results: ResultsFile, thread: ThreadPoolExecutor, *, out: Path, remark: str
+        self,
+        ledger: Ledger,
+        path: Path,
+        results: ResultsFile,
+        thread: ThreadPoolExecutor,
+        *,
+        out: Path,
+        tasks: tuple[Task, ...],
+        remark: str,
     ) -> None:
         self.remark = remark
         self._ledger = ledger
@@ -43,6 +51,7 @@ class Journal:
         self._results = results
         self._thread = thread
         self._out = out
+        self._tasks = tasks
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
         self._writing: asyncio.Task[None] | None = None
@@ -71,7 +80,7 @@ class Journal:
                 opening.result()[0].close()
             thread.shutdown(wait=False)
             raise
-        return cls(ledger, path, ResultsFile(results), thread, out=out, remark=remark)
+        return cls(ledger, path, ResultsFile(results), thread, out=out, tasks=tuple(tasks), remark=remark)
 
     async def close(self) -> None:
         """Write what waits, bring ``results.jsonl`` up to date, and close."""
@@ -79,7 +88,7 @@ class Journal:
 
     async def claim(self, batch: Iterable[Found], *, redo_missing: bool = False) -> list[Claim]:
         """Find or make the entry of every photo in `batch`; if `redo_missing`, forget outputs that are not there."""
-        claims = await self._note(partial(self._ledger.claim, batch))
+        claims = await self._note(partial(self._ledger.claim, batch, self._tasks))
         if not any(claim.known for claim in claims):
             return claims
         return await _checked(claims, self._out, redo=redo_missing)
@@ -209,7 +218,7 @@ def _made_ready(path: Path, to_finish: Finish, make_anew: Callable[[Ledger], int
 
 
 def _known_again(photos: int) -> str:
-    return f"from results.jsonl and the outputs that stand, {photos:,} photos are known again"
+    return f"photos known again from results.jsonl and the outputs that stand: {photos:,}"
 
 
 def _passed_over(noted: asyncio.Future[None]) -> None:

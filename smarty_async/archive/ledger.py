@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,45 +84,39 @@ class Ledger:
 
     # one photo's entry
 
-    def claim(self, batch: Iterable[Found]) -> list[Claim]:
+    def claim(self, batch: Iterable[Found], tasks: Collection[Task] = ()) -> list[Claim]:
         """Find or make the entry of every photo in `batch`; an entry of a photo that has changed begins anew.
 
         A photo that this run has claimed before is left out: one that is named twice is done once.
-        """
-        return [claim for found in batch if (claim := self._claim(found))]
 
-    def _claim(self, found: Found) -> Claim | None:
+        Args:
+            batch: the photos.
+            tasks: what is asked of them.
+        """
+        return [claim for found in batch if (claim := self._claim(found, tasks))]
+
+    def _claim(self, found: Found, tasks: Collection[Task]) -> Claim | None:
         name = (os.fsencode(found.source), os.fsencode(found.photo))
         look = (found.size, str(found.mtime_ns))
         self._sql.execute(
             "INSERT OR IGNORE INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)", (*name, *look)
         )
-        number, where, size, mtime_ns, outcome, attempts, digest = self._sql.execute(
-            "SELECT id, place, size, mtime_ns, outcome, attempts, digest FROM photos WHERE source = ? AND photo = ?",
-            name,
-        ).fetchone()
+        query = "SELECT id, place, size, mtime_ns, outcome, attempts, digest FROM photos WHERE source = ? AND photo = ?"
+        number, where, size, mtime_ns, outcome, attempts, digest = self._sql.execute(query, name).fetchone()
         if not self._sql.execute("INSERT OR IGNORE INTO claimed VALUES (?)", (number,)).rowcount:
             return None
         # Of a photo that cannot be looked at now, nobody knows whether it has changed.
         if found.problem is None and (size, mtime_ns) != look:
             self._renew(number, look)
             outcome = digest = None
-        place, problem = ("", None) if where is None else (os.fsdecode(where), None)
-        if not place and found.problem is None:
+        place, problem = "" if where is None else os.fsdecode(where), found.problem
+        if not place and problem is None:
             place, problem = give_place(self._sql, number, found)
-        return Claim(
-            found,
-            number,
-            place,
-            self._known(number),
-            self._failures_of(number),
-            outcome,
-            attempts,
-            problem,
-            digest,
-            not (problem or found.problem)
-            and (digest is not None or (outcome is None and self._is_alike(number, found))),
-        )
+        known, failures = self._known(number), self._failures_of(number)
+        claim = Claim(found, number, place, known, failures, outcome, attempts, problem, digest)
+        if problem is not None or all(claim.has(task) for task in tasks) or not self._is_alike(number, found):
+            return claim
+        return msgspec.structs.replace(claim, alike=True)
 
     def _is_alike(self, photo: int, found: Found) -> bool:
         row = self._sql.execute("SELECT 1 FROM photos WHERE size = ? AND id <> ? LIMIT 1", (found.size, photo))
@@ -238,8 +232,10 @@ class Ledger:
         name = (os.fsencode(found.source), os.fsencode(found.photo), os.fsencode(place) or None)
         outcome = None if result.error else result.outcome
         # The last line about a photo is the one that holds.
-        former = "SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?"
-        self._sql.execute(f"DELETE FROM answers WHERE photo IN ({former})", name)
+        self._sql.execute(
+            "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
+            name,
+        )
         self._sql.execute(
             "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns, outcome, bw, attempts)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

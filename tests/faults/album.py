@@ -124,9 +124,9 @@ def make_album(folder: Path, dice: Random, *, photos: int) -> list[Photo]:
 
 
 def plain_album(folder: Path) -> list[Photo]:
-    """Three good photos, one of them in a format that has to be converted."""
+    """Four good photos, one of them in a format that has to be converted, and one the same as the first."""
     made: list[Photo] = []
-    for number, path in enumerate(["a.jpg", "album/b.png", "album/c.webp"]):
+    for number, path in zip((0, 1, 2, 0), ("a.jpg", "album/b.png", "album/c.webp", "copy.jpg"), strict=True):
         data = _FORMATS[path.rsplit(".", 1)[-1]](24, 16, seed=number)
         target = Path(folder, path)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from pathlib import Path
 from faults import invariants
 from faults.listener import Listener
 from faults.living import Ended, Happenings, live
-from faults.schedule import Life, Schedule, make_schedule
+from faults.schedule import Harm, Life, Schedule, make_schedule
 from faults.server import FaultServer
 from faults.service import AUTH_PATH, Book
+
+JOURNAL = Path(".smarty-async", "journal.sqlite")
 
 
 @dataclass
@@ -39,6 +42,20 @@ def run_schedule(seed: int, *, verbose: bool = False) -> Report:
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
         schedule = make_schedule(seed, Path(home, "archive"))
         return asyncio.run(_Running(schedule, Path(home), verbose=verbose).run())
+
+
+def harm(journal: Path, how: Harm) -> None:
+    """What a dying disk, or a person, may do to the journal."""
+    for path in journal.parent.glob(f"{journal.name}-*"):
+        path.unlink()
+    if how == "lost":
+        journal.unlink()
+    elif how == "cut":
+        os.truncate(journal, journal.stat().st_size // 3)
+    else:
+        with journal.open("r+b") as file:
+            file.seek(100)  # behind the header: it still looks like a database
+            file.write(b"\xa5" * (journal.stat().st_size - 100))
 
 
 class _Running:
@@ -82,14 +99,19 @@ class _Running:
         if life and life.bound is not None and self._book.images - images > life.bound:
             self._report.violations.append(f"{self._book.images - images} images were sent, over {life.bound}")
         self._look(life, ended)
+        if life and life.harm and (self._out / JOURNAL).exists():
+            harm(self._out / JOURNAL, life.harm)
+            known = invariants.told(self._schedule, self._out)
+            self._book.received = {asked for asked, times in known.items() if times}
+            for asked, times in self._book.paid.items():
+                self._book.paid[asked] = min(times, known[asked])
 
     def _look(self, life: Life | None, ended: Ended) -> None:
         self._report.violations += invariants.of_an_end(life, ended, self._schedule, self._book)
         if self._out.exists():
             self._report.violations += invariants.of_secrets(self._schedule, self._out)
             received = invariants.received(self._schedule, self._out, self._schedule.modes)
-            photos = Counter(photo.content for photo in self._schedule.album)
-            self._book.received |= {asked for asked, times in received.items() if times >= photos[asked[0]]}
+            self._book.received |= received.keys()
             if ended.status not in (0, 1) and not self._drained(life, ended):
                 for asked, times in self._book.paid.items():
                     self._book.paid[asked] = min(times, received[asked])

@@ -20,6 +20,7 @@ _POISON = (
 )
 
 End = Literal["kill", "term", "int", "twice"]
+Harm = Literal["lost", "garbled", "cut"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Life:
         after: what the end waits for: so many requests begun, or answered.
         delay: and then so many seconds.
         bound: images that may be sent, None when there is no bound.
+        harm: what becomes of the journal afterwards; None for nothing.
     """
 
     mood: Mood
@@ -41,6 +43,7 @@ class Life:
     after: tuple[Literal["request", "answer"], int] = ("request", 1)
     delay: float = 0.0
     bound: int | None = None
+    harm: Harm | None = None
 
     @property
     def may_end_unauthorized(self) -> bool:
@@ -97,7 +100,9 @@ def _life(dice: Random, seed: str, album: list[Photo], max_images: int, *, oauth
     event: Literal["request", "answer"] = dice.choice(["request", "answer"])
     after = event, dice.randint(1, max(2, 3 * len(album) // max_images))
     mood = _mood(dice, seed, album, max_images, oauth=oauth)
-    return Life(mood, tuple(options), end, after, dice.choice([0, 0, 0.001, 0.01, 0.05]), bound)
+    delay = dice.choice([0, 0, 0.001, 0.01, 0.05])
+    harm: Harm | None = dice.choice(["lost", "garbled", "cut"]) if dice.random() < 0.15 else None
+    return Life(mood, tuple(options), end, after, delay, bound, harm)
 
 
 def _mood(dice: Random, seed: str, album: list[Photo], max_images: int, *, oauth: bool) -> Mood:
