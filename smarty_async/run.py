@@ -193,7 +193,7 @@ class ArchiveRun:
 
     async def _end_of(self, journey: Journey, twins: Twins) -> Result:
         try:
-            if journey.missing and journey.claim.alike:
+            if journey.claim.alike:
                 await self._take_over(journey, twins)
             if not journey.missing:
                 return await journey.record(Asked())
@@ -216,13 +216,15 @@ class ArchiveRun:
 
     async def _take_over(self, journey: Journey, twins: Twins) -> None:
         """What photos with the same content have got, or are about to get, is not asked for again."""
-        while True:
+        while journey.missing:
             with self._courier.expecting():
                 await twins.compare(journey.claim)
+                ended = twins.earlier(journey.claim)  # before the look at what it has got: it may end meanwhile
                 for task in journey.missing:
                     await self._to_its_end(journey.take_over(task))
-            if not (journey.missing and await twins.earlier(journey.claim)):
+            if ended is None:
                 return
+            await ended.wait()
 
     async def _submit(self, item: Item) -> Reply:
         if self._stopping.is_set():

@@ -55,6 +55,7 @@ class Journal:
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
         self._writing: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None
 
     @classmethod
     async def open(
@@ -114,8 +115,8 @@ class Journal:
         await self._note(partial(self._ledger.keep, claim.id, task, outputs, bw))
 
     def placed(self, claim: Claim, task: Task) -> None:
-        """The outputs of `task` stand at their places. Nobody waits for this note: the next run could find out."""
-        self._enqueue(partial(self._ledger.placed, claim.id, task)).add_done_callback(_passed_over)
+        """The outputs of `task` stand at their places. Nobody waits for this note; when it fails, all later ones do."""
+        self._enqueue(partial(self._ledger.placed, claim.id, task)).add_done_callback(self._noted)
 
     async def record(self, claim: Claim, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
         """What became of a photo; its line goes to ``results.jsonl``."""
@@ -123,6 +124,8 @@ class Journal:
 
     async def _note(self, call: Callable[[], T]) -> T:
         """Let `call` be part of the next transaction, and wait until that is on the disk."""
+        if self._broken is not None:
+            raise self._broken
         return await self._enqueue(call)
 
     def _enqueue(self, call: Callable[[], T]) -> asyncio.Future[T]:
@@ -131,6 +134,9 @@ class Journal:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
         return noted
+
+    def _noted(self, noted: asyncio.Future[None]) -> None:
+        self._broken = self._broken or noted.exception()
 
     async def _write(self) -> None:
         try:
@@ -219,8 +225,3 @@ def _made_ready(path: Path, to_finish: Finish, make_anew: Callable[[Ledger], int
 
 def _known_again(photos: int) -> str:
     return f"photos known again from results.jsonl and the outputs that stand: {photos:,}"
-
-
-def _passed_over(noted: asyncio.Future[None]) -> None:
-    """Whatever went wrong, the notes that somebody waits for meet it too."""
-    noted.exception()

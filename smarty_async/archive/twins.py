@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from smarty_async.archive.crew import threaded
@@ -67,16 +68,11 @@ class Twins:
                 if other.size == claim.found.size and other.digest is not None:
                     other.compared = True
 
-    async def earlier(self, claim: Claim) -> bool:
-        """Wait for the end of one that began before this one; False if there is none. So no two wait for each other."""
+    def earlier(self, claim: Claim) -> asyncio.Event | None:
+        """The end of a photo with this content that began before this one, so that no two wait for each other."""
         mine = self._alive[claim.id]
-        for other in self._alive.values():
-            if other is mine:
-                break
-            if mine.digest and other.digest == mine.digest:
-                await other.ended.wait()
-                return True
-        return False
+        before = takewhile(lambda other: other is not mine, self._alive.values())
+        return next((other.ended for other in before if mine.digest and other.digest == mine.digest), None)
 
 
 def digest(photo: Unread) -> bytes:

@@ -135,7 +135,7 @@ class Workplace:
         """A temporary with the bytes of `output`; None when they are not there, or not `size`.
 
         Raises:
-            DiskError: the disk is full, or refuses for another reason.
+            DiskError: the disk is full, or refuses for another reason: then it is not known that they are not there.
         """
         copied = self.open()
         try:
@@ -222,14 +222,16 @@ def _append(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
 
 @threaded
 def _copy(output: Path, copied: Spooled) -> int | None:
-    """How many bytes were there; None when they cannot be read."""
+    """How many bytes were there; None when it is not there."""
     try:
         with output.open("rb") as file:
             while piece := file.read(_PIECE):
                 copied.append([piece])
             return file.tell()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise DiskError.of(error, output, "read") from None
 
 
 @threaded

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -44,6 +44,7 @@ class Case:
     schedule: Schedule
     book: Book
     url: str
+    calm: Callable[[], None]
     violations: list[str] = field(default_factory=list[str])
 
     def run(self, disk: Disk) -> Ended:
@@ -61,6 +62,7 @@ class Case:
             refusing(disk),
         ):
             status = _status_of_the_program()
+        self.calm()
         out.flush()
         err.flush()
         return Ended(status, out.buffer.getvalue(), err.buffer.getvalue())
@@ -113,15 +115,15 @@ def _status_of_the_program() -> int:
 
 
 @contextlib.contextmanager
-def _serving(server: FaultServer) -> Generator[str]:
-    """The fault server in a thread of its own."""
+def _serving(server: FaultServer) -> Generator[tuple[str, Callable[[], None]]]:
+    """The fault server in a thread of its own: its address, and a wait for the end of what it is about."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     listener = Listener(server)
     asyncio.run_coroutine_threadsafe(listener.__aenter__(), loop).result()
     try:
-        yield listener.url
+        yield listener.url, lambda: asyncio.run_coroutine_threadsafe(listener.calm(), loop).result()
     finally:
         asyncio.run_coroutine_threadsafe(listener.__aexit__(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -136,8 +138,8 @@ def one_case(at: int, kind: str) -> tuple[list[str], Disk]:
         schedule = Schedule(0, album, _MODES, (), oauth=False, lives=[])
         book = Book(frozenset(photo.content for photo in album))
         server = FaultServer(book, schedule.clean(), schedule.secret)
-        with _serving(server) as url:
-            case = Case(Path(home), schedule, book, url)
+        with _serving(server) as (url, calm):
+            case = Case(Path(home), schedule, book, url, calm)
             disk = case.torture(at, lasting=_KINDS[kind])
         return case.violations, disk
 
