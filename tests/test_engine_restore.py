@@ -75,17 +75,7 @@ def blurred(scene: Image.Image, radius: float) -> Image.Image:
 
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
-        raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
-
-    real = __import__
-
-    def without(name: str, *arguments: object, **options: object) -> object:
-        if name == "smarty_async.service.engine.restore":
-            missing()
-        return real(name, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("builtins.__import__", without)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "cv2" else object())
     with pytest.raises(MissingExtra, match=r'restore.*pip install "smarty_async\[local\]"') as told:
         engine_named("restore")
     assert told.value.extra == "local"
@@ -156,6 +146,37 @@ def test_one_line_is_a_flagpole_and_tiles_on_a_roof_are_no_scratches() -> None:
     for x in range(0, 320, 6):
         scene.paste((250, 120, 60), (x, 0, x + 2, 240))
     assert scratches.damage_mask(light(scene), 0) is None
+
+
+@learned
+def test_lines_that_share_the_scenes_light_are_its_own() -> None:
+    """Reeds in the dusk: each is lighter than what is behind it, and darkens with it."""
+    dusk = np.linspace(200, 30, 240)[:, None].repeat(320, 1)
+    for x in (60, 130, 210, 280):
+        dusk[10:200, x : x + 3] *= 1.27
+    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is None
+    for x in (60, 130, 210, 280):
+        dusk[10:200, x : x + 3] = 250
+    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is not None
+
+
+@learned
+def test_a_wall_without_black_and_white_has_not_faded() -> None:
+    dice = np.random.default_rng(4)
+    bricks = dice.integers(80, 190, (60, 80)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
+    assert not diagnosing.is_faded(bricks)
+    assert RestoreEngine().improve(pictures.encoded(Image.fromarray(bricks), "PNG")).improved is None
+    assert diagnosing.is_faded(light(pictures.opened(pictures.faded(320, 240))))
+
+
+@learned
+def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
+    gray = pictures.scene(320, 240).convert("L")
+    sepia = Image.merge("RGB", [gray.point(lambda v, part=part: v * part // 255) for part in (200, 180, 130)])
+    for x in range(20, 320, 40):
+        sepia.paste((247, 242, 232), (x, 10, x + 4, 220))
+    assert not diagnosing.is_bw(pixels(sepia))
+    assert RestoreEngine().improve(pictures.encoded(sepia, "PNG")).bw
 
 
 @learned
@@ -365,27 +386,34 @@ def test_what_would_become_too_large_is_refused_before_any_work() -> None:
 
 @learned
 async def test_poison_among_good_ones_over_http() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
     files = {
         "good": pictures.jpeg(),
         "faded": pictures.faded(),
         "cut": pictures.cut(pictures.jpeg(320, 240)),
         "bomb": pictures.huge(),
         "thread": pictures.encoded(Image.new("L", (20_000, 1)), "PNG"),
+        "long": pictures.encoded(Image.new("L", (60_000, 1)), "PNG"),
         "print": pictures.encoded(pictures.scene().convert("CMYK")),
+        "deep": pictures.encoded(Image.new("I;16", SIZE, 30_000), "PNG"),
+        "few": pictures.encoded(pictures.scene().convert("P"), "GIF"),
+        "clear": pictures.encoded(Image.new("RGBA", SIZE), "PNG"),
+        "turned": pictures.encoded(pictures.scene(), exif=exif.tobytes()),
     }
     data = aiohttp.FormData()
     for name, content in files.items():
         data.add_field(name, io.BytesIO(content), filename=name)
     asked = {"mode": ["improve", "resolution"], "rfactor": 4, "rtype": "photo"}
     data.add_field("meta", json.dumps(asked | {"images": [{"name": name} for name in files]}))
-    app = make_app(engine=RestoreEngine(), workers=2)
+    app = make_app(engine=engine_named("restore"), workers=2)
     async with serving(app) as port, aiohttp.ClientSession() as session:
         url = f"http://127.0.0.1:{port}/api/v1/photo/improve?oauth_provider=mcs&oauth_token=bait"
         async with session.post(url, data=data) as response:
             body = (await response.json())["body"]
     statuses = [{item["name"]: item["status"] for item in body[mode]} for mode in ("improve", "resolution")]
-    assert statuses[0] == {"good": 0, "faded": 0, "cut": 2, "bomb": 1, "thread": 0, "print": 0}
-    assert statuses[1] == {"good": 0, "faded": 0, "cut": 2, "bomb": 1, "thread": 1, "print": 0}
+    assert statuses[0] == dict.fromkeys(files, 0) | {"cut": 2, "bomb": 1}
+    assert statuses[1] == dict.fromkeys(files, 0) | {"cut": 2, "bomb": 1, "thread": 1, "long": 1}
     items = {item["name"]: item for item in body["improve"]}
     assert "improved" in items["faded"]
     assert "improved" not in items["good"]

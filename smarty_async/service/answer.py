@@ -80,6 +80,8 @@ class Answer:
                 await self._drop(item)
             for piece in (self._before, *item):
                 await self.response.write(piece)
+                # A client that reads as fast as this writes would have the loop to itself.
+                await asyncio.sleep(0)
             self._before = b","
             if self._left is not None:
                 self._left -= 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from smarty_async.errors import MissingExtra, OptionsError
+from smarty_async.service.engine.apart import EngineApart
 from smarty_async.service.engine.basic import BasicEngine
 from smarty_async.service.engine.echo import EchoEngine
 from smarty_async.service.engine.protocol import UNDECODABLE, Engine, Improved, ItemRefused
@@ -17,6 +18,7 @@ __all__ = [
     "Improved",
     "ItemRefused",
     "best_engine",
+    "engine_here",
     "engine_named",
 ]
 
@@ -30,10 +32,24 @@ def best_engine() -> str:
 
 
 def engine_named(name: str) -> Engine:
-    """The engine of that name.
+    """The engine of that name; one that keeps the processor busy for seconds works in a process of its own.
 
     Raises:
         MissingExtra: it needs the extra `local`.
+        ConfigurationError: its process does not start.
+        OptionsError: there is no such engine.
+    """
+    if name != "restore":
+        return engine_here(name)
+    if best_engine() != "restore":
+        raise MissingExtra("the engine 'restore'", "local")
+    return EngineApart(name)
+
+
+def engine_here(name: str) -> Engine:
+    """The engine of that name, in this process.
+
+    Raises:
         OptionsError: there is no such engine.
     """
     if name == "basic":
@@ -41,16 +57,8 @@ def engine_named(name: str) -> Engine:
     if name == "echo":
         return EchoEngine()
     if name == "restore":
-        return _restore()
-    raise OptionsError(f"engine must be basic, echo or restore, not {name!r}")
-
-
-def _restore() -> Engine:
-    try:
         # Only here: it imports what the extra brings.
         from smarty_async.service.engine.restore import RestoreEngine  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name not in _LOCAL:
-            raise
-        raise MissingExtra("the engine 'restore'", "local") from None
-    return RestoreEngine()
+
+        return RestoreEngine()
+    raise OptionsError(f"engine must be basic, echo or restore, not {name!r}")

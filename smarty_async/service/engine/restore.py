@@ -66,8 +66,7 @@ class RestoreEngine:
         source = decode(image)
         with self._room.taken(source.width * source.height):
             photo = _pixels(source)
-            bw = is_bw(photo)
-            mended = _mend(photo, quality_of(source), bw=bw)
+            mended, bw = _mend(photo, quality_of(source))
             return Improved(
                 improved=None if mended is None else _fine(_image(mended, source)),
                 colorized_improved=self._coloured(mended) if bw and mended is not None else None,
@@ -91,28 +90,29 @@ class RestoreEngine:
             return _fine(_image(_enlarged(_pixels(source), quality_of(source), factor, rtype), source))
 
 
-def _mend(photo: Pixels, quality: int | None, *, bw: bool) -> Pixels | None:
-    """The photo put right in the order that measured best; None when there is nothing to do."""
+def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
+    """The photo put right in the order that measured best, None when there is nothing to do; and whether it is b/w."""
     mended = photo
     damage = _strength(photo, quality, _TO_CLEAN)
     if damage is not None:
         mended = clean(mended, damage)
-    light = ends(_light(mended))
+    light = _light(mended)
     faded = is_faded(light)
     # Stretching a faded photo will stretch its noise too.
-    noise = noise_level(mended, gain=gain_for(light) if faded else 1.0, after_jpeg=damage is not None)
-    mask = damage_mask(_light(mended), noise / 3**0.5)
+    noise = noise_level(mended, gain=gain_for(ends(light)) if faded else 1.0, after_jpeg=damage is not None)
+    mask = damage_mask(light, noise / 3**0.5)
     if mask is not None:
         mended = fill(mended, mask)
+    bw = is_bw(mended)  # not before: scratches have another colour than the paper
     if noise:
         mended = denoise(mended, noise)
     if faded:
         mended = stretch(_neutral(mended) if bw else mended)
     if mended is photo and max(photo.shape) <= _LOOKED_AT_WHOLE:
-        softness = blur(_light(photo))
+        softness = blur(light)
         if _BLURRED[0] <= softness <= _BLURRED[1]:
             mended = sharpen(photo, softness)
-    return None if mended is photo else mended
+    return None if mended is photo else mended, bw
 
 
 def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pixels:
