@@ -9,7 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.server import ID_BYTES
+
 __all__ = ["archive", "photo"]
+
+_END = b"\xff\xd9"
 
 _LINKS = 30_000
 """Names one file may have: ext4 ends at 65,000."""
@@ -17,13 +21,17 @@ _FOLDER = 1_000
 """Photos a folder."""
 
 
-def photo(size: int, *, seed: int = 0) -> bytes:
-    """A JPEG of `size` bytes; it ends as a JPEG does."""
+def photo(size: int, *, number: int = 0) -> bytes:
+    """A JPEG of `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((64, 48)).save(buffer, "JPEG")
-    end = buffer.getvalue()[-2:]
-    dice = random.Random(seed)  # noqa: S311 - not secrets
-    return buffer.getvalue() + dice.randbytes(max(0, size - buffer.tell() - len(end))) + end
+    dice = random.Random(5)  # noqa: S311 - not secrets
+    return buffer.getvalue() + dice.randbytes(max(0, size - buffer.tell() - ID_BYTES)) + _id(number)
+
+
+def _id(number: int) -> bytes:
+    """What tells photos apart: their last bytes."""
+    return number.to_bytes(ID_BYTES - len(_END), "big") + _END
 
 
 def archive(folder: Path, *, count: int, size: int, linked: bool = False) -> Path:
@@ -49,6 +57,6 @@ def archive(folder: Path, *, count: int, size: int, linked: bool = False) -> Pat
         if linked and number % _LINKS:
             place.hardlink_to(first)
         else:
-            place.write_bytes(data)
+            place.write_bytes(data[:-ID_BYTES] + _id(number))
             first = place
     return making.rename(whole)

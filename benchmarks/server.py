@@ -1,7 +1,8 @@
 """The other end, in a process of its own: answers made beforehand, so that it is never what is waited for.
 
 Threads and blocking sockets: the bytes of a photo are received into one buffer and forgotten, those of an answer
-are sent from where they lie. The last kilobytes of a request are kept, for the names in its ``meta``.
+are sent from where they lie. The last kilobytes of a request are kept, for the names in its ``meta``; all of it
+where photos have fates of their own.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ from functools import lru_cache
 from typing import Any
 
 _ENDS = 16_384
+_WHOLE = 1 << 22
 _BUFFER = 1 << 20
 _NAME = re.compile(rb'"name":\s*"([^"]+)"')
+_PART = re.compile(rb'\bname="(file_\d+)"')
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
+ID_BYTES = 10
+"""At the end of each photo, and of no other."""
 KINDS = ("improved", "colorized_improved", "colorized")
 
 
@@ -32,7 +37,7 @@ class Server:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._payload = base64.b64encode(picture(options["output_bytes"]))
-        self._dice = random.Random(options["seed"])  # noqa: S311 - latencies, not secrets
+        self._fateful = bool(options["temporary"] or options["tail"])
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(options["slots"] or 1_000)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -46,11 +51,11 @@ class Server:
 
     def forget(self) -> None:
         """Count from nought."""
-        self._counts: dict[str, Any] = {"requests": 0, "images": 0, "first": None, "last": None, "works": []}
+        self._counts: dict[str, Any] = {"requests": 0, "images": 0, "first": None, "last": None, "photos": {}}
         self._cpu_before = _cpu()
 
     def stats(self) -> dict[str, Any]:
-        """What happened since `forget`: requests, images, monotonic seconds of the first and last, CPU seconds."""
+        """What happened since `forget`: see `benchmarks.service.Service.stats`."""
         with self._lock:
             return self._counts | {"cpu": _cpu() - self._cpu_before}
 
@@ -67,20 +72,19 @@ class Server:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             with connection:
                 buffer = bytearray(_BUFFER)
-                while ends := _received(connection, buffer):
-                    self._reply(connection, _names(*ends))
+                while ends := _received(connection, buffer, _WHOLE if self._fateful else _ENDS):
+                    self._reply(connection, _names(*ends), _photos(ends[0]) if self._fateful else {})
         except (OSError, ssl.SSLError):
             pass  # the client has left
 
-    def _reply(self, connection: socket.socket, names: tuple[bytes, ...]) -> None:
+    def _reply(self, connection: socket.socket, names: tuple[bytes, ...], photos: dict[bytes, str]) -> None:
         with self._lock:
             self._counts["requests"] += 1
             self._counts["images"] += len(names)
             self._counts["first"] = self._counts["first"] or time.monotonic()
-            work, failed = self._draw(names)
-            self._counts["works"].append(work)
+            seconds, failed = self._draw(names, photos)
         with self._slots:
-            time.sleep(sum(work))
+            time.sleep(seconds)
         body = self._answer(names, failed) if failed else self._whole(names, failed)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         connection.sendall(head)
@@ -88,14 +92,27 @@ class Server:
         with self._lock:
             self._counts["last"] = time.monotonic()
 
-    def _draw(self, names: tuple[bytes, ...]) -> tuple[list[float], frozenset[bytes]]:
-        """Seconds a request with `names` takes (its own, then each image's), and which of them fail for now."""
-        options, dice = self._options, self._dice
-        mean, tail = options["per_image"], options["tail"]
-        # Pareto: its mean is `mean`; the smaller `tail` is above 1, the heavier.
-        each = [mean * (tail - 1) / tail * dice.paretovariate(tail) if tail else mean for _ in names]
-        failed = frozenset(name for name in names if dice.random() < options["temporary"])
-        return [options["per_request"], *each], failed
+    def _draw(self, names: tuple[bytes, ...], photos: dict[bytes, str]) -> tuple[float, frozenset[bytes]]:
+        """Seconds a request with `names` takes, and which of them fail for now."""
+        options, each = self._options, self._counts["photos"]
+        if not photos:
+            return options["per_request"] + options["per_image"] * len(names), frozenset()
+        failed: set[bytes] = set()
+        for name in names:
+            photo = each.setdefault(photos[name], {"seconds": self._seconds(photos[name]), "times": 0})
+            photo["times"] += 1
+            if self._dice(photos[name], photo["times"]).random() < options["temporary"]:
+                failed.add(name)
+        return options["per_request"] + sum(each[photos[name]]["seconds"] for name in names), frozenset(failed)
+
+    def _seconds(self, photo: str) -> float:
+        """Of this photo, whenever it comes. Pareto: its mean is `per_image`; the nearer to 1 `tail` is, the heavier."""
+        mean, tail = self._options["per_image"], self._options["tail"]
+        return mean * (tail - 1) / tail * self._dice(photo, 0).paretovariate(tail) if tail else mean
+
+    def _dice(self, photo: str, time: int) -> random.Random:
+        """So that a photo has the same fate in whatever order photos come."""
+        return random.Random(f"{self._options['seed']} {photo} {time}")  # noqa: S311 - not secrets
 
     def _answer(self, names: tuple[bytes, ...], failed: frozenset[bytes]) -> bytes:
         outputs = b"".join(b',"%b":"%b"' % (kind.encode(), self._payload) for kind in self._options["kinds"])
@@ -113,21 +130,21 @@ def picture(size: int) -> bytes:
     return (b"\xff\xd8\xff" + random.Random(5).randbytes(max(0, size - 3)))[:size]  # noqa: S311 - not secrets
 
 
-def _received(connection: socket.socket, buffer: bytearray) -> tuple[bytes, bytes] | None:
+def _received(connection: socket.socket, buffer: bytearray, ends: int) -> tuple[bytes, bytes] | None:
     """The beginning and the end of one request; None when the client has left."""
     view, head = memoryview(buffer), bytearray()
-    while (end := head.find(b"\r\n\r\n")) < 0 or len(head) < min(_ENDS, end + 4 + _length(head, end)):
+    while (end := head.find(b"\r\n\r\n")) < 0 or len(head) < min(ends, end + 4 + _length(head, end)):
         if not (count := connection.recv_into(buffer)):
             return None
         head += view[:count]
     left = _length(head, end) - (len(head) - end - 4)
-    tail = bytes(head[-_ENDS:])
+    tail = bytes(head[-ends:])
     while left > 0:
         if not (count := connection.recv_into(buffer, min(left, _BUFFER))):
             return None
         left -= count
-        if left < _ENDS:
-            tail = (tail + bytes(view[max(0, count - _ENDS) : count]))[-_ENDS:]
+        if left < ends:
+            tail = (tail + bytes(view[max(0, count - ends) : count]))[-ends:]
     return bytes(head), tail
 
 
@@ -141,6 +158,14 @@ def _names(head: bytes, tail: bytes) -> tuple[bytes, ...]:
     """The images' names, from the `meta` part: some put it last, some first."""
     text = tail if b'name="meta"' in tail else head
     return tuple(_NAME.findall(text, text.index(b'name="meta"') + 11))
+
+
+def _photos(body: bytes) -> dict[bytes, str]:
+    """By name, what tells each photo of a whole request from others: its last bytes."""
+    body = body[body.index(b"\r\n\r\n") + 2 :]
+    boundary = body[: body.index(b"\r\n", 2)]
+    parts = body.split(boundary)
+    return {name[1]: part[-ID_BYTES:].hex() for part in parts if (name := _PART.search(part))}
 
 
 def _cpu() -> float:

@@ -25,7 +25,10 @@ class Service:
         self.url = url
 
     def stats(self, *, forget: bool = True) -> dict[str, Any]:
-        """What happened since it was last forgotten: requests, images, first and last (monotonic s), works, cpu (s)."""
+        """What happened since it was last forgotten: requests, images, first and last (monotonic s), cpu (s).
+
+        And of photos with fates of their own (`tail`, `temporary`): seconds each takes, times it came.
+        """
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write("forget\n" if forget else "look\n")

@@ -69,9 +69,9 @@ class Batching(RuleBasedStateMachine):
             self.batcher.add(rider)
             self.waiting.append(rider)
 
-    @rule(slots=st.integers(1, 6), more=st.booleans())
-    def take(self, slots: int, more: bool) -> None:  # noqa: FBT001
-        chunk = self.batcher.take(slots=slots, more=more)
+    @rule(slots=st.integers(1, 6), more=st.booleans(), coming=st.none() | st.integers(0, 20))
+    def take(self, slots: int, more: bool, coming: int | None) -> None:  # noqa: FBT001
+        chunk = self.batcher.take(slots=slots, more=more, coming=coming)
         if chunk is None:
             assert not any(not rider.gone for formed in self.formed for rider in formed)
             assert more or not any(not rider.gone for rider in self.waiting)
@@ -127,7 +127,37 @@ def test_a_small_job_is_spread_evenly_and_in_as_few_rounds_as_can_be(count: int,
     rounds = ceil(len(sizes) / slots)
     assert sum(sizes) == count
     assert rounds == ceil(count / images / slots)
-    assert max(sizes) == ceil(count / (rounds * slots))  # no slot works longer than it must
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == min(count, rounds * slots)
+
+
+@settings(deadline=None)
+@given(
+    count=st.integers(1, 400),
+    slots=st.integers(1, 12),
+    images=st.integers(1, 60),
+    full=st.integers(0, 30),
+    steps=st.lists(st.integers(1, 60)),
+)
+def test_it_is_spread_as_evenly_while_it_is_on_its_way(
+    count: int, slots: int, images: int, full: int, steps: list[int]
+) -> None:
+    """Nobody knows how many come until `full` chunks have left; then photos come in `steps`."""
+    made, sizes = batcher(images=images), [images] * full
+    for _ in range(full):
+        for _ in range(images):
+            made.add(Rider())
+        assert len(made.take(slots=slots, more=True) or []) == images
+    left = count
+    for step in [*steps, count]:
+        for _ in range(min(left, step)):
+            made.add(Rider())
+        left -= min(left, step)
+        while chunk := made.take(slots=slots, more=left > 0, coming=left):
+            sizes.append(len(chunk))
+    assert sum(sizes[full:]) == count
+    assert max(sizes[full:]) - min(sizes[full:]) <= 1
+    assert ceil(len(sizes) / slots) == ceil((full + ceil(count / images)) / slots)  # rounds, from the first on
 
 
 @settings(deadline=None)
@@ -197,7 +227,7 @@ def test_riders_that_come_later_are_shared_out_anew() -> None:
     for _ in range(80):
         made.add(Rider())
     assert made.take(slots=4, more=True) is not None  # full
-    assert [len(chunk) for chunk in all_of(made, slots=4)] == [9, 9, 9, 8]
+    assert [len(chunk) for chunk in all_of(made, slots=4)] == [18, 17]  # two have left before
 
 
 def test_riders_that_come_when_the_rest_is_already_shared_out_do_not_go_one_by_one() -> None:
@@ -205,4 +235,12 @@ def test_riders_that_come_when_the_rest_is_already_shared_out_do_not_go_one_by_o
     assert len(made.take(slots=4, more=False) or []) == 1
     for _ in range(37):
         made.add(Rider())
-    assert [len(chunk) for chunk in all_of(made, slots=4)] == [10] * 4
+    assert [len(chunk) for chunk in all_of(made, slots=4)] == [14, 13, 13]  # one has left before
+
+
+def test_nobody_waits_for_those_that_come_later_but_their_share_is_kept() -> None:
+    made = filled(4)
+    assert [len(made.take(slots=4, more=False, coming=6) or []) for _ in range(3)] == [3, 1, 0]
+    for _ in range(6):
+        made.add(Rider())
+    assert [len(chunk) for chunk in all_of(made, slots=4)] == [2, 2, 1, 1]

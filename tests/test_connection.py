@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -41,9 +42,9 @@ from smarty_async.archive.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError, SmartyError
 from smarty_async.options import Task, Timeouts
 from smarty_async.results import Progress
-from smarty_async.transport.body import Body, MemoryBody
-from smarty_async.transport.connection import BodyFailed, Connection
-from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool, Spool
+from smarty_async.transport.body import Body, BodyFailed, MemoryBody
+from smarty_async.transport.connection import Connection
+from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool, Spool, SpoolFile
 from smarty_async.transport.tokens import redact
 
 IMPROVE = (Task("improve"),)
@@ -90,15 +91,25 @@ class Sender:
         self.connection = connection
         self.meter = Progress()
         self.spool: Spool = WatchedSpool()
-        self.departures = 0
+        self.departures = self.landings = 0
 
     def depart(self) -> None:
         self.departures += 1
 
+    def land(self) -> None:
+        self.landings += 1
+
     async def __call__(self, *bodies: Body, tasks: tuple[Task, ...] = IMPROVE, inbox: Inbox | None = None) -> Inbox:
         inbox = inbox or Inbox(len(bodies))
         await self.connection.send(
-            bodies, tasks, token=TOKEN, spool=self.spool, depart=self.depart, deliver=inbox, meter=self.meter
+            bodies,
+            tasks,
+            token=TOKEN,
+            spool=self.spool,
+            depart=self.depart,
+            deliver=inbox,
+            land=self.land,
+            meter=self.meter,
         )
         return inbox
 
@@ -182,6 +193,61 @@ class TestARightAnswer:
             service.script(respond)
             inbox = await send(photo())
         assert inbox.outputs(0)["improved"] == big
+
+
+class Stuck(MemorySpool):
+    """A disk that takes nothing until it is let."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.asked = 0
+
+    async def write(self, lots: Sequence[tuple[SpoolFile, list[bytes]]]) -> None:
+        self.asked += sum(len(piece) for _, pieces in lots for piece in pieces)
+        await self.free.wait()
+        await super().write(lots)
+
+
+class TestASlowDisk:
+    async def test_an_answer_has_landed_before_it_is_on_the_disk(self) -> None:
+        spool, inbox = Stuck(), Inbox(3)
+        async with FakeService() as service, sender_to(service.url) as send:
+            send.spool = spool
+            sending = asyncio.create_task(send(*map(photo, range(3)), inbox=inbox))
+            await until(lambda: send.landings == 1)
+            assert not inbox.taken
+            assert not sending.done()
+            spool.free.set()
+            await sending
+        assert len(inbox.taken) == 3
+
+    async def test_one_that_fails_has_not_landed(self) -> None:
+        async with FakeService() as service, sender_to(service.url) as send:
+            service.script(envelope(500, "no"))
+            with pytest.raises(RequestError):
+                await send(photo())
+            assert send.landings == 0
+
+    async def test_what_waits_for_it_in_memory_is_bounded(self) -> None:
+        big = b"\xff\xd8\xff" + bytes(9_000_000)
+
+        async def respond(request: Request) -> web.StreamResponse:
+            body = answer_body(request, {}, {})
+            body["improve"][0]["improved"] = base64.b64encode(big).decode()
+            return await envelope(200, body)(request)
+
+        spool = Stuck()
+        async with FakeService() as service, sender_to(service.url) as send:
+            service.script(respond)
+            send.spool = spool
+            sending = asyncio.create_task(send(photo()))
+            await until(lambda: spool.asked > 0)
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert send.meter.bytes_received < 4_000_000
+            assert not send.landings
+            spool.free.set()
+            assert (await sending).outputs(0)["improved"] == big
 
 
 class TestForeignExceptions:

@@ -143,6 +143,24 @@ class TestItems:
                 await asyncio.gather(third, fresh)
             assert set(service.requests[-1].images.values()) == {first, jpeg(seed=10)}
 
+    async def test_what_failed_in_one_round_shares_as_few_requests_as_slots(self) -> None:
+        resting: list[float] = []
+        go = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            resting.append(seconds)
+            await go.wait()
+
+        images = pictures(10)
+        busy = {f"file_{number}": {"status": 2} for number in range(5)}
+        async with FakeService() as service, client_of(service, concurrency=2, sleep=sleep) as client:
+            service.script(items(busy), items(busy))
+            asking = asyncio.create_task(improved(client, images))
+            await until(lambda: len(resting) == 10)
+            go.set()
+            assert all_right(await asking, images)
+            assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
+
     async def test_only_the_mode_that_failed_is_asked_again(self) -> None:
         image = jpeg()
         async with FakeService() as service, client_of(service) as client:

@@ -16,8 +16,8 @@ def run(job: Job) -> list[float] | None:
 
 
 async def restore(job: Job) -> None:
-    """All photos of `job`; every one must come to a good end. Backoffs fit servers that answer within a second."""
-    retries = Retries(first_wait=0.05, longest_wait=1.0)
+    """All photos of `job`; every one must come to a good end. Backoffs fit servers that answer within seconds."""
+    retries = Retries(first_wait=0.25, longest_wait=1.0)
     async with SmartyClient(token="t", base_url=job.url, concurrency=job.concurrency, retries=retries) as client:  # noqa: S106 - the server takes any
         async for result in client.improve_archive(job.photos, out=job.out):
             assert result.outcome in {"restored", "already_good", "skipped"}, result

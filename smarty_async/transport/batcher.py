@@ -36,13 +36,14 @@ R = TypeVar("R", bound=Rider)
 
 
 class _Queue(Generic[R]):
-    """The riders of one lane that wait, and the share each request takes of the last of them."""
+    """The riders of one lane that wait, and the plan for the last of them."""
 
     def __init__(self) -> None:
         self.riders: deque[R] = deque()
         self.bytes = 0
-        self.share: int | None = None
-        self.shared = 0  # how many they were when it was worked out
+        self.sent = 0  # chunks, since it began
+        self.planned = 0  # chunks that the plan has left, 0 when there is none
+        self.slots = 0  # that it was made for
 
     def drop_gone(self) -> None:
         if any(rider.gone for rider in self.riders):
@@ -53,8 +54,9 @@ class _Queue(Generic[R]):
 class Batcher(Generic[R]):
     """Forms chunks within the limits on images and bytes.
 
-    A chunk leaves when it is full, or when a slot is free and nothing more is on its way. What is left at the
-    end, and a small job as a whole, is spread evenly over the slots, so that none works on a full chunk alone.
+    A chunk leaves when it is full, or when a slot is free and nothing more is on its way. When it is known how many
+    come yet, they are spread evenly over the slots, in as few rounds as can be, so that none works on a full chunk
+    alone at the end; then a chunk leaves as soon as it holds its share.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -80,43 +82,47 @@ class Batcher(Generic[R]):
         for rider in chunk:
             self.add(rider)
 
-    def take(self, *, slots: int, more: bool) -> list[R] | None:
+    def take(self, *, slots: int, more: bool, coming: int | None = None) -> list[R] | None:
         """The next chunk for a free slot, None when it is better to wait.
 
         Args:
             slots: how many requests may be open at once.
-            more: whether photos are on their way that could fill a chunk.
+            more: whether photos are on their way that are worth waiting for.
+            coming: how many come yet, now or later; None when nobody knows.
         """
         while self._formed:
             if chunk := [rider for rider in self._formed.popleft() if not rider.gone]:
                 return chunk
-        for waiting in self._queues.values():
-            waiting.drop_gone()
-        self._queues = {lane: waiting for lane, waiting in self._queues.items() if waiting.riders}
-        queue = self._ripe(more=more)
-        if queue is None:
-            return None
-        if more:
-            queue.share = None
-        elif queue.share is None or len(queue.riders) > queue.shared:
-            queue.share, queue.shared = self._even_share(queue, slots), len(queue.riders)
-        return self._pack(queue, queue.share or self._max_images)
-
-    def _ripe(self, *, more: bool) -> _Queue[R] | None:
-        """The first queue that fills a chunk, or the first at all when nothing more comes."""
-        full = (
-            queue
-            for queue in self._queues.values()
-            if len(queue.riders) >= self._max_images or queue.bytes >= self._max_bytes
+        for queue in self._queues.values():
+            queue.drop_gone()
+        # One that is empty keeps its plan while more comes.
+        self._queues = {lane: queue for lane, queue in self._queues.items() if queue.riders or more}
+        if coming is None and not more:
+            coming = 0
+        shares = [(queue, self._share(queue, coming, slots)) for queue in self._queues.values() if queue.riders]
+        ripe = (
+            (queue, share) for queue, share in shares if len(queue.riders) >= share or queue.bytes >= self._max_bytes
         )
-        return next(full, None if more else next(iter(self._queues.values()), None))
+        ready = next(ripe, shares[0] if shares and not more else None)
+        if ready is None:
+            return None
+        queue, share = ready
+        queue.sent += 1
+        queue.planned = max(0, queue.planned - 1)
+        return self._pack(queue, share)
 
-    def _even_share(self, queue: _Queue[R], slots: int) -> int:
-        """Images a chunk, when all that waits goes in as few rounds over the slots as it can."""
-        count = len(queue.riders)
-        chunks = max(ceil(count / self._max_images), ceil(queue.bytes / self._max_bytes))
-        rounds = ceil(chunks / slots)
-        return ceil(count / (rounds * slots))
+    def _share(self, queue: _Queue[R], coming: int | None, slots: int) -> int:
+        """Images of the next chunk: an even share of what waits and what comes; all it may hold when nobody knows."""
+        if coming is None:
+            queue.planned = 0
+            return self._max_images
+        count = len(queue.riders) + coming
+        if not queue.planned or queue.slots != slots or ceil(count / queue.planned) > self._max_images:
+            weight = queue.bytes / len(queue.riders) * count
+            least = max(ceil(count / self._max_images), ceil(weight / self._max_bytes))
+            # Rounds are counted from the lane's first chunk: it may be in the middle of one.
+            queue.planned, queue.slots = ceil((queue.sent + least) / slots) * slots - queue.sent, slots
+        return ceil(count / queue.planned)
 
     def _pack(self, queue: _Queue[R], most: int) -> list[R]:
         """Take riders in order, passing over those that no longer fit; a single one always may go alone."""
@@ -125,7 +131,7 @@ class Batcher(Generic[R]):
         room = self._max_bytes
         for rider in queue.riders:
             weight = _weight(rider)
-            if len(chunk) < min(most, self._max_images) and (weight <= room or not chunk):
+            if len(chunk) < most and (weight <= room or not chunk):
                 chunk.append(rider)
                 room -= weight
                 queue.bytes -= weight

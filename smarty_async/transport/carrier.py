@@ -13,7 +13,8 @@ from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, 
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
-from smarty_async.transport.connection import BodyFailed, Connection
+from smarty_async.transport.body import BodyFailed
+from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.limiter import AdaptiveLimit, Slot
 from smarty_async.transport.retrying import Health, Sleep, request_retrying
@@ -70,24 +71,28 @@ class Carrier:
     async def carry(self, chunk: Sequence[Item], slot: Slot, *, freed: Callable[[], None]) -> None:
         """Bring `chunk` to the service, again while its requests fail, holding `slot` while one is open.
 
-        `freed` is called whenever the slot is given back.
+        `freed` is called whenever the slot is given back: as soon as an answer has come, before it is all on the disk.
 
         Raises:
             SmartyError: no request like this one can succeed; it is about none of the photos.
         """
+
+        def land() -> None:
+            slot.release()
+            freed()
+
         try:
             async for attempt in self._policy(chunk):
                 with attempt:
                     await slot.acquire()
                     try:
-                        await self._ride(chunk)
+                        await self._ride(chunk, land)
                     finally:
-                        slot.release()
-                        freed()
+                        land()
         except RequestError as error:
             self._give_up(_live(chunk), error)
 
-    async def _ride(self, chunk: Sequence[Item]) -> None:
+    async def _ride(self, chunk: Sequence[Item], land: Callable[[], None]) -> None:
         """One request.
 
         Raises:
@@ -103,7 +108,7 @@ class Carrier:
             return
         trip = Trip(riders, token=token, epoch=self._limit.epoch)
         try:
-            await self._send(trip)
+            await self._send(trip, land)
         except BodyFailed as failure:
             riders[failure.number].fail(failure.error)
             self._batcher.put_back(riders)
@@ -119,7 +124,7 @@ class Carrier:
         self._probes += 1
         return chunk[self._probes % len(chunk) :][:1] if chunk else []
 
-    async def _send(self, trip: Trip) -> None:
+    async def _send(self, trip: Trip, land: Callable[[], None]) -> None:
         lane = trip.riders[0].lane
         with trip.aboard():
             await self._connection.send(
@@ -129,6 +134,7 @@ class Carrier:
                 spool=lane.spool,
                 depart=trip.depart,
                 deliver=trip.deliver,
+                land=land,
                 meter=lane.meter,
             )
 

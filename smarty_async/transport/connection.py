@@ -16,26 +16,17 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from smarty_async.errors import ConfigurationError, PhotoError, RequestError
+from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import Task, Timeouts
 from smarty_async.results import Progress
-from smarty_async.transport.body import Body
+from smarty_async.transport.body import Body, BodyFailed, stream
 from smarty_async.transport.excerpt import beginning
 from smarty_async.transport.spool import Arrived, Spool
 from smarty_async.transport.unpacker import Unpacker
 from smarty_async.wire.messages import Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
 
-__all__ = ["BodyFailed", "Connection"]
-
-
-class BodyFailed(Exception):
-    """An image could not be read while it was being sent; the request was given up."""
-
-    def __init__(self, number: int, error: PhotoError) -> None:
-        super().__init__(number, error)
-        self.number = number
-        self.error = error
+__all__ = ["Connection"]
 
 
 class Connection:
@@ -73,12 +64,14 @@ class Connection:
         spool: Spool,
         depart: Callable[[], None],
         deliver: Callable[[Arrived], bool],
+        land: Callable[[], None],
         meter: Progress,
     ) -> None:
         """Send `bodies` in one request and deliver each item of the answer as its object closes.
 
-        `depart` is called when the connection stands and the first byte goes out. `deliver` says whether it took the
-        item; what it does not take is discarded.
+        `depart` is called when the connection stands and the first byte goes out, `land` when a good answer has come
+        whole and only the spool is waited for. `deliver` says whether it took the item; what it does not take is
+        discarded.
 
         Raises:
             RequestError: the request failed, or the answer broke off after what was delivered.
@@ -88,6 +81,11 @@ class Connection:
         multipart = Multipart([Image(body.content_type, body.size) for body in bodies], tasks)
         failed: list[BodyFailed] = []
         began = monotonic()
+
+        def landed() -> None:
+            meter.latencies.add(monotonic() - began)
+            land()
+
         try:
             async with (
                 self._silence_limit() as silence,
@@ -99,16 +97,21 @@ class Connection:
                 ) as response,
             ):
                 unpacker = Unpacker(spool, deliver, clean=self._clean)
-                await self._read(response, unpacker, silence=silence, meter=meter)
+                await self._read(response, unpacker, land=landed, silence=silence, meter=meter)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)
         else:
-            meter.latencies.add(monotonic() - began)
             return
         raise problem  # out here, where it takes no context along: the foreign error's text holds the address
 
     async def _read(
-        self, response: aiohttp.ClientResponse, unpacker: Unpacker, *, silence: _Silence, meter: Progress
+        self,
+        response: aiohttp.ClientResponse,
+        unpacker: Unpacker,
+        *,
+        land: Callable[[], None],
+        silence: _Silence,
+        meter: Progress,
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
@@ -121,10 +124,12 @@ class Connection:
                 await unpacker.feed(data)
                 silence.start()
             envelope = unpacker.finish()
+            if envelope.status != HTTPStatus.OK:
+                raise _refused(envelope, response)
+            land()
         finally:
-            await unpacker.discard()
-        if envelope.status != HTTPStatus.OK:
-            raise _refused(envelope, response)
+            silence.pause()
+            await unpacker.close()
 
     @asynccontextmanager
     async def _silence_limit(self) -> AsyncGenerator[_Silence]:
@@ -161,21 +166,16 @@ async def _stream(
     failed: list[BodyFailed],
     meter: Progress,
 ) -> AsyncIterator[bytes]:
-    """The request's body, each image opened as its turn comes."""
+    """The request's body; whatever of it the service takes shows that it listens."""
     depart()
-    for frame in multipart.frames():
-        if isinstance(frame, bytes):
-            meter.bytes_sent += len(frame)
-            yield frame
-            continue
-        try:
-            async for piece in bodies[frame].read():
-                yield piece
-                meter.bytes_sent += len(piece)
-                silence.start()
-        except PhotoError as error:
-            failed.append(BodyFailed(frame, error))
-            raise OSError(str(error)) from None  # the one thing that makes aiohttp give the request up
+    try:
+        async for piece in stream(multipart, bodies):
+            yield piece
+            meter.bytes_sent += len(piece)
+            silence.start()
+    except BodyFailed as failure:
+        failed.append(failure)
+        raise OSError(str(failure.error)) from None  # the one thing that makes aiohttp give the request up
 
 
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

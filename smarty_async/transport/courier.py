@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
+from weakref import WeakSet
 
 from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import SmartyError
 from smarty_async.options import Limits, Retries
 from smarty_async.transport.batcher import Batcher
+from smarty_async.transport.body import Body
 from smarty_async.transport.carrier import Carrier
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import Item, Reply, Stopped
 from smarty_async.transport.limiter import AdaptiveLimit, Slot
 from smarty_async.transport.retrying import Sleep
 from smarty_async.transport.tokens import Tokens
-from smarty_async.wire.verdict import Judge
+from smarty_async.wire.verdict import Judge, judge_item
 
 __all__ = ["Courier"]
 
@@ -64,7 +67,9 @@ class Courier:
             sleep=sleep,
             clock=clock,
         )
-        self._expected = 0
+        self._expected: Counter[int | None] = Counter()
+        self._resting: WeakSet[Body] = WeakSet()  # until they are submitted again, or nobody means to
+        self._replies = self._returns = 0  # and how many of them were to come again
         self._items: set[Item] = set()
         self._carriers: dict[asyncio.Task[None], list[Item]] = {}
         self._woken = False
@@ -73,13 +78,16 @@ class Courier:
     # items in, replies out
 
     @contextmanager
-    def expecting(self) -> Generator[None]:
-        """An item is on its way, and will be submitted at once after this: chunks that are not full wait for it."""
-        self._expected += 1
+    def expecting(self, items: int | None = 1) -> Generator[None]:
+        """So many items are on their way, and will be submitted at once after this: others wait for their company.
+
+        None when nobody knows how many.
+        """
+        self._expected[items] += 1
         try:
             yield
         finally:
-            self._expected -= 1
+            self._expected[items] -= 1
             self._wake()
 
     async def submit(self, item: Item) -> Reply:
@@ -94,13 +102,20 @@ class Courier:
         if self._closed:
             raise _too_late()
         self._items.add(item)
+        self._resting.discard(item.body)
         self._batcher.add(item)
         self._wake()
         try:
-            return await item.reply
+            reply = await item.reply
         except BaseException:
             await item.abandon()
             raise
+        else:
+            self._replies += 1
+            if _comes_again(reply):
+                self._returns += 1
+                self._resting.add(item.body)
+            return reply
         finally:
             self._items.discard(item)
             self._close_deserted()
@@ -136,8 +151,11 @@ class Courier:
 
     def _dispatch(self) -> None:
         self._woken = False
+        soon, later = self._coming_soon(), self._coming_later()
         while slot := self._limit.try_acquire():
-            chunk = self._batcher.take(slots=self._limit.size, more=self._expected > 0)
+            chunk = self._batcher.take(
+                slots=self._limit.size, more=soon != 0, coming=None if soon is None else soon + later
+            )
             if chunk is None:
                 slot.release()
                 return
@@ -147,6 +165,17 @@ class Courier:
             )
             self._carriers[carrier] = chunk
             carrier.add_done_callback(partial(self._carried, slot))
+
+    def _coming_soon(self) -> int | None:
+        """Items on their way, None when nobody knows how many."""
+        if self._expected[None]:
+            return None
+        return sum(items * times for items, times in self._expected.items() if items)
+
+    def _coming_later(self) -> int:
+        """Items that rest before they come again, and as many of those under way as is usual here."""
+        under_way = sum(map(len, self._carriers.values()))
+        return len(self._resting) + under_way * self._returns // max(1, self._replies)
 
     def _carried(self, slot: Slot, carrier: asyncio.Task[None]) -> None:
         chunk = self._carriers.pop(carrier)
@@ -170,6 +199,13 @@ class Courier:
                 item.reply.cancelled() or not item.aboard for item in chunk
             ):
                 carrier.cancel()
+
+
+def _comes_again(reply: Reply) -> bool:
+    """Whether a photo so answered is likely to be asked for again, after a rest."""
+    return reply.fault is not None or any(
+        judge_item(arrived.answered)[0] == "temporary" for arrived in reply.arrived.values()
+    )
 
 
 def _too_late() -> SmartyError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
@@ -96,6 +98,25 @@ class _WaitAsAsked(wait_base):
         return min(wait, self._health.patience) if self._health.down_for else wait
 
 
+_PHASE = random.random() * 1e6  # noqa: S311 - so that no two clients ask again at the same moments
+"""Seconds."""
+
+
+class _WaitTogether(wait_base):
+    """Exponential backoff with full jitter: the time left to the next of moments that are as far apart as the backoff.
+
+    So all that wait at the same time end at the same time, and photos that go again share requests.
+    """
+
+    def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
+        self._retries = retries
+        self._clock = clock
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        apart = min(self._retries.longest_wait, self._retries.first_wait * 2.0 ** (retry_state.attempt_number - 1))
+        return apart - (self._clock() + _PHASE) % apart if apart else 0.0
+
+
 class _StopForRequest(stop_base):
     """Give a chunk up when its attempts are spent and others fare better, or when the service is given up on."""
 
@@ -109,12 +130,12 @@ class _StopForRequest(stop_base):
         return self._health.hopeless or (spent and self._others_fare_better())
 
 
-def item_retrying(retries: Retries, *, sleep: Sleep) -> AsyncRetrying:
+def item_retrying(retries: Retries, *, sleep: Sleep, clock: Callable[[], float] = monotonic) -> AsyncRetrying:
     """For one photo: again while its answer is temporary, within the bounds on attempts and time."""
     return AsyncRetrying(
         sleep=sleep,
         stop=stop_after_attempt(retries.max_attempts) | stop_after_delay(retries.max_seconds),
-        wait=wait_random_exponential(multiplier=retries.first_wait, max=retries.longest_wait),
+        wait=_WaitTogether(retries, clock),
         retry=retry_if_exception_type(TemporaryAnswer),
         reraise=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import msgspec
@@ -13,8 +14,11 @@ from smarty_async.wire.splitter import AnswerSplitter
 
 __all__ = ["Unpacker"]
 
-_FLUSH_BYTES = 1 << 20
-"""How much of an output waits in memory before it goes to its spool."""
+_FLUSH_BYTES = 1 << 19
+"""How much waits in memory before it goes to the spool; as much again may be on its way there."""
+
+_AT_ONCE = 8
+"""Items delivered in one turn of the loop: each wakes a photo's whole story."""
 
 
 class Unpacker:
@@ -29,9 +33,13 @@ class Unpacker:
         self._closed: list[tuple[Answered, dict[int, SpoolFile]]] = []
         self._pieces: dict[SpoolFile, list[bytes]] = {}
         self._waiting = 0
+        self._writing: asyncio.Task[None] | None = None
 
     async def feed(self, data: bytes) -> None:
-        """Take `data` in; the items that it closes are delivered when all their bytes are in their spool."""
+        """Take `data` in; the items that it closes are delivered when all their bytes are in their spool.
+
+        The spool is waited for only when too much waits for it.
+        """
         try:
             for event in self._splitter.feed(data):
                 if isinstance(event, Answered):
@@ -42,32 +50,46 @@ class Unpacker:
                     file = self._files[event.number] = self._spool.open()
                 self._pieces.setdefault(file, []).append(event.data)
                 self._waiting += len(event.data)
-                if self._waiting >= _FLUSH_BYTES:
-                    await self._flush()
         finally:
-            if self._closed:
-                await self._flush()
-                await self._hand_over()
+            if self._due and self._writing is None:
+                self._writing = asyncio.create_task(self._write(), name="smarty_async spool")
+        while self._waiting >= _FLUSH_BYTES and self._writing is not None:
+            await self._writing
 
     def finish(self) -> Envelope:
         """The envelope, at the answer's end."""
         return self._splitter.finish()
 
-    async def discard(self) -> None:
-        """Let go of what belongs to no delivered item."""
-        self._pieces.clear()
-        self._waiting = 0
-        for files in (self._files, *(files for _, files in self._closed)):
-            while files:
-                await files.popitem()[1].discard()
+    async def close(self) -> None:
+        """Deliver what is whole, and let go of what belongs to no delivered item."""
+        try:
+            if self._writing is not None:
+                await self._writing
+            if self._closed:
+                await self._write()
+        finally:
+            self._pieces.clear()
+            for files in (self._files, *(files for _, files in self._closed)):
+                while files:
+                    await files.popitem()[1].discard()
 
-    async def _flush(self) -> None:
-        pieces, self._pieces, self._waiting = self._pieces, {}, 0
-        if pieces:
-            await self._spool.write(list(pieces.items()))
+    @property
+    def _due(self) -> bool:
+        return bool(self._closed) or self._waiting >= _FLUSH_BYTES
 
-    async def _hand_over(self) -> None:
-        while self._closed:
+    async def _write(self) -> None:
+        while self._due:
+            pieces, self._pieces, self._waiting = self._pieces, {}, 0
+            closed = len(self._closed)
+            if pieces:
+                await self._spool.write(list(pieces.items()))
+            await self._hand_over(closed)
+        self._writing = None
+
+    async def _hand_over(self, items: int) -> None:
+        for number in range(items):
+            if number and not number % _AT_ONCE:
+                await asyncio.sleep(0)  # whoever was woken has a turn, and so have other requests
             answered, files = self._closed[0]
             if answered.error is not None:
                 answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
