@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
 from time import monotonic
@@ -19,23 +20,27 @@ __all__ = ["threaded", "uncut"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Done = list[tuple[asyncio.Future[Any], Any, BaseException | None]]
 
-_THREADS = 6
-"""Visits at a time, at most: fsyncs that meet in the file system's journal share a commit."""
+_THREADS = {"disk": 6, "reading": 2, "appending": 2}
+"""Visits at a time, at most, of each crew. Fsyncs that meet in the file system's journal share a commit; what an open
+request waits for has a crew of its own, and never waits behind them."""
 _CALLS = 8
 """Waiting calls for which one more thread is sent."""
 _TELL_EVERY = 0.005
 """Seconds after which a visit tells what it has, before it goes on."""
 
 
-def threaded(call: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+def threaded(call: Callable[P, T], *, crew: str = "disk") -> Callable[P, Awaitable[T]]:
     """`call`, which blocks, as a coroutine function. A call whose caller has gone before it began is left out."""
 
     @wraps(call)
     async def run(*args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        crew = _crews.get(loop) or _crews.setdefault(loop, _Crew(loop))
-        return await crew.call(partial(call, *args, **kwargs))
+        crews = _crews.setdefault(loop, {})
+        if crew not in crews:
+            crews[crew] = _Crew(_THREADS[crew])
+        return await crews[crew].call(partial(call, *args, **kwargs), loop)
 
     return run
 
@@ -55,27 +60,30 @@ async def uncut(work: Awaitable[T]) -> T:
 
 
 class _Crew:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    """Keeps no loop: it would never let go of it."""
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="smarty_async")
         self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._away = 0
         self._woken = False
 
-    def call(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        told: asyncio.Future[T] = self._loop.create_future()
+    def call(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
+        told: asyncio.Future[T] = loop.create_future()
         self._waiting.append((work, told))
         if not self._woken:
             self._woken = True
-            self._loop.call_soon(self._send)
+            loop.call_soon(self._send, loop)
         return told
 
-    def _send(self) -> None:
+    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         self._woken = False
-        while self._away < min(_THREADS, -(-len(self._waiting) // _CALLS)):
+        while self._away < min(self._most, -(-len(self._waiting) // _CALLS)):
             self._away += 1
-            self._loop.run_in_executor(None, self._visit)
+            self._threads.submit(self._visit, loop)
 
-    def _back(self, done: list[tuple[asyncio.Future[Any], Any, BaseException | None]], *, leaving: bool) -> None:
+    def _back(self, done: Done, *, leaving: asyncio.AbstractEventLoop | None) -> None:
         for told, answer, error in done:
             if told.done():
                 continue
@@ -83,14 +91,14 @@ class _Crew:
                 told.set_result(answer)
             else:
                 told.set_exception(error)
-        if leaving:
+        if leaving is not None:
             self._away -= 1
-            self._send()
+            self._send(leaving)
 
     # in a thread
 
-    def _visit(self) -> None:
-        done: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+    def _visit(self, loop: asyncio.AbstractEventLoop) -> None:
+        done: Done = []
         since = monotonic()
         with suppress(IndexError):
             while True:
@@ -98,16 +106,17 @@ class _Crew:
                 if not told.cancelled():
                     done.append((told, *_tried(work)))
                 if monotonic() - since > _TELL_EVERY:
-                    self._tell(done, leaving=False)
+                    _tell(loop, partial(self._back, done, leaving=None))
                     done, since = [], monotonic()
-        self._tell(done, leaving=True)
-
-    def _tell(self, done: list[tuple[asyncio.Future[Any], Any, BaseException | None]], *, leaving: bool) -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            self._loop.call_soon_threadsafe(partial(self._back, done, leaving=leaving))
+        _tell(loop, partial(self._back, done, leaving=loop))
 
 
-_crews: WeakKeyDictionary[asyncio.AbstractEventLoop, _Crew] = WeakKeyDictionary()
+_crews: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Crew]] = WeakKeyDictionary()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, news: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop was closed
+        loop.call_soon_threadsafe(news)
 
 
 def _tried(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:

@@ -75,4 +75,4 @@ class FileBody:
         return PhotoRejected("it changed while the run was under way", type="changed")
 
 
-_read_whole = threaded(FileBody.read_whole)
+_read_whole = threaded(FileBody.read_whole, crew="reading")

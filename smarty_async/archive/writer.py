@@ -214,10 +214,12 @@ def _make_folder(folder: Path) -> list[Path]:
     return [*made, folder.parent]
 
 
-@threaded
-def _append(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+def _append_all(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
     for file, pieces in lots:
         file.append(pieces)
+
+
+_append = threaded(_append_all, crew="appending")
 
 
 @threaded
