@@ -32,6 +32,8 @@ JOURNAL = "journal.sqlite"
 
 _BATCH = 256
 """Photos looked up in the journal at a time."""
+_UNTAKEN = 64
+"""Lots of results, of such a batch or of one photo, that wait until somebody takes them."""
 
 
 class ArchiveRun:
@@ -51,8 +53,8 @@ class ArchiveRun:
         self._sleep = sleep
         self._workplace = Workplace(job.out)
         self._window = asyncio.Semaphore(job.window)
-        self._results: asyncio.Queue[Result | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_BATCH)  # for results nobody has taken yet
+        self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_UNTAKEN)
         self._stopping = asyncio.Event()
         self._spent = False
         self._ended_by: SmartyError | None = None
@@ -82,9 +84,10 @@ class ArchiveRun:
             raise SmartyError("a run can be iterated over once: make another")
         self._feeding = asyncio.create_task(self._feed(), name="smarty_async run")
         try:
-            while (result := await self._results.get()) is not None:
+            while (results := await self._results.get()) is not None:
                 self._room.release()
-                yield result
+                for result in results:
+                    yield result
             await asyncio.wait([self._feeding])
             if self._feeding.cancelled():
                 raise SmartyError("the client was closed before the run came to its end")
@@ -156,10 +159,9 @@ class ArchiveRun:
                 claims = await journal.claim(batch, redo_missing=self._job.redo_missing)
                 self.progress.found += len(claims)
                 self.progress.missing += sum(claim.misses_outputs for claim in claims)
-            for claim in claims:
-                if told := claim.end(self._job.tasks, retry_failed=self._job.retry_failed):
-                    await self._tell(told)
-                    continue
+            ends = [claim.end(self._job.tasks, retry_failed=self._job.retry_failed) for claim in claims]
+            await self._tell([end for end in ends if end])
+            for claim in (claim for claim, end in zip(claims, ends, strict=True) if not end):
                 await self._window.acquire()
                 photos.create_task(self._live(self._journey(claim, journal), twins))
         self.progress.scanning = False
@@ -180,7 +182,7 @@ class ArchiveRun:
         try:
             with twins.alive(journey.claim):
                 result = await self._end_of(journey, twins)
-            await self._tell(result)
+            await self._tell([result])
         except Stopped:
             pass  # it stays to be done
         except (ConfigurationError, ServiceUnavailable) as error:
@@ -263,11 +265,14 @@ class ArchiveRun:
             for wait in waits:
                 wait.cancel()
 
-    async def _tell(self, result: Result) -> None:
+    async def _tell(self, results: list[Result]) -> None:
+        if not results:
+            return
         await self._room.acquire()
         outcomes = self.progress.outcomes
-        outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
-        self._results.put_nowait(result)
+        for result in results:
+            outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+        self._results.put_nowait(results)
 
 
 @contextmanager

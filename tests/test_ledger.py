@@ -42,7 +42,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 def again(ledger: Ledger, photo: Found) -> Claim:
     """The claim of a later run."""
-    ledger._sql.execute("DELETE FROM claimed")
+    ledger._claimed.clear()
     return ledger.claim([photo])[0]
 
 
@@ -339,6 +339,31 @@ def test_a_journal_whose_tables_cannot_be_made_is_closed(path: Path, monkeypatch
         Ledger(path)
     monkeypatch.undo()
     Ledger(path).close()
+
+
+def test_a_damaged_journal_that_cannot_be_set_aside_is_our_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"garbage")
+
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(DiskError, match=r"cannot rename .*journal\.sqlite'?: Operation not permitted"):
+        database.set_aside(path)
+    assert path.read_bytes() == b"garbage"
+
+
+def test_what_is_set_aside_replaces_nothing(path: Path) -> None:
+    for number in (1, 2):
+        path.write_bytes(b"%d" % number)
+        path.with_name(f"{path.name}-wal").write_bytes(b"wal %d" % number)
+        assert database.set_aside(path) == path.with_name(f"{path.name}.damaged-{number}")
+    assert sorted((one.name, one.read_bytes()) for one in path.parent.iterdir()) == [
+        ("journal.sqlite.damaged-1", b"1"),
+        ("journal.sqlite.damaged-1-wal", b"wal 1"),
+        ("journal.sqlite.damaged-2", b"2"),
+        ("journal.sqlite.damaged-2-wal", b"wal 2"),
+    ]
 
 
 _VERSION_1 = """

@@ -128,11 +128,12 @@ class Claim(msgspec.Struct, frozen=True):
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
         """What is told of this photo, with the outputs that stand."""
         standing = [answer for answer in self.known.values() if answer.state == "placed"]
+        place = shown(self.place)
         return Result(
             photo=shown(self.found.photo),
             source=shown(self.found.source),
             outcome=outcome,
-            outputs={kind: shown(f"{kind}/{self.place}") for answer in standing for kind in answer.outputs},
+            outputs={kind: f"{kind}/{place}" for answer in standing for kind in answer.outputs},
             bw=next((answer.bw for answer in standing if answer.bw is not None), None),
             attempts=attempts,
             error=error,

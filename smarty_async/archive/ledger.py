@@ -6,7 +6,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -14,6 +17,7 @@ from smarty_async.archive import database
 from smarty_async.archive.entry import Answer, Claim, Kept, Known, Unread
 from smarty_async.archive.names import shown
 from smarty_async.archive.places import give_place
+from smarty_async.archive.rows import DONE, ENTRY, OTHERS, known_of, outputs_of
 from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
@@ -23,9 +27,7 @@ __all__ = ["Finish", "Ledger"]
 Finish = Callable[[str, Mode, Mapping[Kind, Kept]], bool]
 """Brings the outputs of a mode from their temporaries to a place; whether they all stand there."""
 
-_OTHERS = (
-    "FROM photos AS one JOIN photos AS other ON other.digest = one.digest AND other.digest > x'' AND other.id <> one.id"
-)
+_GOOD = ("restored", "already_good", "duplicate")
 
 
 class Ledger:
@@ -47,13 +49,8 @@ class Ledger:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
-        try:
-            with self.translated():
-                # What this run has claimed. A table, because it may be all the photos there are.
-                self._sql.execute("CREATE TEMP TABLE claimed (photo INTEGER PRIMARY KEY)")
-        except BaseException:
-            self._sql.close()
-            raise
+        self._claimed = bytearray()  # by this run, a bit for each entry: it may be all the photos there are
+        self._taken: list[int] = []  # of these, in this transaction
 
     def close(self) -> None:
         """Close it."""
@@ -73,11 +70,14 @@ class Ledger:
     def transaction(self) -> Generator[None]:
         """All or nothing, durable at its end."""
         with self.translated():
+            self._taken = []
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._sql.execute("COMMIT")
             except BaseException:
+                for photo in self._taken:
+                    self._claimed[photo >> 3] &= ~(1 << (photo & 7))
                 if self._sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self._sql.execute("ROLLBACK")
                 raise
@@ -98,25 +98,41 @@ class Ledger:
     def _claim(self, found: Found, tasks: Collection[Task]) -> Claim | None:
         name = (os.fsencode(found.source), os.fsencode(found.photo))
         look = (found.size, str(found.mtime_ns))
-        self._sql.execute(
-            "INSERT OR IGNORE INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)", (*name, *look)
-        )
-        query = "SELECT id, place, size, mtime_ns, outcome, attempts, digest FROM photos WHERE source = ? AND photo = ?"
-        number, where, size, mtime_ns, outcome, attempts, digest = self._sql.execute(query, name).fetchone()
-        if not self._sql.execute("INSERT OR IGNORE INTO claimed VALUES (?)", (number,)).rowcount:
+        rows = self._sql.execute(ENTRY, name).fetchall() or self._made(name, look)
+        number, where, size, mtime_ns, outcome, attempts, digest = rows[0][:7]
+        if not self._take(number):
             return None
+        known: dict[Mode, Known] = known_of(row[7:] for row in rows)
         # Of a photo that cannot be looked at now, nobody knows whether it has changed.
         if found.problem is None and (size, mtime_ns) != look:
             self._renew(number, look)
             outcome = digest = None
+            known = {mode: msgspec.structs.replace(answer, state="stale") for mode, answer in known.items()}
         place, problem = "" if where is None else os.fsdecode(where), found.problem
         if not place and problem is None:
             place, problem = give_place(self._sql, number, found)
-        known, failures = self._known(number), self._failures_of(number)
-        claim = Claim(found, number, place, known, failures, outcome, attempts, problem, digest)
-        if problem is not None or all(claim.has(task) for task in tasks) or not self._is_alike(number, found):
+        claim = Claim(found, number, place, known, {}, outcome, attempts, problem, digest)
+        missing = not all(claim.has(task) for task in tasks)
+        if outcome in _GOOD and not missing:  # of a million photos nearly all may be
             return claim
-        return msgspec.structs.replace(claim, alike=True)
+        alike = problem is None and missing and self._is_alike(number, found)
+        return msgspec.structs.replace(claim, failures=self._failures_of(number), alike=alike)
+
+    def _made(self, name: tuple[bytes, bytes], look: tuple[int, str]) -> list[Any]:
+        self._sql.execute("INSERT INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)", (*name, *look))
+        return self._sql.execute(ENTRY, name).fetchall()
+
+    def _take(self, photo: int) -> bool:
+        """Claim an entry; False when it is claimed already."""
+        if self._is_claimed(photo):
+            return False
+        self._claimed.extend(bytes(max(0, (photo >> 3) + 1 - len(self._claimed))))
+        self._claimed[photo >> 3] |= 1 << (photo & 7)
+        self._taken.append(photo)
+        return True
+
+    def _is_claimed(self, photo: int) -> bool:
+        return photo >> 3 < len(self._claimed) and bool(self._claimed[photo >> 3] >> (photo & 7) & 1)
 
     def _is_alike(self, photo: int, found: Found) -> bool:
         row = self._sql.execute("SELECT 1 FROM photos WHERE size = ? AND id <> ? LIMIT 1", (found.size, photo))
@@ -131,13 +147,6 @@ class Ledger:
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
         self._sql.execute("DELETE FROM failures WHERE photo = ?", (photo,))
-
-    def _known(self, photo: int) -> dict[Mode, Known]:
-        rows = self._sql.execute("SELECT mode, task, state, outputs, bw FROM answers WHERE photo = ?", (photo,))
-        return {
-            mode: Known(task, state, _outputs(outputs), None if bw is None else bool(bw))
-            for mode, task, state, outputs, bw in rows
-        }
 
     def _failures_of(self, photo: int) -> dict[str, ErrorInfo]:
         rows = self._sql.execute("SELECT task, type, message FROM failures WHERE photo = ?", (photo,))
@@ -169,19 +178,19 @@ class Ledger:
     def answers_to(self, task: Task, photo: int) -> list[Answer]:
         """What others with the digest of `photo` have got for `task`: some of them, if there are many."""
         rows = self._sql.execute(
-            f"SELECT other.place, outputs, answers.bw {_OTHERS} JOIN answers ON answers.photo = other.id"
+            f"SELECT other.place, outputs, answers.bw {OTHERS} JOIN answers ON answers.photo = other.id"
             " WHERE one.id = ? AND task = ? AND state = 'placed' LIMIT 8",
             (photo, str(task)),
         )
         return [
-            Answer(os.fsdecode(where), _outputs(outputs), None if bw is None else bool(bw))
+            Answer(os.fsdecode(where), outputs_of(outputs), None if bw is None else bool(bw))
             for where, outputs, bw in rows
         ]
 
     def has_claimed_twin(self, photo: int) -> bool:
         """Whether this run has claimed another with the digest of `photo`."""
-        query = f"SELECT 1 {_OTHERS} JOIN claimed ON claimed.photo = other.id WHERE one.id = ? LIMIT 1"
-        return self._sql.execute(query, (photo,)).fetchone() is not None
+        others = self._sql.execute(f"SELECT other.id {OTHERS} WHERE one.id = ?", (photo,))
+        return any(self._is_claimed(number) for (number,) in others)
 
     # notes
 
@@ -218,7 +227,7 @@ class Ledger:
             (photo,),
         ).fetchall()
         self._sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
-        return [f"{kind}/{os.fsdecode(where)}" for where, outputs in rows for kind in _outputs(outputs)]
+        return [f"{kind}/{os.fsdecode(where)}" for where, outputs in rows for kind in outputs_of(outputs)]
 
     # the whole
 
@@ -257,20 +266,18 @@ class Ledger:
             " WHERE state = 'kept'"
         ).fetchall()
         for photo, mode, where, outputs in rows:
-            if finish(os.fsdecode(where), mode, _outputs(outputs)):
+            if finish(os.fsdecode(where), mode, outputs_of(outputs)):
                 self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, mode))
             else:
                 self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
 
     def results(self) -> Iterator[Result]:
         """What became of every photo that is done."""
-        rows = self._sql.execute(
-            "SELECT id, source, photo, place, outcome, attempts, error_type, error FROM photos"
-            " WHERE outcome IS NOT NULL ORDER BY id"
-        )
-        for number, source, photo, where, outcome, attempts, kind, message in rows:
+        for number, entry in groupby(self._sql.execute(DONE), key=itemgetter(0)):
+            one = list(entry)
+            _, source, photo, where, outcome, attempts, kind, message = one[0][:8]
             found = Found(os.fsdecode(source), os.fsdecode(photo), "", 0, 0)
-            claim = Claim(found, number, os.fsdecode(where or b""), self._known(number))
+            claim = Claim(found, number, os.fsdecode(where or b""), known_of(row[8:] for row in one))
             yield claim.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
 
     def counts(self) -> tuple[dict[Outcome | None, int], int]:
@@ -287,7 +294,3 @@ class Ledger:
         )
         for outcome, kind, message, count, photo in rows:
             yield outcome, kind, message, count, shown(os.fsdecode(photo))
-
-
-def _outputs(text: str) -> dict[Kind, Kept]:
-    return msgspec.json.decode(text, type=dict[Kind, Kept])

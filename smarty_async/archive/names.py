@@ -46,6 +46,8 @@ def shown(path: str) -> str:
     """
     if os.sep != "/":
         path = path.replace(os.sep, "/")
+    if path.isascii():
+        return path
     whole = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", path)
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
