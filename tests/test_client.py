@@ -370,7 +370,7 @@ class TestArchive:
             run = client.improve_archive(source, out=out)
             results = aiter(run)
             await anext(results)
-            await until(lambda: run._results.qsize() >= 256)
+            await until(lambda: run._results.qsize() == 64)
             assert len([one async for one in results]) == 299
 
 

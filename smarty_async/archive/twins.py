@@ -20,7 +20,6 @@ class _Alive:
     """A photo that is under way in this run."""
 
     def __init__(self, claim: Claim) -> None:
-        self.size = claim.found.size
         self.digest = claim.digest
         self.compared = False
         self.ended = asyncio.Event()
@@ -35,43 +34,49 @@ class Twins:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._alive: dict[int, _Alive] = {}  # in the order they began
+        self._alive: dict[int, dict[int, _Alive]] = {}  # by size and entry, in the order they began
         self._reading = asyncio.Lock()
 
     @contextmanager
     def alive(self, claim: Claim) -> Generator[None]:
         """The photo is under way while this lasts."""
-        one = self._alive[claim.id] = _Alive(claim)
+        one = self._of_size(claim)[claim.id] = _Alive(claim)
         try:
             yield
         finally:
-            del self._alive[claim.id]
+            del self._of_size(claim)[claim.id]
+            if not self._of_size(claim):
+                del self._alive[claim.found.size]
             one.ended.set()
+
+    def _of_size(self, claim: Claim) -> dict[int, _Alive]:
+        return self._alive.setdefault(claim.found.size, {})
 
     async def compare(self, claim: Claim) -> None:
         """Find out which photos have the content of this one.
 
         All of its size are read in one go, so that of many such photos most find that done.
         """
-        mine = self._alive[claim.id]
+        alike = self._of_size(claim)
+        mine = alike[claim.id]
         async with self._reading:
             if mine.compared:
                 return
             while unread := await self._journal.unread(claim.found.size):
                 digests = await _digests(unread)
-                for number in self._alive.keys() & digests.keys():
-                    self._alive[number].digest = digests[number]
+                for number in alike.keys() & digests.keys():
+                    alike[number].digest = digests[number]
                 await self._journal.note_digests(digests)
             # It may have been read before it began.
             mine.digest = mine.digest or await self._journal.digest_of(claim)
-            for other in self._alive.values():
-                if other.size == claim.found.size and other.digest is not None:
-                    other.compared = True
+            for other in alike.values():
+                other.compared = other.compared or other.digest is not None
 
     def earlier(self, claim: Claim) -> asyncio.Event | None:
         """The end of a photo with this content that began before this one, so that no two wait for each other."""
-        mine = self._alive[claim.id]
-        before = takewhile(lambda other: other is not mine, self._alive.values())
+        alike = self._of_size(claim)
+        mine = alike[claim.id]
+        before = takewhile(lambda other: other is not mine, alike.values())
         return next((other.ended for other in before if mine.digest and other.digest == mine.digest), None)
 
 
