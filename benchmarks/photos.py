@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import shutil
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -14,19 +15,28 @@ from benchmarks.server import ID_BYTES
 __all__ = ["archive", "photo"]
 
 _END = b"\xff\xd9"
-
-_LINKS = 30_000
-"""Names one file may have: ext4 ends at 65,000."""
 _FOLDER = 1_000
 """Photos a folder."""
 
 
 def photo(size: int, *, number: int = 0) -> bytes:
-    """A JPEG of `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
+    """A JPEG of about `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
+    head = _head()
+    dice = random.Random(5)  # noqa: S311 - not secrets
+    return head + dice.randbytes(max(0, _size(size, number) - len(head) - ID_BYTES)) + _id(number)
+
+
+@cache
+def _head() -> bytes:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((64, 48)).save(buffer, "JPEG")
-    dice = random.Random(5)  # noqa: S311 - not secrets
-    return buffer.getvalue() + dice.randbytes(max(0, size - buffer.tell() - ID_BYTES)) + _id(number)
+    return buffer.getvalue()
+
+
+def _size(size: int, number: int) -> int:
+    """Within an eighth of `size`, and `size` in the mean: few photos are as large as another to the byte."""
+    spread = size // 4
+    return size - spread // 2 + number * 7_919 % max(1, spread)
 
 
 def _id(number: int) -> bytes:
@@ -34,29 +44,29 @@ def _id(number: int) -> bytes:
     return number.to_bytes(ID_BYTES - len(_END), "big") + _END
 
 
-def archive(folder: Path, *, count: int, size: int, linked: bool = False) -> Path:
-    """`count` photos of `size` bytes under `folder`, a thousand a folder; made once and kept.
+def archive(folder: Path, *, count: int, size: int, sparse: bool = False) -> Path:
+    """`count` photos of about `size` bytes under `folder`, a thousand a folder; made once and kept.
 
     Args:
         folder: where archives lie.
         count: photos.
-        size: bytes of each.
-        linked: give a few files many names, where a million files' bytes would not fit on the disk.
+        size: bytes of each, in the mean.
+        sparse: leave a hole in each, where a million files' bytes would not fit on the disk.
     """
-    whole = folder / f"{count}x{size}{'-linked' if linked else ''}"
+    whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}"
     if whole.exists():
         return whole
     making = whole.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    data, first = photo(size), making
+    noise = photo(2 * size)[:-ID_BYTES]
     for number in range(count):
         place = making / f"{number // _FOLDER:04}" / f"{number:07}.jpg"
         if number % _FOLDER == 0:
             place.parent.mkdir()
-        if linked and number % _LINKS:
-            place.hardlink_to(first)
-        else:
-            place.write_bytes(data[:-ID_BYTES] + _id(number))
-            first = place
+        inside = _size(size, number) - ID_BYTES
+        with place.open("wb") as file:
+            file.write(_head() if sparse else noise[:inside])
+            file.seek(inside)
+            file.write(_id(number))
     return making.rename(whole)

@@ -21,7 +21,7 @@ _SECONDS = "s to the first request"
 def measure(lab: Lab) -> Iterator[Row]:
     """Ours; the process is ended when its first request is there."""
     count = lab.count(1_000_000)
-    photos = archive(lab.archives, count=count, size=1_000, linked=True)
+    photos = archive(lab.archives, count=count, size=1_000, sparse=True)
     with service() as server:
         for name in lab.turns("ours"):
             with lab.out() as out:

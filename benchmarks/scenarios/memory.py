@@ -1,6 +1,6 @@
 """Peak memory at concurrency 8: photos of 100 KB and of 8 MB, archives of all sizes.
 
-The large archives have few files with many names, and outputs of 1 KB, so that they fit on the disk.
+Photos have holes, and the large archives outputs of 1 KB, so that they fit on the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         for count in _COUNTS:
             if count * size > _MOST_BYTES * 100 * lab.scale:
                 break
-            photos = archive(lab.archives, count=count, size=size, linked=True)
+            photos = archive(lab.archives, count=count, size=size, sparse=True)
             output_bytes = size if count <= _FULL_OUTPUTS else 1_000
             with service(output_bytes=output_bytes) as server:
                 for name in ("ours", "aiohttp") if count <= 1_000 else ("ours",):

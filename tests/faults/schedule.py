@@ -47,8 +47,8 @@ class Life:
 
     @property
     def may_end_unauthorized(self) -> bool:
-        refused = self.mood.token_refusals and self.mood.token_requests is None
-        return bool(refused) or "redirected" in self.mood.faults
+        # A token that can be renewed is renewed once for a photo: a refusal may follow on its expiry.
+        return bool(self.mood.token_refusals) or "redirected" in self.mood.faults
 
 
 @dataclass(frozen=True)
