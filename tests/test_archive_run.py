@@ -26,7 +26,7 @@ from album import (
     temporaries,
     tree,
 )
-from fake_service import Answer, FakeService, Request, expected, hold, items, until
+from fake_service import Answer, FakeService, Request, expected, hold, http, items, until
 from pictures import jpeg, png, webp
 
 from smarty_async.archive import writer
@@ -513,6 +513,19 @@ async def test_max_photos_of_none_sends_none(source: Path, out: Path) -> None:
         assert await restore(service, source, out, max_photos=0) == []
         assert await restore(service, source, out, max_cost=0) == []
         assert sent(service) == []
+
+
+@pytest.mark.parametrize("bound", [1, 5, 20, 33, 50])
+async def test_money_that_ends_while_the_service_is_down_ends_the_run(source: Path, out: Path, bound: int) -> None:
+    fill(source, *(f"{number}.jpg" for number in range(12)))
+    async with FakeService() as service:
+        service.default = lambda _: http(503)
+        async with asyncio.timeout(20):
+            told = await restore(
+                service, source, out, limits=Limits(max_images=4), concurrency=2, max_cost=0.06 * bound
+            )
+        assert len(sent(service)) == bound
+    assert not told
 
 
 async def test_max_cost_is_never_passed_also_by_photos_that_are_sent_again(source: Path, out: Path) -> None:

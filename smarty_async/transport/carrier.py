@@ -105,6 +105,8 @@ class Carrier:
         rest = _live(chunk)  # only now: whoever left meanwhile is not paid for
         riders = paid_for(self._probe_of(rest) if self._health.suspended else rest)
         if not riders:
+            for item in rest:  # not the probe alone: there is no money for any of them
+                item.fail(Stopped())
             return
         trip = Trip(riders, token=token, epoch=self._limit.epoch)
         try:
