@@ -118,8 +118,14 @@ class TestCommand:
 
     def test_it_asks_before_anything_is_paid_for(self, app: typer.Typer, photos: Path) -> None:
         asked = CliRunner().invoke(app, [str(photos), "--base-url", "https://service.invalid"], input="n\n")
-        assert asked.exit_code == 1
+        assert asked.exit_code == 130
         assert "12 settings with up to 96 photos each: about 69.12 ₽" in asked.output
+        assert "Nothing was sent." in asked.output
+
+    def test_with_nobody_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
+        asked = CliRunner().invoke(app, [str(photos), "--base-url", "https://service.invalid"], input="")
+        assert asked.exit_code == 2
+        assert "give --yes" in asked.output
 
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from smarty_async.cli.exits import Exit, explained
+from smarty_async.cli.output import say
 from smarty_async.errors import OptionsError
 
 __all__ = ["bench"]
@@ -74,8 +75,21 @@ def bench(
             out=out,
             json=as_json,
         )
-        if not account.local and not yes:
-            typer.confirm(load.price_line(), abort=True, err=True)
+        if not (account.local or yes or _agreed(load.price_line())):
+            say("Nothing was sent.")
+            raise typer.Exit(Exit.INTERRUPTED)
         failed = asyncio.run(sweep(load))
     if failed:
         raise typer.Exit(Exit.PHOTOS_FAILED)
+
+
+def _agreed(question: str) -> bool:
+    """What the person at the terminal says to `question`.
+
+    Raises:
+        OptionsError: there is nobody.
+    """
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        raise OptionsError("there is nobody here to ask: give --yes to send them unasked") from None
