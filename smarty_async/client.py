@@ -134,7 +134,12 @@ class SmartyClient:
             else ServiceToken(self._token)
         )
         connection = Connection(
-            session, url=self._url, provider=self._provider, timeouts=self._timeouts, redact=tokens.redact
+            session,
+            url=self._url,
+            provider=self._provider,
+            timeouts=self._timeouts,
+            redact=tokens.redact,
+            max_output_bytes=self._limits.max_output_bytes,
         )
         self._courier = Courier(
             connection,

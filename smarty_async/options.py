@@ -48,18 +48,21 @@ def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ())
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request may carry. MB is 1,000,000 bytes.
+    """What one request may carry, there and back. MB is 1,000,000 bytes.
 
     Attributes:
         max_images: images a request. The service's older page says 48, a newer one 100.
         max_image_bytes: bytes of one image. The older page says 8 MB, a newer one 15 MB.
         max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
             A single image may go alone whatever this says.
+        max_output_bytes: what one output may decode to; ten times what a 3840×2160 photo enlarged four times takes.
+            A longer one is not kept.
     """
 
     max_images: int = 48
     max_image_bytes: int = 8_000_000
     max_request_bytes: int = 30_000_000
+    max_output_bytes: int = 256_000_000
 
     def __post_init__(self) -> None:
         _check_numbers(self)

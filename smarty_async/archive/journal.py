@@ -136,7 +136,7 @@ class Journal:
         return noted
 
     def _noted(self, noted: asyncio.Future[None]) -> None:
-        self._broken = self._broken or noted.exception()
+        self._broken = noted.exception() or self._broken  # asked of each: one that nobody asks is complained about
 
     async def _write(self) -> None:
         try:

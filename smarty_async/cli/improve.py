@@ -104,6 +104,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     max_request_bytes: Annotated[
         int, typer.Option(metavar="BYTES", help="The largest request with several photos.")
     ] = 30_000_000,
+    max_output_bytes: Annotated[
+        int, typer.Option(metavar="BYTES", help="The largest result that is taken for one.")
+    ] = 256_000_000,
     max_attempts: Annotated[int, typer.Option(metavar="N", help="Tries for one photo, at most.")] = 5,
     connect_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long a connection may take to open.")
@@ -157,7 +160,12 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             account=account,
             metrics_port=metrics_port,
             view=View(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress),
-            limits=Limits(max_images=max_images, max_image_bytes=max_image_bytes, max_request_bytes=max_request_bytes),
+            limits=Limits(
+                max_images=max_images,
+                max_image_bytes=max_image_bytes,
+                max_request_bytes=max_request_bytes,
+                max_output_bytes=max_output_bytes,
+            ),
             choices={
                 "modes": tuple(mode or (Mode.IMPROVE,)),
                 "rfactor": rfactor,

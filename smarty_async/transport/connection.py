@@ -38,6 +38,7 @@ class Connection:
         provider: ``oauth_provider``.
         timeouts: when to stop waiting.
         redact: takes secrets out of a text.
+        max_output_bytes: what one output may decode to.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Connection:
         provider: str,
         timeouts: Timeouts,
         redact: Callable[[str], str],
+        max_output_bytes: int,
     ) -> None:
         self._session = session
         self._url = url
         self._provider = provider
         self._timeouts = timeouts
         self._redact = redact
+        self._max_output_bytes = max_output_bytes
 
     async def send(
         self,
@@ -96,7 +99,7 @@ class Connection:
                     allow_redirects=False,
                 ) as response,
             ):
-                unpacker = Unpacker(spool, deliver, clean=self._clean)
+                unpacker = Unpacker(spool, deliver, clean=self._clean, max_output_bytes=self._max_output_bytes)
                 await self._read(response, unpacker, land=landed, silence=silence, meter=meter)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)

@@ -35,6 +35,7 @@ class Trip:
         self.epoch = epoch
         self.delivered = 0
         self._departed = False
+        self._strayed = False
 
     @contextmanager
     def aboard(self) -> Generator[None]:
@@ -62,7 +63,9 @@ class Trip:
         """Give an answer to the item it names; False when none takes it."""
         item = self.names.get(arrived.answered.name)
         if item is None or not item.take(arrived):
-            _log.warning("an answer that was not asked for, or came twice, was passed over")
+            if not self._strayed:
+                self._strayed = True
+                _log.warning("answers that were not asked for, or came twice, are passed over")
             return False
         self.delivered += 1
         return True

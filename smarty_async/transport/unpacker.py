@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from smarty_async.errors import RequestError
 from smarty_async.results import Kind
 from smarty_async.transport.spool import Arrived, Spool, SpoolFile
 from smarty_async.wire.messages import Answered, Envelope
@@ -17,6 +18,9 @@ __all__ = ["Unpacker"]
 _FLUSH_BYTES = 1 << 19
 """How much waits in memory before it goes to the spool; as much again may be on its way there."""
 
+_MOST_OUTPUTS = 16
+"""Outputs of one item: no more than a few fields hold one, but a field may be repeated."""
+
 _AT_ONCE = 8
 """Items delivered in one turn of the loop: each wakes a photo's whole story."""
 
@@ -24,8 +28,15 @@ _AT_ONCE = 8
 class Unpacker:
     """Takes the splitter's events to the spool and to whoever waits for the items."""
 
-    def __init__(self, spool: Spool, deliver: Callable[[Arrived], bool], *, clean: Callable[[str], str]) -> None:
-        self._splitter = AnswerSplitter()
+    def __init__(
+        self,
+        spool: Spool,
+        deliver: Callable[[Arrived], bool],
+        *,
+        clean: Callable[[str], str],
+        max_output_bytes: int,
+    ) -> None:
+        self._splitter = AnswerSplitter(max_output_bytes=max_output_bytes)
         self._spool = spool
         self._deliver = deliver
         self._clean = clean
@@ -47,6 +58,8 @@ class Unpacker:
                     self._files = {}
                     continue
                 if (file := self._files.get(event.number)) is None:
+                    if len(self._files) == _MOST_OUTPUTS:
+                        raise RequestError("one of the answer's items has outputs without an end", enveloped=True)
                     file = self._files[event.number] = self._spool.open()
                 self._pieces.setdefault(file, []).append(event.data)
                 self._waiting += len(event.data)
@@ -65,8 +78,6 @@ class Unpacker:
         try:
             if self._writing is not None:
                 await self._writing
-            if self._closed:
-                await self._write()
         finally:
             self._pieces.clear()
             for files in (self._files, *(files for _, files in self._closed)):

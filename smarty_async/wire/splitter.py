@@ -14,15 +14,13 @@ from typing import Final
 import msgspec
 
 from smarty_async.errors import RequestError
-from smarty_async.options import MODES, Mode
+from smarty_async.options import MODES, Limits, Mode
 from smarty_async.results import Kind
 from smarty_async.wire.base64 import Base64Reader
 from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Piece, parse_envelope, parse_item
 
 __all__ = ["AnswerSplitter"]
 
-MAX_OUTPUT_BYTES: Final = 256_000_000
-"""Decoded bytes of one output: ten times what a 3840×2160 photo enlarged four times takes."""
 MAX_SKELETON_BYTES: Final = 1 << 20
 """Bytes of JSON that are no output, in one item or around all of them."""
 MAX_TEXT_BYTES: Final = 1 << 16
@@ -58,7 +56,7 @@ class AnswerSplitter:
         max_output_bytes: what one output may decode to; a longer one is spoiled, its neighbours are not.
     """
 
-    def __init__(self, *, max_output_bytes: int = MAX_OUTPUT_BYTES) -> None:
+    def __init__(self, *, max_output_bytes: int = Limits().max_output_bytes) -> None:
         self._max_output_bytes = max_output_bytes
         self._frames: list[_Frame] = []
         self._outer = bytearray()
