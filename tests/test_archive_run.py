@@ -40,16 +40,6 @@ BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2, "rtype
 NAMES = ("a.jpg", "b/c.JPEG", "b/d.png", "b/e/f.jpg", "g")
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 def touch(path: Path) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns - 5_000_000_000))
 

@@ -27,7 +27,7 @@ from album import (
     tree,
 )
 from fake_service import Answer, FakeService, Request, expected, hold, until
-from pictures import cut, heavy, huge, jpeg, png
+from pictures import cut, heavy, huge, jpeg, png, webp
 
 from smarty_async.archive import results_file, writer
 from smarty_async.errors import DiskError, OptionsError
@@ -36,16 +36,6 @@ from smarty_async.results import Result
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other files")
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 async def program(*args: str | Path, service: FakeService, before: list[str] | None = None) -> tuple[int, str]:
@@ -66,6 +56,31 @@ async def program(*args: str | Path, service: FakeService, before: list[str] | N
 
 
 # sources
+
+
+def walked(folder: Path) -> list[Path]:
+    return [folder, *folder.rglob("*")]
+
+
+async def test_sources_are_only_read(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg", "b/c.png", "b/copy.png")
+    (source / "b" / "d.webp").write_bytes(webp())  # has to be converted
+    everything = walked(source)
+    for path in everything:
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = {path: path.stat() for path in everything}
+    try:
+        async with FakeService() as service:
+            assert set(outcomes(await restore(service, source, out)).values()) == {"restored"}
+            assert set(outcomes(await restore(service, source, out)).values()) == {"skipped"}
+        assert walked(source) == everything
+        for path, look in before.items():
+            now = path.stat()
+            assert (now.st_mtime_ns, now.st_ctime_ns, now.st_mode) == (look.st_mtime_ns, look.st_ctime_ns, look.st_mode)
+        assert {name: (source / name).read_bytes() for name in photos} == photos
+    finally:
+        for path in everything:
+            path.chmod(path.stat().st_mode | 0o200)
 
 
 async def test_an_empty_folder_is_no_error_of_a_run(source: Path, out: Path) -> None:
@@ -295,6 +310,20 @@ async def test_outputs_are_not_taken_for_a_source(source: Path, out: Path, insid
             await restore(service, out / inside, out)
 
 
+async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / STATE / "journal.sqlite").write_bytes(b"garbage" * 1000)
+        status, said = await program(source, "--out", out, service=service)
+        assert (status, len(sent(service))) == (0, 2)
+        assert "The journal was damaged, and is kept as" in said
+        assert "photos known again from results.jsonl and the outputs that stand: 2" in said
+        (out / STATE / "journal.sqlite.damaged-1").unlink()
+        assert "journal" not in (await program(source, "--out", out, service=service))[1]
+    assert_right(out, photos)
+
+
 # full disks
 
 
@@ -341,19 +370,20 @@ async def test_a_disk_that_is_really_full(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "small disk"
     out.mkdir()
     photos = fill(source, *(f"{number}.jpg" for number in range(30)))
+    few = ("--max-images", "2", "--concurrency", "1")  # what is open when the disk is full is lost
     mounted = await _call("mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(out))
     if mounted:
         pytest.skip("this root may not mount")
     try:
         async with FakeService() as service:
             service.default = heavy_answers
-            status, said = await program(source, "--out", out, "--max-images", "4", service=service)
+            status, said = await program(source, "--out", out, *few, service=service)
             assert status == 5
             assert "full" in said or "No space left" in said
             assert "Nothing is lost" in said
             await _call("mount", "-o", "remount,size=20m", str(out))
             before = len(sent(service))
-            status, said = await program(source, "--out", out, "--max-images", "4", service=service)
+            status, said = await program(source, "--out", out, *few, service=service)
             assert status == 0, said
             assert len(sent(service)) - before < 30
         assert set(tree(out)) == {f"improved/{name}" for name in photos}

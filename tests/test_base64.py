@@ -129,6 +129,11 @@ def test_nothing_is_given_after_the_break() -> None:
     assert list(reader.feed(b"QUJD", escaped=False)) == []
 
 
+@pytest.mark.parametrize("pieces", [[b"QQ==", b"QUJD"], [b"QQ=", b"=QUJD"], [b"QUJDQQ==", b"QQ=="]])
+def test_padding_is_the_end_also_where_pieces_meet(pieces: list[bytes]) -> None:
+    assert read(pieces)[0] == Blob(7, 0, b"", "its base64 is broken")
+
+
 def test_no_more_is_given_than_its_bound() -> None:
     assert read([b"QUJD", b"QUJD"], max_bytes=6) == (Blob(7, 6, b"ABC"), b"ABCABC")
     assert read([b"QUJD", b"QUJD", b"QQ=="], max_bytes=6) == (

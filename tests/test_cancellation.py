@@ -21,6 +21,7 @@ from smarty_async.errors import SmartyError
 from smarty_async.journey import Journey
 from smarty_async.options import Limits, OAuthCredentials, Task
 from smarty_async.run import ArchiveRun
+from smarty_async.service.process import embedded_service
 from smarty_async.transport.spool import Arrived
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -395,6 +396,34 @@ class TestArchive:
         async with FakeService() as service, quiet(service) as client:
             client.improve_archive(photos(tmp_path / "in", 1), out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    async def test_an_application_that_is_cancelled_leaves_no_child(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source, out = photos(tmp_path / "in", 12), tmp_path / "out"
+        children: list[asyncio.subprocess.Process] = []
+        begun = asyncio.Event()
+        spawn = asyncio.create_subprocess_exec
+
+        async def spawning(*args: Any, **options: Any) -> asyncio.subprocess.Process:
+            children.append(await spawn(*args, **options))
+            return children[-1]
+
+        async def application() -> None:
+            async with (
+                embedded_service(engine="echo", options=["--latency", "0.2"]) as url,
+                SmartyClient(base_url=url, concurrency=2, limits=Limits(max_images=2)) as client,
+            ):
+                async for _ in client.improve_archive(source, out=out):
+                    begun.set()
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", spawning)
+        async with nothing_left():
+            running = asyncio.create_task(application())
+            await begun.wait()
+            await cancelled(running)
+            assert [child.returncode for child in children] == [0]  # it ended by itself, and was waited for
+        assert not temporaries(out)
 
     async def test_an_output_whose_keeping_is_cancelled_with_the_loop_is_not_complained_about(
         self, tmp_path: Path

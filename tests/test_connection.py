@@ -40,7 +40,7 @@ from yarl import URL
 
 from smarty_async.archive.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError, SmartyError
-from smarty_async.options import Task, Timeouts
+from smarty_async.options import Limits, Task, Timeouts
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
@@ -124,6 +124,7 @@ async def sender_to(url: str, *, silence: float = 20, connect: float = 5) -> Asy
                 provider="mcs",
                 timeouts=Timeouts(connect=connect, silence=silence),
                 redact=lambda text: redact(text, TOKEN),
+                max_output_bytes=Limits().max_output_bytes,
             )
         )
 

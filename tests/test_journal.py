@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import threading
@@ -139,6 +140,37 @@ async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place)
     await record(journal, other)
     await journal.close()
     assert [line["photo"] for line in lines(place.out)] == ["b.jpg"]
+
+
+async def test_after_a_note_that_failed_and_that_nobody_waited_for_nothing_more_is_noted(place: Place) -> None:
+    journal = await place.journal()
+    claim, other = await journal.claim([found("a.jpg"), found("b.jpg")])
+    await journal.keep(claim, IMPROVE, {}, bw=None)
+    whole, journal._ledger.placed = journal._ledger.placed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal.placed(claim, IMPROVE)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await record(journal, other)
+        journal._ledger.placed = whole  # type: ignore[method-assign]
+    await journal.close()
+    assert lines(place.out) == []
+
+
+async def test_notes_that_nobody_waits_for_fail_without_a_complaint(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = await place.journal()
+    claims = await journal.claim([found("a.jpg"), found("b.jpg")])
+    journal._ledger.placed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    for claim in claims:
+        journal.placed(claim, IMPROVE)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await record(journal, claims[0])
+    await journal.close()
+    del journal
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_a_note_whose_photo_was_cancelled_is_made_all_the_same(place: Place) -> None:

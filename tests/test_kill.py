@@ -121,11 +121,6 @@ async def runner(service: FakeService, source: Path) -> AsyncIterator[Run]:
         await process.wait()
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
 def known(source: Path, out: Path) -> set[tuple[bytes, str]]:
     """The image and mode of every answer that the journal holds, finished or on its way."""
     ledger = Ledger(out / STATE / "journal.sqlite", opener=database.copied)

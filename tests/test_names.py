@@ -28,6 +28,11 @@ def test_shown_is_readable_and_valid_utf_8(path: str, expected: str) -> None:
     shown(path).encode()
 
 
+def test_parts_are_shown_with_slashes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sep", "\\")
+    assert shown("1943\\мама.jpg") == "1943/мама.jpg"
+
+
 @given(st.binary().filter(lambda name: b"\0" not in name))
 @needs_bytes_names
 def test_any_name_can_be_shown(name: bytes) -> None:

@@ -20,16 +20,6 @@ from smarty_async.results import ErrorInfo, Failures, Plan, Status
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes())

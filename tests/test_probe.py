@@ -49,6 +49,15 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def tiff_of(layout: tuple[int | None, ...]) -> bytes:
+    """A gray TIFF of 16×16 pixels at its end; `layout`: the tags of their width, height, place and length."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1}
+    place = 8 + 2 + 12 * (len(tags) + sum(tag is not None for tag in layout)) + 4
+    tags |= {tag: value for tag, value in zip(layout, (16, 16, place, 256), strict=True) if tag is not None}
+    entries = b"".join(struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + struct.pack("<L", 0) + bytes(range(256))
+
+
 class TestSentAsItIs:
     @pytest.mark.parametrize(("data", "kind"), [(jpeg(), "jpeg"), (png(), "png"), (tiff(), "tiff")])
     def test_formats_of_the_service(self, data: bytes, kind: str, tmp_path: Path) -> None:
@@ -67,6 +76,18 @@ class TestSentAsItIs:
     @pytest.mark.parametrize("options", [{"compression": "jpeg"}, {"compression": "tiff_lzw"}, {"big_tiff": True}])
     def test_kinds_of_tiff(self, options: dict[str, Any]) -> None:
         assert probe(encoded(scene(), "TIFF", **options), limits=LIMITS).content_type == "image/tiff"
+
+    @pytest.mark.parametrize(("layout", "name"), [((322, 323, 324, 325), "tiles"), ((None, 278, 273, 279), "strips")])
+    def test_where_a_tiff_has_its_data(self, layout: tuple[int | None, ...], name: str) -> None:
+        data = tiff_of(layout)
+        assert probe(data, limits=LIMITS).width == 16, name
+        error = rejected(data[:-1])
+        assert error.type == "truncated", name
+
+    def test_a_tiff_that_does_not_say_how_long_its_data_is(self) -> None:
+        data = tiff_of((None, 278, 273, None))
+        assert probe(data, limits=LIMITS).converted is None  # decoded to decide
+        assert rejected(data[:-1]).type == "truncated"
 
     @pytest.mark.parametrize("data", [jpeg(), png()])
     def test_what_stands_behind_the_end_is_no_harm(self, data: bytes) -> None:
@@ -126,6 +147,21 @@ class TestRejected:
 
         monkeypatch.setattr("io.BytesIO", Failing)
         error = rejected(jpeg())
+        assert (error.type, str(error)) == ("unreadable", "it cannot be read: Input/output error")
+
+    def test_a_disk_that_fails_amid_the_pixels_is_no_fault_of_the_photo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = encoded(noise(400, 400), quality=95)
+        assert len(data) > 150_000
+
+        class Failing(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                if 50_000 < self.tell() < 150_000:
+                    raise OSError(5, "Input/output error")
+                return super().read(size)
+
+        monkeypatch.setattr("io.BytesIO", Failing)
+        assert probe(data, limits=LIMITS).converted is None  # its end tells that it is whole
+        error = rejected(data + bytes(100_000))
         assert (error.type, str(error)) == ("unreadable", "it cannot be read: Input/output error")
 
     def test_empty(self, tmp_path: Path) -> None:

@@ -23,16 +23,6 @@ NAMES = ("a.jpg", "b/c.png", "b/d e.jpg", "é.jpg")
 ENLARGE: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 def journal_of(out: Path) -> Path:
     return out / STATE / "journal.sqlite"
 
@@ -154,6 +144,24 @@ async def test_how_many_times_larger_is_looked_up_in_the_pictures(source: Path, 
         await restore(service, source, out, modes=["resolution"], rfactor=4)
         assert len(sent(service)) == 3
     assert outcomes(told) == {"a.jpg": "skipped", "b.jpg": "restored"}
+
+
+@pytest.mark.parametrize("spoilt", ["photo", "output"])
+async def test_an_enlargement_that_cannot_be_measured_is_not_known_again(source: Path, out: Path, spoilt: str) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out, **ENLARGE)
+        if spoilt == "photo":  # an output of this service is no picture at all, so that one is spoilt anyway
+            (out / "resolved" / "a.jpg").write_bytes(jpeg(128, 96))
+            look = (source / "a.jpg").stat()
+            (source / "a.jpg").write_bytes(b"no picture")
+            os.utime(source / "a.jpg", ns=(look.st_atime_ns, look.st_mtime_ns))
+        journal_of(out).unlink()
+        told, [remark] = await told_by(service, source, out)
+        assert outcomes(told) == {"a.jpg": "skipped"}
+        assert remark.endswith(": 1")
+        plan = await plan_archive(source, out=out, modes=["resolution"], rfactor=2)
+        assert plan.skipped == 0
 
 
 async def test_what_was_good_already_stays_so(source: Path, out: Path) -> None:

@@ -190,6 +190,21 @@ class TestUnreadable:
         finally:
             (root / "secret").chmod(0o700)
 
+    def test_a_folder_that_may_not_be_entered_is_told_unless_it_was_left_out(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a.jpg", "secret/b.jpg")
+        whole = os.scandir
+
+        def refusing(path: str) -> Any:
+            if path.endswith("secret"):
+                raise PermissionError(13, "Permission denied", path)
+            return whole(path)
+
+        monkeypatch.setattr(walk.os, "scandir", refusing)
+        assert found(root) == ["a.jpg", "secret [unreadable]"]
+        assert found(root, exclude=["secret/*"]) == ["a.jpg"]
+
     @linux_only
     def test_a_path_too_long_to_look_at_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg")
@@ -379,6 +394,11 @@ class TestWanted:
     def test_patterns_choose(self, root: Path, include: Any, exclude: Any, expected: list[str]) -> None:
         put(root, "a.jpg", "1943/B.JPG", "1943/x/c.png", "d.png")
         assert found(root, include=include, exclude=exclude) == expected
+
+    def test_patterns_may_be_written_as_the_system_writes_paths(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sep", "\\")
+        wanted = Wanted(["1943\\*"], ["**\\*.png"])
+        assert [wanted(photo) for photo in ("1943/a.jpg", "1944/a.jpg", "1943/x/b.png")] == [True, False, False]
 
     def test_without_patterns_everything_is_wanted(self) -> None:
         assert Wanted()("any/thing")

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smarty_async.errors import RequestError
+from smarty_async.wire import splitter
 from smarty_async.wire.messages import Answered, Envelope, Piece
 from smarty_async.wire.splitter import MAX_DEPTH, MAX_SKELETON_BYTES, MAX_TEXT_BYTES, AnswerSplitter
 
@@ -488,6 +489,28 @@ def test_an_output_over_its_bound_spoils_no_neighbour() -> None:
         first, second = read(pieces, max_output_bytes=3).items
         assert first.outputs == {"improved": b"ABC", "colorized": "it decodes to more than 3 bytes"}
         assert second == SECOND
+
+
+@pytest.mark.parametrize("filling", [b"QUJD", b"!!!!", rb"\/\/"])
+def test_an_output_without_an_end_ends_the_answer(filling: bytes) -> None:
+    most = 1000
+    head = b'{"status":200,"body":{"improve":[{"status":0,"name":"a"},{"status":0,"improved":"'
+    fits = filling * (2 * most // len(filling) + MAX_TEXT_BYTES // len(filling))
+    items, end = read([head, fits], max_output_bytes=most)
+    assert (len(items), end) == (1, "the answer broke off (True)")
+    for pieces in ([head, fits, filling], [head, *[filling] * (len(fits) // len(filling) + 1)]):
+        items, end = read(pieces, max_output_bytes=most)
+        assert (len(items), end) == (1, "one of the answer's outputs has no end (True)")
+
+
+@pytest.mark.parametrize("filling", [b" \n\t ", b'"text text",', b"[],", b'"' + b"x" * 90_000 + b'",'])
+def test_an_answer_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch, filling: bytes) -> None:
+    monkeypatch.setattr(splitter, "MAX_BESIDE_BYTES", 500_000)
+    head = b'{"status":200,"body":{"improve":[{"status":0,"name":"a"}]},"x":[' + b" " * 1000
+    fits = filling * (490_000 // len(filling))
+    assert read([head, fits])[1] == "the answer broke off (True)"
+    items, end = read([head, fits, fits])
+    assert (len(items), end) == (1, "the answer holds more than 500,000 bytes beside its outputs (True)")
 
 
 @pytest.mark.parametrize(

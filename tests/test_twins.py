@@ -19,16 +19,6 @@ BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 EVERY = (*IMPROVED, "resolved")
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "photos"
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 def copies(folder: Path, *names: str, of: bytes) -> dict[str, bytes]:
     """The same photo under each of `names`."""
     for name in names:

@@ -33,6 +33,44 @@ def left(workplace: Workplace) -> set[str]:
     return {path.name for path in workplace.own.rglob("*") if path.name != "lock"}
 
 
+# copies
+
+
+async def test_a_copy_is_whole_or_none(workplace: Workplace, tmp_path: Path) -> None:
+    output = tmp_path / "output.jpg"
+    output.write_bytes(b"x" * 2_500_000)
+    copied = await workplace.copy(output, 2_500_000)
+    assert copied is not None
+    assert copied.path.read_bytes() == output.read_bytes()
+    await copied.discard()
+    assert await workplace.copy(output, 2_499_999) is None
+    assert await workplace.copy(tmp_path / "gone", 5) is None
+    assert await workplace.copy(output / "x.jpg", 5) is None
+    with pytest.raises(DiskError, match="cannot read"):  # so nobody knows that it is not there
+        await workplace.copy(tmp_path, 5)
+    assert left(workplace) == {"tmp"}
+
+
+async def test_a_copy_for_which_there_is_no_room_leaves_nothing(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "output.jpg"
+    output.write_bytes(b"x" * 2_500_000)
+    whole, pieces = Spooled.append, 0
+
+    def append(file: Spooled, data: list[bytes]) -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces == 2:
+            raise DiskError.of(OSError(28, "No space left on device"), file.path, "write")
+        whole(file, data)
+
+    monkeypatch.setattr(Spooled, "append", append)
+    with pytest.raises(DiskError, match="No space left"):
+        await workplace.copy(output, 2_500_000)
+    assert left(workplace) == {"tmp"}
+
+
 # temporaries
 
 
