@@ -123,7 +123,7 @@ class _Counting:
         self._ride(more=True)
 
     def _ride(self, *, more: bool) -> None:
-        while self._batcher.take(slots=self._slots, more=more):
+        while self._batcher.take(slots=self._slots, more=more, coming=None if more else 0):
             self._requests += 1
 
     def plan(self) -> Plan:

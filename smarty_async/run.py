@@ -151,19 +151,20 @@ class ArchiveRun:
         twins: Twins,
         photos: asyncio.TaskGroup,
     ) -> None:
-        while not (self._stopping.is_set() or self._spent):
-            with self._courier.expecting():
-                batch = await next_batch()
-                if not batch:
-                    break
-                claims = await journal.claim(batch, redo_missing=self._job.redo_missing)
-                self.progress.found += len(claims)
-                self.progress.missing += sum(claim.misses_outputs for claim in claims)
-            ends = [claim.end(self._job.tasks, retry_failed=self._job.retry_failed) for claim in claims]
-            await self._tell([end for end in ends if end])
-            for claim in (claim for claim, end in zip(claims, ends, strict=True) if not end):
-                await self._window.acquire()
-                photos.create_task(self._live(self._journey(claim, journal), twins))
+        with self._courier.expecting(None):
+            while not (self._stopping.is_set() or self._spent):
+                with self._courier.expecting():
+                    batch = await next_batch()
+                    if not batch:
+                        break
+                    claims = await journal.claim(batch, redo_missing=self._job.redo_missing)
+                    self.progress.found += len(claims)
+                    self.progress.missing += sum(claim.misses_outputs for claim in claims)
+                ends = [claim.end(self._job.tasks, retry_failed=self._job.retry_failed) for claim in claims]
+                await self._tell([end for end in ends if end])
+                for claim in (claim for claim, end in zip(claims, ends, strict=True) if not end):
+                    await self._window.acquire()
+                    photos.create_task(self._live(self._journey(claim, journal), twins))
         self.progress.scanning = False
 
     def _journey(self, claim: Claim, journal: Journal) -> Journey:

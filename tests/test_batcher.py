@@ -36,7 +36,7 @@ def filled(count: int, *, size: int = 1000, images: int = 48, max_bytes: int = 3
 
 def all_of(made: Batcher[Rider], *, slots: int, more: bool = False) -> list[list[Rider]]:
     chunks: list[list[Rider]] = []
-    while chunk := made.take(slots=slots, more=more):
+    while chunk := made.take(slots=slots, more=more, coming=None if more else 0):
         chunks.append(chunk)
     return chunks
 
@@ -215,7 +215,7 @@ def test_chunks_refused_together_halve_the_bound_once() -> None:
 def test_a_chunk_refused_again_is_halved_again_down_to_one() -> None:
     made = filled(8, images=8)
     sizes: list[int] = []
-    while len(chunk := made.take(slots=1, more=False) or []) > 1:
+    while len(chunk := made.take(slots=1, more=False, coming=0) or []) > 1:
         sizes.append(len(chunk))
         made.shrink(chunk)
     assert sizes == [8, 4, 2]
@@ -223,7 +223,7 @@ def test_a_chunk_refused_again_is_halved_again_down_to_one() -> None:
 
 def test_riders_that_come_later_are_shared_out_anew() -> None:
     made = filled(4, images=48)
-    assert len(made.take(slots=4, more=False) or []) == 1
+    assert len(made.take(slots=4, more=False, coming=0) or []) == 1
     for _ in range(80):
         made.add(Rider())
     assert made.take(slots=4, more=True) is not None  # full
@@ -232,7 +232,7 @@ def test_riders_that_come_later_are_shared_out_anew() -> None:
 
 def test_riders_that_come_when_the_rest_is_already_shared_out_do_not_go_one_by_one() -> None:
     made = filled(4)
-    assert len(made.take(slots=4, more=False) or []) == 1
+    assert len(made.take(slots=4, more=False, coming=0) or []) == 1
     for _ in range(37):
         made.add(Rider())
     assert [len(chunk) for chunk in all_of(made, slots=4)] == [14, 13, 13]  # one has left before

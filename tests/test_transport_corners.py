@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 from album import assert_right, at_once, client, fill, outcomes, sent
-from fake_service import FakeService, http, until
+from fake_service import FakeService, http
 from pictures import jpeg
 
 from smarty_async.errors import ServiceUnavailable
@@ -127,16 +127,11 @@ async def test_an_item_that_nobody_waits_for_lets_go_of_the_half_that_has_come()
     assert not output.data
 
 
-async def test_a_chunk_that_is_not_full_waits_while_nobody_knows_how_many_come() -> None:
-    async with FakeService() as service, client(service, concurrency=1, limits=Limits(max_images=2)) as c:
+async def test_while_nobody_knows_how_many_come_chunks_are_filled_and_not_spread() -> None:
+    async with FakeService() as service, client(service, concurrency=4, limits=Limits(max_images=3)) as c:
         assert c._courier is not None
-        carriers = c._courier._carriers
         with c._courier.expecting(None):
-            asking = [asyncio.create_task(c.improve(jpeg(seed=seed))) for seed in range(3)]
-            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-            await until(lambda: not carriers)
-            for _ in range(20):
-                await asyncio.sleep(0)
-                assert (len(service.requests), len(carriers)) == (1, 0)
-        await asyncio.gather(*asking)
-        assert [len(request.images) for request in service.requests] == [2, 1]
+            await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))
+        assert sorted(len(request.images) for request in service.requests) == [1, 3]
+        await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))
+        assert [len(request.images) for request in service.requests[2:]] == [1] * 4

@@ -88,7 +88,7 @@ class Batcher(Generic[R]):
         Args:
             slots: how many requests may be open at once.
             more: whether photos are on their way that are worth waiting for.
-            coming: how many come yet, now or later; None when nobody knows.
+            coming: how many come yet, now or later; None when nobody knows: then chunks are filled, not spread.
         """
         while self._formed:
             if chunk := [rider for rider in self._formed.popleft() if not rider.gone]:
@@ -97,8 +97,6 @@ class Batcher(Generic[R]):
             queue.drop_gone()
         # One that is empty keeps its plan while more comes.
         self._queues = {lane: queue for lane, queue in self._queues.items() if queue.riders or more}
-        if coming is None and not more:
-            coming = 0
         shares = [(queue, self._share(queue, coming, slots)) for queue in self._queues.values() if queue.riders]
         ripe = (
             (queue, share) for queue, share in shares if len(queue.riders) >= share or queue.bytes >= self._max_bytes

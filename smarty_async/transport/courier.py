@@ -81,7 +81,7 @@ class Courier:
     def expecting(self, items: int | None = 1) -> Generator[None]:
         """So many items are on their way, and will be submitted at once after this: others wait for their company.
 
-        None when nobody knows how many.
+        None for more than anybody knows of: they are not waited for, but chunks are filled and not spread.
         """
         self._expected[items] += 1
         try:
@@ -151,11 +151,10 @@ class Courier:
 
     def _dispatch(self) -> None:
         self._woken = False
-        soon, later = self._coming_soon(), self._coming_later()
+        soon = sum(items * times for items, times in self._expected.items() if items)
+        coming = None if self._expected[None] else soon + self._coming_later()
         while slot := self._limit.try_acquire():
-            chunk = self._batcher.take(
-                slots=self._limit.size, more=soon != 0, coming=None if soon is None else soon + later
-            )
+            chunk = self._batcher.take(slots=self._limit.size, more=soon > 0, coming=coming)
             if chunk is None:
                 slot.release()
                 return
@@ -165,12 +164,6 @@ class Courier:
             )
             self._carriers[carrier] = chunk
             carrier.add_done_callback(partial(self._carried, slot))
-
-    def _coming_soon(self) -> int | None:
-        """Items on their way, None when nobody knows how many."""
-        if self._expected[None]:
-            return None
-        return sum(items * times for items, times in self._expected.items() if items)
 
     def _coming_later(self) -> int:
         """Items that rest before they come again, and as many of those under way as is usual here."""
