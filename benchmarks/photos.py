@@ -20,7 +20,7 @@ _FOLDER = 1_000
 
 
 def photo(size: int, *, number: int = 0) -> bytes:
-    """A JPEG of about `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
+    """A JPEG of nearly `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
     head = _head()
     dice = random.Random(5)  # noqa: S311 - not secrets
     return head + dice.randbytes(max(0, _size(size, number) - len(head) - ID_BYTES)) + _id(number)
@@ -34,9 +34,8 @@ def _head() -> bytes:
 
 
 def _size(size: int, number: int) -> int:
-    """Within an eighth of `size`, and `size` in the mean: few photos are as large as another to the byte."""
-    spread = size // 4
-    return size - spread // 2 + number * 7_919 % max(1, spread)
+    """Nearly `size`, and never more: few photos are as large as another to the byte."""
+    return size - number * 7_919 % max(1, size // 64)
 
 
 def _id(number: int) -> bytes:
@@ -45,12 +44,12 @@ def _id(number: int) -> bytes:
 
 
 def archive(folder: Path, *, count: int, size: int, sparse: bool = False) -> Path:
-    """`count` photos of about `size` bytes under `folder`, a thousand a folder; made once and kept.
+    """`count` photos of nearly `size` bytes under `folder`, a thousand a folder; made once and kept.
 
     Args:
         folder: where archives lie.
         count: photos.
-        size: bytes of each, in the mean.
+        size: bytes of each, at most.
         sparse: leave a hole in each, where a million files' bytes would not fit on the disk.
     """
     whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}"
