@@ -246,17 +246,16 @@ class Ledger:
             name,
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns, outcome, bw, attempts)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*name, found.size, str(found.mtime_ns), outcome, result.bw, result.attempts),
+            "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns) VALUES (?, ?, ?, ?, ?)",
+            (*name, found.size, str(found.mtime_ns)),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
-        self._sql.executemany(
-            "INSERT INTO answers (photo, mode, task, state, outputs, bw) VALUES (?, ?, ?, 'placed', ?, ?)",
-            [
-                (number, task.mode, str(task), msgspec.json.encode(outputs).decode(), result.bw)
-                for task, outputs in answers.items()
-            ],
+        for task, outputs in answers.items():
+            self.keep(number, task, outputs, result.bw)
+            self.placed(number, task)
+        self._sql.execute(
+            "UPDATE photos SET outcome = ?, bw = ?, attempts = ? WHERE id = ?",
+            (outcome, result.bw, result.attempts, number),
         )
 
     def finish_kept(self, finish: Finish) -> None:

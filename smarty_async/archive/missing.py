@@ -23,9 +23,10 @@ def _checked(claim: Claim, out: str, *, redo: bool) -> Claim:
     gone = {mode: known for mode, known in claim.known.items() if not _stands(known, claim.place, out)}
     if not gone:
         return claim
-    marked = {mode: msgspec.structs.replace(known, state="missing") for mode, known in gone.items()}
-    left = {mode: known for mode, known in (claim.known | marked).items() if not redo or mode not in gone}
-    return msgspec.structs.replace(claim, known=left)
+    known = {mode: known for mode, known in claim.known.items() if mode not in gone}
+    if not redo:
+        known |= {mode: msgspec.structs.replace(known, state="missing") for mode, known in gone.items()}
+    return msgspec.structs.replace(claim, known=known)
 
 
 def _stands(known: Known, place: str, out: str) -> bool:
