@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["CONTESTANTS", "PATH", "QUERY", "Job", "chunks", "contestant"]
+__all__ = ["CONTESTANTS", "PATH", "QUERY", "Job", "chunks", "contestant", "outputs"]
 
 PATH = "/api/v1/photo/improve"
 QUERY = {"oauth_provider": "mcs", "oauth_token": "t"}
@@ -61,3 +61,14 @@ def chunks(photos: Path, *, images: int = 48, size: int = 29_900_000) -> Iterato
         weight += bytes_
     if chunk:
         yield chunk
+
+
+def outputs(answer: dict[str, Any], chunk: list[Path], job: Job) -> Iterator[tuple[Path, str]]:
+    """Where each output of a parsed answer goes, its folder made, and its base64."""
+    for item in answer["body"]["improve"]:
+        photo = chunk[int(item["name"].removeprefix("file_"))]
+        for kind in ("improved", "colorized_improved", "colorized"):
+            if item.get(kind):
+                place = job.out / kind / photo.relative_to(job.photos)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                yield place, item[kind]

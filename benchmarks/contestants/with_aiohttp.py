@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from benchmarks.contestants import PATH, QUERY, Job, chunks
+from benchmarks.contestants import PATH, QUERY, Job, chunks, outputs
 from benchmarks.contestants.ticker import run_ticking
 
 
@@ -34,12 +34,7 @@ async def _restore(job: Job) -> None:
                     form.add_field("meta", json.dumps(meta))
                     async with session.post(job.url + PATH, params=QUERY, data=form) as response:
                         answer = await response.json()
-            for item in answer["body"]["improve"]:
-                photo = chunk[int(item["name"].removeprefix("file_"))]
-                for kind in ("improved", "colorized_improved", "colorized"):
-                    if item.get(kind):
-                        place = job.out / kind / photo.relative_to(job.photos)
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        await asyncio.to_thread(place.write_bytes, base64.b64decode(item[kind]))
+            for place, text in outputs(answer, chunk, job):
+                await asyncio.to_thread(place.write_bytes, base64.b64decode(text))
 
         await asyncio.gather(*map(send, chunks(job.photos)))

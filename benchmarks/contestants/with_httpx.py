@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.contestants import PATH, QUERY, Job, chunks
+from benchmarks.contestants import PATH, QUERY, Job, chunks, outputs
 from benchmarks.contestants.ticker import run_ticking
 
 
@@ -35,12 +35,7 @@ async def _restore(job: Job) -> None:
                     meta = {"mode": ["improve"], "images": [{"name": name} for name in files]}
                     data = {"meta": json.dumps(meta)}
                     response = await client.post(job.url + PATH, params=QUERY, data=data, files=files)
-            for item in response.json()["body"]["improve"]:
-                photo = chunk[int(item["name"].removeprefix("file_"))]
-                for kind in ("improved", "colorized_improved", "colorized"):
-                    if item.get(kind):
-                        place = job.out / kind / photo.relative_to(job.photos)
-                        place.parent.mkdir(parents=True, exist_ok=True)
-                        await asyncio.to_thread(place.write_bytes, base64.b64decode(item[kind]))
+            for place, text in outputs(response.json(), chunk, job):
+                await asyncio.to_thread(place.write_bytes, base64.b64decode(text))
 
         await asyncio.gather(*map(send, chunks(job.photos)))

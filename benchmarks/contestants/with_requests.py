@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.contestants import PATH, QUERY, Job, chunks
+from benchmarks.contestants import PATH, QUERY, Job, chunks, outputs
 
 
 def run(job: Job) -> None:
@@ -31,13 +31,8 @@ def run(job: Job) -> None:
             response = own.session.post(
                 job.url + PATH, params=QUERY, data=data, files=files, verify=job.trusted or True
             )
-        for item in response.json()["body"]["improve"]:
-            photo = chunk[int(item["name"].removeprefix("file_"))]
-            for kind in ("improved", "colorized_improved", "colorized"):
-                if item.get(kind):
-                    place = job.out / kind / photo.relative_to(job.photos)
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(base64.b64decode(item[kind]))
+        for place, text in outputs(response.json(), chunk, job):
+            place.write_bytes(base64.b64decode(text))
 
     with ThreadPoolExecutor(job.concurrency) as threads:
         for _ in threads.map(send, chunks(job.photos)):
