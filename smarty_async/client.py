@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
@@ -205,7 +206,7 @@ class SmartyClient:
                 make_item=lambda missing: Item(body, self._lane(missing)),
                 submit=courier.submit,
                 keep=keep,
-                retrying=item_retrying(self._retries, sleep=self._sleep),
+                policy=partial(item_retrying, self._retries, sleep=self._sleep),
             )
         except PhotoRejected as error:
             error.photo = name_of(photo)

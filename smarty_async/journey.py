@@ -18,7 +18,7 @@ from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.options import Limits, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.transport.item import Item, Reply
-from smarty_async.transport.retrying import TemporaryAnswer
+from smarty_async.transport.retrying import TemporaryAnswer, retried
 from smarty_async.transport.spool import Arrived
 from smarty_async.wire.messages import OUTPUT_FIELDS
 from smarty_async.wire.verdict import ItemVerdict, judge_item
@@ -56,28 +56,30 @@ async def ask(
     make_item: Callable[[tuple[Task, ...]], Item],
     submit: Callable[[Item], Awaitable[Reply]],
     keep: Keep,
-    retrying: AsyncRetrying,
+    policy: Callable[[], AsyncRetrying],
 ) -> Asked:
     """Ask for `tasks` until each has an answer that lasts, or has failed. Only what is missing is asked again."""
     asked, missing = Asked(), list(tasks)
+
+    async def attempt() -> None:
+        item = make_item(tuple(missing))
+        try:
+            reply = await submit(item)
+        finally:
+            asked.rides += item.rides
+        for task in tuple(missing):
+            verdict, why = await _take(reply, task, keep)
+            if why is None:
+                asked.failures.pop(task, None)
+            else:
+                asked.failures[task] = why
+            if verdict != "temporary":
+                missing.remove(task)
+        if missing:
+            raise TemporaryAnswer
+
     try:
-        async for attempt in retrying:
-            with attempt:
-                item = make_item(tuple(missing))
-                try:
-                    reply = await submit(item)
-                finally:
-                    asked.rides += item.rides
-                for task in tuple(missing):
-                    verdict, why = await _take(reply, task, keep)
-                    if why is None:
-                        asked.failures.pop(task, None)
-                    else:
-                        asked.failures[task] = why
-                    if verdict != "temporary":
-                        missing.remove(task)
-                if missing:
-                    raise TemporaryAnswer
+        await retried(attempt, policy)
     except TemporaryAnswer:
         pass  # often enough
     except PhotoRejected as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -211,7 +212,7 @@ class ArchiveRun:
                     make_item=lambda tasks: Item(body, self._lane(tasks)),
                     submit=self._submit,
                     keep=lambda task, arrived: self._to_its_end(journey.keep(task, arrived)),
-                    retrying=item_retrying(self._job.retries, sleep=self._pause),
+                    policy=partial(item_retrying, self._job.retries, sleep=self._pause),
                 )
             )
         except PhotoRejected as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -17,7 +18,7 @@ from smarty_async.transport.body import BodyFailed
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.limiter import AdaptiveLimit, Slot
-from smarty_async.transport.retrying import Health, Sleep, request_retrying
+from smarty_async.transport.retrying import Health, Sleep, request_retrying, retried
 from smarty_async.transport.tokens import Tokens
 from smarty_async.transport.trip import Trip, paid_for
 from smarty_async.wire.verdict import Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
@@ -81,14 +82,15 @@ class Carrier:
             slot.release()
             freed()
 
+        async def attempt() -> None:
+            await slot.acquire()
+            try:
+                await self._ride(chunk, land)
+            finally:
+                land()
+
         try:
-            async for attempt in self._policy(chunk):
-                with attempt:
-                    await slot.acquire()
-                    try:
-                        await self._ride(chunk, land)
-                    finally:
-                        land()
+            await retried(attempt, partial(self._policy, chunk, self._retries_for(chunk)))
         except RequestError as error:
             self._give_up(_live(chunk), error)
 
@@ -256,10 +258,12 @@ class Carrier:
             for item in chunk:
                 item.fail(PhotoFailed(f"its requests keep failing: {error}", type="temporary", attempts=item.rides))
 
-    def _policy(self, chunk: Sequence[Item]) -> AsyncRetrying:
-        retries = self._retries
+    def _retries_for(self, chunk: Sequence[Item]) -> Retries:
         if len(chunk) > 1 and any(item.doubted is not None for item in chunk):
-            retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
+            return msgspec.structs.replace(self._retries, max_attempts=_SUSPECT_ATTEMPTS)
+        return self._retries
+
+    def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
         meter = chunk[0].lane.meter
 
         def before_sleep(state: RetryCallState) -> None:

@@ -13,7 +13,7 @@ from tenacity.wait import wait_base, wait_random_exponential
 from smarty_async.errors import RequestError
 from smarty_async.options import Retries
 
-__all__ = ["Health", "Sleep", "TemporaryAnswer", "item_retrying", "request_retrying"]
+__all__ = ["Health", "Sleep", "TemporaryAnswer", "item_retrying", "request_retrying", "retried"]
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits some seconds; tests give one that does not."""
@@ -21,6 +21,27 @@ Sleep = Callable[[float], Awaitable[None]]
 
 class TemporaryAnswer(Exception):
     """An item was answered with a temporary error, or not at all: ask again."""
+
+
+async def retried(attempt: Callable[[], Awaitable[None]], policy: Callable[[], AsyncRetrying]) -> None:
+    """Make an `attempt`, and others under `policy` if it fails; raises what the last one raises.
+
+    The policy is made when the first attempt has failed, which few do: tenacity's objects for one of them are some
+    sixty, in circles that hold all that the attempt held until the cycle collector comes.
+    """
+    began = monotonic()
+    try:
+        await attempt()
+    except Exception as error:  # noqa: BLE001 - the policy decides
+        first = [error]
+    else:
+        return
+    async for again in policy():
+        with again:
+            if first:
+                again.retry_state.start_time = began
+                raise first.pop()
+            await attempt()
 
 
 _BUDGET = 10.0
