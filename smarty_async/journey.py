@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.crew import threaded
-from smarty_async.archive.entry import Claim, Kept, Known
+from smarty_async.archive.entry import Claim, Kept, Known, Received
 from smarty_async.archive.journal import Journal
+from smarty_async.archive.keeper import Keeper
 from smarty_async.archive.probe import probe
 from smarty_async.archive.reader import FileBody
 from smarty_async.archive.writer import Spooled, Workplace
@@ -20,7 +20,6 @@ from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.transport.item import Item, Reply
 from smarty_async.transport.retrying import TemporaryAnswer, retried
 from smarty_async.transport.spool import Arrived
-from smarty_async.wire.messages import OUTPUT_FIELDS
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["Asked", "Journey", "Keep", "ask"]
@@ -113,6 +112,7 @@ class Journey:
         tasks: what is asked of it.
         workplace: where outputs go.
         journal: what is remembered.
+        keeper: makes answers last.
         limits: what may be sent.
         fit: whether to make it fit the limits.
     """
@@ -124,6 +124,7 @@ class Journey:
         *,
         workplace: Workplace,
         journal: Journal,
+        keeper: Keeper,
         limits: Limits,
         fit: bool,
     ) -> None:
@@ -131,6 +132,7 @@ class Journey:
         self._tasks = tasks
         self._workplace = workplace
         self._journal = journal
+        self._keeper = keeper
         self._limits = limits
         self._fit = fit
         self._converted: Spooled | None = None
@@ -165,40 +167,34 @@ class Journey:
 
     async def keep(self, task: Task, arrived: Arrived) -> None:
         """Make an answer last."""
-        files: dict[Kind, Spooled] = {kind: file for kind, file in arrived.files.items() if isinstance(file, Spooled)}
-        sizes: dict[Kind, int] = {kind: blob.size for kind, blob in arrived.answered.blobs.items()}
-        await self._make_last(task, files, sizes, bw=arrived.answered.bw)
+        blobs = arrived.answered.blobs
+        outputs: dict[Kind, Kept] = {
+            kind: Kept(file.name, blobs[kind].size) for kind, file in arrived.files.items() if isinstance(file, Spooled)
+        }
+        await self._keep(task, outputs, bw=arrived.answered.bw)
 
     async def take_over(self, task: Task) -> None:
         """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
         for answer in await self._journal.answers_to(task, self._claim):
-            sizes: dict[Kind, int] = {kind: kept.size for kind, kept in answer.outputs.items()}
             copies: dict[Kind, Spooled | None] = {
-                kind: await self._workplace.copy(self._workplace.out / kind / answer.place, size)
-                for kind, size in sizes.items()
+                kind: await self._workplace.copy(self._workplace.out / kind / answer.place, kept.size)
+                for kind, kept in answer.outputs.items()
             }
             files: dict[Kind, Spooled] = {kind: file for kind, file in copies.items() if file is not None}
             if len(files) == len(copies):
-                await self._make_last(task, files, sizes, bw=answer.bw)
+                await self._keep(
+                    task,
+                    {kind: Kept(file.name, answer.outputs[kind].size) for kind, file in files.items()},
+                    bw=answer.bw,
+                )
                 self._took_over = True
                 return
             for file in files.values():
                 await file.discard()
 
-    async def _make_last(
-        self, task: Task, files: Mapping[Kind, Spooled], sizes: Mapping[Kind, int], *, bw: bool | None
-    ) -> None:
-        """The bytes durable, noted, at their places, noted."""
-        await self._workplace.settle(files.values())
-        kept: dict[Kind, Kept] = {kind: Kept(file.path.name, sizes[kind]) for kind, file in files.items()}
-        await self._journal.keep(self._claim, task, kept, bw=bw)
-        kinds: set[Kind] = set(OUTPUT_FIELDS[task.mode].values())
-        await self._workplace.place(
-            {file.path: self._place(kind) for kind, file in files.items()},
-            stale=[self._place(kind) for kind in kinds - files.keys()],
-        )
-        self._journal.placed(self._claim, task)
-        self._claim.known[task.mode] = Known(str(task), "placed", kept, bw)
+    async def _keep(self, task: Task, outputs: dict[Kind, Kept], *, bw: bool | None) -> None:
+        await self._keeper.keep(Received(self._claim, task, outputs, bw))
+        self._claim.known[task.mode] = Known(str(task), "placed", outputs, bw)
 
     async def record(self, asked: Asked) -> Result:
         """Note what became of the photo."""
@@ -227,6 +223,3 @@ class Journey:
         """Remove what was made on the way."""
         if self._converted is not None:
             await self._converted.discard()
-
-    def _place(self, kind: Kind) -> Path:
-        return self._workplace.out / kind / self._claim.place

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 from smarty_async.archive.crew import uncut
 from smarty_async.archive.entry import Claim
 from smarty_async.archive.journal import Journal
+from smarty_async.archive.keeper import Keeper
 from smarty_async.archive.names import RESULTS
 from smarty_async.archive.scan import Found, check_sources, scan
 from smarty_async.archive.twins import Twins
@@ -60,7 +61,6 @@ class ArchiveRun:
         self._spent = False
         self._ended_by: SmartyError | None = None
         self._items: set[Item] = set()
-        self._keeping: set[asyncio.Task[None]] = set()
         self._photos_left = Purse(job.max_photos)
         self._purse = Purse(images_for(job.max_cost))
         self._lanes: dict[tuple[Task, ...], Lane] = {}
@@ -132,26 +132,27 @@ class ArchiveRun:
             out=workplace.out,
             tasks=self._job.tasks,
         )
+        keeper = Keeper(workplace, journal)
         self.progress.remarks += [journal.remark] if journal.remark else []
         try:
             await uncut(asyncio.to_thread(workplace.clear))
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
-                    await self._walk(next_batch, journal, Twins(journal), photos)
+                    await self._walk(next_batch, journal, keeper, photos)
             if self._ended_by is not None:
                 raise self._ended_by
         finally:
-            if self._keeping:
-                await asyncio.wait(self._keeping)
+            await keeper.close()
             await journal.close()
 
     async def _walk(
         self,
         next_batch: Callable[[], Awaitable[list[Found]]],
         journal: Journal,
-        twins: Twins,
+        keeper: Keeper,
         photos: asyncio.TaskGroup,
     ) -> None:
+        twins = Twins(journal)
         with self._courier.expecting(None):
             while not (self._stopping.is_set() or self._spent):
                 with self._courier.expecting():
@@ -165,15 +166,16 @@ class ArchiveRun:
                 await self._tell([end for end in ends if end])
                 for claim in (claim for claim, end in zip(claims, ends, strict=True) if not end):
                     await self._window.acquire()
-                    photos.create_task(self._live(self._journey(claim, journal), twins))
+                    photos.create_task(self._live(self._journey(claim, journal, keeper), twins))
         self.progress.scanning = False
 
-    def _journey(self, claim: Claim, journal: Journal) -> Journey:
+    def _journey(self, claim: Claim, journal: Journal, keeper: Keeper) -> Journey:
         return Journey(
             claim,
             self._job.tasks,
             workplace=self._workplace,
             journal=journal,
+            keeper=keeper,
             limits=self._job.limits,
             fit=self._job.fit,
         )
@@ -211,7 +213,7 @@ class ArchiveRun:
                     journey.missing,
                     make_item=lambda tasks: Item(body, self._lane(tasks)),
                     submit=self._submit,
-                    keep=lambda task, arrived: self._to_its_end(journey.keep(task, arrived)),
+                    keep=journey.keep,
                     policy=partial(item_retrying, self._job.retries, sleep=self._pause),
                 )
             )
@@ -225,7 +227,7 @@ class ArchiveRun:
                 await twins.compare(journey.claim)
                 ended = twins.earlier(journey.claim)  # before the look at what it has got: it may end meanwhile
                 for task in journey.missing:
-                    await self._to_its_end(journey.take_over(task))
+                    await journey.take_over(task)
             if ended is None:
                 return
             await ended.wait()
@@ -239,18 +241,6 @@ class ArchiveRun:
         finally:
             self._items.discard(item)
             self._spent = self._spent or self._purse.empty
-
-    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do it, even when nobody waits for it any more: what was paid for is kept, and no temporary left."""
-        keeping = asyncio.create_task(work, name="smarty_async keep")
-        self._keeping.add(keeping)
-        keeping.add_done_callback(self._kept)
-        await asyncio.shield(keeping)
-
-    def _kept(self, keeping: asyncio.Task[None]) -> None:
-        self._keeping.discard(keeping)
-        if not keeping.cancelled():
-            keeping.exception()  # whoever still waits for it sees it
 
     def _lane(self, tasks: tuple[Task, ...]) -> Lane:
         if tasks not in self._lanes:

@@ -29,7 +29,7 @@ from album import (
 from fake_service import Answer, FakeService, Request, expected, hold, http, items, until
 from pictures import jpeg, png, webp
 
-from smarty_async.archive import writer
+from smarty_async.archive import placing, writer
 from smarty_async.archive.ledger import Ledger
 from smarty_async.errors import ConfigurationError, DiskError, OutputInUse, SmartyError
 from smarty_async.options import Limits
@@ -440,9 +440,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    names: dict[str, str] = {}
     transaction: Callable[[Ledger], AbstractContextManager[None]] = Ledger.transaction
-    replace, keep, placed, record = Path.replace, Ledger.keep, Ledger.placed, Ledger.record
+    replace, keep, placed, record = os.replace, Ledger.keep, Ledger.placed, Ledger.record
 
     @contextmanager
     def committing(self: Ledger) -> Generator[None, None, None]:
@@ -452,30 +451,29 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         if len(steps) > before:
             steps.append("commit")
 
-    def replaced(old: Path, new: Path) -> Path:
-        steps.append(f"rename {new.relative_to(out).parts[0]}")
-        return replace(old, new)
+    def replaced(old: str, new: str) -> None:
+        steps.append(f"rename {Path(new).relative_to(out).parts[0]}")
+        replace(old, new)
 
     def noting(name: str, call: Any) -> Any:
         return lambda *args, **more: (steps.append(name), call(*args, **more))[1]
 
     monkeypatch.setattr(Ledger, "transaction", committing)
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     for name, call in (("keep", keep), ("placed", placed), ("record", record)):
         monkeypatch.setattr(Ledger, name, noting(name, call))
-    monkeypatch.setattr(writer, "sync_file", lambda path: steps.append(f"sync {names.setdefault(path.name, 'file')}"))
-    monkeypatch.setattr(writer, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
+    monkeypatch.setattr(writer, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(placing, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
     async with FakeService() as service:
         service.default = always(colorized=None)
         await restore(service, source, out)
-    moves = [
-        step
-        for kind in ("improved", "colorized_improved")
-        for step in ("sync folder out", f"rename {kind}", f"sync folder {kind}")
-    ]
+    kinds = ("improved", "colorized_improved")
+    moves = [step for kind in kinds for step in ("sync folder out", f"rename {kind}")]
+    moves += [f"sync folder {kind}" for kind in kinds]
     start = steps.index("sync file")
     end = steps.index("placed")
+    assert steps.pop() == "rename results.jsonl"
     assert steps[start:end] == ["sync file", "sync file", "keep", "commit", *moves]
     assert steps[end:] in (
         ["placed", "commit", "record", "commit"],

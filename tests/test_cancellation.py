@@ -16,13 +16,13 @@ from fake_service import FakeService, Request, expected, hold, http, items, ok, 
 from pictures import heavy, jpeg
 from quick import client_of, photos
 
+from smarty_async.archive.entry import Kept
+from smarty_async.archive.writer import Workplace
 from smarty_async.client import SmartyClient
-from smarty_async.errors import SmartyError
-from smarty_async.journey import Journey
-from smarty_async.options import Limits, OAuthCredentials, Task
+from smarty_async.errors import DiskError, SmartyError
+from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.run import ArchiveRun
 from smarty_async.service.process import embedded_service
-from smarty_async.transport.spool import Arrived
 
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -367,14 +367,14 @@ class TestArchive:
     ) -> None:
         source, out = photos(tmp_path / "in", 1), tmp_path / "out"
         keeping, go = asyncio.Event(), asyncio.Event()
-        keep = Journey.keep
+        settle = Workplace.settle
 
-        async def slow(journey: Journey, task: Task, arrived: Arrived) -> None:
+        async def slow(workplace: Workplace, answers: list[list[Kept]]) -> list[DiskError | None]:
             keeping.set()
             await go.wait()
-            await keep(journey, task, arrived)
+            return await settle(workplace, answers)
 
-        monkeypatch.setattr(Journey, "keep", slow)
+        monkeypatch.setattr(Workplace, "settle", slow)
         async with FakeService() as service, quiet(service) as client:
             run = client.improve_archive(source, out=out)
             taking = asyncio.create_task(taken(run))
@@ -424,15 +424,6 @@ class TestArchive:
             await cancelled(running)
             assert [child.returncode for child in children] == [0]  # it ended by itself, and was waited for
         assert not temporaries(out)
-
-    async def test_an_output_whose_keeping_is_cancelled_with_the_loop_is_not_complained_about(
-        self, tmp_path: Path
-    ) -> None:
-        async with FakeService() as service, quiet(service) as client:
-            run = client.improve_archive(photos(tmp_path / "in", 1), out=tmp_path / "out")
-            keeping = asyncio.create_task(asyncio.sleep(1))
-            await cancelled(keeping)
-            run._kept(keeping)
 
     async def test_an_archive_and_single_photos_do_not_harm_each_other(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 4), tmp_path / "out"

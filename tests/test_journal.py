@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from album import STATE, lines
 
-from smarty_async.archive.entry import Claim, Kept
+from smarty_async.archive.entry import Claim, Kept, Received
 from smarty_async.archive.journal import Journal
 from smarty_async.archive.ledger import Ledger
 from smarty_async.archive.walk import Found
@@ -53,6 +53,10 @@ def place(tmp_path: Path) -> Place:
 
 def found(name: str) -> Found:
     return Found("/photos", name, f"/photos/{name}", 9, 7)
+
+
+def answer(claim: Claim) -> Received:
+    return Received(claim, IMPROVE, {}, None)
 
 
 async def record(journal: Journal, claim: Claim, outcome: Any = "already_good") -> None:
@@ -131,8 +135,8 @@ async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place)
     journal = await place.journal()
     claim, other = await journal.claim([found("a.jpg"), found("b.jpg")])
     journal._ledger.keep = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
-    journal.placed(other, IMPROVE)
-    notes = [journal.keep(claim, IMPROVE, {}, bw=None), record(journal, other)]
+    journal.placed([answer(other)])
+    notes = [journal.keep([answer(claim)]), record(journal, other)]
     async with asyncio.timeout(20):
         told = await asyncio.gather(*notes, return_exceptions=True)
     assert [type(error) for error in told] == [ZeroDivisionError] * 2
@@ -145,9 +149,9 @@ async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place)
 async def test_after_a_note_that_failed_and_that_nobody_waited_for_nothing_more_is_noted(place: Place) -> None:
     journal = await place.journal()
     claim, other = await journal.claim([found("a.jpg"), found("b.jpg")])
-    await journal.keep(claim, IMPROVE, {}, bw=None)
+    await journal.keep([answer(claim)])
     whole, journal._ledger.placed = journal._ledger.placed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
-    journal.placed(claim, IMPROVE)
+    journal.placed([answer(claim)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await record(journal, other)
@@ -163,7 +167,7 @@ async def test_notes_that_nobody_waits_for_fail_without_a_complaint(
     claims = await journal.claim([found("a.jpg"), found("b.jpg")])
     journal._ledger.placed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
     for claim in claims:
-        journal.placed(claim, IMPROVE)
+        journal.placed([answer(claim)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await record(journal, claims[0])
@@ -199,8 +203,8 @@ async def test_a_cancelled_note_does_not_hide_the_error_from_the_others(place: P
 async def test_closing_waits_for_what_nobody_waits_for(place: Place) -> None:
     journal = await place.journal()
     claim = (await journal.claim([found("a.jpg")]))[0]
-    await journal.keep(claim, IMPROVE, {}, bw=None)
-    journal.placed(claim, IMPROVE)
+    await journal.keep([answer(claim)])
+    journal.placed([answer(claim)])
     await journal.close()
     ledger = Ledger(place.path)
     assert ledger.claim([found("a.jpg")])[0].has(IMPROVE)
@@ -382,8 +386,9 @@ async def test_outputs_of_a_former_photo_go_when_the_new_one_is_done(place: Plac
     old = place.put("resolved/a.jpg", b"old")
     journal = await place.journal()
     claim = (await journal.claim([found("a.jpg")]))[0]
-    await journal.keep(claim, Task("resolution", 2, "photo"), {"resolved": Kept("3", 3)}, bw=None)
-    journal.placed(claim, Task("resolution", 2, "photo"))
+    enlarged = [Received(claim, Task("resolution", 2, "photo"), {"resolved": Kept("3", 3)}, None)]
+    await journal.keep(enlarged)
+    journal.placed(enlarged)
     await record(journal, claim)
     await journal.close()
     changed = Found("/photos", "a.jpg", "/photos/a.jpg", 10, 7)

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smarty_async.archive import durable, writer
-from smarty_async.archive.writer import Spooled, Workplace, place, remove
+from smarty_async.archive import durable, placing, writer
+from smarty_async.archive.entry import Kept
+from smarty_async.archive.placing import Move, place, remove
+from smarty_async.archive.writer import Spooled, Workplace
 from smarty_async.errors import DiskError, OutputInUse
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -27,6 +30,16 @@ async def spooled(workplace: Workplace, data: bytes) -> Spooled:
     file = workplace.open()
     await file.write([data])
     return file
+
+
+async def settled(workplace: Workplace, file: Spooled) -> DiskError | None:
+    [refused] = await workplace.settle([[Kept(file.name, 0)]])
+    return refused
+
+
+async def placed(workplace: Workplace, file: Spooled, *places: Path, stale: tuple[Path, ...] = ()) -> DiskError | None:
+    [refused] = await workplace.place([Move([(str(file.path), str(place)) for place in places], [*map(str, stale)])])
+    return refused
 
 
 def left(workplace: Workplace) -> set[str]:
@@ -80,7 +93,7 @@ async def test_a_temporary_is_made_by_its_first_write_and_grows(workplace: Workp
     await file.write([b"one ", b"two "])
     await file.write([b"three"])
     assert file.path.read_bytes() == b"one two three"
-    assert workplace.temporary(file.path.name) == file.path
+    assert workplace.temporary(file.name) == file.path
     for _ in range(2):
         await file.discard()
     assert left(workplace) == {"tmp"}
@@ -104,8 +117,10 @@ async def test_a_full_disk_is_our_error(workplace: Workplace) -> None:
 
 
 async def test_bytes_that_cannot_be_settled_are_our_error(workplace: Workplace) -> None:
-    with pytest.raises(DiskError, match="No such file"):
-        await workplace.settle([workplace.open()])
+    whole, gone = await spooled(workplace, b"x"), workplace.open()
+    refused = await workplace.settle([[Kept(file.name, 1)] for file in (gone, whole)])
+    assert "No such file" in str(refused[0])
+    assert refused[1] is None
 
 
 # the lock
@@ -151,8 +166,8 @@ def test_an_output_folder_that_cannot_be_made_is_our_error(tmp_path: Path, block
 async def test_nothing_is_left_by_a_run_that_ends(workplace: Workplace) -> None:
     file = await spooled(workplace, b"never placed")
     kept = await spooled(workplace, b"placed")
-    await workplace.settle([kept])
-    await workplace.place({kept.path: workplace.out / "improved" / "a.jpg"})
+    await settled(workplace, kept)
+    await placed(workplace, kept, workplace.out / "improved" / "a.jpg")
     workplace.release()
     assert left(workplace) == set()
     assert not file.path.exists()
@@ -162,11 +177,10 @@ async def test_nothing_is_left_by_a_run_that_ends(workplace: Workplace) -> None:
 async def test_what_is_settled_and_could_not_be_placed_stays_for_the_next_run(workplace: Workplace) -> None:
     file, other = await spooled(workplace, b"paid for"), await spooled(workplace, b"not whole")
     (workplace.out / "improved").touch()
-    await workplace.settle([file])
-    with pytest.raises(DiskError):
-        await workplace.place({file.path: workplace.out / "improved" / "a.jpg"})
+    await settled(workplace, file)
+    assert await placed(workplace, file, workplace.out / "improved" / "a.jpg")
     workplace.release()
-    assert left(workplace) == {"tmp", file.path.name}
+    assert left(workplace) == {"tmp", file.name}
     assert not other.path.exists()
 
 
@@ -197,42 +211,77 @@ async def test_outputs_take_their_places_over_what_is_there(workplace: Workplace
     improved, colorized = (workplace.out / kind / "b" / "a.jpg" for kind in ("improved", "colorized"))
     for data in (b"first", b"second"):
         file = await spooled(workplace, data)
-        await workplace.place({file.path: improved}, stale=[colorized])
+        assert not await placed(workplace, file, improved, stale=(colorized,))
         assert improved.read_bytes() == data
-    await workplace.place({(await spooled(workplace, b"x")).path: colorized}, stale=[improved])
+    assert not await placed(workplace, await spooled(workplace, b"x"), colorized, stale=(improved,))
     assert not improved.exists()
 
 
 async def test_a_move_is_durable_from_the_bottom_up(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    whole = Path.replace
+    whole = os.replace
 
-    def replaced(old: Path, new: Path) -> Path:
+    def replaced(old: str, new: str) -> None:
         steps.append("rename")
-        return whole(old, new)
+        whole(old, new)
 
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "replace", replaced)
     monkeypatch.setattr(writer, "sync_file", lambda _: steps.append("sync file"))
-    monkeypatch.setattr(writer, "sync_folder", lambda path: steps.append(path.relative_to(workplace.out).as_posix()))
-    for name in ("a.jpg", "b.jpg"):
-        file = await spooled(workplace, b"x")
-        await workplace.settle([file])
-        await workplace.place({file.path: workplace.out / "improved" / "x" / name})
-    assert steps == ["sync file", ".", "improved", "rename", "improved/x", "sync file", "rename", "improved/x"]
+    monkeypatch.setattr(placing, "sync_folder", lambda path: steps.append(path.relative_to(workplace.out).as_posix()))
+    files = [await spooled(workplace, b"x") for _ in range(2)]
+    await workplace.settle([[Kept(file.name, 1)] for file in files])
+    folder = workplace.out / "improved" / "x"
+    await workplace.place([Move([(str(file.path), str(folder / file.name))]) for file in files])
+    assert steps == ["sync file", "sync file", ".", "improved", "rename", "rename", "improved/x"]
+
+
+async def test_a_move_that_the_disk_refuses_keeps_no_other(workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    moves = [
+        Move([(str((await spooled(workplace, b"x")).path), str(place))], stale)
+        for place, stale in (
+            (tmp_path / "file" / "a.jpg", ()),
+            (tmp_path / "b.jpg", ()),
+            (tmp_path / "c.jpg", (str(tmp_path),)),
+            (tmp_path / "d.jpg", ()),
+        )
+    ]
+    refused = await workplace.place(moves)
+    assert [error is None for error in refused] == [False, True, False, True]
+    assert [(tmp_path / f"{name}.jpg").exists() for name in "abcd"] == [False, True, False, True]
+
+
+async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_in_it(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(folder: Path) -> None:
+        if folder.name == "bad":
+            raise OSError(5, "Input/output error")
+
+    folders = [workplace.out / name for name in ("bad", "good", "bad")]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    monkeypatch.setattr(placing, "sync_folder", sync)
+    files = [await spooled(workplace, b"x") for _ in folders]
+    moves = [Move([(str(file.path), str(folder / file.name))]) for file, folder in zip(files, folders, strict=True)]
+    refused = await workplace.place(moves)
+    assert [str(error).partition("': ")[2] for error in refused] == ["Input/output error", "", "Input/output error"]
 
 
 async def test_many_photos_make_one_folder_together(workplace: Workplace) -> None:
     files = [await spooled(workplace, bytes([number])) for number in range(20)]
     folder = workplace.out / "improved" / "a" / "b" / "c"
-    await asyncio.gather(*(workplace.place({file.path: folder / file.path.name}) for file in files))
+    await asyncio.gather(*(placed(workplace, file, folder / file.name) for file in files))
     assert len(list(folder.iterdir())) == 20
 
 
-@pytest.mark.parametrize("call", [place, remove])
-def test_what_the_disk_refuses_to_remove_is_our_error(tmp_path: Path, call: Any) -> None:
+def test_what_the_disk_refuses_to_remove_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
-    with pytest.raises(DiskError, match=r"cannot remove '.*a\.jpg'"):
-        call([tmp_path / "a.jpg"]) if call is remove else call({}, [tmp_path / "a.jpg"])
+    told = r"cannot remove '.*a\.jpg'"
+    with pytest.raises(DiskError, match=told):
+        remove([tmp_path / "a.jpg"])
+    [refused] = place([Move([], [str(tmp_path / "a.jpg")])])
+    assert re.search(told, str(refused))
 
 
 def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
@@ -241,8 +290,8 @@ def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
 
 
 def test_a_temporary_that_is_gone_is_our_error(tmp_path: Path) -> None:
-    with pytest.raises(DiskError, match=r"cannot write '.*a\.jpg': No such file"):
-        place({tmp_path / "gone": tmp_path / "a.jpg"})
+    [refused] = place([Move([(str(tmp_path / "gone"), str(tmp_path / "a.jpg"))])])
+    assert re.search(r"cannot write '.*a\.jpg': No such file", str(refused))
 
 
 # on other systems

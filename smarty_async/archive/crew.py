@@ -31,16 +31,16 @@ _TELL_EVERY = 0.005
 """Seconds after which a visit tells what it has, before it goes on."""
 
 
-def threaded(call: Callable[P, T], *, crew: str = "disk") -> Callable[P, Awaitable[T]]:
-    """`call`, which blocks, as a coroutine function. A call whose caller has gone before it began is left out."""
+def threaded(call: Callable[P, T], *, crew: str = "disk") -> Callable[P, asyncio.Future[T]]:
+    """`call`, which blocks, as a function to be awaited. A call whose caller has gone before it began is left out."""
 
     @wraps(call)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         crews = _crews.setdefault(loop, {})
         if crew not in crews:
             crews[crew] = _Crew(_THREADS[crew])
-        return await crews[crew].call(partial(call, *args, **kwargs), loop)
+        return crews[crew].call(partial(call, *args, **kwargs), loop)
 
     return run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["sync_file", "sync_folder"]
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: str | Path) -> None:
     """Wait until the bytes of the file at `path` are on the disk itself."""
     # Windows' FlushFileBuffers wants a handle that may write.
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))

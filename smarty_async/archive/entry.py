@@ -12,7 +12,7 @@ from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
-__all__ = ["Answer", "Claim", "Kept", "Known", "Unread"]
+__all__ = ["Answer", "Claim", "Kept", "Known", "Received", "Unread"]
 
 State = Literal["kept", "placed", "stale", "missing"]
 """Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since · no longer where
@@ -138,3 +138,19 @@ class Claim(msgspec.Struct, frozen=True):
             attempts=attempts,
             error=error,
         )
+
+
+class Received(msgspec.Struct, frozen=True):
+    """An answer to one mode of a photo, whole, its outputs in temporaries.
+
+    Attributes:
+        claim: the photo.
+        task: the mode with its settings.
+        outputs: what was made.
+        bw: whether the service took the photo for black-and-white.
+    """
+
+    claim: Claim
+    task: Task
+    outputs: dict[Kind, Kept]
+    bw: bool | None

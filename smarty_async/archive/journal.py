@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,16 +11,16 @@ from typing import TypeVar
 
 from smarty_async.archive.crew import threaded, uncut
 from smarty_async.archive.database import DamagedJournal, set_aside
-from smarty_async.archive.entry import Answer, Claim, Kept, Unread
+from smarty_async.archive.entry import Answer, Claim, Received, Unread
 from smarty_async.archive.ledger import Finish, Ledger
 from smarty_async.archive.missing import checked
+from smarty_async.archive.placing import remove
 from smarty_async.archive.rebuild import rebuild
 from smarty_async.archive.recovery import finish
 from smarty_async.archive.results_file import ResultsFile
 from smarty_async.archive.walk import Found
-from smarty_async.archive.writer import remove
 from smarty_async.options import Task
-from smarty_async.results import ErrorInfo, Kind, Result
+from smarty_async.results import ErrorInfo, Result
 
 __all__ = ["Journal"]
 
@@ -110,13 +110,16 @@ class Journal:
         """What other photos with the digest of this one have got for `task`."""
         return await self._note(partial(self._ledger.answers_to, task, claim.id))
 
-    async def keep(self, claim: Claim, task: Task, outputs: Mapping[Kind, Kept], *, bw: bool | None) -> None:
-        """The answer to `task` is on the disk, in temporaries: from here on it is not asked for again."""
-        await self._note(partial(self._ledger.keep, claim.id, task, outputs, bw))
+    async def keep(self, answers: Sequence[Received]) -> None:
+        """The `answers` are on the disk, in temporaries: from here on they are not asked for again."""
+        await self._note(partial(self._keep, answers))
 
-    def placed(self, claim: Claim, task: Task) -> None:
-        """The outputs of `task` stand at their places. Nobody waits for this note; when it fails, all later ones do."""
-        self._enqueue(partial(self._ledger.placed, claim.id, task)).add_done_callback(self._noted)
+    def placed(self, answers: Sequence[Received]) -> None:
+        """The outputs of `answers` stand at their places.
+
+        Nobody waits for this note; when it fails, all later ones do.
+        """
+        self._enqueue(partial(self._placed, answers)).add_done_callback(self._noted)
 
     async def record(self, claim: Claim, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
         """What became of a photo; its line goes to ``results.jsonl``."""
@@ -176,6 +179,14 @@ class Journal:
         if self._lines:
             self._results.append(self._lines)
         return answers
+
+    def _keep(self, answers: Sequence[Received]) -> None:
+        for answer in answers:
+            self._ledger.keep(answer.claim.id, answer.task, answer.outputs, answer.bw)
+
+    def _placed(self, answers: Sequence[Received]) -> None:
+        for answer in answers:
+            self._ledger.placed(answer.claim.id, answer.task)
 
     def _record(self, photo: int, result: Result, failures: Mapping[Task, ErrorInfo]) -> None:
         self._ledger.record(photo, result, failures)

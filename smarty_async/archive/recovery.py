@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from smarty_async.archive.entry import Kept
-from smarty_async.archive.writer import place
+from smarty_async.archive.placing import Move, place
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode
 from smarty_async.results import Kind
@@ -23,16 +23,18 @@ def finish(
     Raises:
         DiskError: the disk refuses.
     """
-    moves: dict[Path, Path] = {}
+    moves: list[tuple[str, str]] = []
     for kind, kept in outputs.items():
         final, waiting = out / kind / where, temporary(kept.temporary)
         try:
             if waiting.exists():
-                moves[waiting] = final
+                moves.append((str(waiting), str(final)))
             elif not final.exists() or final.stat().st_size != kept.size:
                 return False
         except OSError as error:
             raise DiskError.of(error, final, "read") from None
     stale = set(OUTPUT_FIELDS[mode].values()) - outputs.keys()
-    place(moves, stale=[out / kind / where for kind in stale])
+    [refused] = place([Move(moves, [str(out / kind / where) for kind in stale])])
+    if refused is not None:
+        raise refused
     return True

@@ -1,11 +1,12 @@
-"""Outputs on their way to the disk: temporary, fsync, rename, folder fsync."""
+"""Outputs on their way to the disk: in temporaries, made durable, and from there to their places."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import secrets
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -13,13 +14,13 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from smarty_async.archive.crew import threaded
-from smarty_async.archive.durable import sync_file, sync_folder
+from smarty_async.archive.durable import sync_file
+from smarty_async.archive.entry import Kept
 from smarty_async.archive.names import STATE
+from smarty_async.archive.placing import Move, place
 from smarty_async.errors import DiskError, OutputInUse
 
-__all__ = ["Spooled", "Workplace", "place", "remove"]
-
-_making_folders = threading.Lock()
+__all__ = ["Spooled", "Workplace"]
 
 _PIECE = 1 << 20
 """Bytes of an output that are copied at a time."""
@@ -36,8 +37,15 @@ class Appendable(Protocol):
 class Spooled:
     """One output in a temporary file. No file is kept open between writes: thousands may be waiting."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: str, name: str) -> None:
+        # No Path: its making costs more than anything else done here for a small output.
+        self.name = name
+        self._place = f"{folder}/{name}"
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self._place)
 
     def append(self, pieces: list[bytes]) -> None:
         """Append `pieces`; blocks.
@@ -46,7 +54,7 @@ class Spooled:
             DiskError: the disk is full, or refuses for another reason.
         """
         try:
-            with self.path.open("ab", buffering=0) as file:
+            with open(self._place, "ab", buffering=0) as file:  # noqa: PTH123 - see above
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
                 while data:
                     data = data[file.write(data) :]
@@ -59,26 +67,30 @@ class Spooled:
 
     async def discard(self) -> None:
         """Remove the file, if it is there. One that the disk does not let go spoils nothing: the next run clears it."""
-        await _remove(self.path)
+        await _remove(self._place)
 
 
 class Workplace:
     """``DIR/.smarty-async``, and the way from there to ``DIR/<kind>/``. One run at a time owns it.
 
     Args:
-        out: the output folder; made when it is opened.
+        out: the output folder; made when it is claimed.
+
+    Attributes:
+        own: ``DIR/.smarty-async``.
+        temporaries: where outputs wait.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.own = out / STATE
-        self._temporaries = self.own / "tmp"
+        self.temporaries = self.own / "tmp"
         # Not thread-local: it is taken and given back by whichever thread is at hand.
         self._lock = FileLock(self.own / "lock", thread_local=False)
         # What an earlier run left, if it could not be removed, has other names.
         self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
         self._clear = False
-        self._awaited: set[Path] = set()  # temporaries that the journal may know of
+        self._awaited: set[str] = set()  # temporaries that the journal may know of
 
     def claim(self) -> None:
         """Make the folder and lock it; blocks, but does not wait for another run.
@@ -90,7 +102,7 @@ class Workplace:
         try:
             self.own.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self._temporaries.mkdir(exist_ok=True)
+            self.temporaries.mkdir(exist_ok=True)
         except Timeout:
             raise OutputInUse(self.out) from None
         except OSError as error:
@@ -106,18 +118,18 @@ class Workplace:
         if self._clear:
             self._remove_temporaries()
             with suppress(OSError):
-                self._temporaries.rmdir()
+                self.temporaries.rmdir()
         self._lock.release()
 
     def _remove_temporaries(self) -> None:
-        for path in self._temporaries.glob("*"):
-            if path not in self._awaited:
+        for path in self.temporaries.glob("*"):
+            if path.name not in self._awaited:
                 with suppress(OSError):
                     path.unlink()
 
     def open(self) -> Spooled:
         """A new temporary file; it is made by the first write."""
-        return Spooled(self._temporaries / next(self._names))
+        return Spooled(str(self.temporaries), next(self._names))
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one visit to a thread.
@@ -129,7 +141,7 @@ class Workplace:
 
     def temporary(self, name: str) -> Path:
         """The path of the temporary called `name`."""
-        return self._temporaries / name
+        return self.temporaries / name
 
     async def copy(self, output: Path, size: int) -> Spooled | None:
         """A temporary with the bytes of `output`; None when they are not there, or not `size`.
@@ -147,71 +159,26 @@ class Workplace:
         await copied.discard()
         return None
 
-    async def settle(self, files: Iterable[Spooled]) -> None:
-        """Wait until the bytes of `files` are on the disk. They outlive this run now, unless they are placed.
+    async def settle(self, answers: Iterable[Iterable[Kept]]) -> list[DiskError | None]:
+        """Wait until the outputs of each answer are on the disk. They outlive this run now, unless they are placed.
 
-        Raises:
-            DiskError: the disk refuses.
+        Returns:
+            For each answer what the disk refused, None when nothing.
         """
-        paths = [file.path for file in files]
-        await _settle(paths)
-        self._awaited.update(paths)
+        names = [[kept.temporary for kept in outputs] for outputs in answers]
+        refused: list[DiskError | None] = await asyncio.gather(
+            *(_settle(str(self.temporaries), each) for each in names)
+        )
+        self._awaited.update(name for each, error in zip(names, refused, strict=True) if not error for name in each)
+        return refused
 
-    async def place(self, moves: Mapping[Path, Path], *, stale: Iterable[Path] = ()) -> None:
-        """Move each temporary onto its final path, remove what is `stale`, and wait until the names are on the disk.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        await _place(moves, stale)
-        self._awaited.difference_update(moves)
-
-
-def place(moves: Mapping[Path, Path], stale: Iterable[Path] = ()) -> None:
-    """Move each temporary onto its final path and remove what is `stale`; blocks.
-
-    Raises:
-        DiskError: the disk refuses.
-    """
-    remove(stale)
-    for temporary, final in moves.items():
-        try:
-            _make_lasting(final.parent)
-            temporary.replace(final)
-            sync_folder(final.parent)
-        except OSError as error:
-            raise DiskError.of(error, final, "write") from None
-
-
-def remove(outputs: Iterable[Path]) -> None:
-    """Remove those of `outputs` that are there; blocks.
-
-    Raises:
-        DiskError: the disk refuses.
-    """
-    for path in outputs:
-        try:
-            path.unlink(missing_ok=True)
-        except NotADirectoryError:
-            continue  # so it is not there either
-        except OSError as error:
-            raise DiskError.of(error, path, "remove") from None
-
-
-def _make_lasting(folder: Path) -> None:
-    """Make `folder`, its name on the disk before any other photo finds it there."""
-    with _making_folders:
-        for parent in _make_folder(folder):
-            sync_folder(parent)
-
-
-def _make_folder(folder: Path) -> list[Path]:
-    """Make `folder`; the folders that got a new name in them."""
-    if folder.is_dir():
-        return []
-    made = _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    return [*made, folder.parent]
+    async def place(self, moves: Sequence[Move]) -> list[DiskError | None]:
+        """Move outputs to their places, and wait until their names are on the disk; as `place` does."""
+        refused = await _place(moves)
+        for move, error in zip(moves, refused, strict=True):
+            if error is None:
+                self._awaited.difference_update(os.path.basename(temporary) for temporary, _ in move.outputs)  # noqa: PTH119 - likewise
+        return refused
 
 
 def _append_all(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
@@ -237,18 +204,19 @@ def _copy(output: Path, copied: Spooled) -> int | None:
 
 
 @threaded
-def _remove(path: Path) -> None:
+def _remove(path: str) -> None:
     with suppress(OSError):
-        path.unlink()
+        os.unlink(path)  # noqa: PTH108 - likewise
 
 
 @threaded
-def _settle(paths: list[Path]) -> None:
-    for path in paths:
+def _settle(folder: str, names: Sequence[str]) -> DiskError | None:
+    for name in names:
         try:
-            sync_file(path)
+            sync_file(f"{folder}/{name}")
         except OSError as error:
-            raise DiskError.of(error, path, "write") from None
+            return DiskError.of(error, Path(folder, name), "write")
+    return None
 
 
 _place = threaded(place)

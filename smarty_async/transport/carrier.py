@@ -277,11 +277,7 @@ class Carrier:
             return bool(doubts) and self._health.answers > min(doubts)
 
         return request_retrying(
-            retries,
-            self._health,
-            others_fare_better=others_fare_better,
-            sleep=self._sleep,
-            before_sleep=before_sleep,
+            retries, self._health, others_fare_better=others_fare_better, sleep=self._sleep, before_sleep=before_sleep
         )
 
     def _notice(self, error: str, seconds: float) -> str:
