@@ -92,4 +92,5 @@ def _agreed(question: str) -> bool:
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:
+        typer.echo(err=True)  # after the question
         raise OptionsError("there is nobody here to ask: give --yes to send them unasked") from None
