@@ -12,7 +12,7 @@ import msgspec
 from smarty_async.archive import database
 from smarty_async.archive.entry import Claim
 from smarty_async.archive.ledger import Ledger
-from smarty_async.archive.missing import checked
+from smarty_async.archive.missing import Standing
 from smarty_async.archive.names import RESULTS, STATE
 from smarty_async.archive.probe import probe
 from smarty_async.archive.rebuild import rebuild
@@ -73,8 +73,9 @@ async def plan_archive(
             ledger.finish_kept(_is_finished)
             if ledger.is_empty:
                 rebuild(ledger, folder / RESULTS, out=folder, tasks=tasks)
+            standing = Standing(folder)
             for found in photos:
-                for claim in checked(ledger.claim([found], tasks), folder, redo=redo_missing):
+                for claim in standing.checked(ledger.claim([found], tasks), redo=redo_missing):
                     counting.look(claim, ledger, fit=fit)
         return counting.plan()
 

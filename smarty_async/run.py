@@ -224,7 +224,8 @@ class ArchiveRun:
         """What photos with the same content have got, or are about to get, is not asked for again."""
         while journey.missing:
             with self._courier.expecting():
-                await twins.compare(journey.claim)
+                if not await twins.compare(journey.claim):
+                    return
                 ended = twins.earlier(journey.claim)  # before the look at what it has got: it may end meanwhile
                 for task in journey.missing:
                     await journey.take_over(task)

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smarty_async.archive import database
+from smarty_async.archive.claims import Claims
 from smarty_async.archive.entry import Claim, Kept
 from smarty_async.archive.ledger import Ledger
 from smarty_async.archive.walk import Found
@@ -42,7 +45,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 def again(ledger: Ledger, photo: Found) -> Claim:
     """The claim of a later run."""
-    ledger._claimed.clear()
+    ledger._claims = Claims(ledger._sql)
     return ledger.claim([photo])[0]
 
 
@@ -121,8 +124,57 @@ def test_bytes_that_are_no_text_come_back_as_they_were(ledger: Ledger) -> None:
 
 
 def test_a_photo_that_is_named_twice_is_claimed_once(ledger: Ledger) -> None:
-    assert len(ledger.claim([found(), found()])) == 1
-    assert ledger.claim([found()]) == []
+    for _ in ("new", "known"):
+        assert len(ledger.claim([found(), found()])) == 1
+        assert ledger.claim([found()]) == []
+        ledger._claims = Claims(ledger._sql)
+
+
+# how entries are met
+
+
+@given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
+def test_every_photo_has_one_entry_in_whatever_order_it_is_found(runs: list[list[list[tuple[str, int]]]]) -> None:
+    with closing(Ledger(Path(), opener=lambda _: database.empty())) as ledger:
+        numbers: dict[tuple[str, int], int] = {}
+        for batches in runs:
+            ledger._claims = Claims(ledger._sql)
+            claimed: list[tuple[str, int]] = []
+            for batch in batches:
+                claims = ledger.claim([found(f"{name}.jpg", f"/{source}") for source, name in batch])
+                new = [photo for photo in dict.fromkeys(batch) if photo not in claimed]
+                assert [(one.found.source, one.found.photo) for one in claims] == [
+                    (f"/{s}", f"{n}.jpg") for s, n in new
+                ]
+                for photo, one in zip(new, claims, strict=True):
+                    assert numbers.setdefault(photo, one.id) == one.id
+                claimed += new
+        assert len(set(numbers.values())) == len(numbers)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_all_answers_of_each_photo_are_known_in_whatever_order_it_is_found(ledger: Ledger, order: int) -> None:
+    photos = [found(f"{number}.jpg") for number in range(600)]
+    for claim in ledger.claim(photos):
+        for task in (IMPROVE, TWICE) if claim.id % 3 else ():
+            make(ledger, claim, task, "improved")
+    ledger._claims = Claims(ledger._sql)
+    claims = ledger.claim(photos[::order], [IMPROVE, TWICE])
+    assert [claim.found for claim in claims] == photos[::order]
+    assert all(claim.has(IMPROVE) == claim.has(TWICE) == bool(claim.id % 3) for claim in claims)
+
+
+def test_photos_found_in_the_order_of_their_entries_are_not_asked_for_by_name(ledger: Ledger) -> None:
+    photos = [found(f"{number}.jpg") for number in range(600)]
+    for claim in ledger.claim(photos):
+        make(ledger, claim, IMPROVE)
+    ledger._claims = Claims(ledger._sql)
+    asked: list[str] = []
+    ledger._sql.set_trace_callback(asked.append)
+    del photos[500], photos[:10]  # gone since
+    for start in range(0, len(photos), 100):
+        assert len(ledger.claim(photos[start : start + 100], [IMPROVE])) == len(photos[start : start + 100])
+    assert len([query for query in asked if "named" in query]) == 6, "the first and the last of each hundred"
 
 
 @pytest.mark.parametrize("change", [{"size": 10}, {"mtime_ns": 8}])

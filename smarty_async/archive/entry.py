@@ -12,14 +12,14 @@ from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
-__all__ = ["Answer", "Claim", "Kept", "Known", "Received", "Unread"]
+__all__ = ["Answer", "Claim", "Content", "Kept", "Known", "Received", "Unread"]
 
 State = Literal["kept", "placed", "stale", "missing"]
 """Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since · no longer where
 it was placed."""
 
 
-class Kept(msgspec.Struct, frozen=True):
+class Kept(msgspec.Struct, frozen=True, gc=False):
     """An output on the disk.
 
     Attributes:
@@ -31,7 +31,7 @@ class Kept(msgspec.Struct, frozen=True):
     size: int
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """The answer there is to one mode of a photo.
 
     Attributes:
@@ -63,6 +63,18 @@ class Unread(msgspec.Struct, frozen=True):
     mtime_ns: int
 
 
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What is in a photo.
+
+    Attributes:
+        digest: the SHA-256 of its bytes, empty when it cannot be read.
+        shared: whether another photo has it too.
+    """
+
+    digest: bytes
+    shared: bool
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What another photo has got.
 
@@ -77,7 +89,7 @@ class Answer(msgspec.Struct, frozen=True):
     bw: bool | None
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A photo with its entry.
 
     Attributes:
@@ -89,7 +101,6 @@ class Claim(msgspec.Struct, frozen=True):
         outcome: what became of it in an earlier run; None when that is open.
         attempts: how many requests it has ridden in.
         problem: why it cannot be done, None when it can.
-        digest: the SHA-256 of its bytes, None when nobody has asked for it.
         alike: whether another photo may have the same content.
     """
 
@@ -101,7 +112,6 @@ class Claim(msgspec.Struct, frozen=True):
     outcome: Outcome | None = None
     attempts: int = 0
     problem: ErrorInfo | None = None
-    digest: bytes | None = None
     alike: bool = False
 
     def has(self, task: Task) -> bool:
@@ -127,14 +137,19 @@ class Claim(msgspec.Struct, frozen=True):
 
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
         """What is told of this photo, with the outputs that stand."""
-        standing = [answer for answer in self.known.values() if answer.state == "placed"]
         place = shown(self.place)
+        outputs: dict[Kind, str] = {}
+        bw: bool | None = None
+        for answer in self.known.values():
+            if answer.state == "placed":
+                outputs |= {kind: f"{kind}/{place}" for kind in answer.outputs}
+                bw = answer.bw if bw is None else bw
         return Result(
             photo=shown(self.found.photo),
             source=shown(self.found.source),
             outcome=outcome,
-            outputs={kind: f"{kind}/{place}" for answer in standing for kind in answer.outputs},
-            bw=next((answer.bw for answer in standing if answer.bw is not None), None),
+            outputs=outputs,
+            bw=bw,
             attempts=attempts,
             error=error,
         )

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from smarty_async.archive.crew import threaded, uncut
 from smarty_async.archive.database import DamagedJournal, set_aside
-from smarty_async.archive.entry import Answer, Claim, Received, Unread
+from smarty_async.archive.entry import Answer, Claim, Content, Received, Unread
 from smarty_async.archive.ledger import Finish, Ledger
-from smarty_async.archive.missing import checked
+from smarty_async.archive.missing import Standing
 from smarty_async.archive.placing import remove
 from smarty_async.archive.rebuild import rebuild
 from smarty_async.archive.recovery import finish
@@ -51,6 +51,7 @@ class Journal:
         self._results = results
         self._thread = thread
         self._out = out
+        self._standing = Standing(out)
         self._tasks = tasks
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
@@ -92,19 +93,15 @@ class Journal:
         claims = await self._note(partial(self._ledger.claim, batch, self._tasks))
         if not any(claim.known for claim in claims):
             return claims
-        return await _checked(claims, self._out, redo=redo_missing)
+        return await _checked(self._standing, claims, redo=redo_missing)
 
     async def unread(self, size: int) -> list[Unread]:
-        """Some of the photos of `size` bytes that have no digest."""
+        """The photos of `size` bytes that have no digest, some of them if there are many."""
         return await self._note(partial(self._ledger.unread, size))
 
-    async def note_digests(self, digests: Mapping[int, bytes]) -> None:
-        """The contents of photos, by entry; empty for those that cannot be read."""
-        await self._note(partial(self._ledger.note_digests, digests))
-
-    async def digest_of(self, claim: Claim) -> bytes | None:
-        """The content of a photo, None when nobody has asked for it."""
-        return await self._note(partial(self._ledger.digest_of, claim.id))
+    async def note_digests(self, digests: Mapping[int, bytes], *, asking: Iterable[int]) -> dict[int, Content]:
+        """The contents of photos by entry, empty for those that cannot be read; then what those `asking` hold."""
+        return await self._note(partial(self._note_digests, digests, asking))
 
     async def answers_to(self, task: Task, claim: Claim) -> list[Answer]:
         """What other photos with the digest of this one have got for `task`."""
@@ -180,6 +177,10 @@ class Journal:
             self._results.append(self._lines)
         return answers
 
+    def _note_digests(self, digests: Mapping[int, bytes], asking: Iterable[int]) -> dict[int, Content]:
+        self._ledger.note_digests(digests)
+        return self._ledger.contents_of(asking)
+
     def _keep(self, answers: Sequence[Received]) -> None:
         for answer in answers:
             self._ledger.keep(answer.claim.id, answer.task, answer.outputs, answer.bw)
@@ -208,7 +209,7 @@ class Journal:
                 set_aside(self._path)
 
 
-_checked = threaded(checked)
+_checked = threaded(Standing.checked)
 
 
 def _opened(path: Path, to_finish: Finish, make_anew: Callable[[Ledger], int]) -> tuple[Ledger, str]:

@@ -9,25 +9,25 @@ from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from smarty_async.archive import database
-from smarty_async.archive.entry import Answer, Claim, Kept, Known, Unread
+from smarty_async.archive.claims import Claims
+from smarty_async.archive.entry import Answer, Claim, Content, Kept, Unread
 from smarty_async.archive.names import shown
-from smarty_async.archive.places import give_place
-from smarty_async.archive.rows import DONE, ENTRY, OTHERS, known_of, outputs_of
+from smarty_async.archive.rows import DONE, OTHERS, known_of, outputs_of
 from smarty_async.archive.walk import Found
 from smarty_async.options import Mode, Task
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
-__all__ = ["Finish", "Ledger"]
+__all__ = ["MOST_UNREAD", "Finish", "Ledger"]
+
+MOST_UNREAD = 64
+"""Photos whose content is looked at in one go."""
 
 Finish = Callable[[str, Mode, Mapping[Kind, Kept]], bool]
 """Brings the outputs of a mode from their temporaries to a place; whether they all stand there."""
-
-_GOOD = ("restored", "already_good", "duplicate")
 
 
 class Ledger:
@@ -49,8 +49,7 @@ class Ledger:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
-        self._claimed = bytearray()  # by this run, a bit for each entry: it may be all the photos there are
-        self._taken: list[int] = []  # of these, in this transaction
+        self._claims = Claims(self._sql)
 
     def close(self) -> None:
         """Close it."""
@@ -70,14 +69,13 @@ class Ledger:
     def transaction(self) -> Generator[None]:
         """All or nothing, durable at its end."""
         with self.translated():
-            self._taken = []
+            self._claims.begin()
             self._sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._sql.execute("COMMIT")
             except BaseException:
-                for photo in self._taken:
-                    self._claimed[photo >> 3] &= ~(1 << (photo & 7))
+                self._claims.undo()
                 if self._sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self._sql.execute("ROLLBACK")
                 raise
@@ -93,71 +91,15 @@ class Ledger:
             batch: the photos.
             tasks: what is asked of them.
         """
-        return [claim for found in batch if (claim := self._claim(found, tasks))]
-
-    def _claim(self, found: Found, tasks: Collection[Task]) -> Claim | None:
-        name = (os.fsencode(found.source), os.fsencode(found.photo))
-        look = (found.size, str(found.mtime_ns))
-        rows = self._sql.execute(ENTRY, name).fetchall() or self._made(name, look)
-        number, where, size, mtime_ns, outcome, attempts, digest = rows[0][:7]
-        if not self._take(number):
-            return None
-        known: dict[Mode, Known] = known_of(row[7:] for row in rows)
-        # Of a photo that cannot be looked at now, nobody knows whether it has changed.
-        if found.problem is None and (size, mtime_ns) != look:
-            self._renew(number, look)
-            outcome = digest = None
-            known = {mode: msgspec.structs.replace(answer, state="stale") for mode, answer in known.items()}
-        place, problem = "" if where is None else os.fsdecode(where), found.problem
-        if not place and problem is None:
-            place, problem = give_place(self._sql, number, found)
-        claim = Claim(found, number, place, known, {}, outcome, attempts, problem, digest)
-        missing = not all(claim.has(task) for task in tasks)
-        if outcome in _GOOD and not missing:  # of a million photos nearly all may be
-            return claim
-        alike = problem is None and missing and self._is_alike(number, found)
-        return msgspec.structs.replace(claim, failures=self._failures_of(number), alike=alike)
-
-    def _made(self, name: tuple[bytes, bytes], look: tuple[int, str]) -> list[Any]:
-        self._sql.execute("INSERT INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)", (*name, *look))
-        return self._sql.execute(ENTRY, name).fetchall()
-
-    def _take(self, photo: int) -> bool:
-        """Claim an entry; False when it is claimed already."""
-        if self._is_claimed(photo):
-            return False
-        self._claimed.extend(bytes(max(0, (photo >> 3) + 1 - len(self._claimed))))
-        self._claimed[photo >> 3] |= 1 << (photo & 7)
-        self._taken.append(photo)
-        return True
-
-    def _is_claimed(self, photo: int) -> bool:
-        return photo >> 3 < len(self._claimed) and bool(self._claimed[photo >> 3] >> (photo & 7) & 1)
-
-    def _is_alike(self, photo: int, found: Found) -> bool:
-        row = self._sql.execute("SELECT 1 FROM photos WHERE size = ? AND id <> ? LIMIT 1", (found.size, photo))
-        return row.fetchone() is not None
-
-    def _renew(self, photo: int, look: tuple[int, str]) -> None:
-        """Begin the entry of a photo that has changed anew; its outputs stay until there are new ones."""
-        self._sql.execute(
-            "UPDATE photos SET size = ?, mtime_ns = ?, outcome = NULL, bw = NULL, error_type = NULL, error = NULL,"
-            " digest = NULL WHERE id = ?",
-            (*look, photo),
-        )
-        self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
-        self._sql.execute("DELETE FROM failures WHERE photo = ?", (photo,))
-
-    def _failures_of(self, photo: int) -> dict[str, ErrorInfo]:
-        rows = self._sql.execute("SELECT task, type, message FROM failures WHERE photo = ?", (photo,))
-        return {task: ErrorInfo(kind, message) for task, kind, message in rows}
+        return self._claims.claim(batch, tasks)
 
     # photos with the same content
 
     def unread(self, size: int) -> list[Unread]:
-        """Some of the photos of `size` bytes that have no digest."""
+        """The photos of `size` bytes that have no digest, `MOST_UNREAD` of them if there are so many."""
         rows = self._sql.execute(
-            "SELECT id, source, photo, mtime_ns FROM photos WHERE size = ? AND digest IS NULL LIMIT 64", (size,)
+            "SELECT id, source, photo, mtime_ns FROM photos WHERE size = ? AND digest IS NULL LIMIT ?",
+            (size, MOST_UNREAD),
         )
         return [
             Unread(number, str(Path(os.fsdecode(source), os.fsdecode(photo))), size, int(mtime_ns))
@@ -170,10 +112,18 @@ class Ledger:
             "UPDATE photos SET digest = ? WHERE id = ?", [(content, photo) for photo, content in digests.items()]
         )
 
-    def digest_of(self, photo: int) -> bytes | None:
-        """The content of `photo`, None when nobody has asked for it."""
-        [content] = self._sql.execute("SELECT digest FROM photos WHERE id = ?", (photo,)).fetchone()
-        return None if content is None else bytes(content)
+    def contents_of(self, photos: Iterable[int]) -> dict[int, Content]:
+        """The content of those of `photos` for which somebody has asked."""
+        known: dict[int, Content] = {}
+        for photo in photos:
+            digest, twin = self._sql.execute(
+                f"SELECT digest, EXISTS (SELECT 1 {OTHERS} WHERE one.id = photos.id) FROM photos"  # noqa: S608 - our own
+                " WHERE id = ?",
+                (photo,),
+            ).fetchone()
+            if digest is not None:
+                known[photo] = Content(bytes(digest), bool(twin))
+        return known
 
     def answers_to(self, task: Task, photo: int) -> list[Answer]:
         """What others with the digest of `photo` have got for `task`: some of them, if there are many."""
@@ -190,7 +140,7 @@ class Ledger:
     def has_claimed_twin(self, photo: int) -> bool:
         """Whether this run has claimed another with the digest of `photo`."""
         others = self._sql.execute(f"SELECT other.id {OTHERS} WHERE one.id = ?", (photo,))
-        return any(self._is_claimed(number) for (number,) in others)
+        return any(self._claims.has(number) for (number,) in others)
 
     # notes
 
@@ -276,7 +226,7 @@ class Ledger:
             one = list(entry)
             _, source, photo, where, outcome, attempts, kind, message = one[0][:8]
             found = Found(os.fsdecode(source), os.fsdecode(photo), "", 0, 0)
-            claim = Claim(found, number, os.fsdecode(where or b""), known_of(row[8:] for row in one))
+            claim = Claim(found, number, os.fsdecode(where or b""), known_of(one))
             yield claim.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
 
     def counts(self) -> tuple[dict[Outcome | None, int], int]:

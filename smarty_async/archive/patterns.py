@@ -45,9 +45,10 @@ class Wanted:
 
     def __call__(self, photo: str) -> bool:
         """Whether `photo`, a path relative to its source, is wanted."""
-        if self._include and not _matches(self._include, photo):
-            return False
-        return not self.excludes(photo)
+        # Without patterns no name is looked at: there may be a million.
+        return not (self._include and not _matches(self._include, photo)) and not (
+            self._exclude and _matches(self._exclude, photo)
+        )
 
     def excludes(self, photo: str) -> bool:
         """Whether an exclude pattern matches `photo`; for a folder, give its path with a ``/`` at the end."""

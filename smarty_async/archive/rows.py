@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -11,15 +12,29 @@ from smarty_async.archive.entry import Kept, Known
 from smarty_async.options import Mode
 from smarty_async.results import Kind
 
-__all__ = ["DONE", "ENTRY", "OTHERS", "known_of", "outputs_of"]
+__all__ = ["BETWEEN", "DONE", "OTHERS", "known_of", "named", "outputs_of"]
 
 _ANSWER: Final = "mode, task, state, outputs, answers.bw"
+_ANSWER_COLUMNS: Final = 5
 
-ENTRY: Final = (
-    f"SELECT id, place, size, mtime_ns, outcome, attempts, digest, {_ANSWER}"  # noqa: S608 - our own words
-    " FROM photos LEFT JOIN answers ON answers.photo = id WHERE source = ? AND photos.photo = ?"
+_ENTRY: Final = f"source, photos.photo, id, place, size, mtime_ns, outcome, attempts, {_ANSWER}"
+
+BETWEEN: Final = (
+    f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id"  # noqa: S608 - our own words
+    " WHERE id > ? AND id < ?"
 )
-"""A photo by its name, a row for each answer, and one when there is none."""
+"""Photos whose entries lie between two others, a row for each answer, and one when there is none."""
+
+
+@cache
+def named(photos: int) -> str:
+    """So many photos by their sources and names, in the same way."""
+    return (
+        f"WITH named (source, photo) AS (VALUES {', '.join(['(?, ?)'] * photos)})"  # noqa: S608 - likewise
+        # CROSS: from the names to the entries, and never the other way round.
+        f" SELECT {_ENTRY} FROM named CROSS JOIN photos USING (source, photo) LEFT JOIN answers ON answers.photo = id"
+    )
+
 
 DONE: Final = (
     f"SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, {_ANSWER}"  # noqa: S608 - likewise
@@ -33,13 +48,14 @@ OTHERS: Final = (
 """Photos with the same content."""
 
 
-def known_of(answers: Iterable[Sequence[Any]]) -> dict[Mode, Known]:
-    """The answers of a photo by mode; its entry is joined with an empty one when there is none."""
-    return {
-        mode: Known(task, state, outputs_of(outputs), None if bw is None else bool(bw))
-        for mode, task, state, outputs, bw in answers
-        if mode
-    }
+def known_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, Known]:
+    """The answers of a photo by mode, from its rows; one row without a mode stands for none."""
+    known: dict[Mode, Known] = {}
+    for row in rows:
+        mode, task, state, outputs, bw = row[-_ANSWER_COLUMNS:]
+        if mode:
+            known[mode] = Known(task, state, outputs_of(outputs), None if bw is None else bool(bw))
+    return known
 
 
 outputs_of: Callable[[str], dict[Kind, Kept]] = msgspec.json.Decoder(dict[Kind, Kept]).decode

@@ -10,8 +10,9 @@ from itertools import takewhile
 from pathlib import Path
 
 from smarty_async.archive.crew import threaded
-from smarty_async.archive.entry import Claim, Unread
+from smarty_async.archive.entry import Claim, Content, Unread
 from smarty_async.archive.journal import Journal
+from smarty_async.archive.ledger import MOST_UNREAD
 
 __all__ = ["Twins", "digest"]
 
@@ -19,9 +20,8 @@ __all__ = ["Twins", "digest"]
 class _Alive:
     """A photo that is under way in this run."""
 
-    def __init__(self, claim: Claim) -> None:
-        self.digest = claim.digest
-        self.compared = False
+    def __init__(self) -> None:
+        self.content: Content | None = None
         self.ended = asyncio.Event()
 
 
@@ -40,7 +40,7 @@ class Twins:
     @contextmanager
     def alive(self, claim: Claim) -> Generator[None]:
         """The photo is under way while this lasts."""
-        one = self._of_size(claim)[claim.id] = _Alive(claim)
+        one = self._of_size(claim)[claim.id] = _Alive()
         try:
             yield
         finally:
@@ -52,32 +52,32 @@ class Twins:
     def _of_size(self, claim: Claim) -> dict[int, _Alive]:
         return self._alive.setdefault(claim.found.size, {})
 
-    async def compare(self, claim: Claim) -> None:
-        """Find out which photos have the content of this one.
+    async def compare(self, claim: Claim) -> bool:
+        """Whether there is another photo with the content of this one.
 
         All of its size are read in one go, so that of many such photos most find that done.
         """
         alike = self._of_size(claim)
         mine = alike[claim.id]
         async with self._reading:
-            if mine.compared:
-                return
-            while unread := await self._journal.unread(claim.found.size):
-                digests = await _digests(unread)
-                for number in alike.keys() & digests.keys():
-                    alike[number].digest = digests[number]
-                await self._journal.note_digests(digests)
-            # It may have been read before it began.
-            mine.digest = mine.digest or await self._journal.digest_of(claim)
-            for other in alike.values():
-                other.compared = other.compared or other.digest is not None
+            while mine.content is None:
+                unread = await self._journal.unread(claim.found.size)
+                contents = await self._journal.note_digests(await _digests(unread), asking=tuple(alike))
+                if len(unread) < MOST_UNREAD:  # else some may be unread yet, and nobody knows what is shared
+                    for number in alike.keys() & contents.keys():
+                        alike[number].content = contents[number]
+        return mine.content.shared
 
     def earlier(self, claim: Claim) -> asyncio.Event | None:
         """The end of a photo with this content that began before this one, so that no two wait for each other."""
         alike = self._of_size(claim)
         mine = alike[claim.id]
         before = takewhile(lambda other: other is not mine, alike.values())
-        return next((other.ended for other in before if mine.digest and other.digest == mine.digest), None)
+        return next((other.ended for other in before if _is_same(mine.content, other.content)), None)
+
+
+def _is_same(one: Content | None, other: Content | None) -> bool:
+    return one is not None and other is not None and bool(one.digest) and one.digest == other.digest
 
 
 def digest(photo: Unread) -> bytes:

@@ -22,7 +22,7 @@ _OPEN_FOLDERS = 64
 """How many folders a walk holds open: some systems allow a process 256 files."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A photo candidate; whether it is an image, the probe says.
 
     Attributes:
@@ -58,7 +58,7 @@ def reason(path: str, error: Exception) -> str:
 
 
 class _Folder(NamedTuple):
-    """A folder that a walk is in: what is left of it, and how it was reached."""
+    """A folder that a walk is in: what is left of it, how it was reached, and whether all in it is meant."""
 
     entries: Iterator[os.DirEntry[str]]
     close: Callable[[], None] | None
@@ -66,6 +66,7 @@ class _Folder(NamedTuple):
     photo: str
     path: str
     state: frozenset[int]
+    whole: bool
 
 
 class Walk:
@@ -87,53 +88,52 @@ class Walk:
     def photos(self) -> Generator[Found, None, None]:
         """Every finding, as the disk gives it; closing the iterator closes every folder."""
         try:
-            found = self._enter(self._start.path, self._start.photo, self._glob.start)
-            while found or self._inside:
-                if found:
-                    yield found
-                found = self._step() if self._inside else None
+            if found := self._enter(self._start.path, self._start.photo, self._glob.start):
+                yield found
+            while self._inside:
+                yield from self._go_on()
         finally:
             while self._inside:
                 self._leave()
 
-    def _step(self) -> Found | None:
-        """Look at the next entry of the innermost folder."""
+    def _go_on(self) -> Iterator[Found]:
+        """What comes next in the innermost folder, until another is the innermost."""
         folder = self._inside[-1]
+        above = f"{folder.photo}/" if folder.photo else ""
         try:
-            entry = next(folder.entries, None)
+            for entry in folder.entries:
+                if found := self._look(entry, above + entry.name, folder):
+                    yield found
+                if self._inside[-1] is not folder:
+                    return
         except OSError as error:
-            self._leave()
-            return self._lost(folder.path, folder.photo, error)
-        if entry is None:
-            self._leave()
-            return None
-        state = self._glob.step(folder.state, entry.name)
-        if not state or self._is_left_out(entry.name, folder):
-            return None
-        photo = f"{folder.photo}/{entry.name}" if folder.photo else entry.name
-        return self._look(entry, photo, state)
+            if found := self._lost(folder.path, folder.photo, error):
+                yield found
+        self._leave()
 
-    def _look(self, entry: os.DirEntry[str], photo: str, state: frozenset[int]) -> Found | None:
-        meant = self._glob.matched(state) and self._wanted(photo)
+    def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> Found | None:
+        name = entry.name
+        state = folder.state if folder.whole else self._glob.step(folder.state, name)
+        if not state or passed_over(name) or (name in PRODUCE and self._is_made_in(folder)):
+            return None
+        meant = (folder.whole or self._glob.matched(state)) and self._wanted(photo)
         try:
             # Not the entry's own stat: what Windows keeps in a folder may be older than the file.
             status = os.stat(entry.path)  # noqa: PTH116 - a Path for each of millions costs more than the look
         except OSError as error:
             return unreadable(self._start.source, photo, entry.path, error) if meant else None
+        if meant and stat.S_ISREG(status.st_mode):
+            return Found(self._start.source, photo, entry.path, status.st_size, status.st_mtime_ns)
         if stat.S_ISDIR(status.st_mode):
             identity = identity_of(entry.path, status)
             if self._produce.is_out(identity) or (entry.is_symlink() and self._produce.is_one(identity)):
                 return None
             return self._enter(entry.path, photo, state, identity)
-        if meant and stat.S_ISREG(status.st_mode):
-            return Found(self._start.source, photo, entry.path, status.st_size, status.st_mtime_ns)
         return None
 
-    def _is_left_out(self, name: str, folder: _Folder) -> bool:
+    def _is_made_in(self, folder: _Folder) -> bool:
         # Only a folder that a walk starts from can be the output folder.
-        return passed_over(name) or (
-            name in PRODUCE and len(self._inside) == 1 and self._produce.is_out(folder.identity)
-        )
+        return len(self._inside) == 1 and self._produce.is_out(folder.identity)
 
     def _enter(self, path: str, photo: str, state: frozenset[int], identity: Identity | None = None) -> Found | None:
         """Go into the folder at `path`, unless the walk is in it already."""
@@ -144,7 +144,9 @@ class Walk:
             if len(self._inside) >= _OPEN_FOLDERS:
                 self._read_out()
             entries = os.scandir(path)
-            self._inside.append(_Folder(entries, entries.close, identity, photo, path, state))
+            self._inside.append(
+                _Folder(entries, entries.close, identity, photo, path, state, whole=self._glob.matched(state))
+            )
         except OSError as error:
             return self._lost(path, photo, error)
         return None
