@@ -43,7 +43,7 @@ def _id(number: int) -> bytes:
     return number.to_bytes(ID_BYTES - len(_END), "big") + _END
 
 
-def archive(folder: Path, *, count: int, size: int, sparse: bool = False) -> Path:
+def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differing: int = 1) -> Path:
     """`count` photos of nearly `size` bytes under `folder`, a thousand a folder; made once and kept.
 
     Args:
@@ -51,8 +51,9 @@ def archive(folder: Path, *, count: int, size: int, sparse: bool = False) -> Pat
         count: photos.
         size: bytes of each, at most.
         sparse: leave a hole in each, where a million files' bytes would not fit on the disk.
+        differing: bytes by which their sizes differ besides, a prime: of so many photos few are of one size.
     """
-    whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}"
+    whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}{f'-{differing}' if differing > 1 else ''}"
     if whole.exists():
         return whole
     making = whole.with_suffix(".making")
@@ -63,7 +64,7 @@ def archive(folder: Path, *, count: int, size: int, sparse: bool = False) -> Pat
         place = making / f"{number // _FOLDER:04}" / f"{number:07}.jpg"
         if number % _FOLDER == 0:
             place.parent.mkdir()
-        inside = _size(size, number) - ID_BYTES
+        inside = _size(size, number) + number * 7_919 % differing - ID_BYTES
         with place.open("wb") as file:
             file.write(_head() if sparse else noise[:inside])
             file.seek(inside)

@@ -13,7 +13,7 @@ from benchmarks.running import started
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.service import Service, service
 
-__all__ = ["compare", "first_request", "measure"]
+__all__ = ["compare", "first_request", "measure", "tree"]
 
 _SECONDS = "s to the first request"
 
@@ -21,11 +21,16 @@ _SECONDS = "s to the first request"
 def measure(lab: Lab) -> Iterator[Row]:
     """Ours; the process is ended when its first request is there."""
     count = lab.count(1_000_000)
-    photos = archive(lab.archives, count=count, size=1_000, sparse=True)
+    photos = tree(lab, count)
     with service() as server:
         for name in lab.turns("ours"):
             with lab.out() as out:
                 yield Row(f"{count:,} files", name, _SECONDS, first_request(name, server, photos=photos, out=out))
+
+
+def tree(lab: Lab, count: int) -> Path:
+    """So many photos, few of one size: those that are must be read, to be compared."""
+    return archive(lab.archives, count=count, size=1_000, sparse=True, differing=1_000_003)
 
 
 def first_request(name: str, server: Service, **job: Any) -> float:

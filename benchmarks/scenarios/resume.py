@@ -1,6 +1,6 @@
 """A second run over a journal with 1,000,000 finished photos: to its first new request.
 
-The new photos are the last ones that the scan finds.
+The new photos are the last ones that the scan finds. Each of the others has an output that is looked for.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ from itertools import islice
 from pathlib import Path
 from time import monotonic
 
-from benchmarks.photos import archive
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
-from benchmarks.scenarios.first import first_request
+from benchmarks.scenarios.first import first_request, tree
 from benchmarks.service import service
+from smarty_async.archive.entry import Kept
 from smarty_async.archive.ledger import Ledger
+from smarty_async.archive.names import STATE
 from smarty_async.archive.scan import scan
 from smarty_async.options import Task
+from smarty_async.results import Kind
 
 __all__ = ["compare", "measure"]
 
 _NEW = 48
+_KIND: Kind = "improved"
 _WHOLE, _WALK = "s to the first new request", "s to walk the tree"
 _GOAL, _GOAL_BEYOND, _FULL = 5.0, 2.0, 1_000_000
 
@@ -29,14 +32,15 @@ _GOAL, _GOAL_BEYOND, _FULL = 5.0, 2.0, 1_000_000
 def measure(lab: Lab) -> Iterator[Row]:
     """Ours, and the package's own scan alone."""
     count = lab.count(_FULL)
-    photos = archive(lab.archives, count=count, size=1_000, sparse=True)
+    photos = tree(lab, count)
     case = f"{count:,} finished"
-    journal = _journal(lab, photos, count)
+    finished = _finished(lab, photos, count)
     with service() as server:
         for name in lab.turns("ours"):
             with lab.out() as out:
                 out.mkdir()
-                shutil.copytree(journal, out / ".smarty-async")
+                shutil.copytree(finished / STATE, out / STATE)
+                (out / _KIND).symlink_to(finished / _KIND)
                 began = monotonic()
                 for _ in scan([photos], out=out):
                     pass
@@ -44,22 +48,25 @@ def measure(lab: Lab) -> Iterator[Row]:
                 yield Row(case, name, _WHOLE, first_request(name, server, photos=photos, out=out))
 
 
-def _journal(lab: Lab, photos: Path, count: int) -> Path:
-    """A state folder whose journal has finished all photos but the last; made once and kept."""
-    whole = lab.folder / f"journal-{count}"
+def _finished(lab: Lab, photos: Path, count: int) -> Path:
+    """An output folder where all photos but the last are finished, with an output each; made once and kept."""
+    whole = lab.folder / f"finished-{count}"
     if whole.exists():
         return whole
     making = whole.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    ledger, task = Ledger(making / "journal.sqlite"), Task("improve")
-    found = islice(scan([photos], out=lab.folder / "out"), count - _NEW)
+    (making / STATE).mkdir(parents=True)
+    ledger, task = Ledger(making / STATE / "journal.sqlite"), Task("improve")
+    found = islice(scan([photos], out=making), count - _NEW)
     while batch := list(islice(found, 10_000)):
         with ledger.transaction():
-            for claim in ledger.claim(batch):
-                ledger.keep(claim.id, task, {}, bw=False)
+            for number, claim in enumerate(ledger.claim(batch)):
+                output = making / _KIND / claim.place
+                output.parent.mkdir(parents=True, exist_ok=True)
+                output.touch()
+                ledger.keep(claim.id, task, {_KIND: Kept(str(number), 100_000)}, bw=False)
                 ledger.placed(claim.id, task)
-                ledger.record(claim.id, claim.result("already_good", attempts=1), {})
+                ledger.record(claim.id, claim.result("restored", attempts=1), {})
     ledger.close()
     return making.rename(whole)
 
