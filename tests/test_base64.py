@@ -21,8 +21,13 @@ thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(
 def read(pieces: list[bytes], *, max_bytes: int = 1000, number: int = 7) -> tuple[Blob, bytes]:
     """What a reader makes of a string in these pieces, each cut between escapes."""
     reader = Base64Reader(number, max_bytes=max_bytes)
-    data = b"".join(data for piece in pieces for data in reader.feed(memoryview(piece), escaped=b"\\" in piece))
+    data = b"".join(part for piece in pieces for part in fed(reader, piece))
     return reader.close(), data
+
+
+def fed(reader: Base64Reader, piece: bytes) -> list[bytes]:
+    """What a piece brings, which lies between others."""
+    return reader.feed(b"QUJD" + piece + b"QUJD", 4, 4 + len(piece))
 
 
 def pieces_of(text: bytes, cuts: list[int]) -> list[bytes]:
@@ -111,6 +116,9 @@ def test_escapes_are_the_characters_they_stand_for(data: bytes, drawn: st.DataOb
         pytest.param(b"QUJ\\\n", id="escaped line break"),
         pytest.param(rb"Q\u00zz", id="no escape at all"),
         pytest.param(b"!!!!QUJD", id="sound data after the break"),
+        pytest.param(b"QUJDQ!", id="not of the alphabet, in what is cut short"),
+        pytest.param(rb"QUJDQ\n", id="escaped newline, in what is cut short"),
+        pytest.param(b"QUJDQ\xd0", id="not ASCII, in what is cut short"),
     ],
 )
 def test_what_breaks_it(text: bytes) -> None:
@@ -122,11 +130,22 @@ def test_what_is_cut_short(text: bytes) -> None:
     assert read([text])[0] == Blob(7, 0, b"", "its base64 is cut short")
 
 
+@thorough
+@given(st.lists(st.sampled_from([b"Q", b"QUJD", b"QUJDQUI", b"=", b"==", b"", b'"', b"!", rb"\/", rb"\u002b", rb"\x"])))
+def test_what_is_not_taken_has_changed_nothing(pieces: list[bytes]) -> None:
+    tried, fed_only = Base64Reader(7, max_bytes=20), Base64Reader(7, max_bytes=20)
+    for piece in pieces:
+        taken = tried.take(piece, 0, len(piece))
+        assert taken is None or not set(piece) & set(b'"!\\')
+        assert (tried.feed(piece, 0, len(piece)) if taken is None else taken) == fed_only.feed(piece, 0, len(piece))
+    assert tried.close() == fed_only.close()
+
+
 def test_nothing_is_given_after_the_break() -> None:
     reader = Base64Reader(0, max_bytes=1000)
-    assert list(reader.feed(b"QUJDQ", escaped=False)) == [b"ABC"]
-    assert list(reader.feed(b"!!!QUJD", escaped=False)) == []
-    assert list(reader.feed(b"QUJD", escaped=False)) == []
+    assert fed(reader, b"QUJDQ") == [b"ABC"]
+    assert fed(reader, b"!!!QUJD") == []
+    assert fed(reader, b"QUJD") == []
 
 
 @pytest.mark.parametrize("pieces", [[b"QQ==", b"QUJD"], [b"QQ=", b"=QUJD"], [b"QUJDQQ==", b"QQ=="]])

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,13 @@ from hypothesis import strategies as st
 from smarty_async.errors import RequestError
 from smarty_async.wire import splitter
 from smarty_async.wire.messages import Answered, Envelope, Piece
-from smarty_async.wire.splitter import MAX_DEPTH, MAX_SKELETON_BYTES, MAX_TEXT_BYTES, AnswerSplitter
+from smarty_async.wire.splitter import (
+    LONG_TEXT_BYTES,
+    MAX_DEPTH,
+    MAX_SKELETON_BYTES,
+    MAX_TEXT_BYTES,
+    AnswerSplitter,
+)
 
 # No deadline and no complaint about slow generation: nothing here may hang on how busy the machine is.
 thorough = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
@@ -33,6 +40,7 @@ FIELDS = {
     "resolution": {"resolved": "resolved"},
 }
 BROKEN = "broken"
+PIECE = 1 << 16
 
 
 class Item(NamedTuple):
@@ -57,19 +65,20 @@ def _plain(output: bytes | str) -> bytes | str:
     return BROKEN if isinstance(output, str) else output
 
 
-def read(pieces: Iterable[bytes], **options: int) -> Read:
-    """What a splitter makes of an answer that comes in these pieces."""
-    splitter = AnswerSplitter(**options)
+def read(pieces: Iterable[bytes], *, long: int = LONG_TEXT_BYTES, **options: int) -> Read:
+    """What a splitter makes of an answer in these pieces; an output counts as a long one from `long` bytes on."""
+    reader = AnswerSplitter(**options)
     data: dict[int, bytes] = {}
     items: list[Item] = []
     try:
-        for piece in pieces:
-            for event in splitter.feed(piece):
-                if isinstance(event, Piece):
-                    data[event.number] = data.get(event.number, b"") + event.data
-                else:
-                    items.append(_item(event, data))
-        end: Envelope | str = splitter.finish()
+        with patch.object(splitter, "LONG_TEXT_BYTES", long):
+            for piece in pieces:
+                for event in reader.feed(piece):
+                    if isinstance(event, Piece):
+                        data[event.number] = data.get(event.number, b"") + event.data
+                    else:
+                        items.append(_item(event, data))
+        end: Envelope | str = reader.finish()
     except RequestError as error:
         end = f"{error} ({error.enveloped})"
     return Read(items, end)
@@ -103,10 +112,11 @@ def one_by_one(answer: bytes) -> list[bytes]:
 def read_any_way(answer: bytes, random: Random, **options: int) -> Read:
     """What a splitter makes of the answer, which is the same for every cut."""
     whole = read([answer], **options)
-    assert read(one_by_one(answer), **options) == whole
-    assert read(cut(answer, random), **options) == whole
     middle = random.randint(0, len(answer))
-    assert read([answer[:middle], answer[middle:]], **options) == whole
+    for long in (0, random.randint(1, 40), LONG_TEXT_BYTES):
+        assert read(one_by_one(answer), long=long, **options) == whole
+        assert read(cut(answer, random), long=long, **options) == whole
+        assert read([answer[:middle], answer[middle:]], long=long, **options) == whole
     return whole
 
 
@@ -315,7 +325,7 @@ def test_of_a_truncated_answer_the_closed_items_are_given(envelope: dict[str, An
     items, _ = reference(answer)
     assert len(items) == len(scribe.item_ends)
     for length in range(len(answer)):
-        found = read(cut(answer[:length], random))
+        found = read(cut(answer[:length], random), long=random.choice([0, LONG_TEXT_BYTES]))
         assert isinstance(found.end, str)
         assert found.plain() == items[: sum(end <= length for end in scribe.item_ends)]
 
@@ -364,6 +374,55 @@ def test_any_shards_of_json_read_the_same_for_any_cut(start: str, shards: str, r
     read_any_way((start + shards).encode(), random, max_output_bytes=5)
 
 
+TEXT = base64.b64encode(bytes(range(18)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"",
+        b'"',
+        b"=",
+        b"==",
+        b"-",
+        b"\n",
+        "é".encode(),
+        b"\\",
+        rb"\/",
+        rb"\u002b",
+        rb"\u002B\/",
+        rb"\"",
+        rb"\\",
+        rb"\ud83d\ude00",
+    ],
+)
+def test_whatever_stands_in_a_long_output_is_seen_at_every_place(odd: bytes) -> None:
+    head, tail = b'{"status":200,"body":{"improve":[{"status":0,"name":"a","improved":"', b'","bw":true}]}}'
+    for at in range(len(TEXT) + 1):
+        answer = head + TEXT[:at] + odd + TEXT[at:] + tail
+        whole = read([answer])
+        try:
+            assert (whole.plain(), whole.end) == reference(answer)
+        except ValueError:  # no JSON
+            assert whole.items == [] or BROKEN in whole.plain()[0].outputs.values()
+        for step in (1, 2, 3, 4, 7, 12):
+            pieces = [answer[i : i + step] for i in range(0, len(answer), step)]
+            for long in (0, 1, 9):
+                assert read(pieces, long=long) == whole
+
+
+@pytest.mark.parametrize("odd", [b"A", rb"\/", rb"\u002b", b"=", b"-", b'"', b'"}]}}'])
+@pytest.mark.parametrize("at", [0, 1, 5 * PIECE, 6 * PIECE - 1, 10 * PIECE - 1])
+def test_a_long_output_reads_the_same_in_pieces(odd: bytes, at: int) -> None:
+    text = base64.b64encode(Random(1).randbytes(PIECE // 4 * 3) * 10)  # noqa: S311 - a picture, no secret
+    text = text[:at] + odd + text[at + 1 :]
+    answer = b'{"status":200,"body":{"improve":[{"status":0,"name":"a","improved":"%b"}]}}' % text
+    whole = read([answer])
+    assert read([answer[i : i + PIECE] for i in range(0, len(answer), PIECE)]) == whole
+    if b'"' not in odd:
+        assert (whole.plain(), whole.end) == reference(answer)
+
+
 def answer_with(item: str = "", around: str = "", body: str = "") -> bytes:
     """An answer of two items, with something more in the first one, in the body or in the envelope."""
     first = '{"status":0,"name":"file_0","improved":"QUJD"' + item + "}"
@@ -382,6 +441,15 @@ def test_the_two_spellings_of_colorized() -> None:
     assert end == Envelope(200)
     (one, _), _ = read([answer_with(',"colored":"QQ==","colorized":""')])
     assert one.outputs == {"improved": b"ABC", "colorized": b"A"}
+
+
+@pytest.mark.parametrize("name", ['",', '","improved":"QQ==', '"', "\\", '\\",', "a,b:c", ""])
+def test_a_name_that_looks_like_more(name: str) -> None:
+    item = {"status": 0, "name": name, "error": name, "bw": None, "improved": "QUJD"}
+    answer = json.dumps({"status": 200, "body": {"improve": [item, item]}}, separators=(",", ":")).encode()
+    found = read_any_way(answer, Random(0))  # noqa: S311 - cuts, no secrets
+    assert (found.items, found.end) == reference(answer)
+    assert found.items == [Item("improve", name, 0, name, None, {"improved": b"ABC"})] * 2
 
 
 def test_fields_of_the_other_mode_are_unknown_ones() -> None:
@@ -440,8 +508,6 @@ def test_no_error_repeats_the_answer(place: str) -> None:
 
 
 # bounds
-
-PIECE = 1 << 16
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"body":{"improve":[{"a":'])
@@ -511,6 +577,15 @@ def test_an_answer_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch, filli
     assert read([head, fits])[1] == "the answer broke off (True)"
     items, end = read([head, fits, fits])
     assert (len(items), end) == (1, "the answer holds more than 500,000 bytes beside its outputs (True)")
+
+
+@pytest.mark.parametrize("long", [0, LONG_TEXT_BYTES])
+def test_outputs_do_not_count_as_what_is_beside_them(monkeypatch: pytest.MonkeyPatch, long: int) -> None:
+    monkeypatch.setattr(splitter, "MAX_BESIDE_BYTES", 1000)
+    answer = answer_with(',"colored":"%s"' % ("QUJD" * 1000))
+    for pieces in ([answer], one_by_one(answer)):
+        (first, second), end = read(pieces, long=long)
+        assert (first.outputs["colorized"], second, end) == (b"ABC" * 1000, SECOND, Envelope(200))
 
 
 @pytest.mark.parametrize(

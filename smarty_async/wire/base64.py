@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import binascii
 import re
-from collections.abc import Iterator
 
+import msgspec
 import pybase64
 
 from smarty_async.wire.messages import Blob
 
 __all__ = ["Base64Reader"]
 
-_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_QUANTUM = 4  # characters that make 3 bytes
+_ALPHABET = re.compile(rb"[A-Za-z0-9+/=]*")
+_QUANTUM, _TRIPLE = 4, 3  # so many characters make so many bytes, and fewer where there is padding
+_HEAD = 3  # bytes that a JPEG is known by
 
 
 def _unescaped(text: bytes) -> bytes:
-    if b"\\\\" not in text:  # else `\\/` would read as an escaped slash
-        text = text.replace(b"\\/", b"/")  # what PHP's encoders write, for every 64th character
-    return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    digits, plain = match.groups()
-    if digits is None:
-        return bytes(plain) if plain == b"/" else b"\\"  # no other escaped character is of the alphabet
-    code = int(digits, 16)
-    return bytes((code,)) if code < 128 else b"\\"  # noqa: PLR2004 - the end of ASCII
+    """`text` without its JSON escapes; as it is, which is no base64 either, when it breaks JSON's rules."""
+    try:
+        return msgspec.json.decode(b'"%b"' % text, type=str).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return text
 
 
 class Base64Reader:
@@ -38,29 +32,28 @@ class Base64Reader:
     """
 
     def __init__(self, number: int, *, max_bytes: int) -> None:
-        self._number = number
+        self.number = number
         self._max_bytes = max_bytes
         self._size = 0
         self._head = b""
         self._error: str | None = None
         self._carry = b""  # up to 3 characters that await their quantum
-        self._padded = False
+        self._escaped = False  # so far
 
-    def feed(self, text: bytes | memoryview, *, escaped: bool) -> Iterator[bytes]:
-        """The bytes that `text`, a piece of the JSON string cut between escapes, brings."""
-        if escaped:
-            text = _unescaped(bytes(text))
-        if self._carry:
-            missing = _QUANTUM - len(self._carry)
-            self._carry += bytes(text[:missing])
-            if len(self._carry) < _QUANTUM:
-                return
-            text = text[missing:]
-            yield from self._decode(self._carry)
-        whole = len(text) - len(text) % _QUANTUM
-        self._carry = bytes(text[whole:])
-        if whole:
-            yield from self._decode(text[:whole])
+    def feed(self, data: bytes, start: int, end: int) -> list[bytes]:
+        """The bytes that `data[start:end]`, a piece of the JSON string cut between escapes, brings, in order."""
+        read = self.take(data, start, end)
+        if read is None and self._error is None:
+            self._escaped = True
+            text = _unescaped(data[start:end])
+            read = self._decode(text, 0, len(text))
+            if read is None:
+                self._error = "its base64 is broken"
+        return read or []
+
+    def take(self, data: bytes, start: int, end: int) -> list[bytes] | None:
+        """The same when it is base64 as it stands; else, or where escapes came before, None, and nothing was taken."""
+        return None if self._escaped else self._decode(data, start, end)
 
     def close(self) -> Blob:
         """What was read, at the closing quote."""
@@ -70,23 +63,29 @@ class Base64Reader:
         if error is None and self._size > self._max_bytes:
             error = f"it decodes to more than {self._max_bytes:,} bytes"
         if error is not None:
-            return Blob(self._number, 0, b"", error)
-        return Blob(self._number, self._size, self._head)
+            return Blob(self.number, 0, b"", error)
+        return Blob(self.number, self._size, self._head)
 
-    def _decode(self, text: bytes | memoryview) -> Iterator[bytes]:
-        if self._error is not None:
-            return
+    def _decode(self, data: bytes, start: int, end: int) -> list[bytes] | None:
+        middle = min(start + -len(self._carry) % _QUANTUM, end)
+        whole = end - (end - middle) % _QUANTUM
+        first, carry = self._carry + data[start:middle], data[whole:end]
+        if len(first) % _QUANTUM:
+            first, carry = b"", first
+        if not _ALPHABET.fullmatch(carry):
+            return None
+        texts = (first, memoryview(data)[middle:whole])  # apart: joining them would copy all
         try:
-            if self._padded:
-                raise binascii.Error
-            data = pybase64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            self._error = "its base64 is broken"
-            return
-        self._padded = text[-1] == ord("=")
-        self._size += len(data)
-        if self._size > self._max_bytes:
-            return  # said at the end, where a broken string is called that and no other name
-        if len(self._head) < 3:  # noqa: PLR2004 - what a JPEG is known by
-            self._head = (self._head + data)[:3]
-        yield data
+            read = [pybase64.b64decode(text, None, True) for text in texts if text]  # noqa: FBT003 - by name takes longer
+        except ValueError:
+            return None
+        size = self._size
+        for part in read:
+            if size % _TRIPLE:  # what was before it ended in padding
+                return None
+            size += len(part)
+        if not self._size and read:
+            self._head = read[0][:_HEAD]
+        self._carry, self._size = carry, size
+        # One that is too long is called so at its end: should it break before that, it is called broken.
+        return read if size <= self._max_bytes else []

@@ -8,7 +8,7 @@ long strings, the outputs, go piece by piece through base64 and leave only a pla
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -28,9 +28,13 @@ MAX_TEXT_BYTES: Final = 1 << 16
 MAX_BESIDE_BYTES: Final = 1 << 28
 """Bytes of an answer that are no output, kept or not: white space and long texts may go on for ever, too."""
 MAX_DEPTH: Final = 64
+LONG_TEXT_BYTES: Final = 1 << 18
+"""Bytes of an output behind which the next piece is taken for its middle; where it ends instead costs a decoding."""
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
-_KEY = re.compile(rb'"([A-Za-z_]{1,32})":')  # as nearly every key comes; the others take the longer way
+_KEY = re.compile(  # as nearly every key comes, behind members that are no outputs; the others take the longer way
+    rb'(?:"(?:status|name|error|bw)":(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}"),){0,4}"([A-Za-z_]{1,32})":'
+)
 _TEXT = re.compile(rb'[^"\\]{0,256}"')  # likewise the rest of a short text, behind its opening quote
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _BACKSLASH = ord("\\")
@@ -83,8 +87,10 @@ class AnswerSplitter:
             data, self._tail = self._tail + data, b""
         position = 0
         while position < len(data):
-            if self._output is not None:
-                position = yield from self._read_output(data, position, self._output)
+            if (output := self._output) is not None:
+                position, read = self._read_output(data, position, output)
+                for part in read:
+                    yield Piece(output.number, part)
             elif self._text is not None:
                 position = self._read_text(data, position, self._text)
             else:
@@ -110,22 +116,23 @@ class AnswerSplitter:
 
     # strings
 
-    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> Generator[Piece, None, int]:
-        end, closed = self._string_end(data, start)
+    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> tuple[int, list[bytes]]:
+        end, closed = len(data), False
+        read = output.take(data, start, end) if self._length >= LONG_TEXT_BYTES else None
+        if read is None:  # else it was all base64, which holds no quote
+            end, closed = self._string_end(data, start)
+            read = output.feed(data, start, end)
         self._beside -= end - start
         self._length += end - start
         if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # up to there its neighbours are waited for
             raise self._broken("one of the answer's outputs has no end")
-        escaped = data.find(b"\\", start, end) >= 0
-        for piece in output.feed(memoryview(data)[start:end], escaped=escaped):
-            yield Piece(self._blob_count, piece)
         if not closed:
-            return len(data)
+            return len(data), read
         self._keep(b'"%d"' % len(self._blobs))
         self._blobs.append(output.close())
         self._blob_count += 1
         self._output = None
-        return end + 1
+        return end + 1, read
 
     def _read_text(self, data: bytes, start: int, text: bytearray) -> int:
         end, closed = self._string_end(data, start)
