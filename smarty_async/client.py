@@ -206,7 +206,7 @@ class SmartyClient:
                 make_item=lambda missing: Item(body, self._lane(missing)),
                 submit=courier.submit,
                 keep=keep,
-                policy=partial(item_retrying, self._retries, sleep=self._sleep),
+                policy=partial(item_retrying, self._retries, sleep=partial(courier.rest, sleep=self._sleep)),
             )
         except PhotoRejected as error:
             error.photo = name_of(photo)

@@ -214,7 +214,9 @@ class ArchiveRun:
                     make_item=lambda tasks: Item(body, self._lane(tasks)),
                     submit=self._submit,
                     keep=journey.keep,
-                    policy=partial(item_retrying, self._job.retries, sleep=self._pause),
+                    policy=partial(
+                        item_retrying, self._job.retries, sleep=partial(self._courier.rest, sleep=self._pause)
+                    ),
                 )
             )
         except PhotoRejected as error:

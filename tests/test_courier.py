@@ -126,7 +126,8 @@ class TestItems:
 
         first, second = pictures(2)
         async with FakeService() as service:
-            async with client_of(service, concurrency=1, sleep=sleep) as client:
+            long = retries(first_wait=60.0, longest_wait=60.0)
+            async with client_of(service, concurrency=1, sleep=sleep, retries=long) as client:
                 service.script(items({"file_0": {"status": 2, "error": "busy"}}))
                 early = asyncio.create_task(client.improve(first))
                 await waiting.wait()
@@ -160,6 +161,29 @@ class TestItems:
             go.set()
             assert all_right(await asking, images)
             assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
+
+    @pytest.mark.parametrize(("rest", "waits"), [(0.0, True), (3600.0, False)])
+    async def test_a_rest_is_waited_for_when_it_is_little_beside_a_request(self, rest: float, *, waits: bool) -> None:
+        resting, go = asyncio.Event(), asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            resting.set()
+            await go.wait()
+
+        images = pictures(2)
+        bounds = retries(first_wait=rest, longest_wait=rest)
+        async with FakeService() as service, client_of(service, concurrency=1, sleep=sleep, retries=bounds) as client:
+            service.script(items({"file_0": {"status": 2}}))
+            asking = [asyncio.create_task(client.improve(images[0]))]
+            await resting.wait()
+            asking.append(asyncio.create_task(client.improve(images[1])))
+            if waits:
+                await asyncio.sleep(0.05)
+            else:
+                await asking[1]
+            go.set()
+            await asyncio.gather(*asking)
+            assert [len(request.images) for request in service.requests] == ([1, 2] if waits else [1, 1, 1])
 
     async def test_only_the_mode_that_failed_is_asked_again(self) -> None:
         image = jpeg()

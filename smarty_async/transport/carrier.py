@@ -20,7 +20,7 @@ from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.limiter import AdaptiveLimit, Slot
 from smarty_async.transport.retrying import Health, Sleep, request_retrying, retried
 from smarty_async.transport.tokens import Tokens
-from smarty_async.transport.trip import Trip, paid_for
+from smarty_async.transport.trip import Trip, live, paid_for
 from smarty_async.wire.verdict import Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
 
 __all__ = ["Carrier"]
@@ -42,6 +42,9 @@ class Carrier:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
+
+    Attributes:
+        request_seconds: what the last one that was answered took.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Carrier:
         self._judge = judge
         self._sleep = sleep
         self._health = Health(retries, clock)
+        self._clock = clock
+        self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that did
         self._probes = 0
 
@@ -92,7 +97,7 @@ class Carrier:
         try:
             await retried(attempt, partial(self._policy, chunk, self._retries_for(chunk)))
         except RequestError as error:
-            self._give_up(_live(chunk), error)
+            self._give_up(live(chunk), error)
 
     async def _ride(self, chunk: Sequence[Item], land: Callable[[], None]) -> None:
         """One request.
@@ -104,13 +109,13 @@ class Carrier:
         token = await self._token()
         if self._rate is not None:
             await self._rate.acquire()
-        rest = _live(chunk)  # only now: whoever left meanwhile is not paid for
+        rest = live(chunk)  # only now: whoever left meanwhile is not paid for
         riders = paid_for(self._probe_of(rest) if self._health.suspended else rest)
         if not riders:
             for item in rest:  # not the probe alone: there is no money for any of them
                 item.fail(Stopped())
             return
-        trip = Trip(riders, token=token, epoch=self._limit.epoch)
+        trip, began = Trip(riders, token=token, epoch=self._limit.epoch), self._clock()
         try:
             await self._send(trip, land)
         except BodyFailed as failure:
@@ -119,6 +124,7 @@ class Carrier:
         except RequestError as error:
             await self._obey(self._judge(error, trip.names), error, trip)
         else:
+            self.request_seconds = self._clock() - began
             self._answered(riders, token)
         if len(riders) < len(rest):
             self._halve([item for item in rest if item not in riders])
@@ -146,20 +152,20 @@ class Carrier:
         with self._outages():
             return await self._tokens.get()
 
-    async def _renew_for(self, live: list[Item], stale: str, stop: ConfigurationError) -> None:
-        """Let `live` go again with another token; else raise `stop`.
+    async def _renew_for(self, waiting: list[Item], stale: str, stop: ConfigurationError) -> None:
+        """Let `waiting` go again with another token; else raise `stop`.
 
         Once for a token that never worked; for one that did, and so has expired, as often as anything is tried.
         """
         most = self._retries.max_attempts if stale == self._accepted else 1
-        if any(item.renewed >= most for item in live):
+        if any(item.renewed >= most for item in waiting):
             raise stop
         with self._outages():
             if not await self._tokens.renew(stale):
                 raise stop
-        for item in live:
+        for item in waiting:
             item.renewed += 1
-        self._batcher.put_back(live)
+        self._batcher.put_back(waiting)
 
     @contextmanager
     def _outages(self) -> Generator[None]:
@@ -190,23 +196,23 @@ class Carrier:
     async def _obey(self, verdict: Verdict, error: RequestError, trip: Trip) -> None:
         """Do what `verdict` says about the request that failed with `error`."""
         self._note_health(verdict, error, trip)
-        live = _live(trip.riders)
+        waiting = live(trip.riders)
         match verdict:
             case Retry() | SlowDown():
                 if isinstance(verdict, SlowDown):
                     self._limit.slow_down(trip.epoch)
-                self._try_again(live, error)
+                self._try_again(waiting, error)
             case Drop(name):
                 trip.names[name].fail(_permanent(error, trip.names[name]))
-                self._batcher.put_back(live)
-            case Split() | Shrink() if len(live) == 1:
-                self._blame(live[0], error)
+                self._batcher.put_back(waiting)
+            case Split() | Shrink() if len(waiting) == 1:
+                self._blame(waiting[0], error)
             case Split():
-                self._halve(live)
+                self._halve(waiting)
             case Shrink():
-                self._batcher.shrink(live)
+                self._batcher.shrink(waiting)
             case Refresh(stop):
-                await self._renew_for(live, trip.token, stop)
+                await self._renew_for(waiting, trip.token, stop)
             case _:
                 raise verdict.error
 
@@ -217,15 +223,15 @@ class Carrier:
         elif temporary:
             self._fails()
 
-    def _try_again(self, live: list[Item], error: RequestError) -> None:
+    def _try_again(self, waiting: list[Item], error: RequestError) -> None:
         """Let the request be tried again for whoever still waits for all of it, unless its run has ended."""
-        for item in live:
+        for item in waiting:
             if item.doubted is None:
                 item.doubted = self._health.answers
             item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
             if item.lane.purse.empty:
                 item.fail(Stopped())
-        if _live(live):
+        if live(waiting):
             raise error
 
     def _halve(self, chunk: list[Item]) -> None:
@@ -273,7 +279,7 @@ class Carrier:
             meter.notice = self._notice(str(error), seconds)
 
         def others_fare_better() -> bool:
-            doubts = [item.doubted for item in _live(chunk) if item.doubted is not None]
+            doubts = [item.doubted for item in live(chunk) if item.doubted is not None]
             return bool(doubts) and self._health.answers > min(doubts)
 
         return request_retrying(
@@ -287,11 +293,6 @@ class Carrier:
             f"the service has been down for {self._health.down_for:.0f} s ({error}): next try in {seconds:.0f} s, "
             f"giving up in {self._health.patience:.0f} s"
         )
-
-
-def _live(chunk: Sequence[Item]) -> list[Item]:
-    """Whoever still waits."""
-    return [item for item in chunk if not item.gone]
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:

@@ -25,6 +25,9 @@ from smarty_async.wire.verdict import Judge, judge_item
 
 __all__ = ["Courier"]
 
+_SHORT_REST = 0.1
+"""Of what a request takes. Who comes a little late would wait for a whole request more, and so may be the last."""
+
 
 class Courier:
     """Owns the slots. Items go in one by one and are answered one by one; between, they ride in chunks.
@@ -69,6 +72,7 @@ class Courier:
         )
         self._expected: Counter[int | None] = Counter()
         self._resting: WeakSet[Body] = WeakSet()  # until they are submitted again, or nobody means to
+        self._short_rests = 0
         self._replies = self._returns = 0  # and how many of them were to come again
         self._items: set[Item] = set()
         self._carriers: dict[asyncio.Task[None], list[Item]] = {}
@@ -88,6 +92,16 @@ class Courier:
             yield
         finally:
             self._expected[items] -= 1
+            self._wake()
+
+    async def rest(self, seconds: float, *, sleep: Sleep) -> None:
+        """Let an item rest before it is submitted again; others wait for it when that is little beside a request."""
+        short = seconds <= self._carrier.request_seconds * _SHORT_REST
+        self._short_rests += short
+        try:
+            await sleep(seconds)
+        finally:
+            self._short_rests -= short
             self._wake()
 
     async def submit(self, item: Item) -> Reply:
@@ -153,8 +167,9 @@ class Courier:
         self._woken = False
         soon = sum(items * times for items, times in self._expected.items() if items)
         coming = None if self._expected[None] else soon + self._coming_later()
+        more = soon > 0 or self._short_rests > 0
         while slot := self._limit.try_acquire():
-            chunk = self._batcher.take(slots=self._limit.size, more=soon > 0, coming=coming)
+            chunk = self._batcher.take(slots=self._limit.size, more=more, coming=coming)
             if chunk is None:
                 slot.release()
                 return

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.spool import Arrived
 from smarty_async.wire.messages import item_name
 
-__all__ = ["Trip", "paid_for"]
+__all__ = ["Trip", "live", "paid_for"]
 
 _log = logging.getLogger("smarty_async")
+
+
+def live(chunk: Sequence[Item]) -> list[Item]:
+    """Whoever still waits."""
+    return [item for item in chunk if not item.gone]
 
 
 def paid_for(chunk: list[Item]) -> list[Item]:
