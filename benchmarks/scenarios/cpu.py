@@ -20,6 +20,7 @@ _CASES = {  # photos at full scale, bytes of each, in memory, TLS
     "2 MB": (1_000, 2_000_000, True, False),
     "2 MB, TLS": (1_000, 2_000_000, True, True),
     "100 KB, on disk": (10_000, 100_000, False, False),
+    "2 MB, on disk": (1_000, 2_000_000, False, False),
 }
 _CPU, _WALL, _SERVER = "CPU s/GB", "wall s/GB", "server CPU s/GB"
 
