@@ -16,6 +16,7 @@ from pictures import heavy, jpeg
 
 from smarty_async.archive.ledger import Ledger
 from smarty_async.errors import DiskError
+from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
 from smarty_async.results import Result
 
@@ -207,7 +208,8 @@ async def test_damage_found_in_the_middle_ends_the_run_and_the_next_goes_on(
         with monkeypatch.context() as patched:
             patched.setattr(Ledger, "record", record)
             with pytest.raises(DiskError, match=r"is damaged .*: the next run makes it anew"):
-                await restore(service, source, out)
+                # Six photos alive, so that they are not all in the transaction that fails.
+                await restore(service, source, out, limits=Limits(max_images=2), concurrency=1)
         assert set_aside(out) == ["journal.sqlite.damaged-1"]
         finished = len((out / "results.jsonl").read_bytes().splitlines())
         service.requests.clear()
