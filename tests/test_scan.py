@@ -204,6 +204,7 @@ class TestUnreadable:
         monkeypatch.setattr(walk.os, "scandir", refusing)
         assert found(root) == ["a.jpg", "secret [unreadable]"]
         assert found(root, exclude=["secret/*"]) == ["a.jpg"]
+        assert found(root / "secret") == [". [unreadable]"]
 
     @linux_only
     def test_a_path_too_long_to_look_at_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,11 +236,14 @@ class TestUnreadable:
             def close(self) -> None:
                 pass
 
-        monkeypatch.setattr(walk.os, "scandir", Breaking)
-        (one,) = scan([root], out=root / "out")
+        whole = os.scandir
+        monkeypatch.setattr(walk.os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
+        (one,) = scan([root / "sub"], out=root / "out")
         assert one.photo == "."
         assert one.problem is not None
         assert one.problem.message == "cannot be read: Input/output error"
+        assert found(root) == ["a.jpg", "sub [unreadable]"]
+        assert found(root, exclude=["sub/*"]) == ["a.jpg"]
 
 
 class TestOut:
