@@ -62,7 +62,10 @@ class Twins:
         async with self._reading:
             while mine.content is None:
                 unread = await self._journal.unread(claim.found.size)
-                contents = await self._journal.note_digests(await _digests(unread), asking=tuple(alike))
+                digests = await _digests(unread) if unread else {}
+                # What is known stays as it is: whoever has the same content and comes later compares by itself.
+                asking = [number for number, other in alike.items() if other.content is None]
+                contents = await self._journal.note_digests(digests, asking=asking)
                 if len(unread) < MOST_UNREAD:  # else some may be unread yet, and nobody knows what is shared
                     for number in alike.keys() & contents.keys():
                         alike[number].content = contents[number]
