@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -42,13 +41,6 @@ def first_request(name: str, server: Service, **job: Any) -> float:
             sleep(0.01)
     server.stats()
     return float(first) - began
-
-
-def walk_seconds(photos: Path) -> float:
-    """What walking the tree with the system's own `find` takes, every file looked at."""
-    began = monotonic()
-    subprocess.run(["find", str(photos), "-type", "f", "-size", "+0"], stdout=subprocess.DEVNULL, check=True)  # noqa: S603, S607
-    return monotonic() - began
 
 
 def compare(medians: Medians) -> Iterator[Ratio]:
