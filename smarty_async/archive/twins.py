@@ -62,7 +62,7 @@ class Twins:
         async with self._reading:
             while mine.content is None:
                 unread = await self._journal.unread(claim.found.size)
-                digests = await _digests(unread) if unread else {}
+                digests: Mapping[int, bytes] = await _digests(unread) if unread else {}
                 # What is known stays as it is: whoever has the same content and comes later compares by itself.
                 asking = [number for number, other in alike.items() if other.content is None]
                 contents = await self._journal.note_digests(digests, asking=asking)
