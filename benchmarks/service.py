@@ -45,7 +45,7 @@ def service(
     per_image: float = 0.0,
     tail: float = 0.0,
     temporary: float = 0.0,
-    slots: int = 0,
+    permits: int = 0,
     seed: int = 1,
     tls: Path | None = None,
 ) -> Generator[Service, None, None]:
@@ -58,7 +58,7 @@ def service(
         per_image: seconds each of its images adds; their mean when there is a `tail`.
         tail: shape of the Pareto distribution the images' seconds are drawn from; 0 for none.
         temporary: share of items answered with status 2.
-        slots: requests worked on at once; 0 for no bound.
+        permits: requests worked on at once; 0 for no bound.
         seed: of what is drawn.
         tls: a certificate with its key; None for plain http.
     """
@@ -69,7 +69,7 @@ def service(
         "per_image": per_image,
         "tail": tail,
         "temporary": temporary,
-        "slots": slots,
+        "slots": permits,
         "seed": seed,
         "certificate": str(tls) if tls else None,
     }

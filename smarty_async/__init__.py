@@ -31,11 +31,11 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         SmartyError,
     )
+    from smarty_async.local.embedded import embedded_service
     from smarty_async.options import Limits, Mode, OAuthCredentials, Retries, Timeouts
     from smarty_async.plan import plan_archive, read_status
     from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
     from smarty_async.run import ArchiveRun
-    from smarty_async.service.process import embedded_service
     from smarty_async.wire.verdict import Judge, judge
 
 __all__ = [
@@ -76,7 +76,7 @@ __all__ = [
     "read_status",
 ]
 
-_ROOMS = ("errors", "options", "results", "wire.verdict", "client", "run", "plan", "service.process")
+_ROOMS = ("errors", "options", "results", "wire.verdict", "client", "run", "plan", "local.embedded")
 """Where the names live, the quick ones first."""
 
 

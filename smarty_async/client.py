@@ -14,31 +14,31 @@ from typing import Self
 
 import aiohttp
 
+from smarty_async.archive_options import Job
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
-from smarty_async.intake import PhotoSource, Source, body_of, name_of, sources_of
-from smarty_async.job import Job
-from smarty_async.journey import ask
+from smarty_async.inputs import PhotoSource, Source, body_of, name_of, sources_of
 from smarty_async.options import (
     BASE_URL,
     PATH,
     PROVIDER,
     Limits,
     Mode,
+    ModeSpec,
     OAuthCredentials,
     Retries,
-    Task,
     Timeouts,
-    check_tasks,
+    check_modes,
 )
+from smarty_async.photo import ask
 from smarty_async.results import Kind, Progress, Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.courier import Courier
-from smarty_async.transport.item import Item, Lane, Purse
+from smarty_async.transport.dispatcher import Dispatcher
+from smarty_async.transport.item import BatchGroup, ImageBudget, Item
 from smarty_async.transport.limiter import rate_limit
-from smarty_async.transport.retrying import Sleep, item_retrying
-from smarty_async.transport.spool import Arrived, MemoryFile, MemorySpool
+from smarty_async.transport.retry import Sleep, item_retrying
+from smarty_async.transport.sinks import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
@@ -110,9 +110,9 @@ class SmartyClient:
         self._judge = judge
         self._sleep = sleep
         self._opened = AsyncExitStack()
-        self._courier: Courier | None = None
+        self._dispatcher: Dispatcher | None = None
         self._runs: list[ArchiveRun] = []
-        self._lanes: dict[tuple[Task, ...], Lane] = {}
+        self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
 
     def __repr__(self) -> str:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
@@ -142,7 +142,7 @@ class SmartyClient:
             redact=tokens.redact,
             max_output_bytes=self._limits.max_output_bytes,
         )
-        self._courier = Courier(
+        self._dispatcher = Dispatcher(
             connection,
             tokens,
             limits=self._limits,
@@ -153,13 +153,13 @@ class SmartyClient:
             sleep=self._sleep,
             clock=monotonic,
         )
-        self._opened.push_async_callback(self._courier.close)
+        self._opened.push_async_callback(self._dispatcher.close)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._courier = None  # from here on it takes nothing new
+        self._dispatcher = None  # from here on it takes nothing new
         async with self._opened:
             for run in self._runs:
                 await run.aclose()
@@ -187,11 +187,11 @@ class SmartyClient:
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
         """
-        tasks, courier = check_tasks(modes, rfactor, rtype), self._open_courier()
+        specs, dispatcher = check_modes(modes, rfactor, rtype), self._open_dispatcher()
         files: dict[Kind, bytes] = {}
         bw: list[bool] = []
 
-        async def keep(_: Task, arrived: Arrived) -> None:
+        async def keep(_: ModeSpec, arrived: ReceivedItem) -> None:
             if arrived.answered.bw is not None:
                 bw.append(arrived.answered.bw)
             for kind, file in arrived.files.items():
@@ -199,24 +199,24 @@ class SmartyClient:
                 files[kind] = file.data
 
         try:
-            with courier.expecting():
+            with dispatcher.announce():
                 body = await body_of(photo, self._limits)
             asked = await ask(
-                tasks,
-                make_item=lambda missing: Item(body, self._lane(missing)),
-                submit=courier.submit,
+                specs,
+                make_item=lambda missing: Item(body, self._group(missing)),
+                submit=dispatcher.submit,
                 keep=keep,
-                policy=partial(item_retrying, self._retries, sleep=partial(courier.rest, sleep=self._sleep)),
+                policy=partial(item_retrying, self._retries, sleep=partial(dispatcher.rest, sleep=self._sleep)),
             )
         except PhotoRejected as error:
             error.photo = name_of(photo)
             raise
         restored = Restored(
-            outcome="restored" if files else "already_good", bw=bw[0] if bw else None, attempts=asked.rides, **files
+            outcome="restored" if files else "already_good", bw=bw[0] if bw else None, attempts=asked.attempts, **files
         )
         if asked.error is None:
             return restored
-        failed = PhotoFailed(asked.error.message, photo=name_of(photo), type=asked.error.type, attempts=asked.rides)
+        failed = PhotoFailed(asked.error.message, photo=name_of(photo), type=asked.error.type, attempts=asked.attempts)
         failed.restored = restored if files else None
         raise failed
 
@@ -260,7 +260,7 @@ class SmartyClient:
         Raises:
             OptionsError: the choices do not go together.
         """
-        courier = self._open_courier()
+        dispatcher = self._open_dispatcher()
         if max_photos is not None and max_photos < 0:
             raise OptionsError(f"max_photos must not be negative, but is {max_photos}")
         if max_cost is not None and not max_cost >= 0:
@@ -269,7 +269,7 @@ class SmartyClient:
             sources=sources_of(source),
             listed=listed,
             out=Path(out).absolute(),
-            tasks=check_tasks(modes, rfactor, rtype),
+            specs=check_modes(modes, rfactor, rtype),
             include=tuple(include),
             exclude=tuple(exclude),
             limits=self._limits,
@@ -282,16 +282,16 @@ class SmartyClient:
             max_cost=max_cost,
         )
         self._runs = [run for run in self._runs if run.active]
-        run = ArchiveRun(job, courier, sleep=self._sleep)
+        run = ArchiveRun(job, dispatcher, sleep=self._sleep)
         self._runs.append(run)
         return run
 
-    def _open_courier(self) -> Courier:
-        if self._courier is None:
+    def _open_dispatcher(self) -> Dispatcher:
+        if self._dispatcher is None:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
-        return self._courier
+        return self._dispatcher
 
-    def _lane(self, tasks: tuple[Task, ...]) -> Lane:
-        if tasks not in self._lanes:
-            self._lanes[tasks] = Lane(tasks, MemorySpool(), Progress(), Purse())
-        return self._lanes[tasks]
+    def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
+        if specs not in self._groups:
+            self._groups[specs] = BatchGroup(specs, MemorySink(), Progress(), ImageBudget())
+        return self._groups[specs]

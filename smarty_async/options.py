@@ -18,11 +18,11 @@ __all__ = [
     "PROVIDER",
     "Limits",
     "Mode",
+    "ModeSpec",
     "OAuthCredentials",
     "Retries",
-    "Task",
     "Timeouts",
-    "check_tasks",
+    "check_modes",
     "images_for",
 ]
 
@@ -109,7 +109,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         _check_numbers(self)
 
 
-class Task(msgspec.Struct, frozen=True, order=True):
+class ModeSpec(msgspec.Struct, frozen=True, order=True):
     """One mode with its settings: what is asked of a photo, and what the journal marks as done.
 
     Attributes:
@@ -131,7 +131,7 @@ def images_for(rubles: float | None) -> int | None:
     return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
-def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[Task, ...]:
+def check_modes(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[ModeSpec, ...]:
     """The tasks for `modes`, in the API's order.
 
     Raises:
@@ -145,13 +145,13 @@ def check_tasks(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
             raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
-        return (Task("improve"),)
+        return (ModeSpec("improve"),)
     if rfactor not in (2, 4):
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
     if rtype not in ("art", "photo", None):
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
-    enlarge = Task("resolution", int(rfactor), rtype or "photo")
-    return (Task("improve"), enlarge) if "improve" in asked else (enlarge,)
+    enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo")
+    return (ModeSpec("improve"), enlarge) if "improve" in asked else (enlarge,)
 
 
 class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import msgspec
 
-from smarty_async.archive import database
-from smarty_async.archive.entry import Claim
-from smarty_async.archive.ledger import Ledger
-from smarty_async.archive.missing import Standing
-from smarty_async.archive.names import RESULTS, STATE
-from smarty_async.archive.probe import probe
-from smarty_async.archive.rebuild import rebuild
-from smarty_async.archive.scan import check_sources, scan
-from smarty_async.archive.twins import digest
+from smarty_async.archive.duplicates import digest
+from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.rebuild import rebuild
+from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.paths import RESULTS, STATE
+from smarty_async.archive.photos.probe import probe
+from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.intake import Source, sources_of
-from smarty_async.options import PRICE, Limits, Mode, Task, check_tasks, images_for
+from smarty_async.inputs import Source, sources_of
+from smarty_async.options import PRICE, Limits, Mode, ModeSpec, check_modes, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher
@@ -30,7 +30,7 @@ __all__ = ["plan_archive", "read_status"]
 
 class _Rider(msgspec.Struct, frozen=True):
     size: int
-    lane: tuple[Task, ...]
+    group: tuple[ModeSpec, ...]
     gone: bool = False
 
 
@@ -57,7 +57,7 @@ async def plan_archive(
     Raises:
         OptionsError: the choices do not go together, or a source is not there.
     """
-    tasks, limits = check_tasks(modes, rfactor, rtype), limits or Limits()
+    specs, limits = check_modes(modes, rfactor, rtype), limits or Limits()
     most = min(
         (bound for bound in (max_photos, images_for(max_cost)) if bound is not None),
         default=None,
@@ -67,16 +67,16 @@ async def plan_archive(
         sources, folder = sources_of(source), Path(out).absolute()
         check_sources(sources, out=folder)
         photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
-        counting = _Counting(tasks, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
+        counting = _Counting(specs, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
         # The run's own notes, made in a copy: two photos of one output show themselves as they will then.
-        with closing(_copy_of_journal(folder)) as ledger, ledger.translated():
-            ledger.finish_kept(_is_finished)
-            if ledger.is_empty:
-                rebuild(ledger, folder / RESULTS, out=folder, tasks=tasks)
-            standing = Standing(folder)
+        with closing(_copy_of_journal(folder)) as store, store.translated():
+            store.finish_kept(_is_finished)
+            if store.is_empty:
+                rebuild(store, folder / RESULTS, out=folder, specs=specs)
+            standing = OutputChecker(folder)
             for found in photos:
-                for claim in standing.checked(ledger.claim([found], tasks), redo=redo_missing):
-                    counting.look(claim, ledger, fit=fit)
+                for entry in standing.checked(store.look_up([found], specs), redo=redo_missing):
+                    counting.look(entry, store, fit=fit)
         return counting.plan()
 
     return await asyncio.to_thread(plan)
@@ -86,9 +86,9 @@ class _Counting:
     """Counts what would ride in which request, as the batcher would have it."""
 
     def __init__(
-        self, tasks: tuple[Task, ...], limits: Limits, *, concurrency: int, most: int | None, retry_failed: bool
+        self, specs: tuple[ModeSpec, ...], limits: Limits, *, concurrency: int, most: int | None, retry_failed: bool
     ) -> None:
-        self._tasks = tasks
+        self._specs = specs
         self._limits = limits
         self._slots = concurrency
         self._most = most
@@ -97,23 +97,23 @@ class _Counting:
         self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
-    def look(self, claim: Claim, ledger: Ledger, *, fit: bool) -> None:
+    def look(self, entry: PhotoEntry, store: JournalStore, *, fit: bool) -> None:
         """Count one photo."""
-        missing = tuple(task for task in self._tasks if not claim.has(task))
+        missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
             return
-        if failed := claim.end(self._tasks, retry_failed=self._retry_failed):
+        if failed := entry.end(self._specs, retry_failed=self._retry_failed):
             self._rejected.append(failed)
             return
         try:
-            if claim.problem:
-                raise PhotoRejected(claim.problem.message, type=claim.problem.type)
-            size = probe(claim.found.path, limits=self._limits, fit=fit).size
+            if entry.problem:
+                raise PhotoRejected(entry.problem.message, type=entry.problem.type)
+            size = probe(entry.found.path, limits=self._limits, fit=fit).size
         except PhotoRejected as error:
-            self._rejected.append(claim.result("rejected", error=ErrorInfo(error.type, str(error))))
+            self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return
-        if claim.alike and _has_twin(claim, missing, ledger):
+        if entry.may_be_duplicate and _has_twin(entry, missing, store):
             self._duplicates += 1
             return
         if self._photos == self._most:
@@ -124,7 +124,7 @@ class _Counting:
         self._ride(more=True)
 
     def _ride(self, *, more: bool) -> None:
-        while self._batcher.take(slots=self._slots, more=more, coming=None if more else 0):
+        while self._batcher.take(permits=self._slots, more=more, coming=None if more else 0):
             self._requests += 1
 
     def plan(self) -> Plan:
@@ -140,11 +140,11 @@ class _Counting:
         )
 
 
-def _has_twin(claim: Claim, missing: Iterable[Task], ledger: Ledger) -> bool:
+def _has_twin(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
     """Whether what another photo has got by then, or will have, is taken over."""
-    while unread := ledger.unread(claim.found.size):
-        ledger.note_digests({photo.id: digest(photo) for photo in unread})
-    return ledger.has_claimed_twin(claim.id) or all(ledger.answers_to(task, claim.id) for task in missing)
+    while unhashed := store.unhashed(entry.found.size):
+        store.note_digests({photo.id: digest(photo) for photo in unhashed})
+    return store.has_claimed_twin(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
 
 
 def _is_finished(*_: object) -> bool:
@@ -152,13 +152,13 @@ def _is_finished(*_: object) -> bool:
     return True
 
 
-def _copy_of_journal(out: Path) -> Ledger:
+def _copy_of_journal(out: Path) -> JournalStore:
     """The journal as a run would have it; a damaged one would be made anew."""
     journal = _journal_of(out)
     try:
-        return Ledger(journal, opener=database.copied)
-    except database.DamagedJournal:
-        return Ledger(journal, opener=lambda _: database.empty())
+        return JournalStore(journal, opener=schema.copied)
+    except schema.DamagedJournal:
+        return JournalStore(journal, opener=lambda _: schema.empty())
 
 
 def _journal_of(out: Path) -> Path:
@@ -177,11 +177,11 @@ async def read_status(out: Source) -> Status:
         journal = _journal_of(Path(out).absolute())
         if not journal.exists():
             raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
-        with closing(Ledger(journal, opener=database.opened_to_read)) as ledger, ledger.translated():
-            counts, images = ledger.counts()
+        with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
+            counts, images = store.counts()
             failures = [
                 Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
-                for outcome, kind, message, count, example in ledger.failures()
+                for outcome, kind, message, count, example in store.failures()
             ]
         unfinished = counts.pop(None, 0)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}

@@ -137,11 +137,11 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         retries: items and requests tried again.
-        slots: requests that may be open at once now; 0 before the first.
+        permits: requests that may be open at once now; 0 before the first.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
-        notice: what a person should know now (the service is down, waiting 12 s), None when all is well.
-        remarks: what a person should know of what has happened (the journal was damaged), in order.
+        status_message: what a person should know now (the service is down, waiting 12 s), None when all is well.
+        warnings: what a person should know of what has happened (the journal was damaged), in order.
     """
 
     found: int = 0
@@ -152,11 +152,11 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_sent: int = 0
     bytes_received: int = 0
     retries: int = 0
-    slots: int = 0
+    permits: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
-    notice: str | None = None
-    remarks: list[str] = []
+    status_message: str | None = None
+    warnings: list[str] = []
 
     @property
     def done(self) -> int:

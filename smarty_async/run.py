@@ -10,22 +10,22 @@ from functools import partial
 from itertools import islice
 from typing import cast
 
-from smarty_async.archive.crew import uncut
-from smarty_async.archive.entry import Claim
-from smarty_async.archive.journal import Journal
-from smarty_async.archive.keeper import Keeper
-from smarty_async.archive.names import RESULTS
-from smarty_async.archive.scan import Found, check_sources, scan
-from smarty_async.archive.twins import Twins
-from smarty_async.archive.writer import Workplace
+from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.duplicates import Duplicates
+from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.paths import RESULTS
+from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
+from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.archive_options import Job
 from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
-from smarty_async.job import Job
-from smarty_async.journey import Asked, Journey, ask
-from smarty_async.options import Task, images_for
+from smarty_async.options import ModeSpec, images_for
+from smarty_async.photo import PhotoRun, RequestOutcome, ask
 from smarty_async.results import Progress, Result
-from smarty_async.transport.courier import Courier
-from smarty_async.transport.item import Item, Lane, Purse, Reply, Stopped
-from smarty_async.transport.retrying import Sleep, item_retrying
+from smarty_async.transport.dispatcher import Dispatcher
+from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["JOURNAL", "ArchiveRun"]
 
@@ -48,12 +48,12 @@ class ArchiveRun:
         progress: how far it is; changes as it goes.
     """
 
-    def __init__(self, job: Job, courier: Courier, *, sleep: Sleep) -> None:
+    def __init__(self, job: Job, dispatcher: Dispatcher, *, sleep: Sleep) -> None:
         self.progress = Progress()
         self._job = job
-        self._courier = courier
+        self._dispatcher = dispatcher
         self._sleep = sleep
-        self._workplace = Workplace(job.out)
+        self._directory = OutputDirectory(job.out)
         self._window = asyncio.Semaphore(job.window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(_UNTAKEN)
@@ -61,16 +61,16 @@ class ArchiveRun:
         self._spent = False
         self._ended_by: SmartyError | None = None
         self._items: set[Item] = set()
-        self._photos_left = Purse(job.max_photos)
-        self._purse = Purse(images_for(job.max_cost))
-        self._lanes: dict[tuple[Task, ...], Lane] = {}
+        self._photos_left = ImageBudget(job.max_photos)
+        self._budget = ImageBudget(images_for(job.max_cost))
+        self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
         self._feeding: asyncio.Task[None] | None = None
 
     def drain(self) -> None:
         """Send nothing new and wait for the open answers; then the iteration ends."""
         self._stopping.set()
-        self._purse.close()
-        self._courier.withdraw(self._items)
+        self._budget.close()
+        self._dispatcher.withdraw(self._items)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """What became of each photo, as it is known.
@@ -112,80 +112,80 @@ class ArchiveRun:
 
     async def _feed(self) -> None:
         try:
-            await uncut(asyncio.to_thread(check_sources, self._job.sources, out=self._job.out))
+            await finish_despite_cancel(asyncio.to_thread(check_sources, self._job.sources, out=self._job.out))
             try:
-                await uncut(asyncio.to_thread(self._workplace.claim))
+                await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
             finally:
-                await uncut(asyncio.to_thread(self._workplace.release))
+                await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
             self._results.put_nowait(None)
 
     async def _restore(self) -> None:
-        workplace = self._workplace
+        directory = self._directory
         journal = await Journal.open(
-            workplace.own / JOURNAL,
-            results=workplace.out / RESULTS,
-            temporary=workplace.temporary,
-            out=workplace.out,
-            tasks=self._job.tasks,
+            directory.state_dir / JOURNAL,
+            results=directory.out / RESULTS,
+            temporary=directory.temporary,
+            out=directory.out,
+            specs=self._job.specs,
         )
-        keeper = Keeper(workplace, journal)
-        self.progress.remarks += [journal.remark] if journal.remark else []
+        committer = OutputCommitter(directory, journal)
+        self.progress.warnings += [journal.warning] if journal.warning else []
         try:
-            await uncut(asyncio.to_thread(workplace.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.clear))
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
-                    await self._walk(next_batch, journal, keeper, photos)
+                    await self._walk(next_batch, journal, committer, photos)
             if self._ended_by is not None:
                 raise self._ended_by
         finally:
-            await keeper.close()
+            await committer.close()
             await journal.close()
 
     async def _walk(
         self,
-        next_batch: Callable[[], Awaitable[list[Found]]],
+        next_batch: Callable[[], Awaitable[list[PhotoFile]]],
         journal: Journal,
-        keeper: Keeper,
+        committer: OutputCommitter,
         photos: asyncio.TaskGroup,
     ) -> None:
-        twins = Twins(journal)
-        with self._courier.expecting(None):
+        duplicates = Duplicates(journal)
+        with self._dispatcher.announce(None):
             while not (self._stopping.is_set() or self._spent):
-                with self._courier.expecting():
+                with self._dispatcher.announce():
                     batch = await next_batch()
                     if not batch:
                         break
-                    claims = await journal.claim(batch, redo_missing=self._job.redo_missing)
-                    self.progress.found += len(claims)
-                    self.progress.missing += sum(claim.misses_outputs for claim in claims)
-                ends = [claim.end(self._job.tasks, retry_failed=self._job.retry_failed) for claim in claims]
+                    entries = await journal.look_up(batch, redo_missing=self._job.redo_missing)
+                    self.progress.found += len(entries)
+                    self.progress.missing += sum(entry.misses_outputs for entry in entries)
+                ends = [entry.end(self._job.specs, retry_failed=self._job.retry_failed) for entry in entries]
                 await self._tell([end for end in ends if end])
-                for claim in (claim for claim, end in zip(claims, ends, strict=True) if not end):
+                for entry in (entry for entry, end in zip(entries, ends, strict=True) if not end):
                     await self._window.acquire()
-                    photos.create_task(self._live(self._journey(claim, journal, keeper), twins))
+                    photos.create_task(self._live(self._photo_run(entry, journal, committer), duplicates))
         self.progress.scanning = False
 
-    def _journey(self, claim: Claim, journal: Journal, keeper: Keeper) -> Journey:
-        return Journey(
-            claim,
-            self._job.tasks,
-            workplace=self._workplace,
+    def _photo_run(self, entry: PhotoEntry, journal: Journal, committer: OutputCommitter) -> PhotoRun:
+        return PhotoRun(
+            entry,
+            self._job.specs,
+            directory=self._directory,
             journal=journal,
-            keeper=keeper,
+            committer=committer,
             limits=self._job.limits,
             fit=self._job.fit,
         )
 
     # one photo
 
-    async def _live(self, journey: Journey, twins: Twins) -> None:
+    async def _live(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
         try:
-            with twins.alive(journey.claim):
-                result = await self._end_of(journey, twins)
+            with duplicates.alive(photo_run.entry):
+                result = await self._end_of(photo_run, duplicates)
             await self._tell([result])
         except Stopped:
             pass  # it stays to be done
@@ -194,43 +194,43 @@ class ArchiveRun:
             self._ended_by = self._ended_by or error
             self.drain()
         finally:
-            await journey.tidy()
+            await photo_run.tidy()
             self._window.release()
 
-    async def _end_of(self, journey: Journey, twins: Twins) -> Result:
+    async def _end_of(self, photo_run: PhotoRun, duplicates: Duplicates) -> Result:
         try:
-            if journey.claim.alike:
-                await self._take_over(journey, twins)
-            if not journey.missing:
-                return await journey.record(Asked())
-            with self._courier.expecting():
-                body = await journey.look()
+            if photo_run.entry.may_be_duplicate:
+                await self._take_over(photo_run, duplicates)
+            if not photo_run.missing:
+                return await photo_run.record(RequestOutcome())
+            with self._dispatcher.announce():
+                body = await photo_run.look()
             if not self._photos_left.take(1):
                 self._spent = True
                 raise Stopped
-            return await journey.record(
+            return await photo_run.record(
                 await ask(
-                    journey.missing,
-                    make_item=lambda tasks: Item(body, self._lane(tasks)),
+                    photo_run.missing,
+                    make_item=lambda specs: Item(body, self._group(specs)),
                     submit=self._submit,
-                    keep=journey.keep,
+                    keep=photo_run.keep,
                     policy=partial(
-                        item_retrying, self._job.retries, sleep=partial(self._courier.rest, sleep=self._pause)
+                        item_retrying, self._job.retries, sleep=partial(self._dispatcher.rest, sleep=self._pause)
                     ),
                 )
             )
         except PhotoRejected as error:
-            return await journey.reject(error)
+            return await photo_run.reject(error)
 
-    async def _take_over(self, journey: Journey, twins: Twins) -> None:
+    async def _take_over(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
         """What photos with the same content have got, or are about to get, is not asked for again."""
-        while journey.missing:
-            with self._courier.expecting():
-                if not await twins.compare(journey.claim):
+        while photo_run.missing:
+            with self._dispatcher.announce():
+                if not await duplicates.compare(photo_run.entry):
                     return
-                ended = twins.earlier(journey.claim)  # before the look at what it has got: it may end meanwhile
-                for task in journey.missing:
-                    await journey.take_over(task)
+                ended = duplicates.earlier(photo_run.entry)  # before the look at what it has got: it may end meanwhile
+                for spec in photo_run.missing:
+                    await photo_run.take_over(spec)
             if ended is None:
                 return
             await ended.wait()
@@ -240,15 +240,15 @@ class ArchiveRun:
             raise Stopped
         self._items.add(item)
         try:
-            return await self._courier.submit(item)
+            return await self._dispatcher.submit(item)
         finally:
             self._items.discard(item)
-            self._spent = self._spent or self._purse.empty
+            self._spent = self._spent or self._budget.empty
 
-    def _lane(self, tasks: tuple[Task, ...]) -> Lane:
-        if tasks not in self._lanes:
-            self._lanes[tasks] = Lane(tasks, self._workplace, self.progress, self._purse)
-        return self._lanes[tasks]
+    def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
+        if specs not in self._groups:
+            self._groups[specs] = BatchGroup(specs, self._directory, self.progress, self._budget)
+        return self._groups[specs]
 
     async def _pause(self, seconds: float) -> None:
         """A photo's backoff; it ends early when the run is stopping."""
@@ -271,7 +271,7 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(job: Job) -> Generator[Callable[[], Awaitable[list[Found]]]]:
+def _scanning(job: Job) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
     """A function that gives the next photos of the scan, none at its end. The scan has a thread of its own."""
     found = scan(job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed)
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")

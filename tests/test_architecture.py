@@ -20,21 +20,21 @@ LAYERS = {
     "wire": 1,
     "transport": 2,
     "archive": 2,
-    "intake": 3,
-    "job": 3,
-    "journey": 3,
+    "inputs": 3,
+    "archive_options": 3,
+    "photo": 3,
     "run": 4,
     "client": 5,
     "plan": 6,
     "report": 7,
-    "service": 7,
+    "local": 7,
     "": 8,  # what users import
     "cli": 9,
     "__main__": 10,
 }
 """Which room stands on which."""
 
-STRANGERS = {("service", "wire"), ("service", "transport"), ("transport", "archive"), ("archive", "transport")}
+STRANGERS = {("local", "wire"), ("local", "transport"), ("transport", "archive"), ("archive", "transport")}
 """Rooms that do not know each other though the layers would allow it: (who, whom)."""
 
 EXPORTED = [

@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from benchmarks.contestants.ours import run
-from smarty_async.archive.ledger import Ledger
+from smarty_async.archive.journal.store import JournalStore
 
 __all__ = ["run"]
 
@@ -19,13 +19,13 @@ def _no_fsync(_: object) -> None:
     pass
 
 
-_open_ledger = Ledger.__init__
+_open_ledger = JournalStore.__init__
 
 
-def _open_unsynced(self: Ledger, *options: Any, **more: Any) -> None:
+def _open_unsynced(self: JournalStore, *options: Any, **more: Any) -> None:
     _open_ledger(self, *options, **more)
     self._sql.execute("PRAGMA synchronous = OFF")
 
 
 os.fsync = _no_fsync
-Ledger.__init__ = _open_unsynced  # type: ignore[method-assign]
+JournalStore.__init__ = _open_unsynced  # type: ignore[method-assign]

@@ -20,11 +20,11 @@ def run(job: Job) -> list[float] | None:
 
 
 async def _restore(job: Job) -> None:
-    slots = asyncio.Semaphore(job.concurrency)
+    permits = asyncio.Semaphore(job.concurrency)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
 
         async def send(chunk: list[Path]) -> None:
-            async with slots:
+            async with permits:
                 with ExitStack() as files:
                     form = aiohttp.FormData()
                     for number, photo in enumerate(chunk):

@@ -21,12 +21,12 @@ def run(job: Job) -> list[float] | None:
 
 
 async def _restore(job: Job) -> None:
-    slots = asyncio.Semaphore(job.concurrency)
+    permits = asyncio.Semaphore(job.concurrency)
     verify = ssl.create_default_context(cafile=job.trusted) if job.trusted else True
     async with httpx.AsyncClient(timeout=None, verify=verify) as client:  # noqa: S113 - answers take minutes
 
         async def send(chunk: list[Path]) -> None:
-            async with slots:
+            async with permits:
                 with ExitStack() as opened:
                     files = {
                         f"file_{number}": (photo.name, opened.enter_context(photo.open("rb")), "image/jpeg")

@@ -24,7 +24,7 @@ from benchmarks.quality.originals import drawings, photographs
 from benchmarks.quality.sheet import sheet
 from benchmarks.quality.tasks import TASKS, Task
 from smarty_async import SmartyClient
-from smarty_async.service.process import embedded_service
+from smarty_async.local.embedded import embedded_service
 
 ENGINES = ("basic", "restore")
 

@@ -68,7 +68,7 @@ def measure(lab: Lab) -> Iterator[Row]:
                     if name not in lab.contestants:
                         continue
                     with (
-                        service(kinds=("improved",), temporary=temporary, slots=_SLOTS, **latency) as server,
+                        service(kinds=("improved",), temporary=temporary, permits=_SLOTS, **latency) as server,
                         lab.out() as out,
                     ):
                         wall = run_contestant(name, photos=folder, out=out, url=server.url, concurrency=_SLOTS)["wall"]

@@ -14,11 +14,11 @@ from time import monotonic
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.scenarios.first import first_request, tree
 from benchmarks.service import service
-from smarty_async.archive.entry import Kept
-from smarty_async.archive.ledger import Ledger
-from smarty_async.archive.names import STATE
-from smarty_async.archive.scan import scan
-from smarty_async.options import Task
+from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.paths import STATE
+from smarty_async.archive.sources.folder import scan
+from smarty_async.options import ModeSpec
 from smarty_async.results import Kind
 
 __all__ = ["compare", "measure"]
@@ -56,18 +56,18 @@ def _finished(lab: Lab, photos: Path, count: int) -> Path:
     making = whole.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     (making / STATE).mkdir(parents=True)
-    ledger, task = Ledger(making / STATE / "journal.sqlite"), Task("improve")
+    store, task = JournalStore(making / STATE / "journal.sqlite"), ModeSpec("improve")
     found = islice(scan([photos], out=making), count - _NEW)
     while batch := list(islice(found, 10_000)):
-        with ledger.transaction():
-            for number, claim in enumerate(ledger.claim(batch)):
-                output = making / _KIND / claim.place
+        with store.transaction():
+            for number, entry in enumerate(store.look_up(batch)):
+                output = making / _KIND / entry.place
                 output.parent.mkdir(parents=True, exist_ok=True)
                 output.touch()
-                ledger.keep(claim.id, task, {_KIND: Kept(str(number), 100_000)}, bw=False)
-                ledger.placed(claim.id, task)
-                ledger.record(claim.id, claim.result("restored", attempts=1), {})
-    ledger.close()
+                store.keep(entry.id, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)
+                store.placed(entry.id, task)
+                store.record(entry.id, entry.result("restored", attempts=1), {})
+    store.close()
     return making.rename(whole)
 
 

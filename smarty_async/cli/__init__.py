@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from smarty_async.cli.bench import bench
-from smarty_async.cli.exits import explained
+from smarty_async.cli.errors import explained
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from smarty_async.cli.exits import Exit, explained
+from smarty_async.cli.errors import Exit, explained
 from smarty_async.cli.output import say
 from smarty_async.errors import OptionsError
 
@@ -60,8 +60,8 @@ def bench(
         # Only here: help, and a slip in the options, need none of it.
         import asyncio  # noqa: PLC0415
 
-        from smarty_async.cli.settings import read_account  # noqa: PLC0415
-        from smarty_async.cli.sweep import Load, sweep  # noqa: PLC0415
+        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.cli.bench_run import Load, sweep  # noqa: PLC0415
 
         account = read_account(os.environ, base_url=base_url, provider=provider, local=base_url is None)
         hidden.extend(account.secrets)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from smarty_async.cli.exits import Exit, explained
+from smarty_async.cli.errors import Exit, explained
 from smarty_async.errors import OptionsError
 
 __all__ = ["Kind", "Mode", "improve"]
@@ -145,9 +145,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
-        from smarty_async.cli.job import Job, View  # noqa: PLC0415
-        from smarty_async.cli.restore import preview, restore  # noqa: PLC0415
-        from smarty_async.cli.settings import read_account  # noqa: PLC0415
+        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.cli.improve_options import Job, View  # noqa: PLC0415
+        from smarty_async.cli.improve_run import preview, restore  # noqa: PLC0415
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Limits, Retries, Timeouts  # noqa: PLC0415
 

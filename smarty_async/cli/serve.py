@@ -80,11 +80,11 @@ def serve(
 
     It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
     """
-    from smarty_async.service import app, contract, faults, running  # noqa: PLC0415 - help is quick
-    from smarty_async.service.engine import best_engine, engine_named  # noqa: PLC0415 - help is quick
+    from smarty_async.local import contract, faults, running, server  # noqa: PLC0415 - help is quick
+    from smarty_async.local.engine import best_engine, engine_named  # noqa: PLC0415 - help is quick
 
     maker = engine_named(engine.value if engine else best_engine())
-    application = app.make_app(
+    application = server.make_app(
         engine=maker,
         faults=faults.Faults(
             fail_temporary=fail_temporary,

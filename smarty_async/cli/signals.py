@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from smarty_async.cli.exits import Exit
+from smarty_async.cli.errors import Exit
 from smarty_async.cli.output import say
 
 __all__ = ["Interrupts"]
@@ -47,11 +47,11 @@ class Interrupts:
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
         """Take the signals while this lasts; for the task that calls it, in the main thread."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine calls it
+        spec = asyncio.current_task()
+        assert spec is not None  # noqa: S101 - a coroutine calls it
 
         def received() -> None:
-            self._received(task.cancel)
+            self._received(spec.cancel)
 
         put_back = _install(asyncio.get_running_loop(), received)
         try:

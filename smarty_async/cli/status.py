@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smarty_async.cli.exits import explained
+from smarty_async.cli.errors import explained
 from smarty_async.cli.output import Output
 
 __all__ = ["status"]

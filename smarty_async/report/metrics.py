@@ -44,7 +44,7 @@ def _counters(progress: Progress) -> Iterator[str]:
         ("smarty_sent_bytes_total", "counter", "Bytes of request bodies.", progress.bytes_sent),
         ("smarty_received_bytes_total", "counter", "Bytes of answers.", progress.bytes_received),
         ("smarty_retries_total", "counter", "Items and requests tried again.", progress.retries),
-        ("smarty_slots", "gauge", "Requests that may be open at once now.", progress.slots),
+        ("smarty_slots", "gauge", "Requests that may be open at once now.", progress.permits),
     ):
         yield from _about(name, kind, about)
         yield f"{name} {value}"

@@ -121,8 +121,8 @@ class Bar:
         """Draw it anew."""
         rate = self._pace.look(progress)
         details = Text(" · ".join(_details(progress, rate, free=self._free)), style="dim")
-        notice = [Text(plain(progress.notice), style="yellow")] if progress.notice else []
-        self._drawing.under = (details, *notice)
+        status_message = [Text(plain(progress.status_message), style="yellow")] if progress.status_message else []
+        self._drawing.under = (details, *status_message)
         total = None if progress.scanning else progress.found
         self._drawing.update(
             self._task,
@@ -166,16 +166,16 @@ class Lines:
             return
         self._last = self._clock()
         parts = [_fraction(progress), *_details(progress, rate, free=self._free)]
-        if progress.notice:
-            parts.append(plain(progress.notice))
+        if progress.status_message:
+            parts.append(plain(progress.status_message))
         self._write(", ".join(parts))
 
     def _due(self, progress: Progress) -> bool:
         counted = not progress.scanning and progress.found
         tenth = _TENTHS * progress.done // progress.found if counted else self._tenth
         another_tenth, self._tenth = tenth > self._tenth, tenth
-        trouble = progress.notice is not None and not self._noticed
-        self._noticed = progress.notice is not None
+        trouble = progress.status_message is not None and not self._noticed
+        self._noticed = progress.status_message is not None
         return another_tenth or trouble or self._clock() - self._last >= _LINE_EVERY
 
     def say(self, line: str) -> None:

@@ -10,10 +10,10 @@ from typing import Generic, Protocol, TypeVar
 from smarty_async.options import Limits
 from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES
 
-__all__ = ["Batcher", "Rider"]
+__all__ = ["Batchable", "Batcher"]
 
 
-class Rider(Protocol):
+class Batchable(Protocol):
     """What the batcher needs to know of an item."""
 
     @property
@@ -22,7 +22,7 @@ class Rider(Protocol):
         ...
 
     @property
-    def lane(self) -> Hashable:
+    def group(self) -> Hashable:
         """Only riders of one lane may share a request."""
         ...
 
@@ -32,23 +32,23 @@ class Rider(Protocol):
         ...
 
 
-R = TypeVar("R", bound=Rider)
+R = TypeVar("R", bound=Batchable)
 
 
 class _Queue(Generic[R]):
     """The riders of one lane that wait, and the plan for the last of them."""
 
     def __init__(self) -> None:
-        self.riders: deque[R] = deque()
+        self.items: deque[R] = deque()
         self.bytes = 0
         self.sent = 0  # chunks, since it began
         self.planned = 0  # chunks that the plan has left, 0 when there is none
-        self.slots = 0  # that it was made for
+        self.permits = 0  # that it was made for
 
     def drop_gone(self) -> None:
-        if any(rider.gone for rider in self.riders):
-            self.riders = deque(rider for rider in self.riders if not rider.gone)
-            self.bytes = sum(map(_weight, self.riders))
+        if any(rider.gone for rider in self.items):
+            self.items = deque(rider for rider in self.items if not rider.gone)
+            self.bytes = sum(map(_weight, self.items))
 
 
 class Batcher(Generic[R]):
@@ -67,8 +67,8 @@ class Batcher(Generic[R]):
 
     def add(self, rider: R) -> None:
         """Let `rider` wait for its chunk."""
-        queue = self._queues.setdefault(rider.lane, _Queue())
-        queue.riders.append(rider)
+        queue = self._queues.setdefault(rider.group, _Queue())
+        queue.items.append(rider)
         queue.bytes += _weight(rider)
 
     def put_back(self, chunk: list[R]) -> None:
@@ -82,11 +82,11 @@ class Batcher(Generic[R]):
         for rider in chunk:
             self.add(rider)
 
-    def take(self, *, slots: int, more: bool, coming: int | None = None) -> list[R] | None:
+    def take(self, *, permits: int, more: bool, coming: int | None = None) -> list[R] | None:
         """The next chunk for a free slot, None when it is better to wait.
 
         Args:
-            slots: how many requests may be open at once.
+            permits: how many requests may be open at once.
             more: whether photos are on their way that are worth waiting for.
             coming: how many come yet, now or later; None when nobody knows: then chunks are filled, not spread.
         """
@@ -96,10 +96,10 @@ class Batcher(Generic[R]):
         for queue in self._queues.values():
             queue.drop_gone()
         # One that is empty keeps its plan while more comes.
-        self._queues = {lane: queue for lane, queue in self._queues.items() if queue.riders or more}
-        shares = [(queue, self._share(queue, coming, slots)) for queue in self._queues.values() if queue.riders]
+        self._queues = {group: queue for group, queue in self._queues.items() if queue.items or more}
+        shares = [(queue, self._share(queue, coming, permits)) for queue in self._queues.values() if queue.items]
         ripe = (
-            (queue, share) for queue, share in shares if len(queue.riders) >= share or queue.bytes >= self._max_bytes
+            (queue, share) for queue, share in shares if len(queue.items) >= share or queue.bytes >= self._max_bytes
         )
         ready = next(ripe, shares[0] if shares and not more else None)
         if ready is None:
@@ -109,17 +109,17 @@ class Batcher(Generic[R]):
         queue.planned = max(0, queue.planned - 1)
         return self._pack(queue, share)
 
-    def _share(self, queue: _Queue[R], coming: int | None, slots: int) -> int:
+    def _share(self, queue: _Queue[R], coming: int | None, permits: int) -> int:
         """Images of the next chunk: an even share of what waits and what comes; all it may hold when nobody knows."""
         if coming is None:
             queue.planned = 0
             return self._max_images
-        count = len(queue.riders) + coming
-        if not queue.planned or queue.slots != slots or ceil(count / queue.planned) > self._max_images:
-            weight = queue.bytes / len(queue.riders) * count
+        count = len(queue.items) + coming
+        if not queue.planned or queue.permits != permits or ceil(count / queue.planned) > self._max_images:
+            weight = queue.bytes / len(queue.items) * count
             least = max(ceil(count / self._max_images), ceil(weight / self._max_bytes))
             # Rounds are counted from the lane's first chunk: it may be in the middle of one.
-            queue.planned, queue.slots = ceil((queue.sent + least) / slots) * slots - queue.sent, slots
+            queue.planned, queue.permits = ceil((queue.sent + least) / permits) * permits - queue.sent, permits
         return ceil(count / queue.planned)
 
     def _pack(self, queue: _Queue[R], most: int) -> list[R]:
@@ -127,7 +127,7 @@ class Batcher(Generic[R]):
         chunk: list[R] = []
         left: deque[R] = deque()
         room = self._max_bytes
-        for rider in queue.riders:
+        for rider in queue.items:
             weight = _weight(rider)
             if len(chunk) < most and (weight <= room or not chunk):
                 chunk.append(rider)
@@ -135,9 +135,9 @@ class Batcher(Generic[R]):
                 queue.bytes -= weight
             else:
                 left.append(rider)
-        queue.riders = left
+        queue.items = left
         return chunk
 
 
-def _weight(rider: Rider) -> int:
+def _weight(rider: Batchable) -> int:
     return rider.size + FRAME_BYTES

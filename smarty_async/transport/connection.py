@@ -17,12 +17,12 @@ import msgspec
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, RequestError
-from smarty_async.options import Task, Timeouts
+from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, stream
 from smarty_async.transport.excerpt import beginning
-from smarty_async.transport.spool import Arrived, Spool
-from smarty_async.transport.unpacker import Unpacker
+from smarty_async.transport.response import ResponseReader
+from smarty_async.transport.sinks import OutputSink, ReceivedItem
 from smarty_async.wire.messages import Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
 
@@ -61,14 +61,14 @@ class Connection:
     async def send(
         self,
         bodies: Sequence[Body],
-        tasks: Sequence[Task],
+        specs: Sequence[ModeSpec],
         *,
         token: str,
-        spool: Spool,
+        sink: OutputSink,
         depart: Callable[[], None],
-        deliver: Callable[[Arrived], bool],
+        deliver: Callable[[ReceivedItem], bool],
         land: Callable[[], None],
-        meter: Progress,
+        progress: Progress,
     ) -> None:
         """Send `bodies` in one request and deliver each item of the answer as its object closes.
 
@@ -81,12 +81,12 @@ class Connection:
             BodyFailed: an image could not be read.
             ConfigurationError: no request could succeed this way.
         """
-        multipart = Multipart([Image(body.content_type, body.size) for body in bodies], tasks)
+        multipart = Multipart([Image(body.content_type, body.size) for body in bodies], specs)
         failed: list[BodyFailed] = []
         began = monotonic()
 
         def landed() -> None:
-            meter.latencies.add(monotonic() - began)
+            progress.latencies.add(monotonic() - began)
             land()
 
         try:
@@ -94,13 +94,13 @@ class Connection:
                 self._silence_limit() as silence,
                 self._session.post(
                     self._url.with_query(oauth_provider=self._provider, oauth_token=token),
-                    data=_stream(multipart, bodies, depart=depart, silence=silence, failed=failed, meter=meter),
+                    data=_stream(multipart, bodies, depart=depart, silence=silence, failed=failed, progress=progress),
                     headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
                     allow_redirects=False,
                 ) as response,
             ):
-                unpacker = Unpacker(spool, deliver, clean=self._clean, max_output_bytes=self._max_output_bytes)
-                await self._read(response, unpacker, land=landed, silence=silence, meter=meter)
+                unpacker = ResponseReader(sink, deliver, clean=self._clean, max_output_bytes=self._max_output_bytes)
+                await self._read(response, unpacker, land=landed, silence=silence, progress=progress)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)
         else:
@@ -110,11 +110,11 @@ class Connection:
     async def _read(
         self,
         response: aiohttp.ClientResponse,
-        unpacker: Unpacker,
+        unpacker: ResponseReader,
         *,
         land: Callable[[], None],
         silence: _Silence,
-        meter: Progress,
+        progress: Progress,
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
@@ -122,7 +122,7 @@ class Connection:
             raise RequestError("the answer came compressed, which was not asked for")
         try:
             async for data in _arriving(response.content):
-                meter.bytes_received += len(data)
+                progress.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
                 await unpacker.feed(data)
                 silence.start()
@@ -167,14 +167,14 @@ async def _stream(
     depart: Callable[[], None],
     silence: _Silence,
     failed: list[BodyFailed],
-    meter: Progress,
+    progress: Progress,
 ) -> AsyncIterator[bytes]:
     """The request's body; whatever of it the service takes shows that it listens."""
     depart()
     try:
         async for piece in stream(multipart, bodies):
             yield piece
-            meter.bytes_sent += len(piece)
+            progress.bytes_sent += len(piece)
             silence.start()
     except BodyFailed as failure:
         failed.append(failure)

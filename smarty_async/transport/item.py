@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from smarty_async.options import Mode, Task
+from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Progress
 from smarty_async.transport.body import Body
-from smarty_async.transport.spool import Arrived, Spool
+from smarty_async.transport.sinks import OutputSink, ReceivedItem
 
-__all__ = ["Item", "Lane", "Purse", "Reply", "Stopped"]
+__all__ = ["BatchGroup", "ImageBudget", "Item", "Reply", "Stopped"]
 
 
 class Stopped(Exception):
     """The item was not sent, because its run is stopping."""
 
 
-class Purse:
+class ImageBudget:
     """How many images may still be paid for; None for no bound."""
 
     def __init__(self, images: int | None = None) -> None:
@@ -50,20 +50,20 @@ class Purse:
         return self._left == 0
 
 
-class Lane(msgspec.Struct, frozen=True, eq=False):
+class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     """What items must have in common to share a request; compared by identity.
 
     Attributes:
-        tasks: what is asked of each image.
-        spool: where outputs go.
-        meter: where requests are counted.
-        purse: what pays.
+        specs: what is asked of each image.
+        sink: where outputs go.
+        progress: where requests are counted.
+        budget: what pays.
     """
 
-    tasks: tuple[Task, ...]
-    spool: Spool
-    meter: Progress
-    purse: Purse
+    specs: tuple[ModeSpec, ...]
+    sink: OutputSink
+    progress: Progress
+    budget: ImageBudget
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ class Reply(msgspec.Struct, frozen=True):
         fault: why a mode is missing, None when all are there.
     """
 
-    arrived: Mapping[Mode, Arrived]
+    arrived: Mapping[Mode, ReceivedItem]
     fault: ErrorInfo | None = None
 
 
@@ -83,23 +83,23 @@ class Item:
 
     Attributes:
         body: its bytes.
-        lane: what it is asked, and with whom it may ride.
+        group: what it is asked, and with whom it may ride.
         reply: what comes back.
-        rides: how many requests it has ridden in.
-        aboard: whether the request it rides in is open.
-        renewed: how often the token was renewed for it.
-        doubted: how many requests of others had been answered when one of its own first failed; None before that.
+        attempts: how many requests it has ridden in.
+        in_flight: whether the request it rides in is open.
+        token_refreshes: how often the token was renewed for it.
+        suspected_at: how many requests of others had been answered when one of its own first failed; None before that.
     """
 
-    def __init__(self, body: Body, lane: Lane) -> None:
+    def __init__(self, body: Body, group: BatchGroup) -> None:
         self.body = body
-        self.lane = lane
+        self.group = group
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.rides = 0
-        self.aboard = False
-        self.renewed = 0
-        self.doubted: int | None = None
-        self._arrived: dict[Mode, Arrived] = {}
+        self.attempts = 0
+        self.in_flight = False
+        self.token_refreshes = 0
+        self.suspected_at: int | None = None
+        self._arrived: dict[Mode, ReceivedItem] = {}
 
     @property
     def size(self) -> int:
@@ -111,14 +111,14 @@ class Item:
         """Whether nobody waits for it any more."""
         return self.reply.done()
 
-    def take(self, arrived: Arrived) -> bool:
+    def take(self, arrived: ReceivedItem) -> bool:
         """Keep an answer; False when it was not asked for, or is there already."""
         mode = arrived.answered.mode
-        wanted = any(task.mode == mode for task in self.lane.tasks)
+        wanted = any(spec.mode == mode for spec in self.group.specs)
         if self.gone or not wanted or mode in self._arrived:
             return False
         self._arrived[mode] = arrived
-        if len(self._arrived) == len(self.lane.tasks):
+        if len(self._arrived) == len(self.group.specs):
             self.reply.set_result(Reply(self._arrived))
         return True
 

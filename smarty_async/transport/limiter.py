@@ -7,10 +7,10 @@ from collections import deque
 
 from aiolimiter import AsyncLimiter
 
-__all__ = ["AdaptiveLimit", "Slot", "rate_limit"]
+__all__ = ["AdaptiveSemaphore", "Permit", "rate_limit"]
 
 
-class AdaptiveLimit:
+class AdaptiveSemaphore:
     """A semaphore whose size adapts: additive increase, multiplicative decrease (as TCP's, RFC 5681).
 
     It stays between 1 and `most`, grows by one after as many good answers as it has slots, and is halved
@@ -38,15 +38,15 @@ class AdaptiveLimit:
         """Which decrease a request starts after: what `slow_down` is told when it fails."""
         return self._epoch
 
-    def try_acquire(self) -> Slot | None:
+    def try_acquire(self) -> Permit | None:
         """A slot, if one is free and nobody waits for it."""
         if self._open >= self.size or self._waiters:
             return None
         self._open += 1
-        return Slot(self)
+        return Permit(self)
 
     async def wait(self) -> None:
-        """Take what a slot stands for, in the order of asking; only `Slot` calls this."""
+        """Take what a slot stands for, in the order of asking; only `Permit` calls this."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         self._hand_over()
@@ -58,7 +58,7 @@ class AdaptiveLimit:
             raise
 
     def give_back(self) -> None:
-        """The other end of `wait`; only `Slot` calls this."""
+        """The other end of `wait`; only `Permit` calls this."""
         self._open -= 1
         self._hand_over()
 
@@ -92,10 +92,10 @@ class AdaptiveLimit:
                 waiter.set_result(None)
 
 
-class Slot:
+class Permit:
     """The right to have one request open. It is held when made, and can be given back and taken again."""
 
-    def __init__(self, limit: AdaptiveLimit) -> None:
+    def __init__(self, limit: AdaptiveSemaphore) -> None:
         self._limit = limit
         self._held = True
 

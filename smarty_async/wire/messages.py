@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from smarty_async.options import Mode, Task
+from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import Kind
 
 __all__ = [
@@ -111,12 +111,12 @@ def item_name(number: int) -> str:
     return f"file_{number}"
 
 
-def encode_meta(names: Iterable[str], tasks: Sequence[Task]) -> bytes:
+def encode_meta(names: Iterable[str], specs: Sequence[ModeSpec]) -> bytes:
     """The ``meta`` part: what is asked, of which parts."""
-    enlarge = next((task for task in tasks if task.mode == "resolution"), None)
+    enlarge = next((spec for spec in specs if spec.mode == "resolution"), None)
     return msgspec.json.encode(
         _Meta(
-            mode=[task.mode for task in tasks],
+            mode=[spec.mode for spec in specs],
             images=[_ImageMeta(name) for name in names],
             rfactor=enlarge.rfactor if enlarge else None,
             rtype=enlarge.rtype if enlarge else None,

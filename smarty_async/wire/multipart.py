@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from smarty_async.options import Task
+from smarty_async.options import ModeSpec
 from smarty_async.wire.messages import encode_meta, item_name
 
 __all__ = ["FRAME_BYTES", "TAIL_BYTES", "Image", "Multipart"]
@@ -41,7 +41,7 @@ class Multipart:
         length: bytes of the whole body.
     """
 
-    def __init__(self, images: Sequence[Image], tasks: Sequence[Task], *, boundary: str | None = None) -> None:
+    def __init__(self, images: Sequence[Image], specs: Sequence[ModeSpec], *, boundary: str | None = None) -> None:
         # 128 random bits: no image holds them, so none needs to be searched for them.
         boundary = boundary or f"smarty-{secrets.token_hex(16)}"
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -56,7 +56,7 @@ class Multipart:
         # No Content-Type: some of Go's form readers (1.10, golang/go#24041) take a part that has one for a file.
         self._tail = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="meta"\r\n\r\n'.encode()
-            + encode_meta(names, tasks)
+            + encode_meta(names, specs)
             + f"\r\n--{boundary}--\r\n".encode()
         )
         frames = sum(map(len, self._heads)) + 2 * len(images) + len(self._tail)

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from pictures import jpeg, png, tiff, webp
 from PIL import Image
+from support.pictures import jpeg, png, tiff, webp
 
 _FORMATS: dict[str, Callable[..., bytes]] = {
     "jpg": jpeg,
@@ -140,6 +140,6 @@ def is_bad(data: bytes) -> bool:
     return data in (b"", b"no photo", b"\xff\xd8\xff") or data == _picture("jpg", 1)[: len(_picture("jpg", 1)) // 2]
 
 
-def shown(path: str) -> str:
+def display_path(path: str) -> str:
     """A path as ``results.jsonl`` shows it: bytes that are no UTF-8 as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from faults.album import Photo, shown
+from faults.album import Photo, display_path
 from faults.living import Ended
 from faults.schedule import Life, Schedule
-from faults.service import KINDS, Asked, Book, expected_outputs
+from faults.service import KINDS, Book, RequestOutcome, expected_outputs
 
 _STATE = ".smarty-async"
 _OWN = {"journal.sqlite", "lock"}
@@ -45,13 +45,15 @@ def of_an_end(life: Life | None, ended: Ended, schedule: Schedule, book: Book) -
         yield "it ended without a summary"
     yield from _of_its_results(results, schedule, book)
     finished = ended.status in (0, 1) and (life is None or life.bound is None)
-    if finished and (left := {shown(photo.path) for photo in schedule.album} - {result["photo"] for result in results}):
+    if finished and (
+        left := {display_path(photo.path) for photo in schedule.album} - {result["photo"] for result in results}
+    ):
         yield f"photos without a word: {sorted(left)}"
 
 
 def _of_its_results(results: list[dict[str, Any]], schedule: Schedule, book: Book) -> Iterator[str]:
     yield from _doubles(result["photo"] for result in results)
-    known = {shown(photo.path): photo for photo in schedule.album}
+    known = {display_path(photo.path): photo for photo in schedule.album}
     for result in results:
         photo = known.get(result["photo"])
         if photo is None:
@@ -80,7 +82,7 @@ def _doubles(photos: Iterable[str]) -> Iterator[str]:
     yield from (f"{photo!r} was told of {times} times" for photo, times in Counter(photos).items() if times > 1)
 
 
-def received(schedule: Schedule, out: Path, modes: tuple[str, ...]) -> Counter[Asked]:
+def received(schedule: Schedule, out: Path, modes: tuple[str, ...]) -> Counter[RequestOutcome]:
     """For how many photos of each content the journal under `out` knows each mode's answer."""
     known = _journalled(out)
     return Counter(
@@ -91,16 +93,16 @@ def received(schedule: Schedule, out: Path, modes: tuple[str, ...]) -> Counter[A
     )
 
 
-def told(schedule: Schedule, out: Path) -> Counter[Asked]:
+def told(schedule: Schedule, out: Path) -> Counter[RequestOutcome]:
     """For how many photos of each content each mode is known from ``results.jsonl`` and the outputs that stand.
 
     How many times larger an output of these schedules is, nobody can tell: it is no real picture.
     """
-    known: Counter[Asked] = Counter()
+    known: Counter[RequestOutcome] = Counter()
     results = out / "results.jsonl"
     lines = {line["photo"]: line for line in map(_line, results.read_bytes().splitlines())} if results.exists() else {}
-    for photo in (photo for photo in schedule.album if photo.content and shown(photo.path) == photo.path):
-        line = lines.get(shown(photo.path), {"outcome": None, "outputs": {}})
+    for photo in (photo for photo in schedule.album if photo.content and display_path(photo.path) == photo.path):
+        line = lines.get(display_path(photo.path), {"outcome": None, "outputs": {}})
         files = expected_outputs(photo.content, ("improve",)).keys()
         if files and files <= line["outputs"].keys():
             known[photo.content, "improve"] += 1
@@ -140,7 +142,7 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
     by_photo = {result["photo"]: result for result in results}
     expected: dict[str, bytes] = {}
     for photo in schedule.album:
-        result = by_photo.pop(shown(photo.path), None)
+        result = by_photo.pop(display_path(photo.path), None)
         if result is None:
             yield f"no line in results.jsonl for {photo.path!r}"
             continue
@@ -163,7 +165,10 @@ def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expect
     if set(result["outputs"]) != set(files):
         yield f"{photo.path!r} has the outputs {sorted(result['outputs'])}, not {sorted(files)}"
     for kind, place in result["outputs"].items():
-        if len(os.fsencode(photo.path).rsplit(b"/")[-1]) < 250 and place != f"{kind}/{shown(place_of(photo.path))}":
+        if (
+            len(os.fsencode(photo.path).rsplit(b"/")[-1]) < 250
+            and place != f"{kind}/{display_path(place_of(photo.path))}"
+        ):
             yield f"{photo.path!r} has its {kind} at {place!r}"
         if place in expected:
             yield f"{place!r} is the output of two photos"
@@ -173,7 +178,7 @@ def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expect
 def _of_the_disk(out: Path, expected: dict[str, bytes]) -> Iterator[str]:
     found: set[str] = set()
     for path in (path for path in out.rglob("*") if path.is_file()):
-        place = shown(str(path.relative_to(out)))
+        place = display_path(str(path.relative_to(out)))
         if place.startswith(_STATE):
             if path.name not in _OWN and ".damaged-" not in path.name:
                 yield f"a temporary was left: {place!r}"

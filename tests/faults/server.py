@@ -10,7 +10,7 @@ from time import monotonic
 
 from faults.listener import Exchange, Gone
 from faults.mischief import EARLY, LATE, Ending, Turn, envelope
-from faults.service import AUTH_PATH, PATH, Ask, Asked, Book, read_ask
+from faults.service import AUTH_PATH, PATH, Ask, Book, RequestOutcome, read_ask
 
 _UNSEEN = 0.3
 """Seconds before the loss of a connection within which what was written may not have been seen."""
@@ -128,7 +128,7 @@ class FaultServer:
             )
             self._reckon(turn.handed, ending, gone=gone)
 
-    def _reckon(self, handed: list[tuple[float, Asked]], ending: Ending, *, gone: bool) -> None:
+    def _reckon(self, handed: list[tuple[float, RequestOutcome]], ending: Ending, *, gone: bool) -> None:
         """Enter what was handed over, but for what may have been lost on the way."""
         now = monotonic()
         for at, asked in handed:

@@ -22,7 +22,7 @@ KINDS = {"improve": ("improved", "colorized_improved", "colorized"), "resolution
 _GOOD = 40
 """Of 256: how often nothing is to be done."""
 
-Asked = tuple[str, str]
+RequestOutcome = tuple[str, str]
 """A photo's content and a mode."""
 
 
@@ -52,7 +52,7 @@ class Item:
         good: whether it is worth its money: whole, right and of status 0.
     """
 
-    asked: Asked | None
+    asked: RequestOutcome | None
     mode: str
     fields: dict[str, Any]
     good: bool = True
@@ -77,7 +77,7 @@ class Ask:
     size: int
 
     @property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[RequestOutcome]:
         return [(content, mode) for mode in self.modes for content in self.contents]
 
 
@@ -95,8 +95,8 @@ class Book:
     """
 
     known: frozenset[str]
-    paid: Counter[Asked] = field(default_factory=Counter[Asked])
-    received: set[Asked] = field(default_factory=set[Asked])
+    paid: Counter[RequestOutcome] = field(default_factory=Counter[RequestOutcome])
+    received: set[RequestOutcome] = field(default_factory=set[RequestOutcome])
     wrong: list[str] = field(default_factory=list[str])
     permanent: set[str] = field(default_factory=set[str])
     images: int = 0
@@ -193,7 +193,7 @@ def segments_of(items: list[Item], dice: Random) -> list[Segment]:
     return [*written, Segment(end.encode())]
 
 
-async def deliver(exchange: Exchange, segments: list[Segment], handed: list[tuple[float, Asked]]) -> None:
+async def deliver(exchange: Exchange, segments: list[Segment], handed: list[tuple[float, RequestOutcome]]) -> None:
     """Write `segments`; each good item is noted when all of it is with the system."""
     for segment in segments:
         await exchange.send(segment.data)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from faults.listener import Exchange
-from faults.service import Ask, Asked, Book, Item, Segment, deliver, right_items, segments_of
+from faults.service import Ask, Book, Item, RequestOutcome, Segment, deliver, right_items, segments_of
 
 Ending = Literal["whole", "cut", "spoiled"]
 JSON = {"Content-Type": "application/json"}
@@ -27,7 +27,7 @@ class Turn:
     ask: Ask
     dice: Random
     book: Book
-    handed: list[tuple[float, Asked]] = field(default_factory=list[tuple[float, Asked]])
+    handed: list[tuple[float, RequestOutcome]] = field(default_factory=list[tuple[float, RequestOutcome]])
 
     def segments(self, items: list[Item] | None = None) -> list[Segment]:
         return segments_of(right_items(self.ask, self.dice) if items is None else items, self.dice)

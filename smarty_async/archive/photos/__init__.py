@@ -1,0 +1,1 @@
+"""Looking into one photo and reading it."""

@@ -1,0 +1,78 @@
+"""A photo's file, read when its turn in a request comes, and caught if it is no longer what was looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiofiles
+
+from smarty_async.archive.threads import threaded
+from smarty_async.errors import PhotoRejected
+
+__all__ = ["FileBody"]
+
+_PIECE_BYTES = 1 << 18
+
+
+class FileBody:
+    """An image in a file.
+
+    Args:
+        path: of the file.
+        size: bytes it had when it was probed.
+        mtime_ns: when it had last been changed then, in nanoseconds; None when that does not matter.
+        content_type: of the image.
+    """
+
+    def __init__(self, path: str | Path, *, size: int, mtime_ns: int | None, content_type: str) -> None:
+        self._path = path
+        self._mtime_ns = mtime_ns
+        self.size = size
+        self.content_type = content_type
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """The file's bytes in pieces, exactly `size` of them.
+
+        Raises:
+            PhotoRejected: it cannot be read, or has changed since it was probed.
+        """
+        try:
+            if self.size <= _PIECE_BYTES:
+                yield await _read_whole(self)
+                return
+            left = self.size
+            async with aiofiles.open(self._path, "rb", buffering=0) as file:
+                self.check(file.fileno())
+                while left:
+                    piece = await file.read(min(left, _PIECE_BYTES))
+                    if not piece:
+                        raise self._changed()
+                    left -= len(piece)
+                    if not left:
+                        self.check(file.fileno())
+                    yield piece
+        except OSError as error:
+            raise PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable") from None
+
+    def read_whole(self) -> bytes:
+        """All its bytes; blocks."""
+        with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123 - the path may hold bytes that are no text
+            self.check(file.fileno())
+            data = file.read(self.size + 1)
+        if len(data) != self.size:
+            raise self._changed()
+        return data
+
+    def check(self, descriptor: int) -> None:
+        """Raise PhotoRejected if the open file is not the one that was probed."""
+        now = os.fstat(descriptor)
+        if now.st_size != self.size or self._mtime_ns not in (None, now.st_mtime_ns):
+            raise self._changed()
+
+    def _changed(self) -> PhotoRejected:
+        return PhotoRejected("it changed while the run was under way", type="changed")
+
+
+_read_whole = threaded(FileBody.read_whole, pool="reading")

@@ -1,0 +1,118 @@
+"""From a stranger's bytes to a picture one can work on, and back to a JPEG."""
+
+from __future__ import annotations
+
+import io
+from typing import Final, NoReturn
+
+from PIL import Image, ImageOps
+
+from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused
+
+__all__ = ["MAX_PIXELS", "check_enlarged", "decode", "encode", "quality_of"]
+
+MAX_PIXELS: Final = 64_000_000
+"""Pixels an image may have; past them it is taken for a decompression bomb."""
+
+_FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+"""Raster formats only: Pillow would start other programs for some of the rest. JPEG covers MPO."""
+
+_LONGEST_SIDE: Final = 65_500
+"""Pixels that libjpeg can write."""
+
+_BRIGHTNESS_TABLE: Final = 3688
+"""The sum of the standard's own (ITU-T T.81, table K.1), which libjpeg scales by its quality."""
+
+_SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture in a file's bytes: upright, opaque, 8 bits a channel, of mode ``L`` or ``RGB``.
+
+    Raises:
+        ItemRefused: 2 (as it is published), the bytes cannot be decoded; 1, it is too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                _too_large()
+            image.load()
+            plain = _plain(ImageOps.exif_transpose(image))
+            plain.info["quality"] = _quality(getattr(image, "quantization", {}))
+            return plain
+    except ItemRefused:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        _too_large()
+    except Exception as error:
+        # Pillow's plugins raise whatever a broken file makes them meet.
+        raise ItemRefused(UNDECODABLE, status=2) from error
+
+
+def quality_of(image: Image.Image) -> int | None:
+    """The quality (1 to 100, as libjpeg counts) of the JPEG that `decode` made the picture of; None for others."""
+    quality: int | None = image.info.get("quality")
+    return quality
+
+
+def _quality(tables: dict[int, list[int]]) -> int | None:
+    if 0 not in tables:
+        return None
+    # Sums, so that the order of the table's entries does not matter.
+    scale = 100 * sum(tables[0]) / _BRIGHTNESS_TABLE
+    return round(max(1.0, (200 - scale) / 2 if scale <= 100 else 5000 / scale))  # noqa: PLR2004 - libjpeg's formula
+
+
+def check_enlarged(image: Image.Image, factor: int) -> None:
+    """See that the picture, `factor` times as large on each side, could be written as a JPEG.
+
+    Raises:
+        ItemRefused: 1, it could not.
+    """
+    if max(image.size) * factor > _LONGEST_SIDE:
+        _too_large()
+
+
+def _too_large() -> NoReturn:
+    raise ItemRefused("image dimensions are too large", status=1)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    plain = _eight_bits(image)
+    # The profile of a gray, CMYK or indexed picture does not describe the RGB made of it.
+    plain.info = {"icc_profile": profile} if profile and image.mode == plain.mode else {}
+    return plain
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode in ("L", "RGB"):
+        return image.copy()
+    if image.mode in _SIXTEEN_BITS:
+        return image.convert("I").point(lambda value: value * (255 / 65535)).convert("L")
+    if image.mode == "1":
+        return image.convert("L")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image).convert("RGB")
+
+
+def encode(image: Image.Image, *, comment: str = "", quality: int = 92, subsampling: str = "4:2:0") -> bytes:
+    """The picture as a JPEG file's bytes.
+
+    Args:
+        image: the picture.
+        comment: written into the file.
+        quality: as libjpeg counts, 1 to 100.
+        subsampling: of the colours; ``4:4:4`` keeps all of them.
+    """
+    buffer = io.BytesIO()
+    profile = image.info.get("icc_profile")
+    options = {"quality": quality, "subsampling": subsampling, "icc_profile": profile}
+    image.save(buffer, "JPEG", comment=comment.encode("ascii"), **options)
+    return buffer.getvalue()

@@ -1,0 +1,162 @@
+"""What is wrong with a photo, in numbers that decide what is done to it. Every bound is explained in docs/engine.md."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from smarty_async.local.engine.tiles import Pixels
+
+__all__ = ["Ends", "blockiness", "blur", "ends", "is_bw", "is_faded", "noise_level"]
+
+Plane = NDArray[np.float32]
+
+_LAPLACIAN: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+"""Blind to plains and slopes, so what it leaves is noise: J. Immerkær, "Fast Noise Variance Estimation", 1996."""
+
+_BLOCK: Final = 16
+_NOISY: Final = 5.0
+_MOST_NOISE: Final = 75.0
+_WHITE: Final = 0.95
+_WHITE_IN_JPEG: Final = 1.25
+
+_FADED_SPAN: Final = 190
+_LIFTED_BLACK: Final = 35
+_LOST_WHITE: Final = 240
+_PALE_SPAN: Final = 110
+_BLANK: Final = 8
+
+_AREAS: Final = 8
+_SAME: Final = 0.25
+"""How far the means of 8×8 areas spread in walls, meadows and the like: up to 0.15 of what all pixels do; in other
+photos 0.37 and more. Fading does not change it."""
+
+_BW: Final = 4.5
+_TINT: Final = 45.0
+_SIDE: Final = 256
+_SOFT_EDGES: Final = 90
+
+
+class Ends(msgspec.Struct, frozen=True):
+    """The gray levels between which all but a hundredth of the pixels lie."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        """How many levels there are between them."""
+        return self.high - self.low
+
+
+def ends(plane: NDArray[np.uint8]) -> Ends:
+    """The ends of one channel."""
+    low, high = np.percentile(plane, (0.5, 99.5))
+    return Ends(float(low), float(high))
+
+
+def is_faded(light: NDArray[np.uint8]) -> bool:
+    """Whether blacks have become gray and whites too; a dark photo has its blacks still, a drawing its paper."""
+    found = ends(light)
+    lost = found.low >= _LIFTED_BLACK or found.span < _PALE_SPAN
+    pale = lost and found.high <= _LOST_WHITE and _BLANK <= found.span < _FADED_SPAN
+    return pale and not _is_wall(light)
+
+
+def _is_wall(light: NDArray[np.uint8]) -> bool:
+    """Whether it is the same all over, as brick and gravel are: such never had black or white to lose."""
+    areas = cv2.resize(light, (_AREAS, _AREAS), interpolation=cv2.INTER_AREA)
+    return float(areas.std()) < _SAME * float(light.std())
+
+
+def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False) -> float:
+    """The standard deviation to tell the denoiser, in gray levels; 0 when it is no noise, or too little.
+
+    The channels' mean is measured: for noise of each channel's own, √3 times its deviation is the channels'; for
+    film grain, the same in all of them, the denoiser needs just that much more.
+
+    Args:
+        picture: what to measure.
+        gain: how much contrast it will be given; what is too little is judged after that.
+        after_jpeg: whether it was a JPEG of low quality, which takes the noise's fine part away.
+    """
+    if min(picture.shape[:2]) < 2 * _BLOCK:
+        return 0.0
+    mean = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
+    level = _calm_deviation(mean)
+    # Noise halves when two by two pixels become one; grass and gravel do not.
+    half = cv2.resize(mean, (mean.shape[1] // 2, mean.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    white = _calm_deviation(half.astype(np.float32)) < level * (_WHITE_IN_JPEG if after_jpeg else _WHITE)
+    level *= 3**0.5
+    return min(level, _MOST_NOISE) if white and level * gain >= _NOISY else 0.0
+
+
+def _calm_deviation(plane: Plane) -> float:
+    """The deviation of noise in the calmer quarter of the picture, where there is little else."""
+    strength = _block_means(np.abs(cv2.filter2D(plane, -1, _LAPLACIAN))) * ((np.pi / 2) ** 0.5 / 6)
+    light = _block_means(plane)
+    # Where light is cut off at an end, noise is cut off with it.
+    usable = strength[(light > 12) & (light < 243)]  # noqa: PLR2004 - gray levels
+    return float(np.percentile(usable if usable.size > strength.size / 10 else strength, 25))
+
+
+def _block_means(plane: Plane) -> Plane:
+    rows, columns = (side // _BLOCK for side in plane.shape[:2])
+    whole = plane[: rows * _BLOCK, : columns * _BLOCK]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def blockiness(light: NDArray[np.uint8]) -> float:
+    """How much rougher JPEG's grid of 8×8 is than what lies between it; about 1 without it."""
+    return (_grid(light) + _grid(light.T)) / 2
+
+
+def _grid(light: NDArray[np.uint8]) -> float:
+    if min(light.shape) < 4 * 8:
+        return 1.0
+    plane = light.astype(np.int16)
+    third = np.abs(plane[:, 3:] - 3 * plane[:, 2:-1] + 3 * plane[:, 1:-2] - plane[:, :-3])
+    means = [float(np.minimum(third[:, phase::8], 30).mean()) for phase in range(8)]
+    return means[6] / (float(np.median(means)) + 0.3)
+
+
+def blur(light: NDArray[np.uint8]) -> float:
+    """How wide the sharpest edges are: the deviation of the blur, in pixels; 0 when there are too few edges.
+
+    An edge blurred once more loses the less, the more blurred it is: Zhuo and Sim, "Defocus map estimation", 2011.
+    """
+    plane = light.astype(np.float32)
+    slope, again = _slope(plane), _slope(cv2.GaussianBlur(plane, (0, 0), 1.0).astype(np.float32))
+    strong = slope > np.percentile(slope, _SOFT_EDGES)
+    tops = strong & (slope >= cv2.dilate(slope, np.ones((9, 9), np.uint8))) & (slope > 4 * _BLOCK)
+    if np.count_nonzero(tops) < 32:  # noqa: PLR2004 - too few to judge by
+        return 0.0
+    ratio = float(np.median(slope[tops] / np.maximum(again[tops], 1)))
+    return float(1 / max(ratio**2 - 1, 1e-3) ** 0.5)
+
+
+def _slope(plane: Plane) -> Plane:
+    return cv2.magnitude(cv2.Sobel(plane, -1, 1, 0), cv2.Sobel(plane, -1, 0, 1)).astype(np.float32)
+
+
+def is_bw(picture: Pixels) -> bool:
+    """Whether colour follows from lightness alone, as it does in prints, yellowed ones too.
+
+    In Lab, a and b are fitted on lightness and its square; what that leaves unexplained is the photo's own colour.
+    """
+    height, width = picture.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
+    light = lab[:, 0]
+    known = np.stack([np.ones_like(light), light, light**2], axis=1)
+    fit, *_ = np.linalg.lstsq(known, lab[:, 1:], rcond=None)
+    rest = np.linalg.norm(lab[:, 1:] - known @ fit, axis=1)
+    # A sheet of one colour is no print: paper and silver are tinted, not painted.
+    tint = float(np.linalg.norm(lab[:, 1:].mean(axis=0)))
+    return tint < _TINT and float(np.percentile(rest, 95)) < _BW

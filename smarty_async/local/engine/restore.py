@@ -1,0 +1,158 @@
+"""The learned engine: what is measured to be wrong is put right, step by step, and nothing else is touched."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from smarty_async.local.engine.decoding import check_enlarged, decode, encode, quality_of
+from smarty_async.local.engine.denoising import denoise
+from smarty_async.local.engine.diagnosing import blockiness, blur, ends, is_bw, is_faded, noise_level
+from smarty_async.local.engine.mending import gain_for, sharpen, stretch
+from smarty_async.local.engine.pixel_budget import Room
+from smarty_async.local.engine.protocol import Improved
+from smarty_async.local.engine.scratches import damage_mask, fill
+from smarty_async.local.engine.tiles import Pixels
+from smarty_async.local.engine.toning import Colourist, Toner
+from smarty_async.local.engine.waifu import Strength, clean, double
+
+__all__ = ["RestoreEngine"]
+
+_LARGEST: Final = 3840 * 2160 * 4 * 4
+"""Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
+
+_BLOCKY: Final = 2.5
+"""Roughness of JPEG's grid from which a photo without telling tables was once a JPEG of low quality."""
+
+_TO_CLEAN: Final[tuple[tuple[int, Strength], ...]] = ((55, 3), (65, 1))
+_TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, 3), (82, 1), (95, 0))
+"""Up to which JPEG quality which strength was best on photos that were not in the benchmark."""
+
+_BLURRED: Final = (1.3, 3.5)
+"""Pixels of blur between which sharpening helps: less is a lens, more is beyond it."""
+
+_LOOKED_AT_WHOLE: Final = 1600
+"""Pixels on the longer side; larger photos are all a little soft, and nobody sees it."""
+
+
+class RestoreEngine:
+    """Networks against JPEG damage, noise and smallness; old craft against scratches, fading and blur."""
+
+    def __init__(self, *, colourist: Colourist | None = None) -> None:
+        """Make the engine; its networks are read when they are first needed.
+
+        Args:
+            colourist: what gives black-and-white photos colour; by default they are toned.
+        """
+        self._colourist = colourist or Toner()
+        self._room = Room(_LARGEST)
+
+    @property
+    def name(self) -> str:
+        """What the engine is called on the command line."""
+        return "restore"
+
+    def improve(self, image: bytes, /) -> Improved:
+        """Correct what is wrong with the photo; none of the outputs when nothing is.
+
+        Raises:
+            ItemRefused: it cannot be decoded, or is too large.
+            Abandoned: nobody wants it any more.
+        """
+        source = decode(image)
+        with self._room.taken(source.width * source.height):
+            photo = _pixels(source)
+            mended, bw = _mend(photo, quality_of(source))
+            return Improved(
+                improved=None if mended is None else _fine(_image(mended, source)),
+                colorized_improved=self._coloured(mended) if bw and mended is not None else None,
+                colorized=self._coloured(photo) if bw else None,
+                bw=bw,
+            )
+
+    def _coloured(self, photo: Pixels) -> bytes:
+        return _fine(Image.fromarray(self._colourist(photo)), comment=self._colourist.comment)
+
+    def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
+        """Enlarge with a network for photographs or for drawings, without the damage enlarging would show.
+
+        Raises:
+            ItemRefused: it cannot be decoded, or its enlargement would be too large.
+            Abandoned: nobody wants it any more.
+        """
+        source = decode(image, max_pixels=_LARGEST // factor**2)
+        check_enlarged(source, factor)
+        with self._room.taken(source.width * source.height * factor**2):
+            return _fine(_image(_enlarged(_pixels(source), quality_of(source), factor, rtype), source))
+
+
+def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
+    """The photo put right in the order that measured best, None when there is nothing to do; and whether it is b/w."""
+    mended = photo
+    damage = _strength(photo, quality, _TO_CLEAN)
+    if damage is not None:
+        mended = clean(mended, damage)
+    light = _light(mended)
+    faded = is_faded(light)
+    # Stretching a faded photo will stretch its noise too.
+    noise = noise_level(mended, gain=gain_for(ends(light)) if faded else 1.0, after_jpeg=damage is not None)
+    mask = damage_mask(light, noise / 3**0.5)
+    if mask is not None:
+        mended = fill(mended, mask)
+    bw = is_bw(mended)  # not before: scratches have another colour than the paper
+    if noise:
+        mended = denoise(mended, noise)
+    if faded:
+        mended = stretch(_neutral(mended) if bw else mended)
+    if mended is photo and max(photo.shape) <= _LOOKED_AT_WHOLE:
+        softness = blur(light)
+        if _BLURRED[0] <= softness <= _BLURRED[1]:
+            mended = sharpen(photo, softness)
+    return None if mended is photo else mended, bw
+
+
+def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pixels:
+    noise = noise_level(photo) if rtype == "photo" else 0.0
+    if noise:
+        photo = denoise(photo, noise)
+    large = double(photo, rtype=rtype, strength=_strength(photo, quality, _TO_ENLARGE))
+    return large if factor == 2 else double(large, rtype=rtype)  # noqa: PLR2004 - the API's factors
+
+
+def _strength(photo: Pixels, quality: int | None, bounds: tuple[tuple[int, Strength], ...]) -> Strength:
+    """How much JPEG damage to take away: by the file's own tables, or by the traces of an earlier file."""
+    if blockiness(_light(photo)) >= _BLOCKY:
+        return 3
+    return None if quality is None else next((strength for bound, strength in bounds if quality <= bound), None)
+
+
+def _neutral(photo: Pixels) -> Pixels:
+    """Without the paper's tint."""
+    return np.asarray(cv2.cvtColor(_light(photo), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _light(photo: Pixels) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def _fine(image: Image.Image, *, comment: str = "") -> bytes:
+    """A JPEG that keeps what was gained: the usual 92 with halved colours takes up to 2 dB of it away."""
+    return encode(image, comment=comment, quality=95, subsampling="4:4:4")
+
+
+def _image(photo: Pixels, source: Image.Image) -> Image.Image:
+    """The photo in the mode of what it was made of, with its colour profile."""
+    # Not `fromarray`, which makes one more copy on the way.
+    image = Image.frombuffer("RGB", (photo.shape[1], photo.shape[0]), photo, "raw", "RGB", 0, 1)
+    if source.mode == "L":
+        image = image.convert("L")
+    image.info = dict(source.info)
+    return image

@@ -1,0 +1,180 @@
+"""Scratches and dust on a print: found by their shape, and filled from what lies around them."""
+
+from __future__ import annotations
+
+from functools import cache, reduce
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from smarty_async.local.engine.tiles import Pixels
+
+__all__ = ["damage_mask", "fill"]
+
+Mask = NDArray[np.bool_]
+
+_ASTRAY: Final = 8.0
+"""Pixels that a scratch's other pieces lie off its course at most."""
+
+_CALM: Final = 3.0
+"""Gray levels of small bright detail on average; where there is more, a speck may be anything."""
+
+_SPECK: Final = 90
+"""Pixels of a speck, at most."""
+
+_REACH: Final = 15
+"""Pixels that a scratch is followed up and down to tell it from grain."""
+
+_THICK: Final = 6.0
+"""Pixels a scratch is wide at most, on average."""
+
+_STEADY: Final = 0.55
+_LIKELY: Final = 1.3
+_ASIDE: Final = 4
+_RUN: Final = 9
+_PLAIN: Final = 6.0
+"""A sure scratch keeps its own light across light and dark: up to 0.55 of how much the scene varies 4 pixels aside
+of it. What belongs to the scene varies with its light. Under 6 gray levels the ground is plain, and tells little.
+Beside sure ones, up to 1.3 will do."""
+
+_LONG: Final = 0.22
+"""The part of the picture's height that a scratch spans."""
+
+_SURE: Final = 2
+"""That many are no chance: one may be a flagpole."""
+
+_LEAST: Final = 24
+"""Rows that a piece of a scratch spans, once there are sure ones."""
+
+
+class _Piece(msgspec.Struct, frozen=True):
+    label: int
+    height: int
+    width: int
+    thickness: float
+    x: float
+    y: float
+
+
+def damage_mask(light: NDArray[np.uint8], noise: float) -> Mask | None:
+    """Where scratches are, and dust beside them; None when there are no sure scratches.
+
+    Args:
+        light: the photo's lightness.
+        noise: the standard deviation of its noise, in gray levels.
+    """
+    if min(light.shape) < 2 * _LEAST:
+        return None
+    labels, pieces = _traces(light, noise)
+    lines = [_course(labels, piece, light) for piece in pieces if _is_long(piece, light.shape[0])]
+    if sum(line.steadiness <= _STEADY for line in lines) < _SURE:
+        return None
+    courses = [line for line in lines if line.steadiness <= _LIKELY]
+    found = [piece for piece in pieces if any(course.goes_through(piece) for course in courses)]
+    chosen = np.zeros(int(labels.max()) + 1, np.bool_)
+    chosen[[piece.label for piece in found]] = True
+    # np.take, unlike chosen[labels], lets other threads run meanwhile.
+    return np.take(chosen, labels) | _dust(light, noise)
+
+
+class _Course(msgspec.Struct, frozen=True):
+    """The straight line that a scratch keeps to.
+
+    Attributes:
+        slope: pixels to the right a row.
+        start: where it would cross the first row.
+        steadiness: how much its light varies, of how much that on both sides of it does.
+    """
+
+    slope: float
+    start: float
+    steadiness: float
+
+    def goes_through(self, piece: _Piece) -> bool:
+        return abs(piece.x - self.start - self.slope * piece.y) <= _ASTRAY
+
+
+def _course(labels: NDArray[np.int32], piece: _Piece, light: NDArray[np.uint8]) -> _Course:
+    ys, xs = np.nonzero(labels == piece.label)
+    slope, start = np.polyfit(ys, xs, 1)
+    rows, firsts = np.unique(ys, return_index=True)
+    lasts = np.append(firsts[1:], ys.size) - 1
+    own = np.maximum.reduceat(light[ys, xs], firsts)
+    around = cv2.blur(light, (3, 3)).astype(np.float32)
+    left = around[rows, np.maximum(xs[firsts] - _ASIDE, 0)]
+    right = around[rows, np.minimum(xs[lasts] + _ASIDE, light.shape[1] - 1)]
+    steadiness = _unrest(own) / max(_unrest(left + right) / 2, _PLAIN)
+    return _Course(float(slope), float(start), steadiness)
+
+
+def _unrest(along: NDArray[np.generic]) -> float:
+    """How much the light varies along a line, grain apart."""
+    return float(np.convolve(along, np.full(_RUN, 1 / _RUN), "valid").std())
+
+
+def _is_long(piece: _Piece, rows: int) -> bool:
+    return piece.height >= max(_LONG * rows, 2 * _LEAST) and piece.width <= 0.3 * piece.height
+
+
+def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], list[_Piece]]:
+    """Bright lines, thin and upright, that stand out from what is usual around them, and their pixels' labels."""
+    smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
+    across = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, np.ones((1, 11), np.uint8))
+    ridge = np.minimum(across, 60).astype(np.float32)
+    usual = cv2.blur(ridge, (61, 61))
+    # One after the other: together they would take eleven times the photo's memory, twice.
+    along = reduce(np.maximum, (cv2.filter2D(ridge, -1, kernel) for kernel in _lines()))
+    found = (along > np.maximum(10 + noise, 3 * usual)) & (ridge > np.maximum(8 + 1.5 * noise, 1.2 * usual))
+    joined = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 1), np.uint8))
+    count, labels, stats, middles = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    pieces = (_piece(label, stats[label], middles[label]) for label in range(1, count))
+    return labels.astype(np.int32), [piece for piece in pieces if _is_line(piece)]
+
+
+def _piece(label: int, stats: NDArray[np.int32], middle: NDArray[np.float64]) -> _Piece:
+    height, width, area = (int(stats[at]) for at in (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH, cv2.CC_STAT_AREA))
+    return _Piece(label, height, width, area / height, float(middle[0]), float(middle[1]))
+
+
+def _is_line(piece: _Piece) -> bool:
+    return piece.height >= _LEAST and piece.thickness <= _THICK and piece.width <= piece.height / 2
+
+
+@cache
+def _lines() -> tuple[NDArray[np.float32], ...]:
+    """Short lines, up to 20° from upright, to average along."""
+    lines: list[NDArray[np.float32]] = []
+    for degrees in range(-20, 21, 4):
+        kernel = np.zeros((2 * _REACH + 1, 2 * _REACH + 1), np.float32)
+        lean = _REACH * np.tan(np.radians(degrees))
+        start, end = (round((_REACH - lean) * 8), 0), (round((_REACH + lean) * 8), _REACH * 16)
+        cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 3)
+        lines.append(kernel / kernel.sum())
+    return tuple(lines)
+
+
+def _dust(light: NDArray[np.uint8], noise: float) -> Mask:
+    """Bright specks, as paper is, where all around is calm."""
+    smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
+    hat = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, disc).astype(np.float32)
+    busy = cv2.boxFilter(np.minimum(hat, 40), -1, (31, 31)) > _CALM + noise
+    found = ((hat > 10 + 2 * noise) & ~busy).astype(np.uint8)
+    _, found_labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
+    labels = np.asarray(found_labels, np.int32)
+    bright = np.zeros(len(stats), np.bool_)
+    # Brighter than all around: the tips of petals are not, and fur in the sun.
+    ground = cv2.dilate(smooth.astype(np.float32) - hat, np.ones((13, 13), np.uint8))
+    bright[np.unique(labels[(hat > 25 + 3 * noise) & (smooth > ground + 10 + 2 * noise)])] = True
+    specks = bright & (stats[:, cv2.CC_STAT_AREA] <= _SPECK)
+    specks[0] = False
+    return np.take(specks, labels)
+
+
+def fill(picture: Pixels, mask: Mask) -> Pixels:
+    """The picture, filled in where the mask is: A. Telea, "An Image Inpainting Technique", 2004."""
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.inpaint(picture, wide, 3, cv2.INPAINT_TELEA), np.uint8)

@@ -1,0 +1,136 @@
+"""A large picture worked on piece by piece: memory stays bounded, and no seam shows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from itertools import pairwise
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from smarty_async.local.cancellation import check_wanted
+
+__all__ = ["Frame", "Pixels", "Tile", "tiled", "tiles"]
+
+Pixels = NDArray[np.uint8]
+"""H×W×3, red green blue."""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """What a network needs around what it works on.
+
+    Attributes:
+        scale: how many times larger what comes out is, on each side.
+        margin: pixels around a tile that the network looks at, and gives nothing for.
+        step: the sides of what goes in, margins included, are multiples of this.
+        blend: pixels that neighbouring tiles share, where one passes into the other. A network without a view
+            of the whole tile needs none: its tiles fit exactly.
+        largest: the longest side of a tile, in pixels of the input; this bounds memory.
+        ahead: tiles worked on at a time.
+    """
+
+    scale: int = 1
+    margin: int = 0
+    step: int = 1
+    blend: int = 0
+    largest: int = 128
+    ahead: int = 2
+
+
+class Tile(msgspec.Struct, frozen=True):
+    """A piece of the picture, in pixels of the input, without margins."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def tiles(height: int, width: int, frame: Frame) -> Iterator[Tile]:
+    """Pieces of about the same size that cover a picture of `height` × `width`, row by row."""
+    for top, tall in _spans(height, frame):
+        for left, wide in _spans(width, frame):
+            yield Tile(top, left, tall, wide)
+
+
+def _spans(length: int, frame: Frame) -> Iterator[tuple[int, int]]:
+    count = -(-length // frame.largest)
+    edges = [length * number // count for number in range(count + 1)]
+    for start, end in pairwise(edges):
+        first = max(0, start - frame.blend) if start else 0
+        yield first, end - first
+
+
+def tiled(picture: Pixels, work: Callable[[Pixels], Pixels], *, frame: Frame, pool: Executor) -> Pixels:
+    """The whole picture as `work` makes it of its tiles.
+
+    Args:
+        picture: what to work on.
+        work: takes a tile with its margins, and gives it without them, `frame.scale` times as large.
+        frame: what `work` needs.
+        pool: where tiles are worked on, `frame.ahead` at a time.
+
+    Raises:
+        Abandoned: nobody wants it any more.
+    """
+    height, width = picture.shape[:2]
+    made = np.empty((height * frame.scale, width * frame.scale, 3), np.uint8)
+    waiting: deque[tuple[Tile, Future[Pixels]]] = deque()
+    try:
+        for tile in tiles(height, width, frame):
+            check_wanted()
+            waiting.append((tile, pool.submit(work, _with_margins(picture, tile, frame))))
+            if len(waiting) > frame.ahead:
+                _lay(made, *_first(waiting), frame)
+        while waiting:
+            check_wanted()
+            _lay(made, *_first(waiting), frame)
+    finally:
+        for _, future in waiting:
+            future.cancel()
+    return made
+
+
+def _first(waiting: deque[tuple[Tile, Future[Pixels]]]) -> tuple[Tile, Pixels]:
+    tile, future = waiting[0]
+    piece = future.result()
+    waiting.popleft()
+    return tile, piece
+
+
+def _with_margins(picture: Pixels, tile: Tile, frame: Frame) -> Pixels:
+    """The tile and what lies around it; past the picture's edge, the picture mirrored."""
+    height, width = picture.shape[:2]
+    top, left = tile.top - frame.margin, tile.left - frame.margin
+    bottom, right = tile.top + tile.height + frame.margin, tile.left + tile.width + frame.margin
+    bottom += -(bottom - top) % frame.step
+    right += -(right - left) % frame.step
+    inside = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+    around = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
+    return np.asarray(cv2.copyMakeBorder(inside, *around, cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def _lay(made: Pixels, tile: Tile, piece: Pixels, frame: Frame) -> None:
+    """Put a piece where it belongs, over what its upper and left neighbours laid there."""
+    scale, blend = frame.scale, frame.blend * frame.scale
+    rows = slice(tile.top * scale, (tile.top + tile.height) * scale)
+    columns = slice(tile.left * scale, (tile.left + tile.width) * scale)
+    piece = piece[: tile.height * scale, : tile.width * scale]
+    place = made[rows, columns]
+    if blend and tile.left:
+        piece[:, :blend] = _pass(place[:, :blend], piece[:, :blend], _ramp(blend)[None, :, None])
+    if blend and tile.top:
+        piece[:blend] = _pass(place[:blend], piece[:blend], _ramp(blend)[:, None, None])
+    place[:] = piece
+
+
+def _ramp(length: int) -> NDArray[np.float32]:
+    return ((np.arange(length) + 0.5) / length).astype(np.float32)
+
+
+def _pass(before: Pixels, after: Pixels, share: NDArray[np.float32]) -> Pixels:
+    return np.rint(before * (1 - share) + after * share).astype(np.uint8)

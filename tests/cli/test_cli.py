@@ -1,0 +1,607 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_service import FakeService, drop, hold, http, items, until
+from support.pictures import faded, jpeg
+
+from smarty_async import errors
+from smarty_async.cli.account import Account, read_account
+from smarty_async.cli.errors import Exit, explained, sentences, status_of
+from smarty_async.cli.improve import improve
+from smarty_async.cli.output import Output
+from smarty_async.cli.signals import Interrupts, _install_without_loop
+from smarty_async.local.engine import best_engine
+from smarty_async.options import BASE_URL, Limits, Retries, Timeouts
+
+TOKEN = "bait+token/with=signs"
+QUOTED = "bait%2Btoken%2Fwith%3Dsigns"
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+
+@dataclass
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()][:-1]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        whole = json.loads(self.out.splitlines()[-1])
+        assert list(whole) == ["summary"]
+        return dict(whole["summary"])
+
+
+@asynccontextmanager
+async def started(*args: str | Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The program in a process of its own, in a folder where no checkout lies."""
+    around = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "smarty_async", *map(str, args)),
+        env=around | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "200"} | env,
+        cwd=Path(sys.executable).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def end_of(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ended:
+    out, err = await process.communicate(stdin)
+    assert process.returncode is not None
+    text = err.decode()
+    assert "Traceback" not in text, text
+    return Ended(process.returncode, out.decode(), text)
+
+
+async def run(*args: str | Path, stdin: bytes = b"", **env: str) -> Ended:
+    async with started(*args, **env) as process:
+        return await end_of(process, stdin)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[FakeService]:
+    async with FakeService() as service:
+        yield service
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(jpeg(seed=number))
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "restored"
+
+
+# ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+OPTIONS = """--out --mode --rfactor --rtype --base-url --provider --path --local --concurrency --rate --max-images
+--max-image-bytes --max-request-bytes --max-attempts --max-photos --max-cost --fit --include --exclude --from-file
+--dry-run --retry-failed --json --quiet --verbose --no-progress --connect-timeout --silence-timeout --give-up-after"""
+
+
+async def test_help_names_every_option_and_none_takes_a_secret() -> None:
+    ended = await run("improve", "--help")
+    assert ended.status == 0
+    words = set(ended.out.split())
+    assert set(OPTIONS.split()) <= words
+    assert not {"--token", "--oauth-token", "--client-secret"} & words
+
+
+async def test_help_loads_nothing_heavy() -> None:
+    script = """
+import sys
+before = set(sys.modules)  # what measures coverage, say
+from smarty_async.cli import app
+try:
+    app(["improve", "--help"])
+except SystemExit:
+    pass
+heavy = {"aiohttp", "PIL", "sqlite3", "rich.progress", "msgspec", "tenacity"} & (set(sys.modules) - before)
+assert not heavy, heavy
+"""
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+async def test_without_a_command_and_with_version() -> None:
+    bare, version = await asyncio.gather(run(), run("--version"))
+    assert "improve" in bare.out + bare.err
+    assert version.status == 0
+    assert version.out.startswith("smarty-async ")
+
+
+def test_the_defaults_are_the_librarys() -> None:
+    chosen = {name: parameter.default for name, parameter in inspect.signature(improve).parameters.items()}
+    limits, retries, timeouts = Limits(), Retries(), Timeouts()
+    assert chosen["max_images"] == limits.max_images
+    assert chosen["max_image_bytes"] == limits.max_image_bytes
+    assert chosen["max_request_bytes"] == limits.max_request_bytes
+    assert chosen["max_attempts"] == retries.max_attempts
+    assert chosen["give_up_after"] == retries.give_up_after
+    assert chosen["connect_timeout"] == timeouts.connect
+    assert chosen["silence_timeout"] == timeouts.silence
+
+
+# ── environment ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_account_means_the_embedded_service() -> None:
+    account = read_account({"SMARTY_TOKEN": "  "})
+    assert account.local
+    assert account.secrets == []
+    assert read_account({"SMARTY_TOKEN": TOKEN}, local=True).local
+    assert read_account({"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://x"}, local=True).local
+
+
+def test_a_token_goes_to_the_service_unless_another_address_is_given() -> None:
+    account = read_account({"SMARTY_TOKEN": f" {TOKEN}\n", "SMARTY_PROVIDER": "mr"})
+    assert (account.base_url, account.token, account.provider) == (BASE_URL, TOKEN, "mr")
+    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://a.example", "SMARTY_PROVIDER": "mr"}
+    assert read_account(env).base_url == "https://a.example"
+    account = read_account(env, base_url="https://b.example", provider="mcs")
+    assert (account.base_url, account.provider) == ("https://b.example", "mcs")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8080", "http://localhost:1/x", "http://[::1]:8080"])
+def test_loopback_needs_no_account(address: str) -> None:
+    account = read_account({}, base_url=address)
+    assert (account.base_url, account.local, account.token) == (address, False, None)
+
+
+def test_a_token_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(b"\xef\xbb\xbf" + TOKEN.encode() + b"\r\n")
+    assert read_account({"SMARTY_TOKEN_FILE": str(file)}).token == TOKEN
+
+
+def test_oauth_credentials() -> None:
+    env = {
+        "SMARTY_CLIENT_ID": "me",
+        "SMARTY_CLIENT_SECRET": TOKEN,
+        "SMARTY_AUTH_URL": "https://a.example/token",
+    }
+    account = read_account(env)
+    assert account.credentials is not None
+    assert account.credentials.client_id == "me"
+    assert account.credentials.client_secret == TOKEN
+    assert account.credentials.auth_url == "https://a.example/token"
+    assert account.token is None
+    assert account.secrets == [TOKEN]
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"SMARTY_TOKEN": TOKEN, "SMARTY_TOKEN_FILE": "f"}, "SMARTY_TOKEN and SMARTY_TOKEN_FILE"),
+        (
+            {"SMARTY_TOKEN": TOKEN, "SMARTY_CLIENT_ID": "i", "SMARTY_CLIENT_SECRET": TOKEN},
+            "SMARTY_TOKEN and SMARTY_CLIENT_ID",
+        ),
+        ({"SMARTY_CLIENT_ID": "i"}, "SMARTY_CLIENT_SECRET is not set"),
+        ({"SMARTY_CLIENT_SECRET": TOKEN}, "SMARTY_CLIENT_ID is not set"),
+        ({"SMARTY_TOKEN": f"Bearer {TOKEN}"}, "one word"),
+        ({"SMARTY_TOKEN_FILE": "/no/such/file"}, "cannot read the token"),
+        ({"SMARTY_BASE_URL": "https://a.example"}, "no account for https://a.example"),
+    ],
+)
+def test_a_muddled_environment(env: dict[str, str], says: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=says) as caught:
+        read_account(env)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "no text")])
+def test_a_token_file_without_a_token(tmp_path: Path, content: bytes, says: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(errors.ConfigurationError, match=says):
+        read_account({"SMARTY_TOKEN_FILE": str(file)})
+
+
+def test_local_and_an_address_exclude_each_other() -> None:
+    with pytest.raises(errors.OptionsError, match="--local and --base-url"):
+        read_account({}, base_url="http://127.0.0.1:1", local=True)
+
+
+def test_an_account_shows_no_secret() -> None:
+    assert TOKEN not in repr(Account(base_url=BASE_URL, token=TOKEN))
+
+
+# ── exits ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.OptionsError("x"), 2),
+        (errors.ConfigurationError("x"), 3),
+        (errors.AuthorizationError("x"), 3),
+        (errors.RequestRefused("x", status=400), 3),
+        (errors.NotTheService("x"), 3),
+        (errors.OutputInUse(Path("x")), 3),
+        (errors.MissingExtra("x", "local"), 3),
+        (errors.ServiceUnavailable("x", seconds=1), 4),
+        (errors.DiskError("x"), 5),
+        (PermissionError(13, "Permission denied", "x"), 5),
+        (KeyboardInterrupt(), 130),
+        (asyncio.CancelledError(), 130),
+        (RuntimeError("x"), 1),
+    ],
+)
+def test_exit_statuses(error: BaseException, status: int) -> None:
+    assert status_of(error) == status
+    assert sentences(error)[0]
+
+
+def _fail(*, verbose: bool) -> None:
+    with explained(verbose=verbose) as hidden:
+        hidden.append(TOKEN)
+        raise RuntimeError(f"at https://x/?oauth_token={QUOTED} and {TOKEN}\x1b[2J")
+
+
+def test_an_unexpected_error_is_a_sentence_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in (False, True):
+        with pytest.raises(SystemExit) as ended:
+            _fail(verbose=verbose)
+        assert ended.value.code == Exit.PHOTOS_FAILED
+        err = capsys.readouterr().err
+        assert "unexpected RuntimeError" in err
+        assert ("--verbose" in err) is not verbose
+        assert ("Traceback" in err) is verbose
+        assert TOKEN not in err
+        assert QUOTED not in err
+        assert "\x1b" not in err
+
+
+def test_output_goes_on_when_its_reader_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        output = Output()
+        output.lines(["one", "two"])
+        output.struct({"three": 3})
+
+
+# ── signals ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_first_signal_drains_and_the_second_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[object] = []
+    monkeypatch.setattr("smarty_async.cli.signals.os._exit", forced.append)
+    interrupts, said, drained, left = Interrupts(), list[str](), list[bool](), list[bool]()
+    interrupts.say = said.append
+    interrupts.drain = lambda: drained.append(True)
+
+    interrupts._received(lambda: left.append(True))
+    assert (len(said), len(drained), len(left)) == (1, 1, 0)
+    assert "paid for" in said[0]
+    interrupts._received(lambda: left.append(True))
+    assert (len(said), len(drained), len(left)) == (1, 1, 1)
+    assert interrupts.asked
+    assert interrupts._backstop is not None
+    interrupts._backstop.cancel()
+    assert forced == []
+
+
+async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
+    interrupts, left = Interrupts(), list[bool]()
+    interrupts._received(lambda: left.append(True))
+    assert interrupts._backstop is not None
+    interrupts._backstop.cancel()
+    assert left == [True]
+
+
+async def test_loops_without_signal_handlers_get_them_from_python() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    came = asyncio.Event()
+    put_back = _install_without_loop(asyncio.get_running_loop(), came.set)
+    signal.raise_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        await came.wait()
+    put_back()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ── improve ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
+    service: FakeService, photos: Path, out: Path
+) -> None:
+    first = await run("improve", photos, "--out", out, "--base-url", service.url, SMARTY_TOKEN=TOKEN)
+    assert first.status == 0, first.err
+    assert first.out == ""
+    assert "3  restored" in first.err
+    assert str(out) in first.err
+    assert "about 0.18 ₽" in first.err
+    assert (out / "improved" / "0.jpg").is_file()
+    assert {request.query["oauth_token"] for request in service.requests} == {TOKEN}
+
+    sent = len(service.requests)
+    second = await run("improve", photos, "--out", out, "--verbose", SMARTY_BASE_URL=service.url, SMARTY_TOKEN=TOKEN)
+    assert second.status == 0, second.err
+    assert "3  finished in an earlier run" in second.err
+    assert len(service.requests) == sent
+
+
+async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos: Path, out: Path) -> None:
+    no_face = {"status": 1, "error": "no face"}
+    service.default = lambda request: items(
+        {name: no_face for name, image in request.images.items() if image == jpeg(seed=1)}
+    )
+    (photos / "words.jpg").write_text("no picture")
+    ended = await run(
+        *("improve", photos, "--out", out, "--base-url", service.url, "--json", "--quiet"),
+        *("--mode", "improve", "--mode", "resolution", "--rfactor", "2"),
+    )
+    assert ended.status == 1, ended.err
+    outcomes = {line["photo"]: line["outcome"] for line in ended.results}
+    assert sorted(outcomes.values()) == ["failed", "rejected", "restored", "restored"]
+    assert (outcomes["1.jpg"], outcomes["words.jpg"]) == ("failed", "rejected")
+    assert ended.summary["photos"] == 4
+    assert ended.summary["outcomes"] == {"restored": 2, "failed": 1, "rejected": 1}
+    assert any("no face" in group["message"] for group in ended.summary["failures"])
+    assert "what to do" in ended.err
+    assert "3 photos" not in ended.err
+
+
+async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, out: Path) -> None:
+    photo = tmp_path / "old.jpg"
+    photo.write_bytes(faded())
+    ended = await run("improve", photo, "--out", out)
+    assert ended.status == 0, ended.err
+    line = f"no account given: restoring on this machine with the embedded service (engine: {best_engine()})"
+    assert line in ended.err.splitlines()
+    assert "nothing: the embedded service is free" in ended.err
+    assert (out / "improved" / "old.jpg").is_file()
+
+
+async def test_local_goes_before_an_account(service: FakeService, photos: Path, out: Path) -> None:
+    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": service.url}
+    ended = await run("improve", photos, "--out", out, "--local", "--json", **env)
+    assert ended.status == 0, ended.err
+    assert ended.summary["cost"] == 0
+    assert service.requests == []
+
+
+async def test_a_list_of_photos_from_a_pipe(service: FakeService, photos: Path, out: Path) -> None:
+    listed = "\n".join(str(photos / name) for name in ("0.jpg", "2.jpg"))
+    ended = await run(
+        *("improve", "--from-file", "-", "--out", out, "--base-url", service.url, "--json"),
+        stdin=listed.encode(),
+    )
+    assert ended.status == 0, ended.err
+    assert ended.summary["outcomes"] == {"restored": 2}
+
+
+async def test_a_dry_run_sends_and_creates_nothing(service: FakeService, photos: Path, out: Path) -> None:
+    (photos / "words.jpg").write_text("no picture")
+    words, machine = await asyncio.gather(
+        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run", "--concurrency", "1"),
+        run("improve", photos, "--out", out, "--base-url", service.url, "--dry-run", "--json", "--concurrency", "1"),
+    )
+    assert words.status == 0, words.err
+    assert "3 photos" in words.out
+    assert "in 1 request" in words.out
+    assert "words.jpg" in words.out
+    plan = json.loads(machine.out)["plan"]
+    assert (plan["photos"], plan["requests"], len(plan["rejected"])) == (3, 1, 1)
+    assert service.requests == []
+    assert files_of(out) == {}
+
+
+async def test_status(service: FakeService, photos: Path, out: Path) -> None:
+    await run("improve", photos, "--out", out, "--base-url", service.url, "--quiet")
+    words, machine, nothing = await asyncio.gather(
+        run("status", out), run("status", out, "--json"), run("status", photos)
+    )
+    assert words.status == 0, words.err
+    assert "3  restored" in words.out
+    assert json.loads(machine.out)["outcomes"] == {"restored": 3}
+    assert nothing.status == 3
+    assert nothing.out == ""
+    assert str(photos) in nothing.err
+
+
+async def test_quiet_says_nothing_when_all_is_well(service: FakeService, photos: Path, out: Path) -> None:
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--quiet")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+async def test_verbose_is_a_line_a_photo(service: FakeService, photos: Path, out: Path) -> None:
+    (photos / "a\nb.jpg" if os.name != "nt" else photos / "ab.jpg").write_bytes(jpeg(seed=9))
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--verbose")
+    assert ended.status == 0, ended.err
+    lines = [line for line in ended.err.splitlines() if ".jpg: restored (improved" in line]
+    assert len(lines) == 4
+
+
+# ── bad input ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOOPBACK = ("--base-url", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--mode", "resolution", *LOOPBACK), "--rfactor"),
+        (("--mode", "resolution", "--rfactor", "3", *LOOPBACK), "--rfactor"),
+        (("--rfactor", "2", *LOOPBACK), "resolution"),
+        (("--mode", "colour"), "colour"),
+        (("--no-such-option",), "--no-such-option"),
+        (("--max-images", "0", *LOOPBACK), "max_images"),
+        (("--quiet", "--verbose"), "--quiet and --verbose"),
+        (("--local", *LOOPBACK), "--local and --base-url"),
+        (("--from-file", "no-such-list", *LOOPBACK), "no-such-list"),
+        (("no-such-folder", *LOOPBACK), "no-such-folder"),
+    ],
+)
+async def test_a_slip_in_the_options(photos: Path, out: Path, args: tuple[str, ...], says: str) -> None:
+    ended = await run("improve", photos, "--out", out, *args)
+    assert ended.status == 2, ended.err
+    assert says in ended.err
+    assert ended.out == ""
+
+
+async def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    nothing, none, dry = await asyncio.gather(
+        run("improve", "--out", out),
+        run("improve", empty, "--out", tmp_path / "a", *LOOPBACK),
+        run("improve", empty, "--out", tmp_path / "b", "--dry-run", *LOOPBACK),
+    )
+    assert (nothing.status, none.status, dry.status) == (2, 2, 2)
+    assert "nothing to restore" in nothing.err
+    assert "no photos found" in none.err
+    assert str(empty) in none.err
+    assert "no photos found" in dry.err
+
+
+async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out: Path) -> None:
+    async with FakeService(valid_tokens={"another"}) as service:
+        ended = await run(
+            *("improve", photos, "--out", out, "--base-url", service.url, "--verbose", "--json"),
+            SMARTY_TOKEN=TOKEN,
+        )
+    assert ended.status == 3, ended.err
+    assert "SMARTY_TOKEN" in ended.err
+    assert ended.summary["error"]["type"] == "AuthorizationError"
+    kept = b"".join(files_of(out).values())
+    for form in (TOKEN, QUOTED):
+        assert form not in ended.out + ended.err
+        assert form.encode() not in kept
+
+
+async def test_an_unreachable_service_is_given_up_on(photos: Path, out: Path) -> None:
+    ended = await run("improve", photos, "--out", out, *LOOPBACK, "--give-up-after", "0.1")
+    assert ended.status == 4, ended.err
+    assert "Nothing is lost" in ended.err
+
+
+async def test_a_service_that_is_another(service: FakeService, photos: Path, out: Path) -> None:
+    service.default = lambda _: http(404, "<html>not here</html>")
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url)
+    assert ended.status == 3, ended.err
+    assert "--base-url" in ended.err
+
+
+async def test_plain_http_is_for_loopback_only(photos: Path, out: Path) -> None:
+    ended = await run("improve", photos, "--out", out, "--base-url", "http://smarty.example", SMARTY_TOKEN=TOKEN)
+    assert ended.status == 3, ended.err
+    assert TOKEN not in ended.err
+
+
+async def test_a_folder_that_cannot_be_made(service: FakeService, photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    ended = await run("improve", photos, "--out", file / "restored", "--base-url", service.url)
+    assert ended.status == 5, ended.err
+    assert service.requests == []
+
+
+async def test_a_broken_connection_is_tried_again(service: FakeService, photos: Path, out: Path) -> None:
+    service.script(drop(after_bytes=40))
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--json")
+    assert ended.status == 0, ended.err
+    assert ended.summary["retries"] > 0
+
+
+# ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_open_answers_are_waited_for(
+    service: FakeService, photos: Path, out: Path, number: signal.Signals
+) -> None:
+    go = asyncio.Event()
+    service.default = lambda _: hold(go, items({}))
+    options = ("--max-images", "1", "--concurrency", "1", "--json")
+    async with started("improve", photos, "--out", out, "--base-url", service.url, *options) as process:
+        await until(lambda: service.open_now == 1)
+        process.send_signal(number)
+        assert process.stderr is not None
+        said = ""
+        while "paid for" not in said:
+            said = (await process.stderr.readline()).decode()
+            assert said
+        go.set()
+        ended = await end_of(process)
+    assert ended.status == 130, ended.err
+    assert [line["outcome"] for line in ended.results] == ["restored"]
+    assert ended.summary["interrupted"] is True
+    assert "The same command goes on from here" in ended.err
+    assert len(service.requests) == 1
+
+    rest = await run("improve", photos, "--out", out, "--base-url", service.url, "--json")
+    assert rest.status == 0, rest.err
+    assert rest.summary["outcomes"] == {"restored": 2, "skipped": 1}
+
+
+@posix
+async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Path, out: Path) -> None:
+    service.default = lambda _: hold(asyncio.Event(), items({}))
+    async with started("improve", photos, "--out", out, "--base-url", service.url) as process:
+        await until(lambda: service.open_now > 0)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        while b"paid for" not in await process.stderr.readline():
+            assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        ended = await end_of(process)
+    assert ended.status == 130
+    assert "left at once" in ended.err
+
+
+@posix
+async def test_a_reader_that_leaves_stops_no_photo(service: FakeService, photos: Path, out: Path) -> None:
+    go = asyncio.Event()
+    service.default = lambda _: items({}) if len(service.requests) == 1 else hold(go, items({}))
+    options = ("--max-images", "1", "--concurrency", "1", "--json", "--quiet")
+    async with started("improve", photos, "--out", out, "--base-url", service.url, *options) as process:
+        assert process.stdout is not None
+        assert await process.stdout.readline()
+        transport: Any = process.stdout._transport  # type: ignore[attr-defined]
+        transport.close()
+        go.set()
+        assert process.stderr is not None
+        err = await process.stderr.read()
+        assert await process.wait() == 0
+    assert err == b""
+    assert len(files_of(out / "improved")) == 3

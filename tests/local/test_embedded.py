@@ -1,0 +1,256 @@
+"""The service in a process of its own: it starts, it says why not, and it never stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+
+from smarty_async.errors import ConfigurationError
+from smarty_async.local.embedded import embedded_service
+from smarty_async.local.engine import best_engine
+
+SERVE = [sys.executable, "-m", "smarty_async", "serve", "--port", "0", "--engine", "echo"]
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+
+
+async def engine_at(base: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(base + "/healthz") as response:
+        return str((await response.json())["engine"])
+
+
+async def refuses(base: str) -> bool:
+    try:
+        await engine_at(base)
+    except aiohttp.ClientConnectionError:
+        return True
+    return False
+
+
+def files(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def gone(base: str) -> None:
+    """Return when nobody listens any more."""
+    async with asyncio.timeout(30):
+        while not await refuses(base):  # noqa: ASYNC110 - another process's end is no event here
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def spawned(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process with its output to read; killed if it is still there at the end."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    assert process.stdin
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        process.stdin.close()
+        await process.stdout.read()
+        await process.wait()
+
+
+async def first_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout
+    return (await process.stdout.readline()).decode().strip()
+
+
+def address(line: str) -> str:
+    return line.split()[2]
+
+
+async def test_it_serves_while_the_block_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    async with embedded_service(engine="echo") as base:
+        assert base.startswith("http://127.0.0.1:")
+        assert await engine_at(base) == "echo"
+    assert await refuses(base)
+    assert files(tmp_path) == []
+
+
+async def test_the_best_engine_is_the_default_and_options_reach_it() -> None:
+    async with embedded_service(options=("--fail-request", "1", "--error-style", "envelope")) as base:
+        assert await engine_at(base) == best_engine()
+
+
+class Spawned(NamedTuple):
+    process: asyncio.subprocess.Process
+    environment: dict[str, str]
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Spawned]:
+    """Every process that is started, real ones."""
+    started: list[Spawned] = []
+    spawn = asyncio.create_subprocess_exec
+
+    async def spying(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await spawn(*command, **options)
+        started.append(Spawned(process, options["env"]))
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spying)
+    return started
+
+
+async def test_no_secret_reaches_the_child(children: list[Spawned], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMARTY_TOKEN", "bait-token")
+    async with embedded_service(engine="echo"):
+        [child] = children
+    assert "PATH" in child.environment
+    assert "bait-token" not in str(child.environment)
+
+
+async def test_it_stops_by_itself_and_is_reaped(children: list[Spawned]) -> None:
+    async with embedded_service(engine="echo"):
+        pass
+    assert [child.process.returncode for child in children] == [0]
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "said"),
+    [
+        ("echo", ("--no-such-option",), "--no-such-option"),
+        ("echo", ("--host", "192.0.2.1"), "cannot listen on 192.0.2.1"),
+    ],
+)
+async def test_it_says_why_it_did_not_start(engine: str, options: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^the embedded service did not start: ") as error:
+        async with embedded_service(engine=engine, options=options):
+            pytest.fail("it started")
+    assert said in str(error.value)
+
+
+async def test_a_start_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(ConfigurationError, match=r"did not start within 0\.001 s"):
+        async with embedded_service(engine="echo", start_seconds=0.001):
+            pytest.fail("it started")
+
+
+async def test_a_child_that_would_not_stop_is_killed(children: list[Spawned]) -> None:
+    async with embedded_service(engine="echo", stop_seconds=0) as base:
+        pass
+    assert await refuses(base)
+    assert children[0].process.returncode
+
+
+async def test_cancellation_stops_it_while_it_serves() -> None:
+    bases: asyncio.Queue[str] = asyncio.Queue()
+
+    async def use() -> None:
+        async with embedded_service(engine="echo") as base:
+            bases.put_nowait(base)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(use())
+    base = await bases.get()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await refuses(base)
+
+
+async def test_a_second_cancellation_stops_it_at_once() -> None:
+    bases: asyncio.Queue[str] = asyncio.Queue()
+
+    async def use() -> None:
+        async with embedded_service(engine="echo") as base:
+            bases.put_nowait(base)
+
+    task = asyncio.create_task(use())
+    base = await bases.get()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await refuses(base)
+
+
+async def test_cancellation_stops_it_while_it_starts() -> None:
+    async def use() -> None:
+        async with embedded_service(engine="echo"):
+            pytest.fail("it started")
+
+    task = asyncio.create_task(use())
+    await asyncio.sleep(0.02)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@posix
+async def test_it_does_not_outlive_a_parent_that_was_killed() -> None:
+    parent = """
+import asyncio
+from smarty_async.local.engine import best_engine
+from smarty_async.local.embedded import embedded_service
+async def main():
+    async with embedded_service(engine="echo") as base:
+        print("serving at", base, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    async with spawned(sys.executable, "-c", parent) as process:
+        base = address(await first_line(process))
+        assert await engine_at(base) == "echo"
+        process.kill()
+        await process.wait()
+        await gone(base)
+
+
+@posix
+async def test_ctrl_c_reaches_the_parent_alone(children: list[Spawned]) -> None:
+    async with embedded_service(engine="echo"):
+        [child] = children
+        assert os.getsid(child.process.pid) == os.getpgid(child.process.pid) == child.process.pid
+
+
+@posix
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+async def test_signals_stop_serve_cleanly(number: int, status: int, tmp_path: Path) -> None:
+    port_file = tmp_path / "port"
+    async with spawned(*SERVE, "--port-file", str(port_file)) as process:
+        line = await first_line(process)
+        assert line == f"listening on http://127.0.0.1:{int(port_file.read_text())} (engine: echo)"
+        assert await engine_at(address(line)) == "echo"
+        process.send_signal(number)
+        assert await process.wait() == status
+    assert files(tmp_path) == ["port"]
+
+
+@posix
+async def test_serve_stops_while_a_request_is_open() -> None:
+    async with spawned(*SERVE, "--latency", "3600") as process:
+        base = address(await first_line(process))
+        data = aiohttp.FormData()
+        data.add_field("file", b"\xff\xd8\xff\xd9", filename="")
+        data.add_field("meta", json.dumps({"mode": ["improve"], "images": [{"name": "file"}]}))
+        async with aiohttp.ClientSession() as session:
+            query = "?oauth_provider=mcs&oauth_token=bait"
+            asked = asyncio.create_task(session.post(f"{base}/api/v1/photo/improve{query}", data=data))
+            await engine_at(base)
+            process.terminate()
+            assert await process.wait() == 0
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await asked
+
+
+async def test_a_port_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    async with spawned(*SERVE, "--port-file", str(tmp_path / "nowhere" / "port")) as process:
+        assert await process.wait() == 5

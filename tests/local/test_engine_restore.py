@@ -1,0 +1,458 @@
+"""The learned engine: what it measures, what it mends, and what it leaves alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageStat
+from support import pictures
+
+from smarty_async.errors import MissingExtra
+from smarty_async.local import engine as engines
+from smarty_async.local.cancellation import Abandoned, wanted_until
+from smarty_async.local.engine import Improved, ItemRefused, best_engine, engine_named
+from smarty_async.local.engine.basic import TONED
+from smarty_async.local.engine.decoding import decode, quality_of
+from smarty_async.local.engine.pixel_budget import Room
+from smarty_async.local.running import serving
+from smarty_async.local.server import make_app
+
+if TYPE_CHECKING or best_engine() == "restore":
+    import numpy as np
+
+    from smarty_async.local.engine import denoising, diagnosing, scratches, tiles, waifu
+    from smarty_async.local.engine.restore import RestoreEngine
+
+learned = pytest.mark.skipif(
+    best_engine() != "restore", reason='the extra `local` is not installed: pip install "smarty_async[local]"'
+)
+
+SIZE = (160, 120)
+GRAY = (0.299, 0.587, 0.114)
+
+
+def pixels(image: Image.Image) -> tiles.Pixels:
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def light(image: Image.Image) -> tiles.Pixels:
+    return np.asarray(image.convert("L"), np.uint8)
+
+
+def picture(data: bytes | None) -> Image.Image:
+    assert data is not None
+    image = pictures.opened(data)
+    assert image.format == "JPEG"
+    return image
+
+
+def outputs(improved: Improved) -> set[str]:
+    names = ("improved", "colorized_improved", "colorized")
+    return {name for name in names if getattr(improved, name) is not None}
+
+
+def error(one: Image.Image, other: Image.Image) -> float:
+    """The mean of the squared differences; 10 dB less is a tenth of it."""
+    difference = ImageChops.difference(one.convert("RGB"), other.convert("RGB"))
+    return sum(value**2 for value in ImageStat.Stat(difference).rms) / 3
+
+
+def scratched(scene: Image.Image, *, count: int = 4) -> Image.Image:
+    image = scene.copy()
+    for number in range(count):
+        x = scene.width * (number + 1) // (count + 1)
+        image.paste((250, 248, 240), (x, 10, x + 2, scene.height - 30))
+    return image
+
+
+def blurred(scene: Image.Image, radius: float) -> Image.Image:
+    return scene.filter(ImageFilter.GaussianBlur(radius))
+
+
+def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "cv2" else object())
+    with pytest.raises(MissingExtra, match=r'restore.*pip install "smarty_async\[local\]"') as told:
+        engine_named("restore")
+    assert told.value.extra == "local"
+
+
+def test_the_best_engine_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda _: object())
+    assert best_engine() == "restore"
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "ncnn" else object())
+    assert best_engine() == "basic"
+
+
+@learned
+def test_it_has_a_name() -> None:
+    assert engine_named("restore").name == "restore"
+
+
+@learned
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [(64, 48), (320, 240), (640, 480)])
+def test_a_good_photo_is_left_alone(seed: int, size: tuple[int, int]) -> None:
+    assert RestoreEngine().improve(pictures.jpeg(*size, seed=seed)) == Improved()
+    assert RestoreEngine().improve(pictures.png(*size, seed=seed)) == Improved()
+
+
+@learned
+@pytest.mark.parametrize("seed", range(3))
+def test_a_faded_photo_is_stretched(seed: int) -> None:
+    faded = pictures.faded(*SIZE, seed=seed)
+    mended = RestoreEngine().improve(faded)
+    scene = pictures.scene(*SIZE, seed=seed)
+    assert (outputs(mended), mended.bw) == ({"improved"}, False)
+    assert error(picture(mended.improved), scene) < error(pictures.opened(faded), scene) / 10
+
+
+@learned
+@pytest.mark.parametrize("amplitude", [25, 60])
+def test_a_noisy_photo_is_denoised(amplitude: int) -> None:
+    scene = pictures.scene(*SIZE)
+    noisy = pictures.with_noise(scene, amplitude=amplitude)
+    mended = RestoreEngine().improve(pictures.encoded(noisy, "PNG"))
+    assert outputs(mended) == {"improved"}
+    assert error(picture(mended.improved), scene) < error(noisy, scene) / 6
+
+
+@learned
+def test_a_photo_spoilt_by_jpeg_is_cleaned() -> None:
+    scene = pictures.scene(*SIZE)
+    spoilt = pictures.encoded(scene, quality=15)
+    mended = RestoreEngine().improve(spoilt)
+    assert outputs(mended) == {"improved"}
+    assert error(picture(mended.improved), scene) < 0.8 * error(pictures.opened(spoilt), scene)
+
+
+@learned
+def test_scratches_are_filled() -> None:
+    scene = pictures.scene(320, 240)
+    damaged = scratched(scene)
+    mended = RestoreEngine().improve(pictures.encoded(damaged, "PNG"))
+    assert outputs(mended) == {"improved"}
+    assert error(picture(mended.improved), scene) < error(damaged, scene) / 4
+
+
+@learned
+def test_one_line_is_a_flagpole_and_tiles_on_a_roof_are_no_scratches() -> None:
+    scene = scratched(pictures.scene(320, 240), count=1)
+    assert scratches.damage_mask(light(scene), 0) is None
+    for x in range(0, 320, 6):
+        scene.paste((250, 120, 60), (x, 0, x + 2, 240))
+    assert scratches.damage_mask(light(scene), 0) is None
+
+
+@learned
+def test_lines_that_share_the_scenes_light_are_its_own() -> None:
+    """Reeds in the dusk: each is lighter than what is behind it, and darkens with it."""
+    dusk = np.linspace(200, 30, 240)[:, None].repeat(320, 1)
+    for x in (60, 130, 210, 280):
+        dusk[10:200, x : x + 3] *= 1.27
+    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is None
+    for x in (60, 130, 210, 280):
+        dusk[10:200, x : x + 3] = 250
+    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is not None
+
+
+@learned
+def test_a_wall_without_black_and_white_has_not_faded() -> None:
+    dice = np.random.default_rng(4)
+    bricks = dice.integers(80, 190, (60, 80)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
+    assert not diagnosing.is_faded(bricks)
+    assert RestoreEngine().improve(pictures.encoded(Image.fromarray(bricks), "PNG")).improved is None
+    assert diagnosing.is_faded(light(pictures.opened(pictures.faded(320, 240))))
+
+
+@learned
+def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
+    gray = pictures.scene(320, 240).convert("L")
+    sepia = Image.merge("RGB", [gray.point(lambda v, part=part: v * part // 255) for part in (200, 180, 130)])
+    for x in range(20, 320, 40):
+        sepia.paste((247, 242, 232), (x, 10, x + 4, 220))
+    assert not diagnosing.is_bw(pixels(sepia))
+    assert RestoreEngine().improve(pictures.encoded(sepia, "PNG")).bw
+
+
+@learned
+def test_a_mask_covers_what_is_damaged_and_little_else() -> None:
+    scene = pictures.scene(320, 240)
+    damaged = scratched(scene)
+    mask = scratches.damage_mask(light(damaged), 0)
+    assert mask is not None
+    true = light(damaged) != light(scene)
+    assert (mask & true).sum() > 0.8 * true.sum()
+    assert (mask & true).sum() > 0.5 * mask.sum()
+
+
+@learned
+def test_a_blurred_photo_is_sharpened() -> None:
+    scene = pictures.scene(320, 240)
+    soft = blurred(scene, 1.5)
+    mended = RestoreEngine().improve(pictures.encoded(soft, "PNG"))
+    assert outputs(mended) == {"improved"}
+    assert error(picture(mended.improved), scene) < error(soft, scene)
+
+
+@learned
+@pytest.mark.parametrize("radius", [1.0, 1.5, 2.0])
+def test_blur_is_measured_in_pixels(radius: float) -> None:
+    image = Image.new("L", (320, 240))
+    for x in range(0, 320, 80):
+        image.paste(220, (x, 0, x + 40, 240))
+    # The measuring filter blurs a little itself.
+    assert diagnosing.blur(light(blurred(image, radius))) == pytest.approx(radius + 0.25, abs=0.1)
+
+
+@learned
+@pytest.mark.parametrize("deviation", [6, 20])
+@pytest.mark.parametrize("grain", [False, True])
+def test_noise_is_measured_in_gray_levels(deviation: int, grain: bool) -> None:  # noqa: FBT001 - a parameter
+    shape = (240, 320, 1 if grain else 3)
+    noise = np.random.default_rng(2).normal(128, deviation, shape)
+    flat = np.broadcast_to(np.rint(noise), (240, 320, 3)).astype(np.uint8)
+    assert diagnosing.noise_level(flat) == pytest.approx(deviation * (3**0.5 if grain else 1), rel=0.1)
+
+
+@learned
+def test_texture_and_a_little_noise_are_no_noise() -> None:
+    coarse = np.random.default_rng(3).normal(128, 25, (120, 160, 1))
+    texture = np.clip(coarse.repeat(2, 0).repeat(2, 1), 0, 255).astype(np.uint8).repeat(3, 2)
+    assert diagnosing.noise_level(texture) == 0
+    assert diagnosing.noise_level(pixels(pictures.with_noise(pictures.scene(320, 240), amplitude=5))) == 0
+
+
+@learned
+def test_traces_of_jpeg_are_seen_in_a_lossless_file() -> None:
+    scene = pictures.scene(320, 240)
+    spoilt = pictures.opened(pictures.encoded(scene, quality=8))
+    assert diagnosing.blockiness(light(scene)) < 1.6
+    assert diagnosing.blockiness(light(spoilt)) > 2.5
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 92, 100])
+def test_the_quality_of_a_jpeg_is_read_from_its_tables(quality: int) -> None:
+    data = pictures.encoded(pictures.scene(), quality=quality)
+    assert quality_of(decode(data)) == pytest.approx(quality, abs=1)
+
+
+def test_other_formats_have_no_quality() -> None:
+    assert quality_of(decode(pictures.png())) is None
+
+
+@learned
+def test_a_good_black_and_white_photo_is_only_toned() -> None:
+    mended = RestoreEngine().improve(pictures.gray(320, 240))
+    assert (outputs(mended), mended.bw) == ({"colorized"}, True)
+    toned = picture(mended.colorized)
+    assert toned.info["comment"] == TONED.encode()
+    red, _, blue = ImageStat.Stat(toned).mean
+    assert red > blue + 10
+
+
+@learned
+def test_a_faded_black_and_white_photo_gets_all_three() -> None:
+    faded = pictures.opened(pictures.faded(320, 240)).convert("L")
+    mended = RestoreEngine().improve(pictures.encoded(faded))
+    assert (outputs(mended), mended.bw) == ({"improved", "colorized_improved", "colorized"}, True)
+    assert picture(mended.improved).mode == "L"
+    assert "comment" not in picture(mended.improved).info
+    assert picture(mended.colorized_improved).info["comment"] == TONED.encode()
+
+
+@learned
+def test_dark_photos_are_toned_cold() -> None:
+    dark = pictures.scene(320, 240).convert("L").point(lambda value: value // 4)
+    red, _, blue = ImageStat.Stat(picture(RestoreEngine().improve(pictures.encoded(dark)).colorized)).mean
+    assert blue > red
+
+
+@learned
+def test_yellowed_paper_is_black_and_white_and_a_red_sheet_is_not() -> None:
+    gray = pictures.scene(320, 240).convert("L")
+    yellowed = Image.merge("RGB", (gray, gray.point(lambda v: v * 29 // 32), gray.point(lambda v: v * 11 // 16)))
+    assert diagnosing.is_bw(pixels(yellowed))
+    assert not diagnosing.is_bw(pixels(pictures.scene(320, 240)))
+    assert not diagnosing.is_bw(pixels(Image.new("RGB", (64, 48), "#f04020")))
+
+
+class Painter:
+    comment = "painted by hand"
+
+    def __call__(self, picture: tiles.Pixels, /) -> tiles.Pixels:
+        return np.full_like(picture, 77)
+
+
+@learned
+def test_another_colourist_may_take_the_toners_place() -> None:
+    painted = picture(RestoreEngine(colourist=Painter()).improve(pictures.gray()).colorized)
+    assert painted.info["comment"] == b"painted by hand"
+    assert ImageStat.Stat(painted).mean == pytest.approx([77, 77, 77], abs=2)
+
+
+@learned
+@pytest.mark.parametrize("rtype", ["art", "photo"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_enlarging_beats_lanczos(rtype: str, factor: int) -> None:
+    scene = pictures.scene(768, 576, seed=1).resize((192, 144))
+    small = scene.resize((192 // factor, 144 // factor), Image.Resampling.BICUBIC)
+    data = pictures.encoded(small, "PNG")
+    large = picture(RestoreEngine().enlarge(data, factor=factor, rtype=rtype))
+    assert large.size == scene.size
+    assert error(large, scene) < 0.8 * error(small.resize(scene.size, Image.Resampling.LANCZOS), scene)
+
+
+@learned
+@pytest.mark.parametrize("largest", [40, 56])
+def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = pixels(pictures.scene(96, 72))
+    monkeypatch.setattr(waifu, "_SMALL", 0)
+    whole = waifu.double(photo, rtype="photo"), waifu.double(photo, rtype="art"), denoising.denoise(photo, 10)
+    for module, name in ((waifu, "_PHOTO"), (waifu, "_ART"), (denoising, "_FRAME")):
+        frame: tiles.Frame = getattr(module, name)
+        smaller = tiles.Frame(
+            scale=frame.scale, margin=frame.margin, step=frame.step, blend=frame.blend, largest=largest
+        )
+        monkeypatch.setattr(module, name, smaller)
+    tiled = waifu.double(photo, rtype="photo"), waifu.double(photo, rtype="art"), denoising.denoise(photo, 10)
+    furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, tiled, strict=True)]
+    assert furthest[0] <= 1
+    assert furthest[1] <= 12  # weighs by a tile's mean, hence blended
+    assert furthest[2] <= 1
+
+
+@learned
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("CMYK", "JPEG"), ("1", "PNG"), ("P", "GIF"), ("RGBA", "PNG"), ("L", "TIFF")]
+)
+def test_every_usual_format(mode: str, kind: str) -> None:
+    data = pictures.encoded(pictures.scene(48, 36).convert(mode), kind)
+    RestoreEngine().improve(data)
+    assert picture(RestoreEngine().enlarge(data, factor=2, rtype="photo")).size == (96, 72)
+
+
+@learned
+def test_sixteen_bits_orientation_and_transparency() -> None:
+    deep = pictures.scene(48, 36).convert("I").point(lambda value: value * 257).convert("I;16")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for data, size in (
+        (pictures.encoded(deep, "PNG"), (96, 72)),
+        (pictures.encoded(pictures.scene(48, 36), exif=exif.tobytes()), (72, 96)),
+        (pictures.encoded(Image.new("RGBA", (48, 36)), "PNG"), (96, 72)),
+    ):
+        RestoreEngine().improve(data)
+        assert picture(RestoreEngine().enlarge(data, factor=2, rtype="photo")).size == size
+
+
+@learned
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 5), (33, 2), (2000, 1)])
+def test_tiny_and_odd_pictures(size: tuple[int, int]) -> None:
+    data = pictures.encoded(Image.new("RGB", size, "#4080c0"))
+    assert RestoreEngine().improve(data).improved is None
+    for rtype in ("photo", "art"):
+        assert picture(RestoreEngine().enlarge(data, factor=2, rtype=rtype)).size == (size[0] * 2, size[1] * 2)
+
+
+@learned
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 2),
+        (pictures.cut(pictures.png()), 2),
+        (pictures.cut(pictures.jpeg(320, 240)), 2),
+        (pictures.huge(9000, 9000), 1),
+        (pictures.huge(60_000, 60_000), 1),
+    ],
+)
+def test_what_is_refused(data: bytes, status: int) -> None:
+    for work in (RestoreEngine().improve, lambda image: RestoreEngine().enlarge(image, factor=2, rtype="art")):
+        with pytest.raises(ItemRefused) as refused:
+            work(data)
+        assert refused.value.status == status
+
+
+@learned
+def test_what_would_become_too_large_is_refused_before_any_work() -> None:
+    for size in ((4000, 4000), (60_000, 1)):
+        with pytest.raises(ItemRefused, match="too large"):
+            RestoreEngine().enlarge(pictures.encoded(Image.new("L", size), "PNG"), factor=4, rtype="photo")
+
+
+@learned
+async def test_poison_among_good_ones_over_http() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = {
+        "good": pictures.jpeg(),
+        "faded": pictures.faded(),
+        "cut": pictures.cut(pictures.jpeg(320, 240)),
+        "bomb": pictures.huge(),
+        "thread": pictures.encoded(Image.new("L", (20_000, 1)), "PNG"),
+        "long": pictures.encoded(Image.new("L", (60_000, 1)), "PNG"),
+        "print": pictures.encoded(pictures.scene().convert("CMYK")),
+        "deep": pictures.encoded(Image.new("I;16", SIZE, 30_000), "PNG"),
+        "few": pictures.encoded(pictures.scene().convert("P"), "GIF"),
+        "clear": pictures.encoded(Image.new("RGBA", SIZE), "PNG"),
+        "turned": pictures.encoded(pictures.scene(), exif=exif.tobytes()),
+    }
+    data = aiohttp.FormData()
+    for name, content in files.items():
+        data.add_field(name, io.BytesIO(content), filename=name)
+    asked = {"mode": ["improve", "resolution"], "rfactor": 4, "rtype": "photo"}
+    data.add_field("meta", json.dumps(asked | {"images": [{"name": name} for name in files]}))
+    app = make_app(engine=engine_named("restore"), workers=2)
+    async with serving(app) as port, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{port}/api/v1/photo/improve?oauth_provider=mcs&oauth_token=bait"
+        async with session.post(url, data=data) as response:
+            body = (await response.json())["body"]
+    statuses = [{item["name"]: item["status"] for item in body[mode]} for mode in ("improve", "resolution")]
+    assert statuses[0] == dict.fromkeys(files, 0) | {"cut": 2, "bomb": 1}
+    assert statuses[1] == dict.fromkeys(files, 0) | {"cut": 2, "bomb": 1, "thread": 1, "long": 1}
+    items = {item["name"]: item for item in body["improve"]}
+    assert "improved" in items["faded"]
+    assert "improved" not in items["good"]
+
+
+@learned
+def test_the_colour_profile_stays_with_its_picture() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    faded = pictures.opened(pictures.faded(*SIZE))
+    mended = RestoreEngine().improve(pictures.encoded(faded, icc_profile=profile))
+    assert picture(mended.improved).info["icc_profile"] == profile
+
+
+@learned
+def test_work_ends_when_nobody_waits() -> None:
+    left = Event()
+    left.set()
+    with wanted_until(left), pytest.raises(Abandoned):
+        RestoreEngine().enlarge(pictures.jpeg(), factor=2, rtype="photo")
+
+
+def test_there_is_room_for_small_ones_and_a_large_one_waits() -> None:
+    room = Room(100)
+    entered = Event()
+
+    def large() -> None:
+        with room.taken(1_000_000):
+            entered.set()
+
+    with room.taken(60), room.taken(40):
+        waiting = Thread(target=large)
+        waiting.start()
+        assert not entered.wait(0.01)
+    waiting.join(30)
+    assert entered.is_set()
+
+
+def test_one_who_waits_for_room_leaves_with_its_client() -> None:
+    room, left = Room(10), Event()
+    left.set()
+    with room.taken(10), wanted_until(left), pytest.raises(Abandoned), room.taken(1):
+        pytest.fail("there was no room")

@@ -1,0 +1,53 @@
+"""An engine's process for tests: what it does is written in the image."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from smarty_async.local.cancellation import check_wanted
+from smarty_async.local.engine import EchoEngine, Improved, ItemRefused
+from smarty_async.local.worker.main import work_for_parent
+
+
+class Moody(EchoEngine):
+    """Echoes, and says which process it is in; or does what the image says."""
+
+    def improve(self, image: bytes, /) -> Improved:
+        word, _, rest = image.partition(b" ")
+        if word == b"die":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        if word == b"refuse":
+            raise ItemRefused("not this one", status=1)
+        if word == b"fail":
+            raise ZeroDivisionError("on purpose")
+        if word == b"fill":
+            raise MemoryError
+        if word == b"wait":
+            self._wait(Path(os.fsdecode(rest)))
+        # As libraries do; it must not get among the answers.
+        print("a library's chatter")
+        return Improved(improved=image, colorized=b"%d" % os.getpid(), bw=True)
+
+    def _wait(self, place: Path) -> None:
+        """Leave word when the work begins, and when it is broken off."""
+        place.with_suffix(".begun").touch()
+        try:
+            while True:
+                check_wanted()
+                time.sleep(0.01)
+        finally:
+            place.with_suffix(".ended").touch()
+
+    def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
+        return b"%d %s " % (factor, rtype.encode()) + image
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "broken":
+        sys.exit("it does not start")
+    work_for_parent(Moody())

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.archives import IMPROVED, client, fill, line_of, lines, outcomes, photo, restore, sent, temporaries, tree
+from support.fake_service import Answer, FakeService, Request, expected, hold, items, until
+
+from smarty_async.archive.duplicates import digest
+from smarty_async.archive.journal.records import UnhashedPhoto
+from smarty_async.options import Limits
+from smarty_async.plan import plan_archive
+
+BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
+EVERY = (*IMPROVED, "resolved")
+
+
+def copies(folder: Path, *names: str, of: bytes) -> dict[str, bytes]:
+    """The same photo under each of `names`."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(of)
+    return dict.fromkeys(names, of)
+
+
+def assert_right(out: Path, photos: dict[str, bytes], *, kinds: tuple[str, ...] = IMPROVED) -> None:
+    right = {f"{kind}/{name}": expected(kind, data) for name, data in photos.items() for kind in kinds}
+    assert tree(out) == set(right)
+    assert all((out / path).read_bytes() == data for path, data in right.items())
+    assert not temporaries(out)
+
+
+async def test_the_same_photo_under_two_names_is_sent_once_and_written_twice(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg") | copies(source, "b/copy.jpg", of=photo("a.jpg"))
+    async with FakeService() as service:
+        told = await restore(service, source, out)
+        assert len(sent(service)) == 1
+        again = await restore(service, source, out)
+        assert len(sent(service)) == 1
+    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert Counter(result.outcome for result in again) == {"skipped": 2}
+    copy = next(result for result in told if result.outcome == "duplicate")
+    other = next(result for result in told if result.outcome == "restored")
+    assert (copy.bw, copy.attempts, copy.error) == (other.bw, 0, None)
+    assert copy.outputs == {kind: f"{kind}/{copy.photo}" for kind in IMPROVED}
+    assert Counter(line["outcome"] for line in lines(out)) == {"restored": 1, "duplicate": 1}
+    assert_right(out, photos)
+
+
+async def test_photos_of_one_size_are_not_one_photo(source: Path, out: Path) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(100)))
+    assert len({len(data) for data in photos.values()}) == 1
+    async with FakeService() as service:
+        assert Counter(outcomes(await restore(service, source, out)).values()) == {"restored": 100}
+        assert Counter(sent(service)) == Counter(photos.values())
+    assert_right(out, photos)
+
+
+async def test_of_many_copies_among_many_photos_one_is_sent(source: Path, out: Path) -> None:
+    names = [f"{number % 5}/{number}.jpg" for number in range(150)]
+    photos = fill(source, *names)
+    for number in range(3):
+        photos |= copies(source, *(f"{name}-{number}.jpg" for name in names), of=photo("x"))
+    async with FakeService() as service:
+        told = await restore(service, source, out, limits=Limits(max_images=7))
+        assert Counter(sent(service).count(data) for data in set(photos.values())) == {1: 151}
+    assert Counter(result.outcome for result in told) == {"restored": 151, "duplicate": 449}
+    assert_right(out, photos)
+
+
+async def test_a_copy_of_a_photo_that_was_finished_earlier_is_not_sent(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        photos |= copies(source, "later.jpg", of=photos["b.jpg"])
+        assert outcomes(await restore(service, source, out))["later.jpg"] == "duplicate"
+        assert len(sent(service)) == 2
+    assert_right(out, photos)
+
+
+async def test_a_copy_waits_while_its_twin_is_tried_again(source: Path, out: Path) -> None:
+    photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    async with FakeService() as service:
+        service.script(*(items({"file_0": {"status": 2, "error": "later"}}) for _ in range(3)))
+        told = await restore(service, source, out)
+        assert len(sent(service)) == 4
+        assert all(len(request.images) == 1 for request in service.requests)
+    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert_right(out, photos)
+
+
+async def test_what_failed_is_no_answer_for_a_copy(source: Path, out: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    async with FakeService() as service:
+        service.script(items({"file_0": {"status": 1, "error": "no"}}))
+        told = await restore(service, source, out)
+        assert len(sent(service)) == 2
+    assert Counter(result.outcome for result in told) == {"failed": 1, "restored": 1}
+
+
+async def test_a_copy_of_a_photo_with_nothing_to_restore(source: Path, out: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    nothing = dict.fromkeys((*IMPROVED, "bw"), None)
+    async with FakeService() as service:
+        service.script(items({"file_0": nothing}))
+        told = await restore(service, source, out)
+        assert len(sent(service)) == 1
+    assert Counter(result.outcome for result in told) == {"already_good": 1, "duplicate": 1}
+    assert not tree(out)
+
+
+async def test_only_the_mode_that_a_twin_has_is_taken_over(source: Path, out: Path) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        photos = copies(source, "b.jpg", of=data)
+        assert outcomes(await restore(service, source / "b.jpg", out, **BOTH)) == {"b.jpg": "restored"}
+        assert [request.meta["mode"] for request in service.requests] == [["improve"], ["resolution"]]
+    assert line_of(out, "b.jpg")["outputs"] == {kind: f"{kind}/b.jpg" for kind in EVERY}
+    assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", photos["b.jpg"])
+
+
+async def test_another_mode_is_asked_for_one_of_the_twins(source: Path, out: Path) -> None:
+    photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        told = await restore(service, source, out, **BOTH)
+        assert [request.meta["mode"] for request in service.requests] == [["improve"], ["resolution"]]
+        assert len(sent(service)) == 2
+    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert_right(out, photos, kinds=EVERY)
+
+
+@pytest.mark.parametrize("damage", ["gone", "grown"])
+async def test_outputs_that_are_not_what_they_were_are_not_copied(source: Path, out: Path, damage: str) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        output = out / "improved" / "a.jpg"
+        if damage == "gone":
+            output.unlink()
+        else:
+            output.write_bytes(output.read_bytes() + b"!")
+        copies(source, "b.jpg", of=data)
+        assert outcomes(await restore(service, source / "b.jpg", out)) == {"b.jpg": "restored"}
+        assert len(sent(service)) == 2
+    assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", data)
+    assert not temporaries(out)
+
+
+async def test_a_twin_that_has_changed_since_is_none(source: Path, out: Path) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (source / "a.jpg").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        os.utime(source / "a.jpg", ns=(5, 5))
+        copies(source, "b.jpg", of=data)
+        assert outcomes(await restore(service, source / "b.jpg", out)) == {"b.jpg": "restored"}
+        assert sent(service) == [data, data]
+
+
+async def test_copies_cost_nothing_of_a_bound(source: Path, out: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", "c.jpg", of=photo("a"))
+    async with FakeService() as service:
+        told = await restore(service, source, out, max_photos=1, max_cost=0.06)
+        assert len(sent(service)) == 1
+    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 2}
+
+
+async def test_a_plan_counts_copies_apart(source: Path, out: Path) -> None:
+    fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source / "a.jpg", out)
+        copies(source, "c.jpg", "d.jpg", of=photo("b.jpg"))
+        copies(source, "e.jpg", of=photo("a.jpg"))
+        plan = await plan_archive(source, out=out)
+        assert (plan.photos, plan.duplicates, plan.skipped) == (1, 3, 1)
+        await restore(service, source, out)
+        assert len(sent(service)) == 2
+
+
+async def test_leaving_while_a_copy_waits_leaves_nothing(source: Path, out: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    async with FakeService() as service:
+        service.script(hold(asyncio.Event()))
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            results = aiter(run)
+            first = asyncio.ensure_future(anext(results))
+            await until(lambda: len(service.requests) == 1)
+            first.cancel()
+            await asyncio.wait([first])
+            await run.aclose()
+        assert not temporaries(out)
+        assert not tree(out)
+        assert Counter(outcomes(await restore(service, source, out)).values()) == {"restored": 1, "duplicate": 1}
+        assert len(sent(service)) == 2
+
+
+async def test_a_drain_ends_the_wait_of_a_copy(source: Path, out: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", of=photo("a"))
+    going_on = asyncio.Event()
+
+    def slow(_: Request) -> Answer:
+        return hold(going_on, items({}))
+
+    async with FakeService() as service:
+        service.default = slow
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            following = asyncio.ensure_future(_all(run))
+            await until(lambda: len(service.requests) == 1)
+            run.drain()
+            going_on.set()
+            told = await following
+        assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+        assert len(sent(service)) == 1
+
+
+async def _all(run: Any) -> list[Any]:
+    return [result async for result in run]
+
+
+def test_a_digest_is_of_the_photo_as_it_was_found(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    look = path.stat()
+    found = UnhashedPhoto(1, str(path), look.st_size, look.st_mtime_ns)
+    assert digest(found).hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest(UnhashedPhoto(1, str(path), look.st_size, 5)) == b""
+    assert digest(UnhashedPhoto(1, f"{path}\0", 3, 5)) == b""
+    path.unlink()
+    assert digest(found) == b""

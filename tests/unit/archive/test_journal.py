@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.archives import STATE, lines
+
+from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import ConfigurationError, DiskError
+from smarty_async.options import ModeSpec
+from smarty_async.results import ErrorInfo
+
+IMPROVE = ModeSpec("improve")
+TMP = Path(STATE, "tmp")
+
+
+class Place:
+    """An output folder without a run."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.tmp = out / TMP
+        self.tmp.mkdir(parents=True)
+        self.path = out / STATE / "journal.sqlite"
+
+    async def journal(self) -> Journal:
+        return await Journal.open(
+            self.path, results=self.out / "results.jsonl", temporary=self.tmp.joinpath, out=self.out
+        )
+
+    def put(self, path: str, data: bytes) -> Path:
+        whole = self.out / path
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        whole.write_bytes(data)
+        return whole
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "out")
+
+
+def found(name: str) -> PhotoFile:
+    return PhotoFile("/photos", name, f"/photos/{name}", 9, 7)
+
+
+def answer(entry: PhotoEntry) -> ReceivedAnswer:
+    return ReceivedAnswer(entry, IMPROVE, {}, None)
+
+
+async def record(journal: Journal, entry: PhotoEntry, outcome: Any = "already_good") -> None:
+    error = ErrorInfo("permanent", "no") if outcome == "failed" else None
+    await journal.record(entry, entry.result(outcome, error=error), {})
+
+
+async def finish(journal: Journal, *names: str) -> None:
+    for entry in await journal.look_up([found(name) for name in names]):
+        await record(journal, entry)
+
+
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The transactions so far, one entry each."""
+    seen: list[int] = []
+    whole: Callable[[JournalStore], AbstractContextManager[None]] = JournalStore.transaction
+
+    @contextmanager
+    def counted(self: JournalStore) -> Generator[None, None, None]:
+        with whole(self):
+            yield
+        seen.append(1)
+
+    monkeypatch.setattr(JournalStore, "transaction", counted)
+    return seen
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Generator[threading.Event, None, None]:
+    """Holds the next look for interrupted work, in the journal's thread, until it is set."""
+    event = threading.Event()
+    whole = JournalStore.finish_kept
+    monkeypatch.setattr(JournalStore, "finish_kept", lambda self, finish: (event.wait(20), whole(self, finish)))
+    yield event
+    event.set()
+
+
+async def test_what_is_noted_at_the_same_time_is_one_transaction(place: Place, commits: list[int]) -> None:
+    journal = await place.journal()
+    entries = await journal.look_up([found(f"{number}.jpg") for number in range(100)])
+    commits.clear()
+    await asyncio.gather(*(record(journal, entry) for entry in entries))
+    assert len(commits) == 1
+    await journal.close()
+    assert len(lines(place.out)) == 100
+
+
+async def test_lines_come_while_the_run_goes_on(place: Place) -> None:
+    journal = await place.journal()
+    await finish(journal, "a.jpg")
+    assert [line["photo"] for line in lines(place.out)] == ["a.jpg"]
+    await journal.close()
+
+
+async def test_the_end_of_a_run_brings_the_results_up_to_date(place: Place) -> None:
+    journal = await place.journal()
+    await finish(journal, "a.jpg", "b.jpg")
+    await journal.close()
+    # As a kill leaves it: a line lost, one torn, one twice.
+    whole = (place.out / "results.jsonl").read_bytes()
+    (place.out / "results.jsonl").write_bytes(whole.splitlines(keepends=True)[1] * 2 + whole[:30])
+    await (await place.journal()).close()
+    assert (place.out / "results.jsonl").read_bytes() == whole
+
+
+async def test_a_photo_that_is_done_again_has_one_line_at_the_end(place: Place) -> None:
+    for outcome in ("failed", "already_good"):
+        journal = await place.journal()
+        await record(journal, (await journal.look_up([found("a.jpg")]))[0], outcome)
+        await journal.close()
+    assert [line["outcome"] for line in lines(place.out)] == ["already_good"]
+
+
+async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place) -> None:
+    journal = await place.journal()
+    entry, other = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    journal._store.keep = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal.placed([answer(other)])
+    notes = [journal.keep([answer(entry)]), record(journal, other)]
+    async with asyncio.timeout(20):
+        told = await asyncio.gather(*notes, return_exceptions=True)
+    assert [type(error) for error in told] == [ZeroDivisionError] * 2
+    assert not (place.out / "results.jsonl").exists(), "a line of what was not noted"
+    await record(journal, other)
+    await journal.close()
+    assert [line["photo"] for line in lines(place.out)] == ["b.jpg"]
+
+
+async def test_after_a_note_that_failed_and_that_nobody_waited_for_nothing_more_is_noted(place: Place) -> None:
+    journal = await place.journal()
+    entry, other = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    await journal.keep([answer(entry)])
+    whole, journal._store.placed = journal._store.placed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal.placed([answer(entry)])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await record(journal, other)
+        journal._store.placed = whole  # type: ignore[method-assign]
+    await journal.close()
+    assert lines(place.out) == []
+
+
+async def test_notes_that_nobody_waits_for_fail_without_a_complaint(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = await place.journal()
+    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    journal._store.placed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    for entry in entries:
+        journal.placed([answer(entry)])
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await record(journal, entries[0])
+    await journal.close()
+    del journal
+    gc.collect()
+    assert not caplog.records
+
+
+async def test_a_note_whose_photo_was_cancelled_is_made_all_the_same(place: Place) -> None:
+    journal = await place.journal()
+    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
+    await asyncio.sleep(0)
+    notes[0].cancel()
+    await asyncio.wait(notes)
+    await journal.close()
+    assert len(lines(place.out)) == 2
+
+
+async def test_a_cancelled_note_does_not_hide_the_error_from_the_others(place: Place) -> None:
+    journal = await place.journal()
+    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    journal._store.record = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
+    await asyncio.sleep(0)
+    notes[0].cancel()
+    await asyncio.wait(notes)
+    assert isinstance(notes[1].exception(), ZeroDivisionError)
+    await journal.close()
+
+
+async def test_closing_waits_for_what_nobody_waits_for(place: Place) -> None:
+    journal = await place.journal()
+    entry = (await journal.look_up([found("a.jpg")]))[0]
+    await journal.keep([answer(entry)])
+    journal.placed([answer(entry)])
+    await journal.close()
+    store = JournalStore(place.path)
+    assert store.look_up([found("a.jpg")])[0].has(IMPROVE)
+    store.close()
+
+
+async def test_a_cancelled_closing_closes_nevertheless(place: Place) -> None:
+    journal = await place.journal()
+    entry = (await journal.look_up([found("a.jpg")]))[0]
+    noting = asyncio.create_task(record(journal, entry))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(journal.close())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        closing.cancel()
+    await asyncio.wait([closing, noting])
+    assert closing.cancelled()
+    assert len(lines(place.out)) == 1
+    with pytest.raises(Exception, match="closed"):
+        journal._store.counts()
+
+
+async def test_a_cancelled_opening_leaves_nothing_open(place: Place, held: threading.Event) -> None:
+    opening = asyncio.create_task(place.journal())
+    while not place.path.exists():  # noqa: ASYNC110 - a file tells no event
+        await asyncio.sleep(0.001)
+    opening.cancel()
+    await asyncio.sleep(0)
+    opening.cancel()
+    held.set()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    assert not place.path.with_name("journal.sqlite-wal").exists(), "it is still open"
+
+
+async def test_an_opening_that_is_cancelled_and_fails_tells_of_the_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(JournalStore, "finish_kept", lambda *_: (held.wait(20), 1 // 0))
+    opening = asyncio.create_task(place.journal())
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.wait([opening])
+    assert isinstance(opening.exception(), ZeroDivisionError)
+
+
+async def test_what_cannot_be_opened_says_so(place: Place) -> None:
+    JournalStore(place.path).close()
+    import sqlite3  # noqa: PLC0415
+
+    sql = sqlite3.connect(place.path)
+    sql.execute("PRAGMA user_version = 99")
+    sql.close()
+    with pytest.raises(ConfigurationError, match="newer"):
+        await place.journal()
+
+
+async def test_results_that_cannot_be_written_are_told_and_the_journal_is_closed(place: Place) -> None:
+    journal = await place.journal()
+    entry = (await journal.look_up([found("a.jpg")]))[0]
+    (place.out / "results.jsonl").mkdir()
+    with pytest.raises(DiskError, match=r"results\.jsonl"):
+        await record(journal, entry)
+    with pytest.raises(DiskError, match=r"results\.jsonl"):
+        await journal.close()
+    (place.out / "results.jsonl").rmdir()
+    await (await place.journal()).close()
+    assert [line["photo"] for line in lines(place.out)] == ["a.jpg"]
+
+
+async def test_a_journal_lost_at_the_end_is_our_error(place: Place) -> None:
+    journal = await place.journal()
+    await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
+    with pytest.raises(DiskError, match="no such table"):
+        await journal.close()
+
+
+# what an interrupted run left
+
+
+def interrupted(place: Place, outputs: dict[Any, StoredOutput], task: ModeSpec = IMPROVE) -> None:
+    """The state between the note that an answer is kept and the note that it is placed."""
+    store = JournalStore(place.path)
+    entry = store.look_up([found("sub/a.jpg")])[0]
+    store.keep(entry.id, task, outputs, bw=True)
+    store.close()
+
+
+async def standing(place: Place) -> dict[str, bytes]:
+    """What stands after the next run began, and is known to."""
+    journal = await place.journal()
+    entry = (await journal.look_up([found("sub/a.jpg")]))[0]
+    await journal.close()
+    known = {f"{kind}/{entry.place}" for answer in entry.known.values() for kind in answer.outputs}
+    assert all(answer.state == "placed" for answer in entry.known.values())
+    files = {path for path in place.out.rglob("*.jpg") if STATE not in path.parts}
+    assert known == {path.relative_to(place.out).as_posix() for path in files}
+    return {path.relative_to(place.out).parts[0]: path.read_bytes() for path in files}
+
+
+async def test_killed_before_the_first_move(place: Place) -> None:
+    place.put(f"{TMP}/3", b"first")
+    place.put(f"{TMP}/4", b"other!")
+    interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6)})
+    assert await standing(place) == {"improved": b"first", "colorized": b"other!"}
+
+
+async def test_killed_between_two_moves(place: Place) -> None:
+    place.put("improved/sub/a.jpg", b"first")
+    place.put(f"{TMP}/4", b"other!")
+    interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6)})
+    assert await standing(place) == {"improved": b"first", "colorized": b"other!"}
+
+
+async def test_killed_after_the_last_move(place: Place) -> None:
+    place.put("improved/sub/a.jpg", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    assert await standing(place) == {"improved": b"first"}
+
+
+async def test_killed_before_what_is_stale_was_removed(place: Place) -> None:
+    place.put("improved/sub/a.jpg", b"of the former photo")
+    place.put("colorized/sub/a.jpg", b"of the former photo")
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    assert await standing(place) == {"improved": b"first"}
+
+
+async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
+    interrupted(place, {})
+    assert await standing(place) == {}
+    store = JournalStore(place.path)
+    assert store.look_up([found("sub/a.jpg")])[0].has(IMPROVE)
+    store.close()
+
+
+@pytest.mark.parametrize("there", [None, b"of another size"])
+async def test_what_is_lost_is_asked_for_again(place: Place, there: bytes | None) -> None:
+    if there is not None:
+        place.put("improved/sub/a.jpg", there)
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    await (await place.journal()).close()
+    store = JournalStore(place.path)
+    assert store.look_up([found("sub/a.jpg")])[0].known == {}
+    store.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
+@pytest.mark.parametrize(("waiting", "told"), [(True, "File exists"), (False, "Is a directory|Not empty")])
+async def test_a_disk_that_refuses_leaves_everything_for_the_next_run(
+    place: Place, *, waiting: bool, told: str
+) -> None:
+    place.put(f"{TMP}/3", b"first")
+    blocked = place.put("improved/sub", b"a file") if waiting else place.put("improved/sub/a.jpg/x", b"").parent
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    with pytest.raises(DiskError, match=told):
+        await place.journal()
+    assert (place.tmp / "3").exists()
+    for path in [*blocked.glob("*"), blocked]:
+        path.unlink() if path.is_file() else path.rmdir()
+    assert await standing(place) == {"improved": b"first"}
+
+
+async def test_a_temporary_that_cannot_be_looked_at_is_our_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    whole = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path, **_: refuses() if path.name == "3" else whole(path))
+    with pytest.raises(DiskError, match="Permission denied"):
+        await place.journal()
+
+
+async def test_outputs_of_a_former_photo_go_when_the_new_one_is_done(place: Place) -> None:
+    old = place.put("resolved/a.jpg", b"old")
+    journal = await place.journal()
+    entry = (await journal.look_up([found("a.jpg")]))[0]
+    enlarged = [ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {"resolved": StoredOutput("3", 3)}, None)]
+    await journal.keep(enlarged)
+    journal.placed(enlarged)
+    await record(journal, entry)
+    await journal.close()
+    changed = PhotoFile("/photos", "a.jpg", "/photos/a.jpg", 10, 7)
+    for outcome, stays in (("failed", True), ("already_good", False)):
+        journal = await place.journal()
+        await record(journal, (await journal.look_up([changed]))[0], outcome)
+        assert old.exists() == stays, outcome
+        await journal.close()
+    assert json.loads((place.out / "results.jsonl").read_text())["outputs"] == {}

@@ -1,0 +1,495 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import ConfigurationError, DiskError
+from smarty_async.options import ModeSpec
+from smarty_async.results import ErrorInfo, Result
+
+IMPROVE = ModeSpec("improve")
+TWICE, FOUR_TIMES = ModeSpec("resolution", 2, "photo"), ModeSpec("resolution", 4, "photo")
+NO = ErrorInfo("permanent", "no")
+UNREADABLE = ErrorInfo("unreadable", "cannot be read: Permission denied")
+
+
+def found(photo: str = "a.jpg", source: str = "/photos", *, size: int = 9, mtime_ns: int = 7, **more: Any) -> PhotoFile:
+    return PhotoFile(source, photo, f"{source}/{photo}", size, mtime_ns, **more)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[JournalStore]:
+    store = JournalStore(path)
+    yield store
+    store.close()
+
+
+def again(store: JournalStore, photo: PhotoFile) -> PhotoEntry:
+    """The claim of a later run."""
+    store._lookup = EntryLookup(store._sql)
+    return store.look_up([photo])[0]
+
+
+def make(store: JournalStore, entry: PhotoEntry, task: ModeSpec, *kinds: Any) -> None:
+    """`entry` comes to a good end."""
+    store.keep(entry.id, task, {kind: StoredOutput("7", 5) for kind in kinds}, bw=True)
+    store.placed(entry.id, task)
+    store.record(entry.id, entry.result("restored", attempts=entry.attempts + 1), {})
+
+
+def fail(store: JournalStore, entry: PhotoEntry, *tasks: ModeSpec) -> None:
+    store.record(entry.id, entry.result("failed", error=NO, attempts=1), dict.fromkeys(tasks, NO))
+
+
+# places
+
+
+def test_a_photo_keeps_its_entry_and_its_place(store: JournalStore) -> None:
+    first = store.look_up([found("b/a.png")])[0]
+    assert (first.place, first.outcome, first.attempts) == ("b/a.png.jpg", None, 0)
+    assert again(store, found("b/a.png")) == first
+
+
+def test_a_second_source_goes_under_its_own_name(store: JournalStore) -> None:
+    entries = store.look_up([found(source="/one"), found(source="/two")])
+    assert [entry.place for entry in entries] == ["a.jpg", "two/a.jpg"]
+    assert again(store, found(source="/two")).place == "two/a.jpg"
+
+
+def test_what_still_collides_is_refused_by_both_names(store: JournalStore) -> None:
+    entries = store.look_up([found(source="/one"), found(source="/x/two"), found(source="/y/two"), found("b.jpg")])
+    assert [entry.place for entry in entries] == ["a.jpg", "two/a.jpg", "", "b.jpg"]
+    problem = entries[2].problem
+    assert problem is not None
+    assert problem.type == "collision"
+    assert "'a.jpg'" in problem.message
+    assert "'/one/a.jpg'" in problem.message
+    store.record(entries[2].id, entries[2].result("rejected", error=problem), {})
+    assert [result.source for result in store.results()] == ["/y/two"]
+    assert again(store, found(source="/y/two")).problem == problem
+
+
+def test_the_root_of_the_disk_is_a_source_that_has_no_name(store: JournalStore) -> None:
+    entries = store.look_up([found(source="/one"), found(source=Path(Path.cwd().anchor).as_posix())])
+    assert entries[1].place == "root/a.jpg"
+
+
+@pytest.mark.parametrize("names", [("x.jpg", "x.jpg/y.jpg"), ("x.jpg/y.jpg", "x.jpg"), ("x", "x.jpg/z/y.jpg")])
+def test_an_output_does_not_lie_where_a_folder_must(store: JournalStore, names: tuple[str, str]) -> None:
+    entries = store.look_up([found(names[0], "/one"), found(names[1], "/two")])
+    assert entries[1].place == f"two/{names[1]}"
+
+
+def test_names_that_only_begin_alike_do_not_collide(store: JournalStore) -> None:
+    names = ["a.jpg", "a.jpg0.jpg", "a.jpg-/b.jpg", "A.jpg"]
+    assert [entry.place for entry in store.look_up(found(name) for name in names)] == names
+
+
+def test_what_cannot_be_read_takes_no_place(store: JournalStore) -> None:
+    lost, photo = store.look_up([found("sub", problem=UNREADABLE), found("sub.jpg")])
+    assert (lost.place, lost.problem, photo.place) == ("", UNREADABLE, "sub.jpg")
+    assert again(store, found("sub", source="/other")).place == "other/sub.jpg"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+def test_bytes_that_are_no_text_come_back_as_they_were(store: JournalStore) -> None:
+    name = os.fsdecode(b"\xff\xfe \n.jpg")
+    entry = store.look_up([found(name)])[0]
+    assert os.fsencode(entry.place) == b"\xff\xfe \n.jpg"
+    make(store, entry, IMPROVE, "improved")
+    assert next(store.results()).outputs == {"improved": "improved/\\xff\\xfe \n.jpg"}
+    assert again(store, found(name)).place == name
+
+
+# changes
+
+
+def test_a_photo_that_is_named_twice_is_claimed_once(store: JournalStore) -> None:
+    for _ in ("new", "known"):
+        assert len(store.look_up([found(), found()])) == 1
+        assert store.look_up([found()]) == []
+        store._lookup = EntryLookup(store._sql)
+
+
+# how entries are met
+
+
+@given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
+def test_every_photo_has_one_entry_in_whatever_order_it_is_found(runs: list[list[list[tuple[str, int]]]]) -> None:
+    with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
+        numbers: dict[tuple[str, int], int] = {}
+        for batches in runs:
+            store._lookup = EntryLookup(store._sql)
+            claimed: list[tuple[str, int]] = []
+            for batch in batches:
+                entries = store.look_up([found(f"{name}.jpg", f"/{source}") for source, name in batch])
+                new = [photo for photo in dict.fromkeys(batch) if photo not in claimed]
+                assert [(one.found.source, one.found.photo) for one in entries] == [
+                    (f"/{s}", f"{n}.jpg") for s, n in new
+                ]
+                for photo, one in zip(new, entries, strict=True):
+                    assert numbers.setdefault(photo, one.id) == one.id
+                claimed += new
+        assert len(set(numbers.values())) == len(numbers)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_all_answers_of_each_photo_are_known_in_whatever_order_it_is_found(store: JournalStore, order: int) -> None:
+    photos = [found(f"{number}.jpg") for number in range(600)]
+    for entry in store.look_up(photos):
+        for task in (IMPROVE, TWICE) if entry.id % 3 else ():
+            make(store, entry, task, "improved")
+    store._lookup = EntryLookup(store._sql)
+    entries = store.look_up(photos[::order], [IMPROVE, TWICE])
+    assert [entry.found for entry in entries] == photos[::order]
+    assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
+
+
+def test_photos_found_in_the_order_of_their_entries_are_not_asked_for_by_name(store: JournalStore) -> None:
+    photos = [found(f"{number}.jpg") for number in range(600)]
+    for entry in store.look_up(photos):
+        make(store, entry, IMPROVE)
+    store._lookup = EntryLookup(store._sql)
+    asked: list[str] = []
+    store._sql.set_trace_callback(asked.append)
+    del photos[500], photos[:10]  # gone since
+    for start in range(0, len(photos), 100):
+        assert len(store.look_up(photos[start : start + 100], [IMPROVE])) == len(photos[start : start + 100])
+    assert len([query for query in asked if "named" in query]) == 6, "the first and the last of each hundred"
+
+
+@pytest.mark.parametrize("change", [{"size": 10}, {"mtime_ns": 8}])
+def test_a_changed_photo_begins_anew(store: JournalStore, change: dict[str, int]) -> None:
+    make(store, store.look_up([found()])[0], IMPROVE, "improved")
+    assert again(store, found()).has(IMPROVE)
+    changed = again(store, found(**change))
+    assert not changed.has(IMPROVE)
+    assert (changed.outcome, changed.attempts, changed.place) == (None, 1, "a.jpg")
+    assert changed.result("failed").outputs == {}
+
+
+def test_outputs_of_a_changed_photo_are_stale_until_they_are_forgotten(store: JournalStore) -> None:
+    entry = store.look_up([found("b/a.jpg")])[0]
+    make(store, entry, IMPROVE, "improved", "colorized")
+    make(store, entry, TWICE, "resolved")
+    changed = again(store, found("b/a.jpg", size=10))
+    make(store, changed, IMPROVE, "improved")
+    assert store.forget_stale(entry.id) == ["resolved/b/a.jpg"]
+    assert store.forget_stale(entry.id) == []
+    assert next(store.results()).outputs == {"improved": "improved/b/a.jpg"}
+
+
+def test_failures_of_a_changed_photo_are_forgotten(store: JournalStore) -> None:
+    fail(store, store.look_up([found()])[0], IMPROVE)
+    assert again(store, found(size=10)).failures == {}
+
+
+def test_a_photo_that_cannot_be_read_today_is_not_taken_for_changed(store: JournalStore) -> None:
+    make(store, store.look_up([found()])[0], IMPROVE, "improved")
+    lost = again(store, found(size=0, mtime_ns=0, problem=UNREADABLE))
+    assert lost.has(IMPROVE)
+    assert again(store, found()).has(IMPROVE)
+
+
+def test_a_time_beyond_every_calendar_is_a_time_like_any_other(store: JournalStore) -> None:
+    far = found(mtime_ns=2**64 + 1)
+    make(store, store.look_up([far])[0], IMPROVE, "improved")
+    assert again(store, far).has(IMPROVE)
+    assert not again(store, found(mtime_ns=2**64)).has(IMPROVE)
+
+
+# what is told of a photo that was seen before
+
+
+def test_a_finished_photo_is_skipped(store: JournalStore) -> None:
+    make(store, store.look_up([found()])[0], IMPROVE, "improved")
+    told = again(store, found()).end([IMPROVE], retry_failed=False)
+    assert told == Result(
+        photo="a.jpg",
+        source="/photos",
+        outcome="skipped",
+        outputs={"improved": "improved/a.jpg"},
+        bw=True,
+        attempts=1,
+    )
+
+
+def test_a_new_mode_and_another_factor_are_to_be_done(store: JournalStore) -> None:
+    make(store, store.look_up([found()])[0], TWICE, "resolved")
+    entry = again(store, found())
+    assert entry.end([TWICE, IMPROVE], retry_failed=False) is None
+    assert entry.end([FOUR_TIMES], retry_failed=False) is None
+
+
+def test_a_failed_photo_is_told_as_failed_until_it_is_to_be_retried(store: JournalStore) -> None:
+    fail(store, store.look_up([found()])[0], IMPROVE)
+    entry = again(store, found())
+    told = entry.end([IMPROVE], retry_failed=False)
+    assert told is not None
+    assert (told.outcome, told.error, told.attempts) == ("failed", NO, 1)
+    assert entry.end([IMPROVE], retry_failed=True) is None
+    assert entry.end([IMPROVE, TWICE], retry_failed=False) is None
+
+
+def test_a_rejected_photo_is_looked_at_anew(store: JournalStore) -> None:
+    entry = store.look_up([found()])[0]
+    store.record(entry.id, entry.result("rejected", error=ErrorInfo("too_large", "…")), {})
+    assert again(store, found()).end([IMPROVE], retry_failed=False) is None
+
+
+def test_a_failure_does_not_make_an_answer_to_another_factor_forgotten(store: JournalStore) -> None:
+    entry = store.look_up([found()])[0]
+    make(store, entry, TWICE, "resolved")
+    fail(store, entry, FOUR_TIMES)
+    entry = again(store, found())
+    assert entry.has(TWICE)
+    assert entry.failures == {str(FOUR_TIMES): NO}
+
+
+def test_what_was_kept_after_a_failure_is_no_failure_though_nobody_lived_to_tell(store: JournalStore) -> None:
+    entry = store.look_up([found()])[0]
+    fail(store, entry, IMPROVE)
+    store.keep(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=None)
+    store.placed(entry.id, IMPROVE)
+    entry = again(store, found())
+    assert (entry.has(IMPROVE), entry.failures, entry.outcome) == (True, {}, None)
+    assert entry.end([IMPROVE], retry_failed=False) is None
+    assert list(store.results()) == []
+    assert list(store.failures()) == []
+
+
+def test_what_is_only_kept_does_not_stand(store: JournalStore) -> None:
+    entry = store.look_up([found()])[0]
+    store.keep(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=False)
+    entry = again(store, found())
+    assert not entry.has(IMPROVE)
+    assert entry.result("failed").outputs == {}
+
+
+def test_kept_answers_are_finished_or_forgotten(store: JournalStore) -> None:
+    for entry in store.look_up([found("a.jpg"), found("b.jpg"), found("c.jpg")]):
+        store.keep(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
+    store.placed(3, IMPROVE)
+    asked: list[Any] = []
+    store.finish_kept(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
+    assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
+    assert [again(store, found(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
+
+
+# the whole
+
+
+def test_counts_and_failures(store: JournalStore) -> None:
+    entries = store.look_up(found(f"{name}.jpg") for name in "abcd")
+    make(store, entries[0], IMPROVE, "improved")
+    fail(store, entries[1], IMPROVE)
+    fail(store, entries[2], IMPROVE)
+    assert store.counts() == ({"restored": 1, "failed": 2, None: 1}, 3)
+    assert list(store.failures()) == [("failed", "permanent", "no", 2, "b.jpg")]
+    assert [(result.outcome, result.error) for result in store.results()] == [
+        ("restored", None),
+        ("failed", NO),
+        ("failed", NO),
+    ]
+
+
+# the file
+
+
+def test_a_transaction_is_all_or_nothing(store: JournalStore) -> None:
+    with pytest.raises(ZeroDivisionError), store.transaction():  # noqa: PT012 - it comes in the middle
+        store.look_up([found()])
+        raise ZeroDivisionError
+    assert store.counts() == ({}, 0)
+    with store.transaction():
+        assert store.look_up([found()])[0].id == 1
+
+
+def test_a_full_disk_is_told_as_such_and_the_journal_goes_on(store: JournalStore) -> None:
+    pages = store._sql.execute("PRAGMA page_count").fetchone()[0]
+    store._sql.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskError, match="full"), store.transaction():
+        store.look_up(found(f"{number}{'x' * 200}") for number in range(1000))
+    store._sql.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    with store.transaction():
+        assert len(store.look_up([found()])) == 1
+
+
+def test_sqlite_rolling_back_by_itself_does_not_hide_the_error(store: JournalStore) -> None:
+    with pytest.raises(DiskError, match="the first"), store.transaction():  # noqa: PT012 - it comes in the middle
+        store._sql.execute("ROLLBACK")
+        raise sqlite3.OperationalError("the first")
+
+
+def test_a_commit_that_fails_leaves_nothing_open(store: JournalStore) -> None:
+    store._sql.execute("PRAGMA foreign_keys = ON")
+    store._sql.execute("PRAGMA defer_foreign_keys = ON")
+    with pytest.raises(DiskError, match="FOREIGN KEY"), store.transaction():  # noqa: PT012 - it comes in the middle
+        store._sql.execute("PRAGMA defer_foreign_keys = ON")
+        store.keep(99, IMPROVE, {}, bw=None)
+    assert not store._sql.in_transaction
+
+
+@pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
+def test_a_newer_version_is_left_alone(path: Path, opener: Any) -> None:
+    JournalStore(path).close()
+    sql = sqlite3.connect(path)
+    sql.execute("PRAGMA user_version = 99")
+    sql.close()
+    before = path.read_bytes()
+    with pytest.raises(ConfigurationError, match="newer version"):
+        JournalStore(path, opener=opener)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
+def test_garbage_is_no_journal(path: Path, opener: Any) -> None:
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(DiskError, match=r"the journal '.*' is damaged \(file is not a database\)"):
+        JournalStore(path, opener=opener)
+    assert path.read_bytes() == b"garbage" * 1000
+
+
+@pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
+def test_a_folder_is_no_journal(path: Path, opener: Any) -> None:
+    path.mkdir()
+    with pytest.raises(DiskError, match="cannot be used"):
+        JournalStore(path, opener=opener)
+
+
+def test_a_journal_that_was_never_finished_is_an_empty_one(path: Path) -> None:
+    path.touch()
+    for opener in (schema.opened_to_read, schema.copied):
+        store = JournalStore(path, opener=opener)
+        assert store.counts() == ({}, 0)
+        store.close()
+    assert path.stat().st_size == 0
+
+
+def test_a_journal_whose_tables_cannot_be_made_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_STEPS", ("CREATE TABLE photos (",))
+    with pytest.raises(DiskError):
+        JournalStore(path)
+    monkeypatch.undo()
+    JournalStore(path).close()
+
+
+def test_a_damaged_journal_that_cannot_be_set_aside_is_our_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"garbage")
+
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(DiskError, match=r"cannot rename .*journal\.sqlite'?: Operation not permitted"):
+        schema.set_aside(path)
+    assert path.read_bytes() == b"garbage"
+
+
+def test_what_is_set_aside_replaces_nothing(path: Path) -> None:
+    for number in (1, 2):
+        path.write_bytes(b"%d" % number)
+        path.with_name(f"{path.name}-wal").write_bytes(b"wal %d" % number)
+        assert schema.set_aside(path) == path.with_name(f"{path.name}.damaged-{number}")
+    assert sorted((one.name, one.read_bytes()) for one in path.parent.iterdir()) == [
+        ("journal.sqlite.damaged-1", b"1"),
+        ("journal.sqlite.damaged-1-wal", b"wal 1"),
+        ("journal.sqlite.damaged-2", b"2"),
+        ("journal.sqlite.damaged-2-wal", b"wal 2"),
+    ]
+
+
+_VERSION_1 = """
+CREATE TABLE photos (
+    id INTEGER PRIMARY KEY, source BLOB NOT NULL, photo BLOB NOT NULL, place BLOB UNIQUE, size INTEGER NOT NULL,
+    mtime_ns TEXT NOT NULL, outcome TEXT, bw INTEGER, attempts INTEGER NOT NULL DEFAULT 0, error_type TEXT, error TEXT,
+    UNIQUE (source, photo)
+);
+CREATE TABLE answers (
+    photo INTEGER NOT NULL REFERENCES photos (id), mode TEXT NOT NULL, task TEXT NOT NULL, state TEXT NOT NULL,
+    outputs TEXT NOT NULL, bw INTEGER, PRIMARY KEY (photo, mode)
+) WITHOUT ROWID;
+CREATE INDEX kept ON answers (state) WHERE state = 'kept';
+CREATE TABLE failures (
+    photo INTEGER NOT NULL REFERENCES photos (id), task TEXT NOT NULL, type TEXT NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (photo, task)
+) WITHOUT ROWID;
+INSERT INTO photos (source, photo, place, size, mtime_ns, outcome, attempts)
+    VALUES (x'2f70686f746f73', x'612e6a7067', x'612e6a7067', 9, '7', 'restored', 3);
+INSERT INTO answers VALUES (1, 'improve', 'improve', 'placed', '{"improved":{"temporary":"7","size":5}}', 1);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
+def test_an_older_journal_is_understood(path: Path, opener: Any) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(_VERSION_1)
+    with closing(JournalStore(path, opener=opener)) as old:
+        assert [(line.photo, line.outputs) for line in old.results()] == [("a.jpg", {"improved": "improved/a.jpg"})]
+        if opener is schema.opened_to_read:
+            return
+        entry, other = old.look_up([found(), found("b.jpg")], [IMPROVE])
+        assert (entry.outcome, entry.attempts, entry.has(IMPROVE), entry.may_be_duplicate) == (
+            "restored",
+            3,
+            True,
+            False,
+        )
+        assert other.may_be_duplicate
+        assert {photo.path for photo in old.unhashed(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
+        old.note_digests({entry.id: b"x", other.id: b"x"})
+        assert [answer.place for answer in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
+
+
+def test_only_a_run_makes_a_journal(path: Path) -> None:
+    with pytest.raises(DiskError):
+        JournalStore(path, opener=schema.opened_to_read)
+    copy = JournalStore(path, opener=schema.copied)
+    copy.look_up([found()])
+    copy.close()
+    assert not path.exists()
+
+
+def test_notes_in_a_copy_stay_there(path: Path, store: JournalStore) -> None:
+    make(store, store.look_up([found()])[0], IMPROVE, "improved")
+    copy = JournalStore(path, opener=schema.copied)
+    assert copy.look_up([found()])[0].has(IMPROVE)
+    copy.look_up([found("b.jpg")])
+    copy.close()
+    assert store.counts() == ({"restored": 1}, 1)
+
+
+def test_reading_and_writing_do_not_wait_for_each_other(path: Path, store: JournalStore) -> None:
+    with store.transaction():
+        store.look_up([found()])
+        reader = JournalStore(path, opener=schema.opened_to_read)
+        assert reader.counts() == ({}, 0)
+        reader.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows forbids such names")
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a?b#c %41 \n"
+    folder.mkdir()
+    JournalStore(folder / "journal.sqlite").close()
+    assert (folder / "journal.sqlite").exists()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from smarty_async.archive.photos.reader import _PIECE_BYTES, FileBody
+from smarty_async.errors import PhotoRejected
+
+SMALL, LARGE = 1000, 2 * _PIECE_BYTES + 7
+sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES, _PIECE_BYTES + 1, LARGE])
+
+
+def put(path: Path, size: int) -> FileBody:
+    path.write_bytes(bytes(number % 251 for number in range(size)))
+    return FileBody(path, size=size, mtime_ns=path.stat().st_mtime_ns, content_type="image/jpeg")
+
+
+async def pieces(body: FileBody) -> list[bytes]:
+    return [piece async for piece in body.read()]
+
+
+def touch(path: Path) -> None:
+    """Change the time and nothing else."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns - 5_000_000_000))
+
+
+@sizes
+async def test_the_bytes_come_in_pieces(tmp_path: Path, size: int) -> None:
+    body = put(tmp_path / "a.jpg", size)
+    for _ in range(2):
+        read = await pieces(body)
+        assert b"".join(read) == (tmp_path / "a.jpg").read_bytes()
+        assert max(map(len, read)) <= _PIECE_BYTES
+
+
+@sizes
+@pytest.mark.parametrize("more", [b"x", b"x" * LARGE])
+async def test_a_file_that_grew_is_caught(tmp_path: Path, size: int, more: bytes) -> None:
+    body = put(tmp_path / "a.jpg", size)
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write(more)
+    with pytest.raises(PhotoRejected, match="changed while the run") as caught:
+        await pieces(body)
+    assert caught.value.type == "changed"
+
+
+@sizes
+async def test_a_file_that_shrank_or_was_written_to_is_caught(tmp_path: Path, size: int) -> None:
+    body = put(tmp_path / "a.jpg", size)
+    touch(tmp_path / "a.jpg")
+    with pytest.raises(PhotoRejected, match="changed"):
+        await pieces(body)
+    os.truncate(tmp_path / "a.jpg", size - 1)
+    with pytest.raises(PhotoRejected, match="changed"):
+        await pieces(body)
+
+
+@sizes
+async def test_a_file_that_is_gone_is_told(tmp_path: Path, size: int) -> None:
+    body = put(tmp_path / "a.jpg", size)
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(PhotoRejected, match="cannot be read: No such file") as caught:
+        await pieces(body)
+    assert caught.value.type == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "change", [touch, lambda path: os.truncate(path, _PIECE_BYTES), lambda path: os.truncate(path, LARGE + 1)]
+)
+async def test_a_file_that_changes_while_it_is_read_is_caught_before_its_last_piece(
+    tmp_path: Path, change: object
+) -> None:
+    body = put(tmp_path / "a.jpg", LARGE)
+    read: list[bytes] = []
+    with pytest.raises(PhotoRejected, match="changed"):  # noqa: PT012 - it comes in the middle
+        async for piece in body.read():
+            if not read:
+                assert callable(change)
+                change(tmp_path / "a.jpg")
+            read.append(piece)
+    assert sum(map(len, read)) < LARGE
+
+
+async def test_a_file_that_shrinks_while_it_is_read_whole_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = put(tmp_path / "a.jpg", SMALL)
+    monkeypatch.setattr(body, "check", lambda _: os.truncate(tmp_path / "a.jpg", 10))
+    with pytest.raises(PhotoRejected, match="changed"):
+        await pieces(body)
+
+
+async def test_the_time_of_a_file_of_our_own_does_not_matter(tmp_path: Path) -> None:
+    put(tmp_path / "a.jpg", SMALL)
+    body = FileBody(tmp_path / "a.jpg", size=SMALL, mtime_ns=None, content_type="image/png")
+    touch(tmp_path / "a.jpg")
+    assert sum(map(len, await pieces(body))) == SMALL

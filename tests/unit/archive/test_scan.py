@@ -1,0 +1,469 @@
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smarty_async.archive.sources import walk
+from smarty_async.archive.sources.folder import PhotoFile, check_sources, read_list, scan
+from smarty_async.archive.sources.patterns import Glob, Wanted
+from smarty_async.errors import OptionsError
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="the file system has no such thing")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such paths or names")
+needs_permissions = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user may read everything")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
+def put(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def found(*sources: Path | str, out: Path | None = None, **options: Any) -> list[str]:
+    """The photos found, sorted; those with a problem in brackets with its type."""
+    everything = scan(sources, out=out or Path("nowhere"), **options)
+    return sorted(f"{one.photo} [{one.problem.type}]" if one.problem else one.photo for one in everything)
+
+
+class TestFolders:
+    def test_photos_are_told_with_where_they_lie(self, root: Path) -> None:
+        put(root, "a.jpg", "1943/b.JPG")
+        (root / "a.jpg").write_bytes(b"12345")
+        os.utime(root / "a.jpg", ns=(1, 1_000_000_000))
+        by_name = {one.photo: one for one in scan([root], out=root / "out")}
+        assert set(by_name) == {"a.jpg", "1943/b.JPG"}
+        assert by_name["a.jpg"] == PhotoFile(str(root), "a.jpg", str(root / "a.jpg"), 5, 1_000_000_000, None)
+
+    def test_a_relative_source_is_told_as_an_absolute_one(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg")
+        monkeypatch.chdir(root.parent)
+        (one,) = scan(["photos"], out=Path("out"))
+        assert (one.source, one.path) == (str(root), str(root / "a.jpg"))
+
+    def test_hidden_things_and_litter_are_passed_over(self, root: Path) -> None:
+        put(
+            root, "a.jpg", ".hidden.jpg", ".git/b.jpg", "Thumbs.db", "sub/desktop.ini", "__MACOSX/c.jpg", "@eaDir/d.jpg"
+        )
+        assert found(root) == ["a.jpg"]
+
+    def test_an_empty_folder_has_nothing(self, root: Path) -> None:
+        check_sources([root])
+        assert found(root) == []
+
+    @linux_only
+    def test_odd_names_come_through(self, root: Path) -> None:
+        names = [b"\xd1\x84\xd0\xbe\xd1\x82\xd0\xbe.jpg", b"two words.jpg", b"line\nbreak.jpg", b"caf\xe9.jpg"]
+        names += [b"x" * 251 + b".jpg", b"*.jpg", b"back\\slash.jpg"]
+        for name in names:
+            (root / os.fsdecode(name)).write_bytes(b"x")
+        everything = list(scan([root], out=root / "out"))
+        assert sorted(os.fsencode(one.photo) for one in everything) == sorted(names)
+        assert all(Path(one.path).read_bytes() == b"x" for one in everything)
+
+    @posix_only
+    def test_pipes_are_passed_over(self, root: Path) -> None:
+        os.mkfifo(root / "pipe.jpg")
+        assert found(root) == []
+
+    def test_a_big_folder_begins_at_once_and_is_never_held(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, *(f"{number}.jpg" for number in range(300)))
+        read = 0
+        scandir = os.scandir
+
+        class Counting:
+            def __init__(self, path: str) -> None:
+                self.close = (entries := scandir(path)).close
+                self._entries = entries
+
+            def __iter__(self) -> Iterator[os.DirEntry[str]]:
+                return self
+
+            def __next__(self) -> os.DirEntry[str]:
+                nonlocal read
+                read += 1
+                return next(self._entries)
+
+        monkeypatch.setattr(walk.os, "scandir", Counting)
+        photos = scan([root], out=root / "out")
+        next(photos)
+        assert read == 1
+        assert len(list(photos)) == 299
+
+    def test_memory_does_not_grow_with_the_folder(self, root: Path) -> None:
+        put(root, *(f"{number}.jpg" for number in range(400)))
+
+        def peak(folder: Path) -> int:
+            tracemalloc.start()
+            for _ in scan([folder], out=root / "out"):
+                pass
+            size = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return size
+
+        put(root.parent / "few", "1.jpg")
+        peak(root)
+        assert peak(root) < peak(root.parent / "few") + 20_000
+
+    def test_leaving_early_closes_the_folders(self, root: Path) -> None:
+        put(root, "a/b/c/d.jpg", "a/b/c/e.jpg")
+        photos = scan([root], out=root / "out")
+        next(photos)
+        photos.close()  # an unclosed folder would warn, and warnings are errors
+
+    @linux_only
+    def test_a_deep_tree_needs_no_deep_stack(self, root: Path) -> None:
+        folders = [root]
+        for _ in range(1200):
+            folders.append(folders[-1] / "d")
+            folders[-1].mkdir()
+        put(folders[-1], "a.jpg")
+        put(folders[100], "b.jpg", "e/c.jpg")
+        try:
+            assert found(root) == sorted(["d/" * 1200 + "a.jpg", "d/" * 100 + "b.jpg", "d/" * 100 + "e/c.jpg"])
+        finally:
+            (folders[-1] / "a.jpg").unlink()
+            shutil.rmtree(folders[100] / "e")
+            (folders[100] / "b.jpg").unlink()
+            for folder in reversed(folders):
+                folder.rmdir()
+
+
+@posix_only
+class TestLinks:
+    def test_links_to_files_and_folders_are_followed(self, root: Path) -> None:
+        put(root.parent, "elsewhere/b.jpg", "c.jpg")
+        (root / "folder").symlink_to(root.parent / "elsewhere")
+        (root / "file.jpg").symlink_to(root.parent / "c.jpg")
+        assert found(root) == ["file.jpg", "folder/b.jpg"]
+
+    def test_a_link_to_a_folder_above_is_passed_over(self, root: Path) -> None:
+        put(root, "a/b/c.jpg")
+        (root / "a/b/up").symlink_to(root)
+        (root / "a/self").symlink_to(".")
+        assert found(root) == ["a/b/c.jpg"]
+
+    def test_links_that_lead_to_each_other_end(self, root: Path) -> None:
+        put(root, "a/1.jpg", "b/2.jpg")
+        (root / "a/b").symlink_to(root / "b")
+        (root / "b/a").symlink_to(root / "a")
+        assert found(root) == ["a/1.jpg", "a/b/2.jpg", "b/2.jpg", "b/a/1.jpg"]
+
+    def test_links_to_nothing_and_to_themselves_are_problems(self, root: Path) -> None:
+        (root / "gone.jpg").symlink_to(root / "nothing")
+        (root / "loop.jpg").symlink_to("loop.jpg")
+        assert found(root) == ["gone.jpg [unreadable]", "loop.jpg [unreadable]"]
+        assert found(root, include=["*.png"]) == []
+        problems = [one.problem.message for one in scan([root], out=root / "o") if one.problem]
+        assert "cannot be read: the link leads to nothing" in problems
+
+
+@posix_only
+class TestUnreadable:
+    @needs_permissions
+    def test_a_folder_that_cannot_be_read_is_told(self, root: Path) -> None:
+        put(root, "a.jpg", "secret/b.jpg")
+        (root / "secret").chmod(0)
+        try:
+            assert found(root) == ["a.jpg", "secret [unreadable]"]
+            assert found(root, include=["*.jpg"]) == ["a.jpg", "secret [unreadable]"]
+            assert found(root, exclude=["secret/*"]) == ["a.jpg"]
+            with pytest.raises(OptionsError, match="cannot read"):
+                check_sources([root / "secret"])
+        finally:
+            (root / "secret").chmod(0o700)
+
+    def test_a_folder_that_may_not_be_entered_is_told_unless_it_was_left_out(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a.jpg", "secret/b.jpg")
+        whole = os.scandir
+
+        def refusing(path: str) -> Any:
+            if path.endswith("secret"):
+                raise PermissionError(13, "Permission denied", path)
+            return whole(path)
+
+        monkeypatch.setattr(walk.os, "scandir", refusing)
+        assert found(root) == ["a.jpg", "secret [unreadable]"]
+        assert found(root, exclude=["secret/*"]) == ["a.jpg"]
+        assert found(root / "secret") == [". [unreadable]"]
+
+    @linux_only
+    def test_a_path_too_long_to_look_at_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg")
+        monkeypatch.chdir(root)
+        for _ in range(17):
+            Path("x" * 250).mkdir()
+            os.chdir("x" * 250)
+        monkeypatch.chdir(root)
+        everything = found(root)
+        assert len(everything) == 2
+        assert everything[0] == "a.jpg"
+        assert everything[1].endswith("x [unreadable]")
+        shutil.rmtree("x" * 250)
+
+    def test_a_folder_that_breaks_off_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg", "sub/b.jpg")
+
+        class Breaking:
+            def __init__(self, path: str) -> None:
+                pass
+
+            def __iter__(self) -> Iterator[os.DirEntry[str]]:
+                return self
+
+            def __next__(self) -> os.DirEntry[str]:
+                raise OSError(5, "Input/output error")
+
+            def close(self) -> None:
+                pass
+
+        whole = os.scandir
+        monkeypatch.setattr(walk.os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
+        (one,) = scan([root / "sub"], out=root / "out")
+        assert one.photo == "."
+        assert one.problem is not None
+        assert one.problem.message == "cannot be read: Input/output error"
+        assert found(root) == ["a.jpg", "sub [unreadable]"]
+        assert found(root, exclude=["sub/*"]) == ["a.jpg"]
+
+
+class TestOut:
+    def test_it_is_not_walked_into(self, root: Path) -> None:
+        put(root, "a.jpg", "done/improved/a.jpg", "done/other.jpg")
+        assert found(root, out=root / "done") == ["a.jpg"]
+
+    def test_it_is_known_by_what_it_is(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg", "done/improved/a.jpg")
+        monkeypatch.chdir(root)
+        assert found(root, out=Path("done")) == ["a.jpg"]
+        if os.name != "nt":
+            (root.parent / "link").symlink_to(root / "done")
+            assert found(root, out=root.parent / "link") == ["a.jpg"]
+
+    def test_it_may_come_to_be_while_the_scan_goes_on(self, root: Path) -> None:
+        put(root, "a.jpg")
+        photos = scan([root, root], out=root / "done")
+        assert next(photos).photo == "a.jpg"
+        put(root, "done/improved/a.jpg")
+        assert [one.photo for one in photos] == ["a.jpg"]
+
+    def test_as_a_source_it_gives_all_but_what_runs_made(self, root: Path) -> None:
+        put(root, "a.jpg", "sub/improved/b.jpg", "results.jsonl", ".smarty-async/journal.db")
+        put(root, *(f"{kind}/a.jpg" for kind in ("improved", "colorized", "colorized_improved", "resolved")))
+        assert found(root, out=root) == ["a.jpg", "sub/improved/b.jpg"]
+
+    @posix_only
+    def test_a_link_to_outputs_is_not_followed(self, root: Path, tmp_path: Path) -> None:
+        put(tmp_path, "out/improved/a.jpg")
+        (root / "link").symlink_to(tmp_path / "out/improved")
+        assert found(root, out=tmp_path / "out") == []
+
+    def test_outputs_named_as_sources_are_refused(self, root: Path) -> None:
+        put(root, "improved/sub/a.jpg", "b.jpg")
+        for source in ("improved", "improved/sub", "improved/sub/a.jpg"):
+            with pytest.raises(OptionsError, match="choose another --out"):
+                check_sources([root / source], out=root)
+        assert found(root / "improved", out=root) == [". [output]"]
+        assert found(listed=[str(root / "improved/sub/a.jpg")], out=root)[0].endswith("a.jpg [output]")
+        check_sources([root, root / "b.jpg"], out=root)
+        check_sources([root / "improved"], out=root / "other")
+
+
+class TestFiles:
+    def test_a_file_is_a_source_of_one(self, root: Path) -> None:
+        put(root, "sub/.hidden.jpg", "sub/b.jpg")
+        (one,) = scan([root / "sub/.hidden.jpg"], out=root / "out")
+        assert (one.source, one.photo) == (str(root / "sub"), ".hidden.jpg")
+
+    def test_patterns_hold_for_it_too(self, root: Path) -> None:
+        put(root, "a.jpg")
+        assert found(root / "a.jpg", exclude=["a*"]) == []
+
+    def test_one_that_vanished_is_a_problem(self, root: Path) -> None:
+        assert found(root / "gone.jpg") == ["gone.jpg [unreadable]"]
+
+    @posix_only
+    def test_a_pipe_named_is_a_problem(self, root: Path) -> None:
+        os.mkfifo(root / "pipe")
+        assert found(root / "pipe") == ["pipe [unreadable]"]
+        with pytest.raises(OptionsError, match="neither a file nor a folder"):
+            check_sources([root / "pipe"])
+
+
+class TestGlobs:
+    @pytest.mark.parametrize(
+        ("pattern", "expected"),
+        [
+            ("*.jpg", ["a.jpg"]),
+            ("**/*.jpg", ["1943/c.jpg", "1943/x/d.jpg", "1944/e.jpg", "a.jpg"]),
+            ("19*/?.jpg", ["1943/c.jpg", "1944/e.jpg"]),
+            ("194[3]", ["1943/c.jpg", "1943/n.txt", "1943/x/d.jpg"]),
+            ("*/x", ["1943/x/d.jpg"]),
+            ("**/x/**", ["1943/x/d.jpg"]),
+            ("1943/**", ["c.jpg", "n.txt", "x/d.jpg"]),
+            ("1943/*/*", ["x/d.jpg"]),
+        ],
+    )
+    def test_each_match_is_found_once(self, root: Path, pattern: str, expected: list[str]) -> None:
+        put(root, "a.jpg", "b.png", "1943/c.jpg", "1943/n.txt", "1943/x/d.jpg", "1944/e.jpg")
+        check_sources([f"{root}/{pattern}"])
+        assert found(f"{root}/{pattern}") == expected
+
+    def test_its_source_ends_where_its_magic_begins(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "1943/x/d.jpg")
+        monkeypatch.chdir(root.parent)
+        assert {one.source for one in scan(["photos/1943/*/d.jpg"], out=Path("out"))} == {str(root / "1943")}
+        assert {one.source for one in scan(["*/1943/*/d.jpg"], out=Path("out"))} == {str(root.parent)}
+
+    @posix_only
+    def test_it_goes_in_no_circle(self, root: Path) -> None:
+        put(root, "a/1.jpg")
+        (root / "a/up").symlink_to(root)
+        assert found(f"{root}/**/*.jpg") == ["a/1.jpg"]
+
+    @posix_only
+    def test_a_path_that_exists_is_no_pattern(self, root: Path) -> None:
+        put(root, "[1943]/a.jpg", "1/b.jpg")
+        assert found(root / "[1943]") == ["a.jpg"]
+
+    @given(st.lists(st.sampled_from(["**", "*", "a", "b*"]), max_size=4), st.lists(st.sampled_from("ab"), max_size=4))
+    def test_states_follow_the_pattern(self, parts: list[str], names: list[str]) -> None:
+        def matches(parts: list[str], names: list[str]) -> bool:
+            if not parts:
+                return True  # what lies in a matched folder matches
+            if parts[0] == "**":
+                return matches(parts[1:], names) or (bool(names) and matches(parts, names[1:]))
+            return bool(names) and parts[0][0] in ("*", names[0]) and matches(parts[1:], names[1:])
+
+        pattern = Glob(tuple(parts))
+        state = pattern.start
+        for name in names:
+            state = pattern.step(state, name)
+        assert pattern.matched(state) == matches(parts, names)
+
+
+class TestCheckSources:
+    def test_what_is_not_there_is_named(self, root: Path) -> None:
+        with pytest.raises(OptionsError, match=r"there is no '.*gone': check the path"):
+            check_sources([root, root / "gone"])
+
+    @pytest.mark.parametrize("pattern", ["*.jpg", "gone/*.jpg", "**/*.png"])
+    def test_a_pattern_must_match(self, root: Path, pattern: str) -> None:
+        put(root, "a/b.gif")
+        with pytest.raises(OptionsError, match="nothing matches"):
+            check_sources([f"{root}/{pattern}"])
+
+    @posix_only
+    def test_a_link_to_nothing_is_told(self, root: Path) -> None:
+        (root / "link").symlink_to("gone")
+        with pytest.raises(OptionsError, match="the link leads to nothing"):
+            check_sources([root / "link"])
+
+    def test_a_name_no_disk_can_hold_is_told(self) -> None:
+        with pytest.raises(OptionsError, match=r"cannot read|there is no"):
+            check_sources(["a\0b"])
+
+
+class TestWanted:
+    @pytest.mark.parametrize(
+        ("include", "exclude", "expected"),
+        [
+            (["*.jpg"], [], ["1943/B.JPG", "a.jpg"]),
+            ("*.jpg", "b*", ["a.jpg"]),
+            (["1943/*"], [], ["1943/B.JPG", "1943/x/c.png"]),
+            (["**/*.png"], [], ["1943/x/c.png", "d.png"]),
+            ([], ["*/x/*", "*.PNG"], ["1943/B.JPG", "a.jpg"]),
+            (["*.jpg", "d*"], ["1943/*"], ["a.jpg", "d.png"]),
+        ],
+    )
+    def test_patterns_choose(self, root: Path, include: Any, exclude: Any, expected: list[str]) -> None:
+        put(root, "a.jpg", "1943/B.JPG", "1943/x/c.png", "d.png")
+        assert found(root, include=include, exclude=exclude) == expected
+
+    def test_patterns_may_be_written_as_the_system_writes_paths(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sep", "\\")
+        wanted = Wanted(["1943\\*"], ["**\\*.png"])
+        assert [wanted(photo) for photo in ("1943/a.jpg", "1944/a.jpg", "1943/x/b.png")] == [True, False, False]
+
+    def test_without_patterns_everything_is_wanted(self) -> None:
+        assert Wanted()("any/thing")
+
+
+class TestLists:
+    def test_relative_paths_are_kept_as_listed(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "1943/a.jpg", "1944/b.jpg", "1944/x/c.jpg")
+        monkeypatch.chdir(root)
+        everything = list(scan([], out=root / "out", listed=["./1943/a.jpg", os.fsencode("1944")]))
+        assert sorted(one.photo for one in everything) == ["1943/a.jpg", "1944/b.jpg", "1944/x/c.jpg"]
+        assert {one.source for one in everything} == {str(root)}
+        assert found(listed=["."]) == ["1943/a.jpg", "1944/b.jpg", "1944/x/c.jpg"]
+
+    def test_absolute_paths_lose_their_anchor(self, root: Path) -> None:
+        put(root, "a.jpg")
+        (one,) = scan([], out=root / "out", listed=[str(root / "a.jpg")])
+        assert one.source == root.anchor
+        assert one.photo == (root / "a.jpg").relative_to(root.anchor).as_posix()
+        assert Path(one.path).samefile(root / "a.jpg")
+
+    def test_paths_upwards_lose_what_leads_up(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg", "sub/b.jpg")
+        monkeypatch.chdir(root / "sub")
+        (one,) = scan([], out=root / "out", listed=["../a.jpg"])
+        assert (one.source, one.photo) == (os.path.realpath(root), "a.jpg")
+
+    def test_what_is_not_there_is_a_problem_of_its_own(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(root, "a.jpg")
+        monkeypatch.chdir(root)
+        assert found(listed=["gone/b.jpg", "a.jpg", "nul\0.jpg"]) == [
+            "a.jpg",
+            "gone/b.jpg [unreadable]",
+            "nul\0.jpg [unreadable]",
+        ]
+
+    @pytest.mark.parametrize(
+        ("data", "paths"),
+        [
+            (b"", []),
+            (b"a.jpg", ["a.jpg"]),
+            (b"a b.jpg\n\n  \nc.jpg\n", ["a b.jpg", "c.jpg"]),
+            (b"a.jpg\r\n\r\nb.jpg\r\n", ["a.jpg", "b.jpg"]),
+            (b"a\nb.jpg\0c.jpg\r\0", ["a\nb.jpg", "c.jpg\r"]),
+            (b"\xef\xbb\xbfa.jpg\n", ["a.jpg"]),
+            pytest.param(b"caf\xe9.jpg\n", [os.fsdecode(b"caf\xe9.jpg")], marks=posix_only),
+        ],
+    )
+    def test_lists_are_read_as_they_are_made(self, data: bytes, paths: list[str]) -> None:
+        assert list(read_list(io.BytesIO(data))) == paths
+
+    @pytest.mark.parametrize("separator", [b"\n", b"\0"])
+    def test_long_lists_stream_whatever_the_pieces(self, separator: bytes) -> None:
+        names = [f"folder/{number:06}.jpg" for number in range(5000)]
+
+        class Trickling(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                return super().read(min(size or 0, 4096))
+
+        stream = Trickling(b"".join(name.encode() + separator for name in names))
+        paths = read_list(stream)
+        assert next(paths) == names[0]
+        assert stream.tell() < 20_000
+        assert [names[0], *paths] == names

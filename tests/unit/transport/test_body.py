@@ -1,0 +1,79 @@
+"""A request's body: what is read when, and what goes out in which pieces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smarty_async.errors import PhotoRejected
+from smarty_async.options import ModeSpec
+from smarty_async.transport.body import Body, BodyFailed, MemoryBody, stream
+from smarty_async.wire.multipart import Image, Multipart
+
+TASKS = (ModeSpec("improve"),)
+
+
+class Watched:
+    """Knows how many are being read at a time."""
+
+    now = most = 0
+
+    def __init__(self, size: int, *, torn: bool = False) -> None:
+        self.size = size
+        self.content_type = "image/jpeg"
+        self.torn = torn
+
+    async def read(self) -> AsyncIterator[bytes]:
+        Watched.now += 1
+        Watched.most = max(Watched.most, Watched.now)
+        await asyncio.sleep(0)
+        Watched.now -= 1
+        if self.torn:
+            raise PhotoRejected("it changed", type="changed")
+        yield b"x" * self.size
+
+
+def multipart_of(bodies: list[Body]) -> Multipart:
+    return Multipart([Image(body.content_type, body.size) for body in bodies], TASKS, boundary="b")
+
+
+async def pieces(bodies: list[Body]) -> list[bytes]:
+    return [piece async for piece in stream(multipart_of(bodies), bodies)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(0, 100) | st.integers(0, 600_000), max_size=12))
+def test_the_bytes_are_those_of_the_frames_in_pieces_of_bounded_length(sizes: list[int]) -> None:
+    bodies: list[Body] = [MemoryBody(bytes([number]) * size, "image/jpeg") for number, size in enumerate(sizes)]
+    sent = asyncio.run(pieces(bodies))
+    frames = (
+        frame if isinstance(frame, bytes) else bytes([frame]) * sizes[frame] for frame in multipart_of(bodies).frames()
+    )
+    assert b"".join(sent) == b"".join(frames)
+    assert all(len(piece) < 270_000 for piece in sent)
+
+
+async def test_small_ones_are_read_together_and_leave_as_one_piece() -> None:
+    Watched.most = 0
+    assert len(await pieces([Watched(1_000) for _ in range(48)])) == 1
+    assert Watched.most == 48
+
+
+async def test_no_more_is_read_ahead_than_a_piece() -> None:
+    Watched.most = 0
+    assert len(await pieces([Watched(100_000) for _ in range(6)])) == 3
+    assert Watched.most == 2
+
+
+@pytest.mark.parametrize("size", [1_000, 200_000, 2_000_000])
+async def test_the_one_that_cannot_be_read_is_named(size: int) -> None:
+    bodies: list[Body] = [Watched(size, torn=number == 3) for number in range(5)]
+    with pytest.raises(BodyFailed) as caught:
+        await pieces(bodies)
+    assert caught.value.number == 3
+    assert caught.value.error.type == "changed"
+    assert Watched.now == 0

@@ -1,0 +1,591 @@
+"""Which photos ride in which request, and what is done about every way a request can fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import pytest
+from support.clients import client_of, hasty, retries
+from support.fake_service import (
+    Answer,
+    FakeService,
+    Request,
+    drop,
+    envelope,
+    expected,
+    hold,
+    http,
+    items,
+    ok,
+    raw,
+    until,
+)
+from support.pictures import heavy, jpeg
+
+from smarty_async.client import SmartyClient
+from smarty_async.errors import (
+    AuthorizationError,
+    NotTheService,
+    PhotoFailed,
+    PhotoRejected,
+    RequestError,
+    RequestRefused,
+    ServiceUnavailable,
+    SmartyError,
+)
+from smarty_async.options import Limits, OAuthCredentials
+from smarty_async.results import Restored
+from smarty_async.wire.verdict import Drop, Retry, Verdict, judge
+
+
+async def improved(client: SmartyClient, images: Iterable[bytes], **options: Any) -> list[Restored | BaseException]:
+    asking = [client.improve(image, **options) for image in images]
+    return await asyncio.gather(*asking, return_exceptions=True)
+
+
+def pictures(count: int) -> list[bytes]:
+    return [jpeg(16, 12, seed=seed) for seed in range(count)]
+
+
+def all_right(results: list[Restored | BaseException], images: list[bytes]) -> bool:
+    return [isinstance(one, Restored) and one.improved for one in results] == [
+        expected("improved", image) for image in images
+    ]
+
+
+class Poisoned:
+    """Refuses every request that carries one of some images; answers all others."""
+
+    def __init__(self, answer: Answer, *poison: bytes) -> None:
+        self.answer = answer
+        self.poison = frozenset(poison)
+
+    def __call__(self, request: Request) -> Answer:
+        if self.poison & set(request.images.values()):
+            return self.answer
+        return request.service.answer_rightly(request)
+
+
+class TestTogether:
+    @pytest.mark.parametrize(("count", "concurrency", "requests"), [(10, 1, 1), (48, 1, 1), (49, 1, 2), (96, 1, 2)])
+    async def test_calls_at_the_same_time_share_as_few_requests_as_can_be(
+        self, count: int, concurrency: int, requests: int
+    ) -> None:
+        images = pictures(count)
+        async with FakeService() as service, client_of(service, concurrency=concurrency) as client:
+            assert all_right(await improved(client, images), images)
+            assert len(service.requests) == requests
+
+    async def test_a_small_job_goes_over_all_slots(self) -> None:
+        images = pictures(12)
+        async with FakeService() as service, client_of(service, concurrency=4) as client:
+            assert all_right(await improved(client, images), images)
+            assert [len(request.images) for request in service.requests] == [3] * 4
+
+    async def test_the_limit_on_bytes_holds(self) -> None:
+        images = [heavy(9_000 + seed, seed=seed) for seed in range(20)]
+        limits = Limits(max_request_bytes=30_000)
+        async with FakeService(max_request_bytes=30_000) as service:
+            async with client_of(service, concurrency=1, limits=limits) as client:
+                assert all_right(await improved(client, images), images)
+            assert len(service.requests) == 7
+            assert all((request.content_length or 0) <= 30_000 for request in service.requests)
+
+    async def test_a_single_photo_goes_alone_whatever_the_total_says(self) -> None:
+        image = heavy(60_000)
+        async with FakeService() as service:
+            async with client_of(service, limits=Limits(max_request_bytes=100)) as client:
+                assert all_right(await improved(client, [image, jpeg()]), [image, jpeg()])
+            assert [len(request.images) for request in service.requests] == [1, 1]
+
+    async def test_never_more_requests_are_open_than_said(self) -> None:
+        images, gate = pictures(40), asyncio.Event()
+        async with FakeService() as service:
+            async with client_of(service, concurrency=3, limits=Limits(max_images=2)) as client:
+                service.script(*[hold(gate, ok())] * 3)
+                asking = asyncio.create_task(improved(client, images))
+                await until(lambda: service.open_now == 3)
+                gate.set()
+                assert all_right(await asking, images)
+            assert service.most_open == 3
+
+    async def test_different_wishes_do_not_mix(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            one, other = pictures(2)
+            first, second = await asyncio.gather(
+                client.improve(one), client.improve(other, modes=("resolution",), rfactor=2)
+            )
+            assert (first.improved, second.resolved) == (expected("improved", one), expected("resolved", other))
+            assert sorted(request.meta["mode"] for request in service.requests) == [["improve"], ["resolution"]]
+
+    async def test_a_rate_limit_is_kept_while_all_is_sent(self) -> None:
+        images = pictures(6)
+        async with FakeService() as service:
+            async with client_of(service, rate=1000, limits=Limits(max_images=2)) as client:
+                assert all_right(await improved(client, images), images)
+            assert len(service.requests) == 6  # spread over eight slots
+
+
+class TestItems:
+    async def test_temporary_ones_ride_again_with_fresh_ones_and_hold_no_slot_meanwhile(self) -> None:
+        waiting, go = asyncio.Event(), asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            waiting.set()
+            await go.wait()
+
+        first, second = pictures(2)
+        async with FakeService() as service:
+            long = retries(first_wait=60.0, longest_wait=60.0)
+            async with client_of(service, concurrency=1, sleep=sleep, retries=long) as client:
+                service.script(items({"file_0": {"status": 2, "error": "busy"}}))
+                early = asyncio.create_task(client.improve(first))
+                await waiting.wait()
+                assert (await client.improve(second)).attempts == 1  # the one slot is free
+                gate = asyncio.Event()
+                service.script(hold(gate))
+                third = asyncio.create_task(client.improve(jpeg(seed=9)))
+                await until(lambda: service.open_now == 1)
+                fresh = asyncio.create_task(client.improve(jpeg(seed=10)))
+                go.set()
+                await asyncio.sleep(0.01)
+                gate.set()
+                assert (await early).attempts == 2
+                await asyncio.gather(third, fresh)
+            assert set(service.requests[-1].images.values()) == {first, jpeg(seed=10)}
+
+    async def test_what_failed_in_one_round_shares_as_few_requests_as_slots(self) -> None:
+        resting: list[float] = []
+        go = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            resting.append(seconds)
+            await go.wait()
+
+        images = pictures(10)
+        busy = {f"file_{number}": {"status": 2} for number in range(5)}
+        async with FakeService() as service, client_of(service, concurrency=2, sleep=sleep) as client:
+            service.script(items(busy), items(busy))
+            asking = asyncio.create_task(improved(client, images))
+            await until(lambda: len(resting) == 10)
+            go.set()
+            assert all_right(await asking, images)
+            assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
+
+    @pytest.mark.parametrize(("rest", "waits"), [(0.0, True), (3600.0, False)])
+    async def test_a_rest_is_waited_for_when_it_is_little_beside_a_request(self, rest: float, *, waits: bool) -> None:
+        resting, go = asyncio.Event(), asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            resting.set()
+            await go.wait()
+
+        images = pictures(2)
+        bounds = retries(first_wait=rest, longest_wait=rest)
+        async with FakeService() as service, client_of(service, concurrency=1, sleep=sleep, retries=bounds) as client:
+            service.script(items({"file_0": {"status": 2}}))
+            asking = [asyncio.create_task(client.improve(images[0]))]
+            await resting.wait()
+            asking.append(asyncio.create_task(client.improve(images[1])))
+            if waits:
+                await asyncio.sleep(0.05)
+            else:
+                await asking[1]
+            go.set()
+            await asyncio.gather(*asking)
+            assert [len(request.images) for request in service.requests] == ([1, 2] if waits else [1, 1, 1])
+
+    async def test_only_the_mode_that_failed_is_asked_again(self) -> None:
+        image = jpeg()
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"file_0": {"resolution": {"status": 2}}}))
+            result = await client.improve(image, modes=("improve", "resolution"), rfactor=4, rtype="art")
+            assert [request.meta["mode"] for request in service.requests] == [["improve", "resolution"], ["resolution"]]
+        assert (result.improved, result.resolved) == (expected("improved", image), expected("resolved", image))
+        assert result.attempts == 2
+
+    async def test_an_answer_broken_off_between_two_modes_keeps_the_first(self) -> None:
+        image = jpeg()
+        async with FakeService() as service, client_of(service) as client:
+            service.script(_cut_after_first_item)
+            result = await client.improve(image, modes=("improve", "resolution"), rfactor=2)
+            assert [request.meta["mode"] for request in service.requests] == [["improve", "resolution"], ["resolution"]]
+        assert (result.improved, result.resolved) == (expected("improved", image), expected("resolved", image))
+
+    async def test_attempts_are_bounded(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.default = lambda _: items({"file_0": {"status": 2, "error": "unable decode input image"}})
+            with pytest.raises(PhotoFailed, match="unable decode input image") as caught:
+                await client.improve(jpeg())
+            assert len(service.requests) == caught.value.attempts == 4
+            assert caught.value.type == "temporary"
+            assert caught.value.restored is None
+
+    async def test_a_permanent_error_is_not_asked_again(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"file_0": {"status": 1, "error": "no face"}}))
+            with pytest.raises(PhotoFailed, match="no face") as caught:
+                await client.improve(jpeg())
+            assert (caught.value.type, len(service.requests)) == ("permanent", 1)
+
+    async def test_what_was_paid_for_comes_along_with_the_failure(self) -> None:
+        image = jpeg()
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"file_0": {"resolution": {"status": 1, "error": "too dark"}}}))
+            with pytest.raises(PhotoFailed, match="too dark") as caught:
+                await client.improve(image, modes=("improve", "resolution"), rfactor=2)
+        assert caught.value.restored is not None
+        assert caught.value.restored.improved == expected("improved", image)
+
+    async def test_both_modes_may_fail_for_reasons_of_their_own(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"file_0": {"improve": {"status": 1, "error": "ugly"}, "resolution": {"status": 1}}}))
+            with pytest.raises(PhotoFailed, match="improve: ugly; resolution: the service gave no reason"):
+                await client.improve(jpeg(), modes=("improve", "resolution"), rfactor=2)
+
+    @pytest.mark.parametrize(
+        "change",
+        [None, {"improved": "!!"}, {"improved": "AAAA"}, {"status": "ok"}, {"status": 7}],
+        ids=["not answered", "broken base64", "not a JPEG", "no item", "unknown status"],
+    )
+    async def test_what_cannot_be_used_is_asked_again(self, change: dict[str, Any] | None) -> None:
+        images = pictures(2)
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.script(items({"file_1": change}))
+            assert all_right(await improved(client, images), images)
+            assert [len(request.images) for request in service.requests] == [2, 1]
+
+    async def test_absent_and_empty_outputs_mean_already_good(self) -> None:
+        none = {"improved": None, "colorized_improved": "", "colorized": None, "bw": None}
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"file_0": none}))
+            result = await client.improve(jpeg())
+        assert (result.outcome, result.improved, result.bw) == ("already_good", None, None)
+
+    async def test_the_older_spelling_is_understood(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({}, rename={"colorized": "colored"}))
+            assert (await client.improve(jpeg())).colorized == expected("colorized", jpeg())
+
+    async def test_an_answer_that_came_twice_is_reported_and_harms_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.script(items({"../../x": {"status": 0}}))
+            assert (await client.improve(jpeg())).improved == expected("improved", jpeg())
+        assert "not asked for" in caplog.text
+
+
+class TestSpoiledRequests:
+    @pytest.mark.parametrize("status", [200, None])
+    async def test_the_image_that_is_named_is_dropped_and_the_others_sent_again(self, status: int | None) -> None:
+        images = pictures(5)
+        text = "could not get image by name file_2: http: no such file"
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.script(envelope(400, text, status or 400))
+            results = await improved(client, images)
+            assert [len(request.images) for request in service.requests] == [5, 4]
+        culprit = results.pop(2)
+        assert isinstance(culprit, PhotoFailed)
+        assert (culprit.type, culprit.attempts, str(culprit)) == ("permanent", 1, text)
+        assert all_right(results, images[:2] + images[3:])
+
+    @pytest.mark.parametrize(
+        "answer", [envelope(400, "empty image"), http(400, "what?"), http(422), envelope(404, "x")]
+    )
+    async def test_an_unnamed_one_is_found_by_halving(self, answer: Answer) -> None:
+        images = pictures(16)
+        async with FakeService() as service, client_of(service, concurrency=2) as client:
+            await client.improve(images[0])
+            service.default = Poisoned(answer, images[5], images[11])
+            results = await improved(client, images)
+        bad = {number for number, one in enumerate(results) if isinstance(one, PhotoFailed)}
+        assert bad == {5, 11}
+        assert all_right(
+            [results[at] for at in range(16) if at not in bad], [images[at] for at in range(16) if at not in bad]
+        )
+
+    async def test_a_photo_that_kills_every_request_it_rides_in_is_found_too(self) -> None:
+        images = pictures(9)
+        async with FakeService() as service, client_of(service, concurrency=2) as client:
+            await client.improve(images[0])
+            service.default = Poisoned(http(500), images[4])
+            results = await improved(client, images)
+        culprit = results.pop(4)
+        assert isinstance(culprit, PhotoFailed)
+        assert "keep failing" in str(culprit)
+        assert all_right(results, images[:4] + images[5:])
+
+    async def test_a_file_that_changed_meanwhile_is_left_out_and_the_others_ride(self, tmp_path: Any) -> None:
+        images = pictures(4)
+        paths = [tmp_path / f"{number}.jpg" for number in range(4)]
+        for path, image in zip(paths, images, strict=True):
+            path.write_bytes(image)
+
+        async def sleep(_: float) -> None:
+            paths[1].write_bytes(images[1] + b"x")
+
+        async with FakeService() as service, client_of(service, concurrency=1, sleep=sleep) as client:
+            service.script(http(503))
+            results = await asyncio.gather(*map(client.improve, paths), return_exceptions=True)
+        culprit = results.pop(1)
+        assert isinstance(culprit, PhotoRejected)
+        assert (culprit.type, culprit.photo) == ("changed", str(paths[1]).replace("\\", "/"))
+        assert culprit.attempts == 2
+        assert all_right(results, [images[0], *images[2:]])
+
+
+class TestTooLarge:
+    async def test_a_413_halves_the_bytes_from_here_on(self) -> None:
+        images = [heavy(5_000 + seed, seed=seed) for seed in range(32)]
+        async with FakeService(max_request_bytes=50_000) as service:
+            async with client_of(service, concurrency=1, limits=Limits(max_images=16)) as client:
+                assert all_right(await improved(client, images), images)
+            sizes = [len(request.images) for request in service.requests]
+            assert sizes[0] == 16
+            assert max(sizes[1:]) <= 8
+
+    async def test_several_at_once_halve_it_once(self) -> None:
+        images = [heavy(5_000, seed=seed) for seed in range(32)]
+        async with FakeService() as service:
+            async with client_of(service, concurrency=4, limits=Limits(max_images=8)) as client:
+                service.script(*[http(413)] * 4)
+                assert all_right(await improved(client, images), images)
+            sizes = [len(request.images) for request in service.requests]
+            assert 2 <= max(sizes[4:]) <= 4  # four halvings of the bound would leave each photo alone
+
+    async def test_one_that_is_too_large_alone_fails_alone(self) -> None:
+        images = pictures(4)
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            await client.improve(images[0])
+            service.default = Poisoned(http(413, "too large"), images[2])
+            results = await improved(client, images)
+        culprit = results.pop(2)
+        assert isinstance(culprit, PhotoFailed)
+        assert all_right(results, images[:2] + images[3:])
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            http(429),
+            http(503, headers={"Retry-After": "1"}),
+            envelope(503, "later"),
+            http(500),
+            http(502, "<html>"),
+            http(504),
+            envelope(500, "Internal Server Error"),
+            drop(),
+            drop(after_bytes=10),
+            raw(b"<html>"),
+            raw(b'{"status": 200, "body": '),
+            http(408),
+        ],
+    )
+    async def test_what_passes_is_tried_again(self, answer: Answer) -> None:
+        images = pictures(3)
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.script(answer, answer)
+            results = await improved(client, images)
+            assert all_right(results, images)
+            assert [len(request.images) for request in service.requests] == [3] * 3
+            assert isinstance(results[0], Restored)
+            assert results[0].attempts == 3
+
+    async def test_what_the_service_asks_to_wait_is_waited_and_capped(self) -> None:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+
+        async with (
+            FakeService() as service,
+            client_of(service, sleep=sleep, retries=retries(longest_retry_after=9)) as client,
+        ):
+            service.script(http(503, headers={"Retry-After": "7"}), http(429, headers={"Retry-After": "999"}))
+            await client.improve(jpeg())
+        assert waits == [7, 9]
+
+    async def test_slowing_down_is_halving_the_requests_that_are_open(self) -> None:
+        gate = asyncio.Event()
+        images = pictures(8)
+        async with (
+            FakeService() as service,
+            client_of(service, concurrency=4, limits=Limits(max_images=1)) as client,
+        ):
+            service.script(*[http(429)] * 4)
+            service.default = lambda _: hold(gate, ok())
+            asking = asyncio.create_task(improved(client, images))
+            await until(lambda: len(service.requests) == 6)
+            assert service.open_now == 2
+            gate.set()
+            assert all_right(await asking, images)
+
+    async def test_what_arrived_whole_is_not_asked_for_again(self) -> None:
+        images = pictures(4)
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.script(_cut_after_first_item)
+            assert all_right(await improved(client, images), images)
+            assert [len(request.images) for request in service.requests] == [4, 3]
+
+    async def test_an_answer_cut_after_its_last_item_needs_no_other_request(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.script(_cut_after_first_item)
+            assert (await client.improve(jpeg())).improved == expected("improved", jpeg())
+            await client.improve(jpeg(seed=1))
+            assert [len(request.images) for request in service.requests] == [1, 1]
+
+
+class TestGivingUp:
+    async def test_a_service_that_is_down_is_given_up_on(self) -> None:
+        async with FakeService() as service, client_of(service, retries=hasty()) as client:
+            await client.improve(jpeg())
+            service.default = lambda _: http(503, "maintenance")
+            with pytest.raises(ServiceUnavailable, match="maintenance") as caught:
+                await client.improve(jpeg(seed=1))
+            assert caught.value.status == 503
+            assert caught.value.seconds >= 0.02
+            service.default = service.answer_rightly
+            await client.improve(jpeg(seed=1))  # and asked again the next time
+
+    async def test_whatever_waits_is_told_too_and_not_sent(self) -> None:
+        async with FakeService() as service:
+            async with client_of(service, retries=hasty(), concurrency=1, limits=Limits(max_images=1)) as client:
+                service.default = lambda _: http(503)
+                results = await improved(client, pictures(20))
+            assert {type(one) for one in results} == {ServiceUnavailable}
+            assert len({request.images["file_0"] for request in service.requests}) == 1
+
+    async def test_a_wrong_address_shows_itself_soon(self) -> None:
+        async with FakeService() as service:
+            patience = retries(give_up_after=900, give_up_before_first=0.02)
+            async with client_of(service, base_url="http://127.0.0.1:9", retries=patience) as client:
+                with pytest.raises(ServiceUnavailable, match="is the address right"):
+                    await client.improve(jpeg())
+
+    @pytest.mark.parametrize("answer", [http(404, "<h1>Not Found</h1>"), http(400, "what?"), http(405)])
+    async def test_what_is_not_the_service_is_told_at_once(self, answer: Answer) -> None:
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.default = lambda _: answer
+            results = await improved(client, pictures(6))
+            assert {type(one) for one in results} == {NotTheService}
+            assert not any(isinstance(one, PhotoFailed) for one in results)
+
+    async def test_a_redirect_is_not_the_service(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            service.default = lambda _: http(302, headers={"Location": "http://127.0.0.1:9/"})
+            with pytest.raises(NotTheService, match="redirect"):
+                await client.improve(jpeg())
+
+    @pytest.mark.parametrize("text", ["rfactor must be 2 or 4", "could not parse meta", "unknown provider"])
+    async def test_options_that_are_refused_stop_all_of_the_same_wish_at_once(self, text: str) -> None:
+        async with FakeService() as service:
+            async with client_of(service, concurrency=2, limits=Limits(max_images=2)) as client:
+                service.default = lambda _: envelope(400, text)
+                results = await improved(client, pictures(30))
+            assert {type(one) for one in results} == {RequestRefused}
+            assert len(service.requests) < 8  # those that were open, and whoever was still being looked at then
+
+    async def test_another_wish_is_not_stopped(self) -> None:
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.default = lambda request: (
+                envelope(400, "rfactor must be 2 or 4") if "rfactor" in request.meta else ok()
+            )
+            refused, fine = await asyncio.gather(
+                client.improve(jpeg(), modes=("resolution",), rfactor=2), client.improve(jpeg()), return_exceptions=True
+            )
+        assert isinstance(refused, RequestRefused)
+        assert isinstance(fine, Restored)
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_wrong_token_stops_everything(self, status: int) -> None:
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.default = lambda _: envelope(status, "authorization failed")
+            results = await improved(client, pictures(100))
+            assert {type(one) for one in results} == {AuthorizationError}
+            assert len(service.requests) == 1
+
+
+class TestJudges:
+    async def test_another_judge_may_be_given(self) -> None:
+        def patient(error: RequestError, names: Collection[str], /) -> Verdict:
+            return Retry() if error.status == 404 else judge(error, names)
+
+        async with FakeService() as service, client_of(service, judge=patient) as client:
+            service.script(http(404))
+            assert (await client.improve(jpeg())).attempts == 2
+
+    async def test_a_judge_that_drops_is_obeyed(self) -> None:
+        async with (
+            FakeService() as service,
+            client_of(service, judge=lambda *_: Drop("file_0"), concurrency=1) as client,
+        ):
+            service.script(http(500))
+            first, second = await improved(client, pictures(2))
+        assert isinstance(first, PhotoFailed)
+        assert isinstance(second, Restored)
+
+    async def test_a_judge_that_fails_leaves_nobody_waiting(self) -> None:
+        def broken(*_: Any) -> Verdict:
+            raise LookupError("no such verdict")
+
+        async with FakeService() as service, client_of(service, judge=broken) as client:
+            service.script(http(500))
+            results = await improved(client, pictures(3))
+        assert LookupError in {type(one) for one in results}
+
+
+class TestClosing:
+    async def test_whoever_waits_is_told(self) -> None:
+        gate = asyncio.Event()
+        async with FakeService() as service:
+            async with client_of(service, concurrency=1, limits=Limits(max_images=1)) as client:
+                service.default = lambda _: hold(gate)
+                asking = asyncio.create_task(improved(client, pictures(3)))
+                await until(lambda: service.open_now == 1)
+            results = await asking
+            assert {type(one) for one in results} == {SmartyError}
+            assert all("closed" in str(one) for one in results)
+            await until(lambda: not service.open_now)
+
+    async def test_whoever_comes_too_late_is_told(self) -> None:
+        started, go = asyncio.Event(), asyncio.Event()
+
+        async def sleep(_: float) -> None:
+            started.set()
+            await go.wait()
+
+        async with FakeService() as service:
+            async with client_of(service, sleep=sleep) as client:
+                service.script(items({"file_0": {"status": 2}}))
+                asking = asyncio.create_task(client.improve(jpeg()))
+                await started.wait()
+            go.set()
+            with pytest.raises(SmartyError, match="closed"):
+                await asking
+
+    async def test_a_photo_that_is_gone_before_its_request_starts_is_not_paid_for(self) -> None:
+        """It leaves while its request waits for a token."""
+        gate = asyncio.Event()
+        one, other = pictures(2)
+        async with FakeService() as service:
+            credentials = OAuthCredentials(client_id="me", client_secret="x", auth_url=service.auth_url)
+            async with client_of(service, credentials=credentials, concurrency=1) as client:
+                service.script_grants(hold(gate, http(200, '{"access_token": "a"}')))
+                leaving, staying = (asyncio.create_task(client.improve(image)) for image in (one, other))
+                await until(lambda: bool(service.grants))
+                leaving.cancel()
+                await asyncio.sleep(0)
+                gate.set()
+                assert (await staying).improved == expected("improved", other)
+            assert Counter(image for request in service.requests for image in request.images.values()) == {other: 1}
+
+
+async def _cut_after_first_item(request: Request) -> Any:
+    whole = await ok()(request)
+    body = bytes(whole.body)  # type: ignore[attr-defined]
+    return await raw(body[: body.index(b"}") + 1], chunk=1 << 20)(request)

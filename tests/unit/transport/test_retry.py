@@ -1,0 +1,104 @@
+"""How long photos rest before they go again."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.clients import no_wait, retries
+from tenacity import AsyncRetrying, RetryCallState
+from tenacity.stop import stop_base
+
+from smarty_async.options import Retries
+from smarty_async.transport.retry import TemporaryAnswer, item_retrying, retried
+
+
+async def no_sleep(_: float) -> None:
+    raise AssertionError
+
+
+def rest(options: Retries, *, attempt: int, now: float) -> float:
+    """Seconds, after that many attempts."""
+    retrying = item_retrying(options, sleep=no_sleep, clock=lambda: now)
+    state = RetryCallState(retrying, None, (), {})
+    state.attempt_number = attempt
+    assert callable(retrying.wait)
+    return float(retrying.wait(state))
+
+
+@given(now=st.floats(0, 1e6), later=st.floats(0, 0.99), attempt=st.integers(1, 9))
+def test_whoever_rests_at_the_same_time_goes_again_at_the_same_time(now: float, later: float, attempt: int) -> None:
+    options = Retries(first_wait=1.0, longest_wait=60.0)
+    first = rest(options, attempt=attempt, now=now)
+    second = rest(options, attempt=attempt, now=now + first * later)
+    assert 0 < first <= min(60.0, 2.0 ** (attempt - 1))
+    assert first * later + second == pytest.approx(first, abs=1e-6)
+
+
+def test_rests_are_spread_over_all_of_the_backoff() -> None:
+    rests = sorted(rest(Retries(first_wait=10.0), attempt=1, now=now * 0.1) for now in range(100))
+    assert rests == pytest.approx([rests[0] + 0.1 * number for number in range(100)], abs=1e-6)
+
+
+def test_there_may_be_none() -> None:
+    assert rest(retries(first_wait=0), attempt=3, now=5.0) == 0
+
+
+class Attempts:
+    """Attempts that end as they are told to, and policies that are counted."""
+
+    def __init__(self, *ends: Exception | None) -> None:
+        self.left = list(ends)
+        self.policies = 0
+
+    async def attempt(self) -> None:
+        if error := self.left.pop(0):
+            raise error
+
+    def policy(self) -> AsyncRetrying:
+        self.policies += 1
+        return item_retrying(retries(max_attempts=3), sleep=no_wait)
+
+
+async def test_what_succeeds_at_once_needs_no_policy() -> None:
+    attempts = Attempts(None)
+    await retried(attempts.attempt, attempts.policy)
+    assert (attempts.left, attempts.policies) == ([], 0)
+
+
+async def test_the_first_attempt_counts_among_those_that_a_policy_allows() -> None:
+    attempts = Attempts(*(TemporaryAnswer() for _ in range(4)))
+    with pytest.raises(TemporaryAnswer):
+        await retried(attempts.attempt, attempts.policy)
+    assert (len(attempts.left), attempts.policies) == (1, 1)
+    attempts = Attempts(TemporaryAnswer(), TemporaryAnswer(), None)
+    await retried(attempts.attempt, attempts.policy)
+    assert (attempts.left, attempts.policies) == ([], 1)
+
+
+async def test_an_error_that_no_policy_is_for_is_raised_at_once() -> None:
+    for before in ((), (TemporaryAnswer(),)):
+        attempts = Attempts(*before, ZeroDivisionError(), None)
+        with pytest.raises(ZeroDivisionError):
+            await retried(attempts.attempt, attempts.policy)
+        assert attempts.left == [None]
+
+
+async def test_time_is_counted_from_the_first_attempt() -> None:
+    starts: list[float] = []
+
+    class Noting(stop_base):
+        def __call__(self, retry_state: RetryCallState) -> bool:
+            starts.append(retry_state.start_time)
+            return True
+
+    async def attempt() -> None:
+        starts.append(monotonic())
+        raise TemporaryAnswer
+
+    with pytest.raises(TemporaryAnswer):
+        await retried(attempt, lambda: AsyncRetrying(stop=Noting(), sleep=no_wait, reraise=True))
+    first, counted_from = starts
+    assert counted_from <= first

@@ -1,0 +1,289 @@
+"""Where the token comes from, and where it never shows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import string
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import quote, quote_plus
+
+import aiohttp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.clients import TOKEN, client_of, hasty
+from support.fake_service import FakeService, drop, hold, http, raw, until
+from support.pictures import jpeg
+from yarl import URL
+
+from smarty_async.errors import AuthorizationError, RequestError, ServiceUnavailable
+from smarty_async.options import OAuthCredentials, Timeouts
+from smarty_async.transport.tokens import OAuthTokens, ServiceToken, redact
+
+SECRET = "oauth/s3cret+тайна ="
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def tokens_of(
+    service: FakeService, *, clock: Callable[[], float] | None = None, silence: float = 20, **credentials: str
+) -> AsyncIterator[OAuthTokens]:
+    given_ = {"client_id": "me", "auth_url": service.auth_url} | (credentials or {"client_secret": SECRET})
+    async with aiohttp.ClientSession() as session:
+        timeouts = Timeouts(connect=5, silence=silence)
+        yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())  # type: ignore[arg-type]
+
+
+def grant(**fields: object) -> str:
+    return json.dumps({"access_token": "access", "scope": "objects"} | fields)
+
+
+class TestServiceToken:
+    async def test_it_is_always_the_same_and_cannot_be_renewed(self) -> None:
+        token = ServiceToken(TOKEN)
+        assert await token.get() == TOKEN
+        assert not await token.renew(TOKEN)
+        assert await token.renew("another")
+        assert token.redact(f"no {TOKEN}!") == "no <redacted>!"
+
+
+class TestGrants:
+    async def test_one_flight_serves_everyone_who_asks(self) -> None:
+        gate = asyncio.Event()
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(hold(gate, http(200, grant())))
+            asking = [asyncio.create_task(tokens.get()) for _ in range(20)]
+            await until(lambda: bool(service.grants))
+            gate.set()
+            assert set(await asyncio.gather(*asking)) == {"access"}
+            assert service.grants == [{"client_id": "me", "client_secret": SECRET, "grant_type": "client_credentials"}]
+
+    async def test_who_asks_first_and_leaves_does_not_take_the_others_along(self) -> None:
+        gate = asyncio.Event()
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(hold(gate))
+            asking = [asyncio.create_task(tokens.get()) for _ in range(3)]
+            await until(lambda: bool(service.grants))
+            asking[0].cancel()
+            gate.set()
+            assert set(await asyncio.gather(*asking[1:])) == {"access-2"}
+
+    @pytest.mark.parametrize(
+        ("fields", "lives"),
+        [
+            ({"expired_in": "3600"}, 3540),
+            ({"expires_in": 3600}, 3540),
+            ({"expired_in": "100"}, 90),
+            ({"expired_in": "soon"}, 3540),
+            ({}, 3540),
+        ],
+    )
+    async def test_it_is_renewed_before_its_end(self, fields: dict[str, object], lives: float) -> None:
+        clock = Clock()
+        async with FakeService() as service, tokens_of(service, clock=clock) as tokens:
+            service.script_grants(http(200, grant(**fields)))
+            assert await tokens.get() == "access"
+            clock.now += lives - 1
+            assert await tokens.get() == "access"
+            clock.now += 1
+            assert await tokens.get() == "access-2"
+
+    async def test_a_refresh_token_is_used_and_the_next_one_after_it(self) -> None:
+        clock = Clock()
+        async with FakeService() as service, tokens_of(service, clock=clock, refresh_token="first") as tokens:
+            await tokens.get()
+            clock.now += 4000
+            await tokens.get()
+            kinds = [(one["grant_type"], one["refresh_token"]) for one in service.grants]
+            assert kinds == [("refresh_token", "first"), ("refresh_token", "refresh-1")]
+            assert "client_secret" not in service.grants[0]
+
+    async def test_a_refresh_token_that_has_ended_falls_back_to_the_secret(self) -> None:
+        async with FakeService() as service:
+            async with tokens_of(service, refresh_token="old", client_secret=SECRET) as tokens:
+                service.script_grants(http(400, "invalid_grant"))
+                assert await tokens.get() == "access-2"
+            assert [one["grant_type"] for one in service.grants] == ["refresh_token", "client_credentials"]
+
+    async def test_without_a_secret_there_is_nothing_to_fall_back_to(self) -> None:
+        async with FakeService() as service, tokens_of(service, refresh_token="old") as tokens:
+            service.script_grants(http(400, "invalid_grant"))
+            with pytest.raises(AuthorizationError, match="invalid_grant") as caught:
+                await tokens.get()
+            assert caught.value.status == 400
+
+    async def test_a_grant_may_come_in_pieces(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(raw(grant().encode(), chunk=7))
+            assert await tokens.get() == "access"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "<html>",
+            "[]",
+            "{}",
+            grant(access_token=""),
+            grant(access_token=["hidden-token"]),
+            grant(access_token="hidden-token", expires_in=[]),
+            '{"access_token": "hidden-token',
+            "",
+        ],
+    )
+    async def test_a_grant_that_is_none_is_told_without_quoting_it(self, text: str) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(http(200, text))
+            with pytest.raises(AuthorizationError) as caught:
+                await tokens.get()
+            assert "hidden-token" not in str(caught.value)
+
+    async def test_a_grant_that_is_no_utf8_is_none(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(raw(b'{"access_token": "\xff"}'))
+            with pytest.raises(AuthorizationError):
+                await tokens.get()
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    async def test_a_server_in_trouble_is_worth_another_try(self, status: int) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(http(status, "no"))
+            with pytest.raises(RequestError) as caught:
+                await tokens.get()
+            assert caught.value.status == 503
+            assert await tokens.get() == "access-2"
+
+    async def test_a_connection_lost_is_worth_another_try(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(drop(of=http(200, grant())))
+            with pytest.raises(RequestError, match="did not answer"):
+                await tokens.get()
+            assert await tokens.get() == "access-2"
+
+    async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(self) -> None:
+        async with FakeService() as service, tokens_of(service, silence=0.02) as tokens:
+            service.script_grants(hold(asyncio.Event()))
+            with pytest.raises(RequestError, match="did not answer"):
+                await tokens.get()
+
+    async def test_a_redirect_is_not_followed(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(http(307, headers={"Location": service.auth_url}))
+            with pytest.raises(AuthorizationError, match="307"):
+                await tokens.get()
+            assert len(service.grants) == 1
+
+
+class TestRenewal:
+    async def test_what_was_stale_for_many_is_renewed_once(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            stale = await tokens.get()
+            assert await asyncio.gather(*(tokens.renew(stale) for _ in range(9))) == [True] * 9
+            assert len(service.grants) == 2
+            assert await tokens.get() == "access-2"
+
+    async def test_the_same_token_again_is_no_renewal(self) -> None:
+        async with FakeService() as service, tokens_of(service) as tokens:
+            service.script_grants(http(200, grant()), http(200, grant()))
+            assert not await tokens.renew(await tokens.get())
+
+
+class TestOnTheWay:
+    async def test_a_401_renews_once_and_the_photos_ride_again(self) -> None:
+        async with FakeService(valid_tokens=set()) as service:
+            credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
+            async with client_of(service, credentials=credentials) as client:
+                await client.improve(jpeg())
+                assert service.valid_tokens
+                service.valid_tokens.clear()
+                results = await asyncio.gather(*(client.improve(jpeg(seed=seed)) for seed in range(9)))
+            assert all(result.improved for result in results)
+            assert len(service.grants) == 2
+
+    async def test_a_401_after_the_renewal_stops(self) -> None:
+        async with FakeService(valid_tokens=set()) as service:
+            service.default_grant = lambda _: http(200, grant(access_token=f"other-{len(service.grants)}"))
+            credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
+            async with client_of(service, credentials=credentials) as client:
+                with pytest.raises(AuthorizationError, match="does not accept"):
+                    await client.improve(jpeg())
+            assert len(service.requests) == 2
+
+    async def test_a_401_on_a_service_token_stops_at_once(self) -> None:
+        async with FakeService(valid_tokens={"other"}, error_http_status=None) as service:
+            async with client_of(service, concurrency=1) as client:
+                asked = await asyncio.gather(
+                    *(client.improve(jpeg(seed=seed)) for seed in range(100)), return_exceptions=True
+                )
+            assert {type(one) for one in asked} == {AuthorizationError}
+            assert len(service.requests) == 1
+
+    async def test_credentials_that_are_refused_stop_before_anything_is_sent(self) -> None:
+        async with FakeService() as service:
+            service.default_grant = lambda _: http(401, f"who is {SECRET}?")
+            credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
+            async with client_of(service, credentials=credentials) as client:
+                with pytest.raises(AuthorizationError, match="who is <redacted>"):
+                    await client.improve(jpeg())
+            assert not service.requests
+
+    @pytest.mark.parametrize("stale", [False, True], ids=["from the start", "at the renewal"])
+    async def test_an_authorization_server_that_is_down_is_an_outage_and_no_photos_fault(self, *, stale: bool) -> None:
+        async with FakeService(valid_tokens=set()) as service:
+            credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
+            async with client_of(service, credentials=credentials, retries=hasty()) as client:
+                if stale:
+                    await client.improve(jpeg())
+                    assert service.valid_tokens
+                    service.valid_tokens.clear()
+                service.default_grant = lambda _: http(503)
+                with pytest.raises(ServiceUnavailable, match="authorization server"):
+                    await client.improve(jpeg(seed=1))
+
+
+class TestRedaction:
+    @settings(deadline=None)
+    @given(st.text(string.ascii_letters + string.digits + string.punctuation + " тайна€😀", min_size=4, max_size=20))
+    def test_no_form_of_a_secret_survives(self, secret: str) -> None:
+        forms = {
+            secret,
+            quote(secret),
+            quote(secret, safe=""),
+            quote_plus(secret),
+            re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+            URL("http://h/").with_query(t=secret).raw_query_string.removeprefix("t="),
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            json.dumps(secret)[1:-1].replace("/", "\\/"),
+        }
+        for form in forms:
+            assert redact(f"¡{form}!", secret) == "¡<redacted>!"
+
+    def test_what_is_no_secret_stays(self) -> None:
+        assert redact("nothing to see", None, "", "secret") == "nothing to see"
+
+    async def test_old_and_new_tokens_and_the_secret_are_known(self) -> None:
+        clock = Clock()
+        async with (
+            FakeService() as service,
+            tokens_of(service, clock=clock, refresh_token="reborn", client_secret=SECRET) as tokens,
+        ):
+            await tokens.get()
+            clock.now += 4000
+            await tokens.get()
+            text = f"access-1 access-2 refresh-2 reborn {SECRET} {quote(SECRET)}"
+            assert set(tokens.redact(text).split()) == {"<redacted>"}
+
+    def test_without_a_token_the_words_of_an_error_stay(self) -> None:
+        client = client_of(FakeService(url="http://localhost:1"), token=None)
+        assert ServiceToken(client._token).redact("cannot connect to localhost, local") == (
+            "cannot connect to localhost, local"
+        )
