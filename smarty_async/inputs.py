@@ -47,10 +47,10 @@ async def body_of(photo: PhotoSource, limits: Limits) -> Body:
 
 
 def _file_body(path: str, limits: Limits) -> Body:
-    mtime_ns: int | None = None
+    version: str | None = None
     with suppress(OSError, ValueError):  # the probe says what is wrong with it
-        mtime_ns = Path(path).stat().st_mtime_ns
+        version = str(Path(path).stat().st_mtime_ns)
     probed: Probed = probe(path, limits=limits)
     if probed.converted is not None:
         return MemoryBody(probed.converted, probed.content_type)
-    return FileBody(path, size=probed.size, mtime_ns=mtime_ns, content_type=probed.content_type)
+    return FileBody(path, size=probed.size, version=version, content_type=probed.content_type)

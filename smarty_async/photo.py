@@ -160,10 +160,10 @@ class PhotoRun:
             raise PhotoRejected(problem.message, type=problem.type)
         probed = await _probe(found.path, limits=self._limits, fit=self._fit)
         if probed.converted is None:
-            return FileBody(found.path, size=probed.size, mtime_ns=found.mtime_ns, content_type=probed.content_type)
+            return FileBody(found.path, size=probed.size, version=found.version, content_type=probed.content_type)
         self._converted = self._directory.open()
         await self._converted.write([probed.converted])
-        return FileBody(self._converted.path, size=probed.size, mtime_ns=None, content_type=probed.content_type)
+        return FileBody(self._converted.path, size=probed.size, version=None, content_type=probed.content_type)
 
     async def keep(self, spec: ModeSpec, arrived: ReceivedItem) -> None:
         """Make an answer last."""

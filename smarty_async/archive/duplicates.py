@@ -92,7 +92,7 @@ def digest(photo: UnhashedPhoto) -> bytes:
         status = path.stat()
     except (OSError, ValueError):
         return b""
-    return content if (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns) else b""
+    return content if (status.st_size, str(status.st_mtime_ns)) == (photo.size, photo.version) else b""
 
 
 @threaded

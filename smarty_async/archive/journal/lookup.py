@@ -60,14 +60,14 @@ class EntryLookup:
         return [entry for found, rows in entries if (entry := self._look_up_one(found, rows, specs))]
 
     def _look_up_one(self, found: PhotoFile, rows: _Rows, specs: Collection[ModeSpec]) -> PhotoEntry | None:
-        look = (found.size, str(found.mtime_ns))
+        look = (found.size, found.version)
         rows = rows or self._made(found, look)
-        _, _, number, where, size, mtime_ns, outcome, attempts = rows[0][:8]
+        _, _, number, where, size, version, outcome, attempts = rows[0][:8]
         if not self._take(number):
             return None
         known: dict[Mode, StoredAnswer] = known_of(rows)
         # Of a photo that cannot be looked at now, nobody knows whether it has changed.
-        if found.problem is None and (size, mtime_ns) != look:
+        if found.problem is None and (size, version) != look:
             self._renew(number, look)
             outcome = None
             known = {mode: msgspec.structs.replace(answer, state="stale") for mode, answer in known.items()}

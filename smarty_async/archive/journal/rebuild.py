@@ -69,7 +69,7 @@ def _photo_of(result: Result) -> PhotoFile | None:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return PhotoFile(result.source, result.photo, str(path), status.st_size, status.st_mtime_ns)
+    return PhotoFile(result.source, result.photo, str(path), status.st_size, str(status.st_mtime_ns))
 
 
 def _place_of(result: Result) -> str:
@@ -102,7 +102,7 @@ def _kept(output: Path, told: str, out: Path, found: PhotoFile) -> StoredOutput 
         status = output.stat()
     except (OSError, ValueError):
         return None
-    if display_path(os.path.relpath(output, out)) != told or status.st_mtime_ns < found.mtime_ns:
+    if display_path(os.path.relpath(output, out)) != told or status.st_mtime_ns < int(found.version):
         return None
     return StoredOutput("", status.st_size)
 

@@ -54,13 +54,13 @@ class UnhashedPhoto(msgspec.Struct, frozen=True):
         id: of the entry.
         path: where it lies.
         size: bytes.
-        mtime_ns: when it was last changed, in nanoseconds since 1970.
+        version: its modification time in nanoseconds since 1970, as text.
     """
 
     id: int
     path: str
     size: int
-    mtime_ns: int
+    version: str
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

@@ -55,6 +55,18 @@ ALTER TABLE photos ADD COLUMN digest BLOB;  -- SHA-256 of its bytes; null: nobod
 CREATE INDEX sizes ON photos (size);
 CREATE INDEX digests ON photos (digest) WHERE digest > x'';
 """,
+    """
+ALTER TABLE photos ADD COLUMN pages INTEGER NOT NULL DEFAULT 1;  -- pictures in the file, once it has been looked into
+ALTER TABLE photos ADD COLUMN place_key BLOB;  -- place as the output disk compares names; null: not written by v3 yet
+CREATE INDEX place_keys ON photos (place_key);
+CREATE TABLE requests (
+    id INTEGER PRIMARY KEY,
+    started REAL NOT NULL,             -- seconds since 1970, before its first byte was sent
+    images INTEGER NOT NULL,           -- images it carried
+    bytes INTEGER NOT NULL,
+    state TEXT NOT NULL                -- open: no answer yet, or lost · answered · refused: before any work was done
+);
+""",
 )
 """What made each version of the tables from the one before. Those that have been released never change."""
 

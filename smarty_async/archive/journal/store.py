@@ -102,8 +102,8 @@ class JournalStore:
             (size, MOST_UNREAD),
         )
         return [
-            UnhashedPhoto(number, str(Path(os.fsdecode(source), os.fsdecode(photo))), size, int(mtime_ns))
-            for number, source, photo, mtime_ns in rows
+            UnhashedPhoto(number, str(Path(os.fsdecode(source), os.fsdecode(photo))), size, version)
+            for number, source, photo, version in rows
         ]
 
     def note_digests(self, digests: Mapping[int, bytes]) -> None:
@@ -199,7 +199,7 @@ class JournalStore:
         )
         self._sql.execute(
             "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns) VALUES (?, ?, ?, ?, ?)",
-            (*name, found.size, str(found.mtime_ns)),
+            (*name, found.size, found.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():
@@ -227,7 +227,7 @@ class JournalStore:
         for number, rows in groupby(self._sql.execute(DONE), key=itemgetter(0)):
             one = list(rows)
             _, source, photo, where, outcome, attempts, kind, message = one[0][:8]
-            found = PhotoFile(os.fsdecode(source), os.fsdecode(photo), "", 0, 0)
+            found = PhotoFile(os.fsdecode(source), os.fsdecode(photo), "", 0, "0")
             entry = PhotoEntry(found, number, os.fsdecode(where or b""), known_of(one))
             yield entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
 

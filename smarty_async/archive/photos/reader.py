@@ -22,13 +22,13 @@ class FileBody:
     Args:
         path: of the file.
         size: bytes it had when it was probed.
-        mtime_ns: when it had last been changed then, in nanoseconds; None when that does not matter.
+        version: its modification time then, in nanoseconds, as text; None when that does not matter.
         content_type: of the image.
     """
 
-    def __init__(self, path: str | Path, *, size: int, mtime_ns: int | None, content_type: str) -> None:
+    def __init__(self, path: str | Path, *, size: int, version: str | None, content_type: str) -> None:
         self._path = path
-        self._mtime_ns = mtime_ns
+        self._version = version
         self.size = size
         self.content_type = content_type
 
@@ -68,7 +68,7 @@ class FileBody:
     def check(self, descriptor: int) -> None:
         """Raise PhotoRejected if the open file is not the one that was probed."""
         now = os.fstat(descriptor)
-        if now.st_size != self.size or self._mtime_ns not in (None, now.st_mtime_ns):
+        if now.st_size != self.size or self._version not in (None, str(now.st_mtime_ns)):
             raise self._changed()
 
     def _changed(self) -> PhotoRejected:

@@ -59,13 +59,13 @@ def _found(start: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterat
         status = Path(start.path).stat()
         if generated.holds(start.path):
             why = ErrorInfo("output", "lies among the outputs of this folder, and would be written over")
-            yield PhotoFile(start.source, photo, start.path, status.st_size, status.st_mtime_ns, why)
+            yield PhotoFile(start.source, photo, start.path, status.st_size, str(status.st_mtime_ns), why)
         elif stat.S_ISDIR(status.st_mode):
             yield from Walk(start, wanted, generated).photos()
         elif not stat.S_ISREG(status.st_mode):
             raise OSError(_NEITHER)
         elif wanted(photo):
-            yield PhotoFile(start.source, photo, start.path, status.st_size, status.st_mtime_ns)
+            yield PhotoFile(start.source, photo, start.path, status.st_size, str(status.st_mtime_ns))
     except (OSError, ValueError) as error:
         yield unreadable(start.source, photo, start.path, error)
 

@@ -31,23 +31,25 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
         photo: path relative to `source`, with ``/``.
         path: what to open.
         size: bytes.
-        mtime_ns: when it was last changed, in nanoseconds since 1970.
+        version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
         problem: why it is not to be sent, None when nothing speaks against it. A folder that cannot be read is told
             this way too, with its own path as `photo` (``.`` for the source itself).
+        page: which picture of a file that holds several, from 1.
     """
 
     source: str
     photo: str
     path: str
     size: int
-    mtime_ns: int
+    version: str
     problem: ErrorInfo | None = None
+    page: int = 1
 
 
 def unreadable(source: str, photo: str, path: str, error: Exception) -> PhotoFile:
     """The finding for `error`, met while looking at `path`."""
     told = ErrorInfo("unreadable", f"cannot be read: {reason(path, error)}")
-    return PhotoFile(source, photo or ".", path, 0, 0, told)
+    return PhotoFile(source, photo or ".", path, 0, "0", told)
 
 
 def reason(path: str, error: Exception) -> str:
@@ -123,7 +125,7 @@ class Walk:
         except OSError as error:
             return unreadable(self._start.source, photo, entry.path, error) if meant else None
         if meant and stat.S_ISREG(status.st_mode):
-            return PhotoFile(self._start.source, photo, entry.path, status.st_size, status.st_mtime_ns)
+            return PhotoFile(self._start.source, photo, entry.path, status.st_size, str(status.st_mtime_ns))
         if stat.S_ISDIR(status.st_mode):
             identity = identity_of(entry.path, status)
             if self._generated.is_out(identity) or (entry.is_symlink() and self._generated.is_one(identity)):

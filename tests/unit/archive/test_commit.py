@@ -31,7 +31,7 @@ class Desk:
 
     async def received(self, name: str) -> ReceivedAnswer:
         """An answer to a photo, its output in a temporary."""
-        [entry] = await self.journal.look_up([PhotoFile("/photos", name, f"/photos/{name}", 9, 7)])
+        [entry] = await self.journal.look_up([PhotoFile("/photos", name, f"/photos/{name}", 9, "7")])
         file = self.directory.open()
         await file.write([name.encode()])
         return ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput(file.name, len(name))}, None)
@@ -57,7 +57,7 @@ async def closed(desk: Desk) -> dict[str, bool]:
     desk.directory.release()
     store = JournalStore(desk.directory.state_dir / "journal.sqlite")
     names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
-    entries = store.look_up([PhotoFile("/photos", name, "", 9, 7) for name in names])
+    entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
     return {entry.found.photo: entry.has(IMPROVE) for entry in entries}
 

@@ -230,9 +230,9 @@ def test_a_digest_is_of_the_photo_as_it_was_found(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     look = path.stat()
-    found = UnhashedPhoto(1, str(path), look.st_size, look.st_mtime_ns)
+    found = UnhashedPhoto(1, str(path), look.st_size, str(look.st_mtime_ns))
     assert digest(found).hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert digest(UnhashedPhoto(1, str(path), look.st_size, 5)) == b""
-    assert digest(UnhashedPhoto(1, f"{path}\0", 3, 5)) == b""
+    assert digest(UnhashedPhoto(1, str(path), look.st_size, "5")) == b""
+    assert digest(UnhashedPhoto(1, f"{path}\0", 3, "5")) == b""
     path.unlink()
     assert digest(found) == b""

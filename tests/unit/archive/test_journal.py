@@ -52,7 +52,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def found(name: str) -> PhotoFile:
-    return PhotoFile("/photos", name, f"/photos/{name}", 9, 7)
+    return PhotoFile("/photos", name, f"/photos/{name}", 9, "7")
 
 
 def answer(entry: PhotoEntry) -> ReceivedAnswer:

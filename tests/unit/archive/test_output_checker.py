@@ -16,7 +16,7 @@ MANY = 40
 
 def entry(place: str, *kinds: Kind) -> PhotoEntry:
     known = StoredAnswer("improve", "placed", {kind: StoredOutput("7", 5) for kind in kinds}, None)
-    return PhotoEntry(PhotoFile("/photos", place, f"/photos/{place}", 9, 7), 1, place, {"improve": known})
+    return PhotoEntry(PhotoFile("/photos", place, f"/photos/{place}", 9, "7"), 1, place, {"improve": known})
 
 
 def put(out: Path, *places: str) -> None:
@@ -89,6 +89,6 @@ def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
 
 def test_what_was_never_placed_is_not_looked_for(tmp_path: Path, looks: list[str]) -> None:
     stale = StoredAnswer("improve", "stale", {"improved": StoredOutput("7", 5)}, None)
-    one = PhotoEntry(PhotoFile("/photos", "a", "/photos/a", 9, 7), 1, "a.jpg", {"improve": stale})
+    one = PhotoEntry(PhotoFile("/photos", "a", "/photos/a", 9, "7"), 1, "a.jpg", {"improve": stale})
     assert OutputChecker(tmp_path).checked([one], redo=True) == [one]
     assert not looks

@@ -14,7 +14,7 @@ sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES, _PIECE_BYTES + 1, 
 
 def put(path: Path, size: int) -> FileBody:
     path.write_bytes(bytes(number % 251 for number in range(size)))
-    return FileBody(path, size=size, mtime_ns=path.stat().st_mtime_ns, content_type="image/jpeg")
+    return FileBody(path, size=size, version=str(path.stat().st_mtime_ns), content_type="image/jpeg")
 
 
 async def pieces(body: FileBody) -> list[bytes]:
@@ -94,6 +94,6 @@ async def test_a_file_that_shrinks_while_it_is_read_whole_is_caught(
 
 async def test_the_time_of_a_file_of_our_own_does_not_matter(tmp_path: Path) -> None:
     put(tmp_path / "a.jpg", SMALL)
-    body = FileBody(tmp_path / "a.jpg", size=SMALL, mtime_ns=None, content_type="image/png")
+    body = FileBody(tmp_path / "a.jpg", size=SMALL, version=None, content_type="image/png")
     touch(tmp_path / "a.jpg")
     assert sum(map(len, await pieces(body))) == SMALL

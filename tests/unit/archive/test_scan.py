@@ -50,7 +50,7 @@ class TestFolders:
         os.utime(root / "a.jpg", ns=(1, 1_000_000_000))
         by_name = {one.photo: one for one in scan([root], out=root / "out")}
         assert set(by_name) == {"a.jpg", "1943/b.JPG"}
-        assert by_name["a.jpg"] == PhotoFile(str(root), "a.jpg", str(root / "a.jpg"), 5, 1_000_000_000, None)
+        assert by_name["a.jpg"] == PhotoFile(str(root), "a.jpg", str(root / "a.jpg"), 5, "1000000000", None)
 
     def test_a_relative_source_is_told_as_an_absolute_one(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg")

@@ -169,7 +169,7 @@ class TestARightAnswer:
         data = heavy(size)
         path = tmp_path / "a.jpg"
         path.write_bytes(data)
-        body = FileBody(path, size=size, mtime_ns=path.stat().st_mtime_ns, content_type="image/jpeg")
+        body = FileBody(path, size=size, version=str(path.stat().st_mtime_ns), content_type="image/jpeg")
         async with FakeService() as service, sender_to(service.url) as send:  # the service complains if it is not
             await send(MemoryBody(data, "image/jpeg"), body)
             assert list(service.requests[0].images.values()) == [data, data]
@@ -405,7 +405,7 @@ class TestBodies:
     async def test_a_file_that_is_no_longer_what_it_was_is_caught(self, tmp_path: Path, how: str, size: int) -> None:
         path = tmp_path / "a.jpg"
         path.write_bytes(heavy(size))
-        body = FileBody(path, size=size, mtime_ns=path.stat().st_mtime_ns, content_type="image/jpeg")
+        body = FileBody(path, size=size, version=str(path.stat().st_mtime_ns), content_type="image/jpeg")
         self.changed(path, how)
         async with FakeService() as service, sender_to(service.url) as send:
             with pytest.raises(BodyFailed) as caught:
