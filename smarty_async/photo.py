@@ -8,6 +8,7 @@ import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.duplicates import Duplicates, read_digest
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
@@ -136,12 +137,17 @@ class PhotoRun:
         self._limits = limits
         self._fit = fit
         self._converted: TempFile | None = None
+        self._digest: Callable[[], bytes | None] = lambda: None
         self._took_over = False
 
     @property
     def entry(self) -> PhotoEntry:
         """The photo and its entry in the journal."""
         return self._entry
+
+    async def identify(self, duplicates: Duplicates) -> None:
+        """Take over what an earlier run has for this content."""
+        self._entry = await duplicates.identify(self._entry)
 
     @property
     def missing(self) -> tuple[ModeSpec, ...]:
@@ -155,12 +161,17 @@ class PhotoRun:
             PhotoRejected: it cannot be sent.
             DiskError: it had to be converted, and the disk refuses.
         """
-        found, problem = self._entry.found, self._entry.problem
+        found, problem = self._entry.file, self._entry.problem
         if problem:
             raise PhotoRejected(problem.message, type=problem.type)
         probed = await _probe(found.path, limits=self._limits, fit=self._fit)
         if probed.converted is None:
-            return FileBody(found.path, size=probed.size, version=found.version, content_type=probed.content_type)
+            body = FileBody(found.path, size=probed.size, version=found.version, content_type=probed.content_type)
+            self._digest = lambda: body.digest
+            return body
+        # What is sent is not the file: that is read for its digest.
+        digest = await read_digest(found)
+        self._digest = lambda: digest or None
         self._converted = self._directory.open()
         await self._converted.write([probed.converted])
         return FileBody(self._converted.path, size=probed.size, version=None, content_type=probed.content_type)
@@ -177,13 +188,14 @@ class PhotoRun:
 
     async def take_over(self, spec: ModeSpec) -> None:
         """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
-        for answer in await self._journal.answers_to(spec, self._entry):
+        for place, answer in await self._journal.answers_to(spec, self._entry):
             copies: dict[Kind, TempFile | None] = {
-                kind: await self._directory.copy(self._directory.out / kind / answer.place, kept.size)
-                for kind, kept in answer.outputs.items()
+                kind: await self._directory.copy(self._directory.out / kind / place, output.size)
+                for kind, output in answer.outputs.items()
             }
             files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
-            if len(files) == len(copies):
+            # While they were copied, another answer may have replaced them.
+            if len(files) == len(copies) and (place, answer) in await self._journal.answers_to(spec, self._entry):
                 await self._keep(
                     spec,
                     {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()},
@@ -195,15 +207,15 @@ class PhotoRun:
                 await file.discard()
 
     async def _keep(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._committer.keep(ReceivedAnswer(self._entry, spec, outputs, bw))
-        self._entry.known[spec.mode] = StoredAnswer(str(spec), "placed", outputs, bw)
+        await self._committer.keep(ReceivedAnswer(self._entry, spec, outputs, bw, self._digest()))
+        self._entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
 
     async def record(self, asked: RequestOutcome) -> Result:
         """Note what became of the photo."""
         result = self._entry.result(
             self._outcome(asked), error=asked.error, attempts=self._entry.attempts + asked.attempts
         )
-        await self._journal.record(self._entry, result, asked.failures)
+        await self._journal.record_result(self._entry, result, asked.failures)
         return result
 
     def _outcome(self, asked: RequestOutcome) -> Outcome:
@@ -211,14 +223,14 @@ class PhotoRun:
             return "failed"
         if self._took_over and not asked.attempts:
             return "duplicate"
-        made = any(self._entry.known[spec.mode].outputs for spec in self._specs if self._entry.has(spec))
+        made = any(self._entry.answers[spec.mode].outputs for spec in self._specs if self._entry.has(spec))
         return "restored" if made else "already_good"
 
     async def reject(self, error: PhotoRejected) -> Result:
         """Note that the photo is not sent, and why."""
         why = ErrorInfo(error.type, str(error))
         result = self._entry.result("rejected", error=why, attempts=self._entry.attempts + error.attempts)
-        await self._journal.record(self._entry, result, {})
+        await self._journal.record_result(self._entry, result, {})
         return result
 
     async def tidy(self) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from smarty_async.archive.duplicates import digest
+from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.rebuild import rebuild
 from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.paths import RESULTS, STATE
@@ -70,7 +70,7 @@ async def plan_archive(
         counting = _Counting(specs, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
         # The run's own notes, made in a copy: two photos of one output show themselves as they will then.
         with closing(_copy_of_journal(folder)) as store, store.translated():
-            store.finish_kept(_is_finished)
+            store.recover(_is_finished)
             if store.is_empty:
                 rebuild(store, folder / RESULTS, out=folder, specs=specs)
             standing = OutputChecker(folder)
@@ -99,6 +99,11 @@ class _Counting:
 
     def look(self, entry: PhotoEntry, store: JournalStore, *, fit: bool) -> None:
         """Count one photo."""
+        if entry.version_changed:
+            entry = store.verify(entry, digest_of(unhashed_of(entry)))
+        if entry.may_be_duplicate and not entry.answers:
+            _read_digests(entry, store)
+            entry = store.follow_moved(entry)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
@@ -109,7 +114,7 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            size = probe(entry.found.path, limits=self._limits, fit=fit).size
+            size = probe(entry.file.path, limits=self._limits, fit=fit).size
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return
@@ -140,11 +145,15 @@ class _Counting:
         )
 
 
+def _read_digests(entry: PhotoEntry, store: JournalStore) -> None:
+    while unhashed := store.unhashed(entry.file.size):
+        store.note_digests({photo.id: digest_of(photo) for photo in unhashed})
+
+
 def _has_twin(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
     """Whether what another photo has got by then, or will have, is taken over."""
-    while unhashed := store.unhashed(entry.found.size):
-        store.note_digests({photo.id: digest(photo) for photo in unhashed})
-    return store.has_claimed_twin(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
+    _read_digests(entry, store)
+    return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
 
 
 def _is_finished(*_: object) -> bool:
@@ -178,13 +187,25 @@ async def read_status(out: Source) -> Status:
         if not journal.exists():
             raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
         with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
-            counts, images = store.counts()
+            counts = store.counts()
             failures = [
-                Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
-                for outcome, kind, message, count, example in store.failures()
+                Failures(
+                    outcome=reason.outcome,
+                    type=reason.type,
+                    message=reason.message,
+                    count=reason.count,
+                    example=reason.example,
+                )
+                for reason in store.failure_reasons()
             ]
-        unfinished = counts.pop(None, 0)
-        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}
-        return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)
+        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
+        return Status(
+            outcomes=outcomes,
+            unfinished=counts.outcomes.get(None, 0),
+            failures=failures,
+            images=counts.images,
+            images_paid=counts.images_paid,
+            cost=counts.images_paid * PRICE,
+        )
 
     return await asyncio.to_thread(read)

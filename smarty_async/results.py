@@ -57,6 +57,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         bw: whether the service took it for black-and-white; None when it did not say.
         attempts: how many requests it rode in, in all runs.
         error: why not, None when all is well.
+        page: which picture of a file that holds several, from 1.
     """
 
     photo: str
@@ -66,6 +67,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     bw: bool | None = None
     attempts: int = 0
     error: ErrorInfo | None = None
+    page: int = 1
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +200,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         unfinished: photos known and not finished.
         failures: failed and rejected photos by error type and message.
-        images: images sent in all runs, which is what is paid for.
+        images: images sent in all runs, one for each time an image was in a request.
+        images_paid: those that were probably paid for: all but those of requests refused before any work.
         cost: an estimate of what was paid, in ₽.
     """
 
@@ -206,6 +209,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: int
     failures: list[Failures]
     images: int
+    images_paid: int
     cost: float
 
 

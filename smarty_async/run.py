@@ -133,9 +133,9 @@ class ArchiveRun:
             specs=self._job.specs,
         )
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += [journal.warning] if journal.warning else []
+        self.progress.warnings += journal.warnings
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
             with _scanning(self._job) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._walk(next_batch, journal, committer, photos)
@@ -152,7 +152,7 @@ class ArchiveRun:
         committer: OutputCommitter,
         photos: asyncio.TaskGroup,
     ) -> None:
-        duplicates = Duplicates(journal)
+        duplicates = Duplicates(journal, redo_missing=self._job.redo_missing)
         with self._dispatcher.announce(None):
             while not (self._stopping.is_set() or self._spent):
                 with self._dispatcher.announce():
@@ -184,7 +184,7 @@ class ArchiveRun:
 
     async def _live(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
         try:
-            with duplicates.alive(photo_run.entry):
+            with duplicates.in_progress(photo_run.entry):
                 result = await self._end_of(photo_run, duplicates)
             await self._tell([result])
         except Stopped:
@@ -199,6 +199,11 @@ class ArchiveRun:
 
     async def _end_of(self, photo_run: PhotoRun, duplicates: Duplicates) -> Result:
         try:
+            if photo_run.entry.needs_comparison:
+                with self._dispatcher.announce():
+                    await photo_run.identify(duplicates)
+                if end := photo_run.entry.end(self._job.specs, retry_failed=self._job.retry_failed):
+                    return end
             if photo_run.entry.may_be_duplicate:
                 await self._take_over(photo_run, duplicates)
             if not photo_run.missing:

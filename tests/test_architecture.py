@@ -155,8 +155,8 @@ def _as_ruff_sorts(name: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_every_file_is_a_room_and_no_hall(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 300
+def test_no_file_is_too_long_or_without_a_subject(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 500
     assert not {"utils", "helpers", "common", "manager"} & set(name_of(path).split("."))
 
 

@@ -442,7 +442,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
 ) -> None:
     steps: list[str] = []
     transaction: Callable[[JournalStore], AbstractContextManager[None]] = JournalStore.transaction
-    replace, keep, placed, record = os.replace, JournalStore.keep, JournalStore.placed, JournalStore.record
+    replace = os.replace
 
     @contextmanager
     def committing(self: JournalStore) -> Generator[None, None, None]:
@@ -461,8 +461,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
 
     monkeypatch.setattr(JournalStore, "transaction", committing)
     monkeypatch.setattr(os, "replace", replaced)
-    for name, call in (("keep", keep), ("placed", placed), ("record", record)):
-        monkeypatch.setattr(JournalStore, name, noting(name, call))
+    for name in ("record_received", "record_committed", "record_result"):
+        monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
     monkeypatch.setattr(output_folder, "sync_file", lambda _: steps.append("sync file"))
     monkeypatch.setattr(placing, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
@@ -473,12 +473,12 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     moves = [step for kind in kinds for step in ("sync folder out", f"rename {kind}")]
     moves += [f"sync folder {kind}" for kind in kinds]
     start = steps.index("sync file")
-    end = steps.index("placed")
+    end = steps.index("record_committed")
     assert steps.pop() == "rename results.jsonl"
-    assert steps[start:end] == ["sync file", "sync file", "keep", "commit", *moves]
+    assert steps[start:end] == ["sync file", "sync file", "record_received", "commit", *moves]
     assert steps[end:] in (
-        ["placed", "commit", "record", "commit"],
-        ["placed", "record", "commit"],
+        ["record_committed", "commit", "record_result", "commit"],
+        ["record_committed", "record_result", "commit"],
     )
 
 

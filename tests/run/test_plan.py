@@ -99,7 +99,7 @@ async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path,
     (out / STATE).mkdir(parents=True)
     store = JournalStore(out / STATE / "journal.sqlite")
     entry = next(entry for entry in store.look_up(scan([source], out=out)) if entry.place == "a.jpg")
-    store.keep(entry.id, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)
+    store.record_received(entry.id, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)
     store.close()
     plan = await plan_archive(source, out=out)
     assert (plan.photos, plan.skipped) == (1, 1)
