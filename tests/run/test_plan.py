@@ -163,7 +163,7 @@ async def test_status_of_what_no_run_has_touched(out: Path) -> None:
 async def test_status_of_a_run_that_was_interrupted_at_its_beginning(out: Path) -> None:
     (out / STATE).mkdir(parents=True)
     (out / STATE / "journal.sqlite").touch()
-    nothing = Status(outcomes={}, unfinished=0, failures=[], images=0, cost=0.0)
+    nothing = Status(outcomes={}, unfinished=0, failures=[], images=0, images_paid=0, cost=0.0)
     assert await read_status(out) == nothing
     JournalStore(out / STATE / "journal.sqlite").close()
     assert await read_status(out) == nothing

@@ -198,7 +198,7 @@ class EntryLookup:
         """Reset the entry of a photo whose content has changed; its outputs stay until there are new ones."""
         self._sql.execute(
             "UPDATE photos SET size = ?, version = ?, digest = ?, pages = 1,"
-            " outcome = NULL, bw = NULL, error_type = NULL, error = NULL WHERE id = ?",
+            " outcome = NULL, bw = NULL, error_type = NULL, error = NULL, warnings = NULL WHERE id = ?",
             (file.size, file.version, digest, photo),
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))

@@ -59,6 +59,7 @@ CREATE INDEX digests ON photos (digest) WHERE digest > x'';
 ALTER TABLE photos RENAME COLUMN mtime_ns TO version;
 ALTER TABLE photos ADD COLUMN pages INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE photos ADD COLUMN place_key BLOB;
+ALTER TABLE photos ADD COLUMN warnings TEXT;
 CREATE INDEX place_keys ON photos (place_key);
 ALTER TABLE answers RENAME COLUMN task TO spec;
 ALTER TABLE failures RENAME COLUMN task TO spec;
@@ -88,7 +89,8 @@ Tables of the current version (paths are bytes as the system encodes them):
     ``size``: bytes; ``version``: modification time in nanoseconds since 1970, or ETag, as text; ``pages``: pictures in
     the file; ``digest``: SHA-256 of the file, followed by the page number for page 2 and later, null when it is not
     known, empty when the file could not be read; ``outcome``: null when no run has finished the photo; ``bw``,
-    ``attempts``, ``error_type``, ``error``: as in its line of ``results.jsonl``.
+    ``attempts``, ``error_type``, ``error``, ``warnings`` (a JSON list, null for none): as in its line of
+    ``results.jsonl``.
 ``answers``: one row for each mode of a photo that was answered.
     ``photo``: id; ``mode``; ``spec``: the mode with its settings; ``state``: ``received`` (outputs in temporary files),
     ``committed`` (outputs at their places), ``stale`` (outputs of an earlier content of the photo); ``outputs``: JSON,

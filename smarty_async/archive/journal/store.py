@@ -49,7 +49,7 @@ PlaceReceived = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
 """Moves the outputs of a mode from temporary files to a place. False: they no longer exist. Raises DiskError."""
 
 _FINISHED: Final = (
-    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error,"  # noqa: S608 - no values from outside
+    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
     f" {ANSWER_COLUMNS} FROM photos LEFT JOIN answers ON answers.photo = id WHERE outcome IS NOT NULL ORDER BY id"
 )
 """Every finished photo: one row for each answer, and one row for a photo without answers."""
@@ -216,7 +216,7 @@ class JournalStore:
 
     def _replace(self, former: int, *, by: int) -> None:
         """Move what is known of the photo `former` to the new entry `by`, and delete `former`."""
-        columns = "place, place_key, outcome, bw, attempts, error_type, error, pages"
+        columns = "place, place_key, outcome, bw, attempts, error_type, error, warnings, pages"
         values = self._sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
         for table in ("answers", "failures"):
             self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
@@ -283,8 +283,12 @@ class JournalStore:
         )
         error = result.error
         self._sql.execute(
-            "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ? WHERE id = ?",
-            (result.outcome, result.bw, result.attempts, error and error.type, error and error.message, photo),
+            "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
+            (
+                *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
+                msgspec.json.encode(result.warnings).decode() if result.warnings else None,
+                photo,
+            ),
         )
 
     def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
@@ -372,7 +376,7 @@ class JournalStore:
     def insert_finished(
         self, file: PhotoFile, place: str, answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]], result: Result
     ) -> None:
-        """Add a photo with its committed answers and its result, both known from elsewhere. A later call replaces it."""
+        """Add a photo with its committed answers and its result, or replace what an earlier call has added."""
         key = (*key_of(file), os.fsencode(place) or None)
         outcome = None if result.error else result.outcome
         self._sql.execute(
@@ -398,9 +402,10 @@ class JournalStore:
         """The result of every finished photo."""
         for number, group in groupby(self._sql.execute(_FINISHED), key=itemgetter(0)):
             rows = list(group)
-            _, source, key, place, outcome, attempts, kind, message = rows[0][:8]
+            _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
             entry = PhotoEntry(_file(source, key), number, os.fsdecode(place or b""), answers_of(rows))
-            yield entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
+            result = entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
+            yield msgspec.structs.replace(result, warnings=_warnings_of(warnings)) if warnings else result
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""
@@ -434,6 +439,9 @@ class JournalStore:
                 FailedPhoto(number, display_path(path), display_path(os.fsdecode(source)), page, outcome, error)
             )
         return failed
+
+
+_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def _file(source: bytes, key: bytes) -> PhotoFile:
