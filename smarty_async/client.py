@@ -14,6 +14,7 @@ from typing import Self
 
 import aiohttp
 
+from smarty_async.archive.paths import local_path
 from smarty_async.archive_options import Job
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.inputs import PhotoSource, Source, body_of, name_of, sources_of
@@ -268,7 +269,7 @@ class SmartyClient:
         job = Job(
             sources=sources_of(source),
             listed=listed,
-            out=Path(out).absolute(),
+            out=Path(local_path(out, option="--out")).absolute(),
             specs=check_modes(modes, rfactor, rtype),
             include=tuple(include),
             exclude=tuple(exclude),

@@ -9,8 +9,9 @@ from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
@@ -179,8 +180,7 @@ class PhotoRun:
         """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
         for answer in await self._journal.answers_to(spec, self._entry):
             copies: dict[Kind, TempFile | None] = {
-                kind: await self._directory.copy(self._directory.out / kind / answer.place, kept.size)
-                for kind, kept in answer.outputs.items()
+                kind: await self._directory.copy(kind, answer.place, kept) for kind, kept in answer.outputs.items()
             }
             files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
             if len(files) == len(copies):
@@ -195,8 +195,11 @@ class PhotoRun:
                 await file.discard()
 
     async def _keep(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._committer.keep(ReceivedAnswer(self._entry, spec, outputs, bw))
-        self._entry.known[spec.mode] = StoredAnswer(str(spec), "placed", outputs, bw)
+        try:
+            committed = await self._committer.commit(ReceivedAnswer(self._entry, spec, outputs, bw))
+        except OutputRefused as error:
+            raise PhotoFailed(str(error), type="output_refused") from None
+        self._entry.known[spec.mode] = committed
 
     async def record(self, asked: RequestOutcome) -> Result:
         """Note what became of the photo."""

@@ -15,7 +15,7 @@ from smarty_async.archive.journal.rebuild import rebuild
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import RESULTS, STATE
+from smarty_async.archive.paths import RESULTS, STATE, local_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.errors import ConfigurationError, PhotoRejected
@@ -64,7 +64,7 @@ async def plan_archive(
     )
 
     def plan() -> Plan:
-        sources, folder = sources_of(source), Path(out).absolute()
+        sources, folder = sources_of(source), Path(local_path(out, option="--out")).absolute()
         check_sources(sources, out=folder)
         photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
         counting = _Counting(specs, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)

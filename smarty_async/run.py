@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from typing import cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -16,7 +15,8 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.archive_options import Job
 from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
@@ -32,10 +32,8 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_BATCH = 256
-"""Photos looked up in the journal at a time."""
 _UNTAKEN = 64
-"""Lots of results, of such a batch or of one photo, that wait until somebody takes them."""
+"""Lots of results, of a batch of the scan or of one photo, that wait until somebody takes them."""
 
 
 class ArchiveRun:
@@ -53,6 +51,9 @@ class ArchiveRun:
         self._job = job
         self._dispatcher = dispatcher
         self._sleep = sleep
+        self._source: PhotoSource = FolderSource(
+            job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed
+        )
         self._directory = OutputDirectory(job.out)
         self._window = asyncio.Semaphore(job.window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
@@ -70,6 +71,7 @@ class ArchiveRun:
         """Send nothing new and wait for the open answers; then the iteration ends."""
         self._stopping.set()
         self._budget.close()
+        self._source.stop()
         self._dispatcher.withdraw(self._items)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
@@ -112,7 +114,7 @@ class ArchiveRun:
 
     async def _feed(self) -> None:
         try:
-            await finish_despite_cancel(asyncio.to_thread(check_sources, self._job.sources, out=self._job.out))
+            await finish_despite_cancel(asyncio.to_thread(self._source.check))
             try:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
@@ -128,15 +130,15 @@ class ArchiveRun:
         journal = await Journal.open(
             directory.state_dir / JOURNAL,
             results=directory.out / RESULTS,
-            temporary=directory.temporary,
-            out=directory.out,
+            outputs=directory,
             specs=self._job.specs,
         )
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += [journal.warning] if journal.warning else []
+        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
-            with _scanning(self._job) as next_batch:
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files))
+            with _scanning(self._source) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._walk(next_batch, journal, committer, photos)
             if self._ended_by is not None:
@@ -271,15 +273,16 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(job: Job) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
     """A function that gives the next photos of the scan, none at its end. The scan has a thread of its own."""
-    found = scan(job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed)
+    batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: list(islice(found, _BATCH)))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
     finally:
-        thread.submit(found.close)
+        source.stop()
+        thread.submit(batches.close)
         thread.shutdown(wait=False)
 
 

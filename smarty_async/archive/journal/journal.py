@@ -9,16 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from smarty_async.archive.journal.rebuild import rebuild
 from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, ReceivedAnswer, UnhashedPhoto
-from smarty_async.archive.journal.recovery import finish
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
-from smarty_async.archive.journal.store import Finish, JournalStore
-from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.placing import remove
+from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.results_file import ResultsFile
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
@@ -41,7 +38,7 @@ class Journal:
         results: ResultsFile,
         thread: ThreadPoolExecutor,
         *,
-        out: Path,
+        outputs: OutputStore,
         specs: tuple[ModeSpec, ...],
         warning: str,
     ) -> None:
@@ -50,8 +47,7 @@ class Journal:
         self._path = path
         self._results = results
         self._thread = thread
-        self._out = out
-        self._standing = OutputChecker(out)
+        self._outputs = outputs
         self._specs = specs
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
@@ -59,9 +55,7 @@ class Journal:
         self._broken: BaseException | None = None
 
     @classmethod
-    async def open(
-        cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path, specs: Iterable[ModeSpec] = ()
-    ) -> Journal:
+    async def open(cls, path: Path, *, results: Path, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or make the database at `path`, and finish what an interrupted run had received.
 
         When it is lost or damaged, it is made anew from `results` and the outputs that stand; the `specs` of today
@@ -72,9 +66,7 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        to_finish = partial(finish, temporary=temporary, out=out)
-        make_anew = partial(rebuild, results=results, out=out, specs=specs)
-        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, to_finish, make_anew)
+        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, tuple(specs))
         try:
             store, warning = await finish_despite_cancel(opening)
         except BaseException:
@@ -82,7 +74,7 @@ class Journal:
                 opening.result()[0].close()
             thread.shutdown(wait=False)
             raise
-        return cls(store, path, ResultsFile(results), thread, out=out, specs=tuple(specs), warning=warning)
+        return cls(store, path, ResultsFile(results), thread, outputs=outputs, specs=tuple(specs), warning=warning)
 
     async def close(self) -> None:
         """Write what waits, bring ``results.jsonl`` up to date, and close."""
@@ -93,7 +85,7 @@ class Journal:
         entries = await self._note(partial(self._store.look_up, batch, self._specs))
         if not any(entry.known for entry in entries):
             return entries
-        return await _checked(self._standing, entries, redo=redo_missing)
+        return await self._outputs.check(entries, redo=redo_missing)
 
     async def unhashed(self, size: int) -> list[UnhashedPhoto]:
         """The photos of `size` bytes that have no digest, some of them if there are many."""
@@ -194,7 +186,8 @@ class Journal:
         if result.error is None:
             # Before the commit: when it does not come to that, they are found stale again. As long as there is nothing
             # better, they stay: a photo may have changed because it was damaged.
-            remove(self._out / path for path in self._store.forget_stale(photo))
+            for place, outputs in self._store.forget_stale(photo):
+                self._outputs.remove(place, outputs)
         self._lines.append(result)
 
     def _finish(self) -> None:
@@ -209,27 +202,24 @@ class Journal:
                 set_aside(self._path)
 
 
-_checked = threaded(OutputChecker.checked)
-
-
-def _opened(path: Path, to_finish: Finish, make_anew: Callable[[JournalStore], int]) -> tuple[JournalStore, str]:
-    """The ledger, and what a person should know about it."""
+def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, str]:
+    """The journal's store, and what a person should know about it."""
     try:
-        store, known = _made_ready(path, to_finish, make_anew)
+        store, known = _made_ready(path, outputs, specs)
         return store, f"There was no journal; {_known_again(known)}" if known else ""
     except DamagedJournal:
         aside = set_aside(path)
-        store, known = _made_ready(path, to_finish, make_anew)
+        store, known = _made_ready(path, outputs, specs)
         return store, f"The journal was damaged, and is kept as {str(aside)!r}; {_known_again(known)}"
 
 
-def _made_ready(path: Path, to_finish: Finish, make_anew: Callable[[JournalStore], int]) -> tuple[JournalStore, int]:
-    """The ledger, and how many photos of `results.jsonl` it took in."""
-    store = JournalStore(path)
+def _made_ready(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, int]:
+    """The journal's store, and how many photos of `results.jsonl` it took in."""
+    store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
-            store.finish_kept(to_finish)
-            return store, make_anew(store) if store.is_empty else 0
+            store.finish_kept(outputs.recover)
+            return store, outputs.rebuild(store, specs) if store.is_empty else 0
     except BaseException:
         store.close()
         raise

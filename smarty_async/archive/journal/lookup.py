@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.places import give_place
+from smarty_async.archive.journal.places import OutputPlaces, fill_place_keys, give_place
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
 from smarty_async.archive.journal.rows import BETWEEN, known_of, named
 from smarty_async.archive.sources.walk import PhotoFile
@@ -32,10 +32,13 @@ class EntryLookup:
 
     Args:
         sql: the journal's database.
+        outputs: which places outputs can have.
     """
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
+    def __init__(self, sql: sqlite3.Connection, outputs: OutputPlaces) -> None:
         self._sql = sql
+        self._outputs = outputs
+        self._has_place_keys = False
         self._claimed = bytearray()  # a bit for each entry: it may be all the photos there are
         self._taken: list[int] = []  # in this transaction
 
@@ -73,7 +76,10 @@ class EntryLookup:
             known = {mode: msgspec.structs.replace(answer, state="stale") for mode, answer in known.items()}
         place, problem = "" if where is None else os.fsdecode(where), found.problem
         if not place and problem is None:
-            place, problem = give_place(self._sql, number, found)
+            if not (self._has_place_keys or self._outputs.rules.is_exact):
+                fill_place_keys(self._sql)
+                self._has_place_keys = True
+            place, problem = give_place(self._sql, number, found, self._outputs)
         entry = PhotoEntry(found, number, place, known, {}, outcome, attempts, problem)
         missing = [spec for spec in specs if not entry.has(spec)]
         if outcome in _GOOD and not missing:  # of a million photos nearly all may be

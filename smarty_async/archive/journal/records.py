@@ -19,16 +19,19 @@ State = Literal["kept", "placed", "stale", "missing"]
 it was placed."""
 
 
-class StoredOutput(msgspec.Struct, frozen=True, gc=False):
+class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An output on the disk.
 
     Attributes:
         temporary: the name of its temporary.
         size: bytes.
+        replaces: size of the output of an earlier answer at the same place, None when there was none. Nothing else is
+            replaced.
     """
 
     temporary: str
     size: int
+    replaces: int | None = None
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):

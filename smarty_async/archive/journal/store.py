@@ -14,11 +14,13 @@ import msgspec
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces
 from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, StoredOutput, UnhashedPhoto
 from smarty_async.archive.journal.rows import DONE, OTHERS, known_of, outputs_of
-from smarty_async.archive.paths import display_path
+from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.options import Mode, ModeSpec
+from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = ["MOST_UNREAD", "Finish", "JournalStore"]
@@ -26,8 +28,8 @@ __all__ = ["MOST_UNREAD", "Finish", "JournalStore"]
 MOST_UNREAD = 64
 """Photos whose content is looked at in one go."""
 
-Finish = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
-"""Brings the outputs of a mode from their temporaries to a place; whether they all stand there."""
+Finish = Callable[[str, Mapping[Kind, StoredOutput]], bool]
+"""Brings the outputs of an answer from their temporaries to a place; whether they all stand there."""
 
 
 class JournalStore:
@@ -35,7 +37,8 @@ class JournalStore:
 
     Args:
         path: of the database.
-        opener: how it is opened, one of `database`'s.
+        opener: how it is opened, one of `schema`'s.
+        outputs: which places outputs can have.
 
     Attributes:
         damaged: whether it was found to be; nothing in it is to be trusted.
@@ -45,11 +48,17 @@ class JournalStore:
         ConfigurationError: a newer version of this program wrote it.
     """
 
-    def __init__(self, path: Path, *, opener: Callable[[Path], sqlite3.Connection] = schema.opened) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        opener: Callable[[Path], sqlite3.Connection] = schema.opened,
+        outputs: OutputPlaces = NO_OUTPUTS,
+    ) -> None:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
-        self._lookup = EntryLookup(self._sql)
+        self._lookup = EntryLookup(self._sql, outputs)
 
     def close(self) -> None:
         """Close it."""
@@ -170,14 +179,14 @@ class JournalStore:
             (result.outcome, result.bw, result.attempts, error and error.type, error and error.message, photo),
         )
 
-    def forget_stale(self, photo: int) -> list[str]:
-        """Forget the outputs of a photo as it was before it changed; their paths relative to the output folder."""
+    def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """Forget the outputs of a photo as it was before it changed; their place, and the outputs."""
         rows = self._sql.execute(
             "SELECT place, outputs FROM photos JOIN answers ON answers.photo = id WHERE id = ? AND state = 'stale'",
             (photo,),
         ).fetchall()
         self._sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
-        return [f"{kind}/{os.fsdecode(where)}" for where, outputs in rows for kind in outputs_of(outputs)]
+        return [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
 
     # the whole
 
@@ -191,6 +200,7 @@ class JournalStore:
     ) -> None:
         """Note what is known of a photo from elsewhere: its outputs, at `place`, and what became of it."""
         name = (os.fsencode(found.source), os.fsencode(found.photo), os.fsencode(place) or None)
+        key = folded_key(place) or None
         outcome = None if result.error else result.outcome
         # The last line about a photo is the one that holds.
         self._sql.execute(
@@ -198,8 +208,8 @@ class JournalStore:
             name,
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns) VALUES (?, ?, ?, ?, ?)",
-            (*name, found.size, found.version),
+            "INSERT OR REPLACE INTO photos (source, photo, place, place_key, size, mtime_ns) VALUES (?, ?, ?, ?, ?, ?)",
+            (*name, key, found.size, found.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():
@@ -217,7 +227,11 @@ class JournalStore:
             " WHERE state = 'kept'"
         ).fetchall()
         for photo, mode, where, outputs in rows:
-            if finish(os.fsdecode(where), mode, outputs_of(outputs)):
+            try:
+                finished = finish(os.fsdecode(where), outputs_of(outputs))
+            except OutputRefused:
+                continue  # it stays received: a later run may be able to
+            if finished:
                 self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, mode))
             else:
                 self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
