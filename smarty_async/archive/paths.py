@@ -13,15 +13,14 @@ import os
 import re
 import unicodedata
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 from smarty_async.errors import OptionsError
-from smarty_async.results import Kind
+from smarty_async.results import KINDS
 
 __all__ = [
-    "KINDS",
     "POSIX_RULES",
     "PRODUCE",
     "RESULTS",
@@ -36,9 +35,6 @@ __all__ = [
     "local_path",
     "output_place",
 ]
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The folders of outputs under ``--out``."""
 
 STATE = ".smarty-async"
 """The folder under ``--out`` that holds the journal, the lock and the temporary files."""

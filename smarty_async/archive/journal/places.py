@@ -82,7 +82,7 @@ def give_place(
     rivals: list[str] = []
     for place in (own, below):
         name, rival = place, _rival(sql, place, rules)
-        if (rival and rival.is_twin) or (not rival and outputs.is_taken(place)):
+        if (rival and rival.is_alike) or (not rival and outputs.is_taken(place)):
             name = distinct_place(place, identity=identity, rules=rules)
             rival = _rival(sql, name, rules)
         if rival or (name != place and outputs.is_taken(name)):
@@ -112,11 +112,11 @@ class _Rival(NamedTuple):
 
     Attributes:
         photo: the photo, for people.
-        is_twin: whether its place is another name, which only the disk takes for the same.
+        is_alike: whether its place is another name, which only the disk takes for the same.
     """
 
     photo: str
-    is_twin: bool
+    is_alike: bool
 
 
 def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival | None:
@@ -133,8 +133,8 @@ def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival 
     for source, photo, where in rows:
         other = os.fsdecode(where)
         if rules.is_exact or _clash(key, rules.key(other)):
-            is_twin = other != place and rules.key(other) == key
-            return _Rival(display_path(f"{os.fsdecode(source)}/{os.fsdecode(photo)}"), is_twin)
+            is_alike = other != place and rules.key(other) == key
+            return _Rival(display_path(f"{os.fsdecode(source)}/{os.fsdecode(photo)}"), is_alike)
     return None
 
 

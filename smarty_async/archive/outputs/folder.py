@@ -19,11 +19,11 @@ from smarty_async.archive.outputs.moves import commit_moves, file_size, remove_k
 from smarty_async.archive.outputs.name_rules import probe_name_rules
 from smarty_async.archive.outputs.store import OutputMove, OutputRefused
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, copy_file, sync_all
-from smarty_async.archive.paths import KINDS, RESULTS, STATE, SYSTEM_RULES, FileNameRules
+from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind
+from smarty_async.results import KINDS, ErrorInfo, Kind
 
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore

@@ -13,7 +13,7 @@ _PHOTO: Final = frozenset(
     " gif webp bmp dib heic heif hif avif avifs psd psb pcx ppm pgm pbm pnm pam tga sgi rgb jxl jxr wdp hdp exr hdr"
     # raw formats
     " 3fr ari arw bay cap cr2 cr3 crw dcr dcs dng drf eip erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx"
-    " pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f".split()  # noqa: SIM905 - a list would take 80 lines
+    " pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f".split()
 )
 """Extensions of pictures, in lower case: one of these that holds none is damaged, or misnamed."""
 
@@ -29,7 +29,7 @@ _OTHER: Final = frozenset(
     " lnk eps ai svg indd epub"
     # archives, programs, and files that are not complete
     " zip rar 7z gz tgz bz2 xz tar iso dmg exe msi app apk dll so sh bat py part crdownload download tmp temp bak"
-    " torrent md5 sha1 sha256 sfv".split()  # noqa: SIM905 - likewise
+    " torrent md5 sha1 sha256 sfv".split()
 )
 """Extensions of files that stand beside photos and are none, in lower case."""
 

@@ -141,7 +141,7 @@ class Walk:
                 if self._inside[-1] is not folder:
                     return
         except OSError as error:
-            if found := self._unread(folder.path, folder.photo, error):
+            if found := self._failed_folder(folder.path, folder.photo, error):
                 yield found
         self._leave()
 
@@ -184,7 +184,7 @@ class Walk:
             whole = self._glob.matched(state)
             self._inside.append(_Folder(entries, entries.close, identity, photo, path, state, whole, skipped))
         except OSError as error:
-            return self._unread(path, photo, error)
+            return self._failed_folder(path, photo, error)
         return None
 
     def _read_rest(self) -> None:
@@ -204,7 +204,7 @@ class Walk:
         if folder.close is not None:
             folder.close()
 
-    def _unread(self, path: str, photo: str, error: OSError) -> PhotoFile | None:
+    def _failed_folder(self, path: str, photo: str, error: OSError) -> PhotoFile | None:
         """A folder that cannot be read is reported, unless it is excluded."""
         if self._wanted.excludes(f"{photo}/"):
             return None
