@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 import msgspec
 
+from smarty_async.archive.paths import local_path
 from smarty_async.errors import OptionsError
 from smarty_async.options import Mode, ModeSpec, check_modes
 from smarty_async.results import KINDS, Kind
@@ -102,4 +103,8 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
             values[name] = kind(values.get(name, ()))
-        return cls(sources=tuple(os.fspath(one) for one in sources), out=Path(out).absolute(), **values)
+        return cls(
+            sources=tuple(os.fspath(one) for one in sources),
+            out=Path(local_path(out, option="--out")).absolute(),
+            **values,
+        )

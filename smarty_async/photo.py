@@ -14,8 +14,9 @@ import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.duplicates import read_digest
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
@@ -189,14 +190,11 @@ class PhotoRun:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
-            copies = {
-                kind: await directory.copy(directory.out / kind / place, stored.size)
-                for kind, stored in answer.outputs.items()
-            }
+            copies = {kind: await directory.copy(kind, place, stored) for kind, stored in answer.outputs.items()}
             files = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
-            still = await self._context.journal.answers_to(spec, self.entry)
-            if len(files) == len(copies) and (place, answer) in still:
+            unchanged = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in unchanged:
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
@@ -291,8 +289,13 @@ class PhotoRun:
         await self._commit_outputs(spec, outputs, bw=received.answered.bw)
 
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw, self._digest()))
-        self.entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
+        try:
+            committed = await self._context.committer.commit(
+                ReceivedAnswer(self.entry, spec, outputs, bw, self._digest())
+            )
+        except OutputRefused as error:
+            raise PhotoFailed(str(error), type="output_refused") from None
+        self.entry.answers[spec.mode] = committed
 
     # record
 

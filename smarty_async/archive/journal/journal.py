@@ -12,14 +12,12 @@ from typing import Literal, TypeVar
 import msgspec
 
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
-from smarty_async.archive.journal.recovery import place_received, rebuild
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
-from smarty_async.archive.journal.store import JournalStore, PlaceReceived
-from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.placing import remove
+from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.results_file import ResultsFile
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, threaded
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
@@ -32,7 +30,6 @@ class _Opened(msgspec.Struct, frozen=True):
     """A journal that is ready for a run."""
 
     store: JournalStore
-    temporaries: set[str]
     warnings: list[str]
 
 
@@ -41,7 +38,6 @@ class Journal:
 
     Attributes:
         warnings: what a person should know about how it was opened.
-        temporaries: names of temporary files that hold outputs which could not be moved to their places yet.
     """
 
     def __init__(
@@ -51,17 +47,15 @@ class Journal:
         results: ResultsFile,
         thread: ThreadPoolExecutor,
         *,
-        out: Path,
+        outputs: OutputStore,
         specs: tuple[ModeSpec, ...],
     ) -> None:
         self.warnings = opened.warnings
-        self.temporaries = opened.temporaries
         self._store = opened.store
         self._path = path
         self._results = results
         self._thread = thread
-        self._out = out
-        self._checker = OutputChecker(out)
+        self._outputs = outputs
         self._specs = specs
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
@@ -69,18 +63,15 @@ class Journal:
         self._error: BaseException | None = None
 
     @classmethod
-    async def open(
-        cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path, specs: Iterable[ModeSpec] = ()
-    ) -> Journal:
+    async def open(cls, path: Path, *, results: Path, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        A lost or damaged database is rebuilt from `results` and the outputs on the disk; see `recovery.rebuild`.
+        A lost or damaged database is rebuilt from what `outputs` tells, see `OutputStore.rebuild`.
 
         Args:
             path: of the database.
             results: path of ``results.jsonl``.
-            temporary: the path of a temporary file, by name.
-            out: the output folder.
+            outputs: where outputs are stored; locked.
             specs: what the run asks of every photo.
 
         Raises:
@@ -88,10 +79,9 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        place = partial(place_received, temporary=temporary, out=out)
-        fill = partial(rebuild, results=results, out=out, specs=specs)
+        specs = tuple(specs)
         try:
-            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, place, fill)
+            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, specs)
         except RuntimeError:  # can't start new thread
             raise no_more_threads() from None
         try:
@@ -101,7 +91,7 @@ class Journal:
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(opened, path, ResultsFile(results), thread, out=out, specs=tuple(specs))
+        return cls(opened, path, ResultsFile(results), thread, outputs=outputs, specs=specs)
 
     async def close(self) -> None:
         """Write what is queued, bring ``results.jsonl`` up to date, and close."""
@@ -180,7 +170,7 @@ class Journal:
     async def _checked(self, entries: list[PhotoEntry], *, redo_missing: bool) -> list[PhotoEntry]:
         if not any(entry.answers for entry in entries):
             return entries
-        return await _checked(self._checker, entries, redo=redo_missing)
+        return await self._outputs.check(entries, redo=redo_missing)
 
     async def _call(self, call: Callable[[], T]) -> T:
         """Make `call` part of the next transaction, and wait until that is on the disk."""
@@ -261,7 +251,7 @@ class Journal:
             # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
             # failed keeps its former outputs: it may have changed because it was damaged.
             for place, outputs in self._store.forget_stale(photo):
-                remove(self._out / kind / place for kind in outputs)
+                self._outputs.remove(place, outputs)
         self._lines.append(result)
 
     def _finish(self) -> None:
@@ -276,34 +266,29 @@ class Journal:
                 set_aside(self._path)
 
 
-_checked = threaded(OutputChecker.checked)
-
-
-def _opened(path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]) -> _Opened:
+def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
     try:
-        store, temporaries, recovered = _recovered(path, place, fill)
+        store, recovered = _recovered(path, outputs, specs)
         warnings = [f"There was no journal; {_recovered_photos(recovered)}"] if recovered else []
     except DamagedJournal:
         aside = set_aside(path)
-        store, temporaries, recovered = _recovered(path, place, fill)
+        store, recovered = _recovered(path, outputs, specs)
         warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(recovered)}"]
     if refused := store.unplaced():
         warnings.append(
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
             f"({refused[0]}). They are kept, and the next run tries again"
         )
-    return _Opened(store, temporaries, warnings)
+    return _Opened(store, warnings)
 
 
-def _recovered(
-    path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]
-) -> tuple[JournalStore, set[str], int]:
-    """The store, the temporary files it still needs, and the number of photos it took from ``results.jsonl``."""
-    store = JournalStore(path)
+def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, int]:
+    """The store, and the number of photos that it took from ``results.jsonl``."""
+    store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
-            temporaries = store.recover(place)
-            return store, temporaries, fill(store) if store.is_empty else 0
+            store.recover(outputs.recover)
+            return store, outputs.rebuild(store, specs) if store.is_empty else 0
     except BaseException:
         store.close()
         raise

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.places import give_place
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, fill_place_keys, give_place
 from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -72,11 +72,19 @@ class EntryLookup:
 
     Args:
         sql: the journal's database.
+        outputs: which places outputs can have.
         unplaced: why recovery could not move the outputs of a photo to their places, by id.
     """
 
-    def __init__(self, sql: sqlite3.Connection, unplaced: Mapping[int, ErrorInfo] | None = None) -> None:
+    def __init__(
+        self,
+        sql: sqlite3.Connection,
+        outputs: OutputPlaces = NO_OUTPUTS,
+        unplaced: Mapping[int, ErrorInfo] | None = None,
+    ) -> None:
         self._sql = sql
+        self._outputs = outputs
+        self._has_place_keys = False
         self._unplaced = {} if unplaced is None else unplaced
         self._seen = bytearray()  # a bit for each entry: there may be millions
         self._seen_now: list[int] = []  # in this transaction
@@ -125,7 +133,10 @@ class EntryLookup:
                 self.renew(number, file)
         where, problem = "" if place is None else os.fsdecode(place), file.problem or unplaced
         if not where and problem is None:
-            where, problem = give_place(self._sql, number, file)
+            if not (self._has_place_keys or self._outputs.rules.is_exact):
+                fill_place_keys(self._sql)
+                self._has_place_keys = True
+            where, problem = give_place(self._sql, number, file, self._outputs)
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )

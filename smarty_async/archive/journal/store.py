@@ -23,6 +23,7 @@ from smarty_async.archive.journal.lookup import (
     outputs_of,
     photo_of_key,
 )
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces
 from smarty_async.archive.journal.records import (
     Content,
     Counts,
@@ -34,19 +35,19 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.paths import display_path
+from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
 
-__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
+__all__ = ["MAX_UNHASHED", "CommitReceived", "JournalStore"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
 
-PlaceReceived = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
-"""Moves the outputs of a mode from temporary files to a place. False: they no longer exist. Raises DiskError."""
+CommitReceived = Callable[[str, Mapping[Kind, StoredOutput]], bool]
+"""`OutputStore.recover`."""
 
 _FINISHED: Final = (
     "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
@@ -65,6 +66,7 @@ class JournalStore:
     Args:
         path: of the database.
         opener: how to open it: `schema.opened`, `schema.opened_to_read` or `schema.copied`.
+        outputs: which places outputs can have.
 
     Attributes:
         damaged: whether a query found the database damaged; nothing in it is to be relied on then.
@@ -74,12 +76,18 @@ class JournalStore:
         ConfigurationError: a newer version of this program wrote it.
     """
 
-    def __init__(self, path: Path, *, opener: Callable[[Path], sqlite3.Connection] = schema.opened) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        opener: Callable[[Path], sqlite3.Connection] = schema.opened,
+        outputs: OutputPlaces = NO_OUTPUTS,
+    ) -> None:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
-        self._lookup = EntryLookup(self._sql, self._unplaced)
+        self._lookup = EntryLookup(self._sql, outputs, self._unplaced)
 
     def close(self) -> None:
         """Close it."""
@@ -335,33 +343,29 @@ class JournalStore:
         """Whether it knows no photo."""
         return self._sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
 
-    def recover(self, place_received: PlaceReceived) -> set[str]:
+    def recover(self, commit_received: CommitReceived) -> None:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
 
         A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
         has the disk's reason as its problem. The next run tries again.
 
-        Returns:
-            The temporary files that such photos still need.
+        Raises:
+            DiskError: the disk refuses all outputs.
         """
-        needed: set[str] = set()
         rows = self._sql.execute(
             "SELECT photo, mode, spec, place, outputs FROM answers JOIN (SELECT id, place FROM photos) ON id = photo"
             " WHERE state = 'received'"
         ).fetchall()
         for photo, mode, spec, place, text in rows:
-            outputs = outputs_of(text)
             try:
-                placed = place_received(os.fsdecode(place), mode, outputs)
-            except DiskError as error:
-                self._unplaced[photo] = ErrorInfo("disk", str(error))
-                needed.update(output.temporary for output in outputs.values())
+                committed = commit_received(os.fsdecode(place), outputs_of(text))
+            except OutputRefused as error:
+                self._unplaced[photo] = ErrorInfo("output_refused", str(error))
             else:
-                self._recovered(photo, mode, spec, placed=placed)
-        return needed
+                self._recovered(photo, mode, spec, committed=committed)
 
-    def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
-        if not placed:
+    def _recovered(self, photo: int, mode: Mode, spec: str, *, committed: bool) -> None:
+        if not committed:
             self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
             return
         self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
@@ -378,14 +382,15 @@ class JournalStore:
     ) -> None:
         """Add a photo with its committed answers and its result, or replace what an earlier call has added."""
         key = (*key_of(file), os.fsencode(place) or None)
+        place_key = folded_key(place) or None
         outcome = None if result.error else result.outcome
         self._sql.execute(
             "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
             key,
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, size, version) VALUES (?, ?, ?, ?, ?)",
-            (*key, file.size, file.version),
+            "INSERT OR REPLACE INTO photos (source, photo, place, place_key, size, version) VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, place_key, file.size, file.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():

@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
-from smarty_async.archive.journal.recovery import place_received
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
@@ -39,9 +38,7 @@ class Place:
         self.path = out / STATE / "journal.sqlite"
 
     async def journal(self) -> Journal:
-        return await Journal.open(
-            self.path, results=self.out / "results.jsonl", temporary=self.tmp.joinpath, out=self.out
-        )
+        return await Journal.open(self.path, results=self.out / "results.jsonl", outputs=OutputDirectory(self.out))
 
     def put(self, path: str, data: bytes) -> Path:
         whole = self.out / path
@@ -138,7 +135,7 @@ async def test_a_photo_that_is_processed_again_has_one_line_at_the_end(place: Pl
 async def test_an_error_in_a_group_is_raised_by_every_call_of_it(place: Place) -> None:
     journal = await place.journal()
     entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment]
     journal.record_committed([answer(other)])
     notes = [journal.record_received([answer(entry)]), record(journal, other)]
     async with asyncio.timeout(20):
@@ -154,7 +151,7 @@ async def test_after_an_error_of_a_call_without_a_waiter_every_call_fails(place:
     journal = await place.journal()
     entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
     await journal.record_received([answer(entry)])
-    whole, journal._store.record_committed = journal._store.record_committed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    whole, journal._store.record_committed = journal._store.record_committed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     journal.record_committed([answer(entry)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
@@ -169,7 +166,7 @@ async def test_errors_of_calls_without_a_waiter_are_not_logged_by_asyncio(
 ) -> None:
     journal = await place.journal()
     entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_committed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_committed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     for entry in entries:
         journal.record_committed([answer(entry)])
     for _ in range(2):
@@ -195,7 +192,7 @@ async def test_a_cancelled_call_is_written_nevertheless(place: Place) -> None:
 async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: Place) -> None:
     journal = await place.journal()
     entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
     await asyncio.sleep(0)
     notes[0].cancel()
@@ -330,11 +327,11 @@ async def test_killed_after_the_last_move(place: Place) -> None:
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_killed_before_stale_outputs_were_removed(place: Place) -> None:
-    place.put("improved/sub/a.jpg", b"of the former photo")
-    place.put("colorized/sub/a.jpg", b"of the former photo")
+async def test_killed_before_an_earlier_output_was_replaced(place: Place) -> None:
+    earlier = b"of an earlier content"
+    place.put("improved/sub/a.jpg", earlier)
     place.put(f"{TMP}/3", b"first")
-    interrupted(place, {"improved": StoredOutput("3", 5)})
+    interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(earlier))})
     assert await standing(place) == {"improved": b"first"}
 
 
@@ -358,31 +355,28 @@ async def test_a_received_answer_whose_output_is_lost_is_forgotten(place: Place,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
-@pytest.mark.parametrize(("in_temporary", "reason"), [(True, "File exists"), (False, "Is a directory|Not empty")])
-async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(
-    place: Place, *, in_temporary: bool, reason: str
-) -> None:
+async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(place: Place) -> None:
     place.put(f"{TMP}/3", b"first")
-    blocked = place.put("improved/sub", b"a file") if in_temporary else place.put("improved/sub/a.jpg/x", b"").parent
+    blocked = place.put("improved/sub", b"a file")
+    reason = "File exists"
     interrupted(place, {"improved": StoredOutput("3", 5)})
     for _ in range(2):
         journal = await place.journal()
         [warning] = journal.warnings
-        assert re.search(f"Outputs of 1 photos.*({reason})", warning)
-        assert journal.temporaries == {"3"}
+        assert re.search(f"Outputs of 1 photos.*{reason}", warning)
         entry, other = await journal.look_up([photo_file("sub/a.jpg"), photo_file("b.jpg")])
         for retry_failed in (False, True):
             result = entry.end([IMPROVE], retry_failed=retry_failed)
             assert result is not None, "it would be sent and paid for again"
             assert result.outcome == "failed"
             assert result.error is not None
-            assert result.error.type == "disk"
+            assert result.error.type == "output_refused"
             assert re.search(reason, result.error.message)
         assert other.problem is None
-        await journal.record_result(entry, result, {IMPROVE: result.error})
+        failure = ErrorInfo("output_refused", "no")
+        await journal.record_result(entry, entry.result("failed", error=failure), {IMPROVE: failure})
         await journal.close()
-    for path in [*blocked.glob("*"), blocked]:
-        path.unlink() if path.is_file() else path.rmdir()
+    blocked.unlink()
     journal = await place.journal()
     assert journal.warnings == []
     [entry] = await journal.look_up([photo_file("sub/a.jpg")])
@@ -398,34 +392,30 @@ async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None
     interrupted(place, {"improved": StoredOutput("3", 5)}, path=f"{deep}/a.jpg")
     journal = await place.journal()
     assert "File name too long" in journal.warnings[0]
-    assert journal.temporaries == {"3"}
     await journal.close()
+    assert (place.tmp / "3").exists()
 
 
 async def test_an_output_folder_on_another_disk_blocks_no_later_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    replace = os.replace
+
+    def replace_on_one_disk(old: str, new: str) -> None:
+        if "improved" in Path(new).parts and STATE in Path(old).parts:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(old, new)
 
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", refused)
-        monkeypatch.setattr(os, "link", refused)
-        store = JournalStore(place.path)
-        with store.transaction():
-            temporaries = store.recover(partial(place_received, temporary=place.tmp.joinpath, out=place.out))
-    assert temporaries == {"3"}
-    assert "cross-device" in store.unplaced()[0]
-    store.close()
+    monkeypatch.setattr(os, "replace", replace_on_one_disk)
     assert await standing(place) == {"improved": b"first"}
 
 
 async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succeeds(place: Place) -> None:
-    old = place.put("resolved/a.jpg", b"old")
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("a.jpg")]))[0]
+    old = place.put("resolved/a.jpg", b"old")
     enlarged = [ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {"resolved": StoredOutput("3", 3)}, None)]
     await journal.record_received(enlarged)
     journal.record_committed(enlarged)

@@ -181,7 +181,7 @@ def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore
 
 
 @pytest.mark.parametrize("change", [{"size": 10}, {"version": "8"}])
-def test_a_changed_photo_is_reset(store: JournalStore, change: dict[str, int]) -> None:
+def test_a_changed_photo_is_reset(store: JournalStore, change: dict[str, Any]) -> None:
     make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
     assert again(store, photo_file()).has(IMPROVE)
     changed = again(store, photo_file(**change))
@@ -292,9 +292,14 @@ def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> Non
     for entry in store.look_up([photo_file("a.jpg"), photo_file("b.jpg"), photo_file("c.jpg")]):
         store.record_received(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
     store.record_committed(3, IMPROVE)
-    asked: list[Any] = []
-    store.recover(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
-    assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
+    recovered: list[tuple[str, Any]] = []
+
+    def commit_received(place: str, outputs: Any) -> bool:
+        recovered.append((place, outputs))
+        return place == "a.jpg"
+
+    store.recover(commit_received)
+    assert recovered == [(name, {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
     assert [again(store, photo_file(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
 
 
