@@ -32,7 +32,7 @@ from support.pictures import jpeg, png, webp
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import moves as output_moves
 from smarty_async.archive.outputs import temp_file
-from smarty_async.errors import ConfigurationError, DiskError, OutputInUse, SmartyError
+from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
 
