@@ -35,10 +35,10 @@ from smarty_async.run import ArchiveRun
 from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item
 from smarty_async.transport.limiter import rate_limit
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item
+from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
-from smarty_async.transport.sinks import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
@@ -195,7 +195,7 @@ class SmartyClient:
             if arrived.answered.bw is not None:
                 bw.append(arrived.answered.bw)
             for kind, file in arrived.files.items():
-                assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySpool opens
+                assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySink opens
                 files[kind] = file.data
 
         try:
@@ -206,7 +206,7 @@ class SmartyClient:
                 make_item=lambda missing: Item(body, self._group(missing)),
                 submit=dispatcher.submit,
                 keep=keep,
-                policy=partial(item_retrying, self._retries, sleep=partial(dispatcher.rest, sleep=self._sleep)),
+                policy=partial(item_retrying, self._retries, sleep=partial(dispatcher.backoff, sleep=self._sleep)),
             )
         except PhotoRejected as error:
             error.photo = name_of(photo)

@@ -17,9 +17,9 @@ from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
-from smarty_async.transport.item import Item, Reply
+from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.transport.sinks import ReceivedItem
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["Keep", "PhotoRun", "RequestOutcome", "ask"]
@@ -90,7 +90,7 @@ async def ask(
 
 
 async def _take(reply: Reply, spec: ModeSpec, keep: Keep) -> tuple[ItemVerdict, ErrorInfo | None]:
-    arrived = reply.arrived.get(spec.mode)
+    arrived = reply.received.get(spec.mode)
     if arrived is None:
         return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, why = judge_item(arrived.answered)

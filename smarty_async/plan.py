@@ -23,15 +23,15 @@ from smarty_async.inputs import Source, sources_of
 from smarty_async.options import PRICE, Limits, Mode, ModeSpec, check_modes, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
-from smarty_async.transport.batcher import Batcher
+from smarty_async.transport.batcher import Batcher, Outlook
 
 __all__ = ["plan_archive", "read_status"]
 
 
-class _Rider(msgspec.Struct, frozen=True):
+class _Batchable(msgspec.Struct, frozen=True):
     size: int
     group: tuple[ModeSpec, ...]
-    gone: bool = False
+    done: bool = False
 
 
 async def plan_archive(
@@ -93,7 +93,7 @@ class _Counting:
         self._slots = concurrency
         self._most = most
         self._retry_failed = retry_failed
-        self._batcher: Batcher[_Rider] = Batcher(limits)
+        self._batcher: Batcher[_Batchable] = Batcher(limits)
         self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
@@ -120,11 +120,12 @@ class _Counting:
             return
         self._photos += 1
         self._bytes += size
-        self._batcher.add(_Rider(size, missing))
+        self._batcher.add(_Batchable(size, missing))
         self._ride(more=True)
 
     def _ride(self, *, more: bool) -> None:
-        while self._batcher.take(permits=self._slots, more=more, coming=None if more else 0):
+        outlook = Outlook(more, None if more else 0)
+        while self._batcher.take(permits=self._slots, outlook=lambda _: outlook):
             self._requests += 1
 
     def plan(self) -> Plan:

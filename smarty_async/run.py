@@ -24,7 +24,7 @@ from smarty_async.options import ModeSpec, images_for
 from smarty_async.photo import PhotoRun, RequestOutcome, ask
 from smarty_async.results import Progress, Result
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -70,7 +70,7 @@ class ArchiveRun:
         """Send nothing new and wait for the open answers; then the iteration ends."""
         self._stopping.set()
         self._budget.close()
-        self._dispatcher.withdraw(self._items)
+        self._dispatcher.cancel_queued(self._items)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """What became of each photo, as it is known.
@@ -153,9 +153,9 @@ class ArchiveRun:
         photos: asyncio.TaskGroup,
     ) -> None:
         duplicates = Duplicates(journal)
-        with self._dispatcher.announce(None):
+        with self._dispatcher.announce(None, source=self):
             while not (self._stopping.is_set() or self._spent):
-                with self._dispatcher.announce():
+                with self._dispatcher.announce(source=self):
                     batch = await next_batch()
                     if not batch:
                         break
@@ -203,7 +203,7 @@ class ArchiveRun:
                 await self._take_over(photo_run, duplicates)
             if not photo_run.missing:
                 return await photo_run.record(RequestOutcome())
-            with self._dispatcher.announce():
+            with self._dispatcher.announce(source=self):
                 body = await photo_run.look()
             if not self._photos_left.take(1):
                 self._spent = True
@@ -215,7 +215,9 @@ class ArchiveRun:
                     submit=self._submit,
                     keep=photo_run.keep,
                     policy=partial(
-                        item_retrying, self._job.retries, sleep=partial(self._dispatcher.rest, sleep=self._pause)
+                        item_retrying,
+                        self._job.retries,
+                        sleep=partial(self._dispatcher.backoff, sleep=self._pause, source=self),
                     ),
                 )
             )
@@ -225,7 +227,7 @@ class ArchiveRun:
     async def _take_over(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
         """What photos with the same content have got, or are about to get, is not asked for again."""
         while photo_run.missing:
-            with self._dispatcher.announce():
+            with self._dispatcher.announce(source=self):
                 if not await duplicates.compare(photo_run.entry):
                     return
                 ended = duplicates.earlier(photo_run.entry)  # before the look at what it has got: it may end meanwhile
@@ -247,7 +249,7 @@ class ArchiveRun:
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         if specs not in self._groups:
-            self._groups[specs] = BatchGroup(specs, self._directory, self.progress, self._budget)
+            self._groups[specs] = BatchGroup(specs, self._directory, self.progress, self._budget, source=self)
         return self._groups[specs]
 
     async def _pause(self, seconds: float) -> None:
