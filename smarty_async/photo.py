@@ -22,9 +22,9 @@ from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.item import Item, Reply
+from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.transport.sinks import ReceivedItem
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
@@ -109,7 +109,7 @@ async def _accept(
     reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
     """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
-    received = reply.arrived.get(spec.mode)
+    received = reply.received.get(spec.mode)
     if received is None:
         return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
@@ -164,7 +164,7 @@ class PhotoRun:
         """Take over the answers to photos with the same content, also of those that are still being asked for."""
         duplicates = self._context.duplicates
         while self._missing:
-            with self._context.dispatcher.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 if not await duplicates.compare(self.entry):
                     return
                 # Before the answers are looked up: the other photo may end in between.
@@ -208,7 +208,7 @@ class PhotoRun:
                 not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
                 total.failures |= dict.fromkeys(specs, not_restored)
                 break
-            with self._context.dispatcher.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()

@@ -24,7 +24,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -86,7 +86,7 @@ class ArchiveRun:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
         self._spending.images.close()
-        self._dispatcher.withdraw(self._in_flight)
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The result of each photo, as it becomes known.
@@ -181,9 +181,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None):
+        with self._dispatcher.announce(None, source=self._spending):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce():
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break
