@@ -148,10 +148,9 @@ class ArchiveRun:
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        if journal.warning:
-            self.progress.warnings.append(journal.warning)
+        self.progress.warnings += journal.warnings
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -159,7 +158,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
