@@ -24,9 +24,9 @@ from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.item import Item, Reply
+from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.transport.sinks import ReceivedItem
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
@@ -111,7 +111,7 @@ async def _accept(
     reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
     """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
-    received = reply.arrived.get(spec.mode)
+    received = reply.received.get(spec.mode)
     if received is None:
         return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
@@ -138,6 +138,7 @@ class PhotoRun:
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
+        self._made_outputs = False
         self._digest: Callable[[], bytes | None] = lambda: None
 
     async def run(self) -> Result:
@@ -175,7 +176,7 @@ class PhotoRun:
         """Take over the answers to photos with the same content, also of those that are still being asked for."""
         duplicates = self._context.duplicates
         while self._missing:
-            with self._context.dispatcher.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 if not await duplicates.compare(self.entry):
                     return
                 # Before the answers are looked up: the other photo may end in between.
@@ -190,7 +191,11 @@ class PhotoRun:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
-            copies = {kind: await directory.copy(kind, place, stored) for kind, stored in answer.outputs.items()}
+            copies = {
+                kind: await directory.copy(kind, place, stored)
+                for kind, stored in answer.outputs.items()
+                if self._wanted(kind)
+            }
             files = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
@@ -217,7 +222,7 @@ class PhotoRun:
                 not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
                 total.failures |= dict.fromkeys(specs, not_restored)
                 break
-            with self._context.dispatcher.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()
@@ -279,14 +284,19 @@ class PhotoRun:
     # commit
 
     async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
-        """Make an answer durable."""
+        """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
-        outputs = {
-            kind: StoredOutput(file.name, blobs[kind].size)
-            for kind, file in received.files.items()
-            if isinstance(file, TempFile)
-        }
+        outputs: dict[Kind, StoredOutput] = {}
+        for kind, file in received.files.items():
+            self._made_outputs = True
+            if isinstance(file, TempFile) and self._wanted(kind):
+                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
+            else:
+                await file.discard()
         await self._commit_outputs(spec, outputs, bw=received.answered.bw)
+
+    def _wanted(self, kind: Kind) -> bool:
+        return not self._context.options.outputs or kind in self._context.options.outputs
 
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
         try:
@@ -312,7 +322,8 @@ class PhotoRun:
         if self._adopted and not outcome.attempts:
             return "duplicate"
         answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
-        return "restored" if any(answer.outputs for answer in answers) else "already_good"
+        made = self._made_outputs or any(answer.outputs for answer in answers)
+        return "restored" if made else "already_good"
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""

@@ -24,7 +24,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import PRICE, Limits, ModeSpec, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
-from smarty_async.transport.batcher import Batcher
+from smarty_async.transport.batcher import Batcher, Outlook
 
 __all__ = ["plan_archive", "read_status"]
 
@@ -32,7 +32,7 @@ __all__ = ["plan_archive", "read_status"]
 class _PlannedItem(msgspec.Struct, frozen=True):
     size: int
     group: tuple[ModeSpec, ...]
-    gone: bool = False
+    done: bool = False
 
 
 async def plan_archive(
@@ -120,7 +120,8 @@ class _Counting:
         self._form_chunks(more=True)
 
     def _form_chunks(self, *, more: bool) -> None:
-        while self._batcher.take(permits=self._permits, more=more, coming=None if more else 0):
+        outlook = Outlook(more, None if more else 0)
+        while self._batcher.take(permits=self._permits, outlook=lambda _: outlook):
             self._requests += 1
 
     def plan(self) -> Plan:

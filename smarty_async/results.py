@@ -197,6 +197,8 @@ class Progress(msgspec.Struct, kw_only=True):
         outcomes: photos by outcome.
         requests: requests sent.
         images: images sent; a photo that is sent again counts again.
+        images_paid: images probably paid for: those sent, without those of requests that were refused before any work
+            (the rule: `smarty_async.transport.request.was_refused`).
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         retries: items and requests tried again.
@@ -215,6 +217,7 @@ class Progress(msgspec.Struct, kw_only=True):
     outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
+    images_paid: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
     retries: int = 0
@@ -253,7 +256,7 @@ class Progress(msgspec.Struct, kw_only=True):
     @property
     def cost(self) -> float:
         """An estimate of what was paid in this run, in ₽."""
-        return self.images * PRICE
+        return self.images_paid * PRICE
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -77,7 +77,7 @@ class ArchiveRun:
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
         self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -88,7 +88,7 @@ class ArchiveRun:
         self._stopping.set()
         self._spending.images.close()
         self._source.stop()
-        self._dispatcher.withdraw(self._in_flight)
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The result of each photo, as it becomes known.
@@ -182,9 +182,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None):
-            while not (self._stopping.is_set() or self._spending.limit_reached):
-                with self._dispatcher.announce():
+        with self._dispatcher.announce(None, source=self._spending):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break
