@@ -43,7 +43,7 @@ async def body_of(photo: PhotoSource, limits: Limits) -> Body:
         return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
     data = photo if isinstance(photo, bytes) else await asyncio.to_thread(photo.read)
     probed = await asyncio.to_thread(probe, data, limits=limits)
-    return MemoryBody(probed.converted or data, probed.content_type)
+    return MemoryBody(probed.converted or data[: probed.size], probed.content_type)
 
 
 def _file_body(path: str, limits: Limits) -> Body:
@@ -53,4 +53,10 @@ def _file_body(path: str, limits: Limits) -> Body:
     probed: Probed = probe(path, limits=limits)
     if probed.converted is not None:
         return MemoryBody(probed.converted, probed.content_type)
-    return FileBody(path, size=probed.size, version=version, content_type=probed.content_type)
+    return FileBody(
+        path,
+        size=probed.size,
+        version=version,
+        content_type=probed.content_type,
+        file_size=probed.file_size,
+    )

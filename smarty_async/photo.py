@@ -160,7 +160,13 @@ class PhotoRun:
             raise PhotoRejected(problem.message, type=problem.type)
         probed = await _probe(found.path, limits=self._limits, fit=self._fit)
         if probed.converted is None:
-            return FileBody(found.path, size=probed.size, version=found.version, content_type=probed.content_type)
+            return FileBody(
+                found.path,
+                size=probed.size,
+                version=found.version,
+                content_type=probed.content_type,
+                file_size=probed.file_size,
+            )
         self._converted = self._directory.open()
         await self._converted.write([probed.converted])
         return FileBody(self._converted.path, size=probed.size, version=None, content_type=probed.content_type)
