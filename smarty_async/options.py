@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -45,7 +45,7 @@ def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ())
         value: Any = getattr(struct, name)
         if value is None:
             continue
-        value = min(value) if name == "max_dimensions" else value
+        value = min(cast("tuple[float, ...]", value)) if isinstance(value, tuple) else value
         if not (value >= 0 if name in may_be_zero else value > 0):
             raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
 

@@ -45,6 +45,9 @@ _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
 
 
+_SHORT_TRAILER = 4096
+"""Bytes: padding, and notes of cameras and programs."""
+
 _BYTES_PER_PIXEL = 24
 """Memory of decoding a pixel by imagecodecs and converting it."""
 
@@ -122,18 +125,21 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
             end=size,
         )
     image = open_image("JPEG", stream)
-    end, replacement = jpeg.check_whole(stream, size, image)
-    source = io.BytesIO(replacement) if replacement else stream
+    end = jpeg.check_whole(stream, size, image)
     return Examined(
         format="JPEG",
         width=image.width,
         height=image.height,
-        load=partial(_loaded_jpeg, source),
+        load=partial(_loaded_jpeg, stream),
         orientation=orientation_of(image),
         content_type="image/jpeg" if image.mode in ("L", "RGB") else None,
-        end=end,
-        replacement=replacement,
+        end=_with_short_trailer(end, size),
     )
+
+
+def _with_short_trailer(end: int, size: int) -> int:
+    """Where what is sent ends: a few bytes behind the picture go with it, the video of a motion photo does not."""
+    return size if size - end <= _SHORT_TRAILER else end
 
 
 @contextmanager
@@ -165,7 +171,7 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
         load=partial(_loaded, source, "PNG"),
         orientation=_png_orientation(scan, stream, image),
         content_type="image/png" if _png_is_plain(scan, source) else None,
-        end=scan.end or size,
+        end=_with_short_trailer(scan.end or size, size),
         replacement=replacement,
     )
 

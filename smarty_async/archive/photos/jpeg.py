@@ -65,8 +65,8 @@ def described(frame: Frame) -> str:
     return f"a {frame.bits}-bit {kind}JPEG"
 
 
-def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, bytes | None]:
-    """Where the picture ends, in bytes; and the file with an end marker where only that and a byte or two are missing.
+def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> int:
+    """Where the picture ends, in bytes. It may lack its end marker and a byte or two before, as decoders allow.
 
     Raises:
         PhotoRejected: with type ``truncated`` or ``damaged``.
@@ -79,16 +79,16 @@ def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, byt
             type="damaged",
         )
     if extent.end is not None:
-        return extent.end, None
+        return extent.end
     if size > _LARGEST:
         raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
     stream.seek(0)
     data = stream.read()
-    data = data.removesuffix(b"\xff")
+    broken_marker = data.rfind(b"\xff", -2)
     whole = _is_whole_progressive if image.info.get("progressive") else _is_whole_baseline
-    if not whole(data):
+    if not whole(data[:broken_marker] if broken_marker >= 0 else data):
         raise PhotoRejected("the file breaks off: copy it again", type="truncated")
-    return size, data + _END
+    return size
 
 
 def _is_whole_baseline(data: bytes) -> bool:

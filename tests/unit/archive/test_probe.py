@@ -82,7 +82,7 @@ class TestSentAsItIs:
         assert probe(str(path), limits=LIMITS) == expected
 
     def test_a_file_of_several_pictures(self) -> None:
-        data = encoded(scene(), "MPO", save_all=True, append_images=[scene(seed=1)])
+        data = encoded(scene(), "MPO", save_all=True, append_images=[scene(400, 300, seed=1)])
         probed = probe(data, limits=LIMITS)
         assert probed.converted is None
         assert probed.size < len(data) == probed.file_size
@@ -112,7 +112,8 @@ class TestSentAsItIs:
         for trailer in (bytes(1000) + b"maker's notes", bytes(100_000)):
             probed = probe(data + trailer, limits=LIMITS)
             assert probed.converted is None
-            assert (probed.size, probed.file_size) == (len(data), len(data) + len(trailer))
+            sent = len(data) + len(trailer) if len(trailer) < 4096 else len(data)
+            assert (probed.size, probed.file_size) == (sent, len(data) + len(trailer))
 
     @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
     def test_odd_names(self, tmp_path: Path) -> None:
