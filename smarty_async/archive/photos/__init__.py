@@ -1,0 +1,1 @@
+"""What the photos are: their formats, their extent and their pixels."""
