@@ -71,7 +71,7 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         found[Kind.IPTC] = photoshop_segments(metadata.iptc)
     if metadata.comment:
         found[Kind.COMMENT] = segment(Kind.COMMENT, metadata.comment)
-    replaces = set(found) | ({Kind.EXTENDED_XMP} if metadata.xmp else set())
+    replaces = {*found, Kind.EXTENDED_XMP} if metadata.xmp else set(found)
     return MetadataSegments(b"".join(found.values()), frozenset(replaces), tuple(warnings))
 
 

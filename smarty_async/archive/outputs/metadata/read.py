@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -20,6 +21,8 @@ __all__ = ["read_metadata"]
 
 _LARGEST_READ_WHOLE = 200 << 20
 """Files over this, in bytes, are left alone where a decoder would read them whole."""
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 _JFIF_UNITS = {1: 1.0, 2: 2.54}
 
@@ -116,13 +119,12 @@ def _read_with_pillow(stream: BinaryIO, prefix: bytes, parts: Parts) -> None:
 def _opener(prefix: bytes) -> Callable[[BinaryIO, str], Image.Image] | None:
     """What opens the format that begins with `prefix`. Not `Image.open`, which warns of large pictures."""
     Image.init()
-    if prefix[4:8] == b"ftyp" and "HEIF" not in Image.OPEN:
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS and "HEIF" not in Image.OPEN:
         try:
-            from pillow_heif import register_heif_opener  # noqa: PLC0415 - an extra
+            pillow_heif = import_module("pillow_heif")  # an extra
         except ImportError:
-            pass
-        else:
-            register_heif_opener()
+            return None
+        pillow_heif.register_heif_opener()
     for factory, accept in Image.OPEN.values():
         if accept and accept(prefix) is True:
             return factory
