@@ -128,6 +128,7 @@ def _gray(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         lowest, highest = cast("tuple[float, float]", image.getextrema())
         scale = 255 / ((highest - lowest) or 1)
+        # Pillow hands the function something that records what is done to it.
         image = image.convert("F").point(lambda value: value * scale - lowest * scale)
     return image if image.mode == "L" else image.convert("L")
 
@@ -147,4 +148,4 @@ def _ranks(image: Image.Image) -> list[float]:
 
 def _correlation(first: list[float], second: list[float]) -> float:
     """Spearman's correlation, −1…1."""
-    return sum(map(mul, first, second))
+    return float(sum(map(mul, first, second)))

@@ -11,13 +11,14 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
+import msgspec
 from PIL import TiffTags
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.geometry import Geometry
 from smarty_async.archive.outputs.metadata.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
 
-__all__ = ["correct_exif", "exif_with", "minimal_exif", "read_orientation", "read_resolution", "short_exif"]
+__all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "short_exif"]
 
 _UPRIGHT, _MIRRORED_AND_TURNED = 1, 8
 _CENTIMETRES = 3
@@ -50,6 +51,18 @@ _Key = tuple[int, int]
 """A directory, by the tag that leads to it, and a tag in it."""
 
 
+class ExifSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What an EXIF block says of how the picture is shown; None for what it does not say.
+
+    Attributes:
+        orientation: 1…8.
+        dpi: horizontal and vertical resolution, in pixels an inch.
+    """
+
+    orientation: int | None = None
+    dpi: tuple[float, float] | None = None
+
+
 def correct_exif(block: bytes, geometry: Geometry) -> bytes:
     """The EXIF block `block` as it is right for an output.
 
@@ -75,6 +88,8 @@ def short_exif(block: bytes, limit: int) -> tuple[bytes, list[int]]:
     Raises:
         TiffError: it is malformed.
     """
+    if len(block) <= limit:
+        return block, []
     reader, root = _read(block)
     left_out: list[int] = []
     while len(block) > limit:
@@ -112,18 +127,8 @@ def exif_with(block: bytes | None, texts: Mapping[int, str]) -> bytes:
     return build(root, reader.order if reader else "<")
 
 
-def read_orientation(block: bytes) -> int | None:
-    """The orientation (1…8) that `block` holds, None when it holds none.
-
-    Raises:
-        TiffError: it is malformed.
-    """
-    reader, root = _read(block)
-    return _orientation(root, reader.order)
-
-
-def read_resolution(block: bytes) -> tuple[float, float] | None:
-    """Horizontal and vertical resolution in pixels an inch that `block` holds, None when it holds none.
+def read_exif(block: bytes) -> ExifSummary:
+    """What `block` says of how the picture is shown.
 
     Raises:
         TiffError: it is malformed.
@@ -132,7 +137,8 @@ def read_resolution(block: bytes) -> tuple[float, float] | None:
     pair = _resolutions(root, Base.XResolution, Base.YResolution, reader.order)
     unit = root.fields.get(Base.ResolutionUnit)
     inches = 2.54 if unit and unit.value[:2] == struct.pack(reader.order + "H", _CENTIMETRES) else 1.0
-    return (float(pair[0]) * inches, float(pair[1]) * inches) if pair else None
+    dpi = (float(pair[0]) * inches, float(pair[1]) * inches) if pair else None
+    return ExifSummary(orientation=_orientation(root, reader.order), dpi=dpi)
 
 
 class _Editor:
@@ -144,6 +150,7 @@ class _Editor:
 
     def __init__(self, block: bytes) -> None:
         self._reader, self._root = _read(block)
+        self._directories = dict(_with_numbers(self._root))
         self._order = self._reader.order
         self._data = bytearray(block)
         self._changed: dict[_Key, bytes] = {}
@@ -163,7 +170,7 @@ class _Editor:
         if not geometry.turned and geometry.scale == (1.0, 1.0):
             return
         for number, across, down in _RESOLUTIONS:
-            owner = _descendant(self._root, number)
+            owner = self._directories.get(number)
             pair = _resolutions(owner, across, down, self._order) if owner else None
             if pair:
                 horizontal, vertical = geometry.resolution(float(pair[0]), float(pair[1]))
@@ -180,19 +187,17 @@ class _Editor:
             TiffError: its parts overlap, so that a change would damage another part.
         """
         self._remove_thumbnail()
-        for (owned_by, tag), value in self._changed.items():
-            owner = _descendant(self._root, owned_by)
-            if owner:
-                offset = owner.fields[tag].offset
-                self._data[offset : offset + len(value)] = value
-        for number, directory in _with_numbers(self._root):
+        for (number, tag), value in self._changed.items():
+            offset = self._directories[number].fields[tag].offset
+            self._data[offset : offset + len(value)] = value
+        for number, directory in self._directories.items():
             self._write_entries(number, directory)
         self._check()
         return bytes(self._data)
 
     def _set_integer(self, key: _Key, value: int) -> bool:
         """Set a field that holds one integer; False when there is none, or one of another type, which is removed."""
-        owner = _descendant(self._root, key[0])
+        owner = self._directories.get(key[0])
         field = owner.fields.get(key[1]) if owner else None
         if not field:
             return False
@@ -230,7 +235,10 @@ class _Editor:
 
     def _remove_thumbnail(self) -> None:
         """Overwrite the thumbnail, and cut it off where it is the last part; `_write_entries` ends the chain."""
-        used = [range(8), *(part for directory in _family(self._root) for part in _parts(directory, len(self._data)))]
+        used = [
+            range(8),
+            *(part for directory in self._directories.values() for part in _parts(directory, len(self._data))),
+        ]
         for part in self._thumbnail():
             if not any(part.start < other.stop and other.start < part.stop for other in used):
                 self._data[part.start : part.stop] = bytes(len(part))
@@ -284,10 +292,6 @@ def _with_numbers(directory: Directory, number: int = ROOT) -> Iterator[tuple[in
 
 def _family(root: Directory) -> list[Directory]:
     return [directory for _, directory in _with_numbers(root)]
-
-
-def _descendant(root: Directory, number: int) -> Directory | None:
-    return dict(_with_numbers(root)).get(number)
 
 
 def _values(root: Directory) -> dict[_Key, bytes]:

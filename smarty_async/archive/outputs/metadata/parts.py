@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from smarty_async.archive.outputs.metadata.exif import exif_with, read_orientation, read_resolution
-from smarty_async.archive.outputs.metadata.photoshop import PhotoshopError, descriptive_resources
+from smarty_async.archive.outputs.metadata.exif import ExifSummary, exif_with, read_exif
+from smarty_async.archive.outputs.metadata.photoshop import PhotoshopError, descriptive_resources, iptc_resource
 from smarty_async.archive.outputs.metadata.source_metadata import SourceMetadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import (
@@ -23,6 +23,8 @@ _LARGEST_XMP = 1 << 20
 _LARGEST_ICC = 4 << 20
 _LARGEST_IPTC = 1 << 20
 _LARGEST_COMMENT = 0xFFFF - 2
+
+_IPTC_RECORD = b"\x1c"
 
 _ICC_HEADER = 132
 """An ICC profile's header and the number of its tags, in bytes."""
@@ -43,6 +45,7 @@ class Parts:
         self.orientation: int | None = None
         self._aspect: tuple[float, float] | None = None
         self._exif: bytes | None = None
+        self._summary = ExifSummary()
         self._xmp: bytes | None = None
         self._extended_xmp: bytes | None = None
         self._iptc: bytes | None = None
@@ -64,7 +67,7 @@ class Parts:
         if self._exif is not None or not self._fits("EXIF", block, _LARGEST_EXIF):
             return
         try:
-            read_orientation(block)
+            self._summary = read_exif(block)
         except TiffError as error:
             self.leave_out("EXIF", error)
         else:
@@ -97,7 +100,9 @@ class Parts:
             self.warn("extended XMP left out: " + ("too large" if extension else "not whole"))
 
     def set_iptc(self, resources: bytes | None) -> None:
-        """Set the Photoshop image resources."""
+        """Set the Photoshop image resources, or the bare IPTC records that one of them holds."""
+        if resources and resources.startswith(_IPTC_RECORD):
+            resources = iptc_resource(resources)
         if resources and self._fits("IPTC", resources, 32 * _LARGEST_IPTC):
             try:
                 kept = descriptive_resources(resources)
@@ -137,10 +142,7 @@ class Parts:
 
     def metadata(self) -> SourceMetadata:
         """All that was read."""
-        orientation = self.orientation
-        if self._exif:
-            orientation = orientation or read_orientation(self._exif)
-            self.dpi = self.dpi or (read_resolution(self._exif) if self.size else None)
+        orientation = self.orientation or self._summary.orientation
         return SourceMetadata(
             exif=self._exif,
             xmp=without_extension(self._xmp) if self._xmp and not self._extended_xmp else self._xmp,
@@ -148,9 +150,9 @@ class Parts:
             iptc=self._iptc,
             icc=self._icc,
             comment=self._comment,
-            dpi=self.dpi,
+            dpi=self.dpi or (self._summary.dpi if self.size else None),
             aspect=self._aspect,
-            orientation=orientation or (read_xmp_orientation(self._xmp) if self._xmp else None) or 1,
+            orientation=orientation or read_xmp_orientation(self._xmp or b"") or 1,
             size=self.size,
             warnings=tuple(self._warnings),
         )

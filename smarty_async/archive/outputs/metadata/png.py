@@ -27,6 +27,7 @@ _INCHES = 0.0254
 """An inch in metres."""
 
 _EXIF_TIME = "%Y:%m:%d %H:%M:%S"
+_APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_KEYWORD = "XML:com.adobe.xmp"
 
 _TAGS = {
@@ -125,9 +126,9 @@ def _inflate(data: bytes) -> bytes:
 
 def _take_texts(texts: dict[str, str], parts: Parts) -> None:
     """Hand each text to the part that it belongs to."""
-    profiles = {
+    profiles: dict[str, Callable[[bytes], None]] = {
         "exif": parts.set_exif,
-        "app1": parts.set_exif,
+        "app1": lambda data: _take_app1(data, parts),
         "xmp": parts.set_xmp,
         "iptc": parts.set_iptc,
         "8bim": parts.set_iptc,
@@ -166,6 +167,15 @@ def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts:
         parts.leave_out(f"PNG's {keyword!r}", "it is no profile")
     else:
         take(data)
+
+
+def _take_app1(data: bytes, parts: Parts) -> None:
+    """Take what a JPEG's APP1 segment holds: XMP or EXIF."""
+    xmp = data.removeprefix(_APP1_XMP)
+    if len(xmp) < len(data):
+        parts.set_xmp(xmp)
+    else:
+        parts.set_exif(data)
 
 
 def _exif_time(text: str) -> str:

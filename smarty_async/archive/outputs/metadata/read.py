@@ -100,6 +100,7 @@ def _read_with_pillow(stream: BinaryIO, prefix: bytes, parts: Parts) -> None:
         return
     opener = _opener(prefix)
     if opener is None:
+        parts.warn("no metadata can be read from a file of this format")
         return
     stream.seek(0)
     with opener(stream, "") as image:

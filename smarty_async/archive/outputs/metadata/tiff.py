@@ -131,14 +131,15 @@ class TiffReader:
         children: dict[int, Directory] = {}
         entries: list[tuple[int, int]] = []
         broken: set[int] = set()
-        for at in range(0, len(table), width):
-            tag = self._unpack("H", table[at : at + 2])
-            entries.append((tag, start + at))
+        leads = _CHILDREN.get(number, frozenset())
+        entry = self.order + ("HHQ8s" if self.big else "HHI4s")
+        for position, (tag, kind, values, room) in enumerate(struct.iter_unpack(entry, table)):
+            entries.append((tag, start + position * width))
             if tag in fields or tag in children or (wanted is not None and tag not in wanted):
                 continue
             try:
-                field = self._field(table[at : at + width], start + at)
-                if tag in _CHILDREN.get(number, ()):
+                field = self._field(kind, values, room, start + (position + 1) * width - len(room))
+                if tag in leads:
                     children[tag] = self._directory(tag, integers(field, self.order)[0], None, above | {offset})
                 else:
                     fields[tag] = field
@@ -146,15 +147,13 @@ class TiffReader:
                 broken.add(tag)
         return Directory(fields, children, tuple(entries), frozenset(broken), offset, self._next(start + count * width))
 
-    def _field(self, entry: bytes, position: int) -> Field:
-        kind = self._unpack("H", entry[2:4])
-        count = self._unpack("Q" if self.big else "I", entry[4 : 12 if self.big else 8])
+    def _field(self, kind: int, count: int, room: bytes, position: int) -> Field:
+        """The field of an entry that holds `room`, at `position`: the value itself, or its offset."""
         size = _TYPE_SIZES.get(kind, 0) * count
         if not size or size > _LARGEST_VALUE:
             raise TiffError(f"a field of type {kind} with {count:,} values")
-        room = entry[12:] if self.big else entry[8:]
         if size <= len(room):
-            return Field(kind, count, room[:size], position + len(entry) - len(room))
+            return Field(kind, count, room[:size], position)
         offset = self._unpack("Q" if self.big else "I", room)
         return Field(kind, count, self.read(offset, size), offset)
 

@@ -7,7 +7,6 @@ from typing import BinaryIO
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts
-from smarty_async.archive.outputs.metadata.photoshop import iptc_resource
 from smarty_async.archive.outputs.metadata.tiff import Directory, TiffError, TiffReader, build, integers
 
 __all__ = ["read_tiff"]
@@ -108,4 +107,4 @@ def _iptc(records: bytes) -> bytes:
         for at in range(4):
             swapped[at::4] = records[3 - at : len(swapped) : 4]
         records = bytes(swapped)
-    return iptc_resource(records)
+    return records

@@ -123,6 +123,8 @@ def _without(packet: bytes, namespace: bytes, name: bytes) -> bytes:
 
 
 def _prefixes(packet: bytes, namespace: bytes) -> set[bytes]:
+    if namespace not in packet:
+        return set()
     return set(re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']", packet))
 
 
