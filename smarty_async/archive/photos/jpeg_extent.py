@@ -26,7 +26,7 @@ _MARKER_AFTER_SCAN = re.compile(rb"\xff[\xc4\xd8-\xdd\xfe]")
 """Fewer than elsewhere: a flipped bit in the data of a scan must not be taken for a segment."""
 
 _CHUNK_BYTES = 1 << 20
-_MOST_SEGMENTS = 100_000
+_MOST_SEGMENTS = 5_000
 
 _HOLE_BYTES = 512
 """The shortest run of zeros taken for a hole: one sector of a disk."""

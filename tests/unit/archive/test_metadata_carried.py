@@ -185,10 +185,7 @@ def test_exif_and_gps_of_a_tiff_are_carried() -> None:
 
 def test_the_pages_of_a_tiff_have_metadata_of_their_own() -> None:
     data = io.BytesIO()
-    first, second = scene(), scene(120, 80)
-    first.info["dpi"], second.info["dpi"] = (100, 100), (200, 200)
-    first.encoderinfo, second.encoderinfo = {"dpi": (100, 100)}, {"dpi": (200, 200)}
-    first.save(data, "TIFF", save_all=True, append_images=[second], dpi=(100, 100))
+    scene().save(data, "TIFF", save_all=True, append_images=[scene(120, 80)], dpi=(100, 100))
     found = [read_metadata(data.getvalue(), page=page) for page in (0, 1)]
     assert [one.size for one in found] == [(300, 200), (120, 80)]
     assert found[0].dpi == (100, 100)
@@ -255,7 +252,7 @@ def test_imagemagick_s_raw_profiles_are_read(chunk: bytes) -> None:
 @pytest.mark.parametrize(
     ("chunk", "said"),
     [
-        ((b"tEXt", b"prompt\0a cat"), "'prompt' left out: EXIF has no place"),
+        ((b"tEXt", b"prompt\0a cat"), "left out, EXIF has no place for them: prompt"),
         ((b"zTXt", b"Comment\0\0not compressed"), "zTXt left out, malformed"),
         ((b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20_000_000))), "zTXt left out, malformed: over"),
         ((b"pHYs", b"short"), "pHYs left out, malformed"),
@@ -366,7 +363,7 @@ def test_xmp_longer_than_a_segment_is_carried_as_an_extension() -> None:
 
 
 def test_an_extension_that_is_not_whole_is_left_out_and_said() -> None:
-    segments = xmp_segments(XMP.replace(b"</x:xmpmeta>", b"<!--" + b"-" * 0 + b"x" * 70_000 + b"--></x:xmpmeta>"))
+    segments = xmp_segments(XMP.replace(b"</x:xmpmeta>", b"<!--" + b"x" * 70_000 + b"--></x:xmpmeta>"))
     data = OUTPUT[:2] + segments.replace(b"xxxx", b"yyyy", 1) + OUTPUT[2:]
     assert "extended XMP left out" in warnings_of(data)
     assert b"HasExtendedXMP" not in (read_metadata(data).xmp or b"")
@@ -385,10 +382,6 @@ def test_exif_longer_than_a_segment_loses_its_largest_fields_and_says_so() -> No
     [
         (exif_segment(b"broken"), "EXIF left out, malformed"),
         (exif_segment(b"II*\0\x08\0\0\0\xff\xff"), "EXIF left out, malformed"),
-        (
-            exif_segment(exif_block().replace(struct.pack("<HHI", 0x011A, 5, 1), struct.pack("<HHI", 0x011A, 5, 1), 1)),
-            "",
-        ),
         (xmp_segment(b"<x:xmpmeta><broken"), "XMP left out, malformed"),
         ((0xED, b"Photoshop 3.0\x008BIMbroken"), "IPTC left out, malformed"),
         ((0xE2, b"ICC_PROFILE\0\x01\x01broken"), "ICC profile left out, malformed"),
@@ -539,9 +532,7 @@ def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, byt
         return
     metadata = SourceMetadata(exif=exif_block(), xmp=XMP, dpi=(600, 600))
     data = splice_bytes(bytes(output), header=header, segments=metadata_segments(metadata, header, orientation=1))
-    assert header.segments[-1].kind is not None
-    kept = [found for found in header.segments if found.kind in (Kind.FRAME, Kind.OTHER)]
-    assert [
-        found.kind for found in read_header(io.BytesIO(data)).segments if found.kind in (Kind.FRAME, Kind.OTHER)
-    ] == [found.kind for found in kept]
+    tables = [found.kind for found in header.segments if found.kind in (Kind.FRAME, Kind.OTHER)]
+    copied = read_header(io.BytesIO(data))
+    assert [found.kind for found in copied.segments if found.kind in (Kind.FRAME, Kind.OTHER)] == tables
     assert data.endswith(bytes(output[header.segments[-1].end :]))

@@ -47,6 +47,8 @@ _THUMBNAIL_DATA = (
     (Base.StripOffsets, Base.StripByteCounts),
 )
 
+_MOST_STRIPS = 64
+
 _Key = tuple[int, int]
 """A directory, by the tag that leads to it, and a tag in it."""
 
@@ -91,17 +93,18 @@ def short_exif(block: bytes, limit: int) -> tuple[bytes, list[int]]:
     if len(block) <= limit:
         return block, []
     reader, root = _read(block)
+    places = [(len(field.value), tag, owner) for owner in _family(root) for tag, field in owner.fields.items()]
+    places.sort(key=lambda place: place[:2])
     left_out: list[int] = []
     while len(block) > limit:
-        owner, tag = max(
-            ((owner, tag) for owner in _family(root) for tag in owner.fields),
-            key=lambda place: len(place[0].fields[place[1]].value),
-            default=(None, 0),
-        )
-        if owner is None:
-            raise TiffError(f"{len(block):,} bytes of directories")
-        del owner.fields[tag]
-        left_out.append(tag)
+        excess = len(block) - limit
+        while excess > 0:
+            if not places:
+                raise TiffError(f"{len(block):,} bytes of directories")
+            size, tag, owner = places.pop()
+            del owner.fields[tag]
+            left_out.append(tag)
+            excess -= size
         block = build(root, reader.order)
     return block, left_out
 
@@ -247,20 +250,21 @@ class _Editor:
             del self._data[end:]
 
     def _thumbnail(self) -> Iterator[range]:
+        """The directory that describes the thumbnail, and its data."""
+        size = len(self._data)
         try:
-            second = self._reader.directory(self._root.next)
+            second = self._reader.directory(self._root.next, wanted=[tag for pair in _THUMBNAIL_DATA for tag in pair])
         except TiffError:
             return
-        yield from _parts(second, len(self._data))
+        yield _extent(second, size)
         for offsets, lengths in _THUMBNAIL_DATA:
-            if offsets in second.fields and lengths in second.fields:
-                try:
-                    places = integers(second.fields[offsets], self._order)
-                    sizes = integers(second.fields[lengths], self._order)
-                except TiffError:
-                    continue
-                for place, size in zip(places, sizes, strict=False):
-                    yield range(min(place, len(self._data)), min(place + size, len(self._data)))
+            try:
+                places = integers(second.fields[offsets], self._order)
+                sizes = integers(second.fields[lengths], self._order)
+            except (KeyError, TiffError):
+                continue
+            for place, length in zip(places[:_MOST_STRIPS], sizes, strict=False):
+                yield range(min(place, size), min(place + length, size))
 
     def _check(self) -> None:
         """Read the block again.

@@ -24,6 +24,8 @@ _LARGEST_ICC = 4 << 20
 _LARGEST_IPTC = 1 << 20
 _LARGEST_COMMENT = 0xFFFF - 2
 
+_MOST_WARNINGS = 20
+
 _IPTC_RECORD = b"\x1c"
 
 _ICC_HEADER = 132
@@ -55,7 +57,8 @@ class Parts:
 
     def warn(self, warning: str) -> None:
         """Say what was left out, and why."""
-        self._warnings.append(warning)
+        if len(self._warnings) < _MOST_WARNINGS:
+            self._warnings.append(warning)
 
     def leave_out(self, part: str, reason: object) -> None:
         """Say that `part` was left out because it is malformed."""

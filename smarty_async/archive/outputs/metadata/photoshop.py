@@ -38,7 +38,7 @@ def iptc_resource(records: bytes) -> bytes:
 
 def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
-    while block[at:].strip(b"\0"):
+    while any(block[at : at + 4]):  # there may be zeros behind the last one
         start = at
         if block[at : at + 4] not in _SIGNATURES:
             raise PhotoshopError(f"no image resource at byte {at:,}")

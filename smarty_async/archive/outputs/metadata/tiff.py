@@ -89,6 +89,7 @@ class TiffReader:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._size = stream.seek(0, os.SEEK_END)
+        self._budget = 2 * min(self._size, _LARGEST_VALUE)  # values may share bytes, but not many times over
         head = self.read(0, 8)
         self.order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         if not self.order or self._unpack("H", head[2:4]) not in _MAGICS:
@@ -154,6 +155,9 @@ class TiffReader:
             raise TiffError(f"a field of type {kind} with {count:,} values")
         if size <= len(room):
             return Field(kind, count, room[:size], position)
+        self._budget -= size
+        if self._budget < 0:
+            raise TiffError("its values overlap")
         offset = self._unpack("Q" if self.big else "I", room)
         return Field(kind, count, self.read(offset, size), offset)
 

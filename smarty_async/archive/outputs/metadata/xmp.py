@@ -21,7 +21,9 @@ _XMP = b"http://ns.adobe.com/xap/1.0/"
 _CAMERA = b"http://ns.google.com/photos/1.0/camera/"
 _NOTE = b"http://ns.adobe.com/xmp/note/"
 
-_PADDING = re.compile(rb"\s{64,}(?=<\?xpacket end)")
+_TRAILER = b"<?xpacket end"
+_NUMBER = re.compile(rb"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?")
+_MOST_PREFIXES = 4
 
 
 class XmpError(ValueError):
@@ -48,7 +50,8 @@ def check_xmp(packet: bytes) -> bytes:
 
 def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
     """`packet`, its orientation, size and resolution being the output's, without thumbnails and padding."""
-    packet = _PADDING.sub(b"\n", packet)
+    body, trailer, rest = packet.rpartition(_TRAILER)
+    packet = body.rstrip() + trailer + rest if trailer else packet
     packet = _without(packet, _XMP, b"Thumbnails")
     for namespace, name, value in (
         (_TIFF, b"Orientation", geometry.orientation),
@@ -84,10 +87,10 @@ def without_extension(packet: bytes) -> bytes:
 
 def _with_resolution(packet: bytes, geometry: Geometry) -> bytes:
     names = (b"XResolution", b"YResolution")
-    try:
-        values = [float(Fraction((_value(packet, _TIFF, name) or b"").decode())) for name in names]
-    except (ValueError, ZeroDivisionError, OverflowError):
+    texts = [_value(packet, _TIFF, name) or b"" for name in names]
+    if not all(_NUMBER.fullmatch(text) for text in texts):
         return packet
+    values = [float(Fraction(text.decode())) for text in texts]
     if geometry.turned or geometry.scale != (1.0, 1.0):
         for name, value in zip(names, geometry.resolution(*values), strict=True):
             packet = _replaced(packet, _TIFF, name, b"%d/1000" % round(value * 1000))
@@ -117,15 +120,27 @@ def _replaced(packet: bytes, namespace: bytes, name: bytes, value: bytes) -> byt
 def _without(packet: bytes, namespace: bytes, name: bytes) -> bytes:
     """`packet` without the elements `name`."""
     for prefix in _prefixes(packet, namespace):
-        word = re.escape(prefix) + b":" + name
-        packet = re.sub(rb"<" + word + rb"[\s>].*?</" + word + rb"\s*>", b"", packet, flags=re.DOTALL)
+        word = prefix + b":" + name
+        kept: list[bytes] = []
+        at = 0
+        for start in re.finditer(rb"<" + re.escape(word) + rb"[\s>]", packet):
+            end = packet.find(b"</" + word, start.end())
+            end = packet.find(b">", end) if end >= 0 else end
+            if end < 0:
+                break
+            if start.start() >= at:
+                kept.append(packet[at : start.start()])
+                at = end + 1
+        packet = b"".join((*kept, packet[at:]))
     return packet
 
 
-def _prefixes(packet: bytes, namespace: bytes) -> set[bytes]:
+def _prefixes(packet: bytes, namespace: bytes) -> list[bytes]:
+    """The prefixes that stand for `namespace`."""
     if namespace not in packet:
-        return set()
-    return set(re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']", packet))
+        return []
+    found = re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']", packet)
+    return list(dict.fromkeys(found))[:_MOST_PREFIXES]
 
 
 def _as_utf8(packet: bytes) -> bytes:
