@@ -146,3 +146,19 @@ def png_with(*chunks: tuple[bytes, bytes], behind: bool = False) -> bytes:
     )
     at = len(data) - 12 if behind else 33
     return data[:at] + written + data[at:]
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    """A box as MP4 and CR3 are built of."""
+    body = b"".join(content)
+    return struct.pack(">I", len(body) + 8) + kind + body
+
+
+def canon_raw(*directories: tuple[bytes, bytes]) -> bytes:
+    """A CR3 without pixels, with Canon's box of directories."""
+    uuid = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
+    inner = b"".join(box(kind, block) for kind, block in directories)
+    large = struct.pack(">I", 1) + b"uuid" + struct.pack(">Q", 16 + 16 + len(inner)) + uuid + inner
+    return (
+        box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", box(b"uuid", bytes(16)), large) + box(b"mdat", bytes(99))
+    )

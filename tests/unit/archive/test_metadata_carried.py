@@ -469,6 +469,29 @@ def test_files_are_copied_in_parts(tmp_path: Path) -> None:
     assert destination.read_bytes().endswith(OUTPUT[-1000:] + bytes(3_000_000))
 
 
+def test_fill_bytes_and_markers_without_content_are_passed_over() -> None:
+    assert read_header(io.BytesIO(OUTPUT[:2] + b"\xff\x01" + OUTPUT[2:])).width == 600
+    output = OUTPUT[:2] + b"\xff\xff" + OUTPUT[2:]
+    assert carried(jpeg_with(exif_segment(exif_block())), output).getexif()[0x010E] == CAPTION
+
+
+def test_an_output_of_too_many_segments_is_an_error() -> None:
+    for segments in (b"\xff\xfe\0\2" * 10_001, (b"\xff\xfe\xff\xff" + bytes(65_533)) * 330):
+        with pytest.raises(JpegError, match="too many"):
+            read_header(io.BytesIO(OUTPUT[:2] + segments + OUTPUT[2:]))
+
+
+def test_an_output_without_a_frame_is_an_error() -> None:
+    scan = OUTPUT.index(b"\xff\xda")
+    with pytest.raises(JpegError, match="no frame"):
+        read_header(io.BytesIO(OUTPUT[:2] + OUTPUT[scan:]))
+
+
+def test_a_resolution_too_high_for_jfif_is_left_to_exif() -> None:
+    image = carried(SourceMetadata(dpi=(50_000, 50_000), size=(300, 200)))
+    assert "dpi" not in image.info
+
+
 @pytest.mark.parametrize("output", [b"", b"text", OUTPUT[:30], b"\xff\xd8\xff\xd9", OUTPUT[:2] + b"\xff\xe1\0\0"])
 def test_an_output_that_is_no_jpeg_is_an_error(output: bytes) -> None:
     with pytest.raises(JpegError):

@@ -38,9 +38,11 @@ _MOST_SEGMENTS = 10_000
 
 _EXTENSION_PART = 65_000
 _REFERENCE = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
     b'xmpNote:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>'
+    b'<?xpacket end="w"?>'
 )
 """An XMP packet that holds nothing but the digest of its extension."""
 

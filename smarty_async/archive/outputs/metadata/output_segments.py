@@ -19,7 +19,7 @@ from smarty_async.archive.outputs.metadata.jpeg import (
 )
 from smarty_async.archive.outputs.metadata.source_metadata import SourceMetadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
-from smarty_async.archive.outputs.metadata.xmp import correct_xmp, read_xmp_orientation
+from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
 
 __all__ = ["MetadataSegments", "metadata_segments", "stripped_segments", "tagged_orientation"]
 
@@ -63,15 +63,16 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     exif = _exif(metadata, output, geometry, warnings)
     if exif:
         found[Kind.EXIF] = segment(Kind.EXIF, exif)
-    if metadata.xmp:
-        found[Kind.XMP] = xmp_segments(correct_xmp(metadata.xmp, geometry), metadata.extended_xmp)
+    xmp = _xmp(metadata, geometry, warnings)
+    if xmp:
+        found[Kind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
     if metadata.icc and output.payload(Kind.ICC) is None and _profile_fits(metadata.icc, output, warnings):
         found[Kind.ICC] = icc_segments(metadata.icc)
     if metadata.iptc:
         found[Kind.IPTC] = photoshop_segments(metadata.iptc)
     if metadata.comment:
         found[Kind.COMMENT] = segment(Kind.COMMENT, metadata.comment)
-    replaces = {*found, Kind.EXTENDED_XMP} if metadata.xmp else set(found)
+    replaces = {*found, Kind.EXTENDED_XMP} if xmp else set(found)
     return MetadataSegments(b"".join(found.values()), frozenset(replaces), tuple(warnings))
 
 
@@ -127,6 +128,14 @@ def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warn
                 warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
             return corrected
     return minimal_exif(geometry.orientation) if tagged_orientation(output) != geometry.orientation else None
+
+
+def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
+    try:
+        return correct_xmp(metadata.xmp, geometry) if metadata.xmp else None
+    except XmpError as error:
+        warnings.append(f"XMP left out, malformed: {error}")
+        return None
 
 
 def _density(metadata: SourceMetadata, geometry: Geometry) -> tuple[int, int, int] | None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from PIL import Image
 
+from smarty_async.archive.outputs.metadata.canon_raw import read_canon_raw
 from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, read_header
 from smarty_async.archive.outputs.metadata.parts import Parts
 from smarty_async.archive.outputs.metadata.png import read_png
@@ -63,6 +64,8 @@ def _read(stream: BinaryIO, prefix: bytes, parts: Parts, page: int) -> None:
         read_tiff(stream, parts, page=page)
     elif prefix.startswith(b"FUJIFILMCCD-RAW"):
         _read_fujifilm(stream, parts)
+    elif prefix[4:12] == b"ftypcrx ":
+        read_canon_raw(stream, parts)
     else:
         _read_with_pillow(stream, prefix, parts)
 

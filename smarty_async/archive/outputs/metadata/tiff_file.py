@@ -7,9 +7,9 @@ from typing import BinaryIO
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts
-from smarty_async.archive.outputs.metadata.tiff import Directory, TiffError, TiffReader, build, integers
+from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
 
-__all__ = ["read_tiff"]
+__all__ = ["descriptive_fields", "read_tiff"]
 
 _DESCRIPTIVE = frozenset(
     map(
@@ -68,7 +68,7 @@ def read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
     for tag in directory.broken:
         parts.leave_out(f"TIFF's field {tag}", "it cannot be read")
     parts.size = _size(directory, reader.order)
-    kept = {tag: field for tag, field in directory.fields.items() if tag in _DESCRIPTIVE}
+    kept = descriptive_fields(directory)
     if kept or directory.children:
         parts.set_exif(build(Directory(kept, directory.children), reader.order))
     values = {tag: directory.fields[tag].value for tag in (_XMP, _IPTC, _PHOTOSHOP, _ICC) if tag in directory.fields}
@@ -78,6 +78,11 @@ def read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
         parts.set_iptc(values[_PHOTOSHOP])
     elif _IPTC in values:
         parts.set_iptc(_iptc(values[_IPTC]))
+
+
+def descriptive_fields(directory: Directory) -> dict[int, Field]:
+    """The fields of a page that describe the picture."""
+    return {tag: field for tag, field in directory.fields.items() if tag in _DESCRIPTIVE}
 
 
 def _page_offset(reader: TiffReader, page: int) -> int:

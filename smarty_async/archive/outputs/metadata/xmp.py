@@ -49,7 +49,11 @@ def check_xmp(packet: bytes) -> bytes:
 
 
 def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
-    """`packet`, its orientation, size and resolution being the output's, without thumbnails and padding."""
+    """`packet`, its orientation, size and resolution being the output's, without thumbnails and padding.
+
+    Raises:
+        XmpError: it has become malformed: what looks like an element stands in a comment, say.
+    """
     body, trailer, rest = packet.rpartition(_TRAILER)
     packet = body.rstrip() + trailer + rest if trailer else packet
     packet = _without(packet, _XMP, b"Thumbnails")
@@ -63,7 +67,7 @@ def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
         (_CAMERA, b"MotionPhoto", 0),
     ):
         packet = _replaced(packet, namespace, name, b"%d" % value)
-    return _with_resolution(packet, geometry)
+    return check_xmp(_with_resolution(packet, geometry))
 
 
 def read_xmp_orientation(packet: bytes) -> int | None:
@@ -124,13 +128,14 @@ def _without(packet: bytes, namespace: bytes, name: bytes) -> bytes:
         kept: list[bytes] = []
         at = 0
         for start in re.finditer(rb"<" + re.escape(word) + rb"[\s>]", packet):
+            if start.start() < at:
+                continue
             end = packet.find(b"</" + word, start.end())
             end = packet.find(b">", end) if end >= 0 else end
             if end < 0:
                 break
-            if start.start() >= at:
-                kept.append(packet[at : start.start()])
-                at = end + 1
+            kept.append(packet[at : start.start()])
+            at = end + 1
         packet = b"".join((*kept, packet[at:]))
     return packet
 
