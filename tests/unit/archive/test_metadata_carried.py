@@ -430,6 +430,19 @@ def test_a_stripped_output_holds_no_metadata_but_looks_the_same() -> None:
     assert fax.info["jfif_density"] == (408, 196)
 
 
+def test_jfif_stays_the_first_segment() -> None:
+    for source in (jpeg_with(exif_segment(exif_block())), encoded(scene(), "WEBP", exif=exif_block())):
+        for exchanged in (carried, stripped):
+            assert exchanged(source, orientation=6).info["data"][2:11] == b"\xff\xe0\0\x10JFIF\0"
+
+
+def test_resolutions_without_a_unit_give_the_shape_alone() -> None:
+    block = exif_block().replace(struct.pack("<HHIH", 0x0128, 3, 1, 2), struct.pack("<HHIH", 0x0128, 3, 1, 1))
+    source = jpeg_with(exif_segment(block))
+    assert read_metadata(source).dpi is None
+    assert carried(source).info["jfif_density"] == (1200, 600)
+
+
 def test_segments_of_the_service_that_nothing_replaces_stay() -> None:
     output = jpeg_with((0xEB, b"unknown"), (0xFE, b"by the service"), image=scene())
     data = carried(jpeg_with(exif_segment(exif_block())), output).info["data"]

@@ -146,9 +146,12 @@ def test_an_orientation_alone() -> None:
     assert dict(parsed(minimal_exif(6))) == {0x0112: 6}
 
 
-def test_centimetres_are_told_in_inches() -> None:
-    block = exif_block().replace(struct.pack("<HHIH", 0x0128, 3, 1, 2), struct.pack("<HHIH", 0x0128, 3, 1, 3))
-    assert read_exif(block).dpi == (600 * 2.54, 300 * 2.54)
+@pytest.mark.parametrize(("unit", "inches"), [(1, None), (2, 1.0), (3, 2.54), (9, None)])
+def test_the_unit_of_resolutions_is_read(unit: int, inches: float | None) -> None:
+    old, new = (struct.pack("<HHIH", 0x0128, 3, 1, number) for number in (2, unit))
+    summary = read_exif(exif_block().replace(old, new))
+    assert (summary.resolution, summary.inches) == ((600, 300), inches)
+    assert read_exif(tiff_block({}, {})).inches == 1.0
 
 
 @given(

@@ -1,4 +1,13 @@
-"""The metadata of a source, carried into its outputs without decoding them."""
+"""The metadata of a source, carried into its outputs without decoding them.
+
+    metadata = read_metadata("photo.jpg")
+    header = read_header(answer)
+    segments = metadata_segments(metadata, header, orientation=tagged_orientation(header))
+    splice(answer, output, header=header, segments=segments)
+    set_modified("restored/improved/photo.jpg", modified_ns)
+
+Where the metadata's orientation is not 1, `outputs.orientation.find_orientation` gives the output's.
+"""
 
 from __future__ import annotations
 

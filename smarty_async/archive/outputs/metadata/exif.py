@@ -6,7 +6,6 @@ for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3.0), 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 
 import msgspec
@@ -26,7 +25,8 @@ from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffErr
 
 __all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "short_exif"]
 
-_CENTIMETRES = 3
+_INCHES, _CENTIMETRES = 2, 3
+_UNITS = {_INCHES: 1.0, _CENTIMETRES: 2.54}
 
 
 class ExifSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +34,13 @@ class ExifSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         orientation: 1…8.
-        dpi: horizontal and vertical resolution, in pixels an inch.
+        resolution: horizontal and vertical resolution, in pixels a unit.
+        inches: how many units are an inch; None when only the ratio of the two resolutions is meant.
     """
 
     orientation: int | None = None
-    dpi: tuple[float, float] | None = None
+    resolution: tuple[float, float] | None = None
+    inches: float | None = None
 
 
 def correct_exif(block: bytes, geometry: Geometry) -> bytes:
@@ -114,7 +116,10 @@ def read_exif(block: bytes) -> ExifSummary:
     """
     reader, root = read_block(block)
     pair = resolutions_of(root, Base.XResolution, Base.YResolution, reader.order)
-    unit = root.fields.get(Base.ResolutionUnit)
-    inches = 2.54 if unit and unit.value[:2] == struct.pack(reader.order + "H", _CENTIMETRES) else 1.0
-    dpi = (float(pair[0]) * inches, float(pair[1]) * inches) if pair else None
-    return ExifSummary(orientation=orientation_of(root, reader.order), dpi=dpi)
+    field = root.fields.get(Base.ResolutionUnit)
+    unit = int.from_bytes(field.value[:2], "little" if reader.order == "<" else "big") if field else _INCHES
+    return ExifSummary(
+        orientation=orientation_of(root, reader.order),
+        resolution=(float(pair[0]), float(pair[1])) if pair else None,
+        inches=_UNITS.get(unit),
+    )

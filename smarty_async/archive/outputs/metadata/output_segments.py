@@ -25,6 +25,7 @@ __all__ = ["MetadataSegments", "metadata_segments", "stripped_segments", "tagged
 
 _LARGEST_EXIF = LARGEST_PAYLOAD - 6
 _LARGEST_DENSITY = 0xFFFF
+_ASPECT_RATIO, _PIXELS_AN_INCH = 0, 1
 _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
 _PERSONAL = frozenset((Kind.EXIF, Kind.XMP, Kind.EXTENDED_XMP, Kind.IPTC, Kind.COMMENT, Kind.APPLICATION))
 
@@ -57,9 +58,9 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     geometry = _geometry(metadata, output, orientation)
     found: dict[Kind, bytes] = {}
     warnings: list[str] = []
-    density = _density(metadata, geometry)
-    if density and output.takes_jfif:
-        found[Kind.JFIF] = _jfif(*density)
+    jfif = _jfif(metadata, output, geometry)
+    if jfif:
+        found[Kind.JFIF] = jfif
     exif = _exif(metadata, output, geometry, warnings)
     if exif:
         found[Kind.EXIF] = segment(Kind.EXIF, exif)
@@ -138,19 +139,16 @@ def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> b
         return None
 
 
-def _density(metadata: SourceMetadata, geometry: Geometry) -> tuple[int, int, int] | None:
-    """JFIF's unit and densities for the source's physical size, None when they are not known."""
+def _jfif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry) -> bytes | None:
+    """The segment that gives the source's physical size, else the output's own: it must be the first of all."""
+    own = output.payload(Kind.JFIF)
     known = metadata.dpi or metadata.aspect
-    if not known:
-        return None
-    across, down = map(round, geometry.resolution(*known))
-    if not (0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY):
-        return None
-    return int(metadata.dpi is not None), across, down
-
-
-def _jfif(unit: int, across: int, down: int) -> bytes:
-    return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
+    if known and output.takes_jfif:
+        across, down = map(round, geometry.resolution(*known))
+        if 0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY:
+            unit = _PIXELS_AN_INCH if metadata.dpi else _ASPECT_RATIO
+            return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
+    return None if own is None else segment(Kind.JFIF, own)
 
 
 def _aspect(metadata: SourceMetadata) -> tuple[float, float] | None:

@@ -146,6 +146,8 @@ class Parts:
     def metadata(self) -> SourceMetadata:
         """All that was read."""
         orientation = self.orientation or self._summary.orientation
+        if self.size and not self.dpi and self._summary.resolution:
+            self.set_density(*self._summary.resolution, self._summary.inches)
         return SourceMetadata(
             exif=self._exif,
             xmp=without_extension(self._xmp) if self._xmp and not self._extended_xmp else self._xmp,
@@ -153,7 +155,7 @@ class Parts:
             iptc=self._iptc,
             icc=self._icc,
             comment=self._comment,
-            dpi=self.dpi or (self._summary.dpi if self.size else None),
+            dpi=self.dpi,
             aspect=self._aspect,
             orientation=orientation or read_xmp_orientation(self._xmp or b"") or 1,
             size=self.size,
