@@ -10,7 +10,7 @@ import io
 from math import log, sqrt
 from operator import mul
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -57,25 +57,24 @@ def find_orientation(
     Blocks: 4 ms, and 11 ms for each megabyte of JPEG in the two; other formats are decoded in full.
 
     Args:
-        source: as it was sent: a path, a file's bytes, or a picture; EXIF in it is not looked at.
+        source: as it was sent: a path, a file's bytes, or a picture as it is stored. Of a TIFF the first page.
         output: likewise.
-        source_orientation: the source's EXIF orientation.
+        source_orientation: the EXIF orientation of what was sent.
         output_orientation: what the output's own EXIF says.
 
     Raises:
         OSError: one of the two cannot be read.
     """
     try:
-        (shown, source_shape), (stored, output_shape) = _load(source), _load(output)
+        shown, stored = _load(source, source_orientation), _load(output)
     except Exception as error:  # on broken data a decoder raises whatever it tripped over
         if isinstance(error, OSError) and error.errno is not None:
             raise
         return output_orientation
-    wanted = _ranks(upright(shown, source_orientation))
-    turned = -source_shape if swaps_axes(source_orientation) else source_shape
+    wanted = _ranks(shown.gray)
     scores = {
-        orientation: _correlation(wanted, _ranks(upright(stored, orientation)))
-        for orientation in _possible(turned, output_shape)
+        orientation: _correlation(wanted, _ranks(upright(stored.gray, orientation)))
+        for orientation in _possible(shown.shape, stored.shape)
     }
     best = max(scores, key=scores.__getitem__)
     expected = (output_orientation, 1, source_orientation)
@@ -103,22 +102,33 @@ def _possible(source_shape: float, output_shape: float) -> list[int]:
     ]
 
 
-def _load(picture: _Picture) -> tuple[Image.Image, float]:
+class _Small(NamedTuple):
     """A picture as a small gray square, and the logarithm of its width by its height."""
+
+    gray: Image.Image
+    shape: float
+
+
+def _load(picture: _Picture, orientation: int = 1) -> _Small:
+    """`picture`, stored with this orientation, upright."""
     if isinstance(picture, Image.Image):
-        return _small(picture)
+        return _small(picture, orientation)
     with io.BytesIO(picture) if isinstance(picture, bytes) else Path(picture).open("rb") as stream:
         prefix = stream.read(2)
         stream.seek(0)
         # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
         with JpegImageFile(stream, "") if prefix == b"\xff\xd8" else Image.open(stream) as image:
-            return _small(image)
+            if image.format != "TIFF":
+                return _small(image, orientation)
+            image.load()  # of all formats Pillow turns this one upright by itself
+            return _small(image, 1)
 
 
-def _small(image: Image.Image) -> tuple[Image.Image, float]:
+def _small(image: Image.Image, orientation: int) -> _Small:
     shape = log(image.width / image.height)
     image.draft("L", (_SCREENED, _SCREENED))
-    return _gray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX), shape
+    gray = _gray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return _Small(upright(gray, orientation), -shape if swaps_axes(orientation) else shape)
 
 
 def _gray(image: Image.Image) -> Image.Image:

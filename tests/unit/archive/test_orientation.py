@@ -101,6 +101,18 @@ def test_paths_and_bytes_are_taken(tmp_path: Path) -> None:
         assert find_orientation(source, output, source_orientation=8) == 6
 
 
+@pytest.mark.parametrize("source", ALL)
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("size", [(300, 200), (240, 240)], ids=str)
+def test_files_that_hold_their_orientation(source: int, image_format: str, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = source
+    photo = encoded(stored(scene(*size), source), image_format, exif=exif)
+    for output in (1, source, 7):
+        answer = encoded(stored(restored(scene(*size)), output), exif=exif)
+        assert find_orientation(photo, answer, source_orientation=source) == output
+
+
 def test_what_cannot_be_decoded_is_what_it_claims_to_be(tmp_path: Path) -> None:
     assert find_orientation(scene(), b"\xff\xd8 no JPEG", output_orientation=6) == 6
     assert find_orientation(b"nothing", encoded(scene()), source_orientation=6) == 1
