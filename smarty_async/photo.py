@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.duplicates import read_digest
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.store import OutputRefused
@@ -273,9 +272,8 @@ class PhotoRun:
             if path == file.path:
                 self._digest = lambda: body.digest
             return body
-        if path == file.path:  # what is sent is not the file: that is read for its digest
-            digest = await read_digest(file)
-            self._digest = lambda: digest or None
+        if path == file.path:
+            self._digest = lambda: probed.digest
         converted = self._context.directory.open()
         self._converted.append(converted)
         await converted.write([probed.converted])
