@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from smarty_async.cli.album import album
 from smarty_async.cli.bench import bench
 from smarty_async.cli.exits import explained
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
+from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
 
@@ -26,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(improve)
+app.command()(view)
+app.command()(album)
 app.command()(status)
 app.command()(bench)
 app.command()(serve)

@@ -1,0 +1,80 @@
+"""The names of an album's pictures, each distinct on every disk. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath, PurePosixPath
+from typing import Final
+
+from smarty_async.archive.names import output_place
+
+__all__ = ["Names", "candidates"]
+
+_JPEG: Final = (".jpg", ".jpeg")
+_PICTURES: Final = frozenset(
+    f".{name}"
+    for name in (
+        *("avif", "bmp", "cr2", "dng", "gif", "heic", "heif", "hif", "j2k", "jfif", "jp2", "jpe", "nef", "pbm", "pcx"),
+        *("pgm", "png", "ppm", "psd", "sgi", "tif", "tiff", "webp"),
+    )
+)
+"""Extensions that ``.jpg`` replaces; to another (``portrait.1987``) it is appended."""
+
+
+def candidates(source: str, photo: str, *, is_output: bool) -> list[str]:
+    """The paths that the picture of `photo` may have in the album, best first, with ``/``.
+
+    Args:
+        source: the photo's source.
+        photo: its path relative to the source.
+        is_output: whether the picture is an output, which is always a JPEG.
+    """
+    own = [_as_jpeg(photo), output_place(photo)] if is_output else [photo]
+    folder = PurePath(source).name or "root"
+    return list(dict.fromkeys([*own, *(f"{folder}/{path}" for path in own)]))
+
+
+def _as_jpeg(photo: str) -> str:
+    path = PurePosixPath(photo)
+    suffix = path.suffix.lower()
+    return output_place(str(path.with_suffix(".jpg")) if suffix in _PICTURES else photo)
+
+
+class Names:
+    """Paths that are taken. Two that differ only in case or in Unicode form are the same on some disks."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+
+    def __contains__(self, path: str) -> bool:
+        return _plain(path) in self._files
+
+    def take(self, path: str) -> bool:
+        """Take `path`; False, and nothing taken, when it is not free."""
+        plain = _plain(path)
+        parents = [str(parent) for parent in PurePosixPath(plain).parents]
+        if plain in self._files or plain in self._folders or not self._files.isdisjoint(parents):
+            return False
+        self._files.add(plain)
+        self._folders.update(parents)
+        return True
+
+    def first_free(self, wanted: Sequence[str], *, usable: Callable[[str], bool]) -> str:
+        """Take the first of `wanted` that is free and usable, else the first with a number behind it."""
+        for path in itertools.chain(wanted, _numbered(wanted[0])):
+            if usable(path) and self.take(path):
+                return path
+        raise AssertionError  # numbers do not end
+
+
+def _numbered(path: str) -> Iterator[str]:
+    one = PurePosixPath(path)
+    for number in itertools.count(2):
+        yield str(one.with_name(f"{one.stem} ({number}){one.suffix}"))
+
+
+def _plain(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
