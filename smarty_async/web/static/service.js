@@ -39,8 +39,10 @@
 
   function take(files) {
     const mode = document.querySelector("input[name=mode]:checked").value;
+    const items = document.createDocumentFragment();
     for (const file of files) {
-      const photo = { file, mode, before: URL.createObjectURL(file), item: addItem(file) };
+      const photo = { file, mode, before: URL.createObjectURL(file), item: makeItem(file) };
+      items.append(photo.item);
       const preview = photo.item.querySelector(".preview");
       preview.addEventListener("error", () => preview.removeAttribute("src")); // TIFF, for most browsers
       preview.src = photo.before;
@@ -48,14 +50,14 @@
       waiting.push(photo);
       count += 1;
     }
+    by("photos").prepend(items);
     showProgress();
     send();
   }
 
-  function addItem(file) {
+  function makeItem(file) {
     const item = by("photo").content.cloneNode(true).firstElementChild;
     item.querySelector("h2").textContent = file.name; // text, never markup
-    by("photos").prepend(item);
     say(item, text("waiting"));
     return item;
   }

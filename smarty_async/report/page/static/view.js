@@ -2,7 +2,16 @@
 "use strict";
 
 (() => {
-  const STATES = ["restored", "already_good", "failed", "rejected", "duplicate", "skipped", "unfinished"];
+  const ONE = {
+    restored: "oneRestored",
+    already_good: "oneAlreadyGood",
+    failed: "oneFailed",
+    rejected: "oneRejected",
+    duplicate: "oneDuplicate",
+    skipped: "oneSkipped",
+    unfinished: "oneUnfinished",
+  };
+  const STATES = Object.keys(ONE);
   const BEST_FIRST = ["colorized_improved", "improved", "resolved", "colorized"];
   const AHEAD = "1200px"; // how far below the window photos are loaded
   const by = (id) => document.getElementById(id);
@@ -187,7 +196,7 @@
     button.dataset.position = position;
     button.addEventListener("click", () => open(position));
     const words = make("div", "card-text");
-    words.append(make("span", "card-name", baseName(card)), make("span", `state state-${card.state}`, text(card.state)));
+    words.append(make("span", "card-name", baseName(card)), make("span", `state state-${card.state}`, text(ONE[card.state])));
     if (card.error) words.append(make("span", "reason", card.error.message));
     button.append(frame(card), words);
     const item = document.createElement("li");
@@ -252,7 +261,7 @@
     which = outputs(card).includes(which) ? which : (outputs(card)[0] ?? null);
     by("viewer-name").textContent = card.name;
     by("viewer-state").className = `state state-${card.state}`;
-    by("viewer-state").textContent = text(card.state);
+    by("viewer-state").textContent = text(ONE[card.state]);
     by("viewer-note").textContent = card.error?.message ?? note(card.state);
     by("previous").disabled = position === 0;
     by("next").disabled = position === cards.length - 1 && !more;
@@ -262,7 +271,7 @@
       slider.value = 50;
       viewer.showModal();
     }
-    if (slider.isConnected) slider.focus({ preventScroll: true });
+    (slider.isConnected ? slider : viewer).focus({ preventScroll: true });
     if (position > cards.length - 10) load().then(() => (by("next").disabled = current === cards.length - 1));
   }
 
@@ -305,6 +314,7 @@
     } else if (before || which) {
       const image = make("img", "");
       image.alt = `${card.name}: ${text(name)}`;
+      image.addEventListener("error", () => image.replaceWith(make("p", "soft", text("noPicture"))));
       image.src = photos.picture(card, name);
       by("stage").replaceChildren(image);
     } else {
@@ -330,7 +340,10 @@
     }
   }
 
-  viewer.addEventListener("keydown", onKey);
+  // On the document: with the slider gone, nothing in the viewer may have the focus.
+  document.addEventListener("keydown", (event) => {
+    if (viewer.open) onKey(event);
+  });
   viewer.addEventListener("close", () => {
     const card = document.querySelector(`[data-position="${current}"]`);
     card?.focus({ preventScroll: true });

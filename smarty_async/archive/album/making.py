@@ -16,8 +16,9 @@ from typing import Final, Literal, cast
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.album_copy import Origin, PictureProblem, copy_picture
-from smarty_async.archive.album_names import Names, candidates
+from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
+from smarty_async.archive.album.manifest import Entry, Manifest
+from smarty_async.archive.album.names import Names, candidates
 from smarty_async.archive.catalog import Catalog, Photo
 from smarty_async.archive.names import KINDS, STATE
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
@@ -64,30 +65,6 @@ class AlbumResult(msgspec.Struct, kw_only=True):
     problems: list[Problem] = msgspec.field(default_factory=list[Problem])
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """One picture of the album. Paths are bytes, as the file system spells them; JSON holds them as base64.
-
-    Attributes:
-        source: the photo's source.
-        photo: the photo's path relative to it.
-        target: the picture's path relative to the album.
-        origin: what it was copied from: a kind or ``original``, with its size and modification time.
-        size: bytes of the picture, when it was made.
-        mtime_ns: its modification time then.
-    """
-
-    source: bytes
-    photo: bytes
-    target: bytes
-    origin: tuple[str, int, int]
-    size: int
-    mtime_ns: int
-
-    @property
-    def key(self) -> tuple[bytes, bytes]:
-        return self.source, self.photo
-
-
 class _Choice(msgspec.Struct, frozen=True, gc=False):
     """A photo with the file that becomes its picture; None when no file is there."""
 
@@ -106,8 +83,8 @@ def make_album(
     """Make or update the album of the output folder `out` in the folder `to`.
 
     A picture keeps its photo's path; an output of a photo that is no JPEG gets ``.jpg`` in place of its extension. A
-    name that is taken, by another photo or by a file that is not the album's, is made distinct. A picture has its
-    photo's modification time.
+    name that is taken, by another photo or by a file that is not the album's, is made distinct: by the whole name of
+    the photo (``a.png.jpg``), the folder name of its source, or a number. A picture has its photo's modification time.
 
     Args:
         out: the folder given to ``improve`` as ``--out``.
@@ -130,7 +107,8 @@ def make_album(
             with FileLock(own / "lock", timeout=0):
                 for left in own.glob("*.part"):
                     left.unlink()
-                return _Making(folder).make([_choose(photo, catalog.out, kinds) for photo in catalog.photos()])
+                making = _Making(folder, several_sources=len(catalog.sources()) > 1)
+                return making.make([_choose(photo, catalog.out, kinds) for photo in catalog.photos()])
         except Timeout:
             raise ConfigurationError(
                 f"another process is making the album in {str(to)!r}: wait for it to end"
@@ -172,10 +150,12 @@ def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:
 class _Making:
     """One call of `make_album` for the album in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, several_sources: bool) -> None:
         self._folder = folder
+        self._several = several_sources
         self._own = folder / _OWN
-        self._entries = {entry.key: entry for entry in self._read_manifest()}
+        self._manifest = Manifest(self._own / _MANIFEST)
+        self._entries = {entry.key: entry for entry in self._manifest.read()}
         self._owners = {entry.target: entry for entry in self._entries.values()}
         self._names = Names()
         self._result = AlbumResult()
@@ -188,7 +168,7 @@ class _Making:
                 self._add(choice, target)
         finally:
             if self._entries != before:
-                self._write_manifest()
+                self._manifest.write(self._entries.values())
         return self._result
 
     def _named(self, choices: Sequence[_Choice]) -> list[tuple[_Choice, str]]:
@@ -201,13 +181,14 @@ class _Making:
                 why = ErrorInfo("unreadable", "neither an output nor the original is there")
                 self._result.problems.append(Problem(choice.photo.name, why))
                 continue
-            wanted = candidates(choice.photo.source, choice.photo.photo, is_output=choice.kind != "original")
+            folder = (Path(choice.photo.source).name or "root") if self._several else None
+            wanted = candidates(choice.photo.photo, is_output=choice.kind != "original", folder=folder)
             kept = self._name_before(choice, suffix=os.path.splitext(wanted[0])[1])  # noqa: PTH122 - many at a time
             if kept is not None and names.take(kept):
                 named.append((choice, kept))
             else:
                 rest.append((wanted[0] != choice.photo.photo, choice, wanted))
-        for _, choice, wanted in sorted(rest, key=lambda one: (one[0], one[1].key)):
+        for _, choice, wanted in sorted(rest, key=lambda one: (one[0], one[1].photo.id)):
             named.append((choice, names.first_free(wanted, usable=partial(self._usable, choice))))
         return named
 
@@ -248,7 +229,7 @@ class _Making:
             return
         if entry and entry.target != os.fsencode(target) and self._is_mine(entry):
             self._remove(os.fsdecode(entry.target))
-        self._entries[choice.key] = _Entry(*choice.key, os.fsencode(target), origin, size, mtime_ns)
+        self._entries[choice.key] = Entry(*choice.key, os.fsencode(target), origin, size, mtime_ns)
         self._count(choice, copied=True)
 
     def _origin(self, choice: _Choice) -> tuple[str, int, int]:
@@ -268,7 +249,7 @@ class _Making:
     def _exists(self, target: str) -> bool:
         return os.path.lexists(self._folder / target)
 
-    def _is_mine(self, entry: _Entry) -> bool:
+    def _is_mine(self, entry: Entry) -> bool:
         """Whether the picture is as this program left it."""
         try:
             status = (self._folder / os.fsdecode(entry.target)).lstat()
@@ -281,18 +262,3 @@ class _Making:
         if target not in self._names:
             (self._folder / target).unlink(missing_ok=True)
             self._result.removed += 1
-
-    def _read_manifest(self) -> list[_Entry]:
-        try:
-            lines = (self._own / _MANIFEST).read_bytes()
-        except FileNotFoundError:
-            return []
-        try:
-            return msgspec.json.Decoder(_Entry).decode_lines(lines)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return []  # the pictures are recognized by size and time
-
-    def _write_manifest(self) -> None:
-        new = self._own / "manifest.part"
-        new.write_bytes(msgspec.json.Encoder().encode_lines(list(self._entries.values())))
-        new.replace(self._own / _MANIFEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 from smarty_async.archive.names import output_place
@@ -23,17 +23,17 @@ _PICTURES: Final = frozenset(
 """Extensions that ``.jpg`` replaces; to another (``portrait.1987``) it is appended."""
 
 
-def candidates(source: str, photo: str, *, is_output: bool) -> list[str]:
+def candidates(photo: str, *, is_output: bool, folder: str | None = None) -> list[str]:
     """The paths that the picture of `photo` may have in the album, best first, with ``/``.
 
     Args:
-        source: the photo's source.
-        photo: its path relative to the source.
+        photo: its path relative to its source.
         is_output: whether the picture is an output, which is always a JPEG.
+        folder: a folder for it when a photo of another source has its path; None when there is one source.
     """
     own = [_as_jpeg(photo), output_place(photo)] if is_output else [photo]
-    folder = PurePath(source).name or "root"
-    return list(dict.fromkeys([*own, *(f"{folder}/{path}" for path in own)]))
+    below = [] if folder is None else [f"{folder}/{path}" for path in own]
+    return list(dict.fromkeys([*own, *below]))
 
 
 def _as_jpeg(photo: str) -> str:
