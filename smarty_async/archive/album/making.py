@@ -8,7 +8,7 @@ did not make or that was changed since.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -66,11 +66,11 @@ class AlbumResult(msgspec.Struct, kw_only=True):
 
 
 class _Choice(msgspec.Struct, frozen=True, gc=False):
-    """A photo with the file that becomes its picture; None when no file is there."""
+    """A photo with the file that becomes its picture."""
 
     photo: Photo
     kind: Kind | Literal["original"]
-    origin: Origin | None
+    origin: Origin
 
     @property
     def key(self) -> tuple[bytes, bytes]:
@@ -107,8 +107,7 @@ def make_album(
             with FileLock(own / "lock", timeout=0):
                 for left in own.glob("*.part"):
                     left.unlink()
-                making = _Making(folder, several_sources=len(catalog.sources()) > 1)
-                return making.make([_choose(photo, catalog.out, kinds) for photo in catalog.photos()])
+                return _Making(folder, catalog, kinds).make()
         except Timeout:
             raise ConfigurationError(
                 f"another process is making the album in {str(to)!r}: wait for it to end"
@@ -140,19 +139,23 @@ def _check_folder(folder: Path, catalog: Catalog) -> None:
             )
 
 
-def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:
+def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice | None:
+    """The best file there is for `photo`, None when there is none."""
     for kind in kinds:
         if kind in photo.outputs and (origin := Origin.at(out / photo.outputs[kind], mtime_ns=photo.mtime_ns)):
             return _Choice(photo, kind, origin)
-    return _Choice(photo, "original", Origin.at(photo.path, mtime_ns=None))
+    original = Origin.at(photo.path, mtime_ns=None)
+    return None if original is None else _Choice(photo, "original", original)
 
 
 class _Making:
     """One call of `make_album` for the album in `folder`."""
 
-    def __init__(self, folder: Path, *, several_sources: bool) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, kinds: Sequence[Kind]) -> None:
         self._folder = folder
-        self._several = several_sources
+        self._catalog = catalog
+        self._kinds = kinds
+        self._several_sources = len(catalog.sources()) > 1
         self._own = folder / _OWN
         self._manifest = Manifest(self._own / _MANIFEST)
         self._entries = {entry.key: entry for entry in self._manifest.read()}
@@ -160,28 +163,35 @@ class _Making:
         self._names = Names()
         self._result = AlbumResult()
 
-    def make(self, choices: Sequence[_Choice]) -> AlbumResult:
-        """Bring the album up to date with `choices`."""
+    def make(self) -> AlbumResult:
+        """Bring the album up to date."""
         before = dict(self._entries)
         try:
-            for choice, target in self._named(choices):
+            for choice, target in self._named():
                 self._add(choice, target)
         finally:
             if self._entries != before:
                 self._manifest.write(self._entries.values())
         return self._result
 
-    def _named(self, choices: Sequence[_Choice]) -> list[tuple[_Choice, str]]:
+    def _choices(self) -> Iterator[_Choice]:
+        for photo in self._catalog.photos():
+            choice = _choose(photo, self._catalog.out, self._kinds)
+            if choice is None:
+                self._add_problem(photo, "neither an output nor the original is there")
+            else:
+                yield choice
+
+    def _add_problem(self, photo: Photo, message: str) -> None:
+        self._result.problems.append(Problem(photo.name, ErrorInfo("unreadable", message)))
+
+    def _named(self) -> list[tuple[_Choice, str]]:
         """Every choice with its path in the album: names of an earlier call first, then the photos' own names."""
         names = self._names
         named: list[tuple[_Choice, str]] = []
         rest: list[tuple[bool, _Choice, list[str]]] = []
-        for choice in choices:
-            if choice.origin is None:
-                why = ErrorInfo("unreadable", "neither an output nor the original is there")
-                self._result.problems.append(Problem(choice.photo.name, why))
-                continue
-            folder = (Path(choice.photo.source).name or "root") if self._several else None
+        for choice in self._choices():
+            folder = (Path(choice.photo.source).name or "root") if self._several_sources else None
             wanted = candidates(choice.photo.photo, is_output=choice.kind != "original", folder=folder)
             kept = self._name_before(choice, suffix=os.path.splitext(wanted[0])[1])  # noqa: PTH122 - many at a time
             if kept is not None and names.take(kept):
@@ -212,11 +222,9 @@ class _Making:
         if owner is not None:
             return self._is_mine(owner)
         # A call that was killed before it wrote its manifest has left the same picture there.
-        return choice.origin is not None and choice.origin.is_copied_at(path)
+        return choice.origin.is_copied_at(path)
 
     def _add(self, choice: _Choice, target: str) -> None:
-        if choice.origin is None:
-            return
         entry = self._entries.get(choice.key)
         origin = self._origin(choice)
         if entry and entry.target == os.fsencode(target) and entry.origin == origin and self._exists(target):
@@ -225,7 +233,7 @@ class _Making:
         try:
             size, mtime_ns = copy_picture(choice.origin, self._folder / target, temporary=self._own / "picture.part")
         except PictureProblem as problem:
-            self._result.problems.append(Problem(choice.photo.name, ErrorInfo("unreadable", str(problem))))
+            self._add_problem(choice.photo, str(problem))
             return
         if entry and entry.target != os.fsencode(target) and self._is_mine(entry):
             self._remove(os.fsdecode(entry.target))
@@ -233,8 +241,7 @@ class _Making:
         self._count(choice, copied=True)
 
     def _origin(self, choice: _Choice) -> tuple[str, int, int]:
-        origin = choice.origin
-        return (choice.kind, origin.size, origin.version_ns) if origin else (choice.kind, 0, 0)
+        return choice.kind, choice.origin.size, choice.origin.version_ns
 
     def _count(self, choice: _Choice, *, copied: bool) -> None:
         if choice.kind == "original":

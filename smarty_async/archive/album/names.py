@@ -64,10 +64,8 @@ class Names:
 
     def first_free(self, wanted: Sequence[str], *, usable: Callable[[str], bool]) -> str:
         """Take the first of `wanted` that is free and usable, else the first with a number behind it."""
-        for path in itertools.chain(wanted, _numbered(wanted[0])):
-            if usable(path) and self.take(path):
-                return path
-        raise AssertionError  # numbers do not end
+        paths = itertools.chain(wanted, _numbered(wanted[0]))
+        return next(path for path in paths if usable(path) and self.take(path))
 
 
 def _numbered(path: str) -> Iterator[str]:

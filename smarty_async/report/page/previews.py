@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -107,7 +108,7 @@ class Previews:
         except OSError:
             self._temporary = TemporaryDirectory(prefix="smarty-async-")
             self._folder = Path(self._temporary.name)
-        self._bytes = sum(entry.stat().st_size for entry in self._entries())
+        self._bytes = sum(size for _, size, _ in self._entries())
 
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
@@ -149,15 +150,18 @@ class Previews:
 
     def _shrink(self, newest: Path) -> None:
         """Remove the oldest pictures, and never the one that was just made."""
-        entries = sorted(self._entries(), key=lambda entry: entry.stat().st_mtime_ns)
-        self._bytes = sum(entry.stat().st_size for entry in entries)
-        for entry in entries:
+        entries = sorted(self._entries())
+        self._bytes = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
             if self._bytes <= self._max_bytes * _KEPT_SHARE:
                 return
-            if entry != newest:
-                size = entry.stat().st_size
-                entry.unlink(missing_ok=True)
+            if path != newest:
+                path.unlink(missing_ok=True)
                 self._bytes -= size
 
-    def _entries(self) -> list[Path]:
-        return list(self._folder.glob("*/*.jpg"))
+    def _entries(self) -> Iterator[tuple[int, int, Path]]:
+        """Modification time, bytes and path of each picture; another process may remove some meanwhile."""
+        for path in self._folder.glob("*/*.jpg"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                yield status.st_mtime_ns, status.st_size, path

@@ -60,6 +60,7 @@ def make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.
     viewer = _Viewer(Catalog(out), threads=threads or min(4, os.cpu_count() or 1))
     app = web.Application()
     guard(app, browsers_only=True)
+    app.on_startup.append(viewer.prepare)
     app.on_cleanup.append(viewer.close)
     add_assets(app, ASSETS, page="index.html")
     which = f"{{which:{'|'.join(_WHICH)}}}"
@@ -115,6 +116,10 @@ class _Viewer:
         self._previews = Previews(catalog.out / STATE / "thumbnails")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="thumbnails")
+
+    async def prepare(self, _app: web.Application) -> None:
+        """Read the folders while the browser starts."""
+        self._reading.submit(self._catalog.folders)
 
     async def close(self, _app: web.Application) -> None:
         """Close the journal and the threads."""

@@ -12,6 +12,7 @@ from filelock import FileLock
 from journals import Entry, add_entries, make_output_folder
 
 from smarty_async.archive.album import AlbumResult, make_album
+from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
 from smarty_async.archive.album.names import Names, candidates
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 
@@ -166,6 +167,53 @@ def test_photos_that_are_gone_are_said(out: Path, source: Path, album: Path) -> 
     result = make_album(out, album)
     assert [(one.photo, one.error.type) for one in result.problems] == [("a.jpg", "unreadable")]
     assert pictures_in(album) == {"b.jpg": b"original"}
+
+
+def test_a_name_that_the_disk_cannot_hold_fails_alone(out: Path, source: Path, album: Path) -> None:
+    name = "x" * 251 + ".jpg"  # with a number behind it, it is too long
+    album.mkdir()
+    (album / name).write_bytes(b"mine")
+    make_output_folder(out, source, [Entry(name=name, outcome="failed", original=b"1"), restored("b.jpg")])
+    result = make_album(out, album)
+    assert ["the disk cannot hold" in one.error.message for one in result.problems] == [True]
+    assert pictures_in(album) == {name: b"mine", "b.jpg": b"improved"}
+
+
+def test_what_is_no_file_is_not_copied(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed")])
+    (source / "a.jpg").mkdir()
+    assert [one.photo for one in make_album(out, album).problems] == ["a.jpg"]
+    with pytest.raises(PictureProblem, match="cannot read"):
+        copy_picture(Origin(str(source / "gone"), 1, 1, 1), album / "gone", temporary=album / "part")
+
+
+def test_the_root_as_a_source_is_no_obstacle(out: Path, source: Path, album: Path) -> None:
+    """Photos named by absolute paths may have it, and every folder is inside it."""
+    make_output_folder(out, source, [])
+    root = Path(source.anchor)
+    photo = str(source.relative_to(root) / "a.jpg")
+    (source / "a.jpg").write_bytes(b"original")
+    add_entries(out, root, [Entry(name=photo, outcome="failed")])
+    assert counts(make_album(out, album)) == (0, 1, 1, 0)
+
+
+def test_a_name_that_another_photo_has_got_is_not_removed(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [restored("a.png", b"1")])
+    make_album(out, album)
+    assert pictures_in(album) == {"a.jpg": b"1"}
+    # The photo's output is gone, so that its picture is a PNG again; a new photo takes the name.
+    (out / "improved" / "a.png.jpg").unlink()
+    add_entries(out, source, [restored("a.jpg", b"2")])
+    result = make_album(out, album)
+    assert pictures_in(album) == {"a.png": b"original", "a.jpg": b"2"}
+    assert result.removed == 0
+
+
+def test_a_folder_that_is_a_file_is_said(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DiskError, match="cannot write"):
+        make_album(out, tmp_path / "file")
 
 
 @pytest.mark.parametrize("place", ["out", "out/improved/x", "out/.smarty-async/x", "photos", "photos/album", "."])
