@@ -147,7 +147,7 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def other_pages(self) -> list[PhotoFile]:
-        """The other pictures of the file, of which each has an entry of its own; none for an entry of page 2 or later."""
+        """The other pictures of the file, each with an entry of its own; none for an entry of page 2 or later."""
         pages = range(2, self.pages + 1) if self.file.page == 1 else range(0)
         return [msgspec.structs.replace(self.file, page=page) for page in pages]
 

@@ -6,9 +6,10 @@ import gc
 import json
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -255,8 +256,6 @@ async def test_a_cancelled_open_that_fails_raises_its_error(place: Place, monkey
 
 async def test_a_journal_of_a_newer_version_is_refused(place: Place) -> None:
     JournalStore(place.path).close()
-    import sqlite3  # noqa: PLC0415
-
     sql = sqlite3.connect(place.path)
     sql.execute("PRAGMA user_version = 99")
     sql.close()
@@ -282,6 +281,59 @@ async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
     await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
     with pytest.raises(DiskError, match="no such table"):
         await journal.close()
+
+
+# requests
+
+
+async def test_a_request_is_durable_before_it_is_sent_and_counts_as_paid_until_it_is_refused(place: Place) -> None:
+    journal = await place.journal()
+    first = await journal.started(images=48, size=1000)
+    with closing(sqlite3.connect(place.path)) as reader:
+        assert reader.execute("SELECT images, bytes, state FROM requests").fetchall() == [(48, 1000, "open")]
+    second = await journal.started(images=7, size=10)
+    assert await journal.images_paid() == 55
+    journal.finished(first, state="answered")
+    journal.finished(second, state="refused")
+    assert await journal.images_paid() == 48
+    await journal.close()
+    store = JournalStore(place.path)
+    assert (store.counts().images, store.counts().images_paid) == (55, 48)
+    store.close()
+
+
+async def test_requests_that_start_at_the_same_time_share_one_transaction(place: Place, commits: list[int]) -> None:
+    journal = await place.journal()
+    commits.clear()
+    numbers = await asyncio.gather(*(journal.started(images=1, size=1) for _ in range(50)))
+    assert len(set(numbers)) == 50
+    assert len(commits) == 1
+    await journal.close()
+
+
+async def test_pages_are_noted_once(place: Place, commits: list[int]) -> None:
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("scan.tif")])
+    await journal.note_pages(entry, 3)
+    store = JournalStore(place.path)
+    [again] = store.look_up([photo_file("scan.tif")])
+    store.close()
+    assert again.pages == 3
+    commits.clear()
+    await journal.note_pages(again, 3)
+    assert commits == []
+    await journal.close()
+
+
+async def test_without_another_thread_opening_is_a_clear_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(DiskError, match="no more threads"):
+            await place.journal()
+    await (await place.journal()).close()
 
 
 # what an interrupted run left

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smarty_async.archive.outputs.placing import Move, place, remove
 
 from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import placing
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
-from smarty_async.archive.outputs.placing import Move, place, remove
 from smarty_async.errors import DiskError, OutputInUse
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
