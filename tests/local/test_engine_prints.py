@@ -14,18 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from smarty_async.local.engine import diagnosing, margins
-    from smarty_async.local.engine.restore import RestoreEngine
 else:
     extra = 'the extra `local` is not installed: pip install "smarty_async[local]"'
     np = pytest.importorskip("numpy", reason=extra)
     pytest.importorskip("cv2", reason=extra)
     pytest.importorskip("ncnn", reason=extra)
     from smarty_async.local.engine import diagnosing, margins
-    from smarty_async.local.engine.restore import RestoreEngine
 
 from numpy.typing import NDArray
 
-from smarty_async.local.engine import Improved
+from smarty_async.local.engine import Improved, in_process_engine
 
 BLACK, WHITE, PAPER = (3, 3, 4), (252, 251, 250), (236, 224, 196)
 
@@ -45,7 +43,7 @@ def with_margin(image: Image.Image, colour: tuple[int, int, int], *sizes: int) -
 
 def improved(image: Image.Image, kind: str = "JPEG") -> tuple[Improved, Image.Image]:
     data = pictures.encoded(image, kind)
-    made = RestoreEngine().improve(data)
+    made = in_process_engine("restore").improve(data)
     return made, pictures.opened(made.improved) if made.improved is not None else pictures.opened(data)
 
 
@@ -154,4 +152,4 @@ def test_scratches_do_not_hide_that_a_print_has_faded(count: int) -> None:
     assert psnr(result, scene) > psnr(best, scene) - 3
     data = io.BytesIO()
     result.save(data, "PNG")
-    assert RestoreEngine().improve(data.getvalue()).bw is False
+    assert in_process_engine("restore").improve(data.getvalue()).bw is False

@@ -2,9 +2,9 @@
 
     python -m training.scratches --sources sources --work work --iterations 4500
 
-needs `training/requirements.txt` and the photographs that `photos.py` lists. It trains on seven of eight photographs, chooses
-thresholds on the eighth, and writes `scratches.param` and `scratches.bin` for ncnn to the package. One core is enough; PyTorch is much
-slower with more (`OMP_NUM_THREADS=1`).
+needs `training/requirements.txt` and the photographs that `photos.py` lists. It trains on seven of eight photographs
+and writes `scratches.param` and `scratches.bin` for ncnn to `work`; thresholds are chosen on the eighth
+(`python -m training.scratches.evaluate`). One core is enough; PyTorch is much slower with more (`OMP_NUM_THREADS=1`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import cv2
 import torch
 
 from training.scratches.export import export
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    cv2.setNumThreads(0)  # its threads do not survive the fork of the data loader
     if options.device == "cpu":
         torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)

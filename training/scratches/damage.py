@@ -1,7 +1,7 @@
 """Damage as it is on old prints and slides, drawn onto clean photographs together with its mask.
 
-Colours are fractions 0…1, lengths are pixels. The product's own benchmark damage (`benchmarks/quality/damage.py`) shares no code with
-this module and stays unseen in training.
+Colours are fractions 0…1, lengths are pixels. The benchmark's damage (`benchmarks/quality/damage.py`) shares no code
+with this module and stays unseen in training.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Canvas(msgspec.Struct):
         share = cover[box] * np.float32(strength)
         before = self.picture[box]
         after = before + (colour.astype(np.float32) - before) * share[..., None]
-        changed = (np.abs(after - before).max(axis=2) > _VISIBLE) & (share > 0.12)  # noqa: PLR2004 - not a soft rim
+        changed = (np.abs(after - before).max(axis=2) > _VISIBLE) & (share > 0.12)
         self.picture[box] = after
         self.mask[box] = np.maximum(self.mask[box], changed)
 
@@ -65,8 +65,13 @@ def damage(dice: Generator, picture: Picture) -> Canvas:
     """A copy of the picture with some kinds of damage; now and then with none."""
     canvas = Canvas(picture.copy(), np.zeros(picture.shape[:2], np.float32))
     layers: tuple[tuple[float, Callable[[Generator, Canvas], None]], ...] = (
-        (0.75, _scratches), (0.2, _parallel_scratches), (0.3, _hairs), (0.5, _dust), (0.15, _lost_emulsion), (0.3, _fold),
-    )  # fmt: skip
+        (0.75, _scratches),
+        (0.2, _parallel_scratches),
+        (0.3, _hairs),
+        (0.5, _dust),
+        (0.15, _lost_emulsion),
+        (0.3, _fold),
+    )
     for chance, layer in layers:
         if dice.random() < chance:
             layer(dice, canvas)
@@ -78,7 +83,7 @@ def _scratches(dice: Generator, canvas: Canvas) -> None:
     """Up to about ten lines of any length, angle and bend."""
     colour = _damage_colour(dice)
     for _ in range(1 + dice.poisson(dice.choice([0.5, 2.0, 5.0]))):
-        if dice.random() < 0.3:  # noqa: PLR2004
+        if dice.random() < 0.3:
             colour = _damage_colour(dice)
         cover = _stroke(dice, canvas, _path(dice, *canvas.mask.shape), _log_uniform(dice, 0.6, 5.0))
         canvas.lay(cover, colour, dice.uniform(0.3, 1.0))
@@ -87,7 +92,7 @@ def _scratches(dice: Generator, canvas: Canvas) -> None:
 def _parallel_scratches(dice: Generator, canvas: Canvas) -> None:
     """What a film gets in a projector or a scanner: long straight lines along one side."""
     height, width = canvas.mask.shape
-    colour, lies = _damage_colour(dice), dice.random() < 0.3  # noqa: PLR2004
+    colour, lies = _damage_colour(dice), dice.random() < 0.3
     for _ in range(dice.integers(1, 7)):
         length = dice.uniform(0.3, 1.2) * (width if lies else height)
         along = np.linspace(0, length, 24) + dice.uniform(-0.1, 0.7) * (width if lies else height)
@@ -132,13 +137,13 @@ def _fold(dice: Generator, canvas: Canvas) -> None:
     middle = dice.uniform(0.1, 0.9, 2) * (width, height)
     along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
     path = middle + steps[:, None] * along + wander[:, None] * across
-    if dice.random() < 0.7:  # noqa: PLR2004
+    if dice.random() < 0.7:
         shadow = np.zeros(canvas.mask.shape, np.float32)
         beside = path + across * dice.uniform(-6, 6)
-        cv2.polylines(shadow, [_fixed(beside)], False, 1.0, int(dice.integers(3, 18)), cv2.LINE_AA, 3)  # noqa: FBT003
+        cv2.polylines(shadow, [_fixed(beside)], False, 1.0, int(dice.integers(3, 18)), cv2.LINE_AA, 3)
         shadow = cv2.GaussianBlur(shadow, (0, 0), dice.uniform(1.5, 6))
         canvas.shade(1 - shadow * np.float32(dice.uniform(-0.15, 0.4)))
-    colour = _paper(dice) if dice.random() < 0.75 else _damage_colour(dice)  # noqa: PLR2004
+    colour = _paper(dice) if dice.random() < 0.75 else _damage_colour(dice)
     canvas.lay(_stroke(dice, canvas, path, _log_uniform(dice, 0.8, 4.0)), colour, dice.uniform(0.45, 1.0))
     flakes = np.zeros(canvas.mask.shape, np.float32)
     for at in np.nonzero(dice.random(steps.size) < dice.uniform(0, 0.35))[0]:
@@ -150,13 +155,13 @@ def _path(dice: Generator, height: int, width: int) -> Points:
     """The course of one scratch: straight, bent, wandering or curled, from a few pixels to all across."""
     length = _log_uniform(dice, 25, 1.3 * max(height, width))
     count = max(8, int(length / 4))
-    angle = dice.uniform(0, 2 * np.pi) if dice.random() < 0.7 else np.pi / 2 + dice.normal(0, 0.12)  # noqa: PLR2004
+    angle = dice.uniform(0, 2 * np.pi) if dice.random() < 0.7 else np.pi / 2 + dice.normal(0, 0.12)
     kind = dice.choice(4, p=(0.4, 0.3, 0.2, 0.1))
     if kind == 0:
         turn = np.cumsum(dice.normal(0, 0.005, count))
     elif kind == 1:
         turn = np.linspace(0, dice.normal(0, 0.9), count)
-    elif kind == 2:  # noqa: PLR2004
+    elif kind == 2:
         turn = np.cumsum(dice.normal(0, dice.uniform(0.02, 0.1), count))
     else:
         turn = np.linspace(0, dice.normal(0, 4), count) + np.cumsum(dice.normal(0, 0.06, count))
@@ -172,7 +177,7 @@ def _stroke(dice: Generator, canvas: Canvas, path: Points, width: float) -> Plan
     count = len(path)
     widths = np.clip(width * (1 + 0.3 * _wave(dice, count)), 0.5, None) * _FINE
     strengths = np.clip(1 - dice.uniform(0, 0.35) * np.abs(_wave(dice, count)), 0.2, 1)
-    if dice.random() < 0.3:  # noqa: PLR2004
+    if dice.random() < 0.3:
         gaps = _wave(dice, count)
         strengths[gaps < np.quantile(gaps, dice.uniform(0.05, 0.45))] = 0
     corners = _fixed(path * _FINE)
@@ -211,7 +216,7 @@ def _damage_colour(dice: Generator) -> NDArray[np.float64]:
         return _paper(dice)
     if kind == 1:  # dirt, or a scratch on a negative
         return np.clip(np.array([0.1, 0.08, 0.07]) * dice.uniform(0, 2.2) + dice.normal(0, 0.01, 3), 0, 1)
-    if kind == 2:  # noqa: PLR2004 - rust and glue
+    if kind == 2:
         return np.clip(np.array([0.55, 0.45, 0.3]) * dice.uniform(0.6, 1.5), 0, 1)
     return dice.uniform(0, 1, 3)  # one layer of dye gone
 

@@ -100,11 +100,20 @@ SOURCES = (
         patterns=tuple(
             f"usr/share/wallpapers/{name}/contents/images/2560x1600.jpg"
             for name in (
-                "Autumn", "BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf",
-                "Grey", "Kite", "OneStandsOut", "Path",
+                "Autumn",
+                "BytheWater",
+                "ColdRipple",
+                "ColorfulCups",
+                "DarkestHour",
+                "EveningGlow",
+                "FallenLeaf",
+                "Grey",
+                "Kite",
+                "OneStandsOut",
+                "Path",
             )
         ),
-    ),  # fmt: skip
+    ),
     Source(
         name="gcompris-qt-data",
         version="3.1-2",
@@ -157,13 +166,13 @@ def load(folder: Path) -> Iterator[Photo]:
 def _decoded(data: bytes) -> Pixels | None:
     """The picture at most `SIDE` pixels long; None for one that is too small, or cut out on plain white."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None or min(image.shape[:2]) < 240:  # noqa: PLR2004 - pixels, a training crop and some room
+    if image is None or min(image.shape[:2]) < 240:
         return None
     scale = SIDE / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    if (border > 250).all(axis=1).mean() > 0.5:  # noqa: PLR2004 - more white than any sky
+    if (border > 250).all(axis=1).mean() > 0.5:
         return None
     return np.ascontiguousarray(image[..., ::-1])
 

@@ -20,7 +20,16 @@ Plane = NDArray[np.float32]
 
 def thin_things(dice: Generator, picture: Picture) -> Picture:
     """The picture with one to three kinds of thin things in it."""
-    kinds: tuple[Callable[[Generator, Plane], None], ...] = (_wires, _masts, _blinds, _railing, _grass, _rain, _letters, _edges)
+    kinds: tuple[Callable[[Generator, Plane], None], ...] = (
+        _wires,
+        _masts,
+        _blinds,
+        _railing,
+        _grass,
+        _rain,
+        _letters,
+        _edges,
+    )
     for kind in dice.choice(len(kinds), dice.integers(1, 4), replace=False):
         cover = np.zeros(picture.shape[:2], np.float32)
         kinds[kind](dice, cover)
@@ -39,7 +48,7 @@ def _lit_colour(dice: Generator, shape: tuple[int, ...]) -> Picture:
 
 def _line(cover: Plane, points: NDArray[np.float64], thickness: float) -> None:
     fixed = [np.rint(points * 8).astype(np.int32)]
-    cv2.polylines(cover, fixed, False, 1.0, max(1, round(thickness)), cv2.LINE_AA, 3)  # noqa: FBT003
+    cv2.polylines(cover, fixed, False, 1.0, max(1, round(thickness)), cv2.LINE_AA, 3)
 
 
 def _wires(dice: Generator, cover: Plane) -> None:
@@ -65,8 +74,8 @@ def _masts(dice: Generator, cover: Plane) -> None:
         for part in range(6):
             ends = np.stack([foot + (top - foot) * part / 6, foot + (top - foot) * (part + 1) / 6])
             _line(cover, ends, thickness * (1 - 0.1 * part))
-        foot = foot + (dice.normal(0, width / 8), 0) if dice.random() < 0.5 else foot  # noqa: PLR2004
-    if dice.random() < 0.6:  # noqa: PLR2004 - the ground, or a roof
+        foot = foot + np.array([dice.normal(0, width / 8), 0]) if dice.random() < 0.5 else foot
+    if dice.random() < 0.6:
         cv2.rectangle(cover, (0, int(foot[1])), (width, height), 1.0, -1)
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ __all__ = ["train"]
 
 SIDE, BATCH = 160, 10
 _RATE, _WARM, _FLAT = 3e-3, 150, 0.3
-"""The learning rate, the iterations in which it grows to it, and the share of all iterations in which it stays there."""
+"""The learning rate, the iterations in which it grows to it, and the share of all in which it stays there."""
 
 
 class _Samples(IterableDataset[tuple[Tensor, Tensor]]):
@@ -33,7 +32,6 @@ class _Samples(IterableDataset[tuple[Tensor, Tensor]]):
         self._seed = seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        cv2.setNumThreads(1)
         dice = np.random.default_rng(self._seed)
         while True:
             of = self._clothes if dice.random() < 1 / 3 else self._others
@@ -76,8 +74,11 @@ def train(
         counts = [loss.item(), (found & (mask > 0)).sum().item(), found.sum().item(), mask.sum().item()]
         seen = np.array(counts) if number == 1 else 0.98 * seen + 0.02 * np.array(counts)
         if number % 200 == 0:
-            print(f"{number} {(time.monotonic() - began) / 60:.1f} min, loss {seen[0]:.4f}, precision {seen[1] / max(1, seen[2]):.3f}, "
-                  f"recall {seen[1] / max(1, seen[3]):.3f}", flush=True)  # fmt: skip
+            right, found_all, true_all = seen[1:]
+            figures = (
+                f"loss {seen[0]:.4f}, precision {right / max(1, found_all):.3f}, recall {right / max(1, true_all):.3f}"
+            )
+            print(f"{number}: {(time.monotonic() - began) / 60:.1f} min, {figures}", flush=True)
             torch.save(average, out)
     torch.save(average, out)
 

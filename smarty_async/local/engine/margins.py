@@ -65,7 +65,7 @@ class Box(msgspec.Struct, frozen=True):
 
 
 def core(picture: Pixels) -> Pixels:
-    """The picture without its outermost hundredth, at least 2 pixels, as a view: for measures that a margin would spoil."""
+    """The picture without its outermost hundredth, at least 2 pixels, as a view: the rest of a margin is there."""
     depth = max(2, min(picture.shape[:2]) // 100)
     return picture[depth:-depth, depth:-depth] if min(picture.shape[:2]) > _LEAST else picture
 

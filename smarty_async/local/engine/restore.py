@@ -1,7 +1,8 @@
-"""The learned engine: what is measured to be wrong is put right, step by step, and nothing else is touched."""
+"""The learned engine: each defect is measured, corrected by a step of its own if it is there, and left alone if not."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -9,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarty_async.local.engine.decoding import check_enlarged, decode, encode, quality_of
+from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
+from smarty_async.local.engine.decoding import check_enlarged, decode, encode, pixel_count, quality_of
 from smarty_async.local.engine.denoising import denoise
 from smarty_async.local.engine.diagnosing import blockiness, blur, ends, is_bw, is_faded, levels, noise_level
 from smarty_async.local.engine.margins import core, picture_box
 from smarty_async.local.engine.mending import gain_for, sharpen, stretch
-from smarty_async.local.engine.pixel_budget import Room
-from smarty_async.local.engine.protocol import Improved
+from smarty_async.local.engine.pixel_budget import PixelBudget
+from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import damage_mask, fill
 from smarty_async.local.engine.tiles import Pixels
-from smarty_async.local.engine.toning import Colourist, Toner
 from smarty_async.local.engine.waifu import Strength, clean, double
 
 __all__ = ["RestoreEngine"]
@@ -41,16 +42,27 @@ _LOOKED_AT_WHOLE: Final = 1600
 
 
 class RestoreEngine:
-    """Networks against JPEG damage, noise and smallness; old craft against scratches, fading and blur."""
+    """Networks against scratches, JPEG damage, noise and low resolution; classical methods against fading and blur."""
 
-    def __init__(self, *, colourist: Colourist | None = None) -> None:
+    def __init__(self, *, colourist: Colourist | None) -> None:
         """Make the engine; its networks are read when they are first needed.
 
         Args:
-            colourist: what gives black-and-white photos colour; by default they are toned.
+            colourist: gives black-and-white photos colour; None makes no outputs in colour.
         """
-        self._colourist = colourist or Toner()
-        self._room = Room(_LARGEST)
+        self._colourist = colourist
+        self._budget = PixelBudget(_LARGEST)
+
+    @classmethod
+    def with_options(cls, options: EngineOptions) -> RestoreEngine:
+        """The engine that the options ask for.
+
+        Raises:
+            ConfigurationError: the colourist's file cannot be used.
+        """
+        if options.colourist is not None:
+            return cls(colourist=OnnxColourist(Path(options.colourist)))
+        return cls(colourist=Toner() if options.toning else None)
 
     @property
     def name(self) -> str:
@@ -62,22 +74,24 @@ class RestoreEngine:
 
         Raises:
             ItemRefused: it cannot be decoded, or is too large.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        source = decode(image)
-        with self._room.taken(source.width * source.height):
+        with self._budget.reserved(pixel_count(image)):
+            source = decode(image)
             scan = _pixels(source)
             box = picture_box(scan)
             mended, bw = _mend(box.of(scan), quality_of(source))
             improved = None if mended is None else box.replaced(scan, mended)
             return Improved(
                 improved=None if improved is None else _fine(_image(improved, source)),
-                colorized_improved=self._coloured(improved) if bw and improved is not None else None,
+                colorized_improved=self._coloured(improved) if bw else None,
                 colorized=self._coloured(scan) if bw else None,
                 bw=bw,
             )
 
-    def _coloured(self, photo: Pixels) -> bytes:
+    def _coloured(self, photo: Pixels | None) -> bytes | None:
+        if photo is None or self._colourist is None:
+            return None
         return _fine(Image.fromarray(self._colourist(photo)), comment=self._colourist.comment)
 
     def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
@@ -85,11 +99,12 @@ class RestoreEngine:
 
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        source = decode(image, max_pixels=_LARGEST // factor**2)
-        check_enlarged(source, factor)
-        with self._room.taken(source.width * source.height * factor**2):
+        most = _LARGEST // factor**2
+        with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
+            source = decode(image, max_pixels=most)
+            check_enlarged(source, factor)
             return _fine(_image(_enlarged(_pixels(source), quality_of(source), factor, rtype), source))
 
 
