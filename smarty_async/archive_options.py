@@ -103,4 +103,5 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
             values[name] = kind(values.get(name, ()))
-        return cls(sources=tuple(os.fspath(one) for one in sources), out=Path(local_path(out, option="--out")).absolute(), **values)
+        folder = Path(local_path(out, option="--out")).absolute()
+        return cls(sources=tuple(os.fspath(one) for one in sources), out=folder, **values)

@@ -179,10 +179,7 @@ class PhotoRun:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         directory = self._context.directory
         for answer in await self._context.journal.answers_to(spec, self.entry):
-            copies = {
-                kind: await directory.copy(kind, answer.place, stored)
-                for kind, stored in answer.outputs.items()
-            }
+            copies = {kind: await directory.copy(kind, answer.place, stored) for kind, stored in answer.outputs.items()}
             files = {kind: file for kind, file in copies.items() if file is not None}
             if len(files) == len(copies):
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
@@ -277,7 +274,8 @@ class PhotoRun:
             committed = await self._context.committer.commit(ReceivedAnswer(self.entry, spec, outputs, bw))
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None
-        self.entry.known[spec.mode] = committed
+        self.entry = msgspec.structs.replace(self.entry, place=committed.place)
+        self.entry.known[spec.mode] = committed.answer
 
     # record
 

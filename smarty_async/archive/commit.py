@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+import errno
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
-from smarty_async.archive.outputs.store import OutputMove, OutputStore
+from smarty_async.archive.outputs.store import OutputMove, OutputRefused, OutputStore
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
 _GROUP_ANSWERS = 48
 """Answers in a group, at most."""
 
-_Waiting = tuple[ReceivedAnswer, asyncio.Future[StoredAnswer]]
+
+class CommittedAnswer(msgspec.Struct, frozen=True):
+    """An answer that is committed.
+
+    Attributes:
+        answer: as the journal has it.
+        place: where its outputs are, relative to the folder of each kind; that of its entry, unless it was not free.
+    """
+
+    answer: StoredAnswer
+    place: str
+
+
+_Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
 
 
 class OutputCommitter:
@@ -39,8 +53,8 @@ class OutputCommitter:
         self._waiting: list[_Waiting] = []
         self._groups: set[asyncio.Task[None]] = set()
 
-    async def commit(self, received: ReceivedAnswer) -> StoredAnswer:
-        """Wait until `received` is committed; its answer as the journal has it then.
+    async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
+        """Wait until `received` is committed; the answer, and where its outputs are.
 
         It is committed even when the caller is cancelled: it is paid for.
 
@@ -48,7 +62,7 @@ class OutputCommitter:
             OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        committed: asyncio.Future[StoredAnswer] = asyncio.get_running_loop().create_future()
+        committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((received, committed))
         self._groups = {group for group in self._groups if not group.done()}
         if len(self._groups) < _GROUPS:
@@ -89,11 +103,25 @@ class OutputCommitter:
         refused = await self._store.fsync([received.outputs.values() for received, _ in group])
         group = _without_errors(group, refused)
         await self._journal.keep([received for received, _ in group])
-        group = _without_errors(group, await self._store.commit([_move_of(received) for received, _ in group]))
+        refused = await self._store.commit([_move_of(received) for received, _ in group])
+        name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
+        group = _without_errors(group, refused, unless=_is_name_taken)
+        if name_taken:
+            group = [*group, *await self._commit_elsewhere(name_taken)]
         self._journal.placed([received for received, _ in group])
         for received, committed in group:
             if not committed.done():
-                committed.set_result(StoredAnswer(str(received.spec), "placed", received.outputs, received.bw))
+                answer = StoredAnswer(str(received.spec), "placed", received.outputs, received.bw)
+                committed.set_result(CommittedAnswer(answer, received.entry.place))
+
+    async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
+        places = await self._journal.give_distinct_places([received for received, _ in group])
+        moved: list[_Waiting] = []
+        for (received, committed), place in zip(group, places, strict=True):
+            entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
+            moved.append((msgspec.structs.replace(received, entry=entry), committed))
+        return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
 
 
 def _move_of(received: ReceivedAnswer) -> OutputMove:
@@ -108,9 +136,18 @@ def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
     return {kind: output for answer in answers for kind, output in answer.outputs.items()}
 
 
-def _without_errors(group: Sequence[_Waiting], errors: Sequence[Exception | None]) -> Sequence[_Waiting]:
-    """Those of `group` without an error; the others get theirs."""
+def _is_name_taken(error: Exception | None) -> bool:
+    return isinstance(error, OutputRefused) and error.errno == errno.EEXIST
+
+
+def _without_errors(
+    group: Sequence[_Waiting],
+    errors: Sequence[Exception | None],
+    *,
+    unless: Callable[[Exception], bool] = lambda _: False,
+) -> Sequence[_Waiting]:
+    """Those of `group` without an error; the others get theirs, `unless` it is dealt with elsewhere."""
     for (_, committed), error in zip(group, errors, strict=True):
-        if error is not None and not committed.done():
+        if error is not None and not committed.done() and not unless(error):
             committed.set_exception(error)
     return [waiting for waiting, error in zip(group, errors, strict=True) if error is None]

@@ -103,6 +103,10 @@ class Journal:
         """The `answers` are on the disk, in temporaries: from here on they are not asked for again."""
         await self._note(partial(self._keep, answers))
 
+    async def give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        """Another place for the photo of each answer, because a file that no run made is at the one it has."""
+        return await self._note(partial(self._give_distinct_places, answers))
+
     def placed(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` stand at their places.
 
@@ -176,6 +180,9 @@ class Journal:
     def _keep(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:
             self._store.keep(answer.entry.id, answer.spec, answer.outputs, answer.bw)
+
+    def _give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        return [self._store.give_distinct_place(answer.entry.id, answer.spec.mode) for answer in answers]
 
     def _placed(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.places import OutputPlaces, fill_place_keys, give_place
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, fill_place_keys, give_place
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
 from smarty_async.archive.journal.rows import BETWEEN, known_of, named
 from smarty_async.archive.sources.walk import PhotoFile
@@ -35,7 +35,7 @@ class EntryLookup:
         outputs: which places outputs can have.
     """
 
-    def __init__(self, sql: sqlite3.Connection, outputs: OutputPlaces) -> None:
+    def __init__(self, sql: sqlite3.Connection, outputs: OutputPlaces = NO_OUTPUTS) -> None:
         self._sql = sql
         self._outputs = outputs
         self._has_place_keys = False

@@ -18,7 +18,7 @@ from smarty_async.archive.paths import (
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.results import ErrorInfo
 
-__all__ = ["NO_OUTPUTS", "OutputPlaces", "fill_place_keys", "give_place"]
+__all__ = ["NO_OUTPUTS", "OutputPlaces", "fill_place_keys", "give_distinct_place", "give_place"]
 
 
 class OutputPlaces(Protocol):
@@ -75,8 +75,7 @@ def give_place(
     Returns:
         The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
     """
-    rules = outputs.rules
-    identity = f"{found.source}\0{found.photo}\0{found.page}"
+    rules, identity = outputs.rules, _identity_of(found.source, found.photo, found.page)
     own = output_place(found.photo, page=found.page, rules=rules)
     below = output_place(f"{Path(found.source).name or 'root'}/{found.photo}", page=found.page, rules=rules)
     rivals: list[str] = []
@@ -90,12 +89,46 @@ def give_place(
             continue
         if problem := outputs.problem_of(name):
             return "", problem
-        sql.execute(
-            "UPDATE photos SET place = ?, place_key = ? WHERE id = ?", (os.fsencode(name), folded_key(name), photo)
-        )
+        _write_place(sql, photo, name)
         return name, None
     told = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
     return "", ErrorInfo("collision", told)
+
+
+def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:
+    """Give a photo another place, because a file that no run made is at the one it has.
+
+    Args:
+        sql: the journal's database.
+        photo: the photo's entry.
+        mode: whose outputs could not be committed.
+        outputs: which places outputs can have.
+
+    Returns:
+        The new place; None when there is none, or when outputs of another mode are at the old one.
+    """
+    rows = sql.execute(
+        "SELECT source, photo, place FROM photos WHERE id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM answers WHERE answers.photo = id AND mode <> ? AND state IN ('placed', 'received'))",
+        (photo, mode),
+    ).fetchall()
+    for source, name, where in rows:
+        identity = _identity_of(os.fsdecode(source), os.fsdecode(name), 1)
+        place = distinct_place(os.fsdecode(where), identity=identity, rules=outputs.rules)
+        if not (_rival(sql, place, outputs.rules) or outputs.is_taken(place) or outputs.problem_of(place)):
+            _write_place(sql, photo, place)
+            return place
+    return None
+
+
+def _identity_of(source: str, photo: str, page: int) -> str:
+    return f"{source}\0{photo}\0{page}"
+
+
+def _write_place(sql: sqlite3.Connection, photo: int, place: str) -> None:
+    sql.execute(
+        "UPDATE photos SET place = ?, place_key = ? WHERE id = ?", (os.fsencode(place), folded_key(place), photo)
+    )
 
 
 def fill_place_keys(sql: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
@@ -14,13 +15,13 @@ import msgspec
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, StoredOutput, UnhashedPhoto
 from smarty_async.archive.journal.rows import DONE, OTHERS, known_of, outputs_of
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.options import ModeSpec
+from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = ["MOST_UNREAD", "Finish", "JournalStore"]
@@ -58,6 +59,7 @@ class JournalStore:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
+        self._outputs = outputs
         self._lookup = EntryLookup(self._sql, outputs)
 
     def close(self) -> None:
@@ -167,6 +169,10 @@ class JournalStore:
         """The outputs of `spec` stand at their places."""
         self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
 
+    def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
+        """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
+        return give_distinct_place(self._sql, photo, mode, self._outputs)
+
     def record(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """What became of a photo, in the end."""
         self._sql.executemany(
@@ -228,13 +234,24 @@ class JournalStore:
         ).fetchall()
         for photo, mode, where, outputs in rows:
             try:
-                finished = finish(os.fsdecode(where), outputs_of(outputs))
+                finished = self._finish_one(photo, mode, os.fsdecode(where), outputs_of(outputs), finish)
             except OutputRefused:
                 continue  # it stays received: a later run may be able to
             if finished:
                 self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, mode))
             else:
                 self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
+
+    def _finish_one(
+        self, photo: int, mode: Mode, place: str, outputs: Mapping[Kind, StoredOutput], finish: Finish
+    ) -> bool:
+        try:
+            return finish(place, outputs)
+        except OutputRefused as error:
+            other = self.give_distinct_place(photo, mode) if error.errno == errno.EEXIST else None
+            if other is None:
+                raise
+            return finish(other, outputs)
 
     def results(self) -> Iterator[Result]:
         """What became of every photo that is done."""

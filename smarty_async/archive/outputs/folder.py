@@ -195,6 +195,10 @@ class OutputDirectory:
         """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.rebuild import rebuild  # noqa: PLC0415 - it stands on this package
 
+        if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
+            # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
+            # comparing it with the new output.
+            self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
 
 

@@ -133,7 +133,7 @@ async def test_how_many_times_larger_is_looked_up_in_the_pictures(source: Path, 
     async with FakeService() as service:
         service.default = enlarged
         await restore(service, source, out, **ENLARGE)
-        (out / "resolved" / "b.jpg").write_bytes(jpeg(70, 50))
+        (out / "resolved" / "b.jpg").unlink()
         journal_of(out).unlink()
         service.requests.clear()
         told = await restore(service, source, out, **ENLARGE)

@@ -195,7 +195,7 @@ def test_outputs_of_a_changed_photo_are_stale_until_they_are_forgotten(store: Jo
     make(store, entry, TWICE, "resolved")
     changed = again(store, found("b/a.jpg", size=10))
     make(store, changed, IMPROVE, "improved")
-    assert store.forget_stale(entry.id) == ["resolved/b/a.jpg"]
+    assert store.forget_stale(entry.id) == [("b/a.jpg", {"resolved": StoredOutput("7", 5)})]
     assert store.forget_stale(entry.id) == []
     assert next(store.results()).outputs == {"improved": "improved/b/a.jpg"}
 
@@ -293,7 +293,7 @@ def test_kept_answers_are_finished_or_forgotten(store: JournalStore) -> None:
     store.placed(3, IMPROVE)
     asked: list[Any] = []
     store.finish_kept(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
-    assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
+    assert asked == [(name, {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
     assert [again(store, found(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
 
 
