@@ -77,7 +77,7 @@ class ArchiveRun:
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
         self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -148,7 +148,7 @@ class ArchiveRun:
             outputs=directory,
             specs=self._options.specs,
         )
-        committer = OutputCommitter(directory, journal, kinds=self._options.outputs or None)
+        committer = OutputCommitter(directory, journal)
         if journal.warning:
             self.progress.warnings.append(journal.warning)
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
@@ -184,7 +184,7 @@ class ArchiveRun:
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
         with self._dispatcher.announce(None):
-            while not (self._stopping.is_set() or self._spending.limit_reached):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
                 with self._dispatcher.announce():
                     batch = await next_batch()
                     if not batch:

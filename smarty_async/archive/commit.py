@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -43,13 +43,11 @@ class OutputCommitter:
     Args:
         store: where outputs are stored.
         journal: the journal.
-        kinds: the kinds of outputs that are stored; None for all. Others are discarded.
     """
 
-    def __init__(self, store: OutputStore, journal: Journal, *, kinds: Collection[Kind] | None = None) -> None:
+    def __init__(self, store: OutputStore, journal: Journal) -> None:
         self._store = store
         self._journal = journal
-        self._kinds = kinds
         self._waiting: list[_Waiting] = []
         self._groups: set[asyncio.Task[None]] = set()
 
@@ -78,25 +76,9 @@ class OutputCommitter:
         while self._waiting:
             group, self._waiting = self._waiting[:_GROUP_ANSWERS], self._waiting[_GROUP_ANSWERS:]
             try:
-                await self._commit_group([(await self._wanted(received), committed) for received, committed in group])
+                await self._commit_group([(_with_replaced(received), committed) for received, committed in group])
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
                 _without_errors(group, [error] * len(group))
-
-    async def _wanted(self, received: ReceivedAnswer) -> ReceivedAnswer:
-        """`received` with the outputs that are stored, each with what it replaces."""
-        outputs = received.outputs
-        if self._kinds is not None:
-            for kind in outputs.keys() - self._kinds:
-                await self._store.discard(outputs[kind])
-            outputs = {kind: output for kind, output in outputs.items() if kind in self._kinds}
-        earlier = _earlier_outputs(received)
-        if not earlier and outputs is received.outputs:
-            return received
-        outputs = {
-            kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
-            for kind, output in outputs.items()
-        }
-        return msgspec.structs.replace(received, outputs=outputs)
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
@@ -122,6 +104,18 @@ class OutputCommitter:
             entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
             moved.append((msgspec.structs.replace(received, entry=entry), committed))
         return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
+
+
+def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
+    """`received`, each output with the size of the one that it replaces."""
+    earlier = _earlier_outputs(received)
+    if not earlier:
+        return received
+    outputs = {
+        kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
+        for kind, output in received.outputs.items()
+    }
+    return msgspec.structs.replace(received, outputs=outputs)
 
 
 def _move_of(received: ReceivedAnswer) -> OutputMove:

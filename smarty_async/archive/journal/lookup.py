@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, fill_place_keys, give_place
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, check_place, fill_place_keys, give_place
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
 from smarty_async.archive.journal.rows import BETWEEN, known_of, named
 from smarty_async.archive.sources.walk import PhotoFile
@@ -17,6 +17,11 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo
 
 __all__ = ["EntryLookup"]
+
+_NOT_RECOVERED: Final = ErrorInfo(
+    "output_refused",
+    "its output was received, and is kept in .smarty-async/tmp, but something is in its way: move that, and run again",
+)
 
 _GOOD: Final = ("restored", "already_good", "duplicate")
 
@@ -84,7 +89,12 @@ class EntryLookup:
         missing = [spec for spec in specs if not entry.has(spec)]
         if outcome in _GOOD and not missing:  # of a million photos nearly all may be
             return entry
+        if problem is None and any(answer.state == "kept" for answer in known.values()):
+            problem = _NOT_RECOVERED
+        if problem is None and missing and where is not None:
+            place, problem = check_place(self._sql, entry, [spec.mode for spec in missing], self._outputs)
         may_be_duplicate = problem is None and bool(missing) and self._is_alike(number, found)
+        entry = msgspec.structs.replace(entry, place=place, problem=problem)
         return msgspec.structs.replace(entry, failures=self._failures_of(number), may_be_duplicate=may_be_duplicate)
 
     def _take(self, photo: int) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,
@@ -16,9 +18,11 @@ from smarty_async.archive.paths import (
     output_place,
 )
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.results import ErrorInfo
+from smarty_async.options import Mode
+from smarty_async.results import ErrorInfo, Kind
+from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["NO_OUTPUTS", "OutputPlaces", "fill_place_keys", "give_distinct_place", "give_place"]
+__all__ = ["NO_OUTPUTS", "OutputPlaces", "check_place", "fill_place_keys", "give_distinct_place", "give_place"]
 
 
 class OutputPlaces(Protocol):
@@ -33,6 +37,10 @@ class OutputPlaces(Protocol):
         """Whether something that no run made is at `place`."""
         ...
 
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something is at `place` that is none of the `known` outputs."""
+        ...
+
     def problem_of(self, place: str) -> ErrorInfo | None:
         """Why nothing can be stored at `place`, None when it can."""
         ...
@@ -45,6 +53,9 @@ class _NoOutputs:
 
     def is_taken(self, place: str) -> bool:  # noqa: ARG002
         return False
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
+        return []
 
     def problem_of(self, place: str) -> ErrorInfo | None:  # noqa: ARG002
         return None
@@ -93,6 +104,27 @@ def give_place(
         return name, None
     told = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
     return "", ErrorInfo("collision", told)
+
+
+def check_place(
+    sql: sqlite3.Connection, entry: PhotoEntry, missing: Iterable[Mode], outputs: OutputPlaces
+) -> tuple[str, ErrorInfo | None]:
+    """Make sure, before a photo is sent, that the outputs of `missing` modes can be committed at the place it has.
+
+    Returns:
+        Its place, another one if a file that no run made is there; and why it must not be sent, None when it may.
+    """
+    known = {kind: output for answer in entry.known.values() for kind, output in answer.outputs.items()}
+    wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
+    foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
+    if not foreign:
+        return entry.place, None
+    place = give_distinct_place(sql, entry.id, wanted[foreign[0]], outputs)
+    if place is not None:
+        return place, None
+    path = display_path(f"{foreign[0]}/{entry.place}")
+    told = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
+    return entry.place, ErrorInfo("output_exists", told)
 
 
 def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:

@@ -238,6 +238,14 @@ class JournalStore:
             except OutputRefused:
                 continue  # it stays received: a later run may be able to
             if finished:
+                self._sql.execute(
+                    "DELETE FROM failures WHERE photo = ? AND task ="
+                    " (SELECT task FROM answers WHERE answers.photo = failures.photo AND mode = ?)",
+                    (photo, mode),
+                )
+                self._sql.execute(
+                    "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome IN ('failed', 'rejected')", (photo,)
+                )
                 self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, mode))
             else:
                 self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))

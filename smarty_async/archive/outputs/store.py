@@ -71,6 +71,10 @@ class OutputStore(Protocol):
         """Whether something that no run made is at `place`, in the folder of any kind; blocks."""
         ...
 
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something is at `place` that is none of the `known` outputs; blocks."""
+        ...
+
     def problem_of(self, place: str) -> ErrorInfo | None:
         """Why nothing can be stored at `place`, None when it can."""
         ...
@@ -85,10 +89,6 @@ class OutputStore(Protocol):
         Raises:
             DiskError: the storage refuses.
         """
-        ...
-
-    async def discard(self, output: StoredOutput) -> None:
-        """Remove the temporary file of an output that is not wanted."""
         ...
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:

@@ -137,19 +137,6 @@ async def test_an_output_is_refused_when_another_of_its_photo_has_the_name(stora
     assert file.path.read_bytes() == b"larger"
 
 
-async def test_only_the_kinds_that_are_wanted_are_stored(storage: Storage) -> None:
-    committer = OutputCommitter(storage.directory, storage.journal, kinds={"colorized"})
-    answer = await storage.received("a.jpg")
-    file = storage.directory.open()
-    await file.write([b"colour"])
-    outputs = answer.outputs | {"colorized": StoredOutput(file.name, 6)}
-    committed = await committer.commit(msgspec.structs.replace(answer, outputs=outputs))
-    assert set(committed.answer.outputs) == {"colorized"}
-    assert not storage.output(answer.entry).exists()
-    assert (storage.directory.out / "colorized" / "a.jpg").read_bytes() == b"colour"
-    assert list(storage.directory.temp_dir.iterdir()) == []
-
-
 async def test_outputs_of_an_earlier_answer_are_replaced_or_removed(storage: Storage) -> None:
     answer = await storage.received("a.jpg")
     file = storage.directory.open()

@@ -16,9 +16,9 @@ from smarty_async.archive.paths import (
     display_path,
     distinct_place,
     folded_key,
-    local_path,
     output_place,
 )
+from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
 from smarty_async.results import KINDS
 

@@ -151,22 +151,14 @@ class TestFolders:
                 folder.rmdir()
 
 
+SKIPPED_FOLDERS = [
+    *("#recycle", "@Recycle", "#snapshot", "lost+found", "@tmp", "@eaDir", "$RECYCLE.BIN", ".Trash-1000"),
+    *(".AppleDouble", ".@__thumb", "@Recently-Snapshot", "System Volume Information", "Previews.lrdata", "CaptureOne"),
+]
+
+
 class TestSkipped:
-    @pytest.mark.parametrize(
-        "folder",
-        [
-            "#recycle",
-            "@Recycle",
-            "#snapshot",
-            "lost+found",
-            "@tmp",
-            "@eaDir",
-            "$RECYCLE.BIN",
-            ".Trash-1000",
-            ".AppleDouble",
-        ]
-        + ["@Recently-Snapshot", "System Volume Information", ".@__thumb", "Previews.lrdata", "CaptureOne"],
-    )
+    @pytest.mark.parametrize("folder", SKIPPED_FOLDERS)
     def test_folders_of_systems_and_photo_tools_are_skipped(self, root: Path, folder: str) -> None:
         put(root, "a.jpg", f"{folder}/b.jpg", f"sub/{folder}/x/c.jpg")
         assert found(root) == ["a.jpg"]
