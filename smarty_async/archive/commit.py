@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
@@ -131,7 +130,7 @@ def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
 
 
 def _is_name_taken(error: Exception | None) -> bool:
-    return isinstance(error, OutputRefused) and error.errno == errno.EEXIST
+    return isinstance(error, NameTaken)
 
 
 def _without_errors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, StoredOutput, UnhashedPhoto
 from smarty_async.archive.journal.rows import DONE, OTHERS, known_of, outputs_of
-from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.outputs.store import NameTaken, OutputRefused
 from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -255,8 +254,8 @@ class JournalStore:
     ) -> bool:
         try:
             return finish(place, outputs)
-        except OutputRefused as error:
-            other = self.give_distinct_place(photo, mode) if error.errno == errno.EEXIST else None
+        except NameTaken:
+            other = self.give_distinct_place(photo, mode)
             if other is None:
                 raise
             return finish(other, outputs)

@@ -17,11 +17,15 @@ from smarty_async.results import ErrorInfo, Kind
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputMove", "OutputRefused", "OutputStore"]
+__all__ = ["NameTaken", "OutputMove", "OutputRefused", "OutputStore"]
 
 
 class OutputRefused(DiskError):
     """The storage refuses one output, and takes others: its name is not possible, or not free."""
+
+
+class NameTaken(OutputRefused):
+    """A file that no run made is at the output's place."""
 
 
 class OutputMove(msgspec.Struct, frozen=True, gc=False):
