@@ -24,7 +24,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -88,7 +88,7 @@ class ArchiveRun:
         self._stopping.set()
         self._spending.images.close()
         self._source.stop()
-        self._dispatcher.withdraw(self._in_flight)
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The result of each photo, as it becomes known.
@@ -149,11 +149,10 @@ class ArchiveRun:
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        if journal.warning:
-            self.progress.warnings.append(journal.warning)
+        self.progress.warnings += journal.warnings
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files))
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -161,7 +160,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
@@ -183,9 +182,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None):
+        with self._dispatcher.announce(None, source=self._spending):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce():
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break

@@ -83,16 +83,16 @@ class OutputCommitter:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
         refused = await self._store.fsync([received.outputs.values() for received, _ in group])
         group = _without_errors(group, refused)
-        await self._journal.keep([received for received, _ in group])
+        await self._journal.record_received([received for received, _ in group])
         refused = await self._store.commit([_move_of(received) for received, _ in group])
         name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
         group = _without_errors(group, refused, unless=_is_name_taken)
         if name_taken:
             group = [*group, *await self._commit_elsewhere(name_taken)]
-        self._journal.placed([received for received, _ in group])
+        self._journal.record_committed([received for received, _ in group])
         for received, committed in group:
             if not committed.done():
-                answer = StoredAnswer(str(received.spec), "placed", received.outputs, received.bw)
+                answer = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
                 committed.set_result(CommittedAnswer(answer, received.entry.place))
 
     async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
@@ -125,7 +125,7 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
     """The outputs of earlier answers that may be at the photo's place."""
-    answers = received.entry.known.values()
+    answers = received.entry.answers.values()
     return {kind: output for answer in answers for kind, output in answer.outputs.items()}
 
 

@@ -69,7 +69,7 @@ NO_OUTPUTS: OutputPlaces = _NoOutputs()
 
 
 def give_place(
-    sql: sqlite3.Connection, photo: int, found: PhotoFile, outputs: OutputPlaces
+    sql: sqlite3.Connection, photo: int, file: PhotoFile, outputs: OutputPlaces
 ) -> tuple[str, ErrorInfo | None]:
     """Give a photo a place for its outputs and write it into the journal.
 
@@ -80,15 +80,18 @@ def give_place(
     Args:
         sql: the journal's database.
         photo: the photo's entry.
-        found: the photo.
+        file: the photo.
         outputs: which places outputs can have.
 
     Returns:
         The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
     """
-    rules, identity = outputs.rules, _identity_of(found.source, found.photo, found.page)
-    own = output_place(found.photo, page=found.page, rules=rules)
-    below = output_place(f"{Path(found.source).name or 'root'}/{found.photo}", page=found.page, rules=rules)
+    rules, identity = (
+        outputs.rules,
+        _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}"),
+    )
+    own = output_place(file.photo, page=file.page, rules=rules)
+    below = output_place(f"{Path(file.source).name or 'root'}/{file.photo}", page=file.page, rules=rules)
     rivals: list[str] = []
     for place in (own, below):
         name, rival = place, _rival(sql, place, rules)
@@ -114,7 +117,7 @@ def check_place(
     Returns:
         Its place, another one if a file that no run made is there; and why it must not be sent, None when it may.
     """
-    known = {kind: output for answer in entry.known.values() for kind, output in answer.outputs.items()}
+    known = {kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()}
     wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
     foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
     if not foreign:
@@ -141,11 +144,11 @@ def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs:
     """
     rows = sql.execute(
         "SELECT source, photo, place FROM photos WHERE id = ? AND NOT EXISTS"
-        " (SELECT 1 FROM answers WHERE answers.photo = id AND mode <> ? AND state IN ('placed', 'received'))",
+        " (SELECT 1 FROM answers WHERE answers.photo = id AND mode <> ? AND state IN ('committed', 'received'))",
         (photo, mode),
     ).fetchall()
-    for source, name, where in rows:
-        identity = _identity_of(os.fsdecode(source), os.fsdecode(name), 1)
+    for source, key, where in rows:
+        identity = _identity_of(os.fsdecode(source), os.fsdecode(key))
         place = distinct_place(os.fsdecode(where), identity=identity, rules=outputs.rules)
         if not (_rival(sql, place, outputs.rules) or outputs.is_taken(place) or outputs.problem_of(place)):
             _write_place(sql, photo, place)
@@ -153,8 +156,9 @@ def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs:
     return None
 
 
-def _identity_of(source: str, photo: str, page: int) -> str:
-    return f"{source}\0{photo}\0{page}"
+def _identity_of(source: str, key: str) -> str:
+    """What tells a photo from all others: its source, and its path with the number of a further page."""
+    return f"{source}\0{key}"
 
 
 def _write_place(sql: sqlite3.Connection, photo: int, place: str) -> None:
@@ -199,7 +203,8 @@ def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival 
         other = os.fsdecode(where)
         if rules.is_exact or _clash(key, rules.key(other)):
             is_alike = other != place and rules.key(other) == key
-            return _Rival(display_path(f"{os.fsdecode(source)}/{os.fsdecode(photo)}"), is_alike)
+            path = os.fsdecode(photo.partition(b"\0")[0])
+            return _Rival(display_path(f"{os.fsdecode(source)}/{path}"), is_alike)
     return None
 
 

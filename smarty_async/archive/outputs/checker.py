@@ -45,14 +45,14 @@ class OutputChecker:
         return [self._checked(entry, state="stale" if redo else "missing") for entry in entries]
 
     def _checked(self, entry: PhotoEntry, *, state: Literal["stale", "missing"]) -> PhotoEntry:
-        gone = [mode for mode, answer in entry.known.items() if not self._exists(answer, entry.place)]
+        gone = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
         if not gone:
             return entry
-        marked = {mode: msgspec.structs.replace(entry.known[mode], state=state) for mode in gone}
-        return msgspec.structs.replace(entry, known=entry.known | marked)
+        marked = {mode: msgspec.structs.replace(entry.answers[mode], state=state) for mode in gone}
+        return msgspec.structs.replace(entry, answers=entry.answers | marked)
 
     def _exists(self, answer: StoredAnswer, place: str) -> bool:
-        if answer.state != "placed":
+        if answer.state != "committed":
             return True
         folder, _, name = place.rpartition("/")
         if folder != self._folder:

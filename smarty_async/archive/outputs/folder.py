@@ -87,9 +87,10 @@ class OutputDirectory:
                 self.temp_dir.rmdir()
         self._lock.release()
 
-    def remove_stale_temp_files(self) -> None:
-        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks."""
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
         self._is_recovered = True
+        self._retained.update(keep)
         self._remove_temp_files()
 
     def _remove_temp_files(self) -> None:
@@ -235,7 +236,7 @@ class OutputDirectory:
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
         """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
-        from smarty_async.archive.journal.rebuild import rebuild  # noqa: PLC0415 - it stands on this package
+        from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
 
         if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
             # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by

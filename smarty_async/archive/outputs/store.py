@@ -67,8 +67,12 @@ class OutputStore(Protocol):
         """Unlock, and remove temporary files that the next run does not need; blocks."""
         ...
 
-    def remove_stale_temp_files(self) -> None:
-        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks."""
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks.
+
+        Args:
+            keep: names of those that the journal still needs.
+        """
         ...
 
     def is_taken(self, place: str) -> bool:

@@ -62,7 +62,7 @@ async def closed(storage: Storage) -> dict[str, bool]:
     names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
-    return {entry.found.photo: entry.has(IMPROVE) for entry in entries}
+    return {entry.file.photo: entry.has(IMPROVE) for entry in entries}
 
 
 async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, mo
     synced: list[Path] = []
     monkeypatch.setattr(moves, "sync_folder", synced.append)
     await asyncio.gather(*map(storage.committer.commit, answers))
-    assert all(storage.output(answer.entry).read_bytes() == answer.entry.found.photo.encode() for answer in answers)
+    assert all(storage.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
     assert synced.count(storage.directory.out / "improved") < 10
     assert set((await closed(storage)).values()) == {True}
 
@@ -101,7 +101,7 @@ async def test_an_answer_that_the_disk_refuses_fails_alone(storage: Storage) -> 
 
 async def test_an_error_of_the_journal_is_raised_to_every_caller(storage: Storage) -> None:
     answers = [await storage.received(f"{name}.jpg") for name in "ab"]
-    storage.journal._store.keep = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    storage.journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
     async with asyncio.timeout(20):
         results = await asyncio.gather(*map(storage.committer.commit, answers), return_exceptions=True)
     assert [type(error) for error in results] == [ZeroDivisionError] * 2
@@ -145,7 +145,7 @@ async def test_outputs_of_an_earlier_answer_are_replaced_or_removed(storage: Sto
         msgspec.structs.replace(answer, outputs=answer.outputs | {"colorized": StoredOutput(file.name, 6)})
     )
     entry = msgspec.structs.replace(
-        answer.entry, known={"improve": msgspec.structs.replace(first.answer, state="stale")}
+        answer.entry, answers={"improve": msgspec.structs.replace(first.answer, state="stale")}
     )
     again = storage.directory.open()
     await again.write([b"better"])

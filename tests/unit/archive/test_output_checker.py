@@ -15,7 +15,7 @@ MANY = 40
 
 
 def entry(place: str, *kinds: Kind) -> PhotoEntry:
-    known = StoredAnswer("improve", "placed", {kind: StoredOutput("7", 5) for kind in kinds}, None)
+    known = StoredAnswer("improve", "committed", {kind: StoredOutput("7", 5) for kind in kinds}, None)
     return PhotoEntry(PhotoFile("/photos", place, f"/photos/{place}", 9, "7"), 1, place, {"improve": known})
 
 
@@ -55,9 +55,9 @@ def test_absent_outputs_in_a_folder_whose_names_were_read_are_marked(tmp_path: P
     entries = [entry(place, "improved", "colorized") for place in places]
     checked = OutputChecker(tmp_path).checked(entries, redo=False)
     assert missing(checked) == ["sub/3.jpg", "sub/30.jpg"]
-    assert [one.found for one in checked] == [one.found for one in entries]
+    assert [one.file for one in checked] == [one.file for one in entries]
     again = OutputChecker(tmp_path).checked(entries, redo=True)
-    assert [one.place for one in again if one.known["improve"].state == "stale"] == ["sub/3.jpg", "sub/30.jpg"]
+    assert [one.place for one in again if one.answers["improve"].state == "stale"] == ["sub/3.jpg", "sub/30.jpg"]
 
 
 def test_the_names_of_one_folder_do_not_count_for_another(tmp_path: Path) -> None:

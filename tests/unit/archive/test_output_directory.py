@@ -16,7 +16,7 @@ from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import moves, temp_file
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
 from smarty_async.archive.outputs.moves import commit_moves, remove_known
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 
@@ -287,7 +287,7 @@ async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: 
             for place in ("file/a.jpg", "b.jpg", "c.jpg", "x" * 300, "d.jpg")
         ]
     )
-    refusals = [OutputRefused, type(None), OutputRefused, OutputRefused, type(None)]
+    refusals = [OutputRefused, type(None), NameTaken, OutputRefused, type(None)]
     assert [type(error) for error in refused] == refusals
     assert {path.name for path in (directory.out / "improved").iterdir()} == {"b.jpg", "c.jpg", "d.jpg", "file"}
 

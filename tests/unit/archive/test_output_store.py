@@ -9,7 +9,7 @@ import pytest
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import OutputInUse
 from smarty_async.results import Kind
@@ -89,7 +89,7 @@ async def test_one_move_that_is_refused_does_not_stop_the_others(store: OutputSt
     await store.commit([OutputMove("a.jpg", {"improved": await received(store, b"one")})])
     moves = [OutputMove(place, {"improved": await received(store, b"new!")}) for place in ("a.jpg", "b.jpg")]
     refused = await store.commit(moves)
-    assert [type(error) for error in refused] == [OutputRefused, type(None)]
+    assert [type(error) for error in refused] == [NameTaken, type(None)]
     assert await content(store, "b.jpg", 4) == b"new!"
 
 
@@ -151,10 +151,10 @@ async def test_an_output_that_is_gone_is_marked(store: OutputStore) -> None:
             PhotoFile("/photos", name, f"/photos/{name}", 9, "7"),
             1,
             name,
-            {"improve": StoredAnswer("improve", "placed", {"improved": output}, None)},
+            {"improve": StoredAnswer("improve", "committed", {"improved": output}, None)},
         )
         for name in ("a.jpg", "b.jpg")
     ]
     for redo, state in ((False, "missing"), (True, "stale")):
         checked = await store.check(entries, redo=redo)
-        assert [entry.known["improve"].state for entry in checked] == ["placed", state]
+        assert [entry.answers["improve"].state for entry in checked] == ["committed", state]
