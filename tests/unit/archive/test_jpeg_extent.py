@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metadata_samples import exif_block, exif_segment, jpeg_with, scene
-from pictures import encoded, opened
 from PIL import Image
+from support.metadata_samples import exif_block, exif_segment, jpeg_with, scene
+from support.pictures import encoded, opened
 
 from smarty_async.archive.photos.jpeg_extent import JpegExtent, find_jpeg_extent
 

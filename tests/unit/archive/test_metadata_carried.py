@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metadata_samples import (
+from PIL import Image, IptcImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
+from support.metadata_samples import (
     CAPTION,
     IPTC,
     MAKER_NOTE,
@@ -28,9 +30,7 @@ from metadata_samples import (
     tiff_block,
     xmp_segment,
 )
-from pictures import encoded, opened
-from PIL import Image, IptcImagePlugin
-from PIL.JpegImagePlugin import JpegImageFile
+from support.pictures import encoded, opened
 
 from smarty_async.archive.outputs.metadata import (
     JpegError,

@@ -5,8 +5,8 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metadata_samples import CAPTION, MAKER_NOTE, TAKEN, ascii_value, exif_block, tiff_block
 from PIL import Image
+from support.metadata_samples import CAPTION, MAKER_NOTE, TAKEN, ascii_value, exif_block, tiff_block
 
 from smarty_async.archive.outputs.metadata.exif import correct_exif, exif_with, minimal_exif, read_exif, short_exif
 from smarty_async.archive.outputs.metadata.geometry import Geometry

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from metadata_samples import (
+from PIL import Image
+from support.metadata_samples import (
     CAPTION,
     IPTC,
     TAKEN,
@@ -26,8 +27,7 @@ from metadata_samples import (
     tiff_block,
     xmp_segment,
 )
-from pictures import encoded
-from PIL import Image
+from support.pictures import encoded
 
 from smarty_async.archive.outputs.metadata import metadata_segments, read, read_header, read_metadata
 from smarty_async.archive.outputs.metadata.exif import correct_exif, short_exif

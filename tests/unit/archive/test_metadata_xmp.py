@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metadata_samples import XMP
+from support.metadata_samples import XMP
 
 from smarty_async.archive.outputs.metadata.geometry import Geometry
 from smarty_async.archive.outputs.metadata.xmp import (

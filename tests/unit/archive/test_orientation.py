@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from metadata_samples import scene
-from pictures import encoded
 from PIL import Image, ImageEnhance, ImageOps
+from support.metadata_samples import scene
+from support.pictures import encoded
 
 from smarty_async.archive.outputs.orientation import find_orientation, upright
 

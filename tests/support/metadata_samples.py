@@ -6,8 +6,9 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from pictures import encoded
 from PIL import Image, ImageDraw
+
+from support.pictures import encoded
 
 MAKER_NOTE = b"ACME\0" + bytes(range(256)) * 2
 CAPTION = "Summer at the lake"
