@@ -324,12 +324,12 @@ class PhotoRun:
 
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
         try:
-            committed = await self._context.committer.commit(
-                ReceivedAnswer(self.entry, spec, outputs, bw, self._digest())
-            )
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest())
+            committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None
-        self.entry.answers[spec.mode] = committed
+        self.entry = msgspec.structs.replace(self.entry, place=committed.place)
+        self.entry.answers[spec.mode] = committed.answer
 
     # record
 

@@ -148,11 +148,11 @@ class ArchiveRun:
             outputs=directory,
             specs=self._options.specs,
         )
-        committer = OutputCommitter(directory, journal, kinds=self._options.outputs or None)
+        committer = OutputCommitter(directory, journal)
         self.progress.warnings += journal.warnings
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files))
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,

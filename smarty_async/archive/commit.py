@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
-from smarty_async.archive.outputs.store import OutputMove, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
 _GROUP_ANSWERS = 48
 """Answers in a group, at most."""
 
-_Waiting = tuple[ReceivedAnswer, asyncio.Future[StoredAnswer]]
+
+class CommittedAnswer(msgspec.Struct, frozen=True):
+    """An answer that is committed.
+
+    Attributes:
+        answer: as the journal has it.
+        place: where its outputs are, relative to the folder of each kind; that of its entry, unless it was not free.
+    """
+
+    answer: StoredAnswer
+    place: str
+
+
+_Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
 
 
 class OutputCommitter:
@@ -29,18 +42,16 @@ class OutputCommitter:
     Args:
         store: where outputs are stored.
         journal: the journal.
-        kinds: the kinds of outputs that are stored; None for all. Others are discarded.
     """
 
-    def __init__(self, store: OutputStore, journal: Journal, *, kinds: Collection[Kind] | None = None) -> None:
+    def __init__(self, store: OutputStore, journal: Journal) -> None:
         self._store = store
         self._journal = journal
-        self._kinds = kinds
         self._waiting: list[_Waiting] = []
         self._groups: set[asyncio.Task[None]] = set()
 
-    async def commit(self, received: ReceivedAnswer) -> StoredAnswer:
-        """Wait until `received` is committed; its answer as the journal has it then.
+    async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
+        """Wait until `received` is committed; the answer, and where its outputs are.
 
         It is committed even when the caller is cancelled: it is paid for.
 
@@ -48,7 +59,7 @@ class OutputCommitter:
             OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        committed: asyncio.Future[StoredAnswer] = asyncio.get_running_loop().create_future()
+        committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((received, committed))
         self._groups = {group for group in self._groups if not group.done()}
         if len(self._groups) < _GROUPS:
@@ -64,36 +75,46 @@ class OutputCommitter:
         while self._waiting:
             group, self._waiting = self._waiting[:_GROUP_ANSWERS], self._waiting[_GROUP_ANSWERS:]
             try:
-                await self._commit_group([(await self._wanted(received), committed) for received, committed in group])
+                await self._commit_group([(_with_replaced(received), committed) for received, committed in group])
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
                 _without_errors(group, [error] * len(group))
-
-    async def _wanted(self, received: ReceivedAnswer) -> ReceivedAnswer:
-        """`received` with the outputs that are stored, each with what it replaces."""
-        outputs = received.outputs
-        if self._kinds is not None:
-            for kind in outputs.keys() - self._kinds:
-                await self._store.discard(outputs[kind])
-            outputs = {kind: output for kind, output in outputs.items() if kind in self._kinds}
-        earlier = _earlier_outputs(received)
-        if not earlier and outputs is received.outputs:
-            return received
-        outputs = {
-            kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
-            for kind, output in outputs.items()
-        }
-        return msgspec.structs.replace(received, outputs=outputs)
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
         refused = await self._store.fsync([received.outputs.values() for received, _ in group])
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
-        group = _without_errors(group, await self._store.commit([_move_of(received) for received, _ in group]))
+        refused = await self._store.commit([_move_of(received) for received, _ in group])
+        name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
+        group = _without_errors(group, refused, unless=_is_name_taken)
+        if name_taken:
+            group = [*group, *await self._commit_elsewhere(name_taken)]
         self._journal.record_committed([received for received, _ in group])
         for received, committed in group:
             if not committed.done():
-                committed.set_result(StoredAnswer(str(received.spec), "committed", received.outputs, received.bw))
+                answer = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
+                committed.set_result(CommittedAnswer(answer, received.entry.place))
+
+    async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
+        places = await self._journal.give_distinct_places([received for received, _ in group])
+        moved: list[_Waiting] = []
+        for (received, committed), place in zip(group, places, strict=True):
+            entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
+            moved.append((msgspec.structs.replace(received, entry=entry), committed))
+        return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
+
+
+def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
+    """`received`, each output with the size of the one that it replaces."""
+    earlier = _earlier_outputs(received)
+    if not earlier:
+        return received
+    outputs = {
+        kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
+        for kind, output in received.outputs.items()
+    }
+    return msgspec.structs.replace(received, outputs=outputs)
 
 
 def _move_of(received: ReceivedAnswer) -> OutputMove:
@@ -108,9 +129,18 @@ def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
     return {kind: output for answer in answers for kind, output in answer.outputs.items()}
 
 
-def _without_errors(group: Sequence[_Waiting], errors: Sequence[Exception | None]) -> Sequence[_Waiting]:
-    """Those of `group` without an error; the others get theirs."""
+def _is_name_taken(error: Exception | None) -> bool:
+    return isinstance(error, NameTaken)
+
+
+def _without_errors(
+    group: Sequence[_Waiting],
+    errors: Sequence[Exception | None],
+    *,
+    unless: Callable[[Exception], bool] = lambda _: False,
+) -> Sequence[_Waiting]:
+    """Those of `group` without an error; the others get theirs, `unless` it is dealt with elsewhere."""
     for (_, committed), error in zip(group, errors, strict=True):
-        if error is not None and not committed.done():
+        if error is not None and not committed.done() and not unless(error):
             committed.set_exception(error)
     return [waiting for waiting, error in zip(group, errors, strict=True) if error is None]

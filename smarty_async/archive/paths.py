@@ -17,7 +17,6 @@ from typing import Literal
 
 import msgspec
 
-from smarty_async.errors import OptionsError
 from smarty_async.results import KINDS
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "display_path",
     "distinct_place",
     "folded_key",
-    "local_path",
     "output_place",
 ]
 
@@ -63,10 +61,6 @@ _IGNORED_CODE_POINTS = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u
 
 _HASH_DIGITS = 12
 _MAX_ESCAPED_CODE_POINT = 0x10FFFF
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_URL_AS_PATH = re.compile(r"(abfss?|adl|az|azure|b2|ftp|ftps|gcs|gs|https?|oss|s3a?|sftp|smb|swift|wasbs?|webdav):/")
-"""A URL from which `pathlib.Path` has removed a slash."""
 
 
 class FileNameRules(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -165,28 +159,6 @@ def display_path(path: str) -> str:
         return path
     whole = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", path)
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def local_path(path: str | os.PathLike[str], *, option: str) -> str:
-    """`path` as text, after a check that it is no URL: ``s3://bucket`` would become a folder called ``s3:``.
-
-    Args:
-        path: a path that the caller gave.
-        option: what the caller gave it for (``--out``), for the message.
-
-    Raises:
-        OptionsError: it is a URL.
-    """
-    text = os.fspath(path)
-    found = _URL.match(text) or (None if isinstance(path, str) else _URL_AS_PATH.match(text))
-    if found is None:
-        return text
-    scheme = found[1].lower()
-    if scheme == "file":
-        raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
-    raise OptionsError(
-        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {text!r} was given"
-    )
 
 
 def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:

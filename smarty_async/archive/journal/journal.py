@@ -30,6 +30,7 @@ class _Opened(msgspec.Struct, frozen=True):
     """A journal that is ready for a run."""
 
     store: JournalStore
+    temporaries: set[str]
     warnings: list[str]
 
 
@@ -38,6 +39,7 @@ class Journal:
 
     Attributes:
         warnings: what a person should know about how it was opened.
+        temporaries: names of temporary files with outputs that could not be moved to their places yet.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Journal:
         specs: tuple[ModeSpec, ...],
     ) -> None:
         self.warnings = opened.warnings
+        self.temporaries = opened.temporaries
         self._store = opened.store
         self._path = path
         self._results = results
@@ -71,7 +74,7 @@ class Journal:
         Args:
             path: of the database.
             results: path of ``results.jsonl``.
-            outputs: where outputs are stored; locked.
+            outputs: where outputs are stored.
             specs: what the run asks of every photo.
 
         Raises:
@@ -79,9 +82,8 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        specs = tuple(specs)
         try:
-            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, specs)
+            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, tuple(specs))
         except RuntimeError:  # can't start new thread
             raise no_more_threads() from None
         try:
@@ -91,7 +93,7 @@ class Journal:
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(opened, path, ResultsFile(results), thread, outputs=outputs, specs=specs)
+        return cls(opened, path, ResultsFile(results), thread, outputs=outputs, specs=tuple(specs))
 
     async def close(self) -> None:
         """Write what is queued, bring ``results.jsonl`` up to date, and close."""
@@ -102,7 +104,7 @@ class Journal:
     async def look_up(self, files: Iterable[PhotoFile], *, redo_missing: bool = False) -> list[PhotoEntry]:
         """Find or create the entry of every one of `files`, see `JournalStore.look_up`.
 
-        Answers whose outputs no longer exist are marked as ``missing``, or left out if `redo_missing`.
+        Answers whose outputs no longer exist are marked as ``missing``, or ``stale`` if `redo_missing`.
         """
         entries = await self._call(partial(self._store.look_up, files, self._specs))
         return await self._checked(entries, redo_missing=redo_missing)
@@ -139,6 +141,10 @@ class Journal:
     async def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are durable in temporary files: a later run commits them."""
         await self._call(partial(self._record_received, answers))
+
+    async def give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        """Another place for the photo of each answer, because a file that no run made is at the one it has."""
+        return await self._call(partial(self._give_distinct_places, answers))
 
     def record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are at their places.
@@ -241,6 +247,9 @@ class Journal:
                 answer.entry.id, answer.spec, answer.outputs, bw=answer.bw, digest=answer.content_digest
             )
 
+    def _give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        return [self._store.give_distinct_place(answer.entry.id, answer.spec.mode) for answer in answers]
+
     def _record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:
             self._store.record_committed(answer.entry.id, answer.spec)
@@ -268,27 +277,27 @@ class Journal:
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
     try:
-        store, recovered = _recovered(path, outputs, specs)
+        store, temporaries, recovered = _recovered(path, outputs, specs)
         warnings = [f"There was no journal; {_recovered_photos(recovered)}"] if recovered else []
     except DamagedJournal:
         aside = set_aside(path)
-        store, recovered = _recovered(path, outputs, specs)
+        store, temporaries, recovered = _recovered(path, outputs, specs)
         warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(recovered)}"]
     if refused := store.unplaced():
         warnings.append(
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
             f"({refused[0]}). They are kept, and the next run tries again"
         )
-    return _Opened(store, warnings)
+    return _Opened(store, temporaries, warnings)
 
 
-def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, int]:
-    """The store, and the number of photos that it took from ``results.jsonl``."""
+def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, set[str], int]:
+    """The store, the temporary files it still needs, and the number of photos it took from ``results.jsonl``."""
     store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
-            store.recover(outputs.recover)
-            return store, outputs.rebuild(store, specs) if store.is_empty else 0
+            temporaries = store.recover(outputs.recover)
+            return store, temporaries, outputs.rebuild(store, specs) if store.is_empty else 0
     except BaseException:
         store.close()
         raise

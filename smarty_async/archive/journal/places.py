@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,
@@ -16,9 +18,11 @@ from smarty_async.archive.paths import (
     output_place,
 )
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.results import ErrorInfo
+from smarty_async.options import Mode
+from smarty_async.results import ErrorInfo, Kind
+from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["NO_OUTPUTS", "OutputPlaces", "fill_place_keys", "give_place"]
+__all__ = ["NO_OUTPUTS", "OutputPlaces", "check_place", "fill_place_keys", "give_distinct_place", "give_place"]
 
 
 class OutputPlaces(Protocol):
@@ -31,6 +35,10 @@ class OutputPlaces(Protocol):
 
     def is_taken(self, place: str) -> bool:
         """Whether something that no run made is at `place`."""
+        ...
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something is at `place` that is none of the `known` outputs."""
         ...
 
     def problem_of(self, place: str) -> ErrorInfo | None:
@@ -46,6 +54,9 @@ class _NoOutputs:
     def is_taken(self, place: str) -> bool:  # noqa: ARG002
         return False
 
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
+        return []
+
     def problem_of(self, place: str) -> ErrorInfo | None:  # noqa: ARG002
         return None
 
@@ -58,7 +69,7 @@ NO_OUTPUTS: OutputPlaces = _NoOutputs()
 
 
 def give_place(
-    sql: sqlite3.Connection, photo: int, found: PhotoFile, outputs: OutputPlaces
+    sql: sqlite3.Connection, photo: int, file: PhotoFile, outputs: OutputPlaces
 ) -> tuple[str, ErrorInfo | None]:
     """Give a photo a place for its outputs and write it into the journal.
 
@@ -69,16 +80,18 @@ def give_place(
     Args:
         sql: the journal's database.
         photo: the photo's entry.
-        found: the photo.
+        file: the photo.
         outputs: which places outputs can have.
 
     Returns:
         The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
     """
-    rules = outputs.rules
-    identity = f"{found.source}\0{found.photo}\0{found.page}"
-    own = output_place(found.photo, page=found.page, rules=rules)
-    below = output_place(f"{Path(found.source).name or 'root'}/{found.photo}", page=found.page, rules=rules)
+    rules, identity = (
+        outputs.rules,
+        _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}"),
+    )
+    own = output_place(file.photo, page=file.page, rules=rules)
+    below = output_place(f"{Path(file.source).name or 'root'}/{file.photo}", page=file.page, rules=rules)
     rivals: list[str] = []
     for place in (own, below):
         name, rival = place, _rival(sql, place, rules)
@@ -90,12 +103,68 @@ def give_place(
             continue
         if problem := outputs.problem_of(name):
             return "", problem
-        sql.execute(
-            "UPDATE photos SET place = ?, place_key = ? WHERE id = ?", (os.fsencode(name), folded_key(name), photo)
-        )
+        _write_place(sql, photo, name)
         return name, None
     told = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
     return "", ErrorInfo("collision", told)
+
+
+def check_place(
+    sql: sqlite3.Connection, entry: PhotoEntry, missing: Iterable[Mode], outputs: OutputPlaces
+) -> tuple[str, ErrorInfo | None]:
+    """Make sure, before a photo is sent, that the outputs of `missing` modes can be committed at the place it has.
+
+    Returns:
+        Its place, another one if a file that no run made is there; and why it must not be sent, None when it may.
+    """
+    known = {kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()}
+    wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
+    foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
+    if not foreign:
+        return entry.place, None
+    place = give_distinct_place(sql, entry.id, wanted[foreign[0]], outputs)
+    if place is not None:
+        return place, None
+    path = display_path(f"{foreign[0]}/{entry.place}")
+    told = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
+    return entry.place, ErrorInfo("output_exists", told)
+
+
+def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:
+    """Give a photo another place, because a file that no run made is at the one it has.
+
+    Args:
+        sql: the journal's database.
+        photo: the photo's entry.
+        mode: whose outputs could not be committed.
+        outputs: which places outputs can have.
+
+    Returns:
+        The new place; None when there is none, or when outputs of another mode are at the old one.
+    """
+    rows = sql.execute(
+        "SELECT source, photo, place FROM photos WHERE id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM answers WHERE answers.photo = id AND mode <> ? AND state IN ('committed', 'received'))",
+        (photo, mode),
+    ).fetchall()
+    for source, key, where in rows:
+        identity = _identity_of(os.fsdecode(source), os.fsdecode(key))
+        place = distinct_place(os.fsdecode(where), identity=identity, rules=outputs.rules)
+        if not (_rival(sql, place, outputs.rules) or outputs.is_taken(place) or outputs.problem_of(place)):
+            _write_place(sql, photo, place)
+            return place
+    return None
+
+
+def _identity_of(source: str, key: str) -> str:
+    """What tells a photo from all others: its source, and its path with the number of a further page."""
+    return f"{source}\0{key}"
+
+
+def _write_place(sql: sqlite3.Connection, photo: int, place: str) -> None:
+    sql.execute(
+        "UPDATE photos SET place = ?, place_key = ? WHERE id = ?", (os.fsencode(place), folded_key(place), photo)
+    )
 
 
 def fill_place_keys(sql: sqlite3.Connection) -> None:
@@ -134,7 +203,8 @@ def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival 
         other = os.fsdecode(where)
         if rules.is_exact or _clash(key, rules.key(other)):
             is_alike = other != place and rules.key(other) == key
-            return _Rival(display_path(f"{os.fsdecode(source)}/{os.fsdecode(photo)}"), is_alike)
+            path = os.fsdecode(photo.partition(b"\0")[0])
+            return _Rival(display_path(f"{os.fsdecode(source)}/{path}"), is_alike)
     return None
 
 

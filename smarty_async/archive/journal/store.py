@@ -23,7 +23,7 @@ from smarty_async.archive.journal.lookup import (
     outputs_of,
     photo_of_key,
 )
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import (
     Content,
     Counts,
@@ -35,19 +35,20 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.outputs.store import NameTaken
 from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
 
-__all__ = ["MAX_UNHASHED", "CommitReceived", "JournalStore"]
+__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
 
-CommitReceived = Callable[[str, Mapping[Kind, StoredOutput]], bool]
-"""`OutputStore.recover`."""
+PlaceReceived = Callable[[str, Mapping[Kind, StoredOutput]], bool]
+"""Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
 
 _FINISHED: Final = (
     "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
@@ -87,7 +88,8 @@ class JournalStore:
         self.damaged = False
         self._sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
-        self._lookup = EntryLookup(self._sql, outputs, self._unplaced)
+        self._outputs = outputs
+        self._lookup = EntryLookup(self._sql, self._unplaced, outputs)
 
     def close(self) -> None:
         """Close it."""
@@ -283,6 +285,10 @@ class JournalStore:
         """The outputs of an answer are at their places."""
         self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
 
+    def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
+        """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
+        return give_distinct_place(self._sql, photo, mode, self._outputs)
+
     def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """The result of a photo, and why modes of it failed permanently."""
         self._sql.executemany(
@@ -343,35 +349,52 @@ class JournalStore:
         """Whether it knows no photo."""
         return self._sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
 
-    def recover(self, commit_received: CommitReceived) -> None:
+    def recover(self, place_received: PlaceReceived) -> set[str]:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
 
         A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
         has the disk's reason as its problem. The next run tries again.
 
-        Raises:
-            DiskError: the disk refuses all outputs.
+        Returns:
+            The temporary files that such photos still need.
         """
+        needed: set[str] = set()
         rows = self._sql.execute(
             "SELECT photo, mode, spec, place, outputs FROM answers JOIN (SELECT id, place FROM photos) ON id = photo"
             " WHERE state = 'received'"
         ).fetchall()
         for photo, mode, spec, place, text in rows:
+            outputs = outputs_of(text)
             try:
-                committed = commit_received(os.fsdecode(place), outputs_of(text))
-            except OutputRefused as error:
+                placed = self._recover_one(photo, mode, os.fsdecode(place), outputs, place_received)
+            except DiskError as error:
                 self._unplaced[photo] = ErrorInfo("output_refused", str(error))
+                needed.update(output.temporary for output in outputs.values())
             else:
-                self._recovered(photo, mode, spec, committed=committed)
+                self._recovered(photo, mode, spec, placed=placed)
+        return needed
 
-    def _recovered(self, photo: int, mode: Mode, spec: str, *, committed: bool) -> None:
-        if not committed:
+    def _recover_one(
+        self, photo: int, mode: Mode, place: str, outputs: Mapping[Kind, StoredOutput], place_received: PlaceReceived
+    ) -> bool:
+        try:
+            return place_received(place, outputs)
+        except NameTaken:
+            other = self.give_distinct_place(photo, mode)
+            if other is None:
+                raise
+            return place_received(other, outputs)
+
+    def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
+        if not placed:
             self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
             return
         self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
         # The disk refused it in an earlier run, and that was its result.
         self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
-        self._sql.execute("UPDATE photos SET outcome = NULL WHERE id = ? AND outcome = 'failed'", (photo,))
+        self._sql.execute(
+            "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome IN ('failed', 'rejected')", (photo,)
+        )
 
     def unplaced(self) -> list[str]:
         """Why `recover` could not commit answers: one reason a photo."""
@@ -382,7 +405,6 @@ class JournalStore:
     ) -> None:
         """Add a photo with its committed answers and its result, or replace what an earlier call has added."""
         key = (*key_of(file), os.fsencode(place) or None)
-        place_key = folded_key(place) or None
         outcome = None if result.error else result.outcome
         self._sql.execute(
             "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
@@ -390,7 +412,7 @@ class JournalStore:
         )
         self._sql.execute(
             "INSERT OR REPLACE INTO photos (source, photo, place, place_key, size, version) VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, place_key, file.size, file.version),
+            (*key, folded_key(place) or None, file.size, file.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():

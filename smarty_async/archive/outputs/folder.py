@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import secrets
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
 __all__ = ["OutputDirectory", "TempFile"]
+
+_MAX_FOLDERS = 4096
+"""Folders that are remembered, at most: photos come folder by folder."""
 
 
 class OutputDirectory:
@@ -57,6 +61,7 @@ class OutputDirectory:
         self._is_recovered = False
         self._retained: set[str] = set()  # temporary files that the journal may know of
         self._kind_dirs: list[str] | None = None
+        self._folders: set[str] = set()  # known to be free of files
 
     # the folder
 
@@ -66,6 +71,7 @@ class OutputDirectory:
             self.state_dir.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
             self.temp_dir.mkdir(exist_ok=True)
+            self._check_kind_dirs()
             self._remove_left_probes()
             self.rules = probe_name_rules(self.state_dir)
         except Timeout:
@@ -81,9 +87,10 @@ class OutputDirectory:
                 self.temp_dir.rmdir()
         self._lock.release()
 
-    def remove_stale_temp_files(self) -> None:
-        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks."""
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
         self._is_recovered = True
+        self._retained.update(keep)
         self._remove_temp_files()
 
     def _remove_temp_files(self) -> None:
@@ -91,6 +98,13 @@ class OutputDirectory:
             if path.name not in self._retained:
                 with suppress(OSError):
                     path.unlink()
+
+    def _check_kind_dirs(self) -> None:
+        """Make sure that no file and no link to nothing is where the folder of a kind is needed."""
+        for kind in KINDS:
+            path = self.out / kind
+            if os.path.lexists(path) and not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{kind!r} in it is no folder")
 
     def _remove_left_probes(self) -> None:
         for folder in self.state_dir.glob("probe-*"):
@@ -110,13 +124,46 @@ class OutputDirectory:
             self._kind_dirs = [f"{self.out}/{kind}" for kind in KINDS if (self.out / kind).exists()]
         return any(os.path.lexists(f"{folder}/{place}") for folder in self._kind_dirs)
 
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something that no run made is at `place`; blocks.
+
+        Args:
+            place: the place of a photo.
+            known: the outputs that the journal has of it.
+        """
+        if self._kind_dirs == []:
+            return []
+        found: list[Kind] = []
+        for kind in KINDS:
+            size = file_size(f"{self.out}/{kind}/{place}")
+            if size is not None and not (kind in known and size == known[kind].size):
+                found.append(kind)
+        return found
+
     def problem_of(self, place: str) -> ErrorInfo | None:
-        """Why no file can be at `place`: its path is too long. None when it can."""
+        """Why no file can be at `place`: a file is where a folder must be, or the path is too long. None if it can."""
+        folder = place.rpartition("/")[0]
+        if folder and (blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None)):
+            return ErrorInfo("output_refused", f"{blocked!r} is a file where its outputs need a folder: move it away")
         longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
         if longest <= self.rules.max_path:
             return None
         told = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
         return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter path")
+
+    def _file_above(self, kind: Kind, folder: str) -> str | None:
+        """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
+        path = f"{self.out}/{kind}/{folder}"
+        if path in self._folders:
+            return None
+        if os.path.lexists(path):
+            if not os.path.isdir(path):  # noqa: PTH112 - asked for every photo
+                return path
+        elif (above := folder.rpartition("/")[0]) and (blocked := self._file_above(kind, above)):
+            return blocked
+        if len(self._folders) < _MAX_FOLDERS:
+            self._folders.add(path)
+        return None
 
     # temporary files
 
@@ -131,10 +178,6 @@ class OutputDirectory:
     async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
         await append_all(writes)
-
-    async def discard(self, output: StoredOutput) -> None:
-        """Remove the temporary file of an output that is not wanted."""
-        await TempFile(str(self.temp_dir), output.temporary).discard()
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
@@ -195,6 +238,10 @@ class OutputDirectory:
         """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
 
+        if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
+            # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
+            # comparing it with the new output.
+            self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
 
 

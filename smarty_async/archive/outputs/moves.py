@@ -18,7 +18,7 @@ from pathlib import Path
 
 from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError
 from smarty_async.results import Kind
 
@@ -82,7 +82,7 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
     """Make sure that nothing is at `final` but what `output` replaces, or the output itself.
 
     Raises:
-        OutputRefused: something else is.
+        NameTaken: something else is.
     """
     size = file_size(final)
     if size is None or size == output.replaces:
@@ -91,7 +91,7 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
         return
     told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
-    raise OutputRefused(told, path=Path(final), errno=errno.EEXIST)
+    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
 
 
 def file_size(path: str) -> int | None:

@@ -17,11 +17,15 @@ from smarty_async.results import ErrorInfo, Kind
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputMove", "OutputRefused", "OutputStore"]
+__all__ = ["NameTaken", "OutputMove", "OutputRefused", "OutputStore"]
 
 
 class OutputRefused(DiskError):
     """The storage refuses one output, and takes others: its name is not possible, or not free."""
+
+
+class NameTaken(OutputRefused):
+    """A file that no run made is at the output's place."""
 
 
 class OutputMove(msgspec.Struct, frozen=True, gc=False):
@@ -63,12 +67,20 @@ class OutputStore(Protocol):
         """Unlock, and remove temporary files that the next run does not need; blocks."""
         ...
 
-    def remove_stale_temp_files(self) -> None:
-        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks."""
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks.
+
+        Args:
+            keep: names of those that the journal still needs.
+        """
         ...
 
     def is_taken(self, place: str) -> bool:
         """Whether something that no run made is at `place`, in the folder of any kind; blocks."""
+        ...
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something is at `place` that is none of the `known` outputs; blocks."""
         ...
 
     def problem_of(self, place: str) -> ErrorInfo | None:
@@ -85,10 +97,6 @@ class OutputStore(Protocol):
         Raises:
             DiskError: the storage refuses.
         """
-        ...
-
-    async def discard(self, output: StoredOutput) -> None:
-        """Remove the temporary file of an output that is not wanted."""
         ...
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:

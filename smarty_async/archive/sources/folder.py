@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 
-from smarty_async.archive.paths import display_path, local_path
+from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.generated_files import GeneratedFiles
@@ -21,6 +21,7 @@ from smarty_async.archive.sources.photo_list import EntryQueue, common_folder
 from smarty_async.archive.sources.scan_root import ScanRoot, root_of, root_of_entry
 from smarty_async.archive.sources.walk import PhotoFile, Walk, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
+from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo

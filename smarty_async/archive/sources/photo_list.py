@@ -106,7 +106,7 @@ def common_folder(entries: Iterable[str | bytes]) -> str | None:
 
 
 class EntryQueue:
-    """Entries read ahead by a thread, so that whoever takes them learns when there are none at the moment.
+    """Entries read ahead by a thread, so that the caller learns when there are none at the moment.
 
     Args:
         entries: an iterable that may wait for its next entry (a pipe, a generator).
@@ -155,7 +155,7 @@ class EntryQueue:
                     self._put(entry)
             except _Closed:
                 raise
-            except Exception as raised:  # noqa: BLE001 - it is raised to whoever iterates
+            except Exception as raised:  # noqa: BLE001 - it is raised to the caller who iterates
                 error = raised
         with self._changed:
             self._error = self._error or error

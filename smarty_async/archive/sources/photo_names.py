@@ -6,18 +6,18 @@ from typing import Final
 
 __all__ = ["SIGNATURE_BYTES", "has_photo_signature", "is_photo_name"]
 
-_PHOTO: Final = frozenset(
+_PHOTO_EXTENSIONS: Final = (
     # JPEG and its relatives, PNG, TIFF
     "jpg jpeg jpe jfif jif jps mpo jp2 j2k jpf jpx jpm png apng tif tiff btf"
     # other formats of pictures
     " gif webp bmp dib heic heif hif avif avifs psd psb pcx ppm pgm pbm pnm pam tga sgi rgb jxl jxr wdp hdp exr hdr"
     # raw formats
     " 3fr ari arw bay cap cr2 cr3 crw dcr dcs dng drf eip erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx"
-    " pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f".split()
+    " pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f"
 )
 """Extensions of pictures, in lower case: one of these that holds none is damaged, or misnamed."""
 
-_OTHER: Final = frozenset(
+_OTHER_EXTENSIONS: Final = (
     # notes that cameras, phones and photo tools keep beside a photo
     "aae xmp json thm xml pp3 dop cos cot on1 pto lrcat lrtemplate modd moff picasa acr ini db db-shm db-wal sqlite"
     " ithmb exif mie dxo"
@@ -29,9 +29,12 @@ _OTHER: Final = frozenset(
     " lnk eps ai svg indd epub"
     # archives, programs, and files that are not complete
     " zip rar 7z gz tgz bz2 xz tar iso dmg exe msi app apk dll so sh bat py part crdownload download tmp temp bak"
-    " torrent md5 sha1 sha256 sfv".split()
+    " torrent md5 sha1 sha256 sfv"
 )
 """Extensions of files that stand beside photos and are none, in lower case."""
+
+_PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
+_OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())
 
 SIGNATURE_BYTES: Final = 16
 """How many bytes `has_photo_signature` looks at."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from smarty_async.archive import commit
-from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import moves
 from smarty_async.archive.outputs.folder import OutputDirectory
@@ -20,6 +21,7 @@ from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
 IMPROVE = ModeSpec("improve")
+ENLARGE = ModeSpec("resolution", 2, "photo")
 
 
 class Storage:
@@ -85,15 +87,16 @@ async def test_an_answer_that_comes_as_the_last_group_ends_is_committed(
 
 
 async def test_an_answer_that_the_disk_refuses_fails_alone(storage: Storage) -> None:
-    answers = [await storage.received(f"{name}.jpg") for name in "abcd"]
+    answers = [await storage.received(name) for name in ("a.jpg", "b.jpg", "c/c.jpg", "d.jpg")]
     lost, _, blocked, _ = answers
     storage.directory.temp_path(lost.outputs["improved"].temporary).unlink()
-    storage.output(blocked.entry).mkdir(parents=True)
+    (storage.directory.out / "improved").mkdir()
+    storage.output(blocked.entry).parent.touch()
     results = await asyncio.gather(*map(storage.committer.commit, answers), return_exceptions=True)
-    assert [type(error) for error in results] == [DiskError, StoredAnswer, OutputRefused, StoredAnswer]
-    assert await closed(storage) == {"a.jpg": False, "b.jpg": True, "c.jpg": False, "d.jpg": True}
+    assert [type(error) for error in results] == [DiskError, CommittedAnswer, OutputRefused, CommittedAnswer]
+    assert await closed(storage) == {"a.jpg": False, "b.jpg": True, "c/c.jpg": False, "d.jpg": True}
     waiting = storage.directory.temp_path(blocked.outputs["improved"].temporary)
-    assert waiting.read_bytes() == b"c.jpg"  # the next run brings it to its place
+    assert waiting.read_bytes() == b"c/c.jpg"  # the next run brings it to its place
 
 
 async def test_an_error_of_the_journal_is_raised_to_every_caller(storage: Storage) -> None:
@@ -105,20 +108,69 @@ async def test_an_error_of_the_journal_is_raised_to_every_caller(storage: Storag
     assert await closed(storage) == {"a.jpg": False, "b.jpg": False}
 
 
+async def test_an_output_gets_another_name_where_a_file_is_that_no_run_made(storage: Storage) -> None:
+    answer, other = await storage.received("a.jpg"), await storage.received("b.jpg")
+    foreign = storage.output(answer.entry)
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"retouched by hand")
+    storage.output(other.entry).write_bytes(b"b.jpg")  # the same bytes: it is the output itself
+    committed, natural = await asyncio.gather(*map(storage.committer.commit, (answer, other)))
+    assert committed.place.startswith("a~")
+    assert natural.place == "b.jpg"
+    assert (foreign.parent / committed.place).read_bytes() == b"a.jpg"
+    assert foreign.read_bytes() == b"retouched by hand"
+    assert await closed(storage) == {"a.jpg": True, "b.jpg": True}
+
+
+async def test_an_output_is_refused_when_another_of_its_photo_has_the_name(storage: Storage) -> None:
+    answer = await storage.received("a.jpg")
+    await storage.committer.commit(answer)
+    foreign = storage.directory.out / "resolved" / "a.jpg"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"retouched by hand")
+    file = storage.directory.open()
+    await file.write([b"larger"])
+    enlarged = ReceivedAnswer(answer.entry, ENLARGE, {"resolved": StoredOutput(file.name, 6)}, None)
+    with pytest.raises(OutputRefused, match="no run made"):
+        await storage.committer.commit(enlarged)
+    assert foreign.read_bytes() == b"retouched by hand"
+    assert file.path.read_bytes() == b"larger"
+
+
+async def test_outputs_of_an_earlier_answer_are_replaced_or_removed(storage: Storage) -> None:
+    answer = await storage.received("a.jpg")
+    file = storage.directory.open()
+    await file.write([b"colour"])
+    first = await storage.committer.commit(
+        msgspec.structs.replace(answer, outputs=answer.outputs | {"colorized": StoredOutput(file.name, 6)})
+    )
+    entry = msgspec.structs.replace(
+        answer.entry, answers={"improve": msgspec.structs.replace(first.answer, state="stale")}
+    )
+    again = storage.directory.open()
+    await again.write([b"better"])
+    committed = await storage.committer.commit(
+        ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput(again.name, 6)}, None)
+    )
+    assert committed.place == "a.jpg"
+    assert storage.output(entry).read_bytes() == b"better"
+    assert not (storage.directory.out / "colorized" / "a.jpg").exists()
+
+
 @pytest.mark.parametrize("turns", range(4))
 async def test_an_answer_is_committed_although_its_caller_is_cancelled(storage: Storage, turns: int) -> None:
-    answers = [await storage.received(f"{name}.jpg") for name in "abc"]
+    answers = [await storage.received(name) for name in ("a.jpg", "b.jpg", "c/c.jpg")]
     (storage.directory.out / "improved").mkdir()
-    storage.output(answers[2].entry).mkdir()
+    storage.output(answers[2].entry).parent.touch()
     waits = [asyncio.create_task(storage.committer.commit(answer)) for answer in answers]
     for _ in range(turns):
         await asyncio.sleep(0)
     for wait in (waits[0], waits[2]):
         wait.cancel()
     results = await asyncio.gather(*waits, return_exceptions=True)
-    assert [type(error) for error in results] == [asyncio.CancelledError, StoredAnswer, asyncio.CancelledError]
+    assert [type(error) for error in results] == [asyncio.CancelledError, CommittedAnswer, asyncio.CancelledError]
     # One that is cancelled before its first step never asked.
-    assert await closed(storage) == {"a.jpg": turns > 0, "b.jpg": True, "c.jpg": False}
+    assert await closed(storage) == {"a.jpg": turns > 0, "b.jpg": True, "c/c.jpg": False}
 
 
 async def test_close_waits_for_answers_whose_callers_are_cancelled(storage: Storage) -> None:

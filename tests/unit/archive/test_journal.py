@@ -379,12 +379,25 @@ async def test_killed_after_the_last_move(place: Place) -> None:
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_killed_before_an_earlier_output_was_replaced(place: Place) -> None:
-    earlier = b"of an earlier content"
-    place.put("improved/sub/a.jpg", earlier)
+async def test_killed_before_an_output_of_an_earlier_content_was_replaced(place: Place) -> None:
+    place.put("improved/sub/a.jpg", b"of the former photo")
     place.put(f"{TMP}/3", b"first")
-    interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(earlier))})
+    interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(b"of the former photo"))})
     assert await standing(place) == {"improved": b"first"}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_a_recovered_output_replaces_no_file_that_no_run_made(place: Place, *, is_folder: bool) -> None:
+    foreign = place.put("improved/sub/a.jpg/x" if is_folder else "improved/sub/a.jpg", b"retouched by hand")
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("sub/a.jpg")])
+    await journal.close()
+    assert entry.has(IMPROVE)
+    assert entry.place.startswith("sub/a~")
+    assert (place.out / "improved" / entry.place).read_bytes() == b"first"
+    assert foreign.read_bytes() == b"retouched by hand"
 
 
 async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
@@ -446,6 +459,25 @@ async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None
     assert "File name too long" in journal.warnings[0]
     await journal.close()
     assert (place.tmp / "3").exists()
+
+
+async def test_a_disk_that_refuses_every_rename_blocks_no_later_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refused)
+        store = JournalStore(place.path)
+        with store.transaction():
+            temporaries = store.recover(OutputDirectory(place.out).recover)
+    assert temporaries == {"3"}
+    assert "Permission denied" in store.unplaced()[0]
+    store.close()
+    assert await standing(place) == {"improved": b"first"}
 
 
 async def test_an_output_folder_on_another_disk_blocks_no_later_run(
