@@ -32,6 +32,8 @@ _FORMATS = {2: "signed ", 3: "floating-point "}
 _PILLOW_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946))
 """None, fax, LZW, JPEG old and new, Deflate, PackBits: in every build of Pillow that has libtiff."""
 
+_OLD_JPEG = 6
+
 _BYTES_PER_PIXEL = 16
 """Memory of converting a pixel, whatever it takes in the file."""
 
@@ -104,12 +106,11 @@ def _decoded(stream: BinaryIO, page: Directory) -> Image.Image:
     try:
         return _by_pillow(stream, page)
     except PhotoRejected as error:
-        if error.type == "too_large":
-            raise
-        try:
-            return decode_tiff(stream, page, what=described(page))
-        except PhotoRejected:
-            raise error from None
+        if error.type == "truncated" and page.compression == _OLD_JPEG:  # a format with as many readings as writers
+            raise PhotoRejected(
+                f"it is {described(page)} in the old JPEG way, not readable", type="unsupported"
+            ) from error
+        raise
 
 
 def _by_pillow(stream: BinaryIO, page: Directory) -> ImageFile:
