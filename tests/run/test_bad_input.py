@@ -255,7 +255,7 @@ async def test_files_that_change_or_go_before_they_are_sent_harm_nobody(source: 
         await until(lambda: len(run._in_flight) == 6)  # all have been looked at
         grown, rewritten, gone = [name for name, data in photos.items() if data not in in_flight][:3]
         (source / grown).write_bytes(photos[grown] + b"x")
-        (source / rewritten).write_bytes(photos[rewritten][:-1] + b"\x00")
+        (source / rewritten).write_bytes(photos[rewritten][:30] + b"?" + photos[rewritten][31:])
         os.utime(source / rewritten, ns=(0, 0))
         (source / gone).unlink()
         go.set()
@@ -418,7 +418,7 @@ async def _call(*command: str) -> int:
 
 async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_path: Path) -> None:
     fill(source, "a.jpg")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     async with FakeService() as service:
         status, said = await program(source / "gone", "--out", out, service=service)
         assert (status, "there is no" in said) == (2, True)
@@ -427,6 +427,6 @@ async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_pa
         assert (status, "no photos found" in said) == (2, True)
         status, said = await program(source, "--out", out, service=service)
         assert status == 1
-        assert "none.txt" in said
+        assert "none.jpg" in said
     assert [json.dumps(line["outcome"]) for line in lines(out) if line["photo"] == "a.jpg"] == ['"restored"']
     assert tree(out) == {f"{kind}/a.jpg" for kind in IMPROVED}

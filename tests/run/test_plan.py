@@ -140,7 +140,7 @@ async def test_without_a_source_there_is_no_plan_and_with_a_broken_journal_no_st
 
 async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     async with FakeService() as service:
         bad = photo("b.jpg")
         service.default = lambda request: items(
@@ -150,7 +150,7 @@ async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> N
         status = await read_status(out)
     by_outcome = {told.outcome: told for told in status.failures}
     assert by_outcome["failed"] == Failures(outcome="failed", type="permanent", message="no", count=1, example="b.jpg")
-    assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.txt")
+    assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.jpg")
     assert (status.outcomes, status.unfinished) == ({"restored": 1, "failed": 1, "rejected": 1}, 0)
     assert (status.images, status.cost) == (2, pytest.approx(0.12))
 
