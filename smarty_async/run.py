@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -13,7 +14,7 @@ from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import RESULTS
+from smarty_async.archive.paths import RESULTS, display_path
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
@@ -32,6 +33,8 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
+_LEFT_ALONE_NAMES = 100
+"""Names of files that are no photos in `Progress.left_alone_names`, at most."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -179,22 +182,37 @@ class ArchiveRun:
             await journal.close()
 
     async def _start_photos(
-        self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
+        self,
+        next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
+        context: RunContext,
+        photos: asyncio.TaskGroup,
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None, source=self._spending):
+        announce = partial(self._dispatcher.announce, source=self._spending)
+        waiting = False
+        with announce(None):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce(source=self._spending):
+                # While a list has no more entries, nothing is held back for those that may come.
+                with nullcontext() if waiting else announce():
                     batch = await next_batch()
-                    if not batch:
+                    if batch is None:
                         break
-                    entries = await context.journal.look_up(batch, redo_missing=self._options.redo_missing)
+                    waiting = not batch
+                    files = self._leave_alone(batch)
+                    entries = await context.journal.look_up(files, redo_missing=self._options.redo_missing)
                     self.progress.found += len(entries)
                     self.progress.missing += sum(entry.misses_outputs for entry in entries)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
                     photos.create_task(self._run_photo(PhotoRun(entry, context)))
         self.progress.scanning = False
+
+    def _leave_alone(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """Count the files of `batch` that are no photos; the others."""
+        names = [display_path(file.photo) for file in batch if file.left_alone]
+        self.progress.left_alone += len(names)
+        self.progress.left_alone_names += names[: max(0, _LEFT_ALONE_NAMES - len(self.progress.left_alone_names))]
+        return [file for file in batch if not file.left_alone]
 
     async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""
@@ -227,13 +245,13 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
-    """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
+    """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
     batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, None))
     finally:
         source.stop()
         thread.submit(batches.close)
