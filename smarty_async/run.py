@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -181,15 +182,22 @@ class ArchiveRun:
             await journal.close()
 
     async def _start_photos(
-        self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
+        self,
+        next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
+        context: RunContext,
+        photos: asyncio.TaskGroup,
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None, source=self._spending):
+        announce = partial(self._dispatcher.announce, source=self._spending)
+        waiting = False
+        with announce(None):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce(source=self._spending):
+                # While a list has no more entries, nothing is held back for those that may come.
+                with nullcontext() if waiting else announce():
                     batch = await next_batch()
-                    if not batch:
+                    if batch is None:
                         break
+                    waiting = not batch
                     entries = await self._look_up(self._photos_of(batch), context)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
@@ -256,13 +264,13 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
-    """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
+    """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
     batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, None))
     finally:
         source.stop()
         thread.submit(batches.close)

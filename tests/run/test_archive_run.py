@@ -32,7 +32,7 @@ from support.pictures import jpeg, png, webp
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import moves as output_moves
 from smarty_async.archive.outputs import temp_file
-from smarty_async.errors import ConfigurationError, DiskError, OutputInUse, SmartyError
+from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
 
@@ -411,22 +411,40 @@ async def test_leaving_early_leaves_nothing_and_the_next_run_goes_on(source: Pat
     assert len(lines(out)) == 20
 
 
-async def test_what_was_received_before_the_disk_refused_is_not_paid_for_again(source: Path, out: Path) -> None:
+async def test_an_output_that_was_received_and_could_not_be_committed_is_not_paid_for_again(
+    source: Path, out: Path
+) -> None:
+    photos = fill(source, "a.jpg", "sub/b.jpg")
+
+    def blocking(request: Request) -> Answer:
+        (out / "improved").mkdir(parents=True, exist_ok=True)
+        (out / "improved" / "sub").touch()
+        return service.answer_rightly(request)
+
+    async with FakeService() as service:
+        service.default = blocking
+        for retry_failed in (False, False, True):
+            ended = outcomes(await restore(service, source, out, retry_failed=retry_failed))
+            assert ended["sub/b.jpg"] == "failed"
+            assert line_of(out, "sub/b.jpg")["error"]["type"] == "output_refused"
+        (out / "improved" / "sub").unlink()
+        assert outcomes(await restore(service, source, out)) == {"a.jpg": "skipped", "sub/b.jpg": "restored"}
+        assert len(sent(service)) == 2
+    assert_right(out, photos)
+    assert line_of(out, "sub/b.jpg")["outcome"] == "restored"
+
+
+async def test_a_photo_whose_output_has_no_folder_is_not_sent(source: Path, out: Path) -> None:
     photos = fill(source, "sub/a.jpg")
     (out / "improved").mkdir(parents=True)
     (out / "improved" / "sub").touch()
     async with FakeService() as service:
-        with pytest.raises(DiskError, match="improved"):
-            await restore(service, source, out)
-        [result] = await restore(service, source, out)  # later runs are not blocked
-        assert result.outcome == "failed"
-        assert result.error is not None
-        assert result.error.type == "disk"
+        assert outcomes(await restore(service, source, out)) == {"sub/a.jpg": "rejected"}
+        assert "is a file where its outputs need a folder" in line_of(out, "sub/a.jpg")["error"]["message"]
         (out / "improved" / "sub").unlink()
         assert outcomes(await restore(service, source, out)) == {"sub/a.jpg": "restored"}
         assert len(sent(service)) == 1
     assert_right(out, photos)
-    assert line_of(out, "sub/a.jpg")["outcome"] == "restored"
 
 
 async def test_a_newer_journal_takes_nothing_away(source: Path, out: Path) -> None:

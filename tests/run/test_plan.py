@@ -30,11 +30,11 @@ def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 async def test_a_plan_counts_what_would_be_sent_and_makes_nothing(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b/c.jpg", "d.png")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     plan = await plan_archive(source, out=out)
     size = sum(map(len, photos.values()))
     assert numbers(plan) == {"photos": 3, "requests": 3, "bytes": size, "skipped": 0, "cost": pytest.approx(0.18)}
-    assert [(result.photo, result.outcome) for result in plan.rejected] == [("none.txt", "rejected")]
+    assert [(result.photo, result.outcome) for result in plan.rejected] == [("none.jpg", "rejected")]
     assert not is_there(out)
 
 
