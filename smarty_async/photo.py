@@ -8,7 +8,8 @@ takes as well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -21,7 +22,7 @@ from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
@@ -84,16 +85,19 @@ async def ask(
         item = make_item(tuple(missing))
         try:
             reply = await submit(item)
+            for spec in tuple(missing):
+                verdict, failure = await _accept(item.take(spec.mode), reply.fault, spec, commit)
+                if failure is None:
+                    outcome.failures.pop(spec, None)
+                else:
+                    outcome.failures[spec] = failure
+                if verdict != "temporary":
+                    missing.remove(spec)
+        except BaseException:
+            await finish_despite_cancel(_commit_received(item, missing, commit))
+            raise
         finally:
             outcome.attempts += item.attempts
-        for spec in tuple(missing):
-            verdict, failure = await _accept(reply, spec, commit)
-            if failure is None:
-                outcome.failures.pop(spec, None)
-            else:
-                outcome.failures[spec] = failure
-            if verdict != "temporary":
-                missing.remove(spec)
         if missing:
             raise TemporaryAnswer
 
@@ -110,18 +114,30 @@ async def ask(
 
 
 async def _accept(
-    reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+    received: ReceivedItem | None,
+    fault: ErrorInfo | None,
+    spec: ModeSpec,
+    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
-    received = reply.received.get(spec.mode)
+    """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
     if received is None:
-        return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
+        return "temporary", fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
     if verdict == "done":
         await commit(spec, received)
     else:
         await received.discard()
     return verdict, failure
+
+
+async def _commit_received(
+    item: Item, specs: Iterable[ModeSpec], commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+) -> None:
+    """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
+    for spec in specs:
+        if (received := item.take(spec.mode)) is not None:
+            with suppress(SmartyError):  # the first error is the one that counts
+                await _accept(received, None, spec, commit)
 
 
 _probe = threaded(probe)
@@ -210,8 +226,8 @@ class PhotoRun:
             }
             files = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
-            still = await self._context.journal.answers_to(spec, self.entry)
-            if len(files) == len(copies) and (place, answer) in still:
+            unchanged = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in unchanged:
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True

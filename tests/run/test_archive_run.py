@@ -485,7 +485,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         before = len(steps)
         with transaction(self):
             yield
-        if len(steps) > before:
+        if any(step.startswith("record") for step in steps[before:]):
             steps.append("commit")
 
     def replaced(old: str, new: str) -> None:
