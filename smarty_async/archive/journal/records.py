@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -205,6 +206,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
         outputs: the outputs by kind.
         bw: whether the service took the photo for black-and-white; None when it did not say.
         digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
+        metadata: gives the outputs the photo's metadata; None when they have it.
     """
 
     entry: PhotoEntry
@@ -212,6 +214,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
     digest: bytes | None = None
+    metadata: MetadataCopier | None = None
 
     @property
     def content_digest(self) -> bytes | None:
