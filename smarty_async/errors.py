@@ -16,7 +16,7 @@
         └── PhotoFailed           the service, or the bound on retries, said no
 
 Errors carry what they are about as fields. No message and no field ever holds a token: text that came from
-outside is redacted before it enters one (see `transport.tokens.redact`).
+outside is redacted before it enters one (see `redaction`).
 """
 
 from __future__ import annotations

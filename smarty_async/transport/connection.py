@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,9 +16,10 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.redaction import quotable
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, stream
-from smarty_async.transport.excerpt import beginning
+from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import ResponseReader
 from smarty_async.transport.sinks import OutputSink, ReceivedItem
 from smarty_async.wire.messages import Envelope, parse_envelope
@@ -95,8 +94,10 @@ class Connection:
                 self._session.post(
                     self._url.with_query(oauth_provider=self._provider, oauth_token=token),
                     data=_stream(multipart, bodies, depart=depart, silence=silence, failed=failed, progress=progress),
-                    headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
-                    allow_redirects=False,
+                    **request_options(
+                        self._timeouts,
+                        headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
+                    ),
                 ) as response,
             ):
                 unpacker = ResponseReader(sink, deliver, clean=self._clean, max_output_bytes=self._max_output_bytes)
@@ -141,19 +142,10 @@ class Connection:
             yield _Silence(limit, self._timeouts.silence)
 
     def _translated(self, error: Exception) -> RequestError | ConfigurationError:
-        match error:
-            case RequestError():
-                error.args = (self._clean(str(error)),)
-                return error
-            case aiohttp.ClientConnectorCertificateError():
-                return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
-            case TimeoutError():
-                message = f"no answer in time ({error})" if str(error) else "no byte for too long"
-            case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))) if number > 0:
-                message = f"cannot connect to {error.host}:{error.port}: {os.strerror(number)}"
-            case _:
-                message = str(error) or type(error).__name__
-        return RequestError(self._clean(message), timed_out=isinstance(error, TimeoutError))
+        if isinstance(error, RequestError):
+            error.args = (self._clean(str(error)),)
+            return error
+        return translate_error(error, clean=self._clean)
 
     def _clean(self, text: str) -> str:
         """Text from outside as one line of bearable length, without secrets."""
@@ -219,12 +211,12 @@ class _Silence:
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
     """The error a non-200 answer is, with the service's text where there is one."""
-    text = b"" if _compressed(response) else await beginning(response)
+    text = b"" if _compressed(response) else await read_prefix(response)
     try:
         envelope = parse_envelope(text)
     except msgspec.DecodeError:
-        plain = re.sub(r"<[^>]*>", " ", text.decode("utf-8", "replace"))
-        message = f"{response.status} {response.reason or ''}: {plain.strip()}".rstrip(": ")
+        said = quotable(text.decode("utf-8", "replace"))
+        message = f"{response.status} {response.reason or ''}: {said}".rstrip(": ")
         return RequestError(message, status=response.status, retry_after=_retry_after(response))
     if envelope.status == HTTPStatus.OK:
         envelope = Envelope(response.status, envelope.body)

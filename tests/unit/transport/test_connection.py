@@ -45,7 +45,7 @@ from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.sinks import MemoryFile, MemorySink, OutputSink, ReceivedItem, SpoolFile
-from smarty_async.transport.tokens import redact
+from smarty_async.redaction import redact
 
 IMPROVE = (ModeSpec("improve"),)
 
@@ -443,10 +443,15 @@ class TestErrors:
         assert isinstance(error, RequestError)
         assert (str(error), error.status) == ("400 Bad Request", 400)
 
-    async def test_html_is_told_as_text(self) -> None:
+    async def test_html_is_not_quoted(self) -> None:
         error = await failure_of(http(502, "<html><h1>Bad\n\n gateway</h1></html>"))
         assert isinstance(error, RequestError)
-        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: Bad gateway", 502, False)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway", 502, False)
+
+    async def test_a_short_plain_text_is_quoted(self) -> None:
+        error = await failure_of(http(502, "no\n\n upstream"))
+        assert isinstance(error, RequestError)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: no upstream", 502, False)
 
     async def test_html_under_200_is_no_answer(self) -> None:
         error = await failure_of(http(200, "<html>please log in</html>"))

@@ -53,7 +53,8 @@ def test_every_mode_has_its_outputs_and_every_kind_its_field() -> None:
         (b'{"status":200,"body":{"improve":[]}}', (200, None)),
         (b'{"body":[1,null],"status":200,"more":{"status":400}}', (200, None)),
         (b'{"status":200,"body":null}', (200, None)),
-        (b' {"status":200} ', (200, None)),
+        (b' {"status":200,"body":{}} ', (200, None)),
+        (b'\xef\xbb\xbf{"status":500,"body":"no"}', (500, "no")),
         ('{"status":403,"body":"нет"}'.encode(), (403, "нет")),
     ],
 )
@@ -71,6 +72,10 @@ def test_an_envelope(text: bytes, envelope: tuple[int, str | None]) -> None:
         b"{}",
         b"<html></html>",
         b'{"body":"x"}',
+        b'{"status":200}',
+        b'{"timestamp":"now","status":404,"error":"Not Found","path":"/"}',  # Spring's own error
+        b'\xef\xbb\xbf\xef\xbb\xbf{"status":500,"body":"no"}',
+        b'{"status":500,"body":' + b"[" * 100_000,
         b'{"status":"400"}',
         b'{"status":null}',
         b'{"status":200',
