@@ -16,6 +16,7 @@ ROOT = Path(smarty_async.__file__).parent
 LAYERS = {
     "errors": 0,
     "options": 0,
+    "redaction": 0,
     "results": 0,
     "wire": 1,
     "transport": 2,

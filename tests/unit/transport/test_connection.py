@@ -41,11 +41,11 @@ from yarl import URL
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError, SmartyError
 from smarty_async.options import Limits, ModeSpec, Timeouts
+from smarty_async.redaction import redact
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.sinks import MemoryFile, MemorySink, OutputSink, ReceivedItem, SpoolFile
-from smarty_async.redaction import redact
 
 IMPROVE = (ModeSpec("improve"),)
 
