@@ -136,6 +136,7 @@ class PhotoRun:
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
+        self._made_outputs = False
 
     async def run(self) -> Result:
         """Bring the photo to its end.
@@ -181,6 +182,7 @@ class PhotoRun:
             copies = {
                 kind: await directory.copy(directory.out / kind / answer.place, stored.size)
                 for kind, stored in answer.outputs.items()
+                if self._wanted(kind)
             }
             files = {kind: file for kind, file in copies.items() if file is not None}
             if len(files) == len(copies):
@@ -262,14 +264,19 @@ class PhotoRun:
     # commit
 
     async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
-        """Make an answer durable."""
+        """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
-        outputs = {
-            kind: StoredOutput(file.name, blobs[kind].size)
-            for kind, file in received.files.items()
-            if isinstance(file, TempFile)
-        }
+        outputs: dict[Kind, StoredOutput] = {}
+        for kind, file in received.files.items():
+            self._made_outputs = True
+            if isinstance(file, TempFile) and self._wanted(kind):
+                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
+            else:
+                await file.discard()
         await self._commit_outputs(spec, outputs, bw=received.answered.bw)
+
+    def _wanted(self, kind: Kind) -> bool:
+        return not self._context.options.outputs or kind in self._context.options.outputs
 
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
         await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw))
@@ -290,7 +297,8 @@ class PhotoRun:
         if self._adopted and not outcome.attempts:
             return "duplicate"
         answers = [self.entry.known[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
-        return "restored" if any(answer.outputs for answer in answers) else "already_good"
+        made = self._made_outputs or any(answer.outputs for answer in answers)
+        return "restored" if made else "already_good"
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""

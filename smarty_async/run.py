@@ -76,7 +76,7 @@ class ArchiveRun:
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
         self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -182,7 +182,7 @@ class ArchiveRun:
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
         with self._dispatcher.announce(None):
-            while not (self._stopping.is_set() or self._spending.limit_reached):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
                 with self._dispatcher.announce():
                     batch = await next_batch()
                     if not batch:
