@@ -1,4 +1,4 @@
-"""The service in a process of its own: it starts, it says why not, and it never stays behind."""
+"""The service in a process of its own: it starts, it says why not, it is restarted once, and it never stays behind."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from support.pictures import jpeg
 
-from smarty_async.errors import ConfigurationError
-from smarty_async.local.embedded import embedded_service
+from smarty_async.client import SmartyClient
+from smarty_async.errors import ConfigurationError, ServiceUnavailable
+from smarty_async.local.embedded import EmbeddedService, embedded_service
 from smarty_async.local.engine import best_engine
 
 SERVE = [sys.executable, "-m", "smarty_async", "serve", "--port", "0", "--engine", "echo"]
@@ -212,6 +214,79 @@ asyncio.run(main())
         process.kill()
         await process.wait()
         await gone(base)
+
+
+def kill(service: EmbeddedService) -> int:
+    """Kill its process; the number it had."""
+    pid = service.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    return pid
+
+
+async def until_restarted(service: EmbeddedService) -> None:
+    async with asyncio.timeout(30):
+        while service.restarts == 0:  # noqa: ASYNC110 - another process's start is no event here
+            await asyncio.sleep(0.01)
+
+
+class TestDeath:
+    async def test_it_is_started_again_once_at_the_same_address(self, children: list[Spawned]) -> None:
+        said: list[str] = []
+        async with EmbeddedService(engine="echo", on_restart=said.append) as service:
+            base, first = service.base_url, kill(service)
+            await until_restarted(service)
+            assert service.base_url == base
+            assert await engine_at(base) == "echo"
+            assert service.pid != first
+            assert (service.restarts, service.failed.is_set(), service.failure) == (1, False, None)
+        assert said == ["the embedded service died and is started again; it said: nothing"]
+        assert await refuses(base)
+        assert len(children) == 2
+
+    async def test_a_client_goes_on_after_the_restart(self) -> None:
+        async with EmbeddedService(engine="echo") as service, SmartyClient(base_url=service.base_url) as client:
+            assert (await client.improve(jpeg())).improved
+            kill(service)
+            assert (await client.improve(jpeg(seed=1))).improved
+            assert service.restarts == 1
+
+    async def test_the_second_death_ends_the_supervised_block(self, children: list[Spawned]) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            with pytest.raises(ServiceUnavailable, match="died twice") as caught:  # noqa: PT012 - the block is the point
+                async with service.supervised():
+                    kill(service)
+                    await until_restarted(service)
+                    kill(service)
+                    await asyncio.Event().wait()
+            assert service.failed.is_set()
+            assert service.failure is caught.value
+            assert service.pid is None
+        assert len(children) == 2
+
+    async def test_a_restart_that_fails_is_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            monkeypatch.setattr(sys, "executable", str(Path("/no/such/python")))
+            kill(service)
+            await service.failed.wait()
+            assert service.restarts == 0
+            assert "did not start again" in str(service.failure)
+
+    async def test_a_supervised_block_that_ends_by_itself(self) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            async with service.supervised():
+                assert await engine_at(service.base_url) == "echo"
+            with pytest.raises(TimeoutError):
+                async with service.supervised():
+                    raise TimeoutError
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0), service.supervised():
+                    await asyncio.Event().wait()
+
+    async def test_stopping_it_is_no_death(self, children: list[Spawned]) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            pass
+        assert (service.restarts, service.failed.is_set(), len(children)) == (0, False, 1)
 
 
 @posix

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event, Semaphore
 from typing import Any
 
@@ -21,8 +21,9 @@ from smarty_async.local.contract import Limits
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, engine_named
 from smarty_async.local.engine.echo import unstamp
 from smarty_async.local.faults import Faults
-from smarty_async.local.running import serving
-from smarty_async.local.server import PATHS, make_app
+from smarty_async.local.items import Pace
+from smarty_async.local.memory import usable_memory
+from smarty_async.local.server import PATHS, make_app, serving
 
 QUERY = {"oauth_provider": "mcs", "oauth_token": "bait-token"}
 IMPROVE = {"mode": ["improve"], "images": [{"name": "file"}]}
@@ -366,7 +367,47 @@ async def test_a_client_that_leaves_cancels_its_work() -> None:
 
 async def test_healthz() -> None:
     async with service() as at, at.session.get(at.base + "/healthz") as response:
-        assert await response.json() == {"engine": "echo"}
+        assert await response.json() == {
+            "engine": "echo",
+            "workers": 2,
+            "max_images": 48,
+            "max_image_bytes": usable_memory() // 16,
+            "max_request_bytes": None,
+            "max_pixels": 64_000_000,
+            "pace": None,
+        }
+
+
+async def test_healthz_tells_the_limits_it_was_given_and_the_pace() -> None:
+    limits = Limits(max_images=2, max_image_bytes=5000, max_request_bytes=9000)
+    async with service(limits=limits) as at:
+        await at.post(IMPROVE)
+        async with at.session.get(at.base + "/healthz") as response:
+            health = await response.json()
+    assert [health[name] for name in limits.__struct_fields__] == [2, 5000, 9000]
+    assert health["pace"] > 0
+
+
+def test_the_pace_is_seconds_a_megapixel_however_many_work_at_the_same_time() -> None:
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    image = pictures.jpeg(500, 400)
+    with pace.measured(image), pace.measured(image):
+        now += 2
+    now += 100  # nothing is worked on
+    with suppress(ItemRefused), pace.measured(image):
+        now += 2
+        raise ItemRefused("no", status=1)
+    assert pace.seconds == pytest.approx(4 / 0.4)
+
+
+async def test_a_large_image_is_taken() -> None:
+    photo = pictures.heavy(21_000_000, seed=1)
+    async with service() as at:
+        _, answer = await at.post(asking(["a", "b"], "improve"), {"a": photo, "b": pictures.jpeg()})
+    first, second = sorted(answer["body"]["improve"], key=lambda item: item["name"])
+    assert (first["status"], second["status"]) == (0, 0)
+    assert kinds(first, photo) == kinds(second, pictures.jpeg()) == {"improved", "colorized_improved", "colorized"}
 
 
 @pytest.mark.parametrize(
