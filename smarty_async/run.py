@@ -24,7 +24,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -86,7 +86,7 @@ class ArchiveRun:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
         self._spending.images.close()
-        self._dispatcher.withdraw(self._in_flight)
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The result of each photo, as it becomes known.
@@ -148,10 +148,9 @@ class ArchiveRun:
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        if journal.warning:
-            self.progress.warnings.append(journal.warning)
+        self.progress.warnings += journal.warnings
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -159,7 +158,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
@@ -181,9 +180,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None):
+        with self._dispatcher.announce(None, source=self._spending):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce():
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break

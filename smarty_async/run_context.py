@@ -16,7 +16,7 @@ from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -92,7 +92,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
         if specs not in self.groups:
-            self.groups[specs] = BatchGroup(specs, self.directory, self.progress, self.spending.images)
+            self.groups[specs] = BatchGroup(
+                specs, self.directory, self.progress, self.spending.images, source=self.spending
+            )
         return self.groups[specs]
 
     async def submit(self, item: Item) -> Reply:
@@ -125,4 +127,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def retry_policy(self) -> AsyncRetrying:
         """When a photo with a temporary error is sent again."""
-        return item_retrying(self.retries, sleep=partial(self.dispatcher.rest, sleep=self.backoff))
+        return item_retrying(
+            self.retries, sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending)
+        )

@@ -17,6 +17,7 @@ LAYERS = {
     "errors": 0,
     "options": 0,
     "redaction": 0,
+    "account": 1,
     "results": 0,
     "wire": 1,
     "transport": 2,

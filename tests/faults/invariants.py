@@ -122,7 +122,10 @@ def _journalled(out: Path) -> set[tuple[bytes, str]]:
     journal = out / _STATE / "journal.sqlite"
     if not journal.exists():
         return set()
-    query = "SELECT photos.photo, mode FROM answers JOIN photos ON photos.id = photo WHERE state IN ('kept', 'placed')"
+    query = (
+        "SELECT photos.photo, mode FROM answers JOIN photos ON photos.id = photo"
+        " WHERE state IN ('received', 'committed')"
+    )
     with closing(sqlite3.connect(journal)) as sql:
         try:
             return {(bytes(photo), mode) for photo, mode in sql.execute(query.replace("= photo ", "= answers.photo "))}

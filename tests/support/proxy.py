@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from base64 import b64encode
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ class ConnectProxy:
         asked: the target of each CONNECT, in order.
         heads: the head of each request, in order.
         status: what it answers; 200 opens the tunnel.
+        statuses: what it answers first, before `status`.
         login: the `user:password` it wants, None for no login.
         routes: where it connects to instead of a target.
         url: its address.
@@ -52,6 +54,7 @@ class ConnectProxy:
         self.asked: list[str] = []
         self.heads: list[str] = []
         self.status = 200
+        self.statuses: deque[int] = deque()
         self.login: str | None = None
         self.routes: dict[str, tuple[str, int]] = {}
         self.url = ""
@@ -65,8 +68,8 @@ class ConnectProxy:
             self.heads.append(head)
             if self.login and f"Basic {b64encode(self.login.encode()).decode()}" not in head:
                 await _answer(writer, 407, head)
-            elif self.status != 200:
-                await _answer(writer, self.status, head)
+            elif (status := self.statuses.popleft() if self.statuses else self.status) != 200:
+                await _answer(writer, status, head)
             else:
                 host, port = self.routes.get(target, (target.rsplit(":", 1)[0], int(target.rsplit(":", 1)[1])))
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")

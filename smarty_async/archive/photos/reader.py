@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,9 @@ class FileBody:
         size: bytes it had when it was probed.
         version: its modification time then, in nanoseconds, as text; None when that does not matter.
         content_type: of the image.
+
+    Attributes:
+        digest: SHA-256 of the bytes, None before they were all read.
     """
 
     def __init__(self, path: str | Path, *, size: int, version: str | None, content_type: str) -> None:
@@ -31,6 +35,7 @@ class FileBody:
         self._version = version
         self.size = size
         self.content_type = content_type
+        self.digest: bytes | None = None
 
     async def read(self) -> AsyncIterator[bytes]:
         """The file's bytes in pieces, exactly `size` of them.
@@ -42,7 +47,7 @@ class FileBody:
             if self.size <= _PIECE_BYTES:
                 yield await _read_whole(self)
                 return
-            left = self.size
+            left, digest = self.size, hashlib.sha256()
             async with aiofiles.open(self._path, "rb", buffering=0) as file:
                 self.check(file.fileno())
                 while left:
@@ -50,8 +55,10 @@ class FileBody:
                     if not piece:
                         raise self._changed()
                     left -= len(piece)
+                    digest.update(piece)
                     if not left:
                         self.check(file.fileno())
+                        self.digest = digest.digest()
                     yield piece
         except OSError as error:
             raise PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable") from None
@@ -63,6 +70,7 @@ class FileBody:
             data = file.read(self.size + 1)
         if len(data) != self.size:
             raise self._changed()
+        self.digest = hashlib.sha256(data).digest()
         return data
 
     def check(self, descriptor: int) -> None:
