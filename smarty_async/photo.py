@@ -262,7 +262,13 @@ class PhotoRun:
         limits, fit = self._context.limits, self._context.options.fit
         probed = await _probe(path, limits=limits, fit=fit)
         if probed.converted is None:
-            body = FileBody(path, size=probed.size, version=version, content_type=probed.content_type)
+            body = FileBody(
+                path,
+                size=probed.size,
+                version=version,
+                content_type=probed.content_type,
+                file_size=probed.file_size,
+            )
             if path == file.path:
                 self._digest = lambda: body.digest
             return body

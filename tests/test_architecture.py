@@ -19,6 +19,7 @@ LAYERS = {
     "redaction": 0,
     "account": 1,
     "results": 0,
+    "web": 1,
     "wire": 1,
     "transport": 2,
     "archive": 2,
@@ -31,8 +32,10 @@ LAYERS = {
     "plan": 7,
     "report": 8,
     "local": 8,
+    "testing": 9,
     "": 9,  # what users import
     "cli": 10,
+    "pytest_plugin": 10,
     "__main__": 11,
 }
 """Which room stands on which."""

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
+from smarty_async.cli.album import album
 from smarty_async.cli.bench import bench
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
+from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
 
@@ -29,7 +31,7 @@ app = typer.Typer(
     # Plain help costs half the time.
     rich_markup_mode=None,
 )
-for _command in (improve, status, bench, serve):
+for _command in (improve, view, album, status, bench, serve):
     app.command(cls=Command, context_settings=_HELP_NAMES)(_command)
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -28,6 +28,7 @@ from smarty_async.local.engine.decoding import MAX_PIXELS
 from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.items import Pace, failed_item, process_item
+from smarty_async.local.page import add_page
 from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
 
@@ -112,6 +113,7 @@ def make_app(
     workers: int | None = None,
     accepts: Callable[[str], bool] | None = None,
     script: Callable[[ReceivedRequest], RequestFaults | None] | None = None,
+    hosts: Collection[str] = (),
 ) -> web.Application:
     """Make the embedded service, for anything that runs aiohttp applications.
 
@@ -124,6 +126,7 @@ def make_app(
         accepts: says which tokens are valid; by default all. An invalid one is answered with 403 and, as the real
             service does, repeated in the answer's text.
         script: called with each request when it is received; what it returns goes before `faults`.
+        hosts: names that a browser may call the service by, beside ``localhost`` and every IP address.
     """
     service = _Service(
         engine=engine,
@@ -138,6 +141,7 @@ def make_app(
     app.cleanup_ctx.append(service.lifetime)
     app.add_routes([web.post(path, service.improve) for path in PATHS])
     app.add_routes([web.get("/healthz", service.health)])
+    add_page(app, hosts=hosts)
     return app
 
 

@@ -73,6 +73,7 @@ def _expected_statuses(life: Life | None, results: list[dict[str, Any]], *, told
         expected |= {"kill": {-9}, "term": {130}, "int": {130}, "twice": {130}}.get(life.end or "", set())
         expected |= {3} if life.may_end_unauthorized else set()
         expected |= {4} if life.mood.faults else set()
+        expected |= {6} if life.bound is not None else set()
         # All was done and told, and it was on its way out.
         expected |= {-15 if life.end != "int" else -2} if told_all and life.end not in (None, "kill") else set()
     return expected
