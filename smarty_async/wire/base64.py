@@ -57,10 +57,10 @@ class Base64Reader:
         Returns:
             The decoded bytes, in order.
         """
-        if self._start is not None and start < end and not self._start and _PLAIN_START.match(data, start):
+        if self._start is None or (not self._start and _PLAIN_START.match(data, start, end)):
             self._start = None
-        if (decoded := self.take(data, start, end)) is not None:
-            return decoded
+            if not self._normalize and (decoded := self._decode(data, start, end)) is not None:
+                return decoded
         if self._error is not None or start == end:
             return []
         self._normalize = True
@@ -80,6 +80,8 @@ class Base64Reader:
 
     def flush(self) -> list[bytes]:
         """Decode what is left at the closing quote, where padding is missing."""
+        if not self._carry and not self._start:
+            return []
         decoded: list[bytes] = []
         if self._start:
             start, self._start = self._start, None

@@ -194,7 +194,8 @@ class AnswerSplitter:
                 self._keep(key[0])
                 self._set_key(key[1].decode("ascii"))
                 self._frames[-1].awaits_key = False
-                self._enveloped = self._enveloped or (len(self._frames) == 1 and b'"status":' in key[0])
+                if len(self._frames) == 1 and b'"status":' in key[0]:
+                    self._enveloped = True
                 start = key.end()
             token = _TOKEN.search(data, start)
             end = token.start() if token else len(data)

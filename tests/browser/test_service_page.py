@@ -13,11 +13,10 @@ import aiohttp
 import pictures
 import pytest
 from aiohttp import web
-from smarty_async.local.server import make_app, serving
 from support.browsing import Tab, Tabs
 
 from smarty_async.local.engine import engine_named
-from smarty_async.local.server import PATHS, make_app
+from smarty_async.local.server import PATHS, make_app, serving
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""

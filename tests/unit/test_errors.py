@@ -129,6 +129,15 @@ def test_an_error_survives_the_way_to_another_process(
     assert vars(twin) == fields
 
 
+@pytest.mark.parametrize("kind", [PhotoError, PhotoRejected, PhotoFailed])
+def test_the_error_of_a_photo_names_it(kind: type[PhotoError]) -> None:
+    error = kind("it is not an image", type="not_an_image")
+    assert (str(error), error.message) == ("it is not an image", "it is not an image")
+    error.photo = "1990/a.jpg"
+    assert (str(error), error.message) == ("1990/a.jpg: it is not an image", "it is not an image")
+    assert str(copy.copy(error)) == str(error)
+
+
 def test_a_photo_that_failed_keeps_what_was_made_of_it_nevertheless() -> None:
     error = PhotoFailed("no", type="temporary")
     assert error.restored is None
