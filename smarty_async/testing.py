@@ -104,7 +104,7 @@ class FakeService:
             mode: the mode that fails.
             permanent: whether they fail for good (status 1) or for now (status 2).
         """
-        items = frozenset((mode, name) for name in names)
+        items: frozenset[tuple[Mode, str]] = frozenset((mode, name) for name in names)
         self.script(RequestFaults(permanent=items) if permanent else RequestFaults(temporary=items))
 
     @property

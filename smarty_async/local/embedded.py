@@ -105,8 +105,9 @@ class EmbeddedService:
         Raises:
             ServiceUnavailable: it died, was started again, and died again.
         """
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with limit:
                 watching = asyncio.create_task(self._expire(limit))
                 try:
                     yield
@@ -123,16 +124,13 @@ class EmbeddedService:
 
     async def _watch(self) -> None:
         began = monotonic()
+        said = ""
         while self._child is not None:
             said = await self._child.ended()
             if self.restarts >= _MAX_RESTARTS or not await self._restart(said):
                 break
-        self.failure = ServiceUnavailable(
-            f"the embedded service died twice; it said: {said}"
-            if self.restarts
-            else f"the embedded service died and did not start again; it said: {said}",
-            seconds=monotonic() - began,
-        )
+        died = "died twice" if self.restarts else "died and did not start again"
+        self.failure = ServiceUnavailable(f"the embedded service {died}; it said: {said}", seconds=monotonic() - began)
         self.failed.set()
 
     async def _restart(self, said: str) -> bool:
