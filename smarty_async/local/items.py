@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -12,10 +10,10 @@ from time import monotonic
 from typing import Literal
 
 import msgspec
-from PIL import Image
 
 from smarty_async.local.cancellation import Abandoned, wanted_until
 from smarty_async.local.contract import ImproveItem, Mode, RequestMeta, ResolutionItem, encode_item
+from smarty_async.local.engine.decoding import pixel_count
 from smarty_async.local.engine.protocol import Engine, ItemRefused
 from smarty_async.local.faults import Faults
 from smarty_async.local.upload import Upload
@@ -67,13 +65,10 @@ class Pace:
 
 
 def _megapixels(image: bytes) -> float:
-    """The size of an image that was decoded, by its header alone."""
+    """The size of an image, by its header; 0 when it has none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(image)) as opened:
-                return opened.width * opened.height / 1e6
-    except Exception:  # noqa: BLE001 - the engine may read what Pillow does not
+        return pixel_count(image) / 1e6
+    except ItemRefused:
         return 0.0
 
 

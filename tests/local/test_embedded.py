@@ -86,7 +86,7 @@ async def test_it_serves_while_the_block_lasts(tmp_path: Path, monkeypatch: pyte
     assert files(tmp_path) == []
 
 
-async def test_the_best_engine_is_the_default_and_options_reach_it() -> None:
+async def test_the_best_engine_is_the_default_and_options_are_passed_on() -> None:
     async with embedded_service(options=("--fail-request", "1", "--error-style", "envelope")) as base:
         assert await engine_at(base) == best_engine()
 
@@ -111,7 +111,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Spawned]:
     return started
 
 
-async def test_no_secret_reaches_the_child(children: list[Spawned], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_secret_is_passed_to_the_process(children: list[Spawned], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMARTY_TOKEN", "bait-token")
     async with embedded_service(engine="echo"):
         [child] = children
@@ -139,13 +139,13 @@ async def test_it_says_why_it_did_not_start(engine: str, options: tuple[str, ...
     assert said in str(error.value)
 
 
-async def test_a_start_that_takes_too_long_is_given_up() -> None:
+async def test_a_start_that_takes_too_long_fails() -> None:
     with pytest.raises(ConfigurationError, match=r"did not start within 0\.001 s"):
         async with embedded_service(engine="echo", start_seconds=0.001):
             pytest.fail("it started")
 
 
-async def test_a_child_that_would_not_stop_is_killed(children: list[Spawned]) -> None:
+async def test_a_process_that_does_not_stop_is_killed(children: list[Spawned]) -> None:
     async with embedded_service(engine="echo", stop_seconds=0) as base:
         pass
     assert await refuses(base)
@@ -283,7 +283,7 @@ class TestDeath:
                 async with asyncio.timeout(0), service.supervised():
                     await asyncio.Event().wait()
 
-    async def test_stopping_it_is_no_death(self, children: list[Spawned]) -> None:
+    async def test_stopping_it_does_not_count_as_dying(self, children: list[Spawned]) -> None:
         async with EmbeddedService(engine="echo") as service:
             pass
         assert (service.restarts, service.failed.is_set(), len(children)) == (0, False, 1)
@@ -326,6 +326,6 @@ async def test_serve_stops_while_a_request_is_open() -> None:
                 await asked
 
 
-async def test_a_port_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+async def test_a_port_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     async with spawned(*SERVE, "--port-file", str(tmp_path / "nowhere" / "port")) as process:
         assert await process.wait() == 5

@@ -240,7 +240,7 @@ def test_a_client_shows_nothing() -> None:
             assert not shows(text)
 
 
-def test_what_is_looked_for_would_be_found() -> None:
+def test_the_search_for_secrets_finds_them() -> None:
     assert shows(f"…{TOKEN}…")
     assert shows(str(URL("http://h/").with_query(oauth_token=TOKEN)))
     assert shows(repr(SECRET))

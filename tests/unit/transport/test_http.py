@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from support.pictures import jpeg
 from support.proxy import ConnectProxy, PrivateAuthority, connect_proxy, tls_in_front_of
 from yarl import URL
 
+import smarty_async
 from smarty_async.client import SmartyClient
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError, ServiceUnavailable, SmartyError
 from smarty_async.options import OAuthCredentials, Timeouts, is_loopback
@@ -89,7 +91,7 @@ class TestAddress:
             "https://host:99999",
         ],
     )
-    def test_what_is_no_address_is_refused_and_shows_no_password(self, base: str) -> None:
+    def test_other_texts_are_refused_without_showing_a_password(self, base: str) -> None:
         with pytest.raises(SmartyError) as caught:
             service_url(base, "/x")
         assert isinstance(caught.value, OptionsError | ConfigurationError)
@@ -400,3 +402,14 @@ async def test_a_session_needs_no_environment() -> None:
     async with make_session(URL("https://host"), timeouts=Timeouts()) as session:
         assert session.trust_env is False
         await asyncio.sleep(0)
+
+
+def test_foreign_exceptions_are_told_apart_in_one_place_only() -> None:
+    package = Path(smarty_async.__file__).parent
+    kinds = re.compile(r"aiohttp\.Client\w*(?:Proxy|Connector|SSL|Certificate|Payload|OS|Http)\w*")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if kinds.search(path.read_text("utf-8")) and "local" not in path.parts
+    }
+    assert found == {"transport/http.py"}

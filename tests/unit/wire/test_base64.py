@@ -136,12 +136,12 @@ def test_escapes_are_the_characters_they_stand_for(data: bytes, drawn: st.DataOb
         pytest.param(b"QUJ\xc2\xa0D", id="a space that is not ASCII"),
     ],
 )
-def test_what_breaks_it(text: bytes) -> None:
+def test_broken_base64(text: bytes) -> None:
     assert read([text])[0] == Blob(7, 0, b"", "its base64 is broken")
 
 
 @pytest.mark.parametrize("text", [b"Q", b"QQ=", b"QUJDQ", b"Q\n", b"QQ= \n", b"QQ==QQ", b"data:;base64,Q"])
-def test_what_is_cut_short(text: bytes) -> None:
+def test_base64_that_is_cut_short(text: bytes) -> None:
     for pieces in ([text], [text[i : i + 1] for i in range(len(text))]):
         assert read(pieces)[0] == Blob(7, 0, b"", "its base64 is cut short")
 
@@ -163,7 +163,7 @@ TOLERATED = [
 
 
 @pytest.mark.parametrize("text", TOLERATED)
-def test_what_is_tolerated(text: bytes) -> None:
+def test_tolerated_forms(text: bytes) -> None:
     characters = re.findall(rb"\\u....|\\.|.", text, re.DOTALL)
     for size in range(1, len(characters) + 1):
         pieces = [b"".join(characters[at : at + size]) for at in range(0, len(characters), size)]
@@ -182,7 +182,7 @@ def test_an_empty_output_is_empty_in_any_form(text: bytes) -> None:
 
 @thorough
 @given(st.lists(st.sampled_from([b"Q", b"QUJD", b"QUJDQUI", b"=", b"==", b"", b'"', b"!", rb"\/", rb"\u002b", rb"\x"])))
-def test_what_is_not_taken_has_changed_nothing(pieces: list[bytes]) -> None:
+def test_take_changes_nothing_when_it_returns_none(pieces: list[bytes]) -> None:
     tried, fed_only = Base64Reader(7, max_bytes=20), Base64Reader(7, max_bytes=20)
     for piece in pieces:
         taken = tried.take(piece, 0, len(piece))
@@ -192,7 +192,7 @@ def test_what_is_not_taken_has_changed_nothing(pieces: list[bytes]) -> None:
     assert tried.close() == fed_only.close()
 
 
-def test_nothing_is_given_after_the_break() -> None:
+def test_nothing_is_decoded_after_an_error() -> None:
     reader = Base64Reader(0, max_bytes=1000)
     assert fed(reader, b"QUJDQ") == [b"ABC"]
     assert fed(reader, b"!!!QUJD") == []
@@ -200,11 +200,11 @@ def test_nothing_is_given_after_the_break() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[b"QQ==", b"QUJD"], [b"QQ=", b"=QUJD"], [b"QUJDQQ==", b"QQ=="]])
-def test_padding_is_the_end_also_where_pieces_meet(pieces: list[bytes]) -> None:
+def test_data_after_padding_is_an_error_across_pieces(pieces: list[bytes]) -> None:
     assert read(pieces)[0] == Blob(7, 0, b"", "its base64 is broken")
 
 
-def test_no_more_is_given_than_its_bound() -> None:
+def test_no_more_is_decoded_than_the_limit() -> None:
     assert read([b"QUJD", b"QUJD"], max_bytes=6) == (Blob(7, 6, b"ABC"), b"ABCABC")
     assert read([b"QUJD", b"QUJD", b"QQ=="], max_bytes=6) == (
         Blob(7, 0, b"", "it decodes to more than 6 bytes"),

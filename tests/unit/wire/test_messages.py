@@ -14,7 +14,7 @@ IMPROVE = ModeSpec("improve")
 RESOLUTION = ModeSpec("resolution", 4, "art")
 
 
-def test_names_are_ours_and_unique() -> None:
+def test_names_of_items_are_unique() -> None:
     assert [item_name(number) for number in range(3)] == ["file_0", "file_1", "file_2"]
     assert len({item_name(number) for number in range(100)}) == 100
 
@@ -88,7 +88,7 @@ def test_no_envelope(text: bytes) -> None:
         parse_envelope(text)
 
 
-def test_what_an_answer_is_made_of_is_frozen() -> None:
+def test_messages_are_frozen() -> None:
     for struct in (Envelope(200), Blob(0, 3, b"ABC"), Answered("improve", "file_0", 0)):
         with pytest.raises(AttributeError):
             setattr(struct, struct.__struct_fields__[0], None)
