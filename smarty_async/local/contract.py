@@ -14,6 +14,7 @@ from smarty_async.local.memory import usable_memory
 __all__ = [
     "FOOT",
     "HEAD",
+    "Health",
     "ImproveItem",
     "Limits",
     "Mode",
@@ -86,6 +87,29 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def image_bytes(self) -> int:
         """The limit on the bytes of one image."""
         return usable_memory() // _MEMORY_SHARE if self.max_image_bytes is None else self.max_image_bytes
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``GET /healthz`` answers: the limits that a client of this service should keep to.
+
+    Attributes:
+        engine: ``restore``, ``basic`` or ``echo``.
+        workers: images that are worked on at a time.
+        max_images: images in a request.
+        max_image_bytes: bytes of one image; what the memory bears, unless the service was told a limit.
+        max_request_bytes: bytes of a request with several images; None for no limit.
+        max_pixels: pixels of one image.
+        pace: seconds a megapixel of the images sent, as measured since the start with as many images at a time as
+            there were; None before the first one is finished.
+    """
+
+    engine: str
+    workers: int
+    max_images: int
+    max_image_bytes: int
+    max_request_bytes: int | None
+    max_pixels: int
+    pace: float | None
 
 
 class RequestMeta(msgspec.Struct, frozen=True):

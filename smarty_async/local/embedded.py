@@ -15,9 +15,12 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aiohttp
+import msgspec
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, ServiceUnavailable
+from smarty_async.local.contract import Health
 from smarty_async.local.engine import best_engine
 
 __all__ = ["EmbeddedService", "embedded_service"]
@@ -77,6 +80,18 @@ class EmbeddedService:
         """The number of the process that runs now, None when there is none."""
         child = self._child
         return child.process.pid if child and child.process.returncode is None else None
+
+    async def health(self) -> Health:
+        """Return the limits and the pace of the service, as it tells them itself.
+
+        Raises:
+            ServiceUnavailable: it does not answer.
+        """
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/healthz") as response:
+                return msgspec.json.decode(await response.read(), type=Health)
+        except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
+            raise ServiceUnavailable(f"the embedded service does not answer: {error}", seconds=0) from None
 
     async def __aenter__(self) -> Self:
         """Start it.

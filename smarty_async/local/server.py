@@ -23,7 +23,7 @@ from aiohttp import web
 
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.local import contract
-from smarty_async.local.contract import Limits, Mode, Refusal, RequestMeta
+from smarty_async.local.contract import Health, Limits, Mode, Refusal, RequestMeta
 from smarty_async.local.engine.decoding import MAX_PIXELS
 from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Faults, RequestFaults
@@ -35,7 +35,6 @@ from smarty_async.local.upload import Upload
 __all__ = [
     "PATHS",
     "ErrorStyle",
-    "Health",
     "ReceivedRequest",
     "make_app",
     "serve_until_stopped",
@@ -58,29 +57,6 @@ _INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells count it."""
 
 logger = logging.getLogger(__name__)
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``GET /healthz`` answers: the limits that a client of this service should keep to.
-
-    Attributes:
-        engine: ``restore``, ``basic`` or ``echo``.
-        workers: images that are worked on at a time.
-        max_images: images in a request.
-        max_image_bytes: bytes of one image; what the memory bears, unless the service was told a limit.
-        max_request_bytes: bytes of a request with several images; None for no limit.
-        max_pixels: pixels of one image.
-        pace: seconds a megapixel of the images sent, as measured since the start with as many images at a time as
-            there were; None before the first one is finished.
-    """
-
-    engine: str
-    workers: int
-    max_images: int
-    max_image_bytes: int
-    max_request_bytes: int | None
-    max_pixels: int
-    pace: float | None
 
 
 class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True):

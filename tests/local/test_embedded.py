@@ -283,6 +283,15 @@ class TestDeath:
                 async with asyncio.timeout(0), service.supervised():
                     await asyncio.Event().wait()
 
+    async def test_its_limits_and_its_pace_can_be_asked(self) -> None:
+        async with EmbeddedService(engine="echo", options=("--max-images", "7")) as service:
+            health = await service.health()
+            assert (health.engine, health.max_images, health.max_request_bytes) == ("echo", 7, None)
+            assert health.max_image_bytes > 21_000_000
+            assert health.pace is None
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            await service.health()
+
     async def test_stopping_it_does_not_count_as_dying(self, children: list[Spawned]) -> None:
         async with EmbeddedService(engine="echo") as service:
             pass
