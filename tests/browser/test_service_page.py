@@ -16,8 +16,7 @@ from support import pictures
 from support.browsing import Tab, Tabs
 
 from smarty_async.local.engine import engine_named
-from smarty_async.local.running import serving
-from smarty_async.local.server import PATHS, make_app
+from smarty_async.local.server import PATHS, make_app, serving
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""

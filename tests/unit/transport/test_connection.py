@@ -41,11 +41,11 @@ from yarl import URL
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
+from smarty_async.redaction import redact
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
-from smarty_async.transport.tokens import redact
 
 IMPROVE = (ModeSpec("improve"),)
 
@@ -453,10 +453,15 @@ class TestErrors:
         assert isinstance(error, RequestError)
         assert (str(error), error.status) == ("400 Bad Request", 400)
 
-    async def test_html_is_reported_as_text(self) -> None:
+    async def test_html_is_not_quoted(self) -> None:
         error = await failure_of(http(502, "<html><h1>Bad\n\n gateway</h1></html>"))
         assert isinstance(error, RequestError)
-        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: Bad gateway", 502, False)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway", 502, False)
+
+    async def test_a_short_plain_text_is_quoted(self) -> None:
+        error = await failure_of(http(502, "no\n\n upstream"))
+        assert isinstance(error, RequestError)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: no upstream", 502, False)
 
     async def test_html_with_status_200_is_not_an_answer(self) -> None:
         error = await failure_of(http(200, "<html>please log in</html>"))
