@@ -117,6 +117,12 @@ async def test_touch_moves_the_slider(tabs: Tabs, url: str) -> None:
     assert box
     await tab.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + 20)
     assert await slider_value(tab) == 80
+    touch = await tab.context.new_cdp_session(tab)
+    for kind, share in [("touchStart", 0.8), ("touchMove", 0.6), ("touchMove", 0.3)]:
+        point = {"x": box["x"] + box["width"] * share, "y": box["y"] + 30}
+        await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    await touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert await slider_value(tab) == 30
     width = await tab.evaluate("document.documentElement.scrollWidth")
     assert width == 390  # nothing sticks out
 

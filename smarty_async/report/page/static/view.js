@@ -315,7 +315,8 @@
       const image = make("img", "");
       image.alt = `${card.name}: ${text(name)}`;
       image.addEventListener("error", () => image.replaceWith(make("p", "soft", text("noPicture"))));
-      image.src = photos.picture(card, name);
+      // Of a damaged file a browser shows nothing at all; the thumbnail was decoded, or is a sign that it could not be.
+      image.src = card.state === "rejected" ? photos.thumbnail(card, name) : photos.picture(card, name);
       by("stage").replaceChildren(image);
     } else {
       by("stage").replaceChildren(make("p", "soft", text("noPicture")));
