@@ -33,7 +33,7 @@ async def tabs() -> AsyncIterator[Tabs]:
         try:
             tabs = Tabs(browser)
             yield tabs
-            tabs.check()
+            await tabs.close()
         finally:
             await browser.close()
 

@@ -29,9 +29,10 @@ def results(out: Path, source: Path) -> Path:
 
 
 @pytest.fixture
-async def url(results: Path) -> AsyncIterator[str]:
+async def url(results: Path, tabs: Tabs) -> AsyncIterator[str]:
     async with view(results, open_browser=False) as address:
         yield address
+        await tabs.close()
 
 
 async def names(tab: Tab) -> list[str]:
@@ -168,15 +169,17 @@ async def test_dark_and_light(tabs: Tabs, url: str, scheme: str, *, dark: bool) 
     assert (brightness < 3 * 128) == dark
 
 
-async def test_scrolling_loads_what_follows(tab: Tab, out: Path, source: Path) -> None:
+async def test_scrolling_loads_what_follows(tabs: Tabs, out: Path, source: Path) -> None:
     many = [Entry(name=f"{number:03}.jpg", outcome="already_good") for number in range(250)]
     async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        tab = await tabs.open()
         await tab.goto(url)
         await tab.locator(".card").nth(59).wait_for()
         while await tab.locator(".card").count() < 250:
             await tab.mouse.wheel(0, 5000)
             await tab.wait_for_timeout(20)
         assert await names(tab) == [entry.name for entry in many]
+        await tabs.close()
 
 
 @pytest.mark.parametrize("target", ["page.html", "page"])
