@@ -104,8 +104,8 @@ def is_zero_filled_segment(stream: BinaryIO, segments: Iterable[tuple[int, int]]
     return False
 
 
-def find_zero_tail(stream: BinaryIO) -> int | None:
-    """Where the zeros begin with which a file ends, None when they are fewer than 64."""
+def find_zero_tail(stream: BinaryIO, *, shortest: int = _SEGMENT_TAIL) -> int | None:
+    """Where the zeros begin with which a file ends, None when they are fewer than `shortest`."""
     size = at = stream.seek(0, os.SEEK_END)
     while at:
         start = max(at - _CHUNK_BYTES, 0)
@@ -114,4 +114,4 @@ def find_zero_tail(stream: BinaryIO) -> int | None:
         at = start + len(rest)
         if rest:
             break
-    return at if size - at >= _SEGMENT_TAIL else None
+    return at if size - at >= shortest else None
