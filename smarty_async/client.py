@@ -35,10 +35,10 @@ from smarty_async.run import ArchiveRun
 from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item
 from smarty_async.transport.limiter import rate_limit
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item
+from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
-from smarty_async.transport.sinks import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
@@ -288,7 +288,7 @@ class _PhotoInMemory:
             policy=partial(
                 item_retrying,
                 client._retries,  # noqa: SLF001 - likewise
-                sleep=partial(dispatcher.rest, sleep=client._sleep),  # noqa: SLF001 - likewise
+                sleep=partial(dispatcher.backoff, sleep=client._sleep),  # noqa: SLF001 - likewise
             ),
         )
 

@@ -197,6 +197,8 @@ class Progress(msgspec.Struct, kw_only=True):
         outcomes: photos by outcome.
         requests: requests sent.
         images: images sent; a photo that is sent again counts again.
+        images_paid: images probably paid for: those sent, without those of requests that were refused before any work
+            (the rule: `smarty_async.transport.request.was_refused`).
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         retries: items and requests tried again.
@@ -215,6 +217,7 @@ class Progress(msgspec.Struct, kw_only=True):
     outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
+    images_paid: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
     retries: int = 0
@@ -253,7 +256,7 @@ class Progress(msgspec.Struct, kw_only=True):
     @property
     def cost(self) -> float:
         """An estimate of what was paid in this run, in ₽."""
-        return self.images * PRICE
+        return self.images_paid * PRICE
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -285,7 +288,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         unfinished: photos known and not finished.
         failures: failed and rejected photos by error type and message.
-        images: images sent in all runs, which is what is paid for.
+        images: images sent in all runs; a photo that is sent again counts again.
+        images_paid: those that were probably paid for: all but the images of requests that the service refused before
+            any work.
         cost: an estimate of what was paid, in ₽.
     """
 
@@ -293,6 +298,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: int
     failures: list[Failures]
     images: int
+    images_paid: int
     cost: float
 
 

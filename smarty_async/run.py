@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -15,7 +14,8 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
@@ -24,7 +24,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Item, Stopped
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
@@ -32,8 +32,6 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_LOOKUP_BATCH = 256
-"""Photos looked up in the journal at a time: one transaction serves them all."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -72,11 +70,14 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
+        self._source: PhotoSource = FolderSource(
+            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
+        )
         self._directory = OutputDirectory(options.out)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
         self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -86,7 +87,8 @@ class ArchiveRun:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
         self._spending.images.close()
-        self._dispatcher.withdraw(self._in_flight)
+        self._source.stop()
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
         """The result of each photo, as it becomes known.
@@ -127,7 +129,7 @@ class ArchiveRun:
     async def _feed(self) -> None:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
-            await finish_despite_cancel(asyncio.to_thread(check_sources, self._options.sources, out=self._options.out))
+            await finish_despite_cancel(asyncio.to_thread(self._source.check))
             try:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
@@ -143,15 +145,14 @@ class ArchiveRun:
         journal = await Journal.open(
             directory.state_dir / JOURNAL,
             results=directory.out / RESULTS,
-            temporary=directory.temporary,
-            out=directory.out,
+            outputs=directory,
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        if journal.warning:
-            self.progress.warnings.append(journal.warning)
+        self.progress.warnings += journal.warnings
+        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -159,7 +160,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
@@ -168,7 +169,7 @@ class ArchiveRun:
                 stopping=self._stopping,
                 sleep=self._sleep,
             )
-            with _scanning(self._options) as next_batch:
+            with _scanning(self._source) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._start_photos(next_batch, context, photos)
             if self._error is not None:
@@ -181,9 +182,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None):
-            while not (self._stopping.is_set() or self._spending.limit_reached):
-                with self._dispatcher.announce():
+        with self._dispatcher.announce(None, source=self._spending):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break
@@ -226,17 +227,16 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(options: ArchiveOptions) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
     """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
-    files = scan(
-        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-    )
+    batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: list(islice(files, _LOOKUP_BATCH)))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
     finally:
-        thread.submit(files.close)
+        source.stop()
+        thread.submit(batches.close)
         thread.shutdown(wait=False)
 
 

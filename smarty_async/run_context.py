@@ -16,7 +16,7 @@ from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -26,28 +26,32 @@ class Spending:
     """How much one run may still send.
 
     Args:
-        photos: photos, at most; None for no bound.
-        images: images, at most; a photo that is sent again counts again. None for no bound.
+        progress: the run's counters, which say when a limit was reached.
+        photos: photos, at most; None for no limit.
+        images: images, at most; a photo that is sent again counts again. None for no limit.
 
     Attributes:
         images: the budget that requests are paid from.
-        limit_reached: whether a photo was left because of a bound.
     """
 
-    def __init__(self, *, photos: int | None, images: int | None) -> None:
+    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+        self._progress = progress
         self._photos = ImageBudget(photos)
         self.images = ImageBudget(images)
-        self.limit_reached = False
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
 
         Raises:
-            Stopped: the bound on photos is reached.
+            Stopped: the limit on photos is reached.
         """
         if not self._photos.take(1):
-            self.limit_reached = True
+            self.note_limit()
             raise Stopped
+
+    def note_limit(self) -> None:
+        """Note that a photo is left because of a limit."""
+        self._progress.limit_reached = True
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -88,7 +92,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
         if specs not in self.groups:
-            self.groups[specs] = BatchGroup(specs, self.directory, self.progress, self.spending.images)
+            self.groups[specs] = BatchGroup(
+                specs, self.directory, self.progress, self.spending.images, source=self.spending
+            )
         return self.groups[specs]
 
     async def submit(self, item: Item) -> Reply:
@@ -103,7 +109,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         try:
             return await self.dispatcher.submit(item)
         except Stopped:
-            self.spending.limit_reached |= not self.stopping.is_set()
+            if not self.stopping.is_set():
+                self.spending.note_limit()
             raise
         finally:
             self.in_flight.discard(item)
@@ -120,4 +127,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def retry_policy(self) -> AsyncRetrying:
         """When a photo with a temporary error is sent again."""
-        return item_retrying(self.retries, sleep=partial(self.dispatcher.rest, sleep=self.backoff))
+        return item_retrying(
+            self.retries, sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending)
+        )

@@ -86,7 +86,8 @@ def test_progress_counts_what_is_done_and_what_it_costs() -> None:
     progress = Progress()
     assert (progress.done, progress.cost) == (0, 0)
     progress.outcomes |= {"restored": 3, "skipped": 2}
-    progress.images = 100
+    progress.images = 110
+    progress.images_paid = 100
     assert progress.done == 5
     assert progress.cost == pytest.approx(6.0)
     assert Progress().outcomes == {}

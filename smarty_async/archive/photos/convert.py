@@ -13,7 +13,7 @@ from smarty_async.archive.photos.identify import Orientation
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["SHORTEST_SIDE", "Converted", "converted", "scale_to_fit"]
+__all__ = ["SHORTEST_SIDE", "Converted", "converted", "scale_to_fit", "upright"]
 
 SHORTEST_SIDE = 5
 """The service's smallest side, in pixels."""
@@ -93,10 +93,16 @@ def converted(
     profile = _fitting_profile(picture)
     if fit:
         picture = _scaled(picture, scale_to_fit(*size, limits) * max(size) / max(image.size))
-    if orientation in _TRANSPOSITIONS:
-        picture = picture.transpose(_TRANSPOSITIONS[orientation])
-    data, content_type, picture = _encoded(picture, profile, limits.max_image_bytes, lossy=lossy, fit=fit)
+    data, content_type, picture = _encoded(
+        upright(picture, orientation), profile, limits.max_image_bytes, lossy=lossy, fit=fit
+    )
     return Converted(data, content_type, *picture.size, to_srgb)
+
+
+def upright(picture: Image.Image, orientation: Orientation) -> Image.Image:
+    """`picture`, stored with an EXIF `orientation`, turned so that it is upright."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return picture if transposition is None else picture.transpose(transposition)
 
 
 def _encoded(
