@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
-from PIL import Image
+from PIL import _imaging
 
 __all__ = ["mute_libtiff", "silenced"]
 
@@ -71,7 +71,7 @@ def mute_libtiff() -> None:
     Once for the process. Where the library hides its functions (Windows), it goes on printing.
     """
     with suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(Image.core.__file__)  # looks in the libraries that it loads, too
+        library = ctypes.CDLL(_imaging.__file__)  # looks in the libraries that it loads, too
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             function = getattr(library, name)
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
