@@ -110,20 +110,23 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModeSpec(msgspec.Struct, frozen=True, order=True):
-    """One mode with its settings: what is asked of a photo, and what the journal marks as done.
+    """A mode with its settings: what is asked for a photo, and what the journal marks as done.
 
     Attributes:
         mode: ``improve`` or ``resolution``.
         rfactor: 2 or 4, for ``resolution`` only.
         rtype: ``art`` or ``photo``, for ``resolution`` only.
+        chained: for ``resolution``: the picture that ``improve`` made is enlarged, not the photo itself.
     """
 
     mode: Mode
     rfactor: int | None = None
     rtype: str | None = None
+    chained: bool = False
 
     def __str__(self) -> str:
-        return self.mode if self.rfactor is None else f"{self.mode}:{self.rfactor}:{self.rtype}"
+        settings = () if self.rfactor is None else (str(self.rfactor), str(self.rtype))
+        return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))
 
 
 def images_for(rubles: float | None) -> int | None:
@@ -131,17 +134,21 @@ def images_for(rubles: float | None) -> int | None:
     return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
-def check_modes(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[ModeSpec, ...]:
-    """The tasks for `modes`, in the API's order.
+def check_modes(
+    modes: Iterable[str], rfactor: int | None, rtype: str | None, *, chain: bool = False
+) -> tuple[ModeSpec, ...]:
+    """The mode specs for `modes`, in the API's order.
 
     Raises:
-        OptionsError: no mode, an unknown one, or `rfactor` and `rtype` that do not go with them.
+        OptionsError: no mode, an unknown one, or `rfactor`, `rtype` or `chain` without the modes they belong to.
     """
     if isinstance(modes, str):
         modes = (modes,)
     asked = set(modes)
     if not asked or asked - set(MODES):
         raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
+    if chain and asked != set(MODES):
+        raise OptionsError("chain (--chain) enlarges the restored picture: it needs both modes, improve and resolution")
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
             raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
@@ -150,7 +157,7 @@ def check_modes(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
     if rtype not in ("art", "photo", None):
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
-    enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo")
+    enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo", chain)
     return (ModeSpec("improve"), enlarge) if "improve" in asked else (enlarge,)
 
 

@@ -158,6 +158,8 @@ async def test_results_have_one_line_a_photo_with_exactly_the_fields(source: Pat
                 "bw": False,
                 "attempts": 1,
                 "error": None,
+                "page": 1,
+                "warnings": [],
             }
         ]
         assert told == [
@@ -316,6 +318,8 @@ async def test_failed_photos_are_told_and_sent_again_only_when_that_is_wanted(so
         "bw": False,
         "attempts": 2,
         "error": None,
+        "page": 1,
+        "warnings": [],
     }
     assert_right(out, photos)
 
@@ -557,7 +561,7 @@ async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: P
 
     def alive() -> int:
         coroutines = (task.get_coro() for task in asyncio.all_tasks())
-        return sum(getattr(coroutine, "__qualname__", "").endswith("._live") for coroutine in coroutines)
+        return sum(getattr(coroutine, "__qualname__", "").endswith("._run_photo") for coroutine in coroutines)
 
     async with FakeService() as service:
 
@@ -583,10 +587,10 @@ async def test_a_reader_who_takes_no_results_stops_the_run_and_not_the_machine(s
     fill(source, *(f"{number}.jpg" for number in range(3)))
     async with FakeService() as service, client(service) as open_client:
         run = open_client.improve_archive(source, out=out)
-        run._room = asyncio.Semaphore(1)
+        run._unread = asyncio.Semaphore(1)
         told = aiter(run)
         first = await anext(told)
-        await until(run._room.locked)
+        await until(run._unread.locked)
         assert run.progress.done <= 2
         assert len([first, *[result async for result in told]]) == 3
 
