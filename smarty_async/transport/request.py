@@ -221,7 +221,7 @@ class ChunkRequest:
     Args:
         items: what it carries, at least one, all of one group.
         token: what it is authorized with.
-        permit: what it is sent with; released when the response has been read, while outputs are still written.
+        permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
 
@@ -232,7 +232,7 @@ class ChunkRequest:
         unusable: why the outputs of others cannot be used, by the image's body.
     """
 
-    def __init__(self, items: list[Item], *, token: str, permit: Permit, epoch: int, started: int) -> None:
+    def __init__(self, items: list[Item], *, token: str, permit: Permit | None, epoch: int, started: int) -> None:
         self.items = items
         self.names = {item_name(number): item for number, item in enumerate(items)}
         self.token = token
@@ -320,7 +320,8 @@ class ChunkRequest:
     def on_response_complete(self, seconds: float) -> None:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self.progress.latencies.add(seconds)
-        self._permit.release()
+        if self._permit is not None:
+            self._permit.release()
         self._finish("answered")
 
     def _finish(self, state: Literal["answered", "refused"]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -79,7 +79,7 @@ class ChunkSender:
         self._probes = 0
         self._outputs_usable = False
         self._unusable: dict[Body, str] = {}  # why, until an output can be used
-        self._unusable_for_good: WeakSet[Body] = WeakSet()
+        self._rejected: WeakKeyDictionary[Body, str] = WeakKeyDictionary()  # why, of those that are not sent again
 
     async def send(self, chunk: Sequence[Item]) -> None:
         """Send `chunk`, again while its requests fail, holding a permit while one is open.
@@ -93,13 +93,13 @@ class ChunkSender:
             self._give_up(pending(chunk), error)
 
     def check(self, item: Item) -> None:
-        """Refuse an item that the service answers with outputs that cannot be used.
+        """Refuse to send an item again that the service answered with outputs that cannot be used.
 
         Raises:
             ServiceUnavailable: its outputs, and those of all others, were unusable.
         """
-        if item.body in self._unusable_for_good:
-            raise _unusable("they were unusable before")
+        if reason := self._rejected.get(item.body):
+            raise _unusable(reason)
 
     # one request
 
@@ -124,7 +124,13 @@ class ChunkSender:
             self._halve([item for item in waiting if item not in items])
 
     def _request(self, items: list[Item], token: str, permit: Permit) -> ChunkRequest:
-        return ChunkRequest(items, token=token, permit=permit, epoch=self._limit.epoch, started=self._breaker.tick())
+        return ChunkRequest(
+            items,
+            token=token,
+            permit=permit if self._outputs_usable else None,  # until then each answer is looked at before the next
+            epoch=self._limit.epoch,
+            started=self._breaker.tick(),
+        )
 
     def _probe(self, chunk: list[Item]) -> list[Item]:
         """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
@@ -166,7 +172,7 @@ class ChunkSender:
         self._unusable.update(request.unusable)
         reasons = set(self._unusable.values())
         if len(self._unusable) >= _UNUSABLE_OUTPUTS and len(reasons) == 1 and request.unusable:
-            self._unusable_for_good.update(self._unusable)
+            self._rejected.update(self._unusable)
             self._unusable.clear()
             raise _unusable(reasons.pop())
 
