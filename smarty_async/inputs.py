@@ -68,7 +68,7 @@ async def read_input(photo: PhotoInput, limits: Limits) -> Body:
         return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
     data = await _bytes_of(photo)
     probed = await asyncio.to_thread(probe, data, limits=limits)
-    return MemoryBody(probed.converted or data, probed.content_type)
+    return MemoryBody(probed.converted or data[: probed.size], probed.content_type)
 
 
 async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture) -> bytes:
@@ -100,4 +100,10 @@ def _file_body(path: str, limits: Limits) -> Body:
     probed = probe(path, limits=limits)
     if probed.converted is not None:
         return MemoryBody(probed.converted, probed.content_type)
-    return FileBody(path, size=probed.size, version=version, content_type=probed.content_type)
+    return FileBody(
+        path,
+        size=probed.size,
+        version=version,
+        content_type=probed.content_type,
+        file_size=probed.file_size,
+    )

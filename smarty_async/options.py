@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -42,7 +42,10 @@ PRICE = 0.06
 
 def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ()) -> None:
     for name in struct.__struct_fields__:
-        value = getattr(struct, name)
+        value: Any = getattr(struct, name)
+        if value is None:
+            continue
+        value = min(cast("tuple[float, ...]", value)) if isinstance(value, tuple) else value
         if not (value >= 0 if name in may_be_zero else value > 0):
             raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
 
@@ -52,7 +55,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_images: images a request. The service's older page says 48, a newer one 100.
-        max_image_bytes: bytes of one image. The older page says 8 MB, a newer one 15 MB.
+        max_image_bytes: bytes of one image; None for no limit, as the embedded service has none. The older page says
+            8 MB, a newer one 15 MB.
+        max_dimensions: pixels of the longer and of the shorter side, which photos over them are warned of, and
+            fitted to on demand; None for no limit, as the embedded service has none.
+        max_pixels: pixels of one image in all, past which it is fitted or refused; what the embedded service
+            decodes.
         max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
             A single image may go alone whatever this says.
         max_output_bytes: what one output may decode to; ten times what a 3840×2160 photo enlarged four times takes.
@@ -60,7 +68,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_images: int = 48
-    max_image_bytes: int = 8_000_000
+    max_image_bytes: int | None = 8_000_000
+    max_dimensions: tuple[int, int] | None = (3840, 2160)
+    max_pixels: int = 64_000_000
     max_request_bytes: int = 30_000_000
     max_output_bytes: int = 256_000_000
 

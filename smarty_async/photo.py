@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import msgspec
 from tenacity import AsyncRetrying
 
+from smarty_async.archive.duplicates import read_digest
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.photos.probe import probe
@@ -136,6 +137,8 @@ class PhotoRun:
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
+        self._made_outputs = False
+        self._digest: Callable[[], bytes | None] = lambda: None
 
     async def run(self) -> Result:
         """Bring the photo to its end.
@@ -147,7 +150,9 @@ class PhotoRun:
             DiskError: the disk refuses.
         """
         try:
-            with self._context.duplicates.alive(self.entry):
+            with self._context.duplicates.in_progress(self.entry):
+                if self.entry.needs_comparison and (finished := await self._identify()):
+                    return finished
                 if self.entry.may_be_duplicate:
                     await self._adopt()
                 return await self._record(await self._ask_for_missing())
@@ -159,11 +164,18 @@ class PhotoRun:
 
     # adopt
 
+    async def _identify(self) -> Result | None:
+        """Find the answers to the photo's content; its result when an earlier run has finished that."""
+        with self._context.dispatcher.announce():
+            self.entry = await self._context.duplicates.identify(self.entry)
+        options = self._context.options
+        return self.entry.end(options.specs, retry_failed=options.retry_failed)
+
     async def _adopt(self) -> None:
         """Take over the answers to photos with the same content, also of those that are still being asked for."""
         duplicates = self._context.duplicates
         while self._missing:
-            with self._context.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 if not await duplicates.compare(self.entry):
                     return
                 # Before the answers are looked up: the other photo may end in between.
@@ -177,13 +189,16 @@ class PhotoRun:
     async def _adopt_answer(self, spec: ModeSpec) -> None:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         directory = self._context.directory
-        for answer in await self._context.journal.answers_to(spec, self.entry):
+        for place, answer in await self._context.journal.answers_to(spec, self.entry):
             copies = {
-                kind: await directory.copy(directory.out / kind / answer.place, stored.size)
+                kind: await directory.copy(directory.out / kind / place, stored.size)
                 for kind, stored in answer.outputs.items()
+                if self._wanted(kind)
             }
             files = {kind: file for kind, file in copies.items() if file is not None}
-            if len(files) == len(copies):
+            # While they were copied, another answer may have replaced them.
+            still = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in still:
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
@@ -206,7 +221,7 @@ class PhotoRun:
                 not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
                 total.failures |= dict.fromkeys(specs, not_restored)
                 break
-            with self._context.announce():
+            with self._context.dispatcher.announce(source=self._context.spending):
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()
@@ -237,7 +252,7 @@ class PhotoRun:
             PhotoRejected: it cannot be sent.
             DiskError: it has to be converted, and the disk refuses.
         """
-        file, problem = self.entry.found, self.entry.problem
+        file, problem = self.entry.file, self.entry.problem
         if problem:
             raise PhotoRejected(problem.message, type=problem.type)
         path: str = file.path
@@ -247,7 +262,19 @@ class PhotoRun:
         limits, fit = self._context.limits, self._context.options.fit
         probed = await _probe(path, limits=limits, fit=fit)
         if probed.converted is None:
-            return FileBody(path, size=probed.size, version=version, content_type=probed.content_type)
+            body = FileBody(
+                path,
+                size=probed.size,
+                version=version,
+                content_type=probed.content_type,
+                file_size=probed.file_size,
+            )
+            if path == file.path:
+                self._digest = lambda: body.digest
+            return body
+        if path == file.path:  # what is sent is not the file: that is read for its digest
+            digest = await read_digest(file)
+            self._digest = lambda: digest or None
         converted = self._context.directory.open()
         self._converted.append(converted)
         await converted.write([probed.converted])
@@ -255,25 +282,30 @@ class PhotoRun:
 
     def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
-        outputs = self.entry.known["improve"].outputs
+        outputs = self.entry.answers["improve"].outputs
         kind = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
         return None if kind is None else str(self._context.directory.out / kind / self.entry.place)
 
     # commit
 
     async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
-        """Make an answer durable."""
+        """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
-        outputs = {
-            kind: StoredOutput(file.name, blobs[kind].size)
-            for kind, file in received.files.items()
-            if isinstance(file, TempFile)
-        }
+        outputs: dict[Kind, StoredOutput] = {}
+        for kind, file in received.files.items():
+            self._made_outputs = True
+            if isinstance(file, TempFile) and self._wanted(kind):
+                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
+            else:
+                await file.discard()
         await self._commit_outputs(spec, outputs, bw=received.answered.bw)
 
+    def _wanted(self, kind: Kind) -> bool:
+        return not self._context.options.outputs or kind in self._context.options.outputs
+
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw))
-        self.entry.known[spec.mode] = StoredAnswer(str(spec), "placed", outputs, bw)
+        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw, self._digest()))
+        self.entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
 
     # record
 
@@ -281,7 +313,7 @@ class PhotoRun:
         """Journal what became of the photo."""
         attempts = self.entry.attempts + outcome.attempts
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
-        await self._context.journal.record(self.entry, result, outcome.failures)
+        await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
 
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
@@ -289,12 +321,13 @@ class PhotoRun:
             return "failed"
         if self._adopted and not outcome.attempts:
             return "duplicate"
-        answers = [self.entry.known[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
-        return "restored" if any(answer.outputs for answer in answers) else "already_good"
+        answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
+        made = self._made_outputs or any(answer.outputs for answer in answers)
+        return "restored" if made else "already_good"
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""
         reason = ErrorInfo(error.type, str(error))
         result = self.entry.result("rejected", error=reason, attempts=self.entry.attempts + error.attempts)
-        await self._context.journal.record(self.entry, result, {})
+        await self._context.journal.record_result(self.entry, result, {})
         return result

@@ -10,10 +10,10 @@ from typing import Unpack
 
 import msgspec
 
-from smarty_async.archive.duplicates import digest
+from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.rebuild import rebuild
 from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.paths import RESULTS, STATE
@@ -67,7 +67,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     counting = _Counting(options, limits, concurrency=concurrency)
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(options.out)) as store, store.translated():
-        store.finish_kept(_is_finished)
+        store.recover(_is_placed)
         if store.is_empty:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
@@ -94,6 +94,7 @@ class _Counting:
 
     def look(self, entry: PhotoEntry, store: JournalStore) -> None:
         """Count one photo."""
+        entry = _identified(entry, store)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
@@ -104,11 +105,11 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            size = probe(entry.found.path, limits=self._limits, fit=self._fit).size
+            size = probe(entry.file.path, limits=self._limits, fit=self._fit).size
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return
-        if entry.may_be_duplicate and _has_twin(entry, missing, store):
+        if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
             return
         if self._photos == self._most:
@@ -136,15 +137,24 @@ class _Counting:
         )
 
 
-def _has_twin(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
-    """Whether what another photo has got by then, or will have, is taken over."""
-    while unhashed := store.unhashed(entry.found.size):
-        store.note_digests({photo.id: digest(photo) for photo in unhashed})
-    return store.has_claimed_twin(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
+def _identified(entry: PhotoEntry, store: JournalStore) -> PhotoEntry:
+    """The entry as `Duplicates.identify` finds it."""
+    if entry.version_changed:
+        entry = store.verify(entry, digest_of(unhashed_of(entry)))
+    if entry.may_be_duplicate:
+        while unhashed := store.unhashed(entry.file.size):
+            store.note_digests({photo.id: digest_of(photo) for photo in unhashed})
+        entry = store.follow_moved(entry)
+    return entry
 
 
-def _is_finished(*_: object) -> bool:
-    """What an interrupted run had received will be brought to its place, and not be asked for."""
+def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
+    """Whether the run copies the outputs of another photo, that it has by then."""
+    return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
+
+
+def _is_placed(*_: object) -> bool:
+    """A run moves what an interrupted one had received to its place, and does not send it again."""
     return True
 
 
@@ -174,13 +184,25 @@ async def read_status(out: PathLike) -> Status:
         if not journal.exists():
             raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
         with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
-            counts, images = store.counts()
+            counts = store.counts()
             failures = [
-                Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
-                for outcome, kind, message, count, example in store.failures()
+                Failures(
+                    outcome=reason.outcome,
+                    type=reason.type,
+                    message=reason.message,
+                    count=reason.count,
+                    example=reason.example,
+                )
+                for reason in store.failure_reasons()
             ]
-        unfinished = counts.pop(None, 0)
-        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}
-        return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)
+        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
+        return Status(
+            outcomes=outcomes,
+            unfinished=counts.outcomes.get(None, 0),
+            failures=failures,
+            images=counts.images,
+            images_paid=counts.images_paid,
+            cost=counts.images_paid * PRICE,
+        )
 
     return await asyncio.to_thread(read)

@@ -288,7 +288,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         unfinished: photos known and not finished.
         failures: failed and rejected photos by error type and message.
-        images: images sent in all runs, which is what is paid for.
+        images: images sent in all runs; a photo that is sent again counts again.
+        images_paid: those that were probably paid for: all but the images of requests that the service refused before
+            any work.
         cost: an estimate of what was paid, in ₽.
     """
 
@@ -296,6 +298,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: int
     failures: list[Failures]
     images: int
+    images_paid: int
     cost: float
 
 

@@ -76,7 +76,7 @@ class ArchiveRun:
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
         self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -148,10 +148,9 @@ class ArchiveRun:
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        if journal.warning:
-            self.progress.warnings.append(journal.warning)
+        self.progress.warnings += journal.warnings
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
+            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -159,7 +158,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
@@ -181,9 +180,9 @@ class ArchiveRun:
         self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None, source=self._directory):
-            while not (self._stopping.is_set() or self._spending.limit_reached):
-                with self._dispatcher.announce(source=self._directory):
+        with self._dispatcher.announce(None, source=self._spending):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break

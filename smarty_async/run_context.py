@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager
 from functools import partial
 
 import msgspec
@@ -27,28 +26,32 @@ class Spending:
     """How much one run may still send.
 
     Args:
-        photos: photos, at most; None for no bound.
-        images: images, at most; a photo that is sent again counts again. None for no bound.
+        progress: the run's counters, which say when a limit was reached.
+        photos: photos, at most; None for no limit.
+        images: images, at most; a photo that is sent again counts again. None for no limit.
 
     Attributes:
         images: the budget that requests are paid from.
-        limit_reached: whether a photo was left because of a bound.
     """
 
-    def __init__(self, *, photos: int | None, images: int | None) -> None:
+    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+        self._progress = progress
         self._photos = ImageBudget(photos)
         self.images = ImageBudget(images)
-        self.limit_reached = False
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
 
         Raises:
-            Stopped: the bound on photos is reached.
+            Stopped: the limit on photos is reached.
         """
         if not self._photos.take(1):
-            self.limit_reached = True
+            self.note_limit()
             raise Stopped
+
+    def note_limit(self) -> None:
+        """Note that a photo is left because of a limit."""
+        self._progress.limit_reached = True
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -90,13 +93,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The batch group of items that need `specs`."""
         if specs not in self.groups:
             self.groups[specs] = BatchGroup(
-                specs, self.directory, self.progress, self.spending.images, source=self.directory
+                specs, self.directory, self.progress, self.spending.images, source=self.spending
             )
         return self.groups[specs]
-
-    def announce(self) -> AbstractContextManager[None]:
-        """Announce that a photo will be submitted after the block, so that partial chunks wait for it."""
-        return self.dispatcher.announce(source=self.directory)
 
     async def submit(self, item: Item) -> Reply:
         """Send `item`, unless the run is stopping; raises what `Dispatcher.submit` does.
@@ -110,7 +109,8 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         try:
             return await self.dispatcher.submit(item)
         except Stopped:
-            self.spending.limit_reached |= not self.stopping.is_set()
+            if not self.stopping.is_set():
+                self.spending.note_limit()
             raise
         finally:
             self.in_flight.discard(item)
@@ -127,5 +127,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def retry_policy(self) -> AsyncRetrying:
         """When a photo with a temporary error is sent again."""
-        wait = partial(self.dispatcher.backoff, sleep=self.backoff, source=self.directory)
-        return item_retrying(self.retries, sleep=wait)
+        return item_retrying(
+            self.retries, sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending)
+        )

@@ -318,7 +318,7 @@ async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) ->
         status, said = await program(source, "--out", out, service=service)
         assert (status, len(sent(service))) == (0, 2)
         assert "The journal was damaged, and is kept as" in said
-        assert "photos known again from results.jsonl and the outputs that stand: 2" in said
+        assert "photos recovered from results.jsonl and the outputs on the disk: 2" in said
         (out / STATE / "journal.sqlite.damaged-1").unlink()
         assert "journal" not in (await program(source, "--out", out, service=service))[1]
     assert_right(out, photos)

@@ -118,7 +118,7 @@ def test_only_problems() -> None:
     assert list(summary_lines(fine, free=True, only_problems=True)) == []
 
     tally.add(result("b.jpg", "failed", ("failed", "no")))
-    bad = tally.summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
+    bad = tally.summary(Progress(found=3), out="o", seconds=1, free=True, interrupted=True)
     text = "\n".join(summary_lines(bad, free=True, only_problems=True))
     assert "b.jpg" in text
     assert "goes on from here" in text
