@@ -166,7 +166,7 @@ class PhotoRun:
 
     async def _identify(self) -> Result | None:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
-        with self._context.dispatcher.announce():
+        with self._context.dispatcher.announce(source=self._context.spending):
             self.entry = await self._context.duplicates.identify(self.entry)
         options = self._context.options
         return self.entry.end(options.specs, retry_failed=options.retry_failed)

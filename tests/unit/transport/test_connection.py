@@ -156,6 +156,7 @@ async def failure_of(answer: Answer, *, silence: float = 20) -> RequestError | C
     for error in chain_of(caught.value):
         assert isinstance(error, RequestError | ConfigurationError), "a foreign exception"
         assert redact(str(error), TOKEN) == str(error)
+    assert isinstance(caught.value, RequestError | ConfigurationError)
     return caught.value
 
 
