@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState
 
 from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, RequestError, ServiceUnavailable
+from smarty_async.hooks import Hooks, RetryDetails
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
@@ -25,6 +27,8 @@ from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
 
 __all__ = ["ChunkSender"]
+
+_log = logging.getLogger("smarty_async")
 
 _SUSPECT_ATTEMPTS = 2
 """Attempts for each half of a chunk on the way to the photo that makes its requests fail. Fewer than for others:
@@ -46,6 +50,7 @@ class ChunkSender:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
+        hooks: told about requests and retries.
 
     Attributes:
         request_seconds: duration of the last answered request.
@@ -63,6 +68,7 @@ class ChunkSender:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
+        hooks: Hooks,
     ) -> None:
         self._connection = connection
         self._tokens = tokens
@@ -74,6 +80,8 @@ class ChunkSender:
         self._sleep = sleep
         self._breaker = CircuitBreaker(retries, clock)
         self._clock = clock
+        self._hooks = hooks
+        self._requests = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
         self._probes = 0
@@ -124,12 +132,16 @@ class ChunkSender:
             self._halve([item for item in waiting if item not in items])
 
     def _request(self, items: list[Item], token: str, permit: Permit) -> ChunkRequest:
+        self._requests += 1
         return ChunkRequest(
             items,
+            number=self._requests,
             token=token,
             permit=permit if self._outputs_usable else None,  # until then each answer is looked at before the next
             epoch=self._limit.epoch,
             started=self._breaker.tick(),
+            hooks=self._hooks,
+            clock=self._clock,
         )
 
     def _probe(self, chunk: list[Item]) -> list[Item]:
@@ -194,6 +206,7 @@ class ChunkSender:
         with self._authorization_outages():
             if not await self._tokens.renew(stale):
                 raise stop
+        _log.info("the access token was refreshed")
         for item in waiting:
             item.token_refreshes += 1
         self._batcher.put_back(waiting)
@@ -231,7 +244,7 @@ class ChunkSender:
         match verdict:
             case Retry() | SlowDown():
                 if isinstance(verdict, SlowDown):
-                    self._limit.slow_down(request.epoch)
+                    self._slow_down(request, error)
                 self._retry(waiting, error)
             case Drop(name):
                 request.names[name].fail(_permanent(error, request.names[name]))
@@ -258,15 +271,27 @@ class ChunkSender:
         elif temporary:
             self._record_failure(error)
 
+    def _slow_down(self, request: ChunkRequest, error: RequestError) -> None:
+        before = self._limit.size
+        self._limit.slow_down(request.epoch)
+        if (size := self._limit.size) < before:
+            _log.info("slowing down to %d requests at once: %s", size, error, extra={"permits": size})
+
     def _record_success(self, token: str, *, started: int | None) -> None:
         self._accepted = token
+        if self._breaker.is_open:
+            seconds = self._breaker.failing_for
+            _log.info("the service is back after %.0f s", seconds, extra={"failing_for": seconds})
         self._breaker.record_success(started=started)
         self._limit.resume()
 
     def _record_failure(self, error: RequestError) -> None:
+        was_open = self._breaker.is_open
         self._breaker.record_failure(spoke_http=error.enveloped or error.status is not None)
         if self._breaker.is_open:
             self._limit.suspend()
+            if not was_open:
+                _log.info("the service is down, probing with one photo at a time: %s", error)
 
     def _retry(self, waiting: list[Item], error: RequestError) -> None:
         """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
@@ -322,6 +347,15 @@ class ChunkSender:
             error = state.outcome and state.outcome.exception()
             seconds = state.next_action.sleep if state.next_action else 0.0
             progress.status_message = self._status_message(str(error), seconds)
+            self._hooks.on_retry(
+                RetryDetails(
+                    images=len(pending(chunk)),
+                    attempt=state.attempt_number,
+                    wait=seconds,
+                    error=str(error),
+                    failing_for=self._breaker.failing_for,
+                )
+            )
 
         def photo_to_blame() -> bool:
             suspicions = [item.suspected_at for item in pending(chunk) if item.suspected_at is not None]
