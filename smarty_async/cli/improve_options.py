@@ -10,7 +10,7 @@ from typing import cast
 
 import msgspec
 
-from smarty_async.archive.sources.folder import read_list
+from smarty_async.archive.sources.photo_list import ListFile, read_list
 from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
@@ -102,7 +102,9 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
             yield ()
         elif self.from_file == "-":
             yield read_list(sys.stdin.buffer)
-        else:
+        elif Path(self.from_file).is_file():
+            yield ListFile(self.from_file)
+        else:  # a pipe can be read only once
             try:
                 file = Path(self.from_file).open("rb")  # noqa: SIM115 - closed below
             except OSError as error:
