@@ -8,6 +8,7 @@ takes as well.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
@@ -20,16 +21,18 @@ from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import PhotoFailed, PhotoRejected
+from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
+
+_log = logging.getLogger("smarty_async")
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -159,6 +162,10 @@ class PhotoRun:
                 return await self._record(await self._ask_for_missing())
         except PhotoRejected as error:
             return await self._reject(error)
+        except (SmartyError, Stopped, ExceptionGroup):
+            raise
+        except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
+            return await self._record(self._bug(error))
         finally:
             for file in self._converted:
                 await file.discard()
@@ -321,6 +328,12 @@ class PhotoRun:
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
         await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
+
+    def _bug(self, error: Exception) -> RequestOutcome:
+        """The outcome of a photo at which an unexpected error was met."""
+        _log.debug("unexpected error at %s", self.entry.file.path, exc_info=error)
+        reason = ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
+        return RequestOutcome(failures=dict.fromkeys(self._missing, reason))
 
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
         if outcome.failures:
