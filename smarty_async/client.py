@@ -17,6 +17,7 @@ from yarl import URL
 
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
+from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput, name_of, read_input
 from smarty_async.options import (
     BASE_URL,
@@ -71,6 +72,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
+        hooks: told about requests, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:
@@ -95,6 +97,7 @@ class SmartyClient:
         retries: Retries | None = None,
         timeouts: Timeouts | None = None,
         judge: Judge = judge,
+        hooks: Sequence[Hooks] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         if concurrency < 1:
@@ -120,6 +123,7 @@ class SmartyClient:
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
+        self._hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
@@ -153,6 +157,7 @@ class SmartyClient:
             judge=self._judge,
             sleep=self._sleep,
             clock=monotonic,
+            hooks=self._hooks,
         )
         self._opened.push_async_callback(self._dispatcher.close)
         return self

@@ -260,6 +260,7 @@ class ArchiveRun:
         outcomes = self.progress.outcomes
         for result in results:
             outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+            self._dispatcher.hooks.on_photo(result)
         self._results.put_nowait(results)
 
 
