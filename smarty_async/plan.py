@@ -71,7 +71,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
         if store.is_empty:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
-        for file in files:
+        for file in (file for file in files if not file.left_alone):
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
                 counting.look(entry, store)
     return counting.plan()
