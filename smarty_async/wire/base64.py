@@ -65,6 +65,9 @@ class Base64Reader:
             return []
         self._normalize = True
         text = _normalized(data[start:end])
+        if text is None:
+            self._error = "its base64 is broken"
+            return []
         if self._start is None:
             return self._decode_or_fail(text)
         rest = self._without_prefix(self._start + text)
@@ -80,21 +83,20 @@ class Base64Reader:
 
     def flush(self) -> list[bytes]:
         """Decode what is left at the closing quote, where padding is missing."""
-        if not self._carry and not self._start:
+        if self._error is not None or not (self._carry or self._start):
             return []
         decoded: list[bytes] = []
         if self._start:
             start, self._start = self._start, None
-            if not start.lower().startswith(_SCHEME):
-                decoded = self._decode_or_fail(start)
-            elif self._error is None:
+            if start.lower().startswith(_SCHEME):
                 self._error = "its base64 is broken"
-        if self._error is None and self._carry:
-            missing = -len(self._carry) % _QUANTUM
-            if b"=" in self._carry or missing == _TRIPLE or self._size % _TRIPLE:
-                self._error = "its base64 is cut short"
-            else:
-                decoded += self._decode_or_fail(b"=" * missing)
+                return []
+            decoded = self._decode_or_fail(start)
+        missing = -len(self._carry) % _QUANTUM
+        if self._carry and (b"=" in self._carry or missing == _TRIPLE or self._size % _TRIPLE):
+            self._error = "its base64 is cut short"
+        elif self._carry:
+            decoded += self._decode_or_fail(b"=" * missing)
         return decoded
 
     def close(self) -> Blob:
@@ -154,12 +156,12 @@ class Base64Reader:
         return decoded if size <= self._max_bytes else []
 
 
-def _normalized(piece: bytes) -> bytes:
-    """`piece` of a JSON string without escapes and white space; with its backslashes when an escape is invalid."""
+def _normalized(piece: bytes) -> bytes | None:
+    """`piece` of a JSON string without escapes and white space; None when an escape is invalid."""
     if b"\\" in piece:
         quoted = b'"%b"' % piece.translate(_TO_SPACES)  # JSON forbids line ends inside of strings
         try:
             piece = msgspec.json.decode(quoted, type=str).encode()
         except (msgspec.DecodeError, UnicodeError):
-            return piece
+            return None
     return piece.translate(None, _WHITESPACE)
