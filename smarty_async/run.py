@@ -205,7 +205,7 @@ class ArchiveRun:
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
                     photos.create_task(self._run_photo(PhotoRun(entry, context)))
-        self.progress.scanning = False
+        self.progress.scanning = self._stopping.is_set()  # then there may be photos that the scan did not come to
 
     def _leave_alone(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """Count the files of `batch` that are no photos; the others."""
