@@ -9,6 +9,8 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import cast
 
+import msgspec
+
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
@@ -33,8 +35,6 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_LEFT_ALONE_NAMES = 100
-"""Names of files that are no photos in `Progress.left_alone_names`, at most."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -198,21 +198,29 @@ class ArchiveRun:
                     if batch is None:
                         break
                     waiting = not batch
-                    files = self._leave_alone(batch)
-                    entries = await context.journal.look_up(files, redo_missing=self._options.redo_missing)
-                    self.progress.found += len(entries)
-                    self.progress.missing += sum(entry.misses_outputs for entry in entries)
+                    entries = await self._look_up(self._photos_of(batch), context)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
-                    photos.create_task(self._run_photo(PhotoRun(entry, context)))
+                    photos.create_task(self._run_in_window(entry, context))
         self.progress.scanning = self._stopping.is_set()  # then there may be photos that the scan did not come to
 
-    def _leave_alone(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
-        """Count the files of `batch` that are no photos; the others."""
-        names = [display_path(file.photo) for file in batch if file.left_alone]
-        self.progress.left_alone += len(names)
-        self.progress.left_alone_names += names[: max(0, _LEFT_ALONE_NAMES - len(self.progress.left_alone_names))]
+    def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """The files of `batch` that may be photos; the others are counted and left alone."""
+        for file in batch:
+            if file.left_alone:
+                self.progress.leave_alone(display_path(file.photo))
         return [file for file in batch if not file.left_alone]
+
+    async def _look_up(self, files: Sequence[PhotoFile], context: RunContext) -> list[PhotoEntry]:
+        """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
+        redo_missing = self._options.redo_missing
+        entries = await context.journal.look_up(files, redo_missing=redo_missing)
+        pages = [page for entry in entries for page in _other_pages(entry.file, entry.pages)]
+        if pages:
+            entries += await context.journal.look_up(pages, redo_missing=redo_missing)
+        self.progress.found += len(entries)
+        self.progress.missing += sum(entry.misses_outputs for entry in entries)
+        return entries
 
     async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""
@@ -221,7 +229,19 @@ class ArchiveRun:
         await self._report([end for end in ends if end])
         return [entry for entry, end in zip(entries, ends, strict=True) if not end]
 
-    async def _run_photo(self, photo: PhotoRun) -> None:
+    async def _run_in_window(self, entry: PhotoEntry, context: RunContext) -> None:
+        """Run one photo, and then the other pages of its file, if it turns out to hold several."""
+        try:
+            photo = await self._run_photo(entry, context)
+            pages = await self._look_up(_other_pages(entry.file, photo.pages), context)
+            async with asyncio.TaskGroup() as others:
+                for page in await self._report_finished(pages):
+                    others.create_task(self._run_photo(page, context))
+        finally:
+            self._window.release()
+
+    async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
+        photo = PhotoRun(entry, context)
         try:
             await self._report([await photo.run()])
         except Stopped:
@@ -230,8 +250,7 @@ class ArchiveRun:
             # Nothing more is sent. The open requests may yet be answered: they are paid for.
             self._error = self._error or error
             self.drain()
-        finally:
-            self._window.release()
+        return photo
 
     async def _report(self, results: list[Result]) -> None:
         """Count `results` and hand them to the consumer; waits while it is far behind."""
@@ -256,6 +275,13 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         source.stop()
         thread.submit(batches.close)
         thread.shutdown(wait=False)
+
+
+def _other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
+    """The other pictures of `file`, when it is the first of several."""
+    if file.page != 1:
+        return []
+    return [msgspec.structs.replace(file, page=page) for page in range(2, pages + 1)]
 
 
 def _first(error: BaseException) -> BaseException:

@@ -15,7 +15,7 @@ _ADVICE = {
     "animation": "these are animations, not photos: leave them out with --exclude",
     "raw": "camera raw files need decoders: pip install 'smarty_async[formats]'",
     "heic": "these files need decoders: pip install 'smarty_async[formats]'",
-    "unsupported": "these need more decoders: pip install 'smarty_async[formats]', or save them as JPEG or PNG",
+    "unsupported": "pip install 'smarty_async[formats]' reads more layouts; else save them as JPEG or PNG",
     "unreadable": "check that these files are there, and that you may read them",
     "too_large": "add --fit to send a smaller copy; or, if your account allows more, raise --max-image-bytes",
     "changed": f"these files changed while they were being sent: {_AGAIN}",
