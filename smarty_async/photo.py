@@ -9,6 +9,7 @@ takes as well.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 from tenacity import AsyncRetrying
@@ -21,7 +22,7 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.request import Item, Reply
 from smarty_async.transport.response import ReceivedItem
@@ -130,10 +131,14 @@ class PhotoRun:
     Args:
         entry: the photo and its entry in the journal.
         context: what it shares with the other photos of the run.
+
+    Attributes:
+        pixels: of the picture that is sent; 0 until it is probed.
     """
 
     def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
         self.entry = entry
+        self.pixels = 0
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
@@ -234,7 +239,9 @@ class PhotoRun:
         return await ask(
             specs,
             make_item=lambda missing: Item(body, self._context.group(missing)),
-            submit=self._context.submit,
+            submit=partial(
+                self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
+            ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
@@ -261,6 +268,9 @@ class PhotoRun:
             path, version = restored, None
         limits, fit = self._context.limits, self._context.options.fit
         probed = await _probe(path, limits=limits, fit=fit)
+        if not self.pixels:
+            self.pixels = probed.width * probed.height
+            self._context.progress.work.add_probed(file.size, self.pixels)
         if probed.converted is None:
             body = FileBody(
                 path,

@@ -21,7 +21,7 @@ from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.options import Limits, Retries, images_for
 from smarty_async.photo import PhotoRun
-from smarty_async.results import Progress, Result
+from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
@@ -34,6 +34,8 @@ JOURNAL = "journal.sqlite"
 
 _LOOKUP_BATCH = 256
 """Photos looked up in the journal at a time: one transaction serves them all."""
+_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
+"""Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -77,7 +79,7 @@ class ArchiveRun:
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
         self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
-        self._in_flight: set[Item] = set()
+        self._in_flight: dict[Item, InFlight] = {}
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -118,6 +120,11 @@ class ArchiveRun:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
+
+    @property
+    def in_flight(self) -> list[InFlight]:
+        """The photos that have been sent and are not answered."""
+        return [photo for item, photo in self._in_flight.items() if item.in_flight and not item.done]
 
     @property
     def active(self) -> bool:
@@ -189,7 +196,9 @@ class ArchiveRun:
                     entries = await context.journal.look_up(batch, redo_missing=self._options.redo_missing)
                     self.progress.found += len(entries)
                     self.progress.missing += sum(entry.misses_outputs for entry in entries)
-                for entry in await self._report_finished(entries):
+                unfinished = await self._report_finished(entries)
+                self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
+                for entry in unfinished:
                     await self._window.acquire()
                     photos.create_task(self._run_photo(PhotoRun(entry, context)))
         self.progress.scanning = False
@@ -203,7 +212,9 @@ class ArchiveRun:
 
     async def _run_photo(self, photo: PhotoRun) -> None:
         try:
-            await self._report([await photo.run()])
+            result = await photo.run()
+            self.progress.work.end(photo.entry.file.size, photo.pixels, sent=result.outcome in _SENT)
+            await self._report([result])
         except Stopped:
             pass  # another run goes on with it
         except (ConfigurationError, ServiceUnavailable) as error:

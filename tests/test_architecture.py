@@ -17,6 +17,7 @@ LAYERS = {
     "errors": 0,
     "options": 0,
     "results": 0,
+    "failures": 1,
     "web": 1,
     "wire": 1,
     "transport": 2,
