@@ -52,12 +52,12 @@ def make_folder(out: Path, source: Path, *, photos: int, folders: int) -> None:
     with closing(schema.opened(out / ".smarty-async" / "journal.sqlite")) as sql:
         sql.execute("BEGIN")
         sql.executemany(
-            "INSERT INTO photos (id, source, photo, place, size, mtime_ns, outcome, attempts, error_type, error)"
+            "INSERT INTO photos (id, source, photo, place, size, version, outcome, attempts, error_type, error)"
             " VALUES (?, ?, ?, ?, 2000000, '0', ?, 1, ?, ?)",
             rows(os.fsencode(source), names),
         )
         sql.executemany(
-            "INSERT INTO answers (photo, mode, task, state, outputs) VALUES (?, 'improve', 'improve', 'placed', ?)",
+            "INSERT INTO answers (photo, mode, spec, state, outputs) VALUES (?, 'improve', 'improve', 'committed', ?)",
             ((number, '{"improved":{"temporary":"","size":1}}') for number in range(1, photos + 1) if number % 1000),
         )
         sql.execute("COMMIT")

@@ -15,8 +15,9 @@ import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.duplicates import read_digest
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
@@ -196,7 +197,7 @@ class PhotoRun:
         directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
             copies = {
-                kind: await directory.copy(directory.out / kind / place, stored.size)
+                kind: await directory.copy(kind, place, stored)
                 for kind, stored in answer.outputs.items()
                 if self._wanted(kind)
             }
@@ -314,8 +315,13 @@ class PhotoRun:
         return not self._context.options.outputs or kind in self._context.options.outputs
 
     async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw, self._digest()))
-        self.entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
+        try:
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest())
+            committed = await self._context.committer.commit(received)
+        except OutputRefused as error:
+            raise PhotoFailed(str(error), type="output_refused") from None
+        self.entry = msgspec.structs.replace(self.entry, place=committed.place)
+        self.entry.answers[spec.mode] = committed.answer
 
     # record
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -15,7 +14,8 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
@@ -32,8 +32,6 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_LOOKUP_BATCH = 256
-"""Photos looked up in the journal at a time: one transaction serves them all."""
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 64
@@ -74,6 +72,9 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
+        self._source: PhotoSource = FolderSource(
+            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
+        )
         self._directory = OutputDirectory(options.out)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
@@ -88,6 +89,7 @@ class ArchiveRun:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
         self._spending.images.close()
+        self._source.stop()
         self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
@@ -134,7 +136,7 @@ class ArchiveRun:
     async def _feed(self) -> None:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
-            await finish_despite_cancel(asyncio.to_thread(check_sources, self._options.sources, out=self._options.out))
+            await finish_despite_cancel(asyncio.to_thread(self._source.check))
             try:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
@@ -150,14 +152,14 @@ class ArchiveRun:
         journal = await Journal.open(
             directory.state_dir / JOURNAL,
             results=directory.out / RESULTS,
-            temporary=directory.temporary,
-            out=directory.out,
+            outputs=directory,
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += journal.warnings
+        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
@@ -174,7 +176,7 @@ class ArchiveRun:
                 stopping=self._stopping,
                 sleep=self._sleep,
             )
-            with _scanning(self._options) as next_batch:
+            with _scanning(self._source) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._start_photos(next_batch, context, photos)
             if self._error is not None:
@@ -236,17 +238,16 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(options: ArchiveOptions) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
     """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
-    files = scan(
-        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-    )
+    batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: list(islice(files, _LOOKUP_BATCH)))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
     finally:
-        thread.submit(files.close)
+        source.stop()
+        thread.submit(batches.close)
         thread.shutdown(wait=False)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import msgspec
 
 from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.lookup import photo_of_key
 from smarty_async.archive.paths import STATE, display_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.results import ErrorInfo, Kind, Outcome
@@ -29,7 +30,7 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 
 _JOURNAL: Final = "journal.sqlite"
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-_COLUMNS: Final = "id, source, photo, place, size, mtime_ns, outcome, bw, attempts, error_type, error"
+_COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
 _BATCH: Final = 500
 """Photos read at a time by `Catalog.photos`, and bound parameters of one statement."""
 
@@ -43,6 +44,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
         id: its row in the journal.
         source: absolute path of its source, as the file system spells it.
         photo: path relative to its source, as the file system spells it, with ``/``.
+        page: which picture of the file, from 1.
         size: bytes of the photo when it was scanned.
         mtime_ns: its modification time then, in nanoseconds since 1970; 0 when its source has none.
         state: its outcome, or ``unfinished``.
@@ -55,6 +57,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     source: str
     photo: str
+    page: int
     size: int
     mtime_ns: int
     state: State
@@ -71,7 +74,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The relative path for people and JSON: always valid UTF-8."""
-        return display_path(self.photo)
+        return display_path(self.photo) + (f" (page {self.page})" if self.page > 1 else "")
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,7 +267,7 @@ class Catalog:
             some = photos[start : start + _BATCH]
             rows = self._sql.execute(
                 "SELECT photo, outputs FROM answers"  # noqa: S608 - our own words
-                f" WHERE state = 'placed' AND photo IN ({','.join('?' * len(some))})",
+                f" WHERE state = 'committed' AND photo IN ({','.join('?' * len(some))})",
                 some,
             )
             for photo, outputs in rows:
@@ -279,14 +282,16 @@ def _condition(state: State | None) -> tuple[str, tuple[str, ...]]:
 
 
 def _photo(row: Sequence[Any], kinds: Sequence[Kind]) -> Photo:
-    number, source, photo, place, size, mtime_ns, outcome, bw, attempts, error_type, error = row
+    number, source, photo, place, size, version, outcome, bw, attempts, error_type, error = row
     where = os.fsdecode(place or b"")
+    path, page = photo_of_key(photo)
     return Photo(
         id=number,
         source=os.fsdecode(source),
-        photo=os.fsdecode(photo),
+        photo=path,
+        page=page,
         size=size,
-        mtime_ns=int(mtime_ns) if mtime_ns.lstrip("-").isdigit() else 0,
+        mtime_ns=int(version) if version.lstrip("-").isdigit() else 0,
         state=cast("Outcome | None", outcome) or "unfinished",
         outputs={kind: f"{kind}/{where}" for kind in _KINDS if kind in kinds},
         bw=None if bw is None else bool(bw),

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from smarty_async.archive.sources.folder import read_list
+from smarty_async.archive.sources.photo_list import ListFile, read_list
 from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
@@ -130,7 +130,9 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
             yield ()
         elif self.from_file == "-":
             yield read_list(sys.stdin.buffer)
-        else:
+        elif Path(self.from_file).is_file():
+            yield ListFile(self.from_file)
+        else:  # a pipe can be read only once
             try:
                 file = Path(self.from_file).open("rb")  # noqa: SIM115 - closed below
             except OSError as error:

@@ -54,6 +54,18 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    toning: Annotated[
+        bool, typer.Option("--toning/--no-toning", help="Whether black-and-white photos get toned outputs, too.")
+    ] = True,
+    colourist: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            exists=True,
+            metavar="FILE.onnx",
+            help="A network of your own that colours black-and-white photos, instead of toning; see docs/engine.md.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Images worked on at a time. [default: one a core]")
     ] = None,
@@ -81,9 +93,10 @@ def serve(
     It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
     """
     from smarty_async.local import contract, faults, running, server  # noqa: PLC0415 - help is quick
-    from smarty_async.local.engine import best_engine, engine_named  # noqa: PLC0415 - help is quick
+    from smarty_async.local.engine import EngineOptions, best_engine, engine_named  # noqa: PLC0415 - help is quick
 
-    maker = engine_named(engine.value if engine else best_engine())
+    options = EngineOptions(toning=toning, colourist=str(colourist) if colourist else None)
+    maker = engine_named(engine.value if engine else best_engine(), options)
     application = server.make_app(
         engine=maker,
         faults=faults.Faults(

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import pictures
 import pytest
 from aiohttp import web
+from support import pictures
 from support.browsing import Tab, Tabs
 
 from smarty_async.local.engine import engine_named

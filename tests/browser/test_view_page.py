@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pictures
 import pytest
+from support import pictures
 from support.browsing import Tab, Tabs
 from support.journals import Entry, make_output_folder, picture_entry
 

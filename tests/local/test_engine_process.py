@@ -17,20 +17,20 @@ from support import pictures
 
 from smarty_async.errors import ConfigurationError
 from smarty_async.local.cancellation import Abandoned, wanted_until
-from smarty_async.local.engine import EchoEngine, ItemRefused, best_engine, engine_named
+from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, best_engine, engine_named
 from smarty_async.local.worker import client as worker
-from smarty_async.local.worker.client import EngineApart
-from smarty_async.local.worker.ipc import REPLIES, Made, read, write
+from smarty_async.local.worker.client import EngineProcess
+from smarty_async.local.worker.ipc import REPLIES, Done, read, write
 
-MOODY = Path(__file__).parents[1] / "support" / "scripted_engine.py"
+SCRIPTED = Path(__file__).parents[1] / "support" / "scripted_engine.py"
 
 
 @pytest.fixture(autouse=True)
-def moody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, str(MOODY)))
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, str(SCRIPTED)))
 
 
-def pid_of(engine: EngineApart) -> int:
+def pid_of(engine: EngineProcess) -> int:
     return int(engine.improve(b"where?").colorized or 0)
 
 
@@ -51,16 +51,16 @@ def is_gone(pid: int) -> bool:
 
 
 def test_it_works_elsewhere_and_says_the_same() -> None:
-    engine = EngineApart("moody")
+    engine = EngineProcess("scripted")
     made = engine.improve(b"a photo")
     assert (made.improved, made.colorized_improved, made.bw) == (b"a photo", None, True)
     assert engine.enlarge(b"a photo", factor=4, rtype="art") == b"4 art a photo"
-    assert engine.name == "moody"
+    assert engine.name == "scripted"
     assert pid_of(engine) != os.getpid()
 
 
 def test_large_photos_of_many_threads_do_not_mingle() -> None:
-    engine = EngineApart("moody")
+    engine = EngineProcess("scripted")
     photos = [bytes([number]) * 3_000_000 for number in range(8)]
     with ThreadPoolExecutor(4) as pool:
         assert [made.improved for made in pool.map(engine.improve, photos)] == photos
@@ -71,7 +71,7 @@ def test_large_photos_of_many_threads_do_not_mingle() -> None:
     [(b"refuse", 1, "not this one"), (b"fail", 2, "internal error"), (b"fill", 2, "out of memory")],
 )
 def test_what_goes_wrong_there_is_told_here(image: bytes, status: int, text: str) -> None:
-    engine = EngineApart("moody")
+    engine = EngineProcess("scripted")
     with pytest.raises(ItemRefused, match=text) as refused:
         engine.improve(image)
     assert refused.value.status == status
@@ -79,7 +79,7 @@ def test_what_goes_wrong_there_is_told_here(image: bytes, status: int, text: str
 
 
 def test_a_photo_that_kills_it_is_refused_and_the_next_has_a_new_one(caplog: pytest.LogCaptureFixture) -> None:
-    engine = EngineApart("moody")
+    engine = EngineProcess("scripted")
     first = pid_of(engine)
     with pytest.raises(ItemRefused, match="internal error") as refused:
         engine.improve(b"die")
@@ -89,7 +89,7 @@ def test_a_photo_that_kills_it_is_refused_and_the_next_has_a_new_one(caplog: pyt
 
 
 def test_work_that_nobody_waits_for_is_broken_off_there(tmp_path: Path) -> None:
-    engine, left, place = EngineApart("moody"), Event(), tmp_path / "work"
+    engine, left, place = EngineProcess("scripted"), Event(), tmp_path / "work"
 
     def work() -> None:
         with wanted_until(left), pytest.raises(Abandoned):
@@ -107,12 +107,12 @@ def test_work_that_nobody_waits_for_is_broken_off_there(tmp_path: Path) -> None:
 
 def test_one_that_does_not_start_says_so() -> None:
     with pytest.raises(ConfigurationError, match="'broken' does not start"):
-        EngineApart("broken")
+        EngineProcess("broken")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
 def test_it_ends_with_the_engine() -> None:
-    engine = EngineApart("moody")
+    engine = EngineProcess("scripted")
     pid = pid_of(engine)
     assert not is_gone(pid)
     del engine
@@ -123,18 +123,19 @@ def test_it_ends_with_the_engine() -> None:
 def test_it_ends_with_a_parent_that_was_killed() -> None:
     script = (
         "import os; from smarty_async.local.worker import client; "
-        f"client._COMMAND = {(sys.executable, str(MOODY))!r}; "
-        "print(int(client.EngineApart('moody').improve(b'where?').colorized), flush=True); os.kill(os.getpid(), 9)"
+        f"client._COMMAND = {(sys.executable, str(SCRIPTED))!r}; "
+        "print(int(client.EngineProcess('scripted').improve(b'where?').colorized), flush=True); os.kill(os.getpid(), 9)"
     )
     told = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
     until(lambda: is_gone(int(told.stdout)))
 
 
-def test_a_reply_cut_short_is_no_reply() -> None:
+def test_a_reply_that_is_cut_short_is_no_reply() -> None:
     pipe = io.BytesIO()
-    write(pipe, Made(job=1), {"improved": b"a picture"})
+    reply = Done(job=1, improved=Improved(improved=b"a picture", bw=True))
+    write(pipe, reply)
     whole = pipe.getvalue()
-    assert read(io.BytesIO(whole), REPLIES) == (Made(job=1, sizes={"improved": 9}), {"improved": b"a picture"})
+    assert read(io.BytesIO(whole), REPLIES) == reply
     for length in (0, 5, len(whole) - 1):
         with pytest.raises(EOFError):
             read(io.BytesIO(whole[:length]), REPLIES)

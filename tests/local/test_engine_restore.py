@@ -15,10 +15,10 @@ from support import pictures
 from smarty_async.errors import MissingExtra
 from smarty_async.local import engine as engines
 from smarty_async.local.cancellation import Abandoned, wanted_until
-from smarty_async.local.engine import Improved, ItemRefused, best_engine, engine_named
+from smarty_async.local.engine import Engine, Improved, ItemRefused, best_engine, engine_named, in_process_engine
 from smarty_async.local.engine.basic import TONED
 from smarty_async.local.engine.decoding import decode, quality_of
-from smarty_async.local.engine.pixel_budget import Room
+from smarty_async.local.engine.pixel_budget import PixelBudget
 from smarty_async.local.running import serving
 from smarty_async.local.server import make_app
 
@@ -34,6 +34,10 @@ learned = pytest.mark.skipif(
 
 SIZE = (160, 120)
 GRAY = (0.299, 0.587, 0.114)
+
+
+def restoring() -> Engine:
+    return in_process_engine("restore")
 
 
 def pixels(image: Image.Image) -> tiles.Pixels:
@@ -97,15 +101,15 @@ def test_it_has_a_name() -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("size", [(64, 48), (320, 240), (640, 480)])
 def test_a_good_photo_is_left_alone(seed: int, size: tuple[int, int]) -> None:
-    assert RestoreEngine().improve(pictures.jpeg(*size, seed=seed)) == Improved()
-    assert RestoreEngine().improve(pictures.png(*size, seed=seed)) == Improved()
+    assert restoring().improve(pictures.jpeg(*size, seed=seed)) == Improved()
+    assert restoring().improve(pictures.png(*size, seed=seed)) == Improved()
 
 
 @learned
 @pytest.mark.parametrize("seed", range(3))
 def test_a_faded_photo_is_stretched(seed: int) -> None:
     faded = pictures.faded(*SIZE, seed=seed)
-    mended = RestoreEngine().improve(faded)
+    mended = restoring().improve(faded)
     scene = pictures.scene(*SIZE, seed=seed)
     assert (outputs(mended), mended.bw) == ({"improved"}, False)
     assert error(picture(mended.improved), scene) < error(pictures.opened(faded), scene) / 10
@@ -116,7 +120,7 @@ def test_a_faded_photo_is_stretched(seed: int) -> None:
 def test_a_noisy_photo_is_denoised(amplitude: int) -> None:
     scene = pictures.scene(*SIZE)
     noisy = pictures.with_noise(scene, amplitude=amplitude)
-    mended = RestoreEngine().improve(pictures.encoded(noisy, "PNG"))
+    mended = restoring().improve(pictures.encoded(noisy, "PNG"))
     assert outputs(mended) == {"improved"}
     assert error(picture(mended.improved), scene) < error(noisy, scene) / 6
 
@@ -125,7 +129,7 @@ def test_a_noisy_photo_is_denoised(amplitude: int) -> None:
 def test_a_photo_spoilt_by_jpeg_is_cleaned() -> None:
     scene = pictures.scene(*SIZE)
     spoilt = pictures.encoded(scene, quality=15)
-    mended = RestoreEngine().improve(spoilt)
+    mended = restoring().improve(spoilt)
     assert outputs(mended) == {"improved"}
     assert error(picture(mended.improved), scene) < 0.8 * error(pictures.opened(spoilt), scene)
 
@@ -134,7 +138,7 @@ def test_a_photo_spoilt_by_jpeg_is_cleaned() -> None:
 def test_scratches_are_filled() -> None:
     scene = pictures.scene(320, 240)
     damaged = scratched(scene)
-    mended = RestoreEngine().improve(pictures.encoded(damaged, "PNG"))
+    mended = restoring().improve(pictures.encoded(damaged, "PNG"))
     assert outputs(mended) == {"improved"}
     assert error(picture(mended.improved), scene) < error(damaged, scene) / 4
 
@@ -165,7 +169,7 @@ def test_a_wall_without_black_and_white_has_not_faded() -> None:
     dice = np.random.default_rng(4)
     bricks = dice.integers(80, 190, (60, 80)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
     assert not diagnosing.is_faded(bricks)
-    assert RestoreEngine().improve(pictures.encoded(Image.fromarray(bricks), "PNG")).improved is None
+    assert restoring().improve(pictures.encoded(Image.fromarray(bricks), "PNG")).improved is None
     assert diagnosing.is_faded(light(pictures.opened(pictures.faded(320, 240))))
 
 
@@ -176,7 +180,7 @@ def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
     for x in range(20, 320, 40):
         sepia.paste((247, 242, 232), (x, 10, x + 4, 220))
     assert not diagnosing.is_bw(pixels(sepia))
-    assert RestoreEngine().improve(pictures.encoded(sepia, "PNG")).bw
+    assert restoring().improve(pictures.encoded(sepia, "PNG")).bw
 
 
 @learned
@@ -194,7 +198,7 @@ def test_a_mask_covers_what_is_damaged_and_little_else() -> None:
 def test_a_blurred_photo_is_sharpened() -> None:
     scene = pictures.scene(320, 240)
     soft = blurred(scene, 1.5)
-    mended = RestoreEngine().improve(pictures.encoded(soft, "PNG"))
+    mended = restoring().improve(pictures.encoded(soft, "PNG"))
     assert outputs(mended) == {"improved"}
     assert error(picture(mended.improved), scene) < error(soft, scene)
 
@@ -247,7 +251,7 @@ def test_other_formats_have_no_quality() -> None:
 
 @learned
 def test_a_good_black_and_white_photo_is_only_toned() -> None:
-    mended = RestoreEngine().improve(pictures.gray(320, 240))
+    mended = restoring().improve(pictures.gray(320, 240))
     assert (outputs(mended), mended.bw) == ({"colorized"}, True)
     toned = picture(mended.colorized)
     assert toned.info["comment"] == TONED.encode()
@@ -258,7 +262,7 @@ def test_a_good_black_and_white_photo_is_only_toned() -> None:
 @learned
 def test_a_faded_black_and_white_photo_gets_all_three() -> None:
     faded = pictures.opened(pictures.faded(320, 240)).convert("L")
-    mended = RestoreEngine().improve(pictures.encoded(faded))
+    mended = restoring().improve(pictures.encoded(faded))
     assert (outputs(mended), mended.bw) == ({"improved", "colorized_improved", "colorized"}, True)
     assert picture(mended.improved).mode == "L"
     assert "comment" not in picture(mended.improved).info
@@ -268,7 +272,7 @@ def test_a_faded_black_and_white_photo_gets_all_three() -> None:
 @learned
 def test_dark_photos_are_toned_cold() -> None:
     dark = pictures.scene(320, 240).convert("L").point(lambda value: value // 4)
-    red, _, blue = ImageStat.Stat(picture(RestoreEngine().improve(pictures.encoded(dark)).colorized)).mean
+    red, _, blue = ImageStat.Stat(picture(restoring().improve(pictures.encoded(dark)).colorized)).mean
     assert blue > red
 
 
@@ -302,7 +306,7 @@ def test_enlarging_beats_lanczos(rtype: str, factor: int) -> None:
     scene = pictures.scene(768, 576, seed=1).resize((192, 144))
     small = scene.resize((192 // factor, 144 // factor), Image.Resampling.BICUBIC)
     data = pictures.encoded(small, "PNG")
-    large = picture(RestoreEngine().enlarge(data, factor=factor, rtype=rtype))
+    large = picture(restoring().enlarge(data, factor=factor, rtype=rtype))
     assert large.size == scene.size
     assert error(large, scene) < 0.8 * error(small.resize(scene.size, Image.Resampling.LANCZOS), scene)
 
@@ -332,8 +336,8 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
 )
 def test_every_usual_format(mode: str, kind: str) -> None:
     data = pictures.encoded(pictures.scene(48, 36).convert(mode), kind)
-    RestoreEngine().improve(data)
-    assert picture(RestoreEngine().enlarge(data, factor=2, rtype="photo")).size == (96, 72)
+    restoring().improve(data)
+    assert picture(restoring().enlarge(data, factor=2, rtype="photo")).size == (96, 72)
 
 
 @learned
@@ -346,17 +350,20 @@ def test_sixteen_bits_orientation_and_transparency() -> None:
         (pictures.encoded(pictures.scene(48, 36), exif=exif.tobytes()), (72, 96)),
         (pictures.encoded(Image.new("RGBA", (48, 36)), "PNG"), (96, 72)),
     ):
-        RestoreEngine().improve(data)
-        assert picture(RestoreEngine().enlarge(data, factor=2, rtype="photo")).size == size
+        restoring().improve(data)
+        assert picture(restoring().enlarge(data, factor=2, rtype="photo")).size == size
 
 
 @learned
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 5), (33, 2), (2000, 1)])
 def test_tiny_and_odd_pictures(size: tuple[int, int]) -> None:
     data = pictures.encoded(Image.new("RGB", size, "#4080c0"))
-    assert RestoreEngine().improve(data).improved is None
+    assert restoring().improve(data).improved is None
     for rtype in ("photo", "art"):
-        assert picture(RestoreEngine().enlarge(data, factor=2, rtype=rtype)).size == (size[0] * 2, size[1] * 2)
+        assert picture(restoring().enlarge(data, factor=2, rtype=rtype)).size == (
+            size[0] * 2,
+            size[1] * 2,
+        )
 
 
 @learned
@@ -371,7 +378,10 @@ def test_tiny_and_odd_pictures(size: tuple[int, int]) -> None:
     ],
 )
 def test_what_is_refused(data: bytes, status: int) -> None:
-    for work in (RestoreEngine().improve, lambda image: RestoreEngine().enlarge(image, factor=2, rtype="art")):
+    for work in (
+        restoring().improve,
+        lambda image: restoring().enlarge(image, factor=2, rtype="art"),
+    ):
         with pytest.raises(ItemRefused) as refused:
             work(data)
         assert refused.value.status == status
@@ -381,7 +391,7 @@ def test_what_is_refused(data: bytes, status: int) -> None:
 def test_what_would_become_too_large_is_refused_before_any_work() -> None:
     for size in ((4000, 4000), (60_000, 1)):
         with pytest.raises(ItemRefused, match="too large"):
-            RestoreEngine().enlarge(pictures.encoded(Image.new("L", size), "PNG"), factor=4, rtype="photo")
+            restoring().enlarge(pictures.encoded(Image.new("L", size), "PNG"), factor=4, rtype="photo")
 
 
 @learned
@@ -423,7 +433,7 @@ async def test_poison_among_good_ones_over_http() -> None:
 def test_the_colour_profile_stays_with_its_picture() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     faded = pictures.opened(pictures.faded(*SIZE))
-    mended = RestoreEngine().improve(pictures.encoded(faded, icc_profile=profile))
+    mended = restoring().improve(pictures.encoded(faded, icc_profile=profile))
     assert picture(mended.improved).info["icc_profile"] == profile
 
 
@@ -432,18 +442,18 @@ def test_work_ends_when_nobody_waits() -> None:
     left = Event()
     left.set()
     with wanted_until(left), pytest.raises(Abandoned):
-        RestoreEngine().enlarge(pictures.jpeg(), factor=2, rtype="photo")
+        restoring().enlarge(pictures.jpeg(), factor=2, rtype="photo")
 
 
 def test_there_is_room_for_small_ones_and_a_large_one_waits() -> None:
-    room = Room(100)
+    budget = PixelBudget(100)
     entered = Event()
 
     def large() -> None:
-        with room.taken(1_000_000):
+        with budget.reserved(1_000_000):
             entered.set()
 
-    with room.taken(60), room.taken(40):
+    with budget.reserved(60), budget.reserved(40):
         waiting = Thread(target=large)
         waiting.start()
         assert not entered.wait(0.01)
@@ -452,7 +462,7 @@ def test_there_is_room_for_small_ones_and_a_large_one_waits() -> None:
 
 
 def test_one_who_waits_for_room_leaves_with_its_client() -> None:
-    room, left = Room(10), Event()
+    budget, left = PixelBudget(10), Event()
     left.set()
-    with room.taken(10), wanted_until(left), pytest.raises(Abandoned), room.taken(1):
+    with budget.reserved(10), wanted_until(left), pytest.raises(Abandoned), budget.reserved(1):
         pytest.fail("there was no room")

@@ -29,7 +29,7 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
-from smarty_async.archive.outputs import folder, results_file
+from smarty_async.archive.outputs import results_file, temp_file
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -331,7 +331,7 @@ def no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["spool", "settle", "results", "at the end"])
+@pytest.mark.parametrize("where", ["temporary file", "fsync", "results", "at the end"])
 async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     source: Path, out: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +352,12 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         return whole(path, mode, *more, **options)
 
     whole = Path.open
-    if where == "spool":
-        monkeypatch.setattr(folder, "open", seldom, raising=False)
+    if where == "temporary file":
+        monkeypatch.setattr(temp_file, "open", seldom, raising=False)
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
-    elif where == "settle":
-        monkeypatch.setattr(folder, "sync_file", no_space)
+    elif where == "fsync":
+        monkeypatch.setattr(temp_file, "sync_file", no_space)
     else:
         monkeypatch.setattr(results_file, "sync_file", no_space)
     async with FakeService() as service:

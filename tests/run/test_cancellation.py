@@ -367,14 +367,14 @@ class TestArchive:
     ) -> None:
         source, out = photos(tmp_path / "in", 1), tmp_path / "out"
         keeping, go = asyncio.Event(), asyncio.Event()
-        settle = OutputDirectory.settle
+        fsync = OutputDirectory.fsync
 
         async def slow(directory: OutputDirectory, answers: list[list[StoredOutput]]) -> list[DiskError | None]:
             keeping.set()
             await go.wait()
-            return await settle(directory, answers)
+            return await fsync(directory, answers)
 
-        monkeypatch.setattr(OutputDirectory, "settle", slow)
+        monkeypatch.setattr(OutputDirectory, "fsync", slow)
         async with FakeService() as service, quiet(service) as client:
             run = client.improve_archive(source, out=out)
             taking = asyncio.create_task(taken(run))

@@ -355,7 +355,7 @@ class TestArchive:
             with pytest.raises(OptionsError, match="there is no"):
                 await all_of(client.improve_archive(tmp_path / "nowhere", out=tmp_path / "out"))
 
-    async def test_a_disk_that_refuses_ends_the_run(self, tmp_path: Path) -> None:
+    async def test_an_output_folder_that_is_a_file_ends_the_run_before_anything_is_sent(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 3), tmp_path / "out"
         out.mkdir()
         (out / "improved").write_text("in the way")

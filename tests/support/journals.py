@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
-import pictures
 
 from smarty_async.archive.journal import schema
+from support import pictures
 
 __all__ = ["Entry", "add_entries", "make_output_folder", "picture_entry"]
 
@@ -80,10 +80,10 @@ def _write_row(sql: sqlite3.Connection, source: Path, entry: Entry) -> None:
     path = source / entry.name
     size, mtime_ns = (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0)
     key = (os.fsencode(source), os.fsencode(entry.name))
-    sql.execute("INSERT OR IGNORE INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, 0, '0')", key)
+    sql.execute("INSERT OR IGNORE INTO photos (source, photo, size, version) VALUES (?, ?, 0, '0')", key)
     [number] = sql.execute("SELECT id FROM photos WHERE source = ? AND photo = ?", key).fetchone()
     sql.execute(
-        "UPDATE photos SET place = ?, size = ?, mtime_ns = ?, outcome = ?, bw = ?, attempts = 1, error_type = ?,"
+        "UPDATE photos SET place = ?, size = ?, version = ?, outcome = ?, bw = ?, attempts = 1, error_type = ?,"
         " error = ? WHERE id = ?",
         (
             os.fsencode(_place(entry)),
@@ -102,6 +102,6 @@ def _write_row(sql: sqlite3.Connection, source: Path, entry: Entry) -> None:
         }
         if made:
             sql.execute(
-                "INSERT INTO answers (photo, mode, task, state, outputs) VALUES (?, ?, ?, 'placed', ?)",
+                "INSERT INTO answers (photo, mode, spec, state, outputs) VALUES (?, ?, ?, 'committed', ?)",
                 (number, mode, mode, msgspec.json.encode(made).decode()),
             )

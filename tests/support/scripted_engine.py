@@ -1,4 +1,4 @@
-"""An engine's process for tests: what it does is written in the image."""
+"""An engine process for tests: the image says what it does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from smarty_async.local.cancellation import check_wanted
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused
-from smarty_async.local.worker.main import work_for_parent
+from smarty_async.local.worker.main import run_worker
 
 
-class Moody(EchoEngine):
-    """Echoes, and says which process it is in; or does what the image says."""
+class Scripted(EchoEngine):
+    """Returns the image and the number of its process, or does what the image says."""
 
     def improve(self, image: bytes, /) -> Improved:
         word, _, rest = image.partition(b" ")
@@ -29,12 +29,12 @@ class Moody(EchoEngine):
             raise MemoryError
         if word == b"wait":
             self._wait(Path(os.fsdecode(rest)))
-        # As libraries do; it must not get among the answers.
+        # As libraries do; it must not get between the messages.
         print("a library's chatter")
         return Improved(improved=image, colorized=b"%d" % os.getpid(), bw=True)
 
     def _wait(self, place: Path) -> None:
-        """Leave word when the work begins, and when it is broken off."""
+        """Create a file when the work begins, and one when it is cancelled."""
         place.with_suffix(".begun").touch()
         try:
             while True:
@@ -50,4 +50,4 @@ class Moody(EchoEngine):
 if __name__ == "__main__":
     if sys.argv[1] == "broken":
         sys.exit("it does not start")
-    work_for_parent(Moody())
+    run_worker(Scripted)

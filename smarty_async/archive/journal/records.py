@@ -44,16 +44,19 @@ RequestState = Literal["open", "answered", "refused"]
 """
 
 
-class StoredOutput(msgspec.Struct, frozen=True, gc=False):
+class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An output on the disk.
 
     Attributes:
         temporary: name of the temporary file it was written to.
         size: bytes.
+        replaces: size of the output of an earlier answer at the same place, None when there was none. Nothing else is
+            replaced.
     """
 
     temporary: str
     size: int
+    replaces: int | None = None
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):

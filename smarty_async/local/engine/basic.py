@@ -6,8 +6,9 @@ from typing import Final
 
 from PIL import Image, ImageFilter, ImageOps
 
-from smarty_async.local.engine.decoding import check_enlarged, decode, encode
+from smarty_async.local.engine.decoding import check_enlarged, decode, encode, pixel_count
 from smarty_async.local.engine.measuring import Condition, measure, percentile
+from smarty_async.local.engine.pixel_budget import PixelBudget
 from smarty_async.local.engine.protocol import Improved
 
 __all__ = ["TONED", "BasicEngine"]
@@ -42,6 +43,15 @@ _SHARPEN: Final = {"photo": 60, "art": 110}
 class BasicEngine:
     """Contrast for faded photos, a median for noisy ones, sepia for black-and-white ones, Lanczos to enlarge."""
 
+    def __init__(self, *, toning: bool = True) -> None:
+        """Make the engine.
+
+        Args:
+            toning: whether black-and-white photos get toned outputs, too.
+        """
+        self._toning = toning
+        self._budget = PixelBudget(_LARGEST)
+
     @property
     def name(self) -> str:
         """What the engine is called on the command line."""
@@ -53,13 +63,17 @@ class BasicEngine:
         Raises:
             ItemRefused: it cannot be decoded, or is too large.
         """
-        photo = decode(image)
+        with self._budget.reserved(pixel_count(image)):
+            return self._improved(decode(image))
+
+    def _improved(self, photo: Image.Image) -> Improved:
         condition = measure(photo)
         mended = _mend(photo, condition)
+        toned = condition.bw and self._toning
         return Improved(
             improved=encode(mended) if mended else None,
-            colorized_improved=encode(_tone(mended), comment=TONED) if mended and condition.bw else None,
-            colorized=encode(_tone(photo), comment=TONED) if condition.bw else None,
+            colorized_improved=encode(_tone(mended), comment=TONED) if mended and toned else None,
+            colorized=encode(_tone(photo), comment=TONED) if toned else None,
             bw=condition.bw,
         )
 
@@ -69,12 +83,18 @@ class BasicEngine:
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
         """
-        photo = decode(image, max_pixels=_LARGEST // factor**2)
-        check_enlarged(photo, factor)
-        size = (photo.width * factor, photo.height * factor)
-        large = photo.resize(size, Image.Resampling.LANCZOS)
-        mask = ImageFilter.UnsharpMask(radius=factor * 0.6, percent=_SHARPEN[rtype], threshold=2)
-        return encode(_informed(large.filter(mask), photo))
+        most = _LARGEST // factor**2
+        with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
+            photo = decode(image, max_pixels=most)
+            check_enlarged(photo, factor)
+            return encode(_enlarged(photo, factor, rtype))
+
+
+def _enlarged(photo: Image.Image, factor: int, rtype: str) -> Image.Image:
+    size = (photo.width * factor, photo.height * factor)
+    large = photo.resize(size, Image.Resampling.LANCZOS)
+    mask = ImageFilter.UnsharpMask(radius=factor * 0.6, percent=_SHARPEN[rtype], threshold=2)
+    return _informed(large.filter(mask), photo)
 
 
 def _mend(photo: Image.Image, condition: Condition) -> Image.Image | None:

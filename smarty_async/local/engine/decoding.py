@@ -1,15 +1,17 @@
-"""From a stranger's bytes to a picture one can work on, and back to a JPEG."""
+"""Decoding of untrusted image files into 8-bit pictures, and encoding as JPEG."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from PIL import Image, ImageOps
 
 from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused
 
-__all__ = ["MAX_PIXELS", "check_enlarged", "decode", "encode", "quality_of"]
+__all__ = ["MAX_PIXELS", "check_enlarged", "decode", "encode", "pixel_count", "quality_of", "without_texts"]
 
 MAX_PIXELS: Final = 64_000_000
 """Pixels an image may have; past them it is taken for a decompression bomb."""
@@ -17,13 +19,29 @@ MAX_PIXELS: Final = 64_000_000
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """Raster formats only: Pillow would start other programs for some of the rest. JPEG covers MPO."""
 
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
+
 _LONGEST_SIDE: Final = 65_500
 """Pixels that libjpeg can write."""
 
 _BRIGHTNESS_TABLE: Final = 3688
 """The sum of the standard's own (ITU-T T.81, table K.1), which libjpeg scales by its quality."""
 
+_STRIP: Final = 256
+"""Rows that are converted at a time."""
+
 _SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def pixel_count(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
+    """The number of pixels that the file's header states; nothing is decoded.
+
+    Raises:
+        ItemRefused: 2 (as it is published), it is no image; 1, it is too large.
+    """
+    with _opened(data, max_pixels) as image:
+        return image.width * image.height
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -32,21 +50,41 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         ItemRefused: 2 (as it is published), the bytes cannot be decoded; 1, it is too large.
     """
+    with _opened(data, max_pixels) as image:
+        image.load()
+        plain = _plain(ImageOps.exif_transpose(image))
+        plain.info["quality"] = _quality(getattr(image, "quantization", {}))
+        return plain
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
+    """The file opened; whatever goes wrong with it in the block is an `ItemRefused`."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(without_texts(data)), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 _too_large()
-            image.load()
-            plain = _plain(ImageOps.exif_transpose(image))
-            plain.info["quality"] = _quality(getattr(image, "quantization", {}))
-            return plain
-    except ItemRefused:
+            yield image
+    except (ItemRefused, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         _too_large()
     except Exception as error:
-        # Pillow's plugins raise whatever a broken file makes them meet.
+        # Pillow's plugins raise exceptions of any class at a broken file.
         raise ItemRefused(UNDECODABLE, status=2) from error
+
+
+def without_texts(data: bytes) -> bytes:
+    """The PNG file without its text chunks, other files as they are: Pillow refuses texts of more than 1 MB."""
+    if not data.startswith(_PNG):
+        return data
+    kept, position = [_PNG], len(_PNG)
+    while position < len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] not in _TEXTS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept)
 
 
 def quality_of(image: Image.Image) -> int | None:
@@ -93,13 +131,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image)
     return image.convert("RGB")
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image).convert("RGB")
+    """Transparent parts on white paper, in strips: whole pictures with transparency take four bytes a pixel."""
+    paper = Image.new("RGB", image.size, "white")
+    for top in range(0, image.height, _STRIP):
+        box = (0, top, image.width, min(top + _STRIP, image.height))
+        strip = image.crop(box).convert("RGBA")
+        paper.paste(strip, box, strip)
+    return paper
 
 
 def encode(image: Image.Image, *, comment: str = "", quality: int = 92, subsampling: str = "4:2:0") -> bytes:

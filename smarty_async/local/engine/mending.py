@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from smarty_async.local.engine.diagnosing import Ends, ends
+from smarty_async.local.engine.diagnosing import Ends
 from smarty_async.local.engine.tiles import Pixels
 
 __all__ = ["gain_for", "sharpen", "stretch"]
@@ -26,10 +26,15 @@ def gain_for(channel: Ends) -> float:
     return min(_MOST_GAIN, (_WHITE - _BLACK) / max(1.0, channel.span))
 
 
-def stretch(picture: Pixels) -> Pixels:
-    """Each channel over the whole range, which takes the cast away that faded dyes leave."""
-    planes = [picture[..., channel] for channel in range(3)]
-    return np.stack([np.take(_curve(ends(plane)), plane) for plane in planes], axis=2)
+def stretch(picture: Pixels, channels: tuple[Ends, Ends, Ends]) -> Pixels:
+    """Each channel over the whole range.
+
+    Args:
+        picture: H×W×3 uint8.
+        channels: where the black and the white of red, green and blue lie.
+    """
+    planes = [np.take(_curve(channels[number]), picture[..., number]) for number in range(3)]
+    return np.stack(planes, axis=2)
 
 
 def _curve(channel: Ends) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""How much may be in the works at a time: large photos wait for each other, small ones do not."""
+"""How many pixels may be worked on at a time, which bounds memory: large photos wait for each other."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from typing import Final
 
 from smarty_async.local.cancellation import check_wanted
 
-__all__ = ["Room"]
+__all__ = ["PixelBudget"]
 
-_LOOK_EVERY: Final = 0.5
-"""Seconds after which one who waits sees that its client has left."""
+_CHECK_SECONDS: Final = 0.5
+"""How often a waiting thread checks whether its client has disconnected."""
 
 
-class Room:
-    """A number of pixels that may be in the works at once; one photo alone may always be."""
+class PixelBudget:
+    """A number of pixels that may be worked on at once; a single photo may exceed it when it is alone."""
 
     def __init__(self, pixels: int) -> None:
-        self._all = pixels
+        self._total = pixels
         self._free = pixels
         self._changed = Condition()
 
     @contextmanager
-    def taken(self, pixels: int) -> Generator[None, None, None]:
-        """Wait until there is room for so many pixels, and hold it during the block.
+    def reserved(self, pixels: int) -> Generator[None, None, None]:
+        """Wait until so many pixels are free, and reserve them during the block.
 
         Raises:
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        pixels = min(pixels, self._all)
+        pixels = min(pixels, self._total)
         with self._changed:
             while self._free < pixels:
                 check_wanted()
-                self._changed.wait(_LOOK_EVERY)
+                self._changed.wait(_CHECK_SECONDS)
             self._free -= pixels
         try:
             yield

@@ -1,4 +1,4 @@
-"""The seam between the service and whatever makes the pictures."""
+"""The interface between the service and an engine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ import msgspec
 
 from smarty_async.errors import SmartyError
 
-__all__ = ["UNDECODABLE", "Engine", "Improved", "ItemRefused"]
+__all__ = ["UNDECODABLE", "Engine", "EngineOptions", "Improved", "ItemRefused"]
 
 UNDECODABLE: Final = "unable decode input image"
 """The published text for an image that cannot be decoded; published with status 2, although it is permanent."""
 
 
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine may be told.
+
+    Attributes:
+        toning: whether black-and-white photos get toned outputs, `colorized` and `colorized_improved`, too.
+        colourist: the path of an ONNX file that colours black-and-white photos instead; only for ``restore``.
+    """
+
+    toning: bool = True
+    colourist: str | None = None
+
+
 class Improved(msgspec.Struct, frozen=True, kw_only=True):
-    """What `improve` makes of a photo: JPEG files' bytes, None where there was nothing to do.
+    """What `improve` makes of a photo: the bytes of JPEG files, None where there was nothing to do.
 
     Attributes:
         improved: defects corrected.
@@ -31,7 +43,7 @@ class Improved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemRefused(SmartyError):
-    """An engine cannot do what is asked with this image; its neighbours are not touched.
+    """An engine cannot process this image; other images of the request are not affected.
 
     Attributes:
         status: the item's status, 1 permanent or 2 temporary.
@@ -43,7 +55,7 @@ class ItemRefused(SmartyError):
 
 
 class Engine(Protocol):
-    """Makes pictures: synchronous and busy, so it is called from threads, several at a time."""
+    """Restores and enlarges photos. Its methods are synchronous and busy: they are called from several threads."""
 
     @property
     def name(self) -> str:

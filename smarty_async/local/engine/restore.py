@@ -1,7 +1,8 @@
-"""The learned engine: what is measured to be wrong is put right, step by step, and nothing else is touched."""
+"""The learned engine: each defect is measured, corrected by a step of its own if it is there, and left alone if not."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -9,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from smarty_async.local.engine.decoding import check_enlarged, decode, encode, quality_of
+from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
+from smarty_async.local.engine.decoding import check_enlarged, decode, encode, pixel_count, quality_of
 from smarty_async.local.engine.denoising import denoise
-from smarty_async.local.engine.diagnosing import blockiness, blur, ends, is_bw, is_faded, noise_level
+from smarty_async.local.engine.diagnosing import blockiness, blur, ends, is_bw, is_faded, levels, noise_level
+from smarty_async.local.engine.margins import core, picture_box
 from smarty_async.local.engine.mending import gain_for, sharpen, stretch
-from smarty_async.local.engine.pixel_budget import Room
-from smarty_async.local.engine.protocol import Improved
+from smarty_async.local.engine.pixel_budget import PixelBudget
+from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import damage_mask, fill
 from smarty_async.local.engine.tiles import Pixels
-from smarty_async.local.engine.toning import Colourist, Toner
 from smarty_async.local.engine.waifu import Strength, clean, double
 
 __all__ = ["RestoreEngine"]
@@ -40,16 +42,27 @@ _LOOKED_AT_WHOLE: Final = 1600
 
 
 class RestoreEngine:
-    """Networks against JPEG damage, noise and smallness; old craft against scratches, fading and blur."""
+    """Networks against scratches, JPEG damage, noise and low resolution; classical methods against fading and blur."""
 
-    def __init__(self, *, colourist: Colourist | None = None) -> None:
+    def __init__(self, *, colourist: Colourist | None) -> None:
         """Make the engine; its networks are read when they are first needed.
 
         Args:
-            colourist: what gives black-and-white photos colour; by default they are toned.
+            colourist: gives black-and-white photos colour; None makes no outputs in colour.
         """
-        self._colourist = colourist or Toner()
-        self._room = Room(_LARGEST)
+        self._colourist = colourist
+        self._budget = PixelBudget(_LARGEST)
+
+    @classmethod
+    def with_options(cls, options: EngineOptions) -> RestoreEngine:
+        """The engine that the options ask for.
+
+        Raises:
+            ConfigurationError: the colourist's file cannot be used.
+        """
+        if options.colourist is not None:
+            return cls(colourist=OnnxColourist(Path(options.colourist)))
+        return cls(colourist=Toner() if options.toning else None)
 
     @property
     def name(self) -> str:
@@ -61,20 +74,24 @@ class RestoreEngine:
 
         Raises:
             ItemRefused: it cannot be decoded, or is too large.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        source = decode(image)
-        with self._room.taken(source.width * source.height):
-            photo = _pixels(source)
-            mended, bw = _mend(photo, quality_of(source))
+        with self._budget.reserved(pixel_count(image)):
+            source = decode(image)
+            scan = _pixels(source)
+            box = picture_box(scan)
+            mended, bw = _mend(box.of(scan), quality_of(source))
+            improved = None if mended is None else box.replaced(scan, mended)
             return Improved(
-                improved=None if mended is None else _fine(_image(mended, source)),
-                colorized_improved=self._coloured(mended) if bw and mended is not None else None,
-                colorized=self._coloured(photo) if bw else None,
+                improved=None if improved is None else _fine(_image(improved, source)),
+                colorized_improved=self._coloured(improved) if bw else None,
+                colorized=self._coloured(scan) if bw else None,
                 bw=bw,
             )
 
-    def _coloured(self, photo: Pixels) -> bytes:
+    def _coloured(self, photo: Pixels | None) -> bytes | None:
+        if photo is None or self._colourist is None:
+            return None
         return _fine(Image.fromarray(self._colourist(photo)), comment=self._colourist.comment)
 
     def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
@@ -82,41 +99,47 @@ class RestoreEngine:
 
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        source = decode(image, max_pixels=_LARGEST // factor**2)
-        check_enlarged(source, factor)
-        with self._room.taken(source.width * source.height * factor**2):
+        most = _LARGEST // factor**2
+        with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
+            source = decode(image, max_pixels=most)
+            check_enlarged(source, factor)
             return _fine(_image(_enlarged(_pixels(source), quality_of(source), factor, rtype), source))
 
 
 def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
-    """The photo put right in the order that measured best, None when there is nothing to do; and whether it is b/w."""
+    """The photo with its defects corrected, None when there are none; and whether it is black-and-white.
+
+    The order is the one that measured best on photos with several kinds of damage. Contrast and colour are measured
+    after scratches are filled: they have another colour than the print.
+    """
     mended = photo
     damage = _strength(photo, quality, _TO_CLEAN)
     if damage is not None:
         mended = clean(mended, damage)
-    light = _light(mended)
-    faded = is_faded(light)
-    # Stretching a faded photo will stretch its noise too.
-    noise = noise_level(mended, gain=gain_for(ends(light)) if faded else 1.0, after_jpeg=damage is not None)
-    mask = damage_mask(light, noise / 3**0.5)
+    mask = damage_mask(_light(mended), noise_level(core(mended), after_jpeg=damage is not None) / 3**0.5)
     if mask is not None:
         mended = fill(mended, mask)
-    bw = is_bw(mended)  # not before: scratches have another colour than the paper
+    measured = core(mended)
+    bw, faded = is_bw(measured), is_faded(_light(measured))
+    # Stretching multiplies the noise.
+    gain = gain_for(ends(_light(measured))) if faded else 1.0
+    noise = noise_level(measured, gain=gain, after_jpeg=damage is not None)
     if noise:
         mended = denoise(mended, noise)
     if faded:
-        mended = stretch(_neutral(mended) if bw else mended)
+        mended = _neutral(mended) if bw else mended
+        mended = stretch(mended, levels(core(mended)))
     if mended is photo and max(photo.shape) <= _LOOKED_AT_WHOLE:
-        softness = blur(light)
+        softness = blur(_light(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
             mended = sharpen(photo, softness)
     return None if mended is photo else mended, bw
 
 
 def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pixels:
-    noise = noise_level(photo) if rtype == "photo" else 0.0
+    noise = noise_level(core(picture_box(photo).of(photo))) if rtype == "photo" else 0.0
     if noise:
         photo = denoise(photo, noise)
     large = double(photo, rtype=rtype, strength=_strength(photo, quality, _TO_ENLARGE))

@@ -1,4 +1,4 @@
-"""An engine in a process of its own: neither its hold on Python's lock nor its hunger for cores stalls the service."""
+"""An engine in a process of its own: neither its hold on Python's lock nor its use of the cores delays the service."""
 
 from __future__ import annotations
 
@@ -14,50 +14,51 @@ from subprocess import PIPE
 from threading import Lock, Thread
 from typing import IO, Final, cast
 
+import msgspec
+
 from smarty_async.errors import ConfigurationError
 from smarty_async.local.cancellation import Abandoned, check_wanted
-from smarty_async.local.engine.protocol import Improved, ItemRefused
-from smarty_async.local.worker.ipc import READY, REPLIES, Ask, Left, Made, Refused, Reply, Request, read, write
+from smarty_async.local.engine.protocol import EngineOptions, Improved, ItemRefused
+from smarty_async.local.worker.ipc import REPLIES, Cancel, Done, Job, Ready, Refused, Reply, Request, read, write
 
-__all__ = ["EngineApart"]
+__all__ = ["EngineProcess"]
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "smarty_async.local.worker.main")
-"""-P: a photo folder's own `types.py` must not be taken for Python's."""
+"""-P: a `types.py` in a folder of photos must not be imported instead of Python's."""
 
-_LOOK_EVERY: Final = 0.1
-"""Seconds after which one who waits for pictures sees that its client has left."""
+_CHECK_SECONDS: Final = 0.1
+"""How often a waiting thread checks whether its client has disconnected."""
 
 _STOP_SECONDS: Final = 5.0
 
 _MALLOC: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"}
-"""For glibc: keep the memory of one tile for the next. Given back and taken anew, it cost up to a third of the time."""
+"""For glibc: keep the memory of one tile for the next. Returning and requesting it took up to a third of the time."""
 
 _DIED: Final = Refused(text="internal error", status=2)
-
-Answer = tuple[Reply, dict[str, bytes]]
 
 logger = logging.getLogger(__name__)
 
 
-class EngineApart:
-    """Has an engine work in a process of its own, and starts it again when it died: a photo may kill it.
+class EngineProcess:
+    """Runs an engine in a process of its own, and starts it again when a photo has killed it.
 
     The process ends with this object, and with this process, however that ends.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, options: EngineOptions | None = None) -> None:
         """Start it.
 
         Raises:
-            ConfigurationError: it does not start.
+            ConfigurationError: it does not start, or cannot use its options.
         """
         self._name = name
-        self._numbers = count()
+        self._options = options or EngineOptions()
+        self._numbers = count(1)
         self._lock = Lock()
         self._process = self._start()
 
     def _start(self) -> _Process:
-        process = _Process(self._name)
+        process = _Process(self._name, self._options)
         weakref.finalize(self, process.stop)
         return process
 
@@ -71,102 +72,113 @@ class EngineApart:
 
         Raises:
             ItemRefused: it cannot be done with this image.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        made, pictures = self._made(Ask(job=next(self._numbers)), image)
-        return Improved(**pictures, bw=made.bw)
+        done = self._done(Job(job=next(self._numbers), image=image))
+        return done.improved or Improved()
 
     def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
         """Enlarge the photo in an image file's bytes; a JPEG file's bytes.
 
         Raises:
             ItemRefused: it cannot be done with this image.
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        return self._made(Ask(job=next(self._numbers), factor=factor, rtype=rtype), image)[1]["resolved"]
+        done = self._done(Job(job=next(self._numbers), image=image, factor=factor, rtype=rtype))
+        return done.resolved or b""
 
-    def _made(self, ask: Ask, image: bytes) -> tuple[Made, dict[str, bytes]]:
+    def _done(self, job: Job) -> Done:
         with self._lock:
             if self._process.ended:
                 self._process = self._start()
             process = self._process
-        reply, pictures = process.ask(ask, image)
-        if isinstance(reply, Made):
-            return reply, pictures
-        raise ItemRefused(reply.text, status=reply.status)
+        reply = process.run(job)
+        if isinstance(reply, Refused):
+            raise ItemRefused(reply.text, status=reply.status)
+        return cast("Done", reply)
 
 
-def _started(engine: str) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
+def _started(engine: str, options: EngineOptions) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
     """The process, its standard input and its standard output."""
     environment = {**os.environ, **_MALLOC}
-    process = subprocess.Popen([*_COMMAND, engine], stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603 - our own
+    command = [*_COMMAND, engine, msgspec.json.encode(options).decode()]
+    process = subprocess.Popen(command, stdin=PIPE, stdout=PIPE, env=environment)  # noqa: S603 - our own
     return process, cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
 
-class _Process:
-    """The process, and those who wait for what it makes."""
+def _reason_for_not_starting(replies: IO[bytes], engine: str) -> str | None:
+    """Wait until the process has started; None when it has."""
+    with suppress(EOFError):
+        reply = read(replies, REPLIES)
+        return reply.text if isinstance(reply, Refused) else None
+    return f"the engine {engine!r} does not start"
 
-    def __init__(self, engine: str) -> None:
+
+class _Process:
+    """The process, and the threads that wait for its replies."""
+
+    def __init__(self, engine: str, options: EngineOptions) -> None:
         self.ended = False
         self._engine = engine
-        self._waiting: dict[int, SimpleQueue[Answer]] = {}
+        self._waiting: dict[int, SimpleQueue[Reply]] = {}
         self._lock = Lock()
-        self._turn = Lock()
-        self._popen, self._entry, said = _started(engine)
-        if said.readline() != READY:
-            said.close()
+        self._writing = Lock()
+        self._popen, self._requests, replies = _started(engine, options)
+        reason = _reason_for_not_starting(replies, engine)
+        if reason:
+            replies.close()
             self.stop()
-            raise ConfigurationError(f"the engine {engine!r} does not start")
-        Thread(target=self._listen, args=(said,), name=f"{engine}-answers", daemon=True).start()
+            raise ConfigurationError(reason)
+        Thread(target=self._receive, args=(replies,), name=f"{engine}-replies", daemon=True).start()
 
-    def _listen(self, said: IO[bytes]) -> None:
-        with suppress(EOFError), said:
+    def _receive(self, replies: IO[bytes]) -> None:
+        with suppress(EOFError), replies:
             while True:
-                reply, pictures = read(said, REPLIES)
+                reply = read(replies, REPLIES)
                 with self._lock:
                     waiting = self._waiting.get(reply.job)
-                if waiting:
-                    waiting.put((reply, pictures))
+                if waiting and not isinstance(reply, Ready):
+                    waiting.put(reply)
         with self._lock:
             self.ended = True
-            waited = list(self._waiting.values())
-        for waiting in waited:
+            left = list(self._waiting.values())
+        for waiting in left:
             logger.error("the process of the engine %s died at an image", self._engine)
-            waiting.put((_DIED, {}))
+            waiting.put(_DIED)
 
-    def ask(self, ask: Ask, image: bytes) -> Answer:
-        """What becomes of the image.
+    def run(self, job: Job) -> Reply:
+        """Send the job and wait for its reply.
 
         Raises:
-            Abandoned: nobody wants it any more.
+            Abandoned: the client has disconnected.
         """
-        answer: SimpleQueue[Answer] = SimpleQueue()
+        replies: SimpleQueue[Reply] = SimpleQueue()
         with self._lock:
             if self.ended:
-                return _DIED, {}
-            self._waiting[ask.job] = answer
+                return _DIED
+            self._waiting[job.job] = replies
         try:
-            self._tell(ask, {"image": image})
+            self._send(job)
             while True:
                 check_wanted()
                 with suppress(Empty):
-                    return answer.get(timeout=_LOOK_EVERY)
+                    return replies.get(timeout=_CHECK_SECONDS)
         except Abandoned:
-            self._tell(Left(job=ask.job))
+            self._send(Cancel(job=job.job))
             raise
         finally:
             with self._lock:
-                del self._waiting[ask.job]
+                del self._waiting[job.job]
 
-    def _tell(self, request: Request, parts: dict[str, bytes] | None = None) -> None:
-        # A process that died is told nothing; who waits for it learns of that from the one who listens.
-        with self._turn, suppress(OSError, ValueError):
-            write(self._entry, request, parts)
+    def _send(self, request: Request) -> None:
+        # Nothing can be sent to a process that died; the receiving thread tells those that wait for it.
+        with self._writing, suppress(OSError, ValueError):
+            write(self._requests, request)
 
     def stop(self) -> None:
-        """End it, at what it is doing."""
+        """End it, whatever it is doing."""
         with suppress(OSError):
-            self._entry.close()
+            self._requests.close()
         try:
             self._popen.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,7 @@
-"""What the service and the process of its engine say to each other: a line of JSON, and the bytes it speaks of."""
+"""Messages between the service and its engine process: msgpack with a length before each, over two pipes.
+
+`multiprocessing.connection` has the same framing, but not over the anonymous pipes of a child process on Windows.
+"""
 
 from __future__ import annotations
 
@@ -6,85 +9,84 @@ from typing import IO, Final, Literal, TypeVar
 
 import msgspec
 
-__all__ = ["READY", "REPLIES", "REQUESTS", "Ask", "Left", "Made", "Refused", "Reply", "Request", "read", "write"]
+from smarty_async.local.engine.protocol import Improved
+
+__all__ = ["REPLIES", "REQUESTS", "Cancel", "Done", "Job", "Ready", "Refused", "Reply", "Request", "read", "write"]
+
+_LENGTH: Final = 8
+"""Bytes of the length before each message, big-endian."""
 
 
-class _Frame(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What one line says.
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Any message.
 
     Attributes:
-        job: the number of the image it is about.
-        sizes: how many bytes of what follow, in this order.
+        job: the number of the job it belongs to.
     """
 
     job: int = 0
-    sizes: dict[str, int] = {}
 
 
-class Ask(_Frame, frozen=True, kw_only=True):
-    """Make pictures of the `image` that follows: larger ones if there is a factor, else better ones."""
+class Job(_Message, frozen=True, kw_only=True):
+    """Work on `image`: enlarge it if there is a `factor`, else improve it."""
 
+    image: bytes
     factor: int | None = None
     rtype: str = "photo"
 
 
-class Left(_Frame, frozen=True):
-    """Nobody waits for it any more."""
+class Cancel(_Message, frozen=True):
+    """Stop working on a job: its client has disconnected."""
 
 
-class Made(_Frame, frozen=True, kw_only=True):
-    """The pictures that follow were made."""
-
-    bw: bool = False
+class Ready(_Message, frozen=True):
+    """The engine process has started."""
 
 
-class Refused(_Frame, frozen=True, kw_only=True):
-    """None was made, and this is why."""
+class Done(_Message, frozen=True, kw_only=True):
+    """What a job made: `improved` of an improvement, `resolved` of an enlargement."""
+
+    improved: Improved | None = None
+    resolved: bytes | None = None
+
+
+class Refused(_Message, frozen=True, kw_only=True):
+    """A job failed, and this is the item's error and status."""
 
     text: str
     status: Literal[1, 2]
 
 
-Request = Ask | Left
-"""What the engine's process is told."""
+Request = Job | Cancel
+Reply = Ready | Done | Refused
 
-Reply = Made | Refused
-"""What it says."""
+REQUESTS: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+REPLIES: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 
-READY: Final = b"ready\n"
-"""The first that it says: the engine is there."""
-
-REQUESTS: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
-REPLIES: Final[msgspec.json.Decoder[Reply]] = msgspec.json.Decoder(Reply)
-
-F = TypeVar("F", bound=_Frame)
+M = TypeVar("M")
 
 
-def write(pipe: IO[bytes], frame: _Frame, parts: dict[str, bytes] | None = None) -> None:
-    """Say it, and its parts after it; two threads must not do so at once.
+def write(pipe: IO[bytes], message: Request | Reply) -> None:
+    """Send a message; two threads must not do so at once.
 
     Raises:
         OSError: the other end is closed.
     """
-    parts = parts or {}
-    sizes = {name: len(part) for name, part in parts.items()}
-    pipe.write(msgspec.json.encode(msgspec.structs.replace(frame, sizes=sizes)) + b"\n")
-    for part in parts.values():
-        pipe.write(part)
+    data = msgspec.msgpack.encode(message)
+    pipe.write(len(data).to_bytes(_LENGTH))
+    pipe.write(data)
     pipe.flush()
 
 
-def read(pipe: IO[bytes], kind: msgspec.json.Decoder[F]) -> tuple[F, dict[str, bytes]]:
-    """What the other end says next, and its parts by name.
+def read(pipe: IO[bytes], decoder: msgspec.msgpack.Decoder[M]) -> M:
+    """Wait for the next message.
 
     Raises:
-        EOFError: it is closed.
+        EOFError: the other end is closed, perhaps in the middle of a message.
     """
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
+    head = pipe.read(_LENGTH)
+    size = int.from_bytes(head)
+    data = pipe.read(size) if len(head) == _LENGTH else b""
+    if not data or len(data) < size:
         raise EOFError
-    frame = kind.decode(line)
-    parts = {name: pipe.read(size) for name, size in frame.sizes.items()}
-    if any(len(part) < frame.sizes[name] for name, part in parts.items()):
-        raise EOFError
-    return frame, parts
+    return decoder.decode(data)

@@ -1,4 +1,4 @@
-"""The process an engine works in: `python -m smarty_async.local.worker.main NAME`, for `apart.py`."""
+"""The engine process: `python -m smarty_async.local.worker.main NAME OPTIONS`, started by `client.py`."""
 
 from __future__ import annotations
 
@@ -6,96 +6,102 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import IO, Final, NoReturn
 
-from smarty_async.local.cancellation import Abandoned, wanted_until
-from smarty_async.local.engine import engine_here
-from smarty_async.local.engine.protocol import Engine, ItemRefused
-from smarty_async.local.worker.ipc import READY, REQUESTS, Ask, Made, Refused, Reply, read, write
+import msgspec
 
-__all__ = ["Workshop", "work_for_parent"]
+from smarty_async.errors import SmartyError
+from smarty_async.local.cancellation import Abandoned, wanted_until
+from smarty_async.local.engine import in_process_engine
+from smarty_async.local.engine.protocol import Engine, EngineOptions, ItemRefused
+from smarty_async.local.worker.ipc import REQUESTS, Done, Job, Ready, Refused, Reply, read, write
+
+__all__ = ["Worker", "run_worker"]
 
 _NICE: Final = 5
-"""How far the work steps back behind the service's loop, and behind the user's other programs."""
+"""How much lower the priority of the process is than that of the service, and of the user's other programs."""
 
 logger = logging.getLogger(__name__)
 
 
-class Workshop:
-    """Works on images as they come in, each in a thread: the service bounds how many come at a time."""
+class Worker:
+    """Runs each job in a thread of its own; the service bounds how many there are at a time."""
 
-    def __init__(self, engine: Engine, *, entry: IO[bytes], exit: IO[bytes]) -> None:  # noqa: A002 - the other door
+    def __init__(self, engine: Engine, *, requests: IO[bytes], replies: IO[bytes]) -> None:
         self._engine = engine
-        self._entry = entry
-        self._exit = exit
-        self._turn = Lock()
-        self._left: dict[int, Event] = {}
+        self._requests = requests
+        self._replies = replies
+        self._writing = Lock()
+        self._cancelled: dict[int, Event] = {}
 
     def run(self) -> None:
-        """Work until nothing more can come in."""
-        self._exit.write(READY)
-        self._exit.flush()
+        """Work until the other end closes the requests."""
+        self.send(Ready())
         while True:
             try:
-                request, parts = read(self._entry, REQUESTS)
+                request = read(self._requests, REQUESTS)
             except EOFError:
                 return
-            if isinstance(request, Ask):
-                self._left[request.job] = Event()
-                Thread(target=self._answer, args=(request, parts["image"]), daemon=True).start()
-            elif request.job in self._left:
-                self._left[request.job].set()
+            if isinstance(request, Job):
+                self._cancelled[request.job] = Event()
+                Thread(target=self._answer, args=(request,), daemon=True).start()
+            elif request.job in self._cancelled:
+                self._cancelled[request.job].set()
 
-    def _answer(self, ask: Ask, image: bytes) -> None:
-        reply, pictures = self._tried(ask, image)
-        del self._left[ask.job]
-        self._say(reply, pictures)
+    def _answer(self, job: Job) -> None:
+        reply = self._reply(job)
+        del self._cancelled[job.job]
+        self.send(reply)
 
-    def _tried(self, ask: Ask, image: bytes) -> tuple[Reply, dict[str, bytes]]:
+    def _reply(self, job: Job) -> Reply:
         try:
-            with wanted_until(self._left[ask.job]):
-                return self._made(ask, image)
+            with wanted_until(self._cancelled[job.job]):
+                return self._done(job)
         except ItemRefused as refused:
-            return Refused(job=ask.job, text=str(refused), status=refused.status), {}
+            return Refused(job=job.job, text=str(refused), status=refused.status)
         except MemoryError:
-            return Refused(job=ask.job, text="out of memory", status=2), {}
+            return Refused(job=job.job, text="out of memory", status=2)
         except Abandoned:
-            return Refused(job=ask.job, text="the client left", status=2), {}
+            return Refused(job=job.job, text="the client disconnected", status=2)
         except Exception:
             logger.exception("the engine %s failed at an image", self._engine.name)
-            return Refused(job=ask.job, text="internal error", status=2), {}
+            return Refused(job=job.job, text="internal error", status=2)
 
-    def _made(self, ask: Ask, image: bytes) -> tuple[Reply, dict[str, bytes]]:
-        if ask.factor is not None:
-            large = self._engine.enlarge(image, factor=ask.factor, rtype=ask.rtype)
-            return Made(job=ask.job), {"resolved": large}
-        made = self._engine.improve(image)
-        outputs = {
-            "improved": made.improved,
-            "colorized_improved": made.colorized_improved,
-            "colorized": made.colorized,
-        }
-        return Made(job=ask.job, bw=made.bw), {name: data for name, data in outputs.items() if data is not None}
+    def _done(self, job: Job) -> Done:
+        if job.factor is None:
+            return Done(job=job.job, improved=self._engine.improve(job.image))
+        return Done(job=job.job, resolved=self._engine.enlarge(job.image, factor=job.factor, rtype=job.rtype))
 
-    def _say(self, reply: Reply, pictures: dict[str, bytes] | None = None) -> None:
-        with self._turn, suppress(OSError):  # a parent that is gone misses nothing
-            write(self._exit, reply, pictures)
+    def send(self, reply: Reply) -> None:
+        """Write a reply; a parent that has ended does not need it."""
+        with self._writing, suppress(OSError):
+            write(self._replies, reply)
 
 
-def work_for_parent(engine: Engine) -> NoReturn:
-    """Work until the parent closes standard input, as its end does too; then end at once."""
+def run_worker(make_engine: Callable[[], Engine]) -> NoReturn:
+    """Make the engine and work until the parent closes standard input, as its end does too; then end at once.
+
+    An engine that cannot be made is reported as `Refused` instead of `Ready`.
+    """
     # A terminal's Ctrl-C reaches this process too; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    own = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints does not belong among the frames
-    Workshop(engine, entry=sys.stdin.buffer, exit=own).run()
-    # Whatever is still worked on: there is nobody to give it to.
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print must not get between the messages
+    try:
+        engine = make_engine()
+    except SmartyError as error:
+        write(replies, Refused(text=str(error), status=1))
+        os._exit(1)
+    Worker(engine, requests=sys.stdin.buffer, replies=replies).run()
+    # Nobody waits for jobs that are still running.
     os._exit(0)
 
 
 if __name__ == "__main__":
-    work_for_parent(engine_here(sys.argv[1]))
+    options = msgspec.json.decode(sys.argv[2], type=EngineOptions)
+    run_worker(lambda: in_process_engine(sys.argv[1], options))

@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
-from smarty_async.archive.journal.recovery import place_received
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
@@ -39,9 +38,7 @@ class Place:
         self.path = out / STATE / "journal.sqlite"
 
     async def journal(self) -> Journal:
-        return await Journal.open(
-            self.path, results=self.out / "results.jsonl", temporary=self.tmp.joinpath, out=self.out
-        )
+        return await Journal.open(self.path, results=self.out / "results.jsonl", outputs=OutputDirectory(self.out))
 
     def put(self, path: str, data: bytes) -> Path:
         whole = self.out / path
@@ -330,12 +327,25 @@ async def test_killed_after_the_last_move(place: Place) -> None:
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_killed_before_stale_outputs_were_removed(place: Place) -> None:
+async def test_killed_before_an_output_of_an_earlier_content_was_replaced(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"of the former photo")
-    place.put("colorized/sub/a.jpg", b"of the former photo")
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(b"of the former photo"))})
+    assert await standing(place) == {"improved": b"first"}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_a_recovered_output_replaces_no_file_that_no_run_made(place: Place, *, is_folder: bool) -> None:
+    foreign = place.put("improved/sub/a.jpg/x" if is_folder else "improved/sub/a.jpg", b"retouched by hand")
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    assert await standing(place) == {"improved": b"first"}
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("sub/a.jpg")])
+    await journal.close()
+    assert entry.has(IMPROVE)
+    assert entry.place.startswith("sub/a~")
+    assert (place.out / "improved" / entry.place).read_bytes() == b"first"
+    assert foreign.read_bytes() == b"retouched by hand"
 
 
 async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
@@ -358,12 +368,10 @@ async def test_a_received_answer_whose_output_is_lost_is_forgotten(place: Place,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
-@pytest.mark.parametrize(("in_temporary", "reason"), [(True, "File exists"), (False, "Is a directory|Not empty")])
-async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(
-    place: Place, *, in_temporary: bool, reason: str
-) -> None:
+async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(place: Place) -> None:
+    reason = "File exists"
     place.put(f"{TMP}/3", b"first")
-    blocked = place.put("improved/sub", b"a file") if in_temporary else place.put("improved/sub/a.jpg/x", b"").parent
+    blocked = place.put("improved/sub", b"a file")
     interrupted(place, {"improved": StoredOutput("3", 5)})
     for _ in range(2):
         journal = await place.journal()
@@ -381,8 +389,7 @@ async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run
         assert other.problem is None
         await journal.record_result(entry, result, {IMPROVE: result.error})
         await journal.close()
-    for path in [*blocked.glob("*"), blocked]:
-        path.unlink() if path.is_file() else path.rmdir()
+    blocked.unlink()
     journal = await place.journal()
     assert journal.warnings == []
     [entry] = await journal.look_up([photo_file("sub/a.jpg")])
@@ -402,30 +409,29 @@ async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None
     await journal.close()
 
 
-async def test_an_output_folder_on_another_disk_blocks_no_later_run(
+async def test_a_disk_that_refuses_every_rename_blocks_no_later_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+        raise OSError(errno.EACCES, "Permission denied")
 
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", refused)
-        monkeypatch.setattr(os, "link", refused)
         store = JournalStore(place.path)
         with store.transaction():
-            temporaries = store.recover(partial(place_received, temporary=place.tmp.joinpath, out=place.out))
+            temporaries = store.recover(OutputDirectory(place.out).recover)
     assert temporaries == {"3"}
-    assert "cross-device" in store.unplaced()[0]
+    assert "Permission denied" in store.unplaced()[0]
     store.close()
     assert await standing(place) == {"improved": b"first"}
 
 
 async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succeeds(place: Place) -> None:
-    old = place.put("resolved/a.jpg", b"old")
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("a.jpg")]))[0]
+    old = place.put("resolved/a.jpg", b"old")
     enlarged = [ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {"resolved": StoredOutput("3", 3)}, None)]
     await journal.record_received(enlarged)
     journal.record_committed(enlarged)

@@ -294,7 +294,7 @@ def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> Non
     store.record_committed(3, IMPROVE)
     asked: list[Any] = []
     store.recover(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
-    assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
+    assert asked == [(name, {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
     assert [again(store, photo_file(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
 
 

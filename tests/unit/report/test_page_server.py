@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pictures
 import pytest
 from PIL import Image
+from support import pictures
 from support.journals import Entry, add_entries, make_output_folder, picture_entry
 from yarl import URL
 

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pictures
 import pytest
+from support import pictures
 from support.journals import Entry, make_output_folder, picture_entry
 
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError

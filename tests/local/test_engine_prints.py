@@ -1,0 +1,155 @@
+"""Scans of prints: faded colours, margins around the picture, scratches on a faded print."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image, ImageDraw, ImageOps
+from support import pictures
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from smarty_async.local.engine import diagnosing, margins
+else:
+    extra = 'the extra `local` is not installed: pip install "smarty_async[local]"'
+    np = pytest.importorskip("numpy", reason=extra)
+    pytest.importorskip("cv2", reason=extra)
+    pytest.importorskip("ncnn", reason=extra)
+    from smarty_async.local.engine import diagnosing, margins
+
+from numpy.typing import NDArray
+
+from smarty_async.local.engine import Improved, in_process_engine
+
+BLACK, WHITE, PAPER = (3, 3, 4), (252, 251, 250), (236, 224, 196)
+
+
+def array(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def with_contrast(image: Image.Image, contrast: float, *, gray: int = 130) -> Image.Image:
+    return image.point(lambda value: round(gray + (value - 128) * contrast))
+
+
+def with_margin(image: Image.Image, colour: tuple[int, int, int], *sizes: int) -> Image.Image:
+    """The picture in a margin of so many pixels at the left, top, right and bottom."""
+    return ImageOps.expand(image, sizes, colour)
+
+
+def improved(image: Image.Image, kind: str = "JPEG") -> tuple[Improved, Image.Image]:
+    data = pictures.encoded(image, kind)
+    made = in_process_engine("restore").improve(data)
+    return made, pictures.opened(made.improved) if made.improved is not None else pictures.opened(data)
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    difference = array(one).astype(float) - array(other)
+    return 10 * math.log10(255**2 / max(1e-9, float((difference**2).mean())))
+
+
+def chroma(image: Image.Image) -> float:
+    """The mean distance from gray, as the greatest difference of a pixel's channels."""
+    return float(np.ptp(array(image).astype(int), axis=2).mean())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("contrast", [0.35, 0.4, 0.5, 0.6])
+def test_a_faded_colour_photo_keeps_its_colour_and_gets_its_contrast_back(contrast: float, seed: int) -> None:
+    scene = pictures.scene(300, 200, seed=seed)
+    faded = with_contrast(scene, contrast)
+    made, result = improved(faded)
+    assert not made.bw
+    assert made.colorized is None
+    assert psnr(result, scene) > psnr(faded, scene) + 8
+    assert chroma(result) == pytest.approx(chroma(scene), rel=0.2)
+
+
+@pytest.mark.parametrize("contrast", [0.4, 0.6, 1.0])
+def test_a_yellowed_print_is_black_and_white_however_faded(contrast: float) -> None:
+    gray = with_contrast(pictures.scene(300, 200).convert("L"), contrast)
+    yellowed = ImageOps.colorize(gray, black=(60, 50, 30), white=(240, 222, 170))
+    assert diagnosing.is_bw(array(yellowed))
+
+
+@pytest.mark.parametrize("cast", [((72, 60, 40), (225, 205, 150)), ((66, 40, 44), (238, 196, 180))])
+def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    scene = pictures.scene(300, 200, seed=2)
+    low, high = np.array(cast[0]), np.array(cast[1])
+    faded = Image.fromarray(np.rint(low + array(scene) * ((high - low) / 255)).astype(np.uint8))
+    _, result = improved(faded)
+    assert psnr(result, scene) > psnr(faded, scene) + 6
+
+
+@pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
+@pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])
+def test_a_margin_hides_no_fading_and_stays_as_it_is(colour: tuple[int, int, int], pixels: int) -> None:
+    scene = pictures.scene(300, 200)
+    faded = with_contrast(scene, 0.5)
+    _, alone = improved(faded)
+    scan = with_margin(faded, colour, pixels, pixels, pixels, pixels)
+    made, result = improved(scan, "PNG")
+    inside = ImageOps.crop(result, pixels)
+    assert not made.bw
+    assert psnr(inside, scene) > psnr(alone, scene) - 3
+    assert np.abs(array(result)[: pixels - 1].astype(int) - colour).max() < 30
+
+
+@pytest.mark.parametrize("colour", [BLACK, WHITE])
+@pytest.mark.parametrize("side", range(4))
+def test_a_margin_at_one_side_is_found(side: int, colour: tuple[int, int, int]) -> None:
+    sizes = [0, 0, 0, 0]
+    sizes[side] = 9
+    scan = with_margin(with_contrast(pictures.scene(300, 200), 0.6), colour, *sizes)
+    box = margins.picture_box(array(scan))
+    found = [box.left, box.top, scan.width - box.right, scan.height - box.bottom]
+    assert found == sizes
+
+
+def test_margins_within_each_other_are_found() -> None:
+    scan = with_margin(with_contrast(pictures.scene(300, 200), 0.6), WHITE, 12, 12, 12, 12)
+    scan = with_margin(scan, BLACK, 5, 7, 5, 7)
+    assert margins.picture_box(array(scan)) == margins.Box(19, 17, 219, 317)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_picture_without_a_margin_has_none(seed: int) -> None:
+    assert margins.picture_box(array(pictures.scene(300, 200, seed=seed))) == margins.Box(0, 0, 200, 300)
+
+
+def test_a_plain_sky_above_hills_is_no_margin() -> None:
+    image = Image.new("RGB", (300, 200), (240, 243, 246))
+    hills = [(x, 60 + round(25 * math.sin(x / 40))) for x in range(301)]
+    ImageDraw.Draw(image).polygon([*hills, (300, 200), (0, 200)], fill=(60, 90, 50))
+    assert margins.picture_box(array(image)) == margins.Box(0, 0, 200, 300)
+
+
+@pytest.mark.parametrize("margin", [0, 1, 6])
+@pytest.mark.parametrize("size", [(1, 1), (8, 300), (40, 40), (70, 65)])
+def test_small_and_plain_pictures_have_no_margin(size: tuple[int, int], margin: int) -> None:
+    plain = Image.new("RGB", size, BLACK)
+    scan = with_margin(plain, BLACK, margin, margin, margin, margin)
+    assert margins.picture_box(array(scan)) == margins.Box(0, 0, scan.height, scan.width)
+
+
+@pytest.mark.parametrize("count", [0, 3, 6])
+def test_scratches_do_not_hide_that_a_print_has_faded(count: int) -> None:
+    dice = np.random.default_rng(3)
+    scene = pictures.scene(600, 400, seed=1)
+    clean, scratched = with_contrast(scene, 0.45, gray=140), with_contrast(scene, 0.45, gray=140)
+    draw = ImageDraw.Draw(scratched)
+    for _ in range(count):
+        x = int(dice.integers(40, 560))
+        middle, end = x + int(dice.integers(-30, 30)), x + int(dice.integers(-60, 60))
+        draw.line([(x, 0), (middle, 200), (end, 400)], fill=(235, 232, 225), width=2)
+    made, result = improved(scratched)
+    _, best = improved(clean)
+    assert not made.bw
+    assert psnr(result, scene) > psnr(best, scene) - 3
+    data = io.BytesIO()
+    result.save(data, "PNG")
+    assert in_process_engine("restore").improve(data.getvalue()).bw is False
