@@ -163,7 +163,7 @@ def _is_placed(*_: object) -> bool:
 
 
 def _copy_of_journal(out: Path) -> JournalStore:
-    """The journal as a run would have it; a damaged one would be made anew."""
+    """The journal as a run would have it; a damaged one would be replaced."""
     journal = _journal_of(out)
     try:
         return JournalStore(journal, opener=schema.copied)

@@ -53,11 +53,13 @@ class Estimator:
         self._samples: deque[_Sample] = deque()
         self._now = _Sample(0.0, 0.0, 0)
         self._total = 0.0
-        self._in_flight = 0.0
+        self._in_flight = self._partly_done = 0.0
         self._complete = False
         self._request_starts: deque[float] = deque()
         self._requests = self._answers = 0
         self._request_seconds = 0.0
+        self._open_seconds = 0.0
+        self._began = 0.0
 
     def look(self, progress: Progress, in_flight: Sequence[InFlight] = ()) -> None:
         """Take in how far the run has come; to be called several times a second.
@@ -67,13 +69,17 @@ class Estimator:
             in_flight: the photos that have been sent and are not answered.
         """
         now = self._clock()
+        self._open_seconds += len(self._request_starts) * (now - self._now.seconds)
         self._note_requests(progress, now, open_now=bool(in_flight))
         done, total = amount(progress, unit=self._unit)
         self._in_flight = sum(getattr(photo, self._unit) for photo in in_flight) / 1e6
         photos = sum(progress.outcomes.get(outcome, 0) for outcome in _SENT)
         self._total, self._complete = total, not progress.scanning
-        self._now = _Sample(now, done + self._share_done(now) * self._in_flight, photos)
-        if progress.requests:
+        self._partly_done = self._open_work_done(now, done)
+        self._now = _Sample(now, done + self._partly_done, photos)
+        if not progress.requests:
+            self._began = now
+        else:
             self._keep(self._now)
 
     def _note_requests(self, progress: Progress, now: float, *, open_now: bool) -> None:
@@ -87,18 +93,26 @@ class Estimator:
         self._requests, self._answers = progress.requests, answered
         self._request_seconds = progress.latencies.seconds / answered if answered else 0.0
 
-    def _share_done(self, now: float) -> float:
-        """How much of the work in open requests is done, by the time they have been open."""
+    def _open_work_done(self, now: float, answered: float) -> float:
+        """How much work is done on photos in open requests: by the time these have been open, less what is answered.
+
+        Args:
+            now: the time.
+            answered: the work of all photos that came to an end.
+        """
         if not self._request_starts or not self._request_seconds:
             return 0.0
-        shares = [min((now - start) / self._request_seconds, _NEARLY_ANSWERED) for start in self._request_starts]
-        return sum(shares) / len(shares)
+        shares = [min((now - start) / self._request_seconds, 1.0) for start in self._request_starts]
+        open_requests = len(shares)
+        work = max(self._in_flight, open_requests * (answered + self._in_flight) / (self._answers + open_requests))
+        done = work * sum(shares) / open_requests - (work - self._in_flight)
+        return min(max(0.0, done), _NEARLY_ANSWERED * self._in_flight)
 
     def _keep(self, sample: _Sample) -> None:
         if not self._samples:
             self._samples.append(sample)
             return
-        elapsed = sample.seconds - self._samples[0].seconds
+        elapsed = sample.seconds - self._began
         if sample.seconds - self._samples[-1].seconds >= max(_SHORTEST_SPAN, elapsed) / _SAMPLES:
             self._samples.append(sample)
         span = max(_SHORTEST_SPAN, elapsed / 2)
@@ -139,16 +153,31 @@ class Estimator:
         """Seconds until all that was found is done; None while that is not known."""
         if self.pace is None or not self._complete or not self._total:
             return None
-        return max(max(0.0, self._total - self._now.done) * self.pace, self._seconds_to_last_answer)
+        left = max(0.0, self._total - self._now.done) * self.pace
+        if self._total - self._now.done > self._in_flight:
+            # Work is left to be sent. In the end fewer and fewer requests are open: half a request's time on average.
+            left += self._request_seconds / 2 * (1 - 1 / max(1.0, self._open_requests))
+        return max(left, self.seconds_to_drain or 0.0)
 
     @property
     def seconds_to_drain(self) -> float | None:
         """Seconds until all that is in flight is answered, when nothing new is sent; None while that is not known."""
         if self.pace is None:
             return None
-        return max(
-            self._in_flight * (1 - self._share_done(self._now.seconds)) * self.pace, self._seconds_to_last_answer
-        )
+        work = self._in_flight - self._partly_done
+        return max(work * self.pace * self._slowdown, self._seconds_to_last_answer)
+
+    @property
+    def _slowdown(self) -> float:
+        """How much slower work is done while fewer requests are open than on average: at the end of a run."""
+        open_now = len(self._request_starts)
+        return max(1.0, self._open_requests / open_now) if open_now else 1.0
+
+    @property
+    def _open_requests(self) -> float:
+        """How many requests were open at a time, on average."""
+        seconds = self._now.seconds - self._began
+        return self._open_seconds / seconds if seconds > 0 else 0.0
 
     @property
     def _seconds_to_last_answer(self) -> float:
