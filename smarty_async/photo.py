@@ -8,24 +8,26 @@ takes as well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.duplicates import read_digest
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.archive.threads import threaded
-from smarty_async.errors import PhotoFailed, PhotoRejected
+from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
@@ -83,16 +85,19 @@ async def ask(
         item = make_item(tuple(missing))
         try:
             reply = await submit(item)
+            for spec in tuple(missing):
+                verdict, failure = await _accept(item.take(spec.mode), reply.fault, spec, commit)
+                if failure is None:
+                    outcome.failures.pop(spec, None)
+                else:
+                    outcome.failures[spec] = failure
+                if verdict != "temporary":
+                    missing.remove(spec)
+        except BaseException:
+            await finish_despite_cancel(_commit_received(item, missing, commit))
+            raise
         finally:
             outcome.attempts += item.attempts
-        for spec in tuple(missing):
-            verdict, failure = await _accept(reply, spec, commit)
-            if failure is None:
-                outcome.failures.pop(spec, None)
-            else:
-                outcome.failures[spec] = failure
-            if verdict != "temporary":
-                missing.remove(spec)
         if missing:
             raise TemporaryAnswer
 
@@ -109,18 +114,30 @@ async def ask(
 
 
 async def _accept(
-    reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+    received: ReceivedItem | None,
+    fault: ErrorInfo | None,
+    spec: ModeSpec,
+    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
-    received = reply.received.get(spec.mode)
+    """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
     if received is None:
-        return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
+        return "temporary", fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
     if verdict == "done":
         await commit(spec, received)
     else:
         await received.discard()
     return verdict, failure
+
+
+async def _commit_received(
+    item: Item, specs: Iterable[ModeSpec], commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+) -> None:
+    """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
+    for spec in specs:
+        if (received := item.take(spec.mode)) is not None:
+            with suppress(SmartyError):  # the first error is the one that counts
+                await _accept(received, None, spec, commit)
 
 
 _probe = threaded(probe)
@@ -135,16 +152,20 @@ class PhotoRun:
 
     Attributes:
         pixels: of the picture that is sent; 0 until it is probed.
+        entry: the photo, with what is known of it by now.
+        pages: pictures in its file, as far as it is known.
     """
 
     def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
         self.entry = entry
         self.pixels = 0
+        self.pages = entry.pages
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
         self._made_outputs = False
         self._digest: Callable[[], bytes | None] = lambda: None
+        self._metadata: MetadataCopier | None = None
 
     async def run(self) -> Result:
         """Bring the photo to its end.
@@ -164,6 +185,10 @@ class PhotoRun:
                 return await self._record(await self._ask_for_missing())
         except PhotoRejected as error:
             return await self._reject(error)
+        except (SmartyError, Stopped):
+            raise
+        except Exception as error:  # noqa: BLE001 - one photo's trouble does not end the run
+            return await self._fail(error)
         finally:
             for file in self._converted:
                 await file.discard()
@@ -172,7 +197,7 @@ class PhotoRun:
 
     async def _identify(self) -> Result | None:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
-        with self._context.dispatcher.announce():
+        with self._context.dispatcher.announce(source=self._context.spending):
             self.entry = await self._context.duplicates.identify(self.entry)
         options = self._context.options
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
@@ -203,8 +228,8 @@ class PhotoRun:
             }
             files = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
-            still = await self._context.journal.answers_to(spec, self.entry)
-            if len(files) == len(copies) and (place, answer) in still:
+            unchanged = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in unchanged:
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
@@ -263,15 +288,28 @@ class PhotoRun:
         file, problem = self.entry.file, self.entry.problem
         if problem:
             raise PhotoRejected(problem.message, type=problem.type)
-        path: str = file.path
-        version: str | None = file.version
         if specs[0].chained and (restored := self._restored_picture()):
-            path, version = restored, None
-        limits, fit = self._context.limits, self._context.options.fit
-        probed = await _probe(path, limits=limits, fit=fit)
+            return await self._prepared(restored, version=None, page=1)
+        return await self._prepared(file.path, version=file.version, page=file.page)
+
+    async def _prepared(self, path: str, *, version: str | None, page: int) -> FileBody:
+        """Probe the picture at `path`, convert it where that is needed, and note what its outputs are made of.
+
+        Args:
+            path: the photo, or the restored picture.
+            version: the photo's version; None for the restored picture, which nobody changes.
+            page: which picture of the file.
+        """
+        context, file = self._context, self.entry.file
+        probed = await _probe(path, limits=context.limits, fit=context.options.fit, page=page)
         if not self.pixels:
             self.pixels = probed.width * probed.height
-            self._context.progress.work.add_probed(file.size, self.pixels)
+            context.progress.work.add_probed(file.size, self.pixels)
+        if version is not None:
+            self.pages = probed.pages
+            await context.journal.note_pages(self.entry, probed.pages)
+            if probed.warning:
+                context.progress.warn_of_size(display_path(file.photo), probed.warning)
         if probed.converted is None:
             body = FileBody(
                 path,
@@ -280,16 +318,29 @@ class PhotoRun:
                 content_type=probed.content_type,
                 file_size=probed.file_size,
             )
-            if path == file.path:
-                self._digest = lambda: body.digest
-            return body
-        if path == file.path:  # what is sent is not the file: that is read for its digest
-            digest = await read_digest(file)
-            self._digest = lambda: digest or None
-        converted = self._context.directory.open()
-        self._converted.append(converted)
-        await converted.write([probed.converted])
-        return FileBody(converted.path, size=probed.size, version=None, content_type=probed.content_type)
+            sent = path
+            digest = partial(getattr, body, "digest")
+        else:
+            converted = context.directory.open()
+            self._converted.append(converted)
+            await converted.write([probed.converted])
+            body = FileBody(converted.path, size=probed.size, version=None, content_type=probed.content_type)
+            sent = str(converted.path)
+            digest = partial(getattr, probed, "digest")
+        if version is not None:
+            self._digest = digest
+        self._metadata = MetadataCopier(
+            SentPhoto(
+                photo=file.path,
+                page=file.page,
+                sent=sent,
+                orientation=probed.orientation,
+                to_srgb=probed.to_srgb,
+                modified_ns=int(file.version),
+            ),
+            strip=context.options.strip_metadata,
+        )
+        return body
 
     def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
@@ -302,21 +353,32 @@ class PhotoRun:
     async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
         """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
-        outputs: dict[Kind, StoredOutput] = {}
+        self._made_outputs = self._made_outputs or bool(received.files)
+        wanted = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
+        outputs = {
+            kind: StoredOutput(file.name, blobs[kind].size)
+            for kind, file in wanted.items()
+            if isinstance(file, TempFile)
+        }
+        # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=self._metadata)
         for kind, file in received.files.items():
-            self._made_outputs = True
-            if isinstance(file, TempFile) and self._wanted(kind):
-                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
-            else:
+            if kind not in wanted:
                 await file.discard()
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw)
 
     def _wanted(self, kind: Kind) -> bool:
         return not self._context.options.outputs or kind in self._context.options.outputs
 
-    async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
+    async def _commit_outputs(
+        self,
+        spec: ModeSpec,
+        outputs: dict[Kind, StoredOutput],
+        *,
+        bw: bool | None,
+        metadata: MetadataCopier | None = None,
+    ) -> None:
         try:
-            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest())
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata)
             committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None
@@ -329,6 +391,8 @@ class PhotoRun:
         """Journal what became of the photo."""
         attempts = self.entry.attempts + outcome.attempts
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
+        if self._metadata is not None and self._metadata.warnings:
+            result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
         await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
 
@@ -340,6 +404,11 @@ class PhotoRun:
         answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
         made = self._made_outputs or any(answer.outputs for answer in answers)
         return "restored" if made else "already_good"
+
+    async def _fail(self, error: Exception) -> Result:
+        """Journal an error that nobody foresaw."""
+        reason = ErrorInfo("internal", f"unexpected {type(error).__name__}: {error}: this is a bug, please report it")
+        return await self._record(RequestOutcome(dict.fromkeys(self._missing, reason)))
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""

@@ -16,14 +16,14 @@ from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import RESULTS, STATE
+from smarty_async.archive.paths import RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
 from smarty_async.options import PRICE, Limits, ModeSpec, images_for
-from smarty_async.results import ErrorInfo, Outcome, Plan, Result, Status
+from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher, Outlook
 
@@ -73,6 +73,9 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
         for file in files:
+            if file.left_alone:
+                counting.seen.leave_alone(display_path(file.photo))
+                continue
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
                 counting.look(entry, store)
     return counting.plan()
@@ -91,6 +94,7 @@ class _Counting:
         self._retry_failed = options.retry_failed
         self._batcher: Batcher[_PlannedItem] = Batcher(limits)
         self._pixels = 0
+        self.seen = Progress()
         self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
@@ -116,6 +120,8 @@ class _Counting:
             return
         if self._photos == self._most:
             return
+        if probed.warning:
+            self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
         self._bytes += probed.size
         self._pixels += probed.width * probed.height
@@ -134,6 +140,10 @@ class _Counting:
             requests=self._requests,
             bytes=self._bytes,
             pixels=self._pixels,
+            oversized=self.seen.oversized,
+            left_alone=self.seen.left_alone,
+            left_alone_names=self.seen.left_alone_names,
+            warnings=self.seen.warnings,
             duplicates=self._duplicates,
             skipped=self._skipped,
             rejected=self._rejected,

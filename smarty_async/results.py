@@ -190,6 +190,10 @@ class Latencies(msgspec.Struct, kw_only=True):
         return LATENCY_BOUNDS[-1] if seen < self.count else 0.0
 
 
+_NAMES_KEPT: Final = 20
+"""Names of files left alone that are kept for the summary."""
+
+
 class InFlight(msgspec.Struct, frozen=True):
     """A photo that has been sent and is not answered.
 
@@ -262,6 +266,7 @@ class Progress(msgspec.Struct, kw_only=True):
         permits: requests that may be open at once now; 0 before the first.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
+        oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
         left_alone: files that are no photos, by name and content.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
@@ -282,12 +287,25 @@ class Progress(msgspec.Struct, kw_only=True):
     permits: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
+    oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
     limit_reached: bool = False
     work: Work = msgspec.field(default_factory=Work)
     status_message: str | None = None
     warnings: list[str] = []
+
+    def leave_alone(self, name: str) -> None:
+        """Count a file that is no photo."""
+        self.left_alone += 1
+        if len(self.left_alone_names) < _NAMES_KEPT:
+            self.left_alone_names.append(name)
+
+    def warn_of_size(self, name: str, reason: str) -> None:
+        """Count a photo whose dimensions the service may refuse; the first one is named in `warnings`."""
+        self.oversized += 1
+        if self.oversized == 1:
+            self.warnings.append(f"{name}: {reason}")
 
     @property
     def slots(self) -> int:
@@ -330,6 +348,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         rejected: photos that would not be sent, and why.
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
+        oversized: photos whose dimensions are over those that the service publishes; they would be sent all the same.
         left_alone: files that are no photos.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.
@@ -339,6 +358,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     bytes: int
     pixels: int = 0
+    oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
     warnings: list[str] = []

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import cast
+
+import msgspec
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import RESULTS
+from smarty_async.archive.paths import RESULTS, display_path
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
@@ -186,33 +189,68 @@ class ArchiveRun:
             await journal.close()
 
     async def _start_photos(
-        self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
+        self,
+        next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
+        context: RunContext,
+        photos: asyncio.TaskGroup,
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None, source=self._spending):
+        announce = partial(self._dispatcher.announce, source=self._spending)
+        waiting = False
+        with announce(None):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce(source=self._spending):
+                # While a list has no more entries, nothing is held back for those that may come.
+                with nullcontext() if waiting else announce():
                     batch = await next_batch()
-                    if not batch:
+                    if batch is None:
                         break
-                    entries = await context.journal.look_up(batch, redo_missing=self._options.redo_missing)
-                    self.progress.found += len(entries)
-                    self.progress.missing += sum(entry.misses_outputs for entry in entries)
-                unfinished = await self._report_finished(entries)
-                self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
-                for entry in unfinished:
+                    waiting = not batch
+                    entries = await self._look_up(self._photos_of(batch), context)
+                for entry in await self._report_finished(entries):
                     await self._window.acquire()
-                    photos.create_task(self._run_photo(PhotoRun(entry, context)))
+                    photos.create_task(self._run_in_window(entry, context))
         self.progress.scanning = False
+
+    def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """The files of `batch` that may be photos; the others are counted and left alone."""
+        for file in batch:
+            if file.left_alone:
+                self.progress.leave_alone(display_path(file.photo))
+        return [file for file in batch if not file.left_alone]
+
+    async def _look_up(self, files: Sequence[PhotoFile], context: RunContext) -> list[PhotoEntry]:
+        """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
+        redo_missing = self._options.redo_missing
+        entries = await context.journal.look_up(files, redo_missing=redo_missing)
+        pages = [page for entry in entries for page in _other_pages(entry.file, entry.pages)]
+        if pages:
+            entries += await context.journal.look_up(pages, redo_missing=redo_missing)
+        self.progress.found += len(entries)
+        self.progress.missing += sum(entry.misses_outputs for entry in entries)
+        return entries
 
     async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""
         options = self._options
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
         await self._report([end for end in ends if end])
-        return [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
+        return unfinished
 
-    async def _run_photo(self, photo: PhotoRun) -> None:
+    async def _run_in_window(self, entry: PhotoEntry, context: RunContext) -> None:
+        """Run one photo, and then the other pages of its file, if it turns out to hold several."""
+        try:
+            photo = await self._run_photo(entry, context)
+            pages = await self._look_up(_other_pages(entry.file, photo.pages), context)
+            async with asyncio.TaskGroup() as others:
+                for page in await self._report_finished(pages):
+                    others.create_task(self._run_photo(page, context))
+        finally:
+            self._window.release()
+
+    async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
+        photo = PhotoRun(entry, context)
         try:
             result = await photo.run()
             self.progress.work.end(photo.entry.file.size, photo.pixels, sent=result.outcome in _SENT)
@@ -223,8 +261,7 @@ class ArchiveRun:
             # Nothing more is sent. The open requests may yet be answered: they are paid for.
             self._error = self._error or error
             self.drain()
-        finally:
-            self._window.release()
+        return photo
 
     async def _report(self, results: list[Result]) -> None:
         """Count `results` and hand them to the consumer; waits while it is far behind."""
@@ -238,17 +275,24 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
-    """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
+    """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
     batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: next(batches, []))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, None))
     finally:
         source.stop()
         thread.submit(batches.close)
         thread.shutdown(wait=False)
+
+
+def _other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
+    """The other pictures of `file`, when it is the first of several."""
+    if file.page != 1:
+        return []
+    return [msgspec.structs.replace(file, page=page) for page in range(2, pages + 1)]
 
 
 def _first(error: BaseException) -> BaseException:

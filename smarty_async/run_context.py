@@ -93,7 +93,12 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The batch group of items that need `specs`."""
         if specs not in self.groups:
             self.groups[specs] = BatchGroup(
-                specs, self.directory, self.progress, self.spending.images, source=self.spending
+                specs,
+                self.directory,
+                self.progress,
+                self.spending.images,
+                request_log=self.journal,
+                source=self.spending,
             )
         return self.groups[specs]
 

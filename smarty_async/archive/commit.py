@@ -1,15 +1,17 @@
-"""Commit outputs in groups: fsync, journal as received, rename, journal as committed."""
+"""Commit outputs in groups: copy metadata, fsync, journal as received, rename, journal as committed."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
@@ -81,6 +83,7 @@ class OutputCommitter:
 
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
+        group = await self._with_metadata(group)
         refused = await self._store.fsync([received.outputs.values() for received, _ in group])
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
@@ -95,6 +98,19 @@ class OutputCommitter:
                 answer = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
                 committed.set_result(CommittedAnswer(answer, received.entry.place))
 
+    async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Copy each photo's metadata into its outputs; those that succeed."""
+        copies = [_copy_metadata(received, self._store.temp_path) for received, _ in group]
+        sizes = await asyncio.gather(*copies, return_exceptions=True)
+        errors = [size if isinstance(size, Exception) else None for size in sizes]
+        rewritten = [
+            (_with_sizes(received, size), committed)
+            for (received, committed), size in zip(group, sizes, strict=True)
+            if not isinstance(size, BaseException)
+        ]
+        _without_errors(group, errors)
+        return rewritten
+
     async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
         places = await self._journal.give_distinct_places([received for received, _ in group])
@@ -103,6 +119,23 @@ class OutputCommitter:
             entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
             moved.append((msgspec.structs.replace(received, entry=entry), committed))
         return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
+
+
+@threaded
+def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, int]:
+    """The sizes of the outputs that were rewritten with the photo's metadata."""
+    if received.metadata is None:
+        return {}
+    return {
+        kind: received.metadata.copy_to(str(temp_path(output.temporary))) for kind, output in received.outputs.items()
+    }
+
+
+def _with_sizes(received: ReceivedAnswer, sizes: dict[Kind, int]) -> ReceivedAnswer:
+    if not sizes:
+        return received
+    outputs = {kind: msgspec.structs.replace(output, size=sizes[kind]) for kind, output in received.outputs.items()}
+    return msgspec.structs.replace(received, outputs=outputs)
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:

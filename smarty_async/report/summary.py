@@ -65,6 +65,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate of what was paid, in ₽; 0 for the embedded service.
         seconds: how long the run took.
         out: the output folder.
+        oversized: photos whose dimensions are over those that the service publishes; they were sent all the same.
         left_alone: files that are no photos.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
@@ -87,6 +88,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost: float
     seconds: float
     out: str
+    oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
     limit_reached: bool = False
@@ -146,6 +148,7 @@ class Tally:
             cost=0.0 if free else round(progress.cost, 2),
             seconds=round(seconds, 3),
             out=out,
+            oversized=progress.oversized,
             left_alone=progress.left_alone,
             left_alone_names=progress.left_alone_names,
             limit_reached=progress.limit_reached,
@@ -233,6 +236,8 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
     yield from outcome_lines(summary.outcomes)
     if summary.left and not summary.limit_reached and not summary.interrupted:
         yield f"{count(summary.left, 'photo')} left for another run: the same command continues with them."
+    if summary.oversized:
+        yield f"{_oversized(summary.oversized)}: with --fit they are sent smaller."
     if summary.left_alone:
         yield f"{left_alone_line(summary.left_alone, summary.left_alone_names)}."
     if free and summary.coloured:
@@ -257,6 +262,10 @@ def _stopped_line(summary: Summary) -> str:
 def _limit_line(summary: Summary) -> str:
     left = f"at least {count(summary.left, 'photo')}" if summary.left else "more photos"
     return f"The spend limit is reached, with {left} left. Raise it, and the same command continues with them."
+
+
+def _oversized(number: int) -> str:
+    return f"{count(number, 'photo')} {verb(number, 'is', 'are')} larger than the service says it accepts"
 
 
 def _price(summary: Summary) -> str:
@@ -295,9 +304,11 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
         yield f"  take    about {duration(seconds)}, at the pace of earlier runs"
     cost = money(plan.cost)
     yield f"  cost    {f'nothing; the service in the cloud would cost {cost}' if free else cost}"
+    if plan.oversized:
+        yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller. The first one:"
+        yield from (f"  {plain(warning)}" for warning in plan.warnings)
     if plan.left_alone:
         yield f"{left_alone_line(plan.left_alone, plan.left_alone_names)}."
-    yield from map(plain, plan.warnings)
     if plan.rejected:
         number = len(plan.rejected)
         yield f"{count(number, 'photo')} would not be sent:"

@@ -122,6 +122,8 @@ class Dispatcher:
     async def submit(self, item: Item) -> Reply:
         """Send `item` together with others and wait for its reply, without holding a permit.
 
+        Answers stay with the item until `Item.take`, also those that were received before an error or a cancellation.
+
         Raises:
             ConfigurationError: every request would fail like this one.
             ServiceUnavailable: the service was given up on.
@@ -139,7 +141,7 @@ class Dispatcher:
         try:
             reply = await item.reply
         except BaseException:
-            await item.abandon()
+            item.reply.cancel()
             raise
         else:
             forecast.replied(item.body, returns=_returns(reply))

@@ -174,11 +174,9 @@ class Item:
         if not self.done:
             self.reply.set_exception(error)
 
-    async def abandon(self) -> None:
-        """Nobody waits any more: discard what was received."""
-        self.reply.cancel()
-        for received in self._received.values():
-            await received.discard()
+    def take(self, mode: Mode) -> ReceivedItem | None:
+        """Hand over the answer to `mode`, once; None when there is none. The caller commits or discards it."""
+        return self._received.pop(mode, None)
 
 
 def pending(items: Iterable[Item]) -> list[Item]:

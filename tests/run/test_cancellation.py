@@ -362,7 +362,7 @@ class TestArchive:
                 await cancelled(task)  # impatiently, while it closes
                 await gone.wait()
 
-    async def test_an_output_being_kept_is_waited_for_however_often_the_run_is_closed(
+    async def test_an_output_being_committed_is_waited_for_however_often_the_run_is_closed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source, out = photos(tmp_path / "in", 1), tmp_path / "out"

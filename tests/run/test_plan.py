@@ -30,11 +30,11 @@ def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 async def test_a_plan_counts_what_would_be_sent_and_makes_nothing(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b/c.jpg", "d.png")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     plan = await plan_archive(source, out=out)
     size = sum(map(len, photos.values()))
     assert numbers(plan) == {"photos": 3, "requests": 3, "bytes": size, "skipped": 0, "cost": pytest.approx(0.18)}
-    assert [(result.photo, result.outcome) for result in plan.rejected] == [("none.txt", "rejected")]
+    assert [(result.photo, result.outcome) for result in plan.rejected] == [("none.jpg", "rejected")]
     assert not is_there(out)
 
 
@@ -140,7 +140,7 @@ async def test_without_a_source_there_is_no_plan_and_with_a_broken_journal_no_st
 
 async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     async with FakeService() as service:
         bad = photo("b.jpg")
         service.default = lambda request: items(
@@ -150,7 +150,7 @@ async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> N
         status = await read_status(out)
     by_outcome = {told.outcome: told for told in status.failures}
     assert by_outcome["failed"] == Failures(outcome="failed", type="permanent", message="no", count=1, example="b.jpg")
-    assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.txt")
+    assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.jpg")
     assert (status.outcomes, status.unfinished) == ({"restored": 1, "failed": 1, "rejected": 1}, 0)
     assert (status.images, status.cost) == (2, pytest.approx(0.12))
 

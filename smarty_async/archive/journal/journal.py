@@ -39,7 +39,7 @@ class Journal:
 
     Attributes:
         warnings: what a person should know about how it was opened.
-        temporaries: names of temporary files that hold outputs which could not be moved to their places yet.
+        temporaries: names of temporary files with outputs that could not be moved to their places yet.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Journal:
     async def open(cls, path: Path, *, results: Path, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        A lost or damaged database is rebuilt from `results` and the outputs on the disk; see `recovery.rebuild`.
+        A lost or damaged database is rebuilt from what `outputs` tells, see `OutputStore.rebuild`.
 
         Args:
             path: of the database.

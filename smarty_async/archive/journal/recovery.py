@@ -1,4 +1,4 @@
-"""Rebuild a lost or damaged journal. Blocking."""
+"""Rebuild a lost journal from ``results.jsonl`` and the outputs in a folder. Blocking."""
 
 from __future__ import annotations
 

@@ -368,7 +368,7 @@ class JournalStore:
             try:
                 placed = self._recover_one(photo, mode, os.fsdecode(place), outputs, place_received)
             except DiskError as error:
-                self._unplaced[photo] = ErrorInfo("disk", str(error))
+                self._unplaced[photo] = ErrorInfo("output_refused", str(error))
                 needed.update(output.temporary for output in outputs.values())
             else:
                 self._recovered(photo, mode, spec, placed=placed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -89,6 +90,10 @@ class OutputStore(Protocol):
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
+        ...
+
+    def temp_path(self, name: str) -> Path:
+        """The path of the temporary file called `name`; temporary files are local, whatever the storage is."""
         ...
 
     async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:

@@ -65,8 +65,10 @@ def described(frame: Frame) -> str:
     return f"a {frame.bits}-bit {kind}JPEG"
 
 
-def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> int:
-    """Where the picture ends, in bytes. It may lack its end marker and a byte or two before, as decoders allow.
+def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, bytes | None]:
+    """Where the picture ends, in bytes; and the same file with an end marker where decoders miss that.
+
+    A picture may lack its end marker and a byte or two before.
 
     Raises:
         PhotoRejected: with type ``truncated`` or ``damaged``.
@@ -79,16 +81,20 @@ def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> int:
             type="damaged",
         )
     if extent.end is not None:
-        return extent.end
+        return extent.end, None
     if size > _LARGEST:
         raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
     stream.seek(0)
     data = stream.read()
-    broken_marker = data.rfind(b"\xff", -2)
+    broken_marker = data.rfind(b"\xff", len(data) - 2)
+    picture = data[:broken_marker] if broken_marker >= 0 else data
     whole = _is_whole_progressive if image.info.get("progressive") else _is_whole_baseline
-    if not whole(data[:broken_marker] if broken_marker >= 0 else data):
+    if not whole(picture):
         raise PhotoRejected("the file breaks off: copy it again", type="truncated")
-    return size
+    with suppress(PhotoRejected):
+        _decoded(data)
+        return size, None
+    return size, picture + _END
 
 
 def _is_whole_baseline(data: bytes) -> bool:

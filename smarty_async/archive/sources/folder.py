@@ -80,7 +80,7 @@ class FolderSource:
         ]
 
     def scan(self) -> Generator[list[PhotoFile], None, None]:
-        """Every photo of the sources and then of the list, in the order the disk gives them, in batches."""
+        """Every photo of the sources and then of the list, in the order the disk gives them; see `PhotoSource.scan`."""
         batch: list[PhotoFile] = []
         for file in takewhile(lambda _: not self._stopped, self.files()):
             if file is not None:
@@ -88,6 +88,8 @@ class FolderSource:
             if batch and (file is None or len(batch) == _BATCH):
                 yield batch
                 batch = []
+            if file is None:
+                yield []
         if batch and not self._stopped:
             yield batch
 

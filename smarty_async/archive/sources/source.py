@@ -45,7 +45,8 @@ class PhotoSource(Protocol):
     def scan(self) -> Generator[list[PhotoFile], None, None]:
         """Everything in it that may be a photo, in batches; blocks.
 
-        A batch ends early when the next photo has to be waited for.
+        When the next photo has to be waited for (a list comes from a pipe), the batch ends early, and an empty one
+        follows.
         """
         ...
 
