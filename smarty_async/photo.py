@@ -8,6 +8,7 @@ takes as well.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,6 +34,8 @@ from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
+
+_log = logging.getLogger("smarty_async")
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -185,10 +188,10 @@ class PhotoRun:
                 return await self._record(await self._ask_for_missing())
         except PhotoRejected as error:
             return await self._reject(error)
-        except (SmartyError, Stopped):
+        except (SmartyError, Stopped, ExceptionGroup):
             raise
-        except Exception as error:  # noqa: BLE001 - one photo's trouble does not end the run
-            return await self._fail(error)
+        except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
+            return await self._record(self._bug(error))
         finally:
             for file in self._converted:
                 await file.discard()
@@ -396,6 +399,12 @@ class PhotoRun:
         await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
 
+    def _bug(self, error: Exception) -> RequestOutcome:
+        """The outcome of a photo at which an unexpected error was met."""
+        _log.debug("unexpected error at %s", self.entry.file.path, exc_info=error)
+        reason = ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
+        return RequestOutcome(failures=dict.fromkeys(self._missing, reason))
+
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
         if outcome.failures:
             return "failed"
@@ -404,11 +413,6 @@ class PhotoRun:
         answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
         made = self._made_outputs or any(answer.outputs for answer in answers)
         return "restored" if made else "already_good"
-
-    async def _fail(self, error: Exception) -> Result:
-        """Journal an error that nobody foresaw."""
-        reason = ErrorInfo("internal", f"unexpected {type(error).__name__}: {error}: this is a bug, please report it")
-        return await self._record(RequestOutcome(dict.fromkeys(self._missing, reason)))
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""

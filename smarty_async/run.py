@@ -203,13 +203,13 @@ class ArchiveRun:
                 with nullcontext() if waiting else announce():
                     batch = await next_batch()
                     if batch is None:
+                        self.progress.scanning = False
                         break
                     waiting = not batch
                     entries = await self._look_up(self._photos_of(batch), context)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
                     photos.create_task(self._run_in_window(entry, context))
-        self.progress.scanning = False
 
     def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """The files of `batch` that may be photos; the others are counted and left alone."""
@@ -271,6 +271,7 @@ class ArchiveRun:
         outcomes = self.progress.outcomes
         for result in results:
             outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+            self._dispatcher.hooks.on_photo(result)
         self._results.put_nowait(results)
 
 

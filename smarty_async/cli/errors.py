@@ -103,7 +103,7 @@ def _trace(error: BaseException, secrets: Iterable[str]) -> None:
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:
-    from smarty_async.transport.tokens import redact  # noqa: PLC0415 - help is quick
+    from smarty_async.redaction import redact  # noqa: PLC0415 - help is quick
 
     return redact(text, *secrets)
 

@@ -91,69 +91,10 @@ def test_no_account_means_the_embedded_service() -> None:
     assert read_account({"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://x"}, local=True).local
 
 
-def test_a_token_goes_to_the_service_unless_another_address_is_given() -> None:
-    account = read_account({"SMARTY_TOKEN": f" {TOKEN}\n", "SMARTY_PROVIDER": "mr"})
-    assert (account.base_url, account.token, account.provider) == (BASE_URL, TOKEN, "mr")
-    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://a.example", "SMARTY_PROVIDER": "mr"}
-    assert read_account(env).base_url == "https://a.example"
-    account = read_account(env, base_url="https://b.example", provider="mcs")
-    assert (account.base_url, account.provider) == ("https://b.example", "mcs")
-
-
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8080", "http://localhost:1/x", "http://[::1]:8080"])
-def test_loopback_needs_no_account(address: str) -> None:
-    account = read_account({}, base_url=address)
-    assert (account.base_url, account.local, account.token) == (address, False, None)
-
-
-def test_a_token_file(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(b"\xef\xbb\xbf" + TOKEN.encode() + b"\r\n")
-    assert read_account({"SMARTY_TOKEN_FILE": str(file)}).token == TOKEN
-
-
-def test_oauth_credentials() -> None:
-    env = {
-        "SMARTY_CLIENT_ID": "me",
-        "SMARTY_CLIENT_SECRET": TOKEN,
-        "SMARTY_AUTH_URL": "https://a.example/token",
-    }
-    account = read_account(env)
-    assert account.credentials is not None
-    assert account.credentials.client_id == "me"
-    assert account.credentials.client_secret == TOKEN
-    assert account.credentials.auth_url == "https://a.example/token"
-    assert account.token is None
-    assert account.secrets == [TOKEN]
-
-
-@pytest.mark.parametrize(
-    ("env", "says"),
-    [
-        ({"SMARTY_TOKEN": TOKEN, "SMARTY_TOKEN_FILE": "f"}, "SMARTY_TOKEN and SMARTY_TOKEN_FILE"),
-        (
-            {"SMARTY_TOKEN": TOKEN, "SMARTY_CLIENT_ID": "i", "SMARTY_CLIENT_SECRET": TOKEN},
-            "SMARTY_TOKEN and SMARTY_CLIENT_ID",
-        ),
-        ({"SMARTY_CLIENT_ID": "i"}, "SMARTY_CLIENT_SECRET is not set"),
-        ({"SMARTY_CLIENT_SECRET": TOKEN}, "SMARTY_CLIENT_ID is not set"),
-        ({"SMARTY_TOKEN": f"Bearer {TOKEN}"}, "one word"),
-        ({"SMARTY_TOKEN_FILE": "/no/such/file"}, "cannot read the token"),
-        ({"SMARTY_BASE_URL": "https://a.example"}, "no account for https://a.example"),
-    ],
-)
-def test_a_muddled_environment(env: dict[str, str], says: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=says) as caught:
-        read_account(env)
-    assert TOKEN not in str(caught.value)
-
-
-@pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "no text")])
-def test_a_token_file_without_a_token(tmp_path: Path, content: bytes, says: str) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(content)
-    with pytest.raises(errors.ConfigurationError, match=says):
-        read_account({"SMARTY_TOKEN_FILE": str(file)})
+def test_an_account_of_the_environment_is_used() -> None:
+    account = read_account({"SMARTY_TOKEN": TOKEN, "SMARTY_PROVIDER": "mr"}, base_url="https://b.example")
+    assert (account.base_url, account.provider, account.token) == ("https://b.example", "mr", TOKEN)
+    assert (account.local, account.secrets) == (False, [TOKEN])
 
 
 def test_local_and_an_address_exclude_each_other() -> None:

@@ -111,7 +111,7 @@ async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path,
 )
 async def test_a_plan_keeps_to_the_bounds(source: Path, out: Path, bounds: dict[str, Any], photos: int) -> None:
     fill(source, *(f"{number}.jpg" for number in range(8)))
-    (source / "none.txt").touch()
+    (source / "none.jpg").touch()
     plan = await plan_archive(source, out=out, **bounds)
     assert (plan.photos, plan.cost, len(plan.rejected)) == (photos, pytest.approx(photos * 0.06), 1)
 
