@@ -50,6 +50,8 @@ __all__ = ["SmartyClient"]
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
 """The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
 error messages, from which tokens are redacted."""
+_SMALLEST_WINDOW = 64
+"""Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
 """Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
 
@@ -239,7 +241,7 @@ class SmartyClient:
             self._open_dispatcher(),
             limits=self._limits,
             retries=self._retries,
-            window=self._concurrency * self._limits.max_images * _CHUNKS_ALIVE,
+            window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
         )
         self._runs.add(run)

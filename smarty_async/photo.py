@@ -26,7 +26,7 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
@@ -154,12 +154,14 @@ class PhotoRun:
         context: what it shares with the other photos of the run.
 
     Attributes:
+        pixels: of the picture that is sent; 0 until it is probed.
         entry: the photo, with what is known of it by now.
         pages: pictures in its file, as far as it is known.
     """
 
     def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
         self.entry = entry
+        self.pixels = 0
         self.pages = entry.pages
         self._context = context
         self._converted: list[TempFile] = []
@@ -266,7 +268,9 @@ class PhotoRun:
         return await ask(
             specs,
             make_item=lambda missing: Item(body, self._context.group(missing)),
-            submit=self._context.submit,
+            submit=partial(
+                self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
+            ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
@@ -301,6 +305,9 @@ class PhotoRun:
         """
         context, file = self._context, self.entry.file
         probed = await _probe(path, limits=context.limits, fit=context.options.fit, page=page)
+        if not self.pixels:
+            self.pixels = probed.width * probed.height
+            context.progress.work.add_probed(file.size, self.pixels)
         if version is not None:
             self.pages = probed.pages
             await context.journal.note_pages(self.entry, probed.pages)
