@@ -1,48 +1,105 @@
-"""What a run over an archive is to do."""
+"""What a run over an archive is to do: the caller's keywords, and the same as one checked value."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
-from smarty_async.options import Limits, ModeSpec, Retries
+from smarty_async.errors import OptionsError
+from smarty_async.options import Mode, ModeSpec, check_modes
+from smarty_async.results import KINDS, Kind
 
-__all__ = ["Job"]
+__all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike"]
+
+PathLike = str | os.PathLike[str]
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run is to do.
+class ArchiveKeywords(TypedDict, total=False):
+    """The keywords of `SmartyClient.improve_archive` and `plan_archive`; `ArchiveOptions` explains each."""
 
-    Attributes:
-        sources: files, folders and globs.
-        listed: paths from a list.
-        out: the output folder.
-        specs: what is asked of every photo.
-        include: patterns of photos to take; all when empty.
-        exclude: patterns of photos to leave out.
-        limits: what may be sent.
-        retries: how long to go on.
-        window: photos alive at a time.
-        fit: whether to make photos fit the limits.
-        retry_failed: whether to try again what failed in an earlier run.
-        redo_missing: whether to do again what an earlier run finished and of which outputs are no longer there.
-        max_photos: photos sent in this run, at most.
-        max_cost: ₽ spent in this run, at most, by the estimate.
-    """
-
-    sources: Sequence[str]
+    modes: Iterable[Mode]
+    rfactor: int | None
+    rtype: str | None
+    chain: bool
+    include: Iterable[str]
+    exclude: Iterable[str]
     listed: Iterable[str | bytes]
-    out: Path
-    specs: tuple[ModeSpec, ...]
-    include: Sequence[str]
-    exclude: Sequence[str]
-    limits: Limits
-    retries: Retries
-    window: int
     fit: bool
+    outputs: Iterable[Kind]
+    strip_metadata: bool
     retry_failed: bool
     redo_missing: bool
     max_photos: int | None
     max_cost: float | None
+    max_cost_total: float | None
+
+
+class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is to do.
+
+    Attributes:
+        sources: folders, files and globs.
+        out: the output folder, an absolute path.
+        specs: the modes that every photo is sent with.
+        include: patterns of photos to take; all when empty.
+        exclude: patterns of photos to leave out.
+        listed: more paths, one photo or folder each.
+        fit: send a smaller copy of a photo that exceeds the limits, instead of rejecting it.
+        outputs: the kinds of output to keep; all when empty.
+        strip_metadata: leave the photo's metadata (EXIF, XMP, IPTC) out of the outputs.
+        retry_failed: send photos again that failed in an earlier run.
+        redo_missing: send, and pay for, photos again whose outputs are no longer there.
+        max_photos: photos sent in this run, at most.
+        max_cost: estimated cost of this run, in ₽, at most.
+        max_cost_total: estimated cost of all runs over `out` together, in ₽, at most.
+    """
+
+    sources: Sequence[str]
+    out: Path
+    specs: tuple[ModeSpec, ...] = (ModeSpec("improve"),)
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    listed: Iterable[str | bytes] = ()
+    fit: bool = False
+    outputs: frozenset[Kind] = frozenset()
+    strip_metadata: bool = False
+    retry_failed: bool = False
+    redo_missing: bool = False
+    max_photos: int | None = None
+    max_cost: float | None = None
+    max_cost_total: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_photos", "max_cost", "max_cost_total"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise OptionsError(f"{name} must not be negative, but is {value}")
+        if unknown := self.outputs - set(KINDS):
+            raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+        if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
+            raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
+
+    @classmethod
+    def of(
+        cls, source: PathLike | Sequence[PathLike], *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
+    ) -> ArchiveOptions:
+        """The options for a caller's arguments.
+
+        Raises:
+            OptionsError: the arguments do not go together.
+        """
+        values: dict[str, Any] = {**keywords}
+        sources = (source,) if isinstance(source, str | os.PathLike) else source
+        values["specs"] = check_modes(
+            values.pop("modes", ("improve",)),
+            values.pop("rfactor", None),
+            values.pop("rtype", None),
+            chain=values.pop("chain", False),
+        )
+        for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
+            values[name] = kind(values.get(name, ()))
+        return cls(sources=tuple(os.fspath(one) for one in sources), out=Path(out).absolute(), **values)

@@ -1,4 +1,4 @@
-"""The front door."""
+"""`SmartyClient`, the front door."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
+from weakref import WeakSet
 
 import aiohttp
 
-from smarty_async.archive_options import Job
+from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
-from smarty_async.inputs import PhotoSource, Source, body_of, name_of, sources_of
+from smarty_async.inputs import PhotoInput, name_of, read_input
 from smarty_async.options import (
     BASE_URL,
     PATH,
@@ -29,25 +29,26 @@ from smarty_async.options import (
     Timeouts,
     check_modes,
 )
-from smarty_async.photo import ask
+from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
 from smarty_async.results import Kind, Progress, Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item
 from smarty_async.transport.limiter import rate_limit
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item
+from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
-from smarty_async.transport.sinks import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
 
 __all__ = ["SmartyClient"]
 
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
-"""What goes to a loopback service that needs none: it must be there, and like no word of an error's text."""
+"""The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
+error messages, from which tokens are redacted."""
 _CHUNKS_ALIVE = 3
-"""Chunks a slot that may be alive at a time: one sent, one waiting, one being looked at or written."""
+"""Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
 
 
 class SmartyClient:
@@ -111,7 +112,7 @@ class SmartyClient:
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
-        self._runs: list[ArchiveRun] = []
+        self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
 
     def __repr__(self) -> str:
@@ -161,83 +162,48 @@ class SmartyClient:
     ) -> None:
         self._dispatcher = None  # from here on it takes nothing new
         async with self._opened:
-            for run in self._runs:
+            for run in list(self._runs):
                 await run.aclose()
 
     async def improve(
         self,
-        photo: PhotoSource,
+        photo: PhotoInput,
         *,
         modes: Iterable[Mode] = ("improve",),
         rfactor: int | None = None,
         rtype: str | None = None,
+        chain: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - a caller expects it here
     ) -> Restored:
         """Restore one photo in memory. Calls that run at the same time share requests.
 
         Args:
-            photo: a path, the bytes of an image file, or a binary file object.
+            photo: a path, the bytes of an image file, a binary file object (an asynchronous one, too), or a Pillow
+                image.
             modes: ``improve``, ``resolution`` or both.
             rfactor: 2 or 4, for ``resolution``.
-            rtype: ``photo`` (when not given) or ``art``, for ``resolution``.
+            rtype: ``photo`` (the default) or ``art``, for ``resolution``.
+            chain: enlarge the restored picture instead of the photo itself; needs both modes.
+            timeout: seconds until `TimeoutError` is raised; None to wait as long as it takes. An open request is
+                paid for even when nobody waits for it any more.
 
         Raises:
-            OptionsError: the choices do not go together.
-            PhotoRejected: it cannot be sent.
+            OptionsError: the arguments do not go together.
+            PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
+            TimeoutError: `timeout` seconds have passed.
         """
-        specs, dispatcher = check_modes(modes, rfactor, rtype), self._open_dispatcher()
-        files: dict[Kind, bytes] = {}
-        bw: list[bool] = []
-
-        async def keep(_: ModeSpec, arrived: ReceivedItem) -> None:
-            if arrived.answered.bw is not None:
-                bw.append(arrived.answered.bw)
-            for kind, file in arrived.files.items():
-                assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySpool opens
-                files[kind] = file.data
-
-        try:
-            with dispatcher.announce():
-                body = await body_of(photo, self._limits)
-            asked = await ask(
-                specs,
-                make_item=lambda missing: Item(body, self._group(missing)),
-                submit=dispatcher.submit,
-                keep=keep,
-                policy=partial(item_retrying, self._retries, sleep=partial(dispatcher.rest, sleep=self._sleep)),
-            )
-        except PhotoRejected as error:
-            error.photo = name_of(photo)
-            raise
-        restored = Restored(
-            outcome="restored" if files else "already_good", bw=bw[0] if bw else None, attempts=asked.attempts, **files
-        )
-        if asked.error is None:
-            return restored
-        failed = PhotoFailed(asked.error.message, photo=name_of(photo), type=asked.error.type, attempts=asked.attempts)
-        failed.restored = restored if files else None
-        raise failed
+        specs = check_modes(modes, rfactor, rtype, chain=chain)
+        in_memory = _PhotoInMemory(photo, specs)
+        async with asyncio.timeout(timeout):
+            return await in_memory.run(self)
 
     def improve_archive(
-        self,
-        source: Source | Sequence[Source] = (),
-        *,
-        out: Source,
-        modes: Iterable[Mode] = ("improve",),
-        rfactor: int | None = None,
-        rtype: str | None = None,
-        include: Iterable[str] = (),
-        exclude: Iterable[str] = (),
-        listed: Iterable[str | bytes] = (),
-        fit: bool = False,
-        retry_failed: bool = False,
-        redo_missing: bool = False,
-        max_photos: int | None = None,
-        max_cost: float | None = None,
+        self, source: PathLike | Sequence[PathLike] = (), *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
     ) -> ArchiveRun:
-        """Restore an archive to disk: iterate over what this gives with ``async for``.
+        """Restore an archive to disk: iterate over what this returns with ``async for``.
 
         Results come as photos finish, each with its outputs already durable under `out`. A later run over the same
         `out` skips what is finished.
@@ -245,45 +211,26 @@ class SmartyClient:
         Args:
             source: a folder, a photo, a glob, or several of them.
             out: the output folder.
-            modes: ``improve``, ``resolution`` or both.
-            rfactor: 2 or 4, for ``resolution``.
-            rtype: ``photo`` (when not given) or ``art``, for ``resolution``.
-            include: patterns of photos to take; all when empty.
-            exclude: patterns of photos to leave out.
-            listed: more paths, one photo or folder each.
-            fit: make photos that are over the limits smaller instead of rejecting them.
-            retry_failed: try again what failed in an earlier run.
-            redo_missing: do again, and pay for, photos of which outputs are no longer there.
-            max_photos: photos sent in this run, at most.
-            max_cost: ₽ spent in this run, at most, by the estimate.
+            **keywords: what to do, see `ArchiveOptions`:
+                `modes` (``improve``, ``resolution`` or both), `rfactor` (2 or 4) and `rtype` (``photo`` or ``art``)
+                for ``resolution``, `chain` (enlarge the restored picture);
+                `include` and `exclude` (patterns), `listed` (more paths, one photo or folder each);
+                `fit`, `outputs`, `strip_metadata`; `retry_failed`, `redo_missing`;
+                `max_photos`, `max_cost`, `max_cost_total`.
 
         Raises:
-            OptionsError: the choices do not go together.
+            OptionsError: the arguments do not go together.
         """
-        dispatcher = self._open_dispatcher()
-        if max_photos is not None and max_photos < 0:
-            raise OptionsError(f"max_photos must not be negative, but is {max_photos}")
-        if max_cost is not None and not max_cost >= 0:
-            raise OptionsError(f"max_cost must not be negative, but is {max_cost}")
-        job = Job(
-            sources=sources_of(source),
-            listed=listed,
-            out=Path(out).absolute(),
-            specs=check_modes(modes, rfactor, rtype),
-            include=tuple(include),
-            exclude=tuple(exclude),
+        options = ArchiveOptions.of(source, out=out, **keywords)
+        run = ArchiveRun(
+            options,
+            self._open_dispatcher(),
             limits=self._limits,
             retries=self._retries,
             window=self._concurrency * self._limits.max_images * _CHUNKS_ALIVE,
-            fit=fit,
-            retry_failed=retry_failed,
-            redo_missing=redo_missing,
-            max_photos=max_photos,
-            max_cost=max_cost,
+            sleep=self._sleep,
         )
-        self._runs = [run for run in self._runs if run.active]
-        run = ArchiveRun(job, dispatcher, sleep=self._sleep)
-        self._runs.append(run)
+        self._runs.add(run)
         return run
 
     def _open_dispatcher(self) -> Dispatcher:
@@ -292,6 +239,81 @@ class SmartyClient:
         return self._dispatcher
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
+        """The batch group of photos in memory that need `specs`."""
         if specs not in self._groups:
             self._groups[specs] = BatchGroup(specs, MemorySink(), Progress(), ImageBudget())
         return self._groups[specs]
+
+
+class _PhotoInMemory:
+    """One photo of `SmartyClient.improve`: read → ask → result.
+
+    Args:
+        photo: the photo as the caller gave it.
+        specs: the mode specs it is sent with.
+    """
+
+    def __init__(self, photo: PhotoInput, specs: tuple[ModeSpec, ...]) -> None:
+        self._photo = photo
+        self._specs = specs
+        self._files: dict[Kind, bytes] = {}
+        self._bw: bool | None = None
+
+    async def run(self, client: SmartyClient) -> Restored:
+        """The restored photo; raises what `SmartyClient.improve` does."""
+        total = RequestOutcome()
+        try:
+            for chained in (False, True):
+                specs = tuple(spec for spec in self._specs if spec.chained is chained)
+                if specs and not total.failures:
+                    outcome = await self._ask(specs, client)
+                    total.failures |= outcome.failures
+                    total.attempts += outcome.attempts
+        except PhotoRejected as error:
+            error.photo = name_of(self._photo)
+            raise
+        return self._result(total)
+
+    async def _ask(self, specs: tuple[ModeSpec, ...], client: SmartyClient) -> RequestOutcome:
+        dispatcher = client._open_dispatcher()  # noqa: SLF001 - a part of the client
+        with dispatcher.announce():
+            restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
+            source = restored if specs[0].chained and restored else self._photo
+            body = await read_input(source, client._limits)  # noqa: SLF001 - likewise
+        return await ask(
+            specs,
+            make_item=lambda missing: Item(body, client._group(missing)),  # noqa: SLF001 - likewise
+            submit=dispatcher.submit,
+            commit=self._commit,
+            policy=partial(
+                item_retrying,
+                client._retries,  # noqa: SLF001 - likewise
+                sleep=partial(dispatcher.backoff, sleep=client._sleep),  # noqa: SLF001 - likewise
+            ),
+        )
+
+    async def _commit(self, _: ModeSpec, received: ReceivedItem) -> None:
+        if received.answered.bw is not None and self._bw is None:
+            self._bw = received.answered.bw
+        for kind, file in received.files.items():
+            assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySink opens
+            self._files[kind] = file.data
+
+    def _result(self, outcome: RequestOutcome) -> Restored:
+        """The pictures.
+
+        Raises:
+            PhotoFailed: a mode failed; its `restored` holds what the other one made.
+        """
+        restored = Restored(
+            outcome="restored" if self._files else "already_good",
+            bw=self._bw,
+            attempts=outcome.attempts,
+            **self._files,
+        )
+        error = outcome.error
+        if error is None:
+            return restored
+        failed = PhotoFailed(error.message, photo=name_of(self._photo), type=error.type, attempts=outcome.attempts)
+        failed.restored = restored if self._files else None
+        raise failed

@@ -1,56 +1,109 @@
-"""Photos as a caller hands them in: one, made ready to be sent; archives, as paths."""
+"""One photo as a caller hands it in, made ready to be sent."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.photos.probe import Probed, probe
+from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive_options import PathLike
 from smarty_async.options import Limits
 from smarty_async.transport.body import Body, MemoryBody
 
-__all__ = ["PhotoSource", "Source", "body_of", "name_of", "sources_of"]
-
-Source = str | os.PathLike[str]
-PhotoSource = Source | bytes | BinaryIO
+__all__ = ["AsyncReadable", "PhotoInput", "Picture", "name_of", "read_input"]
 
 
-def sources_of(source: Source | Sequence[Source]) -> tuple[str, ...]:
-    """One source or several, as paths."""
-    if isinstance(source, str | os.PathLike):
-        source = (source,)
-    return tuple(os.fspath(one) for one in source)
+class AsyncReadable(Protocol):
+    """An asynchronous file: Starlette's ``UploadFile``, an open `aiofiles` file."""
+
+    def read(self) -> Awaitable[bytes]:
+        """All bytes that are left."""
+        ...
 
 
-def name_of(photo: PhotoSource) -> str:
-    """What its errors call it: its path, nothing when it has none."""
-    return display_path(os.fspath(photo)) if isinstance(photo, str | os.PathLike) else ""
+@runtime_checkable
+class Picture(Protocol):
+    """A Pillow image."""
+
+    def save(self, fp: Any, format: str | None = None) -> None:  # noqa: A002 - Pillow's own name
+        """Encode it into `fp`."""
+        ...
+
+    def convert(self, mode: str) -> Any:
+        """The same picture in another mode."""
+        ...
 
 
-async def body_of(photo: PhotoSource, limits: Limits) -> Body:
-    """What is to be sent of `photo`.
+PhotoInput = PathLike | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture
+
+
+def name_of(photo: PhotoInput) -> str:
+    """The photo's name in error messages: its path, the name of an uploaded or open file, else nothing."""
+    if isinstance(photo, str | os.PathLike):
+        return display_path(os.fspath(photo))
+    name = getattr(photo, "filename", None) or getattr(photo, "name", None)
+    return display_path(name) if isinstance(name, str) else ""
+
+
+async def read_input(photo: PhotoInput, limits: Limits) -> Body:
+    """Read `photo` and make it a body that the service takes.
+
+    Args:
+        photo: a path, the bytes of an image file, a binary file object, an asynchronous one, or a Pillow image.
+        limits: what one request may carry.
 
     Raises:
         PhotoRejected: it cannot be sent.
+        TypeError: it is none of these.
     """
     if isinstance(photo, str | os.PathLike):
         return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
-    data = photo if isinstance(photo, bytes) else await asyncio.to_thread(photo.read)
+    data = await _bytes_of(photo)
     probed = await asyncio.to_thread(probe, data, limits=limits)
-    return MemoryBody(probed.converted or data, probed.content_type)
+    return MemoryBody(probed.converted or data[: probed.size], probed.content_type)
+
+
+async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture) -> bytes:
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return bytes(photo)
+    if isinstance(photo, Picture):
+        return await asyncio.to_thread(_encoded, photo)
+    read = getattr(photo, "read", None)
+    if read is None:
+        raise TypeError(f"a photo is a path, bytes, a file object or a Pillow image, not {type(photo).__name__}")
+    data = await read() if inspect.iscoroutinefunction(read) else await asyncio.to_thread(read)
+    if inspect.isawaitable(data):
+        data = await data
+    if not isinstance(data, bytes):
+        raise TypeError(f"the file must be opened in binary mode: read() gave {type(data).__name__}")
+    return data
+
+
+def _encoded(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _file_body(path: str, limits: Limits) -> Body:
     version: str | None = None
-    with suppress(OSError, ValueError):  # the probe says what is wrong with it
+    with suppress(OSError, ValueError):  # the probe reports what is wrong with it
         version = str(Path(path).stat().st_mtime_ns)
-    probed: Probed = probe(path, limits=limits)
+    probed = probe(path, limits=limits)
     if probed.converted is not None:
         return MemoryBody(probed.converted, probed.content_type)
-    return FileBody(path, size=probed.size, version=version, content_type=probed.content_type)
+    return FileBody(
+        path,
+        size=probed.size,
+        version=version,
+        content_type=probed.content_type,
+        file_size=probed.file_size,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgspec
 
@@ -42,7 +42,10 @@ PRICE = 0.06
 
 def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ()) -> None:
     for name in struct.__struct_fields__:
-        value = getattr(struct, name)
+        value: Any = getattr(struct, name)
+        if value is None:
+            continue
+        value = min(cast("tuple[float, ...]", value)) if isinstance(value, tuple) else value
         if not (value >= 0 if name in may_be_zero else value > 0):
             raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
 
@@ -52,7 +55,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_images: images a request. The service's older page says 48, a newer one 100.
-        max_image_bytes: bytes of one image. The older page says 8 MB, a newer one 15 MB.
+        max_image_bytes: bytes of one image; None for no limit, as the embedded service has none. The older page says
+            8 MB, a newer one 15 MB.
+        max_dimensions: pixels of the longer and of the shorter side, which photos over them are warned of, and
+            fitted to on demand; None for no limit, as the embedded service has none.
+        max_pixels: pixels of one image in all, past which it is fitted or refused; what the embedded service
+            decodes.
         max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
             A single image may go alone whatever this says.
         max_output_bytes: what one output may decode to; ten times what a 3840×2160 photo enlarged four times takes.
@@ -60,7 +68,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_images: int = 48
-    max_image_bytes: int = 8_000_000
+    max_image_bytes: int | None = 8_000_000
+    max_dimensions: tuple[int, int] | None = (3840, 2160)
+    max_pixels: int = 64_000_000
     max_request_bytes: int = 30_000_000
     max_output_bytes: int = 256_000_000
 
@@ -110,20 +120,23 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModeSpec(msgspec.Struct, frozen=True, order=True):
-    """One mode with its settings: what is asked of a photo, and what the journal marks as done.
+    """A mode with its settings: what is asked for a photo, and what the journal marks as done.
 
     Attributes:
         mode: ``improve`` or ``resolution``.
         rfactor: 2 or 4, for ``resolution`` only.
         rtype: ``art`` or ``photo``, for ``resolution`` only.
+        chained: for ``resolution``: the picture that ``improve`` made is enlarged, not the photo itself.
     """
 
     mode: Mode
     rfactor: int | None = None
     rtype: str | None = None
+    chained: bool = False
 
     def __str__(self) -> str:
-        return self.mode if self.rfactor is None else f"{self.mode}:{self.rfactor}:{self.rtype}"
+        settings = () if self.rfactor is None else (str(self.rfactor), str(self.rtype))
+        return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))
 
 
 def images_for(rubles: float | None) -> int | None:
@@ -131,17 +144,21 @@ def images_for(rubles: float | None) -> int | None:
     return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
-def check_modes(modes: Iterable[str], rfactor: int | None, rtype: str | None) -> tuple[ModeSpec, ...]:
-    """The tasks for `modes`, in the API's order.
+def check_modes(
+    modes: Iterable[str], rfactor: int | None, rtype: str | None, *, chain: bool = False
+) -> tuple[ModeSpec, ...]:
+    """The mode specs for `modes`, in the API's order.
 
     Raises:
-        OptionsError: no mode, an unknown one, or `rfactor` and `rtype` that do not go with them.
+        OptionsError: no mode, an unknown one, or `rfactor`, `rtype` or `chain` without the modes they belong to.
     """
     if isinstance(modes, str):
         modes = (modes,)
     asked = set(modes)
     if not asked or asked - set(MODES):
         raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
+    if chain and asked != set(MODES):
+        raise OptionsError("chain (--chain) enlarges the restored picture: it needs both modes, improve and resolution")
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
             raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
@@ -150,7 +167,7 @@ def check_modes(modes: Iterable[str], rfactor: int | None, rtype: str | None) ->
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
     if rtype not in ("art", "photo", None):
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
-    enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo")
+    enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo", chain)
     return (ModeSpec("improve"), enlarge) if "improve" in asked else (enlarge,)
 
 

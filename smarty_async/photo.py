@@ -1,39 +1,45 @@
-"""The life of one photo: probe → submit → [batcher → chunk → limiter → send → split] → keep → record."""
+"""The life of one photo.
+
+    adopt → probe → ask [batcher → chunk → permit → send → split] → commit → record
+
+`PhotoRun` takes a photo of an archive through all of it. `ask` is the middle part alone, which a photo in memory
+takes as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.commit import OutputCommitter
-from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.duplicates import read_digest
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
-from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
+from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected
-from smarty_async.options import Limits, ModeSpec
+from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
-from smarty_async.transport.item import Item, Reply
+from smarty_async.run_context import RunContext
+from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.transport.sinks import ReceivedItem
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
-__all__ = ["Keep", "PhotoRun", "RequestOutcome", "ask"]
+__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
 
-Keep = Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
-"""Makes an answer last."""
+RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
+"""The outputs of ``improve`` that a chained enlargement is made of, the best first."""
 
 
 class RequestOutcome(msgspec.Struct):
-    """What became of the asking.
+    """What came of asking for a photo.
 
     Attributes:
-        failures: why, for each task that has no answer in the end.
-        attempts: how many requests the photo rode in.
+        failures: for each mode spec without an answer, why.
+        attempts: requests that carried the photo.
     """
 
     failures: dict[ModeSpec, ErrorInfo] = {}
@@ -41,12 +47,12 @@ class RequestOutcome(msgspec.Struct):
 
     @property
     def error(self) -> ErrorInfo | None:
-        """The failures as one."""
+        """The failures as one error, None when there is none."""
         reasons = list(self.failures.items())
         if len(reasons) <= 1:
             return reasons[0][1] if reasons else None
-        told = "; ".join(f"{spec.mode}: {why.message}" for spec, why in reasons)
-        return ErrorInfo(reasons[0][1].type, told)
+        message = "; ".join(f"{spec.mode}: {reason.message}" for spec, reason in reasons)
+        return ErrorInfo(reasons[0][1].type, message)
 
 
 async def ask(
@@ -54,24 +60,35 @@ async def ask(
     *,
     make_item: Callable[[tuple[ModeSpec, ...]], Item],
     submit: Callable[[Item], Awaitable[Reply]],
-    keep: Keep,
+    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
     policy: Callable[[], AsyncRetrying],
 ) -> RequestOutcome:
-    """Ask for `specs` until each has an answer that lasts, or has failed. Only what is missing is asked again."""
-    asked, missing = RequestOutcome(), list(specs)
+    """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
+
+    Args:
+        specs: the mode specs.
+        make_item: makes the item for those that are still missing.
+        submit: sends an item and waits for its reply.
+        commit: makes one answer durable.
+        policy: when to ask again after a temporary error.
+
+    Raises:
+        PhotoRejected: the photo can no longer be read; its `attempts` are filled in.
+    """
+    outcome, missing = RequestOutcome(), list(specs)
 
     async def attempt() -> None:
         item = make_item(tuple(missing))
         try:
             reply = await submit(item)
         finally:
-            asked.attempts += item.attempts
+            outcome.attempts += item.attempts
         for spec in tuple(missing):
-            verdict, why = await _take(reply, spec, keep)
-            if why is None:
-                asked.failures.pop(spec, None)
+            verdict, failure = await _accept(reply, spec, commit)
+            if failure is None:
+                outcome.failures.pop(spec, None)
             else:
-                asked.failures[spec] = why
+                outcome.failures[spec] = failure
             if verdict != "temporary":
                 missing.remove(spec)
         if missing:
@@ -80,148 +97,237 @@ async def ask(
     try:
         await retried(attempt, policy)
     except TemporaryAnswer:
-        pass  # often enough
+        pass  # the attempts are used up: the failures say why
     except PhotoRejected as error:
-        error.attempts = asked.attempts
+        error.attempts = outcome.attempts
         raise
     except PhotoFailed as error:
-        asked.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
-    return asked
+        outcome.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
+    return outcome
 
 
-async def _take(reply: Reply, spec: ModeSpec, keep: Keep) -> tuple[ItemVerdict, ErrorInfo | None]:
-    arrived = reply.arrived.get(spec.mode)
-    if arrived is None:
+async def _accept(
+    reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+) -> tuple[ItemVerdict, ErrorInfo | None]:
+    """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
+    received = reply.received.get(spec.mode)
+    if received is None:
         return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
-    verdict, why = judge_item(arrived.answered)
+    verdict, failure = judge_item(received.answered)
     if verdict == "done":
-        await keep(spec, arrived)
+        await commit(spec, received)
     else:
-        await arrived.discard()
-    return verdict, why
+        await received.discard()
+    return verdict, failure
 
 
 _probe = threaded(probe)
 
 
 class PhotoRun:
-    """Takes one photo of an archive from its place on the disk to its outputs, and notes every step.
+    """Takes one photo of an archive from its source to its outputs; every step is journalled.
 
     Args:
         entry: the photo and its entry in the journal.
-        specs: what is asked of it.
-        directory: where outputs go.
-        journal: what is remembered.
-        committer: makes answers last.
-        limits: what may be sent.
-        fit: whether to make it fit the limits.
+        context: what it shares with the other photos of the run.
     """
 
-    def __init__(
-        self,
-        entry: PhotoEntry,
-        specs: tuple[ModeSpec, ...],
-        *,
-        directory: OutputDirectory,
-        journal: Journal,
-        committer: OutputCommitter,
-        limits: Limits,
-        fit: bool,
-    ) -> None:
-        self._entry = entry
-        self._specs = specs
-        self._directory = directory
-        self._journal = journal
-        self._committer = committer
-        self._limits = limits
-        self._fit = fit
-        self._converted: TempFile | None = None
-        self._took_over = False
+    def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
+        self.entry = entry
+        self._context = context
+        self._converted: list[TempFile] = []
+        self._adopted = False
+        self._made_outputs = False
+        self._digest: Callable[[], bytes | None] = lambda: None
 
-    @property
-    def entry(self) -> PhotoEntry:
-        """The photo and its entry in the journal."""
-        return self._entry
-
-    @property
-    def missing(self) -> tuple[ModeSpec, ...]:
-        """The tasks that no run has finished yet."""
-        return tuple(spec for spec in self._specs if not self._entry.has(spec))
-
-    async def look(self) -> FileBody:
-        """Look into the photo; what is to be sent.
+    async def run(self) -> Result:
+        """Bring the photo to its end.
 
         Raises:
-            PhotoRejected: it cannot be sent.
-            DiskError: it had to be converted, and the disk refuses.
+            Stopped: the run sends nothing more; the photo is left for another run.
+            ConfigurationError: nothing can be sent as things are.
+            ServiceUnavailable: the service was given up on.
+            DiskError: the disk refuses.
         """
-        found, problem = self._entry.found, self._entry.problem
-        if problem:
-            raise PhotoRejected(problem.message, type=problem.type)
-        probed = await _probe(found.path, limits=self._limits, fit=self._fit)
-        if probed.converted is None:
-            return FileBody(found.path, size=probed.size, version=found.version, content_type=probed.content_type)
-        self._converted = self._directory.open()
-        await self._converted.write([probed.converted])
-        return FileBody(self._converted.path, size=probed.size, version=None, content_type=probed.content_type)
+        try:
+            with self._context.duplicates.in_progress(self.entry):
+                if self.entry.needs_comparison and (finished := await self._identify()):
+                    return finished
+                if self.entry.may_be_duplicate:
+                    await self._adopt()
+                return await self._record(await self._ask_for_missing())
+        except PhotoRejected as error:
+            return await self._reject(error)
+        finally:
+            for file in self._converted:
+                await file.discard()
 
-    async def keep(self, spec: ModeSpec, arrived: ReceivedItem) -> None:
-        """Make an answer last."""
-        blobs = arrived.answered.blobs
-        outputs: dict[Kind, StoredOutput] = {
-            kind: StoredOutput(file.name, blobs[kind].size)
-            for kind, file in arrived.files.items()
-            if isinstance(file, TempFile)
-        }
-        await self._keep(spec, outputs, bw=arrived.answered.bw)
+    # adopt
 
-    async def take_over(self, spec: ModeSpec) -> None:
-        """Make an answer of one's own out of what a photo with the same content has got, if there is one."""
-        for answer in await self._journal.answers_to(spec, self._entry):
-            copies: dict[Kind, TempFile | None] = {
-                kind: await self._directory.copy(self._directory.out / kind / answer.place, kept.size)
-                for kind, kept in answer.outputs.items()
+    async def _identify(self) -> Result | None:
+        """Find the answers to the photo's content; its result when an earlier run has finished that."""
+        with self._context.dispatcher.announce():
+            self.entry = await self._context.duplicates.identify(self.entry)
+        options = self._context.options
+        return self.entry.end(options.specs, retry_failed=options.retry_failed)
+
+    async def _adopt(self) -> None:
+        """Take over the answers to photos with the same content, also of those that are still being asked for."""
+        duplicates = self._context.duplicates
+        while self._missing:
+            with self._context.dispatcher.announce(source=self._context.spending):
+                if not await duplicates.compare(self.entry):
+                    return
+                # Before the answers are looked up: the other photo may end in between.
+                other_ended = duplicates.earlier(self.entry)
+                for spec in self._missing:
+                    await self._adopt_answer(spec)
+            if other_ended is None:
+                return
+            await other_ended.wait()
+
+    async def _adopt_answer(self, spec: ModeSpec) -> None:
+        """Copy the outputs of one photo with the same content, if there is one and they are all there."""
+        directory = self._context.directory
+        for place, answer in await self._context.journal.answers_to(spec, self.entry):
+            copies = {
+                kind: await directory.copy(directory.out / kind / place, stored.size)
+                for kind, stored in answer.outputs.items()
+                if self._wanted(kind)
             }
-            files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
-            if len(files) == len(copies):
-                await self._keep(
-                    spec,
-                    {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()},
-                    bw=answer.bw,
-                )
-                self._took_over = True
+            files = {kind: file for kind, file in copies.items() if file is not None}
+            # While they were copied, another answer may have replaced them.
+            still = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in still:
+                outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
+                await self._commit_outputs(spec, outputs, bw=answer.bw)
+                self._adopted = True
                 return
             for file in files.values():
                 await file.discard()
 
-    async def _keep(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._committer.keep(ReceivedAnswer(self._entry, spec, outputs, bw))
-        self._entry.known[spec.mode] = StoredAnswer(str(spec), "placed", outputs, bw)
+    # probe and ask
 
-    async def record(self, asked: RequestOutcome) -> Result:
-        """Note what became of the photo."""
-        result = self._entry.result(
-            self._outcome(asked), error=asked.error, attempts=self._entry.attempts + asked.attempts
+    @property
+    def _missing(self) -> tuple[ModeSpec, ...]:
+        """The mode specs without a committed answer."""
+        return tuple(spec for spec in self._context.options.specs if not self.entry.has(spec))
+
+    async def _ask_for_missing(self) -> RequestOutcome:
+        """Ask for what is missing: in one round, or in two when the restored picture is what is enlarged."""
+        total = RequestOutcome()
+        for specs in self._rounds():
+            if specs[0].chained and total.failures:
+                not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
+                total.failures |= dict.fromkeys(specs, not_restored)
+                break
+            with self._context.dispatcher.announce(source=self._context.spending):
+                body = await self._body(specs)
+            if not total.attempts:
+                self._context.spending.take_photo()
+            outcome = await self._ask(specs, body)
+            total.failures |= outcome.failures
+            total.attempts += outcome.attempts
+        return total
+
+    async def _ask(self, specs: tuple[ModeSpec, ...], body: FileBody) -> RequestOutcome:
+        return await ask(
+            specs,
+            make_item=lambda missing: Item(body, self._context.group(missing)),
+            submit=self._context.submit,
+            commit=self._commit,
+            policy=self._context.retry_policy,
         )
-        await self._journal.record(self._entry, result, asked.failures)
+
+    def _rounds(self) -> Iterator[tuple[ModeSpec, ...]]:
+        """The missing specs: those that are made of the photo together, then the chained ones."""
+        for chained in (False, True):
+            if specs := tuple(spec for spec in self._missing if spec.chained is chained):
+                yield specs
+
+    async def _body(self, specs: tuple[ModeSpec, ...]) -> FileBody:
+        """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement.
+
+        Raises:
+            PhotoRejected: it cannot be sent.
+            DiskError: it has to be converted, and the disk refuses.
+        """
+        file, problem = self.entry.file, self.entry.problem
+        if problem:
+            raise PhotoRejected(problem.message, type=problem.type)
+        path: str = file.path
+        version: str | None = file.version
+        if specs[0].chained and (restored := self._restored_picture()):
+            path, version = restored, None
+        limits, fit = self._context.limits, self._context.options.fit
+        probed = await _probe(path, limits=limits, fit=fit)
+        if probed.converted is None:
+            body = FileBody(
+                path,
+                size=probed.size,
+                version=version,
+                content_type=probed.content_type,
+                file_size=probed.file_size,
+            )
+            if path == file.path:
+                self._digest = lambda: body.digest
+            return body
+        if path == file.path:  # what is sent is not the file: that is read for its digest
+            digest = await read_digest(file)
+            self._digest = lambda: digest or None
+        converted = self._context.directory.open()
+        self._converted.append(converted)
+        await converted.write([probed.converted])
+        return FileBody(converted.path, size=probed.size, version=None, content_type=probed.content_type)
+
+    def _restored_picture(self) -> str | None:
+        """The path of the best output of ``improve``; None when the service found nothing to restore."""
+        outputs = self.entry.answers["improve"].outputs
+        kind = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        return None if kind is None else str(self._context.directory.out / kind / self.entry.place)
+
+    # commit
+
+    async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
+        """Make the outputs that are wanted durable, and discard the others."""
+        blobs = received.answered.blobs
+        outputs: dict[Kind, StoredOutput] = {}
+        for kind, file in received.files.items():
+            self._made_outputs = True
+            if isinstance(file, TempFile) and self._wanted(kind):
+                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
+            else:
+                await file.discard()
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw)
+
+    def _wanted(self, kind: Kind) -> bool:
+        return not self._context.options.outputs or kind in self._context.options.outputs
+
+    async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
+        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw, self._digest()))
+        self.entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
+
+    # record
+
+    async def _record(self, outcome: RequestOutcome) -> Result:
+        """Journal what became of the photo."""
+        attempts = self.entry.attempts + outcome.attempts
+        result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
+        await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
 
-    def _outcome(self, asked: RequestOutcome) -> Outcome:
-        if asked.failures:
+    def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
+        if outcome.failures:
             return "failed"
-        if self._took_over and not asked.attempts:
+        if self._adopted and not outcome.attempts:
             return "duplicate"
-        made = any(self._entry.known[spec.mode].outputs for spec in self._specs if self._entry.has(spec))
+        answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
+        made = self._made_outputs or any(answer.outputs for answer in answers)
         return "restored" if made else "already_good"
 
-    async def reject(self, error: PhotoRejected) -> Result:
-        """Note that the photo is not sent, and why."""
-        why = ErrorInfo(error.type, str(error))
-        result = self._entry.result("rejected", error=why, attempts=self._entry.attempts + error.attempts)
-        await self._journal.record(self._entry, result, {})
+    async def _reject(self, error: PhotoRejected) -> Result:
+        """Journal why the photo is not sent."""
+        reason = ErrorInfo(error.type, str(error))
+        result = self.entry.result("rejected", error=reason, attempts=self.entry.attempts + error.attempts)
+        await self._context.journal.record_result(self.entry, result, {})
         return result
-
-    async def tidy(self) -> None:
-        """Remove what was made on the way."""
-        if self._converted is not None:
-            await self._converted.discard()

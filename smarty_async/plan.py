@@ -6,99 +6,95 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 
-from smarty_async.archive.duplicates import digest
+from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.rebuild import rebuild
 from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.paths import RESULTS, STATE
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import check_sources, scan
+from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.inputs import Source, sources_of
-from smarty_async.options import PRICE, Limits, Mode, ModeSpec, check_modes, images_for
+from smarty_async.options import PRICE, Limits, ModeSpec, images_for
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.run import JOURNAL
-from smarty_async.transport.batcher import Batcher
+from smarty_async.transport.batcher import Batcher, Outlook
 
 __all__ = ["plan_archive", "read_status"]
 
 
-class _Rider(msgspec.Struct, frozen=True):
+class _PlannedItem(msgspec.Struct, frozen=True):
     size: int
     group: tuple[ModeSpec, ...]
-    gone: bool = False
+    done: bool = False
 
 
 async def plan_archive(
-    source: Source | Sequence[Source] = (),
+    source: PathLike | Sequence[PathLike] = (),
     *,
-    out: Source,
-    modes: Iterable[Mode] = ("improve",),
-    rfactor: int | None = None,
-    rtype: str | None = None,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    listed: Iterable[str | bytes] = (),
-    fit: bool = False,
-    retry_failed: bool = False,
-    redo_missing: bool = False,
-    max_photos: int | None = None,
-    max_cost: float | None = None,
+    out: PathLike,
     limits: Limits | None = None,
     concurrency: int = 8,
+    **keywords: Unpack[ArchiveKeywords],
 ) -> Plan:
-    """What `SmartyClient.improve_archive` would do with the same choices. Nothing is sent, made or changed.
+    """What `SmartyClient.improve_archive` would do with the same arguments. Nothing is sent, made or changed.
+
+    Args:
+        source: a folder, a photo, a glob, or several of them.
+        out: the output folder.
+        limits: what one request may carry.
+        concurrency: requests open at once, at most.
+        **keywords: as `SmartyClient.improve_archive` takes them.
 
     Raises:
-        OptionsError: the choices do not go together, or a source is not there.
+        OptionsError: the arguments do not go together, or a source does not exist.
     """
-    specs, limits = check_modes(modes, rfactor, rtype), limits or Limits()
-    most = min(
-        (bound for bound in (max_photos, images_for(max_cost)) if bound is not None),
-        default=None,
+    options = ArchiveOptions.of(source, out=out, **keywords)
+    return await asyncio.to_thread(_plan, options, limits or Limits(), concurrency)
+
+
+def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
+    check_sources(options.sources, out=options.out)
+    files = scan(
+        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
     )
-
-    def plan() -> Plan:
-        sources, folder = sources_of(source), Path(out).absolute()
-        check_sources(sources, out=folder)
-        photos = scan(sources, out=folder, include=tuple(include), exclude=tuple(exclude), listed=listed)
-        counting = _Counting(specs, limits, concurrency=concurrency, most=most, retry_failed=retry_failed)
-        # The run's own notes, made in a copy: two photos of one output show themselves as they will then.
-        with closing(_copy_of_journal(folder)) as store, store.translated():
-            store.finish_kept(_is_finished)
-            if store.is_empty:
-                rebuild(store, folder / RESULTS, out=folder, specs=specs)
-            standing = OutputChecker(folder)
-            for found in photos:
-                for entry in standing.checked(store.look_up([found], specs), redo=redo_missing):
-                    counting.look(entry, store, fit=fit)
-        return counting.plan()
-
-    return await asyncio.to_thread(plan)
+    counting = _Counting(options, limits, concurrency=concurrency)
+    # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
+    with closing(_copy_of_journal(options.out)) as store, store.translated():
+        store.recover(_is_placed)
+        if store.is_empty:
+            rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
+        checker = OutputChecker(options.out)
+        for file in files:
+            for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
+                counting.look(entry, store)
+    return counting.plan()
 
 
 class _Counting:
-    """Counts what would ride in which request, as the batcher would have it."""
+    """Counts photos, and the requests that the batcher would put them in."""
 
-    def __init__(
-        self, specs: tuple[ModeSpec, ...], limits: Limits, *, concurrency: int, most: int | None, retry_failed: bool
-    ) -> None:
-        self._specs = specs
+    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int) -> None:
+        self._specs = options.specs
         self._limits = limits
-        self._slots = concurrency
-        self._most = most
-        self._retry_failed = retry_failed
-        self._batcher: Batcher[_Rider] = Batcher(limits)
+        self._fit = options.fit
+        self._permits = concurrency
+        bounds = (options.max_photos, images_for(options.max_cost))
+        self._most = min((bound for bound in bounds if bound is not None), default=None)
+        self._retry_failed = options.retry_failed
+        self._batcher: Batcher[_PlannedItem] = Batcher(limits)
         self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
-    def look(self, entry: PhotoEntry, store: JournalStore, *, fit: bool) -> None:
+    def look(self, entry: PhotoEntry, store: JournalStore) -> None:
         """Count one photo."""
+        entry = _identified(entry, store)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
@@ -109,26 +105,27 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            size = probe(entry.found.path, limits=self._limits, fit=fit).size
+            size = probe(entry.file.path, limits=self._limits, fit=self._fit).size
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return
-        if entry.may_be_duplicate and _has_twin(entry, missing, store):
+        if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
             return
         if self._photos == self._most:
             return
         self._photos += 1
         self._bytes += size
-        self._batcher.add(_Rider(size, missing))
-        self._ride(more=True)
+        self._batcher.add(_PlannedItem(size, missing))
+        self._form_chunks(more=True)
 
-    def _ride(self, *, more: bool) -> None:
-        while self._batcher.take(permits=self._slots, more=more, coming=None if more else 0):
+    def _form_chunks(self, *, more: bool) -> None:
+        outlook = Outlook(more, None if more else 0)
+        while self._batcher.take(permits=self._permits, outlook=lambda _: outlook):
             self._requests += 1
 
     def plan(self) -> Plan:
-        self._ride(more=False)
+        self._form_chunks(more=False)
         return Plan(
             photos=self._photos,
             requests=self._requests,
@@ -140,15 +137,24 @@ class _Counting:
         )
 
 
-def _has_twin(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
-    """Whether what another photo has got by then, or will have, is taken over."""
-    while unhashed := store.unhashed(entry.found.size):
-        store.note_digests({photo.id: digest(photo) for photo in unhashed})
-    return store.has_claimed_twin(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
+def _identified(entry: PhotoEntry, store: JournalStore) -> PhotoEntry:
+    """The entry as `Duplicates.identify` finds it."""
+    if entry.version_changed:
+        entry = store.verify(entry, digest_of(unhashed_of(entry)))
+    if entry.may_be_duplicate:
+        while unhashed := store.unhashed(entry.file.size):
+            store.note_digests({photo.id: digest_of(photo) for photo in unhashed})
+        entry = store.follow_moved(entry)
+    return entry
 
 
-def _is_finished(*_: object) -> bool:
-    """What an interrupted run had received will be brought to its place, and not be asked for."""
+def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
+    """Whether the run copies the outputs of another photo, that it has by then."""
+    return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
+
+
+def _is_placed(*_: object) -> bool:
+    """A run moves what an interrupted one had received to its place, and does not send it again."""
     return True
 
 
@@ -165,7 +171,7 @@ def _journal_of(out: Path) -> Path:
     return out / STATE / JOURNAL
 
 
-async def read_status(out: Source) -> Status:
+async def read_status(out: PathLike) -> Status:
     """What the journal of the output folder `out` knows; a run that is under way does not mind.
 
     Raises:
@@ -178,13 +184,25 @@ async def read_status(out: Source) -> Status:
         if not journal.exists():
             raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
         with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
-            counts, images = store.counts()
+            counts = store.counts()
             failures = [
-                Failures(outcome=outcome, type=kind, message=message, count=count, example=example)
-                for outcome, kind, message, count, example in store.failures()
+                Failures(
+                    outcome=reason.outcome,
+                    type=reason.type,
+                    message=reason.message,
+                    count=reason.count,
+                    example=reason.example,
+                )
+                for reason in store.failure_reasons()
             ]
-        unfinished = counts.pop(None, 0)
-        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.items() if outcome is not None}
-        return Status(outcomes=outcomes, unfinished=unfinished, failures=failures, images=images, cost=images * PRICE)
+        outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
+        return Status(
+            outcomes=outcomes,
+            unfinished=counts.outcomes.get(None, 0),
+            failures=failures,
+            images=counts.images,
+            images_paid=counts.images_paid,
+            cost=counts.images_paid * PRICE,
+        )
 
     return await asyncio.to_thread(read)

@@ -1,15 +1,24 @@
-"""What a caller gets back."""
+"""What a caller gets back: results, counters, plans."""
 
 from __future__ import annotations
 
+import io
+import os
+import warnings
 from bisect import bisect_left
-from typing import Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
 from smarty_async.options import PRICE
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 __all__ = [
+    "BEST_FIRST",
+    "KINDS",
     "ErrorInfo",
     "Failures",
     "Kind",
@@ -33,6 +42,11 @@ content as another photo, sent once.
 Kind = Literal["improved", "colorized_improved", "colorized", "resolved"]
 """What an output is; the API's field names, and the folders under ``--out``."""
 
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+BEST_FIRST: Final[tuple[Kind, ...]] = ("resolved", "colorized_improved", "improved", "colorized")
+"""The outputs by how much of the service's work they show."""
+
 
 class ErrorInfo(msgspec.Struct, frozen=True):
     """Why a photo did not come to a good end.
@@ -50,13 +64,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     r"""What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:
-        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are shown as ``\xNN``.
+        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are written as ``\xNN``.
         source: the source it came from.
         outcome: what became of it.
         outputs: {kind: path relative to the output folder}.
         bw: whether the service took it for black-and-white; None when it did not say.
-        attempts: how many requests it rode in, in all runs.
-        error: why not, None when all is well.
+        attempts: requests that carried it, in all runs.
+        error: why it has no outputs, None when all is well.
+        page: which picture of a file that holds several, from 1.
+        warnings: what is not as it should be although the photo came to a good end: metadata that was left out.
     """
 
     photo: str
@@ -66,6 +82,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     bw: bool | None = None
     attempts: int = 0
     error: ErrorInfo | None = None
+    page: int = 1
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain Python values, as its line in ``results.jsonl`` has them."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return] # a struct becomes a dict
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +100,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
         colorized: colour restored.
         resolved: enlarged.
         bw: whether the service took it for black-and-white; None when it did not say.
-        attempts: how many requests it rode in.
+        attempts: requests that carried it.
     """
 
     outcome: Outcome
@@ -88,6 +110,47 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     resolved: bytes | None = None
     bw: bool | None = None
     attempts: int = 1
+
+    @property
+    def best(self) -> bytes | None:
+        """The picture that most people want: the first of `BEST_FIRST` that was made; None when none was."""
+        return next((picture for kind in BEST_FIRST if (picture := getattr(self, kind)) is not None), None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the best picture to `path`.
+
+        Raises:
+            ValueError: there is none: the photo is already good.
+            OSError: the disk refuses.
+        """
+        Path(path).write_bytes(self._best())
+
+    def to_pil(self) -> Image:
+        """The best picture as a Pillow image.
+
+        Raises:
+            ValueError: there is none: the photo is already good.
+        """
+        from PIL import Image  # noqa: PLC0415 - importing the package is quick
+
+        return Image.open(io.BytesIO(self._best()))
+
+    def _best(self) -> bytes:
+        if self.best is None:
+            raise ValueError("the service made no picture: the photo is already good")
+        return self.best
+
+    def __repr__(self) -> str:
+        return f"Restored({self.outcome}{''.join(f', {name}={size}' for name, size in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own would print every byte of every picture.
+        pictures = {kind: getattr(self, kind) for kind in KINDS}
+        return [(kind, f"{len(data):,} bytes") for kind, data in pictures.items() if data is not None]
+
+
+def _deprecated(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now called {new}", DeprecationWarning, stacklevel=3)
 
 
 LATENCY_BOUNDS: Final = tuple(0.001 * 2 ** (step / 4) for step in range(81))
@@ -133,14 +196,19 @@ class Progress(msgspec.Struct, kw_only=True):
         scanning: whether the scan may find more.
         outcomes: photos by outcome.
         requests: requests sent.
-        images: images sent, which is what is paid for: one each time it rides in a request.
+        images: images sent; a photo that is sent again counts again.
+        images_paid: images probably paid for: those sent, without those of requests that were refused before any work
+            (the rule: `smarty_async.transport.request.was_refused`).
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         retries: items and requests tried again.
         permits: requests that may be open at once now; 0 before the first.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
-        status_message: what a person should know now (the service is down, waiting 12 s), None when all is well.
+        left_alone: files that are no photos, by name and content.
+        left_alone_names: the first of them, relative to their source.
+        limit_reached: whether a spend limit was reached and photos were left for another run.
+        status_message: what a person should know now (the service is down, next try in 12 s), None when all is well.
         warnings: what a person should know of what has happened (the journal was damaged), in order.
     """
 
@@ -149,14 +217,36 @@ class Progress(msgspec.Struct, kw_only=True):
     outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
+    images_paid: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
     retries: int = 0
     permits: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
+    left_alone: int = 0
+    left_alone_names: list[str] = []
+    limit_reached: bool = False
     status_message: str | None = None
     warnings: list[str] = []
+
+    @property
+    def slots(self) -> int:
+        """Deprecated: `permits`."""
+        _deprecated("Progress.slots", "permits")
+        return self.permits
+
+    @property
+    def notice(self) -> str | None:
+        """Deprecated: `status_message`."""
+        _deprecated("Progress.notice", "status_message")
+        return self.status_message
+
+    @property
+    def remarks(self) -> list[str]:
+        """Deprecated: `warnings`."""
+        _deprecated("Progress.remarks", "warnings")
+        return self.warnings
 
     @property
     def done(self) -> int:
@@ -166,7 +256,7 @@ class Progress(msgspec.Struct, kw_only=True):
     @property
     def cost(self) -> float:
         """An estimate of what was paid in this run, in ₽."""
-        return self.images * PRICE
+        return self.images_paid * PRICE
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +288,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         unfinished: photos known and not finished.
         failures: failed and rejected photos by error type and message.
-        images: images sent in all runs, which is what is paid for.
+        images: images sent in all runs; a photo that is sent again counts again.
+        images_paid: those that were probably paid for: all but the images of requests that the service refused before
+            any work.
         cost: an estimate of what was paid, in ₽.
     """
 
@@ -206,6 +298,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: int
     failures: list[Failures]
     images: int
+    images_paid: int
     cost: float
 
 

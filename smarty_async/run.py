@@ -1,12 +1,11 @@
-"""One run over an archive: photos found, a bounded window of them alive, results as they come."""
+"""One run over an archive: scan → window of photos → results."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -18,65 +17,82 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS
 from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
 from smarty_async.archive.threads import finish_despite_cancel
-from smarty_async.archive_options import Job
-from smarty_async.errors import ConfigurationError, PhotoRejected, ServiceUnavailable, SmartyError
-from smarty_async.options import ModeSpec, images_for
-from smarty_async.photo import PhotoRun, RequestOutcome, ask
+from smarty_async.archive_options import ArchiveOptions
+from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
+from smarty_async.options import Limits, Retries, images_for
+from smarty_async.photo import PhotoRun
 from smarty_async.results import Progress, Result
+from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Reply, Stopped
-from smarty_async.transport.retry import Sleep, item_retrying
+from smarty_async.transport.request import Item, Stopped
+from smarty_async.transport.retry import Sleep
 
 __all__ = ["JOURNAL", "ArchiveRun"]
 
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_BATCH = 256
-"""Photos looked up in the journal at a time."""
-_UNTAKEN = 64
-"""Lots of results, of such a batch or of one photo, that wait until somebody takes them."""
+_LOOKUP_BATCH = 256
+"""Photos looked up in the journal at a time: one transaction serves them all."""
+_UNREAD_RESULTS = 64
+"""Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
 
 class ArchiveRun:
-    """An archive being restored: iterate over it for the results, once.
+    """A run over an archive: iterate over it once, for the results.
 
-    Leaving the iteration early, or cancelling the task that iterates, closes requests and removes temporaries; the
-    next run goes on from there. `drain` is the gentle way: what is paid for is waited for.
+    Leaving the iteration early, or cancelling the task that iterates, closes the open requests and removes temporary
+    files; the next run goes on from there. `drain` is the gentle way: open requests are paid for and waited for.
+
+    Args:
+        options: what the run is to do.
+        dispatcher: sends items to the service.
+        limits: what one request may carry.
+        retries: how long to go on asking.
+        window: photos alive at a time.
+        sleep: waits, in seconds.
 
     Attributes:
-        progress: how far it is; changes as it goes.
+        progress: how far the run has come; changes while it runs.
     """
 
-    def __init__(self, job: Job, dispatcher: Dispatcher, *, sleep: Sleep) -> None:
+    def __init__(
+        self,
+        options: ArchiveOptions,
+        dispatcher: Dispatcher,
+        *,
+        limits: Limits,
+        retries: Retries,
+        window: int,
+        sleep: Sleep,
+    ) -> None:
         self.progress = Progress()
-        self._job = job
+        self._options = options
         self._dispatcher = dispatcher
+        self._limits = limits
+        self._retries = retries
         self._sleep = sleep
-        self._directory = OutputDirectory(job.out)
-        self._window = asyncio.Semaphore(job.window)
+        self._directory = OutputDirectory(options.out)
+        self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(_UNTAKEN)
+        self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
+        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
+        self._in_flight: set[Item] = set()
         self._stopping = asyncio.Event()
-        self._spent = False
-        self._ended_by: SmartyError | None = None
-        self._items: set[Item] = set()
-        self._photos_left = ImageBudget(job.max_photos)
-        self._budget = ImageBudget(images_for(job.max_cost))
-        self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
+        self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
 
     def drain(self) -> None:
-        """Send nothing new and wait for the open answers; then the iteration ends."""
+        """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
-        self._budget.close()
-        self._dispatcher.withdraw(self._items)
+        self._spending.images.close()
+        self._dispatcher.cancel_queued(self._in_flight)
 
     async def __aiter__(self) -> AsyncIterator[Result]:
-        """What became of each photo, as it is known.
+        """The result of each photo, as it becomes known.
 
         Raises:
-            OptionsError: a source is not there.
+            OptionsError: a source does not exist.
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refused.
@@ -86,7 +102,7 @@ class ArchiveRun:
         self._feeding = asyncio.create_task(self._feed(), name="smarty_async run")
         try:
             while (results := await self._results.get()) is not None:
-                self._room.release()
+                self._unread.release()
                 for result in results:
                     yield result
             await asyncio.wait([self._feeding])
@@ -97,9 +113,9 @@ class ArchiveRun:
             await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop at once: cancel what is under way, keep what was received whole."""
+        """Stop at once: cancel what is under way, keep the answers that were received whole."""
         if self._feeding is not None and not self._feeding.done():
-            if not self._feeding.cancelling():  # a second cancellation would cut its tidying short
+            if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
 
@@ -108,11 +124,10 @@ class ArchiveRun:
         """Whether it has not come to its end."""
         return self._feeding is None or not self._feeding.done()
 
-    # from the scan to the window
-
     async def _feed(self) -> None:
+        """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
-            await finish_despite_cancel(asyncio.to_thread(check_sources, self._job.sources, out=self._job.out))
+            await finish_despite_cancel(asyncio.to_thread(check_sources, self._options.sources, out=self._options.out))
             try:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
@@ -130,140 +145,79 @@ class ArchiveRun:
             results=directory.out / RESULTS,
             temporary=directory.temporary,
             out=directory.out,
-            specs=self._job.specs,
+            specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += [journal.warning] if journal.warning else []
+        self.progress.warnings += journal.warnings
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear))
-            with _scanning(self._job) as next_batch:
+            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
+            context = RunContext(
+                options=self._options,
+                limits=self._limits,
+                retries=self._retries,
+                directory=directory,
+                journal=journal,
+                committer=committer,
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
+                dispatcher=self._dispatcher,
+                progress=self.progress,
+                spending=self._spending,
+                groups={},
+                in_flight=self._in_flight,
+                stopping=self._stopping,
+                sleep=self._sleep,
+            )
+            with _scanning(self._options) as next_batch:
                 async with asyncio.TaskGroup() as photos:
-                    await self._walk(next_batch, journal, committer, photos)
-            if self._ended_by is not None:
-                raise self._ended_by
+                    await self._start_photos(next_batch, context, photos)
+            if self._error is not None:
+                raise self._error
         finally:
             await committer.close()
             await journal.close()
 
-    async def _walk(
-        self,
-        next_batch: Callable[[], Awaitable[list[PhotoFile]]],
-        journal: Journal,
-        committer: OutputCommitter,
-        photos: asyncio.TaskGroup,
+    async def _start_photos(
+        self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
     ) -> None:
-        duplicates = Duplicates(journal)
-        with self._dispatcher.announce(None):
-            while not (self._stopping.is_set() or self._spent):
-                with self._dispatcher.announce():
+        """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
+        with self._dispatcher.announce(None, source=self._spending):
+            while not (self._stopping.is_set() or self.progress.limit_reached):
+                with self._dispatcher.announce(source=self._spending):
                     batch = await next_batch()
                     if not batch:
                         break
-                    entries = await journal.look_up(batch, redo_missing=self._job.redo_missing)
+                    entries = await context.journal.look_up(batch, redo_missing=self._options.redo_missing)
                     self.progress.found += len(entries)
                     self.progress.missing += sum(entry.misses_outputs for entry in entries)
-                ends = [entry.end(self._job.specs, retry_failed=self._job.retry_failed) for entry in entries]
-                await self._tell([end for end in ends if end])
-                for entry in (entry for entry, end in zip(entries, ends, strict=True) if not end):
+                for entry in await self._report_finished(entries):
                     await self._window.acquire()
-                    photos.create_task(self._live(self._photo_run(entry, journal, committer), duplicates))
+                    photos.create_task(self._run_photo(PhotoRun(entry, context)))
         self.progress.scanning = False
 
-    def _photo_run(self, entry: PhotoEntry, journal: Journal, committer: OutputCommitter) -> PhotoRun:
-        return PhotoRun(
-            entry,
-            self._job.specs,
-            directory=self._directory,
-            journal=journal,
-            committer=committer,
-            limits=self._job.limits,
-            fit=self._job.fit,
-        )
+    async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
+        """Report the photos that earlier runs have finished; the others."""
+        options = self._options
+        ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
+        await self._report([end for end in ends if end])
+        return [entry for entry, end in zip(entries, ends, strict=True) if not end]
 
-    # one photo
-
-    async def _live(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
+    async def _run_photo(self, photo: PhotoRun) -> None:
         try:
-            with duplicates.alive(photo_run.entry):
-                result = await self._end_of(photo_run, duplicates)
-            await self._tell([result])
+            await self._report([await photo.run()])
         except Stopped:
-            pass  # it stays to be done
+            pass  # another run goes on with it
         except (ConfigurationError, ServiceUnavailable) as error:
-            # Nothing more is sent. The requests that are open may yet be answered: they are paid for.
-            self._ended_by = self._ended_by or error
+            # Nothing more is sent. The open requests may yet be answered: they are paid for.
+            self._error = self._error or error
             self.drain()
         finally:
-            await photo_run.tidy()
             self._window.release()
 
-    async def _end_of(self, photo_run: PhotoRun, duplicates: Duplicates) -> Result:
-        try:
-            if photo_run.entry.may_be_duplicate:
-                await self._take_over(photo_run, duplicates)
-            if not photo_run.missing:
-                return await photo_run.record(RequestOutcome())
-            with self._dispatcher.announce():
-                body = await photo_run.look()
-            if not self._photos_left.take(1):
-                self._spent = True
-                raise Stopped
-            return await photo_run.record(
-                await ask(
-                    photo_run.missing,
-                    make_item=lambda specs: Item(body, self._group(specs)),
-                    submit=self._submit,
-                    keep=photo_run.keep,
-                    policy=partial(
-                        item_retrying, self._job.retries, sleep=partial(self._dispatcher.rest, sleep=self._pause)
-                    ),
-                )
-            )
-        except PhotoRejected as error:
-            return await photo_run.reject(error)
-
-    async def _take_over(self, photo_run: PhotoRun, duplicates: Duplicates) -> None:
-        """What photos with the same content have got, or are about to get, is not asked for again."""
-        while photo_run.missing:
-            with self._dispatcher.announce():
-                if not await duplicates.compare(photo_run.entry):
-                    return
-                ended = duplicates.earlier(photo_run.entry)  # before the look at what it has got: it may end meanwhile
-                for spec in photo_run.missing:
-                    await photo_run.take_over(spec)
-            if ended is None:
-                return
-            await ended.wait()
-
-    async def _submit(self, item: Item) -> Reply:
-        if self._stopping.is_set():
-            raise Stopped
-        self._items.add(item)
-        try:
-            return await self._dispatcher.submit(item)
-        finally:
-            self._items.discard(item)
-            self._spent = self._spent or self._budget.empty
-
-    def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
-        if specs not in self._groups:
-            self._groups[specs] = BatchGroup(specs, self._directory, self.progress, self._budget)
-        return self._groups[specs]
-
-    async def _pause(self, seconds: float) -> None:
-        """A photo's backoff; it ends early when the run is stopping."""
-        self.progress.retries += 1
-        waits = [asyncio.ensure_future(self._sleep(seconds)), asyncio.ensure_future(self._stopping.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    async def _tell(self, results: list[Result]) -> None:
+    async def _report(self, results: list[Result]) -> None:
+        """Count `results` and hand them to the consumer; waits while it is far behind."""
         if not results:
             return
-        await self._room.acquire()
+        await self._unread.acquire()
         outcomes = self.progress.outcomes
         for result in results:
             outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
@@ -271,15 +225,17 @@ class ArchiveRun:
 
 
 @contextmanager
-def _scanning(job: Job) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
-    """A function that gives the next photos of the scan, none at its end. The scan has a thread of its own."""
-    found = scan(job.sources, out=job.out, include=job.include, exclude=job.exclude, listed=job.listed)
+def _scanning(options: ArchiveOptions) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
+    """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
+    files = scan(
+        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
+    )
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: list(islice(found, _BATCH)))
+        yield lambda: loop.run_in_executor(thread, lambda: list(islice(files, _LOOKUP_BATCH)))
     finally:
-        thread.submit(found.close)
+        thread.submit(files.close)
         thread.shutdown(wait=False)
 
 

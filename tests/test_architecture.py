@@ -17,20 +17,22 @@ LAYERS = {
     "errors": 0,
     "options": 0,
     "results": 0,
+    "web": 1,
     "wire": 1,
     "transport": 2,
     "archive": 2,
     "inputs": 3,
-    "archive_options": 3,
-    "photo": 3,
-    "run": 4,
-    "client": 5,
-    "plan": 6,
-    "report": 7,
-    "local": 7,
-    "": 8,  # what users import
-    "cli": 9,
-    "__main__": 10,
+    "archive_options": 1,
+    "run_context": 3,
+    "photo": 4,
+    "run": 5,
+    "client": 6,
+    "plan": 7,
+    "report": 8,
+    "local": 8,
+    "": 9,  # what users import
+    "cli": 10,
+    "__main__": 11,
 }
 """Which room stands on which."""
 
@@ -155,8 +157,8 @@ def _as_ruff_sorts(name: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_every_file_is_a_room_and_no_hall(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 300
+def test_every_file_has_one_subject(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= 500
     assert not {"utils", "helpers", "common", "manager"} & set(name_of(path).split("."))
 
 

@@ -64,9 +64,9 @@ def _finished(lab: Lab, photos: Path, count: int) -> Path:
                 output = making / _KIND / entry.place
                 output.parent.mkdir(parents=True, exist_ok=True)
                 output.touch()
-                store.keep(entry.id, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)
-                store.placed(entry.id, task)
-                store.record(entry.id, entry.result("restored", attempts=1), {})
+                store.record_received(entry.id, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)
+                store.record_committed(entry.id, task)
+                store.record_result(entry.id, entry.result("restored", attempts=1), {})
     store.close()
     return making.rename(whole)
 

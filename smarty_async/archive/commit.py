@@ -63,9 +63,9 @@ class OutputCommitter:
 
     async def _keep(self, group: Sequence[_Waiting]) -> None:
         group = _tell(group, await self._directory.settle([received.outputs.values() for received, _ in group]))
-        await self._journal.keep([received for received, _ in group])
+        await self._journal.record_received([received for received, _ in group])
         group = _tell(group, await self._directory.place([self._move(received) for received, _ in group]))
-        self._journal.placed([received for received, _ in group])
+        self._journal.record_committed([received for received, _ in group])
         for _, lasts in group:
             if not lasts.done():
                 lasts.set_result(None)

@@ -1,4 +1,9 @@
-"""Photos with the same content: the first of them is sent, the others take over what it has got."""
+"""Photos with the same content: one of them is sent, the others get copies of its outputs.
+
+The content of a photo is compared when the journal knows another photo of the same size, or the same photo with another
+version (modification time). So a photo that was renamed, moved or copied, or whose modification time has changed, is
+never sent again. Each content is read at most once for this.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,24 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto
-from smarty_async.archive.journal.store import MOST_UNREAD
+from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto, content_digest
+from smarty_async.archive.journal.store import MAX_UNHASHED
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import threaded
 
-__all__ = ["Duplicates", "digest"]
+__all__ = ["Duplicates", "digest_of", "file_digest", "read_digest", "unhashed_of"]
+
+_MAX_REMEMBERED: Final = 64
+"""Digests of files that are remembered: the pages of one file follow each other."""
 
 
-class _Alive:
-    """A photo that is under way in this run."""
+class _InProgress:
+    """A photo that this run is processing."""
 
     def __init__(self) -> None:
         self.content: Content | None = None
@@ -26,75 +38,123 @@ class _Alive:
 
 
 class Duplicates:
-    """Knows which photos of a run have the same content. Only photos of one size are read for it, each once.
+    """Finds photos whose content the journal, or another photo of this run, has already.
 
     Args:
-        journal: where digests are noted.
+        journal: where digests are stored.
+        redo_missing: whether outputs that no longer exist are to be made again.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, redo_missing: bool = False) -> None:
         self._journal = journal
-        self._alive: dict[int, dict[int, _Alive]] = {}  # by size and entry, in the order they began
+        self._redo_missing = redo_missing
+        self._in_progress: dict[int, dict[int, _InProgress]] = {}  # by size and entry, in the order they began
         self._reading = asyncio.Lock()
+        self._digests: dict[tuple[str, str], asyncio.Future[bytes]] = {}  # by path and version, the oldest first
 
     @contextmanager
-    def alive(self, entry: PhotoEntry) -> Generator[None]:
-        """The photo is under way while this lasts."""
-        one = self._of_size(entry)[entry.id] = _Alive()
+    def in_progress(self, entry: PhotoEntry) -> Generator[None]:
+        """The photo is being processed while this lasts."""
+        photo = self._of_size(entry)[entry.id] = _InProgress()
         try:
             yield
         finally:
             del self._of_size(entry)[entry.id]
             if not self._of_size(entry):
-                del self._alive[entry.found.size]
-            one.ended.set()
+                del self._in_progress[entry.file.size]
+            photo.ended.set()
 
-    def _of_size(self, entry: PhotoEntry) -> dict[int, _Alive]:
-        return self._alive.setdefault(entry.found.size, {})
+    def _of_size(self, entry: PhotoEntry) -> dict[int, _InProgress]:
+        return self._in_progress.setdefault(entry.file.size, {})
+
+    async def identify(self, entry: PhotoEntry) -> PhotoEntry:
+        """Find out by its content whether an earlier run has finished the photo, under this path or a former one.
+
+        Call it for an entry with `PhotoEntry.needs_comparison`, within `in_progress`.
+
+        Returns:
+            The entry with the answers to its content. `PhotoEntry.end` tells whether there is anything left to do;
+            if so, and with `PhotoEntry.may_be_duplicate`, `compare` and `earlier` find the same content elsewhere.
+        """
+        if entry.version_changed:
+            digests = await self._read([unhashed_of(entry)])
+            entry = await self._journal.verify(entry, digests[entry.id], redo_missing=self._redo_missing)
+        if entry.may_be_duplicate and not entry.answers and await self.compare(entry):
+            entry = await self._journal.follow_moved(entry, redo_missing=self._redo_missing)
+        return msgspec.structs.replace(entry, may_be_duplicate=False) if entry.problem else entry
 
     async def compare(self, entry: PhotoEntry) -> bool:
-        """Whether there is another photo with the content of this one.
+        """Whether the journal knows another photo with the content of this one.
 
-        All of its size are read in one go, so that of many such photos most find that done.
+        All photos of the same size are read at once, so that the others of them find their digests known.
         """
-        may_be_duplicate = self._of_size(entry)
-        mine = may_be_duplicate[entry.id]
+        same_size = self._of_size(entry)
+        photo = same_size[entry.id]
         async with self._reading:
-            while mine.content is None:
-                unhashed = await self._journal.unhashed(entry.found.size)
-                digests: Mapping[int, bytes] = await _digests(unhashed) if unhashed else {}
-                # What is known stays as it is: whoever has the same content and comes later compares by itself.
-                asking = [number for number, other in may_be_duplicate.items() if other.content is None]
+            while photo.content is None:
+                unhashed = await self._journal.unhashed(entry.file.size)
+                digests = await self._read(unhashed) if unhashed else {}
+                # A content that is known is not asked for again: a photo that comes later compares by itself.
+                asking = [number for number, other in same_size.items() if other.content is None]
                 contents = await self._journal.note_digests(digests, asking=asking)
-                if len(unhashed) < MOST_UNREAD:  # else some may be unread yet, and nobody knows what is shared
-                    for number in may_be_duplicate.keys() & contents.keys():
-                        may_be_duplicate[number].content = contents[number]
-        return mine.content.shared
+                if len(unhashed) < MAX_UNHASHED:  # else there may be more, and what is shared is not known yet
+                    for number in same_size.keys() & contents.keys():
+                        same_size[number].content = contents[number]
+        return photo.content.shared
 
     def earlier(self, entry: PhotoEntry) -> asyncio.Event | None:
-        """The end of a photo with this content that began before this one, so that no two wait for each other."""
-        may_be_duplicate = self._of_size(entry)
-        mine = may_be_duplicate[entry.id]
-        before = takewhile(lambda other: other is not mine, may_be_duplicate.values())
-        return next((other.ended for other in before if _is_same(mine.content, other.content)), None)
+        """Set when a photo with the same content, begun before this one, has ended; None when there is none."""
+        same_size = self._of_size(entry)
+        photo = same_size[entry.id]
+        before = takewhile(lambda other: other is not photo, same_size.values())
+        return next((other.ended for other in before if _is_same(photo.content, other.content)), None)
+
+    async def _read(self, photos: Sequence[UnhashedPhoto]) -> Mapping[int, bytes]:
+        """The digests of `photos` by entry."""
+        reading = {photo.id: self._digest_of(photo) for photo in photos}
+        files = {number: await asyncio.shield(digest) for number, digest in reading.items()}
+        return {photo.id: content_digest(files[photo.id], page=photo.page) for photo in photos}
+
+    def _digest_of(self, photo: UnhashedPhoto) -> asyncio.Future[bytes]:
+        """The digest of its file, being read now or read a while ago."""
+        key = photo.path, photo.version
+        if key not in self._digests:
+            while len(self._digests) >= _MAX_REMEMBERED:
+                del self._digests[next(iter(self._digests))]
+            self._digests[key] = _file_digest(photo.path, size=photo.size, version=photo.version)
+        return self._digests[key]
 
 
 def _is_same(one: Content | None, other: Content | None) -> bool:
     return one is not None and other is not None and bool(one.digest) and one.digest == other.digest
 
 
-def digest(photo: UnhashedPhoto) -> bytes:
-    """The SHA-256 of a photo, empty when it cannot be read or has changed; blocks."""
-    path = Path(photo.path)
+def unhashed_of(entry: PhotoEntry) -> UnhashedPhoto:
+    """The photo of `entry` as it is now, to be read."""
+    file: PhotoFile = entry.file
+    return UnhashedPhoto(entry.id, file.path, file.size, file.version, file.page)
+
+
+def digest_of(photo: UnhashedPhoto) -> bytes:
+    """The digest of a photo's content, empty when it cannot be read or has changed; blocks."""
+    return content_digest(file_digest(photo.path, size=photo.size, version=photo.version), page=photo.page)
+
+
+def file_digest(path: str, *, size: int, version: str) -> bytes:
+    """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
+    file = Path(path)
     try:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").digest()
-        status = path.stat()
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()
+        status = file.stat()
     except (OSError, ValueError):
         return b""
-    return content if (status.st_size, str(status.st_mtime_ns)) == (photo.size, photo.version) else b""
+    return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
 
 
-@threaded
-def _digests(photos: Sequence[UnhashedPhoto]) -> Mapping[int, bytes]:
-    return {photo.id: digest(photo) for photo in photos}
+async def read_digest(file: PhotoFile) -> bytes:
+    """The SHA-256 of the file of a photo, see `file_digest`."""
+    return await _file_digest(file.path, size=file.size, version=file.version)
+
+
+_file_digest = threaded(file_digest, pool="hashing")

@@ -16,13 +16,15 @@ from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-__all__ = ["finish_despite_cancel", "threaded"]
+from smarty_async.errors import DiskError
+
+__all__ = ["finish_despite_cancel", "no_more_threads", "threaded"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Done = list[tuple[asyncio.Future[Any], Any, BaseException | None]]
 
-_THREADS = {"disk": 6, "reading": 2, "appending": 2}
+_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2}
 """Visits at a time, at most, of each crew. Fsyncs that meet in the file system's journal share a commit; what an open
 request waits for has a crew of its own, and never waits behind them."""
 _CALLS = 8
@@ -57,6 +59,11 @@ async def finish_despite_cancel(work: Awaitable[T]) -> T:
     if cancelled is not None and working.exception() is None:
         raise cancelled
     return working.result()
+
+
+def no_more_threads() -> DiskError:
+    """The error for a system that starts no more threads (a container's limit on processes, for example)."""
+    return DiskError("the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)")
 
 
 class _ThreadBatcher:

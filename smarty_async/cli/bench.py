@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from smarty_async.cli.errors import Exit, explained
+from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.cli.output import say
 from smarty_async.errors import OptionsError
 
@@ -52,7 +52,7 @@ def bench(
     What comes back is thrown away. Without --base-url it is the embedded service that is measured, for nothing; it
     sends the photos back, so that the way there and back is what takes the time.
     """
-    with explained(verbose=False) as hidden:
+    with error_boundary(verbose=False) as hidden:
         concurrencies, chunks = tuple(concurrency or (1, 2, 4, 8)), tuple(chunk or (1, 8, 48))
         if min(*concurrencies, *chunks, 1) < 1:
             raise OptionsError("--concurrency and --chunk must be at least 1")

@@ -20,11 +20,11 @@ from smarty_async.errors import (
     SmartyError,
 )
 
-__all__ = ["Exit", "explained", "sentences", "status_of"]
+__all__ = ["Exit", "error_boundary", "sentences", "status_of"]
 
 
 class Exit(IntEnum):
-    """What the program's end tells its caller."""
+    """The program's exit statuses; the README lists them."""
 
     FINE = 0
     PHOTOS_FAILED = 1
@@ -32,6 +32,7 @@ class Exit(IntEnum):
     CONFIGURATION = 3
     UNAVAILABLE = 4
     DISK = 5
+    SPEND_LIMIT = 6
     INTERRUPTED = 130
 
 
@@ -100,7 +101,7 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 
 
 @contextmanager
-def explained(*, verbose: bool) -> Generator[list[str], None, None]:
+def error_boundary(*, verbose: bool) -> Generator[list[str], None, None]:
     """Turn what is raised inside into sentences on stderr and an exit status; the one place that does.
 
     Yields:

@@ -1,18 +1,21 @@
-"""``smarty-async improve``: what can be chosen. `cli.job` does it."""
+"""``smarty-async improve``: its options. `cli.improve_run` does the work."""
 
 from __future__ import annotations
 
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from smarty_async.cli.errors import Exit, explained
+from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
 
-__all__ = ["Kind", "Mode", "improve"]
+__all__ = ["Mode", "PictureType", "improve"]
+
+_WHAT, _WHICH, _RESULTS = "What to restore", "Which photos", "Results"
+_SPENDING, _SERVICE, _LIMITS, _DISPLAY = "Spending", "The service", "Limits", "Display"
 
 
 class Mode(StrEnum):
@@ -22,11 +25,15 @@ class Mode(StrEnum):
     RESOLUTION = "resolution"
 
 
-class Kind(StrEnum):
+class PictureType(StrEnum):
     """What the pictures are, for the enlargement."""
 
     ART = "art"
     PHOTO = "photo"
+
+
+def _option(group: str, text: str, *names: str, metavar: str | None = None, default: bool = False) -> Any:
+    return typer.Option(*names, help=text, metavar=metavar, show_default=default, rich_help_panel=group)
 
 
 def improve(  # noqa: PLR0917, RUF100 - one parameter an option
@@ -39,160 +46,201 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="Where the restored photos go. Your own are never touched.", show_default=False
-        ),
-    ],
     mode: Annotated[
         list[Mode] | None,
-        typer.Option(
-            help="improve: mend defects, colourize black-and-white. resolution: enlarge. Repeat it for both. "
+        _option(
+            _WHAT,
+            "improve: correct defects, colourize black-and-white photos. resolution: enlarge. Repeat it for both. "
             "[default: improve]",
-            show_default=False,
+            "--mode",
         ),
     ] = None,
-    rfactor: Annotated[
-        int | None, typer.Option(metavar="2|4", help="How many times larger, for resolution.", show_default=False)
-    ] = None,
+    rfactor: Annotated[int | None, _option(_WHAT, "How many times larger, for resolution.", metavar="2|4")] = None,
     rtype: Annotated[
-        Kind | None, typer.Option(help="Photographs or drawings, for resolution. [default: photo]", show_default=False)
+        PictureType | None, _option(_WHAT, "Photographs or drawings, for resolution. [default: photo]")
     ] = None,
+    chain: Annotated[
+        bool, _option(_WHAT, "With both modes: enlarge the restored picture instead of the damaged photo.", "--chain")
+    ] = False,
+    fit: Annotated[
+        bool, _option(_WHAT, "Send a smaller copy of photos that are too large for the service.", "--fit")
+    ] = False,
     include: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Take only photos like this (repeatable).")
+        list[str] | None, _option(_WHICH, "Take only photos that match (repeatable).", metavar="GLOB")
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave out photos like this (repeatable).")
+        list[str] | None, _option(_WHICH, "Leave out photos that match (repeatable).", metavar="GLOB")
     ] = None,
     from_file: Annotated[
-        str | None,
-        typer.Option(metavar="LIST|-", help="Read the photos' paths from a file, or from a pipe with -."),
+        str | None, _option(_WHICH, "Read the photos' paths from a file, or from a pipe with -.", metavar="LIST|-")
     ] = None,
-    fit: Annotated[bool, typer.Option("--fit", help="Send a fitting copy of photos that are over the limits.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, and for how much.")] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try photos again that failed in an earlier run.")
+        bool, _option(_WHICH, "Send photos again that failed in an earlier run.", "--retry-failed")
     ] = False,
     redo_missing: Annotated[
-        bool, typer.Option("--redo-missing", help="Restore photos again whose results are no longer in DIR.")
+        bool,
+        _option(_WHICH, "Send, and pay for, photos again whose results are no longer in DIR.", "--redo-missing"),
     ] = False,
-    max_photos: Annotated[
-        int | None, typer.Option(metavar="N", help="Send no more photos than this in this run.")
+    out: Annotated[
+        Path | None,
+        _option(
+            _RESULTS,
+            "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
+            "--out",
+            "-o",
+            metavar="DIR",
+        ),
     ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(metavar="RUBLES", help="Stop before more than this is spent in this run.")
+    outputs: Annotated[
+        str | None,
+        _option(
+            _RESULTS,
+            "Keep only these kinds of result: improved, colorized_improved, colorized, resolved. [default: all]",
+            metavar="KIND,...",
+        ),
+    ] = None,
+    strip_metadata: Annotated[
+        bool,
+        _option(_RESULTS, "Leave dates, places, captions and other metadata out of the results.", "--strip-metadata"),
+    ] = False,
+    view: Annotated[bool, _option(_RESULTS, "Show the results in a browser at the end.", "--view")] = False,
+    dry_run: Annotated[
+        bool, _option(_SPENDING, "Only print what would be sent, and for about how much.", "--dry-run")
+    ] = False,
+    max_photos: Annotated[int | None, _option(_SPENDING, "Send at most N photos in this run.", metavar="N")] = None,
+    max_cost: Annotated[float | None, _option(_SPENDING, "Stop before this run costs more.", metavar="RUBLES")] = None,
+    max_cost_total: Annotated[
+        float | None, _option(_SPENDING, "Stop before all runs into DIR together cost more.", metavar="RUBLES")
     ] = None,
     local: Annotated[
-        bool, typer.Option("--local", help="Restore on this machine, even when an account is configured.")
+        bool, _option(_SERVICE, "Restore on this machine, even when an account is configured.", "--local")
     ] = False,
     base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Another address of the service. [env: SMARTY_BASE_URL]")
+        str | None, _option(_SERVICE, "Another address of the service. [env: SMARTY_BASE_URL]", metavar="URL")
     ] = None,
     provider: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The token's provider, mcs or mr. [env: SMARTY_PROVIDER]")
+        str | None, _option(_SERVICE, "The token's provider, mcs or mr. [env: SMARTY_PROVIDER]", metavar="NAME")
     ] = None,
-    path: Annotated[str, typer.Option(metavar="PATH", help="The method's path.")] = "/api/v1/photo/improve",
-    concurrency: Annotated[int, typer.Option(metavar="N", help="Requests open at once, at most.")] = 8,
+    path: Annotated[
+        str, _option(_SERVICE, "The path of the service's method.", metavar="PATH", default=True)
+    ] = "/api/v1/photo/improve",
+    concurrency: Annotated[int, _option(_SERVICE, "Requests open at once, at most.", metavar="N", default=True)] = 8,
     rate: Annotated[
-        float | None, typer.Option(metavar="R", help="Requests a second, at most. [default: no limit]")
+        float | None, _option(_SERVICE, "Requests a second, at most. [default: no limit]", metavar="R")
     ] = None,
-    max_images: Annotated[int, typer.Option(metavar="N", help="Photos in one request, at most.")] = 48,
+    max_images: Annotated[int, _option(_LIMITS, "Photos in one request, at most.", metavar="N", default=True)] = 48,
     max_image_bytes: Annotated[
-        int, typer.Option(metavar="BYTES", help="The largest photo the service takes.")
+        int, _option(_LIMITS, "The largest photo that the service takes.", metavar="BYTES", default=True)
     ] = 8_000_000,
     max_request_bytes: Annotated[
-        int, typer.Option(metavar="BYTES", help="The largest request with several photos.")
+        int, _option(_LIMITS, "The largest request with several photos.", metavar="BYTES", default=True)
     ] = 30_000_000,
     max_output_bytes: Annotated[
-        int, typer.Option(metavar="BYTES", help="The largest result that is taken for one.")
+        int, _option(_LIMITS, "The largest result that is accepted.", metavar="BYTES", default=True)
     ] = 256_000_000,
-    max_attempts: Annotated[int, typer.Option(metavar="N", help="Tries for one photo, at most.")] = 5,
+    max_attempts: Annotated[
+        int, _option(_LIMITS, "How often one photo is sent, at most.", metavar="N", default=True)
+    ] = 5,
     connect_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long a connection may take to open.")
+        float, _option(_LIMITS, "How long a connection may take to open.", metavar="SECONDS", default=True)
     ] = 10.0,
     silence_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long the service may be silent in a request.")
+        float, _option(_LIMITS, "How long the service may be silent in a request.", metavar="SECONDS", default=True)
     ] = 300.0,
     give_up_after: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long the service may be down before the run ends.")
+        float,
+        _option(_LIMITS, "How long the service may be down before the run ends.", metavar="SECONDS", default=True),
     ] = 900.0,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(metavar="PORT", help="Tell the run's counters there, on this machine, as Prometheus text."),
-    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON line a photo on stdout, and a summary as the last.")
+        bool, _option(_DISPLAY, "One JSON line a photo on stdout, and a summary as the last line.", "--json")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but problems.")] = False,
+    quiet: Annotated[bool, _option(_DISPLAY, "Print problems only.", "--quiet")] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="One line a photo; tracebacks of unexpected errors.")
+        bool, _option(_DISPLAY, "One line a photo; tracebacks of unexpected errors.", "--verbose")
     ] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Plain lines instead of a moving bar.")] = False,
+    no_progress: Annotated[bool, _option(_DISPLAY, "Plain lines instead of a moving bar.", "--no-progress")] = False,
+    metrics_port: Annotated[
+        int | None, _option(_DISPLAY, "Serve Prometheus metrics on this port of this machine.", metavar="PORT")
+    ] = None,
 ) -> None:
     """Restore photos and put the results into DIR. Run it again to go on where it stopped.
 
     Without an account (SMARTY_TOKEN, or SMARTY_TOKEN_FILE naming a file with the token, or SMARTY_CLIENT_ID with
-    SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for nothing.
+    SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
-    with explained(verbose=verbose) as hidden:
+    with error_boundary(verbose=verbose) as secrets:
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if not sources and from_file is None:
             raise OptionsError("nothing to restore: name a folder or photos, or give a list with --from-file")
 
-        # Only here: help, and a slip in the options, need none of it.
+        # Imported here: help, and a mistake in the options, need none of it.
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
         from smarty_async.cli.account import read_account  # noqa: PLC0415
-        from smarty_async.cli.improve_options import Job, View  # noqa: PLC0415
+        from smarty_async.cli.improve_options import (  # noqa: PLC0415
+            ClientOptions,
+            DisplayOptions,
+            ImproveOptions,
+            default_out,
+            kinds,
+        )
         from smarty_async.cli.improve_run import preview, restore  # noqa: PLC0415
+        from smarty_async.cli.output import say  # noqa: PLC0415
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Limits, Retries, Timeouts  # noqa: PLC0415
 
+        photos = tuple(sources or ())
+        folder = out or default_out(photos)
+        if out is None and not quiet:
+            say(f"The results go to {folder}")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)
-        hidden.extend(account.secrets)
-        job = Job(
-            sources=tuple(sources or ()),
+        secrets.extend(account.secrets)
+        options = ImproveOptions(
+            sources=photos,
             from_file=from_file,
-            out=out,
+            out=folder,
             account=account,
             metrics_port=metrics_port,
-            view=View(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress),
-            limits=Limits(
-                max_images=max_images,
-                max_image_bytes=max_image_bytes,
-                max_request_bytes=max_request_bytes,
-                max_output_bytes=max_output_bytes,
-            ),
-            choices={
-                "modes": tuple(mode or (Mode.IMPROVE,)),
-                "rfactor": rfactor,
-                "rtype": rtype,
-                "include": tuple(include or ()),
-                "exclude": tuple(exclude or ()),
-                "fit": fit,
-                "retry_failed": retry_failed,
-                "redo_missing": redo_missing,
-                "max_photos": max_photos,
-                "max_cost": max_cost,
-            },
-            sending={
-                "path": path,
-                "concurrency": concurrency,
-                "rate": rate,
-                "retries": Retries(
+            display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
+            client=ClientOptions(
+                path=path,
+                concurrency=concurrency,
+                rate=rate,
+                limits=Limits(
+                    max_images=max_images,
+                    max_image_bytes=max_image_bytes,
+                    max_request_bytes=max_request_bytes,
+                    max_output_bytes=max_output_bytes,
+                ),
+                retries=Retries(
                     max_attempts=max_attempts,
                     give_up_after=give_up_after,
                     give_up_before_first=min(give_up_after, Retries().give_up_before_first),
                 ),
-                "timeouts": Timeouts(connect=connect_timeout, silence=silence_timeout),
+                timeouts=Timeouts(connect=connect_timeout, silence=silence_timeout),
+            ),
+            keywords={
+                "modes": tuple(one.value for one in mode or (Mode.IMPROVE,)),
+                "rfactor": rfactor,
+                "rtype": rtype,
+                "chain": chain,
+                "include": tuple(include or ()),
+                "exclude": tuple(exclude or ()),
+                "fit": fit,
+                "outputs": kinds(outputs),
+                "strip_metadata": strip_metadata,
+                "retry_failed": retry_failed,
+                "redo_missing": redo_missing,
+                "max_photos": max_photos,
+                "max_cost": max_cost,
+                "max_cost_total": max_cost_total,
             },
         )
-        # A run makes few circles, and walking over all the photos alive to look for them costs a tenth of it.
+        # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        status = asyncio.run(preview(job) if dry_run else restore(job, Interrupts(paid=not account.local)))
+        status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
     if status is not Exit.FINE:
         raise typer.Exit(status)

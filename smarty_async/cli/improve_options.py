@@ -1,4 +1,4 @@
-"""One `improve`, as it was asked for."""
+"""One `improve`, as it was asked for on the command line."""
 
 from __future__ import annotations
 
@@ -6,62 +6,86 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 
 from smarty_async.archive.sources.folder import read_list
+from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
-from smarty_async.options import Limits
+from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.results import Kind
 
-__all__ = ["Job", "View"]
+__all__ = ["ClientOptions", "DisplayOptions", "ImproveOptions", "default_out", "kinds"]
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
-    """What is shown, and how.
+class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is displayed, and how.
 
     Attributes:
         json: result lines on stdout.
         quiet: problems only.
         verbose: one line a photo.
-        bar: a moving bar where there is a terminal for it.
+        bar: a moving bar where the terminal can show one.
+        view: open the results in a browser at the end.
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     bar: bool = True
+    view: bool = False
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for.
+class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of `SmartyClient` that have nothing to do with the account.
+
+    Attributes:
+        path: the method's path.
+        concurrency: requests open at once, at most.
+        rate: requests a second, at most; None for no limit.
+        limits: what one request may carry.
+        retries: how long to go on asking.
+        timeouts: when to stop waiting.
+    """
+
+    path: str
+    concurrency: int
+    rate: float | None
+    limits: Limits
+    retries: Retries
+    timeouts: Timeouts
+
+
+class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What one command is to do.
 
     Attributes:
         sources: folders, photos, patterns.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
         out: the output folder.
         account: whom to send to.
-        metrics_port: where counters are told; None for nowhere.
-        view: what is shown.
-        limits: what one request may carry.
-        choices: the other keywords of `SmartyClient.improve_archive`.
-        sending: the other keywords of `SmartyClient`.
+        engine_options: options of `serve` for the embedded service.
+        metrics_port: the port of the Prometheus metrics; None for none.
+        display: what is displayed.
+        client: options of the client.
+        keywords: the other keywords of `SmartyClient.improve_archive`.
     """
 
     sources: tuple[Path, ...]
     from_file: str | None
     out: Path
     account: Account
+    engine_options: tuple[str, ...] = ()
     metrics_port: int | None
-    view: View
-    limits: Limits
-    choices: dict[str, Any]
-    sending: dict[str, Any]
+    display: DisplayOptions
+    client: ClientOptions
+    keywords: ArchiveKeywords
 
     @property
     def nothing_found(self) -> OptionsError:
-        """Most likely a slip: a folder too high or too low, or a pattern that leaves everything out."""
+        """The error when there is not a single photo: most likely a wrong folder or pattern."""
         places = [repr(str(source)) for source in self.sources]
         if self.from_file is not None:
             places.append("the list")
@@ -85,3 +109,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
                 raise OptionsError(f"cannot read the list {self.from_file!r}: {error.strerror}") from None
             with file:
                 yield read_list(file)
+
+
+def default_out(sources: tuple[Path, ...]) -> Path:
+    """The output folder when none is given: ``<source>-restored`` beside the only source.
+
+    Raises:
+        OptionsError: there are several sources, none, or a pattern.
+    """
+    if len(sources) != 1 or not sources[0].exists():
+        raise OptionsError("say where the results go: --out DIR (it may be left out with one folder or photo)")
+    source = sources[0].absolute()
+    return source.with_name(f"{source.stem if source.is_file() else source.name}-restored")
+
+
+def kinds(text: str | None) -> tuple[Kind, ...]:
+    """The kinds of output in `text`, parted by commas; `ArchiveOptions` checks them."""
+    return cast("tuple[Kind, ...]", tuple(text.replace(" ", "").split(",")) if text else ())

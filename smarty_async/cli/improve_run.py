@@ -1,19 +1,20 @@
-"""What `improve` does: the service, the client, and one run or its preview."""
+"""What `improve` does: start the service, open the client, follow one run or print its preview."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 
 from smarty_async.archive.sources.folder import check_sources
+from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
-from smarty_async.cli.improve_options import Job
+from smarty_async.cli.improve_options import ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.run_reporter import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
 from smarty_async.local.embedded import embedded_service
 from smarty_async.local.engine import best_engine
-from smarty_async.options import check_modes
 from smarty_async.plan import plan_archive
 from smarty_async.report.metrics import serving_metrics
 from smarty_async.report.summary import plan_lines
@@ -21,64 +22,71 @@ from smarty_async.report.summary import plan_lines
 __all__ = ["preview", "restore"]
 
 
-async def preview(job: Job) -> Exit:
-    """``--dry-run``: say on stdout what a run would do; nothing is sent.
+async def preview(options: ImproveOptions) -> Exit:
+    """``--dry-run``: print what a run would do; nothing is sent.
 
     Raises:
-        SmartyError: such a run could not begin.
+        SmartyError: such a run could not start.
     """
-    with job.listed() as listed:
+    with options.listed() as listed:
         plan = await plan_archive(
-            list(job.sources),
-            out=job.out,
-            listed=listed,
-            limits=job.limits,
-            concurrency=job.sending["concurrency"],
-            **job.choices,
+            list(options.sources),
+            out=options.out,
+            limits=options.client.limits,
+            concurrency=options.client.concurrency,
+            **_with_list(options.keywords, listed),
         )
     if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected):
-        raise job.nothing_found
+        raise options.nothing_found
     output = Output()
-    if job.view.json:
+    if options.display.json:
         output.struct({"plan": plan})
     else:
-        output.lines(plan_lines(plan, free=job.account.local))
+        output.lines(plan_lines(plan, free=options.account.local))
     return Exit.FINE
 
 
-async def restore(job: Job, interrupts: Interrupts) -> Exit:
-    """Do it, and say what became of every photo.
+async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
+    """Run it, and report what became of every photo.
 
     Raises:
-        SmartyError: it could not begin, or had to stop early; what was done until then is said first.
+        SmartyError: it could not start, or had to stop early; what was done until then is reported first.
     """
-    # Here, too, so that a slip is told before the embedded service is started.
-    check_modes(job.choices["modes"], job.choices["rfactor"], job.choices["rtype"])
-    check_sources(job.sources, out=job.out)
-    with interrupts.watching(), job.listed() as listed:
+    # Here, too, so that a mistake is reported before the embedded service starts.
+    ArchiveOptions.of(options.sources, out=options.out, **options.keywords)
+    check_sources(options.sources, out=options.out)
+    with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
-            base_url = job.account.base_url or await _start_service(stack, job)
-            client = await stack.enter_async_context(_client(job, base_url))
-            run = client.improve_archive(list(job.sources), out=job.out, listed=listed, **job.choices)
+            base_url = options.account.base_url or await _start_service(stack, options)
+            client = await stack.enter_async_context(_client(options, base_url))
+            run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
             interrupts.drain = run.drain
-            if job.metrics_port is not None:
-                await stack.enter_async_context(serving_metrics(lambda: run.progress, port=job.metrics_port))
-            return await follow(run, job=job, interrupts=interrupts)
+            if options.metrics_port is not None:
+                await stack.enter_async_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
+            return await follow(run, options=options, interrupts=interrupts)
 
 
-async def _start_service(stack: AsyncExitStack, job: Job) -> str:
+def _with_list(keywords: ArchiveKeywords, listed: Iterable[str]) -> ArchiveKeywords:
+    return {**keywords, "listed": listed}
+
+
+async def _start_service(stack: AsyncExitStack, options: ImproveOptions) -> str:
     engine = best_engine()
-    if not job.view.quiet:
-        say(f"{job.account.why_local}: restoring on this machine with the embedded service (engine: {engine})")
-    return await stack.enter_async_context(embedded_service(engine=engine))
+    if not options.display.quiet:
+        say(f"{options.account.why_local}: restoring on this machine with the embedded service (engine: {engine})")
+    return await stack.enter_async_context(embedded_service(engine=engine, options=options.engine_options))
 
 
-def _client(job: Job, base_url: str) -> SmartyClient:
+def _client(options: ImproveOptions, base_url: str) -> SmartyClient:
     return SmartyClient(
-        token=job.account.token,
-        credentials=job.account.credentials,
+        token=options.account.token,
+        credentials=options.account.credentials,
         base_url=base_url,
-        provider=job.account.provider,
-        limits=job.limits,
-        **job.sending,
+        provider=options.account.provider,
+        path=options.client.path,
+        concurrency=options.client.concurrency,
+        rate=options.client.rate,
+        limits=options.client.limits,
+        retries=options.client.retries,
+        timeouts=options.client.timeouts,
     )

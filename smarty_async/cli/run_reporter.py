@@ -1,4 +1,4 @@
-"""A run, shown while it lasts and told when it has ended."""
+"""Displays a run while it lasts, and reports what became of its photos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from smarty_async.archive.paths import display_path
 from smarty_async.cli.errors import Exit
-from smarty_async.cli.improve_options import Job, View
+from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import SmartyError
@@ -21,18 +21,18 @@ from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, summary_lines
 from smarty_async.results import ErrorInfo, Progress, Result
 
-__all__ = ["Run", "follow"]
+__all__ = ["Run", "RunReporter", "follow"]
 
-_LOOK_EVERY = 0.2
-"""Seconds between two looks at a run's progress."""
+_SHOW_EVERY = 0.2
+"""Seconds between two displays of a run's progress."""
 
 
 class Run(Protocol):
-    """What is followed: the results of an archive as they come."""
+    """What is followed: a run over an archive."""
 
     @property
     def progress(self) -> Progress:
-        """How far it has come, now."""
+        """How far it has come."""
         ...
 
     def __aiter__(self) -> AsyncIterator[Result]:
@@ -40,32 +40,34 @@ class Run(Protocol):
         ...
 
 
-async def follow(run: Run, *, job: Job, interrupts: Interrupts) -> Exit:
-    """Show `run` to its end, and say what became of every photo.
+async def follow(run: Run, *, options: ImproveOptions, interrupts: Interrupts) -> Exit:
+    """Display `run` to its end, and report what became of every photo.
 
     Raises:
         SmartyError: what ended the run early, or there was no photo at all.
     """
-    display = _display(job.view, free=job.account.local)
-    telling = RunReporter(job, display)
+    display = _display_for(options.display, free=options.account.local)
+    reporter = RunReporter(options, display)
     interrupts.say = display.say
-    ended: BaseException | None = None
+    ended_by: BaseException | None = None
     try:
-        async with _shown(display, run):
+        async with _displayed(run, display):
             async for result in run:
-                telling.photo(result)
-        if not run.progress.found and not interrupts.asked:
-            raise job.nothing_found
+                reporter.add(result)
+        if not run.progress.found and not run.progress.left_alone and not interrupts.asked:
+            raise options.nothing_found
     except BaseException as error:
-        ended = error
+        ended_by = error
         raise
     finally:
         interrupts.say = say
         display.close()
-        telling.end(run.progress, interrupted=interrupts.asked, error=ended)
+        reporter.finish(run.progress, interrupted=interrupts.asked, error=ended_by)
     if interrupts.asked:
-        return Exit.INTERRUPTED
-    return Exit.PHOTOS_FAILED if telling.tally.bad else Exit.FINE
+        return Exit.INTERRUPTED if reporter.photos_left(run.progress) else Exit.FINE
+    if run.progress.limit_reached:
+        return Exit.SPEND_LIMIT
+    return Exit.PHOTOS_FAILED if reporter.tally.bad else Exit.FINE
 
 
 def _reason(error: BaseException) -> str:
@@ -73,11 +75,11 @@ def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, SmartyError) else "the run was broken off"
 
 
-def _display(view: View, *, free: bool) -> Display:
-    """What fits these wishes and this stderr."""
-    if view.quiet:
+def _display_for(options: DisplayOptions, *, free: bool) -> Display:
+    """The display that fits the options and this stderr."""
+    if options.quiet:
         return Silence(say)
-    if view.bar and not view.json and sys.stderr.isatty():
+    if options.bar and not options.json and sys.stderr.isatty():
         console = Console(stderr=True, highlight=False)
         if console.is_interactive:
             return Bar(console, free=free)
@@ -85,60 +87,70 @@ def _display(view: View, *, free: bool) -> Display:
 
 
 @asynccontextmanager
-async def _shown(display: Display, run: Run) -> AsyncGenerator[None, None]:
-    """Look at the progress now and then, also while no result comes."""
+async def _displayed(run: Run, display: Display) -> AsyncGenerator[None, None]:
+    """Show the progress at regular intervals, also while no result comes."""
     said = 0
 
-    def say_remarks() -> None:
+    def say_warnings() -> None:
         nonlocal said
         for warning in run.progress.warnings[said:]:
             display.say(warning)
         said = len(run.progress.warnings)
 
-    async def look() -> None:
+    async def show() -> None:
         while True:
-            say_remarks()
+            say_warnings()
             display.show(run.progress)
-            await asyncio.sleep(_LOOK_EVERY)
+            await asyncio.sleep(_SHOW_EVERY)
 
-    looking = asyncio.create_task(look())
+    showing = asyncio.create_task(show())
     try:
         yield
     finally:
-        looking.cancel()
-        say_remarks()
+        showing.cancel()
+        say_warnings()
 
 
 class RunReporter:
-    """What is written about a run: each photo where that is wanted, and the end."""
+    """Writes a run's results: each photo where that is asked for, and the end.
 
-    def __init__(self, job: Job, display: Display) -> None:
+    Args:
+        options: the command's options.
+        display: where lines about photos go.
+    """
+
+    def __init__(self, options: ImproveOptions, display: Display) -> None:
         self.tally = Tally()
-        self._job = job
+        self._options = options
         self._display = display
         self._output = Output()
         self._began = monotonic()
 
-    def photo(self, result: Result) -> None:
+    def add(self, result: Result) -> None:
+        """Report one photo."""
         self.tally.add(result)
-        if self._job.view.verbose:
-            self._display.say(photo_line(result, toned=self._job.account.local))
-        if self._job.view.json:
+        if self._options.display.verbose:
+            self._display.say(photo_line(result, toned=self._options.account.local))
+        if self._options.display.json:
             self._output.struct(result)
 
-    def end(self, progress: Progress, *, interrupted: bool, error: BaseException | None) -> None:
-        view, free = self._job.view, self._job.account.local
-        told = ErrorInfo(type(error).__name__, _reason(error)) if error else None
+    def photos_left(self, progress: Progress) -> bool:
+        """Whether photos are left for another run."""
+        return progress.scanning or progress.found > sum(self.tally.outcomes.values())
+
+    def finish(self, progress: Progress, *, interrupted: bool, error: BaseException | None) -> None:
+        """Report the end."""
+        display, free = self._options.display, self._options.account.local
         summary = self.tally.summary(
             progress,
-            out=display_path(str(self._job.out)),
+            out=display_path(str(self._options.out)),
             seconds=monotonic() - self._began,
             free=free,
             interrupted=interrupted,
-            error=told,
+            error=ErrorInfo(type(error).__name__, _reason(error)) if error else None,
         )
         if summary.photos or error is None:
-            for line in summary_lines(summary, free=free, only_problems=view.quiet):
+            for line in summary_lines(summary, free=free, only_problems=display.quiet):
                 say(line)
-        if view.json:
+        if display.json:
             self._output.struct({"summary": summary})

@@ -116,6 +116,7 @@ def serve(
         ),
         error_style=error_style.value,
         workers=workers,
+        hosts=(host,),
     )
     status = asyncio.run(
         running.serve_until_stopped(

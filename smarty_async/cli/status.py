@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smarty_async.cli.errors import explained
+from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.output import Output
 
 __all__ = ["status"]
@@ -22,7 +22,7 @@ def status(
     verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
 ) -> None:
     """Say what became of the photos of all runs into DIR, why some failed, and what it cost."""
-    with explained(verbose=verbose):
+    with error_boundary(verbose=verbose):
         # Only here: help needs none of it.
         import asyncio  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
@@ -19,6 +19,7 @@ from smarty_async.local.contract import Asked, Limits, Mode, Refusal
 from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Fate, Faults
 from smarty_async.local.items import failed_item, worked_item
+from smarty_async.local.page import add_page
 from smarty_async.local.response import Answer
 from smarty_async.local.upload import Upload
 
@@ -44,6 +45,7 @@ def make_app(
     error_style: ErrorStyle = "http",
     workers: int | None = None,
     accepts: Callable[[str], bool] | None = None,
+    hosts: Collection[str] = (),
 ) -> web.Application:
     """The embedded service as an application, to be run by whatever runs aiohttp applications.
 
@@ -55,6 +57,7 @@ def make_app(
         workers: images worked on at a time; by default as many as there are cores.
         accepts: which tokens are good; by default any. A bad one is answered with 403 and, as the real service
             does, echoed in the answer's text.
+        hosts: names that a browser may call the service by, beside ``localhost`` and every IP address.
     """
     service = _Service(
         engine=engine,
@@ -68,6 +71,7 @@ def make_app(
     app.cleanup_ctx.append(service.lifetime)
     app.add_routes([web.post(path, service.improve) for path in PATHS])
     app.add_routes([web.get("/healthz", service.health)])
+    add_page(app, hosts=hosts)
     return app
 
 

@@ -59,6 +59,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate of what was paid, in ₽; 0 for the embedded service.
         seconds: how long the run took.
         out: the output folder.
+        left_alone: files that are no photos.
+        left_alone_names: the first of them.
+        limit_reached: whether a spend limit was reached and photos were left.
         interrupted: whether it was stopped before its end.
         error: why it stopped early, None when it did not.
     """
@@ -77,6 +80,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost: float
     seconds: float
     out: str
+    left_alone: int = 0
+    left_alone_names: list[str] = []
+    limit_reached: bool = False
     interrupted: bool = False
     error: ErrorInfo | None = None
 
@@ -144,6 +150,9 @@ class Tally:
             cost=0.0 if free else round(progress.cost, 2),
             seconds=round(seconds, 3),
             out=out,
+            left_alone=progress.left_alone,
+            left_alone_names=progress.left_alone_names,
+            limit_reached=progress.limit_reached,
             interrupted=interrupted,
             error=error,
         )
@@ -191,14 +200,16 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
     if summary.missing:
         photos = count(summary.missing, "photo")
         yield f"Results of {photos} finished in an earlier run are no longer there: --redo-missing restores them again."
-    if summary.interrupted:
+    if summary.interrupted and summary.left:
         yield "Stopped before the end. The same command goes on from here."
     if only_problems:
+        if summary.limit_reached:
+            yield _limit_line(summary)
         return
     stopped = " so far" if summary.interrupted or summary.error else ""
     yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}:"
     yield from outcome_lines(summary.outcomes)
-    if summary.left:
+    if summary.left and not summary.limit_reached:
         yield f"{count(summary.left, 'photo')} left for another run: the same command goes on with them."
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped"):
         yield f"The results are in {plain(summary.out)}; results.jsonl there tells it photo by photo."
@@ -206,6 +217,13 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
         photos = count(summary.coloured, "black-and-white photo")
         yield f"The colours of {photos} are {_TONED}: no engine here knows them."
     yield f"Estimated price: {FREE if free else _price(summary)}"
+    if summary.limit_reached:
+        yield _limit_line(summary)
+
+
+def _limit_line(summary: Summary) -> str:
+    left = f"at least {count(summary.left, 'photo')}" if summary.left else "more photos"
+    return f"The spend limit is reached, with {left} left: raise it, and the same command goes on with them."
 
 
 def _price(summary: Summary) -> str:

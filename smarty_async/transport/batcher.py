@@ -1,16 +1,18 @@
-"""Which photos ride together: pure planning, no clock and no I/O."""
+"""Which items share a request: pure planning, no clock and no I/O."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from math import ceil
 from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from smarty_async.options import Limits
 from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES
 
-__all__ = ["Batchable", "Batcher"]
+__all__ = ["Batchable", "Batcher", "Outlook"]
 
 
 class Batchable(Protocol):
@@ -23,94 +25,126 @@ class Batchable(Protocol):
 
     @property
     def group(self) -> Hashable:
-        """Only riders of one lane may share a request."""
+        """Only items of one batch group may share a request."""
         ...
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether nobody waits for it any more."""
         ...
 
 
-R = TypeVar("R", bound=Batchable)
+class Outlook(msgspec.Struct, frozen=True):
+    """What is known about the items of a batch group that have not been added yet.
+
+    Attributes:
+        more: whether items are about to be added that are worth waiting for.
+        coming: how many items will be added, now or later; None when the number is unknown: then chunks are filled,
+            not spread over the permits.
+    """
+
+    more: bool = False
+    coming: int | None = 0
 
 
-class _Queue(Generic[R]):
-    """The riders of one lane that wait, and the plan for the last of them."""
+B = TypeVar("B", bound=Batchable)
+
+
+class _Queue(Generic[B]):
+    """The waiting items of one batch group, and the plan for the last of them."""
 
     def __init__(self) -> None:
-        self.items: deque[R] = deque()
+        self.items: deque[B] = deque()
+        self.formed: deque[list[B]] = deque()  # chunks to send as they are, before any other
         self.bytes = 0
-        self.sent = 0  # chunks, since it began
-        self.planned = 0  # chunks that the plan has left, 0 when there is none
-        self.permits = 0  # that it was made for
+        self.sent = 0  # chunks, since the queue was made
+        self.planned = 0  # chunks the plan has left, 0 without a plan
+        self.permits = 0  # the number of permits the plan was made for
 
-    def drop_gone(self) -> None:
-        if any(rider.gone for rider in self.items):
-            self.items = deque(rider for rider in self.items if not rider.gone)
+    def drop_done(self) -> None:
+        if any(item.done for item in self.items):
+            self.items = deque(item for item in self.items if not item.done)
             self.bytes = sum(map(_weight, self.items))
+        while self.formed and all(item.done for item in self.formed[0]):
+            self.formed.popleft()
 
 
-class Batcher(Generic[R]):
-    """Forms chunks within the limits on images and bytes.
+class Batcher(Generic[B]):
+    """Forms chunks within the limits on images and bytes, fairly between batch groups.
 
-    A chunk leaves when it is full, or when a slot is free and nothing more is on its way. When it is known how many
-    come yet, they are spread evenly over the slots, in as few rounds as can be, so that none works on a full chunk
-    alone at the end; then a chunk leaves as soon as it holds its share.
+    A chunk is ready when it is full, or when no more items are about to be added. When the number of items to come is
+    known, they are spread evenly over the permits, in as few rounds as possible, so that no request works on a full
+    chunk alone at the end; a chunk is then ready when it holds its share. Of several groups with a ready chunk, the
+    one that was served least recently goes first, so that no group waits for more than one chunk of each other group.
+
+    Args:
+        limits: what a request may carry.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._max_images = limits.max_images
         self._max_bytes = max(1, limits.max_request_bytes - TAIL_BYTES)
-        self._queues: dict[Hashable, _Queue[R]] = {}
-        self._formed: deque[list[R]] = deque()
+        self._queues: dict[Hashable, _Queue[B]] = {}  # the least recently served first
 
-    def add(self, rider: R) -> None:
-        """Let `rider` wait for its chunk."""
-        queue = self._queues.setdefault(rider.group, _Queue())
-        queue.items.append(rider)
-        queue.bytes += _weight(rider)
+    def add(self, item: B) -> None:
+        """Queue `item` for a chunk."""
+        queue = self._queue(item.group)
+        queue.items.append(item)
+        queue.bytes += _weight(item)
 
-    def put_back(self, chunk: list[R]) -> None:
-        """Let `chunk` go next, as it is."""
-        self._formed.append(chunk)
+    def put_back(self, chunk: list[B]) -> None:
+        """Send `chunk` as it is, before the other items of its group."""
+        if chunk:
+            self._queue(chunk[0].group).formed.append(chunk)
 
-    def shrink(self, chunk: list[R]) -> None:
-        """The service found `chunk` too large: pack it anew, and it and every later chunk to half its bytes."""
-        # Half of what was refused, not of the bound: chunks that were open together are refused together.
+    def shrink(self, chunk: list[B]) -> None:
+        """Queue the items of `chunk`, which was too large, again; chunks carry at most half its bytes from now on."""
+        # Half of what was refused, not of the limit: chunks that were open together are refused together.
         self._max_bytes = max(1, min(self._max_bytes, sum(map(_weight, chunk)) // 2))
-        for rider in chunk:
-            self.add(rider)
+        for item in chunk:
+            self.add(item)
 
-    def take(self, *, permits: int, more: bool, coming: int | None = None) -> list[R] | None:
-        """The next chunk for a free slot, None when it is better to wait.
+    def take(self, *, permits: int, outlook: Callable[[Hashable], Outlook]) -> list[B] | None:
+        """The next chunk for a free permit; None when waiting is better.
 
         Args:
             permits: how many requests may be open at once.
-            more: whether photos are on their way that are worth waiting for.
-            coming: how many come yet, now or later; None when nobody knows: then chunks are filled, not spread.
+            outlook: what is known about the items that a batch group will still get.
         """
-        while self._formed:
-            if chunk := [rider for rider in self._formed.popleft() if not rider.gone]:
-                return chunk
-        for queue in self._queues.values():
-            queue.drop_gone()
-        # One that is empty keeps its plan while more comes.
-        self._queues = {group: queue for group, queue in self._queues.items() if queue.items or more}
-        shares = [(queue, self._share(queue, coming, permits)) for queue in self._queues.values() if queue.items]
-        ripe = (
-            (queue, share) for queue, share in shares if len(queue.items) >= share or queue.bytes >= self._max_bytes
-        )
-        ready = next(ripe, shares[0] if shares and not more else None)
-        if ready is None:
-            return None
-        queue, share = ready
-        queue.sent += 1
-        queue.planned = max(0, queue.planned - 1)
-        return self._pack(queue, share)
+        for group, queue in list(self._queues.items()):
+            queue.drop_done()
+            ahead = outlook(group)
+            if not queue.items and not queue.formed:
+                if not ahead.more:  # while more is coming the plan is kept
+                    self._retire(group, queue)
+                continue
+            if queue.formed:
+                chunk = [item for item in queue.formed.popleft() if not item.done]
+            else:
+                share = self._share(queue, ahead.coming, permits)
+                if ahead.more and len(queue.items) < share and queue.bytes < self._max_bytes:
+                    continue
+                queue.sent += 1
+                queue.planned = max(0, queue.planned - 1)
+                chunk = self._pack(queue, share)
+            self._queues[group] = self._queues.pop(group)
+            return chunk
+        return None
 
-    def _share(self, queue: _Queue[R], coming: int | None, permits: int) -> int:
-        """Images of the next chunk: an even share of what waits and what comes; all it may hold when nobody knows."""
+    def _retire(self, group: Hashable, queue: _Queue[B]) -> None:
+        """Forget the plan of an empty queue, and its turn when no group was served less recently."""
+        queue.sent = queue.planned = 0
+        if next(iter(self._queues)) == group:
+            del self._queues[group]
+
+    def _queue(self, group: Hashable) -> _Queue[B]:
+        if group not in self._queues:
+            # A new group has never been served: it goes before all others.
+            self._queues = {group: _Queue(), **self._queues}
+        return self._queues[group]
+
+    def _share(self, queue: _Queue[B], coming: int | None, permits: int) -> int:
+        """Images of the next chunk: an even share of the items queued and to come; the limit if those are unknown."""
         if coming is None:
             queue.planned = 0
             return self._max_images
@@ -118,26 +152,26 @@ class Batcher(Generic[R]):
         if not queue.planned or queue.permits != permits or ceil(count / queue.planned) > self._max_images:
             weight = queue.bytes / len(queue.items) * count
             least = max(ceil(count / self._max_images), ceil(weight / self._max_bytes))
-            # Rounds are counted from the lane's first chunk: it may be in the middle of one.
+            # Rounds are counted from the group's first chunk: a round may be half sent.
             queue.planned, queue.permits = ceil((queue.sent + least) / permits) * permits - queue.sent, permits
         return ceil(count / queue.planned)
 
-    def _pack(self, queue: _Queue[R], most: int) -> list[R]:
-        """Take riders in order, passing over those that no longer fit; a single one always may go alone."""
-        chunk: list[R] = []
-        left: deque[R] = deque()
+    def _pack(self, queue: _Queue[B], most: int) -> list[B]:
+        """Take items in order, skipping those that no longer fit; a single item may always go alone."""
+        chunk: list[B] = []
+        left: deque[B] = deque()
         room = self._max_bytes
-        for rider in queue.items:
-            weight = _weight(rider)
+        for item in queue.items:
+            weight = _weight(item)
             if len(chunk) < most and (weight <= room or not chunk):
-                chunk.append(rider)
+                chunk.append(item)
                 room -= weight
                 queue.bytes -= weight
             else:
-                left.append(rider)
+                left.append(item)
         queue.items = left
         return chunk
 
 
-def _weight(rider: Batchable) -> int:
-    return rider.size + FRAME_BYTES
+def _weight(item: Batchable) -> int:
+    return item.size + FRAME_BYTES

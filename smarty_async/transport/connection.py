@@ -1,44 +1,92 @@
-"""One chunk to the service and its answered items back, over aiohttp; foreign exceptions end here."""
+"""One request to the service and its response, over aiohttp; foreign exceptions are translated here."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import monotonic
+from types import TracebackType
+from typing import Protocol, Self
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Progress
-from smarty_async.transport.body import Body, BodyFailed, stream
+from smarty_async.transport.body import Body, stream
 from smarty_async.transport.excerpt import beginning
-from smarty_async.transport.response import ResponseReader
-from smarty_async.transport.sinks import OutputSink, ReceivedItem
+from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "Exchange", "SilenceTimer"]
+
+_TEXT_LENGTH = 500
+"""Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
+_TICK_SECONDS = 1.0
+"""How often silence is measured: far below the timeout, and no load with a timer for each open request."""
+
+
+class Exchange(Protocol):
+    """One request and its response: what a connection sends, and whom it tells how it goes."""
+
+    @property
+    def bodies(self) -> Sequence[Body]:
+        """The images, in order."""
+        ...
+
+    @property
+    def specs(self) -> Sequence[ModeSpec]:
+        """What is asked of each image."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """What the request is authorized with."""
+        ...
+
+    @property
+    def sink(self) -> OutputSink:
+        """Where outputs are written."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """Where bytes are counted."""
+        ...
+
+    async def on_upload_started(self, size: int) -> None:
+        """The connection is established and the first of `size` bytes is about to be sent."""
+        ...
+
+    def on_item(self, received: ReceivedItem) -> bool:
+        """An item is complete and written; False when it is not wanted, and is to be discarded."""
+        ...
+
+    def on_response_complete(self, seconds: float) -> None:
+        """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
+        ...
 
 
 class Connection:
-    """Sends chunks to one address.
+    """Sends requests to one address.
 
     Args:
         session: what requests go through.
         url: the service's address and path.
         provider: ``oauth_provider``.
         timeouts: when to stop waiting.
-        redact: takes secrets out of a text.
+        redact: removes secrets from a text.
         max_output_bytes: what one output may decode to.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -50,6 +98,7 @@ class Connection:
         timeouts: Timeouts,
         redact: Callable[[str], str],
         max_output_bytes: int,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._session = session
         self._url = url
@@ -57,88 +106,69 @@ class Connection:
         self._timeouts = timeouts
         self._redact = redact
         self._max_output_bytes = max_output_bytes
+        self._clock = clock
 
-    async def send(
-        self,
-        bodies: Sequence[Body],
-        specs: Sequence[ModeSpec],
-        *,
-        token: str,
-        sink: OutputSink,
-        depart: Callable[[], None],
-        deliver: Callable[[ReceivedItem], bool],
-        land: Callable[[], None],
-        progress: Progress,
-    ) -> None:
-        """Send `bodies` in one request and deliver each item of the answer as its object closes.
-
-        `depart` is called when the connection stands and the first byte goes out, `land` when a good answer has come
-        whole and only the spool is waited for. `deliver` says whether it took the item; what it does not take is
-        discarded.
+    async def send(self, exchange: Exchange) -> None:
+        """Send one request and hand over each item of its response when its object has closed and is written.
 
         Raises:
-            RequestError: the request failed, or the answer broke off after what was delivered.
+            RequestError: the request failed, or the response broke off after the items that were handed over.
             BodyFailed: an image could not be read.
             ConfigurationError: no request could succeed this way.
         """
-        multipart = Multipart([Image(body.content_type, body.size) for body in bodies], specs)
-        failed: list[BodyFailed] = []
-        began = monotonic()
-
-        def landed() -> None:
-            progress.latencies.add(monotonic() - began)
-            land()
-
+        failed: list[Exception] = []
+        began = self._clock()
         try:
             async with (
-                self._silence_limit() as silence,
-                self._session.post(
-                    self._url.with_query(oauth_provider=self._provider, oauth_token=token),
-                    data=_stream(multipart, bodies, depart=depart, silence=silence, failed=failed, progress=progress),
-                    headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
-                    allow_redirects=False,
-                ) as response,
+                SilenceTimer(self._timeouts.silence, clock=self._clock) as silence,
+                self._responding(exchange, silence, failed) as response,
             ):
-                unpacker = ResponseReader(sink, deliver, clean=self._clean, max_output_bytes=self._max_output_bytes)
-                await self._read(response, unpacker, land=landed, silence=silence, progress=progress)
+                await self._read(response, exchange, silence, began)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
             problem = failed[0] if failed else self._translated(error)
         else:
             return
-        raise problem  # out here, where it takes no context along: the foreign error's text holds the address
+        raise problem  # outside of the handler: the foreign exception's text holds the address, and so the token
+
+    @asynccontextmanager
+    async def _responding(
+        self, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send the request; its response, as soon as the head is there."""
+        multipart = Multipart([Image(body.content_type, body.size) for body in exchange.bodies], exchange.specs)
+        with foreign_data("the answer's head"):
+            response = await self._session.post(
+                self._url.with_query(oauth_provider=self._provider, oauth_token=exchange.token),
+                data=_upload(multipart, exchange, silence, failed),
+                headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
+                allow_redirects=False,
+            )
+        async with response:
+            yield response
 
     async def _read(
-        self,
-        response: aiohttp.ClientResponse,
-        unpacker: ResponseReader,
-        *,
-        land: Callable[[], None],
-        silence: _Silence,
-        progress: Progress,
+        self, response: aiohttp.ClientResponse, exchange: Exchange, silence: SilenceTimer, began: float
     ) -> None:
         if response.status != HTTPStatus.OK:
             raise await _refusal(response)
         if _compressed(response):
             raise RequestError("the answer came compressed, which was not asked for")
+        reader = ResponseReader(
+            exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
+        )
         try:
             async for data in _arriving(response.content):
-                progress.bytes_received += len(data)
+                exchange.progress.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
-                await unpacker.feed(data)
-                silence.start()
-            envelope = unpacker.finish()
+                await reader.feed(data)
+                silence.restart()
+            envelope = reader.finish()
             if envelope.status != HTTPStatus.OK:
                 raise _refused(envelope, response)
-            land()
+            exchange.on_response_complete(self._clock() - began)
         finally:
             silence.pause()
-            await unpacker.close()
-
-    @asynccontextmanager
-    async def _silence_limit(self) -> AsyncGenerator[_Silence]:
-        """Ends what is inside when nothing was heard for too long."""
-        async with asyncio.timeout(self._timeouts.silence) as limit:
-            yield _Silence(limit, self._timeouts.silence)
+            await reader.drain()
 
     def _translated(self, error: Exception) -> RequestError | ConfigurationError:
         match error:
@@ -156,33 +186,89 @@ class Connection:
         return RequestError(self._clean(message), timed_out=isinstance(error, TimeoutError))
 
     def _clean(self, text: str) -> str:
-        """Text from outside as one line of bearable length, without secrets."""
-        return " ".join(self._redact(text).split())[:500]
+        """A foreign text as one line of printable characters, of limited length, without secrets."""
+        # Invisible characters go first: a secret that they cut into pieces would not be recognised.
+        visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+        printable = "".join(char if char.isprintable() else " " for char in self._redact(visible))
+        return " ".join(printable.split())[:_TEXT_LENGTH]
 
 
-async def _stream(
-    multipart: Multipart,
-    bodies: Sequence[Body],
-    *,
-    depart: Callable[[], None],
-    silence: _Silence,
-    failed: list[BodyFailed],
-    progress: Progress,
+class SilenceTimer:
+    """Ends an ``async with`` block with TimeoutError after a time in which nothing was heard.
+
+    Only time in which the process was able to listen counts. It is measured in ticks; a late tick tells that the
+    process was stopped, the computer asleep or the event loop busy. What arrived meanwhile lies in the socket and is
+    read before the next tick, so a late tick does not count and never ends the block.
+
+    Args:
+        seconds: how long the silence may last.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._tick_seconds = min(_TICK_SECONDS, seconds / 5)
+        self._limit = asyncio.timeout(None)
+        self._listening = True
+        self._silent = 0.0  # seconds
+        self._ticked_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._schedule()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._limit.__aexit__(kind, error, traceback)
+
+    def restart(self) -> None:
+        """Something was heard, or taken by the other side: measure from zero."""
+        self._listening = True
+        self._silent = 0.0
+
+    def pause(self) -> None:
+        """Nobody listens until `restart`."""
+        self._listening = False
+
+    def _schedule(self) -> None:
+        self._ticked_at = self._clock()
+        self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
+
+    def _tick(self) -> None:
+        late = self._clock() - self._ticked_at > 2 * self._tick_seconds
+        if self._listening and not late:
+            self._silent += self._tick_seconds
+            if self._silent >= self._seconds:
+                self._limit.reschedule(asyncio.get_running_loop().time())
+                return
+        self._schedule()
+
+
+async def _upload(
+    multipart: Multipart, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
 ) -> AsyncIterator[bytes]:
-    """The request's body; whatever of it the service takes shows that it listens."""
-    depart()
+    """The request's body; each piece that the service takes shows that it listens."""
     try:
-        async for piece in stream(multipart, bodies):
+        silence.pause()
+        await exchange.on_upload_started(multipart.length)
+        silence.restart()
+        async for piece in stream(multipart, exchange.bodies):
             yield piece
-            progress.bytes_sent += len(piece)
-            silence.start()
-    except BodyFailed as failure:
-        failed.append(failure)
-        raise OSError(str(failure.error)) from None  # the one thing that makes aiohttp give the request up
+            exchange.progress.bytes_sent += len(piece)
+            silence.restart()
+    except Exception as error:  # noqa: BLE001 - raised again by `send`
+        failed.append(error)
+        raise OSError(str(error)) from None  # the one exception that makes aiohttp give the request up
 
 
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The answer as it comes. When it breaks off, what had come before is given out too: aiohttp keeps that back."""
+    """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that."""
     try:
         async for data in content.iter_any():
             yield data
@@ -192,37 +278,13 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         raise
 
 
-class _Silence:
-    """How long nothing was heard.
-
-    Args:
-        limit: what ends the request.
-        seconds: how long it may last.
-    """
-
-    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
-        self._limit = limit
-        self._seconds = seconds
-
-    def start(self) -> None:
-        """From now on something should be heard, or taken."""
-        self._reschedule(asyncio.get_running_loop().time() + self._seconds)
-
-    def pause(self) -> None:
-        """Until it starts again nobody listens."""
-        self._reschedule(None)
-
-    def _reschedule(self, when: float | None) -> None:
-        if not self._limit.expired():
-            self._limit.reschedule(when)
-
-
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
-    """The error a non-200 answer is, with the service's text where there is one."""
+    """The error that a response other than 200 is, with the service's text where there is one."""
     text = b"" if _compressed(response) else await beginning(response)
     try:
-        envelope = parse_envelope(text)
-    except msgspec.DecodeError:
+        with foreign_data("the error"):
+            envelope = parse_envelope(text)
+    except RequestError:
         plain = re.sub(r"<[^>]*>", " ", text.decode("utf-8", "replace"))
         message = f"{response.status} {response.reason or ''}: {plain.strip()}".rstrip(": ")
         return RequestError(message, status=response.status, retry_after=_retry_after(response))
@@ -245,12 +307,12 @@ def _compressed(response: aiohttp.ClientResponse) -> bool:
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """``Retry-After`` in seconds from now, given as a number or a date (RFC 9110, 10.2.3)."""
+    """``Retry-After`` in seconds from now, given as a number or a date (RFC 9110, 10.2.3); None when it is neither."""
     text = response.headers.get("Retry-After", "")
     if text.isascii() and text.isdigit():
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError):
         return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,23 +1,24 @@
-"""Carries items to the service and their answers back: which of them ride together, and when."""
+"""Takes items, forms chunks of them, and has each chunk sent when a permit is free."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from functools import partial
-from weakref import WeakSet
+from typing import cast
+from weakref import WeakKeyDictionary
 
+import msgspec
 from aiolimiter import AsyncLimiter
 
-from smarty_async.errors import SmartyError
+from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.transport.batcher import Batcher
-from smarty_async.transport.body import Body
+from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.item import Item, Reply, Stopped
-from smarty_async.transport.limiter import AdaptiveSemaphore, Permit
+from smarty_async.transport.forecast import Forecast
+from smarty_async.transport.limiter import AdaptiveSemaphore
+from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
@@ -25,12 +26,18 @@ from smarty_async.wire.verdict import Judge, judge_item
 
 __all__ = ["Dispatcher"]
 
-_SHORT_REST = 0.1
-"""Of what a request takes. Who comes a little late would wait for a whole request more, and so may be the last."""
+
+class _Steps(msgspec.Struct, frozen=True):
+    """What to do next: chunks to send, and senders to cancel."""
+
+    send: list[list[Item]]
+    cancel: list[asyncio.Task[None]]
 
 
 class Dispatcher:
-    """Owns the slots. Items go in one by one and are answered one by one; between, they ride in chunks.
+    """Sends items in chunks: items are submitted one by one, and each gets its own reply.
+
+    All decisions are made by one synchronous function, `_next_steps`, whenever something has changed.
 
     Args:
         connection: to the service.
@@ -57,7 +64,7 @@ class Dispatcher:
         sleep: Sleep,
         clock: Callable[[], float],
     ) -> None:
-        self._limit = AdaptiveSemaphore(concurrency)
+        self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
             connection,
@@ -70,11 +77,8 @@ class Dispatcher:
             sleep=sleep,
             clock=clock,
         )
-        self._expected: Counter[int | None] = Counter()
-        self._resting: WeakSet[Body] = WeakSet()  # until they are submitted again, or nobody means to
-        self._short_rests = 0
-        self._replies = self._returns = 0  # and how many of them were to come again
-        self._items: set[Item] = set()
+        self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
+        self._items: set[Item] = set()  # submitted, and not replied to
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
         self._woken = False
         self._closed = False
@@ -82,30 +86,41 @@ class Dispatcher:
     # items in, replies out
 
     @contextmanager
-    def announce(self, items: int | None = 1) -> Generator[None]:
-        """So many items are on their way, and will be submitted at once after this: others wait for their company.
+    def announce(self, items: int | None = 1, *, source: object = None) -> Generator[None]:
+        """Announce `items` upcoming submissions, so that partial chunks are held back.
 
-        None for more than anybody knows of: they are not waited for, but chunks are filled and not spread.
+        They are to be submitted as soon as the block ends.
+
+        Args:
+            items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
+            source: `BatchGroup.source` of the items; chunks of other sources do not wait.
         """
-        self._expected[items] += 1
+        forecast = self._forecast(source)
+        forecast.announce(items)
         try:
             yield
         finally:
-            self._expected[items] -= 1
+            forecast.fulfil(items)
             self._wake()
 
-    async def rest(self, seconds: float, *, sleep: Sleep) -> None:
-        """Let an item rest before it is submitted again; others wait for it when that is little beside a request."""
-        short = seconds <= self._sender.request_seconds * _SHORT_REST
-        self._short_rests += short
+    async def backoff(self, seconds: float, *, sleep: Sleep, source: object = None) -> None:
+        """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.
+
+        Args:
+            seconds: how long.
+            sleep: waits.
+            source: as for `announce`.
+        """
+        forecast = self._forecast(source)
+        short = forecast.start_backoff(seconds, request_seconds=self._sender.request_seconds)
         try:
             await sleep(seconds)
         finally:
-            self._short_rests -= short
+            forecast.end_backoff(short=short)
             self._wake()
 
     async def submit(self, item: Item) -> Reply:
-        """Send `item` with others and wait for its reply, without holding a slot.
+        """Send `item` together with others and wait for its reply, without holding a permit.
 
         Raises:
             ConfigurationError: every request would fail like this one.
@@ -114,9 +129,11 @@ class Dispatcher:
             Stopped: the run sends nothing more.
         """
         if self._closed:
-            raise _too_late()
+            raise _closed()
+        self._sender.check(item)
+        forecast = self._forecast(item.group.source)
         self._items.add(item)
-        self._resting.discard(item.body)
+        forecast.submitted(item.body)
         self._batcher.add(item)
         self._wake()
         try:
@@ -125,96 +142,118 @@ class Dispatcher:
             await item.abandon()
             raise
         else:
-            self._replies += 1
-            if _comes_again(reply):
-                self._returns += 1
-                self._resting.add(item.body)
+            forecast.replied(item.body, returns=_returns(reply))
             return reply
         finally:
             self._items.discard(item)
-            self._close_deserted()
+            self._wake()
 
-    def withdraw(self, items: Iterable[Item]) -> None:
-        """Send none of `items` that is not on board now; those that are will be answered."""
+    def cancel_queued(self, items: Iterable[Item]) -> None:
+        """Stop those of `items` that are not in flight; those that are will be answered."""
         for item in items:
             if not item.in_flight:
                 item.fail(Stopped())
-        self._close_deserted()
+        self._wake()
 
     async def close(self) -> None:
-        """Close every open request and reply to every item that nothing comes, now or later."""
+        """Close every open request, and fail every item that is or will be submitted."""
         self._closed = True
         for item in self._items:
-            item.fail(_too_late())
+            item.fail(_closed())
         for sender in self._senders:
             sender.cancel()
         if self._senders:
             await asyncio.wait(self._senders)
 
-    # which chunk, when
+    # decisions
 
     def _wake(self) -> None:
-        """Look for a chunk, two turns of the loop from now: what comes together rides together.
+        """Take the next steps two turns of the event loop from now: what is submitted together goes together.
 
-        The first turn lets tasks that were just made say what they expect.
+        The first turn lets tasks that were just created announce their items. Two turns also make sure that the
+        senders of the last decision have taken their permits before the next one counts the free permits.
         """
-        if not self._woken:
+        if not self._woken and not self._closed:
             self._woken = True
             loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._dispatch)
+            loop.call_soon(loop.call_soon, self._take_steps)
 
-    def _dispatch(self) -> None:
+    def _take_steps(self) -> None:
         self._woken = False
-        soon = sum(items * times for items, times in self._expected.items() if items)
-        coming = None if self._expected[None] else soon + self._coming_later()
-        more = soon > 0 or self._short_rests > 0
-        while permit := self._limit.try_acquire():
-            chunk = self._batcher.take(permits=self._limit.size, more=more, coming=coming)
-            if chunk is None:
-                permit.release()
-                return
-            chunk[0].group.progress.permits = self._limit.size
-            sender = asyncio.create_task(
-                self._sender.carry(chunk, permit, freed=self._wake), name="smarty_async carrier"
-            )
+        if self._closed:
+            return
+        steps = self._next_steps()
+        for sender in steps.cancel:
+            sender.cancel()
+        for chunk in steps.send:
+            sender = asyncio.create_task(self._sender.send(chunk), name="smarty_async sender")
             self._senders[sender] = chunk
-            sender.add_done_callback(partial(self._carried, permit))
+            sender.add_done_callback(self._sent)
 
-    def _coming_later(self) -> int:
-        """Items that rest before they come again, and as many of those under way as is usual here."""
-        under_way = sum(map(len, self._senders.values()))
-        return len(self._resting) + under_way * self._returns // max(1, self._replies)
+    def _next_steps(self) -> _Steps:
+        """Decide, from the state alone, what to send and what to cancel."""
+        in_flight: defaultdict[object, int] = defaultdict(int)
+        for chunk in self._senders.values():
+            in_flight[chunk[0].group.source] += len(chunk)
+        send: list[list[Item]] = []
 
-    def _carried(self, permit: Permit, sender: asyncio.Task[None]) -> None:
+        def outlook(group: object) -> Outlook:
+            source = cast("BatchGroup", group).source
+            return self._forecast(source).outlook(in_flight=in_flight[source])
+
+        while len(send) < self._limit.free:
+            next_chunk = self._batcher.take(permits=self._limit.size, outlook=outlook)
+            if next_chunk is None:
+                break
+            in_flight[next_chunk[0].group.source] += len(next_chunk)
+            next_chunk[0].group.progress.permits = self._limit.size
+            send.append(next_chunk)
+        return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
+
+    def _forecast(self, source: object) -> Forecast:
+        return self._forecasts.setdefault(self if source is None else source, Forecast())
+
+    def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)
-        permit.release()
         error = None if sender.cancelled() else sender.exception()
-        if error is not None:
+        if isinstance(error, SmartyError):
             self._fail(chunk, error)
+        elif error is not None:
+            for item in chunk:
+                item.fail(_internal(error, item))
         self._wake()
 
-    def _fail(self, chunk: list[Item], error: BaseException) -> None:
-        """What ended the carrier of `chunk` is no photo's fault: whatever waits in its lane would meet it too."""
-        waiting = [item for item in self._items if item.group is chunk[0].group and not item.in_flight]
-        for item in (*chunk, *waiting):
+    def _fail(self, chunk: list[Item], error: SmartyError) -> None:
+        """No photo of `chunk` is to blame for `error`: whatever waits in its group would meet it, too."""
+        queued = [item for item in self._items if item.group is chunk[0].group and not item.in_flight]
+        for item in (*chunk, *queued):
             item.fail(error)
 
-    def _close_deserted(self) -> None:
-        """Close requests, and end waits for a next try, that nobody waits for any more."""
-        for sender, chunk in self._senders.items():
-            # From the end: what was sent last is answered last, so most chunks are told by one look.
-            if all(item.gone for item in reversed(chunk)) and any(
-                item.reply.cancelled() or not item.in_flight for item in chunk
-            ):
-                sender.cancel()
 
-
-def _comes_again(reply: Reply) -> bool:
-    """Whether a photo so answered is likely to be asked for again, after a rest."""
-    return reply.fault is not None or any(
-        judge_item(arrived.answered)[0] == "temporary" for arrived in reply.arrived.values()
+def _abandoned(chunk: list[Item]) -> bool:
+    """Whether nobody waits for a chunk whose request is open, or waits for a retry."""
+    # From the end: what was sent last is answered last, so for most chunks the first look decides.
+    return all(item.done for item in reversed(chunk)) and any(
+        item.reply.cancelled() or not item.in_flight for item in chunk
     )
 
 
-def _too_late() -> SmartyError:
+def _returns(reply: Reply) -> bool:
+    """Whether a photo with this reply is likely to be submitted again, after a backoff."""
+    return reply.fault is not None or any(
+        judge_item(received.answered)[0] == "temporary" for received in reply.received.values()
+    )
+
+
+def _closed() -> SmartyError:
     return SmartyError("the client was closed before the answer came")
+
+
+def _internal(error: BaseException, item: Item) -> PhotoFailed:
+    failed = PhotoFailed(
+        f"an unexpected error, which is a bug of this program: {type(error).__name__}: {error}",
+        type="internal",
+        attempts=item.attempts,
+    )
+    failed.__cause__ = error
+    return failed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 from aiolimiter import AsyncLimiter
 
@@ -13,20 +15,22 @@ __all__ = ["AdaptiveSemaphore", "Permit", "rate_limit"]
 class AdaptiveSemaphore:
     """A semaphore whose size adapts: additive increase, multiplicative decrease (as TCP's, RFC 5681).
 
-    It stays between 1 and `most`, grows by one after as many good answers as it has slots, and is halved
+    The size stays between 1 and `most`. It grows by one after as many good answers as it has permits, and is halved
     when the service asks for less, at most once for all the requests that were open at that time.
 
     Args:
         most: requests open at once, at most.
+        on_free: called when a permit becomes free that nobody is waiting for.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, on_free: Callable[[], None] = lambda: None) -> None:
         self._most = most
+        self._on_free = on_free
         self._size = float(most)
-        self._open = 0
+        self._held = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._epoch = 0
-        self._before: float | None = None  # the size when it was suspended
+        self._size_before: float | None = None  # while it is suspended
 
     @property
     def size(self) -> int:
@@ -34,82 +38,93 @@ class AdaptiveSemaphore:
         return int(self._size)
 
     @property
+    def free(self) -> int:
+        """Permits that nobody holds or waits for."""
+        return max(0, self.size - self._held - len(self._waiters))
+
+    @property
     def epoch(self) -> int:
-        """Which decrease a request starts after: what `slow_down` is told when it fails."""
+        """How often the size was halved so far; a request passes to `slow_down` the value it started with."""
         return self._epoch
 
-    def try_acquire(self) -> Permit | None:
-        """A slot, if one is free and nobody waits for it."""
-        if self._open >= self.size or self._waiters:
-            return None
-        self._open += 1
-        return Permit(self)
-
-    async def wait(self) -> None:
-        """Take what a slot stands for, in the order of asking; only `Permit` calls this."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        self._hand_over()
+    @asynccontextmanager
+    async def permit(self) -> AsyncGenerator[Permit]:
+        """Hold a permit until the block ends, or until its `release`. Permits are given in the order of asking."""
+        await self._acquire()
+        permit = Permit(self._release)
         try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.give_back()  # it was handed over in the moment of leaving
-            raise
-
-    def give_back(self) -> None:
-        """The other end of `wait`; only `Permit` calls this."""
-        self._open -= 1
-        self._hand_over()
+            yield permit
+        finally:
+            permit.release()
 
     def speed_up(self) -> None:
-        """A request came back well."""
+        """A request was answered well."""
         self._size = min(float(self._most), self._size + 1 / self._size)
         self._hand_over()
 
     def slow_down(self, epoch: int) -> None:
-        """The service asks for less, seen by a request that started in `epoch`."""
+        """The service asked for less, in answer to a request that started in `epoch`."""
         if epoch == self._epoch:
             self._epoch += 1
             self._size = max(1.0, self._size / 2)
 
     def suspend(self) -> None:
-        """Let one request at a time find out whether the service is back."""
-        if self._before is None:
-            self._before, self._size = self._size, 1.0
+        """Allow one request at a time, to find out whether the service is back."""
+        if self._size_before is None:
+            self._size_before, self._size = self._size, 1.0
 
     def resume(self) -> None:
-        """The service is back: go on with half of what it bore before."""
-        if self._before is not None:
-            self._size, self._before = max(1.0, self._before / 2), None
+        """The service is back: continue with half the size from before `suspend`."""
+        if self._size_before is not None:
+            self._size, self._size_before = max(1.0, self._size_before / 2), None
             self._hand_over()
 
+    async def _acquire(self) -> None:
+        if self.free:
+            self._held += 1
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # the permit was handed over just before the cancellation
+                self._release()
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._hand_over()
+            raise
+
+    def _release(self) -> None:
+        self._held -= 1
+        self._hand_over()
+
     def _hand_over(self) -> None:
-        while self._waiters and self._open < self.size:
+        while self._waiters and self._held < self.size:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                self._open += 1
+                self._held += 1
                 waiter.set_result(None)
+        if self.free:
+            self._on_free()
 
 
 class Permit:
-    """The right to have one request open. It is held when made, and can be given back and taken again."""
+    """The right to have one request open, while it is held.
 
-    def __init__(self, limit: AdaptiveSemaphore) -> None:
-        self._limit = limit
+    Args:
+        give_back: returns it to its semaphore.
+    """
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
         self._held = True
 
-    async def acquire(self) -> None:
-        """Hold it: at once when it is held already, else in the order of asking."""
-        if not self._held:
-            await self._limit.wait()
-            self._held = True
-
     def release(self) -> None:
-        """Give it back; more than once does no harm."""
+        """Return it before its block ends; more than once does no harm."""
         if self._held:
             self._held = False
-            self._limit.give_back()
+            self._give_back()
 
 
 def rate_limit(requests_per_second: float) -> AsyncLimiter:

@@ -1,76 +1,328 @@
-"""One request of a chunk: who pays, who is on board, who has been answered."""
+"""An item and the requests it travels in: who pays, what is in flight, what has been answered."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Literal, Protocol
 
-from smarty_async.transport.item import Item, Stopped
-from smarty_async.transport.sinks import ReceivedItem
+import msgspec
+
+from smarty_async.errors import RequestError
+from smarty_async.options import Mode, ModeSpec
+from smarty_async.results import ErrorInfo, Progress
+from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.limiter import Permit
+from smarty_async.transport.response import OutputSink, ReceivedItem
 from smarty_async.wire.messages import item_name
+from smarty_async.wire.verdict import judge_item
 
-__all__ = ["ChunkRequest", "live", "paid_for"]
+__all__ = [
+    "BatchGroup",
+    "ChunkRequest",
+    "ImageBudget",
+    "Item",
+    "Reply",
+    "RequestLog",
+    "Stopped",
+    "pending",
+    "reserve_budget",
+    "was_refused",
+]
 
 _log = logging.getLogger("smarty_async")
 
 
-def live(chunk: Sequence[Item]) -> list[Item]:
-    """Whoever still waits."""
-    return [item for item in chunk if not item.gone]
+class Stopped(Exception):
+    """The item was not sent, because its run is stopping."""
 
 
-def paid_for(chunk: list[Item]) -> list[Item]:
-    """The items there is money for; the others stay to be done."""
-    if not chunk:
-        return chunk
-    granted = chunk[0].group.budget.take(len(chunk))
-    for item in chunk[granted:]:
+class RequestLog(Protocol):
+    """Records requests durably, so that the cost of one that was cut short is still counted by the next run."""
+
+    async def started(self, *, images: int, size: int) -> int:
+        """Record a request before its first byte is sent; returns its number.
+
+        Args:
+            images: how many images it carries.
+            size: bytes of its body.
+        """
+        ...
+
+    def finished(self, number: int, *, state: Literal["answered", "refused"]) -> None:
+        """Record how request `number` ended; a request that never finishes has probably been paid for."""
+        ...
+
+
+class ImageBudget:
+    """How many images may still be paid for; None for no limit."""
+
+    def __init__(self, images: int | None = None) -> None:
+        self._left = images
+        self._closed = False
+
+    def take(self, images: int) -> int:
+        """Reserve up to `images`; returns how many were granted."""
+        if self._left is None:
+            return images
+        granted = min(images, self._left)
+        self._left -= granted
+        return granted
+
+    def give_back(self, images: int) -> None:
+        """Return `images` that were reserved and not paid for."""
+        if self._left is not None and not self._closed:
+            self._left += images
+
+    def close(self) -> None:
+        """Grant nothing more."""
+        self._left = 0
+        self._closed = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing more is granted."""
+        return self._left == 0
+
+
+class BatchGroup(msgspec.Struct, frozen=True, eq=False):
+    """What items must have in common to share a request; compared by identity.
+
+    Attributes:
+        specs: what is asked of each image.
+        sink: where outputs are written.
+        progress: where requests are counted.
+        budget: what pays.
+        request_log: where requests are recorded before they are sent; None for nowhere.
+        source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
+    """
+
+    specs: tuple[ModeSpec, ...]
+    sink: OutputSink
+    progress: Progress
+    budget: ImageBudget
+    request_log: RequestLog | None = None
+    source: object = None
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came back for an item.
+
+    Attributes:
+        received: the answers, by mode.
+        fault: why a mode is missing, None when all modes are answered.
+    """
+
+    received: Mapping[Mode, ReceivedItem]
+    fault: ErrorInfo | None = None
+
+
+class Item:
+    """One photo to be sent.
+
+    Attributes:
+        body: its bytes.
+        group: what is asked of it, and which items it may share a request with.
+        reply: what comes back.
+        attempts: how many requests it was sent in.
+        in_flight: whether its request is open.
+        token_refreshes: how often the token was refreshed for it.
+        suspected_at: when a request with it first failed, in the circuit breaker's order of events; None before that.
+    """
+
+    def __init__(self, body: Body, group: BatchGroup) -> None:
+        self.body = body
+        self.group = group
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.attempts = 0
+        self.in_flight = False
+        self.token_refreshes = 0
+        self.suspected_at: int | None = None
+        self._received: dict[Mode, ReceivedItem] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image."""
+        return self.body.size
+
+    @property
+    def done(self) -> bool:
+        """Whether nobody waits for it any more: it has its reply, or was cancelled."""
+        return self.reply.done()
+
+    def receive(self, received: ReceivedItem) -> bool:
+        """Keep an answer; False when it was not asked for, or the mode is already answered."""
+        mode = received.answered.mode
+        wanted = any(spec.mode == mode for spec in self.group.specs)
+        if self.done or not wanted or mode in self._received:
+            return False
+        self._received[mode] = received
+        if len(self._received) == len(self.group.specs):
+            self.reply.set_result(Reply(self._received))
+        return True
+
+    def settle(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
+        """Reply with the modes that are answered; with `only_partly`, do nothing when there is none."""
+        if not self.done and (self._received or not only_partly):
+            self.reply.set_result(Reply(self._received, fault))
+
+    def fail(self, error: BaseException) -> None:
+        """Reply with `error`."""
+        if not self.done:
+            self.reply.set_exception(error)
+
+    async def abandon(self) -> None:
+        """Nobody waits any more: discard what was received."""
+        self.reply.cancel()
+        for received in self._received.values():
+            await received.discard()
+
+
+def pending(items: Iterable[Item]) -> list[Item]:
+    """The items that are still waited for."""
+    return [item for item in items if not item.done]
+
+
+def reserve_budget(items: list[Item]) -> list[Item]:
+    """The first `items`, as far as the budget goes; the others are stopped."""
+    if not items:
+        return items
+    granted = items[0].group.budget.take(len(items))
+    for item in items[granted:]:
         item.fail(Stopped())
-    return chunk[:granted]
+    return items[:granted]
+
+
+_WORK_MAY_HAVE_BEGUN = frozenset({HTTPStatus.REQUEST_TIMEOUT, 499})
+"""Statuses under 500 that tell that a request was given up while it was worked on. 499: nginx, the client left."""
+
+
+def was_refused(error: RequestError) -> bool:
+    """Whether the request was refused before any work, and so is not paid for: the rule for all counts of images paid.
+
+    A request is paid for from its first byte on, unless it is answered as a whole with a status from 300 to 499 that
+    rejects it (413, 401, 403, 429, an envelope with 400, …). One that fails with 5xx, breaks off or times out may
+    have been worked on: it counts as paid. One whose connection was never established was not sent at all.
+    """
+    status = error.status
+    return (
+        status is not None
+        and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and status not in _WORK_MAY_HAVE_BEGUN
+    )
 
 
 class ChunkRequest:
-    """One request of a chunk: who is on board, under which name, and who has been answered."""
+    """One request of a chunk; the `Exchange` that a connection reports to.
 
-    def __init__(self, items: list[Item], *, token: str, epoch: int) -> None:
+    Args:
+        items: what it carries, at least one, all of one group.
+        token: what it is authorized with.
+        permit: what it is sent with; released when the response has been read, while outputs are still written.
+        epoch: `AdaptiveSemaphore.epoch` at its start.
+        started: `CircuitBreaker.tick` at its start.
+
+    Attributes:
+        names: the items by the names of their parts.
+        received: how many answers its items have taken.
+        usable: how many of these hold outputs that can be used.
+        unusable: why the outputs of others cannot be used, by the image's body.
+    """
+
+    def __init__(self, items: list[Item], *, token: str, permit: Permit, epoch: int, started: int) -> None:
         self.items = items
         self.names = {item_name(number): item for number, item in enumerate(items)}
         self.token = token
+        self._permit = permit
         self.epoch = epoch
-        self.delivered = 0
-        self._departed = False
-        self._strayed = False
+        self.started = started
+        self.received = 0
+        self.usable = 0
+        self.unusable: dict[Body, str] = {}
+        self._uploading = False
+        self._number: int | None = None
+        self._warned = False
 
-    @contextmanager
-    def in_flight(self) -> Generator[None]:
-        """While the request is open."""
+    @property
+    def bodies(self) -> Sequence[Body]:
+        """The images, in order."""
+        return [item.body for item in self.items]
+
+    @property
+    def specs(self) -> tuple[ModeSpec, ...]:
+        """What is asked of each image."""
+        return self._group.specs
+
+    @property
+    def sink(self) -> OutputSink:
+        """Where outputs are written."""
+        return self._group.sink
+
+    @property
+    def progress(self) -> Progress:
+        """Where bytes and requests are counted."""
+        return self._group.progress
+
+    @property
+    def _group(self) -> BatchGroup:
+        return self.items[0].group
+
+    @asynccontextmanager
+    async def in_flight(self) -> AsyncGenerator[None]:
+        """Mark the items as in flight; at the end, return to the budget what was not paid for."""
         for item in self.items:
             item.in_flight = True
         try:
             yield
+        except (BodyFailed, RequestError) as error:
+            # An upload that was given up is no whole request, and so refused.
+            if self._uploading and not self.received and (isinstance(error, BodyFailed) or was_refused(error)):
+                self._uploading = False
+                self.progress.images_paid -= len(self.items)
+                self._finish("refused")
+            raise
         finally:
             for item in self.items:
                 item.in_flight = False
-            if not self._departed:
-                self.items[0].group.budget.give_back(len(self.items))
+            if not self._uploading:
+                self._group.budget.give_back(len(self.items))
 
-    def depart(self) -> None:
-        """From here on it is paid for, as far as anyone can tell."""
-        self._departed = True
-        progress = self.items[0].group.progress
-        progress.requests += 1
-        progress.images += len(self.items)
+    async def on_upload_started(self, size: int) -> None:
+        """The connection is established and the first of `size` bytes is about to be sent."""
+        if self._group.request_log is not None:
+            self._number = await self._group.request_log.started(images=len(self.items), size=size)
+        self._uploading = True
+        self.progress.requests += 1
+        self.progress.images += len(self.items)
+        self.progress.images_paid += len(self.items)
         for item in self.items:
             item.attempts += 1
 
-    def deliver(self, arrived: ReceivedItem) -> bool:
-        """Give an answer to the item it names; False when none takes it."""
-        item = self.names.get(arrived.answered.name)
-        if item is None or not item.take(arrived):
-            if not self._strayed:
-                self._strayed = True
-                _log.warning("answers that were not asked for, or came twice, are passed over")
+    def on_item(self, received: ReceivedItem) -> bool:
+        """Give an answer to the item it names; False when no item takes it."""
+        item = self.names.get(received.answered.name)
+        if item is None or not item.receive(received):
+            if not self._warned:
+                self._warned = True
+                _log.warning("ignoring answers that were not asked for, or came twice")
             return False
-        self.delivered += 1
+        self.received += 1
+        _, why = judge_item(received.answered)
+        if why is not None and why.type == "broken_output":
+            self.unusable[item.body] = why.message.partition(": ")[2] or why.message  # the same for every kind
+        elif received.files:
+            self.usable += 1
         return True
+
+    def on_response_complete(self, seconds: float) -> None:
+        """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
+        self.progress.latencies.add(seconds)
+        self._permit.release()
+        self._finish("answered")
+
+    def _finish(self, state: Literal["answered", "refused"]) -> None:
+        if self._group.request_log is not None and self._number is not None:
+            self._group.request_log.finished(self._number, state=state)

@@ -1,113 +1,228 @@
-"""An answer's bytes on their way to the spool, and its items to whoever waits for them."""
+"""A response's outputs on their way to where they are written, and its items to whoever waits for them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
 
+import aiohttp
 import msgspec
 
-from smarty_async.errors import RequestError
+from smarty_async.errors import RequestError, SmartyError
 from smarty_async.results import Kind
-from smarty_async.transport.sinks import OutputSink, ReceivedItem, SpoolFile
-from smarty_async.wire.messages import Answered, Envelope
+from smarty_async.wire.messages import Answered, Envelope, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
-__all__ = ["ResponseReader"]
+__all__ = ["MemoryFile", "MemorySink", "OutputSink", "ReceivedItem", "ResponseReader", "SinkFile", "foreign_data"]
 
 _FLUSH_BYTES = 1 << 19
-"""How much waits in memory before it goes to the spool; as much again may be on its way there."""
+"""How much is collected in memory before it is written; as much again may be being written."""
+_MAX_OUTPUTS = 16
+"""Outputs of one item: only a few fields hold one, but a field may be repeated."""
+_ITEMS_PER_TURN = 8
+"""Items handed over in one turn of the event loop: each wakes the coroutine of a photo."""
 
-_MOST_OUTPUTS = 16
-"""Outputs of one item: no more than a few fields hold one, but a field may be repeated."""
 
-_AT_ONCE = 8
-"""Items delivered in one turn of the loop: each wakes a photo's whole story."""
+@contextmanager
+def foreign_data(what: str) -> Generator[None]:
+    """The boundary around parsers of data from outside: they raise RequestError, whatever the data makes them raise.
+
+    Args:
+        what: what is parsed, for the message.
+    """
+    try:
+        yield
+    except (SmartyError, aiohttp.ClientError, OSError):
+        raise  # translated already, or to be translated by the connection
+    except Exception as error:  # noqa: BLE001 - whatever it is, it comes from the data
+        problem = RequestError(f"{what} cannot be read ({type(error).__name__})")
+    else:
+        return
+    raise problem  # outside of the handler, so that it does not carry the foreign exception along
+
+
+class SinkFile(Protocol):
+    """A temporary place for one output. It has no name until its item has closed."""
+
+    def append(self, pieces: list[bytes]) -> None:
+        """Append `pieces`; may block."""
+        ...
+
+    async def discard(self) -> None:
+        """Remove it; more than once does no harm."""
+        ...
+
+
+class OutputSink(Protocol):
+    """Where outputs are written as they are decoded."""
+
+    def open(self) -> SinkFile:
+        """A new temporary place."""
+        ...
+
+    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+        """Append its pieces to each file."""
+        ...
+
+
+class ReceivedItem(msgspec.Struct, frozen=True):
+    """An answered item and its outputs; whoever takes it keeps or discards each one.
+
+    Attributes:
+        answered: the item.
+        files: its outputs, each complete.
+    """
+
+    answered: Answered
+    files: dict[Kind, SinkFile]
+
+    async def discard(self) -> None:
+        """Discard all its outputs."""
+        for file in self.files.values():
+            await file.discard()
+
+
+class MemoryFile:
+    """An output in memory."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def append(self, pieces: list[bytes]) -> None:
+        """Append `pieces`."""
+        self._pieces += pieces
+
+    async def discard(self) -> None:
+        """Remove it."""
+        self._pieces.clear()
+
+    @property
+    def data(self) -> bytes:
+        """What was written."""
+        return b"".join(self._pieces)
+
+
+class MemorySink:
+    """Keeps outputs in memory."""
+
+    def open(self) -> MemoryFile:
+        """A new place in memory."""
+        return MemoryFile()
+
+    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+        """Append its pieces to each file."""
+        for file, pieces in lots:
+            file.append(pieces)
 
 
 class ResponseReader:
-    """Takes the splitter's events to the spool and to whoever waits for the items."""
+    """Reads a response as it arrives: writes its outputs to the sink and hands over each item that is complete.
+
+    Args:
+        sink: where outputs are written.
+        on_item: is given each item when all its outputs are written; False when it is not wanted.
+        clean: makes a text of the service safe to show.
+        max_output_bytes: what one output may decode to.
+    """
 
     def __init__(
         self,
         sink: OutputSink,
-        deliver: Callable[[ReceivedItem], bool],
+        on_item: Callable[[ReceivedItem], bool],
         *,
         clean: Callable[[str], str],
         max_output_bytes: int,
     ) -> None:
         self._splitter = AnswerSplitter(max_output_bytes=max_output_bytes)
-        self._spool = sink
-        self._deliver = deliver
+        self._sink = sink
+        self._on_item = on_item
         self._clean = clean
-        self._files: dict[int, SpoolFile] = {}  # of the item that is open
-        self._closed: list[tuple[Answered, dict[int, SpoolFile]]] = []
-        self._pieces: dict[SpoolFile, list[bytes]] = {}
-        self._waiting = 0
-        self._writing: asyncio.Task[None] | None = None
+        self._files: dict[int, SinkFile] = {}  # of the item that is open
+        self._closed: list[tuple[Answered, dict[int, SinkFile]]] = []
+        self._pieces: dict[SinkFile, list[bytes]] = {}
+        self._buffered = 0  # bytes in `_pieces`
+        self._writer: asyncio.Task[None] | None = None
 
     async def feed(self, data: bytes) -> None:
-        """Take `data` in; the items that it closes are delivered when all their bytes are in their spool.
+        """Take the next bytes of the response in; waits for the sink only when too much is buffered.
 
-        The spool is waited for only when too much waits for it.
+        Raises:
+            RequestError: this is not the service's response, or goes beyond what one may be.
         """
         try:
-            for event in self._splitter.feed(data):
+            for event in self._events(data):
                 if isinstance(event, Answered):
                     self._closed.append((event, self._files))
                     self._files = {}
                     continue
                 if (file := self._files.get(event.number)) is None:
-                    if len(self._files) == _MOST_OUTPUTS:
+                    if len(self._files) == _MAX_OUTPUTS:
                         raise RequestError("one of the answer's items has outputs without an end", enveloped=True)
-                    file = self._files[event.number] = self._spool.open()
+                    file = self._files[event.number] = self._sink.open()
                 self._pieces.setdefault(file, []).append(event.data)
-                self._waiting += len(event.data)
+                self._buffered += len(event.data)
         finally:
-            if self._due and self._writing is None:
-                self._writing = asyncio.create_task(self._write(), name="smarty_async spool")
-        while self._waiting >= _FLUSH_BYTES and self._writing is not None:
-            await self._writing
+            self._start_writer()
+        while self._buffered >= _FLUSH_BYTES and self._writer is not None:
+            await self._writer
+            self._start_writer()
 
     def finish(self) -> Envelope:
-        """The envelope, at the answer's end."""
-        return self._splitter.finish()
+        """The envelope, at the response's end.
 
-    async def close(self) -> None:
-        """Deliver what is whole, and let go of what belongs to no delivered item."""
+        Raises:
+            RequestError: the response broke off, or is not the service's.
+        """
+        with foreign_data("the answer"):
+            return self._splitter.finish()
+
+    async def drain(self) -> None:
+        """Write and hand over all complete items; discard the outputs of incomplete ones."""
         try:
-            if self._writing is not None:
-                await self._writing
+            if self._writer is not None:
+                await self._writer
         finally:
             self._pieces.clear()
             for files in (self._files, *(files for _, files in self._closed)):
                 while files:
                     await files.popitem()[1].discard()
 
+    def _events(self, data: bytes) -> Iterator[Piece | Answered]:
+        with foreign_data("the answer"):
+            yield from self._splitter.feed(data)
+
     @property
     def _due(self) -> bool:
-        return bool(self._closed) or self._waiting >= _FLUSH_BYTES
+        return bool(self._closed) or self._buffered >= _FLUSH_BYTES
+
+    def _start_writer(self) -> None:
+        # An eager task may have ended before it is assigned: only its own state tells whether it still writes.
+        if self._writer is not None and self._writer.done() and not self._writer.cancelled():
+            self._writer = self._writer if self._writer.exception() else None
+        if self._due and self._writer is None:
+            self._writer = asyncio.create_task(self._write(), name="smarty_async output writer")
 
     async def _write(self) -> None:
         while self._due:
-            pieces, self._pieces, self._waiting = self._pieces, {}, 0
+            pieces, self._pieces, self._buffered = self._pieces, {}, 0
             closed = len(self._closed)
             if pieces:
-                await self._spool.write(list(pieces.items()))
+                await self._sink.write(list(pieces.items()))
             await self._hand_over(closed)
-        self._writing = None
 
     async def _hand_over(self, items: int) -> None:
         for number in range(items):
-            if number and not number % _AT_ONCE:
-                await asyncio.sleep(0)  # whoever was woken has a turn, and so have other requests
+            if number and not number % _ITEMS_PER_TURN:
+                await asyncio.sleep(0)  # lets the coroutines woken so far, and other requests, run
             answered, files = self._closed[0]
             if answered.error is not None:
                 answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
-            outputs: dict[Kind, SpoolFile] = {
+            outputs: dict[Kind, SinkFile] = {
                 kind: files[blob.number] for kind, blob in answered.blobs.items() if blob.number in files
             }
-            if self._deliver(ReceivedItem(answered, outputs)):
+            if self._on_item(ReceivedItem(answered, outputs)):
                 for blob in answered.blobs.values():
                     files.pop(blob.number, None)
             del self._closed[0]

@@ -1,4 +1,4 @@
-"""How long to go on asking, and how long to wait in between: tenacity's policies for items and for requests."""
+"""When to try again, and when to stop: tenacity policies for items and for requests, and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from smarty_async.options import Retries
 __all__ = ["CircuitBreaker", "Sleep", "TemporaryAnswer", "item_retrying", "request_retrying", "retried"]
 
 Sleep = Callable[[float], Awaitable[None]]
-"""Waits some seconds; tests give one that does not."""
+"""Waits for some seconds; tests pass one that returns at once."""
+
+_RETRY_TOKENS = 10.0
+"""Failures in a row that empty the retry budget; requests are held back at half of it (gRPC A6: `maxTokens`)."""
+_TOKENS_PER_SUCCESS = 0.1
+"""What an answered request returns to the retry budget (gRPC A6: `tokenRatio`)."""
+_PHASE = random.random() * 1e6  # noqa: S311 - so that no two clients retry at the same moments
+"""Offset of the moments at which items are retried, in seconds."""
 
 
 class TemporaryAnswer(Exception):
-    """An item was answered with a temporary error, or not at all: ask again."""
+    """An item was answered with a temporary error, or not at all: send it again."""
 
 
 async def retried(attempt: Callable[[], Awaitable[None]], policy: Callable[[], AsyncRetrying]) -> None:
-    """Make an `attempt`, and others under `policy` if it fails; raises what the last one raises.
+    """Make an `attempt`, and more under `policy` while it fails; raises what the last one raises.
 
-    The policy is made when the first attempt has failed, which few do: tenacity's objects for one of them are some
-    sixty, in circles that hold all that the attempt held until the cycle collector comes.
+    The policy is made only when the first attempt has failed, which few do: tenacity's objects for one policy are
+    some sixty, in reference cycles that keep alive whatever the attempt held until the cycle collector runs.
     """
     began = monotonic()
     try:
@@ -44,67 +51,99 @@ async def retried(attempt: Callable[[], Awaitable[None]], policy: Callable[[], A
             await attempt()
 
 
-_BUDGET = 10.0
-"""Failures that may run up before requests are held back at half of it (gRPC's A6 retry throttling: `maxTokens`)."""
-_REFUND = 0.1
-"""What an answered request gives back (A6: `tokenRatio`)."""
-
-
 class CircuitBreaker:
-    """Whether the service works at all: what tells an outage from one photo's trouble.
+    """Tells an outage of the service from the trouble of one photo.
 
-    It also keeps the retry budget, so that trying again never multiplies the service's trouble: while it is
-    `suspended`, one small request at a time finds out whether the service is back, and the first that is answered
-    sets everything going again.
+    It holds the retry budget, so that retries never multiply the service's trouble: while it `is_open`, one request
+    with one photo at a time finds out whether the service is back, and the first answer closes it.
+
+    Events are numbered in order (`tick`). A photo is to blame for failed requests only when the service has meanwhile
+    answered a request that was sent after the photo's first failure, and no other photo has begun to fail since:
+    in an outage everything fails, so no photo is blamed for one.
+
+    Args:
+        retries: how long to go on.
+        clock: monotonic seconds.
+
+    Attributes:
+        answered: whether the service has given one good answer.
     """
 
     def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
         self._retries = retries
         self._clock = clock
         self._failing_since: float | None = None
-        self._budget = _BUDGET
-        self.answers = 0
+        self._tokens = _RETRY_TOKENS
+        self._spoke_http = False
+        self._events = 0
+        self._last_success = 0  # start of the latest request that was answered whole
+        self._last_suspicion = 0
+        self.answered = False
 
-    def works(self) -> None:
-        """A request was answered."""
-        self.answers += 1
+    def tick(self) -> int:
+        """The number of the next event."""
+        self._events += 1
+        return self._events
+
+    def record_success(self, *, started: int | None) -> None:
+        """A request was answered.
+
+        Args:
+            started: `tick` at its start; None when its answer broke off, which the service may have died of.
+        """
+        self.answered = True
         self._failing_since = None
-        self._budget = _BUDGET if self.suspended else min(_BUDGET, self._budget + _REFUND)
+        self._tokens = _RETRY_TOKENS if self.is_open else min(_RETRY_TOKENS, self._tokens + _TOKENS_PER_SUCCESS)
+        self._last_success = max(self._last_success, started or 0)
 
-    def fails(self) -> None:
-        """A request was not answered."""
-        self._budget = max(0.0, self._budget - 1)
+    def record_failure(self, *, spoke_http: bool) -> None:
+        """A request failed.
+
+        Args:
+            spoke_http: whether an HTTP server answered it.
+        """
+        self._spoke_http = self._spoke_http or spoke_http
+        self._tokens = max(0.0, self._tokens - 1)
         if self._failing_since is None:
             self._failing_since = self._clock()
 
-    @property
-    def suspended(self) -> bool:
-        """Whether the budget is spent: probe, and send nothing else."""
-        return self._budget <= _BUDGET / 2
+    def suspect(self) -> int:
+        """A photo's request failed for the first time; returns the event's number."""
+        self._last_suspicion = self.tick()
+        return self._last_suspicion
+
+    def blames(self, suspected_at: int) -> bool:
+        """Whether requests with a photo suspected at that event fail because of the photo, not of an outage."""
+        return self._last_success > max(suspected_at, self._last_suspicion)
 
     @property
-    def down_for(self) -> float:
-        """Seconds since when every request has failed, 0 when the last one did not."""
+    def is_open(self) -> bool:
+        """Whether the retry budget is spent: send one photo at a time, and nothing else."""
+        return self._tokens <= _RETRY_TOKENS / 2
+
+    @property
+    def failing_for(self) -> float:
+        """Seconds since the first of the failures that no answer has interrupted; 0 without failures."""
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
     @property
-    def patience(self) -> float:
-        """Seconds of failing that are borne yet before the service is given up on."""
-        patience = self._retries.give_up_after
-        if not self.answers:
-            patience = min(patience, self._retries.give_up_before_first)
-        return max(0.0, patience - self.down_for)
+    def time_left(self) -> float:
+        """Seconds of failing that are left until the service is given up on."""
+        limit = self._retries.give_up_after
+        if not (self.answered or self._spoke_http):  # then the address is probably wrong
+            limit = min(limit, self._retries.give_up_before_first)
+        return max(0.0, limit - self.failing_for)
 
     @property
-    def hopeless(self) -> bool:
-        """Whether it is time to give the service up."""
-        return not self.patience
+    def expired(self) -> bool:
+        """Whether it is time to give up on the service."""
+        return not self.time_left
 
 
-class _WaitAsAsked(wait_base):
-    """Exponential backoff with full jitter, and no less than the service asks for: it may ask for 0 for ever.
+class _WaitForRequest(wait_base):
+    """Exponential backoff with full jitter, but at least `Retry-After`, which may be 0 again and again.
 
-    It never lasts beyond the moment when the service is given up on.
+    It never lasts beyond the moment at which the service is given up on.
     """
 
     def __init__(self, retries: Retries, breaker: CircuitBreaker) -> None:
@@ -116,17 +155,13 @@ class _WaitAsAsked(wait_base):
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = error.retry_after if isinstance(error, RequestError) else None
         wait = max(self._backoff(retry_state), min(asked or 0.0, self._cap))
-        return min(wait, self._breaker.patience) if self._breaker.down_for else wait
+        return min(wait, self._breaker.time_left) if self._breaker.failing_for else wait
 
 
-_PHASE = random.random() * 1e6  # noqa: S311 - so that no two clients ask again at the same moments
-"""Seconds."""
+class _WaitForItem(wait_base):
+    """Exponential backoff with full jitter: the time left to the next of moments that are one backoff apart.
 
-
-class _WaitTogether(wait_base):
-    """Exponential backoff with full jitter: the time left to the next of moments that are as far apart as the backoff.
-
-    So all that wait at the same time end at the same time, and photos that go again share requests.
+    Items that back off at the same time come back at the same time, and so share requests again.
     """
 
     def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
@@ -139,24 +174,24 @@ class _WaitTogether(wait_base):
 
 
 class _StopForRequest(stop_base):
-    """Give a chunk up when its attempts are spent and others fare better, or when the service is given up on."""
+    """Stop when the service is given up on, or when the attempts are spent and a photo is to blame."""
 
-    def __init__(self, retries: Retries, breaker: CircuitBreaker, others_fare_better: Callable[[], bool]) -> None:
+    def __init__(self, retries: Retries, breaker: CircuitBreaker, photo_to_blame: Callable[[], bool]) -> None:
         self._attempts = retries.max_attempts
         self._breaker = breaker
-        self._others_fare_better = others_fare_better
+        self._photo_to_blame = photo_to_blame
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         spent = retry_state.attempt_number >= self._attempts
-        return self._breaker.hopeless or (spent and self._others_fare_better())
+        return self._breaker.expired or (spent and self._photo_to_blame())
 
 
 def item_retrying(retries: Retries, *, sleep: Sleep, clock: Callable[[], float] = monotonic) -> AsyncRetrying:
-    """For one photo: again while its answer is temporary, within the bounds on attempts and time."""
+    """The policy for one photo: retry while its answer is temporary, within the limits on attempts and time."""
     return AsyncRetrying(
         sleep=sleep,
         stop=stop_after_attempt(retries.max_attempts) | stop_after_delay(retries.max_seconds),
-        wait=_WaitTogether(retries, clock),
+        wait=_WaitForItem(retries, clock),
         retry=retry_if_exception_type(TemporaryAnswer),
         reraise=True,
     )
@@ -166,18 +201,18 @@ def request_retrying(
     retries: Retries,
     breaker: CircuitBreaker,
     *,
-    others_fare_better: Callable[[], bool],
+    photo_to_blame: Callable[[], bool],
     sleep: Sleep,
     before_sleep: Callable[[RetryCallState], None],
 ) -> AsyncRetrying:
-    """For one chunk: again while its request fails, until the service is given up on, or the chunk.
+    """The policy for one chunk: retry while its request fails, until the service is given up on, or the chunk.
 
-    The attempts are bounded once `others_fare_better`: before that it may be an outage, and no photo's fault.
+    The attempts are limited only when there is a `photo_to_blame`: otherwise it may be an outage.
     """
     return AsyncRetrying(
         sleep=sleep,
-        stop=_StopForRequest(retries, breaker, others_fare_better),
-        wait=_WaitAsAsked(retries, breaker),
+        stop=_StopForRequest(retries, breaker, photo_to_blame),
+        wait=_WaitForRequest(retries, breaker),
         retry=retry_if_exception_type(RequestError),
         before_sleep=before_sleep,
         reraise=True,

@@ -1,10 +1,12 @@
-"""One chunk to the service: its requests, and what the verdicts on them say."""
+"""Sends one chunk: its requests, and what the verdicts on them say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
+from weakref import WeakSet
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -14,29 +16,31 @@ from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, 
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
-from smarty_async.transport.body import BodyFailed
+from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.item import Item, Stopped
 from smarty_async.transport.limiter import AdaptiveSemaphore, Permit
-from smarty_async.transport.request import ChunkRequest, live, paid_for
+from smarty_async.transport.request import ChunkRequest, Item, Stopped, pending, reserve_budget
 from smarty_async.transport.retry import CircuitBreaker, Sleep, request_retrying, retried
 from smarty_async.transport.tokens import Tokens
-from smarty_async.wire.verdict import Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
+from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
 
 __all__ = ["ChunkSender"]
 
 _SUSPECT_ATTEMPTS = 2
-"""How often each half is tried on the way to the photo that makes requests fail."""
+"""Attempts for each half of a chunk on the way to the photo that makes its requests fail. Fewer than for others:
+there are log2(48) halvings, and each attempt may be paid for."""
+_UNUSABLE_OUTPUTS = 2
+"""Outputs, and no other, that are unusable for one reason before the service's answers are taken to be so."""
 
 
 class ChunkSender:
-    """Carries chunks, each with its tries; what a verdict parts or sends on goes back to the batcher.
+    """Sends chunks, each with its retries; items that have to go in another chunk return to the batcher.
 
     Args:
         connection: to the service.
         tokens: where the token comes from.
-        batcher: what gets back the items that are to ride in another chunk.
-        limit: learns how much the service bears.
+        batcher: gets back items that are to be sent in another chunk.
+        limit: how many requests may be open.
         retries: how long to go on.
         rate: how often a request may start; None for no limit.
         judge: what a failure means.
@@ -44,7 +48,7 @@ class ChunkSender:
         clock: monotonic seconds.
 
     Attributes:
-        request_seconds: what the last one that was answered took.
+        request_seconds: duration of the last answered request.
     """
 
     def __init__(
@@ -71,96 +75,117 @@ class ChunkSender:
         self._breaker = CircuitBreaker(retries, clock)
         self._clock = clock
         self.request_seconds = 0.0
-        self._accepted: str | None = None  # the last token that did
+        self._accepted: str | None = None  # the last token that was
         self._probes = 0
+        self._outputs_usable = False
+        self._unusable: dict[Body, str] = {}  # why, until an output can be used
+        self._unusable_for_good: WeakSet[Body] = WeakSet()
 
-    async def carry(self, chunk: Sequence[Item], permit: Permit, *, freed: Callable[[], None]) -> None:
-        """Bring `chunk` to the service, again while its requests fail, holding `permit` while one is open.
-
-        `freed` is called whenever the slot is given back: as soon as an answer has come, before it is all on the disk.
+    async def send(self, chunk: Sequence[Item]) -> None:
+        """Send `chunk`, again while its requests fail, holding a permit while one is open.
 
         Raises:
-            SmartyError: no request like this one can succeed; it is about none of the photos.
+            SmartyError: no request like this one can succeed; none of the photos is to blame.
         """
-
-        def land() -> None:
-            permit.release()
-            freed()
-
-        async def attempt() -> None:
-            await permit.acquire()
-            try:
-                await self._ride(chunk, land)
-            finally:
-                land()
-
         try:
-            await retried(attempt, partial(self._policy, chunk, self._retries_for(chunk)))
+            await retried(partial(self._attempt, chunk), partial(self._policy, chunk, self._retries_for(chunk)))
         except RequestError as error:
-            self._give_up(live(chunk), error)
+            self._give_up(pending(chunk), error)
 
-    async def _ride(self, chunk: Sequence[Item], land: Callable[[], None]) -> None:
-        """One request.
+    def check(self, item: Item) -> None:
+        """Refuse an item that the service answers with outputs that cannot be used.
 
         Raises:
-            RequestError: it failed, and is to be tried again for the items that have no answer.
+            ServiceUnavailable: its outputs, and those of all others, were unusable.
+        """
+        if item.body in self._unusable_for_good:
+            raise _unusable("they were unusable before")
+
+    # one request
+
+    async def _attempt(self, chunk: Sequence[Item]) -> None:
+        """Send one request.
+
+        Raises:
+            RequestError: it failed, and is to be retried for the items that have no answer.
             SmartyError: none like it can succeed.
         """
-        token = await self._token()
-        if self._rate is not None:
-            await self._rate.acquire()
-        rest = live(chunk)  # only now: whoever left meanwhile is not paid for
-        items = paid_for(self._probe_of(rest) if self._breaker.suspended else rest)
-        if not items:
-            for item in rest:  # not the probe alone: there is no money for any of them
-                item.fail(Stopped())
-            return
-        request, began = ChunkRequest(items, token=token, epoch=self._limit.epoch), self._clock()
-        try:
-            await self._send(request, land)
-        except BodyFailed as failure:
-            items[failure.number].fail(failure.error)
-            self._batcher.put_back(items)
-        except RequestError as error:
-            await self._obey(self._judge(error, request.names), error, request)
-        else:
-            self.request_seconds = self._clock() - began
-            self._answered(items, token)
-        if len(items) < len(rest):
-            self._halve([item for item in rest if item not in items])
+        async with self._limit.permit() as permit:
+            token = await self._token()
+            if self._rate is not None:
+                await self._rate.acquire()
+            waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
+            items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
+            if not items:
+                for item in waiting:  # all of them, not the probe alone: the budget is empty
+                    item.fail(Stopped())
+                return
+            await self._exchange(self._request(items, token, permit))
+            self._halve([item for item in waiting if item not in items])
 
-    def _probe_of(self, chunk: list[Item]) -> list[Item]:
-        """One photo to find out with whether the service is back, another one each time: it may be what it dies of."""
+    def _request(self, items: list[Item], token: str, permit: Permit) -> ChunkRequest:
+        return ChunkRequest(items, token=token, permit=permit, epoch=self._limit.epoch, started=self._breaker.tick())
+
+    def _probe(self, chunk: list[Item]) -> list[Item]:
+        """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
         self._probes += 1
         return chunk[self._probes % len(chunk) :][:1] if chunk else []
 
-    async def _send(self, request: ChunkRequest, land: Callable[[], None]) -> None:
-        group = request.items[0].group
-        with request.in_flight():
-            await self._connection.send(
-                [item.body for item in request.items],
-                group.specs,
-                token=request.token,
-                sink=group.sink,
-                depart=request.depart,
-                deliver=request.deliver,
-                land=land,
-                progress=group.progress,
-            )
+    async def _exchange(self, request: ChunkRequest) -> None:
+        began = self._clock()
+        try:
+            async with request.in_flight():
+                await self._connection.send(request)
+        except BodyFailed as failure:
+            request.items[failure.number].fail(failure.error)
+            self._batcher.put_back(request.items)
+        except RequestError as error:
+            await self._apply(self._verdict(error, request), error, request)
+        else:
+            self.request_seconds = self._clock() - began
+            self._answered(request)
+
+    def _answered(self, request: ChunkRequest) -> None:
+        self._record_success(request.token, started=request.started)
+        self._limit.speed_up()
+        request.progress.status_message = None
+        for item in request.items:
+            item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
+        self._check_outputs(request)
+
+    def _check_outputs(self, request: ChunkRequest) -> None:
+        """Stop when the first outputs are all unusable for one reason: the next ones would be paid for, too.
+
+        Raises:
+            ServiceUnavailable: they are.
+        """
+        self._outputs_usable = self._outputs_usable or request.usable > 0
+        if self._outputs_usable:
+            self._unusable.clear()
+            return
+        self._unusable.update(request.unusable)
+        reasons = set(self._unusable.values())
+        if len(self._unusable) >= _UNUSABLE_OUTPUTS and len(reasons) == 1 and request.unusable:
+            self._unusable_for_good.update(self._unusable)
+            self._unusable.clear()
+            raise _unusable(reasons.pop())
+
+    # the token
 
     async def _token(self) -> str:
-        with self._outages():
+        with self._authorization_outages():
             return await self._tokens.get()
 
-    async def _renew_for(self, waiting: list[Item], stale: str, stop: ConfigurationError) -> None:
-        """Let `waiting` go again with another token; else raise `stop`.
+    async def _refresh(self, waiting: list[Item], stale: str, stop: ConfigurationError) -> None:
+        """Send `waiting` again with another token; else raise `stop`.
 
-        Once for a token that never worked; for one that did, and so has expired, as often as anything is tried.
+        A token that was never accepted is refreshed once; one that was, and so has expired, as often as anything is
+        tried.
         """
         most = self._retries.max_attempts if stale == self._accepted else 1
         if any(item.token_refreshes >= most for item in waiting):
             raise stop
-        with self._outages():
+        with self._authorization_outages():
             if not await self._tokens.renew(stale):
                 raise stop
         for item in waiting:
@@ -168,70 +193,87 @@ class ChunkSender:
         self._batcher.put_back(waiting)
 
     @contextmanager
-    def _outages(self) -> Generator[None]:
-        """An authorization server that is down is an outage too: no photo's fault."""
+    def _authorization_outages(self) -> Generator[None]:
+        """An outage of the authorization server is an outage of the service: no photo is to blame."""
         try:
             yield
-        except RequestError:
-            self._fails()
+        except RequestError as error:
+            self._record_failure(error)
             raise
 
-    def _works(self, token: str) -> None:
-        self._accepted = token
-        self._breaker.works()
-        self._limit.resume()
+    # verdicts
 
-    def _fails(self) -> None:
-        self._breaker.fails()
-        if self._breaker.suspended:
-            self._limit.suspend()
+    def _verdict(self, error: RequestError, request: ChunkRequest) -> Verdict:
+        """The judge's verdict, unless it blames a photo, the token or the options for what is not the service's answer.
 
-    def _answered(self, items: list[Item], token: str) -> None:
-        self._works(token)
-        self._limit.speed_up()
-        items[0].group.progress.status_message = None
-        for item in items:
-            item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
+        An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
+        answer it is an outage of the way to the service; before the first one the address is probably wrong. A 413 is
+        believed to anyone.
+        """
+        verdict = self._judge(error, request.names)
+        refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if error.enveloped or not refused or isinstance(verdict, Retry | SlowDown | Shrink):
+            return verdict
+        if isinstance(verdict, Abort) and isinstance(verdict.error, NotTheService) and not self._breaker.answered:
+            return verdict
+        return SlowDown() if self._breaker.answered else Abort(_not_the_service(error))
 
-    async def _obey(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
+    async def _apply(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
         """Do what `verdict` says about the request that failed with `error`."""
-        self._note_health(verdict, error, request)
-        waiting = live(request.items)
+        self._record(verdict, error, request)
+        waiting = pending(request.items)
         match verdict:
             case Retry() | SlowDown():
                 if isinstance(verdict, SlowDown):
                     self._limit.slow_down(request.epoch)
-                self._try_again(waiting, error)
+                self._retry(waiting, error)
             case Drop(name):
                 request.names[name].fail(_permanent(error, request.names[name]))
                 self._batcher.put_back(waiting)
             case Split() | Shrink() if len(waiting) == 1:
-                self._blame(waiting[0], error)
+                self._fail_single(waiting[0], error)
             case Split():
                 self._halve(waiting)
             case Shrink():
                 self._batcher.shrink(waiting)
             case Refresh(stop):
-                await self._renew_for(waiting, request.token, stop)
+                await self._refresh(waiting, request.token, stop)
             case _:
                 raise verdict.error
 
-    def _note_health(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
+    def _record(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
+        """Tell the circuit breaker what a failed request shows of the service."""
         temporary = isinstance(verdict, Retry | SlowDown)
-        if request.delivered or (error.enveloped and not isinstance(verdict, Retry | SlowDown | Refresh)):
-            self._works(request.token)
+        self._outputs_usable = self._outputs_usable or request.usable > 0
+        if error.enveloped and not temporary and not isinstance(verdict, Refresh):
+            self._record_success(request.token, started=request.started)
+        elif request.received:
+            self._record_success(request.token, started=None)
         elif temporary:
-            self._fails()
+            self._record_failure(error)
 
-    def _try_again(self, waiting: list[Item], error: RequestError) -> None:
-        """Let the request be tried again for whoever still waits for all of it, unless its run has ended."""
+    def _record_success(self, token: str, *, started: int | None) -> None:
+        self._accepted = token
+        self._breaker.record_success(started=started)
+        self._limit.resume()
+
+    def _record_failure(self, error: RequestError) -> None:
+        self._breaker.record_failure(spoke_http=error.enveloped or error.status is not None)
+        if self._breaker.is_open:
+            self._limit.suspend()
+
+    def _retry(self, waiting: list[Item], error: RequestError) -> None:
+        """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
         for item in waiting:
-            if item.suspected_at is None:
-                item.suspected_at = self._breaker.answers
             item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
             if item.group.budget.empty:
                 item.fail(Stopped())
-        if live(waiting):
+        waiting = pending(waiting)
+        if any(item.suspected_at is None for item in waiting):
+            event = self._breaker.suspect()
+            for item in waiting:
+                item.suspected_at = event if item.suspected_at is None else item.suspected_at
+        if waiting:
             raise error
 
     def _halve(self, chunk: list[Item]) -> None:
@@ -239,30 +281,27 @@ class ChunkSender:
         for half in (chunk[:middle], chunk[middle:]):
             self._batcher.put_back(half)
 
-    def _blame(self, item: Item, error: RequestError) -> None:
+    def _fail_single(self, item: Item, error: RequestError) -> None:
         """`item` was refused alone. If nothing was ever answered, the address is to blame instead."""
-        if not self._breaker.answers and not error.enveloped:
-            raise NotTheService(
-                f"what answers at this address is not the service ({error}): check the address and the path",
-                status=error.status,
-            )
+        if not self._breaker.answered and not error.enveloped:
+            raise _not_the_service(error)
         item.fail(_permanent(error, item))
 
     def _give_up(self, chunk: list[Item], error: RequestError) -> None:
-        """Requests with `chunk` failed too often: for an outage nobody is to blame, else look for who is."""
-        if self._breaker.hopeless:
-            seconds = self._breaker.down_for
-            hint = "" if self._breaker.answers else "; is the address right?"
+        """Requests with `chunk` failed too often. In an outage no photo is to blame, else find the one that is."""
+        if self._breaker.expired:
+            seconds = self._breaker.failing_for
+            hint = "" if self._breaker.answered else "; is the address right?"
             raise ServiceUnavailable(
-                f"the service was given up on after {seconds:.0f} s: {error}{hint}",
-                status=error.status,
-                seconds=seconds,
+                f"gave up on the service after {seconds:.0f} s: {error}{hint}", status=error.status, seconds=seconds
             )
         if len(chunk) > 1:
-            self._halve(chunk)  # that finds who is to blame, if anyone is
+            self._halve(chunk)  # until the photo to blame, if there is one, is alone
         else:
             for item in chunk:
                 item.fail(PhotoFailed(f"its requests keep failing: {error}", type="temporary", attempts=item.attempts))
+
+    # retries
 
     def _retries_for(self, chunk: Sequence[Item]) -> Retries:
         if len(chunk) > 1 and any(item.suspected_at is not None for item in chunk):
@@ -276,24 +315,37 @@ class ChunkSender:
             progress.retries += 1
             error = state.outcome and state.outcome.exception()
             seconds = state.next_action.sleep if state.next_action else 0.0
-            progress.status_message = self._notice(str(error), seconds)
+            progress.status_message = self._status_message(str(error), seconds)
 
-        def others_fare_better() -> bool:
-            doubts = [item.suspected_at for item in live(chunk) if item.suspected_at is not None]
-            return bool(doubts) and self._breaker.answers > min(doubts)
+        def photo_to_blame() -> bool:
+            suspicions = [item.suspected_at for item in pending(chunk) if item.suspected_at is not None]
+            return bool(suspicions) and self._breaker.blames(min(suspicions))
 
         return request_retrying(
-            retries, self._breaker, others_fare_better=others_fare_better, sleep=self._sleep, before_sleep=before_sleep
+            retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep
         )
 
-    def _notice(self, error: str, seconds: float) -> str:
-        if not self._breaker.suspended:
+    def _status_message(self, error: str, seconds: float) -> str:
+        if not self._breaker.is_open:
             return f"{error}: next try in {seconds:.0f} s"
         return (
-            f"the service has been down for {self._breaker.down_for:.0f} s ({error}): next try in {seconds:.0f} s, "
-            f"giving up in {self._breaker.patience:.0f} s"
+            f"the service has been down for {self._breaker.failing_for:.0f} s ({error}): next try in {seconds:.0f} s, "
+            f"giving up in {self._breaker.time_left:.0f} s"
         )
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:
     return PhotoFailed(str(error), type="permanent", attempts=item.attempts)
+
+
+def _not_the_service(error: RequestError) -> NotTheService:
+    return NotTheService(
+        f"what answers at this address is not the service ({error}): check the address and the path",
+        status=error.status,
+    )
+
+
+def _unusable(reason: str) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"stopped, because the service's outputs cannot be used: {reason}", status=HTTPStatus.OK, seconds=0.0
+    )

@@ -7,104 +7,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.fake_service import FakeService, drop, hold, http, items, until
 from support.pictures import faded, jpeg
+from support.program import QUOTED, TOKEN, end_of, files_of, out, photos, posix, run, service, started
 
 from smarty_async import errors
 from smarty_async.cli.account import Account, read_account
-from smarty_async.cli.errors import Exit, explained, sentences, status_of
+from smarty_async.cli.errors import Exit, error_boundary, sentences, status_of
 from smarty_async.cli.improve import improve
 from smarty_async.cli.output import Output
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.local.engine import best_engine
 from smarty_async.options import BASE_URL, Limits, Retries, Timeouts
 
-TOKEN = "bait+token/with=signs"
-QUOTED = "bait%2Btoken%2Fwith%3Dsigns"
-
-posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-
-
-@dataclass
-class Ended:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def results(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()][:-1]
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        whole = json.loads(self.out.splitlines()[-1])
-        assert list(whole) == ["summary"]
-        return dict(whole["summary"])
-
-
-@asynccontextmanager
-async def started(*args: str | Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The program in a process of its own, in a folder where no checkout lies."""
-    around = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "smarty_async", *map(str, args)),
-        env=around | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "200"} | env,
-        cwd=Path(sys.executable).parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def end_of(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ended:
-    out, err = await process.communicate(stdin)
-    assert process.returncode is not None
-    text = err.decode()
-    assert "Traceback" not in text, text
-    return Ended(process.returncode, out.decode(), text)
-
-
-async def run(*args: str | Path, stdin: bytes = b"", **env: str) -> Ended:
-    async with started(*args, **env) as process:
-        return await end_of(process, stdin)
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[FakeService]:
-    async with FakeService() as service:
-        yield service
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.jpg").write_bytes(jpeg(seed=number))
-    return folder
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "restored"
-
+__all__ = ["out", "photos", "service"]  # fixtures
 
 # ── help ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -268,7 +188,7 @@ def test_exit_statuses(error: BaseException, status: int) -> None:
 
 
 def _fail(*, verbose: bool) -> None:
-    with explained(verbose=verbose) as hidden:
+    with error_boundary(verbose=verbose) as hidden:
         hidden.append(TOKEN)
         raise RuntimeError(f"at https://x/?oauth_token={QUOTED} and {TOKEN}\x1b[2J")
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -62,7 +63,7 @@ class Photo:
 
 
 def content_of(data: bytes) -> str:
-    """What a photo is known by: its pixels, which outlast a conversion, and what follows them in its file."""
+    """What a photo is known by: its pixels, which outlast a conversion, and the notes in its file."""
     if data[:4] in (b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xe1", b"\x89PNG") and (tail := _tail(data)):
         return tail
     with Image.open(io.BytesIO(data)) as image:
@@ -70,6 +71,8 @@ def content_of(data: bytes) -> str:
 
 
 _MARK = b"#photo:"
+_PNG_HEADER = 33
+"""Bytes of a PNG's signature and first chunk."""
 
 
 def _tail(data: bytes) -> str:
@@ -83,13 +86,24 @@ def _picture(kind: str, seed: int) -> bytes:
 
 
 def _photo(dice: Random, number: int) -> tuple[str, bytes]:
-    """A suffix and a file's bytes; JPEG and PNG bear bytes after their end, which make each one its own."""
+    """A suffix and a file's bytes; JPEG and PNG hold notes in their header, which make each one its own."""
     kind = dice.choice([*_FORMATS, "jpg", "jpg", "jpg"])
     if kind in ("tif", "webp"):
         return kind, _FORMATS[kind](24, 16, seed=dice.randrange(1 << 30))
     mark = _MARK + f"{dice.getrandbits(64):016x}".encode()
     size = dice.choice([0, 10, 1000, 5000, 30_000])
-    return kind, _picture(kind, number % 4) + dice.randbytes(dice.randint(0, size)).replace(_MARK, b"") + mark
+    notes = dice.randbytes(dice.randint(0, size)).replace(_MARK, b"") + mark
+    return kind, _with_notes(_picture(kind, number % 4), notes)
+
+
+def _with_notes(picture: bytes, notes: bytes) -> bytes:
+    """A JPEG with a comment after its first segment, or a PNG with a private chunk after its header."""
+    if picture.startswith(b"\x89PNG"):
+        chunk = b"prVt" + notes
+        whole = len(notes).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        return picture[:_PNG_HEADER] + whole + picture[_PNG_HEADER:]
+    end = 4 + int.from_bytes(picture[4:6], "big")
+    return picture[:end] + b"\xff\xfe" + (len(notes) + 2).to_bytes(2, "big") + notes + picture[end:]
 
 
 def _bad(dice: Random) -> tuple[str, bytes]:

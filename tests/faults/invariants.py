@@ -73,6 +73,7 @@ def _expected_statuses(life: Life | None, results: list[dict[str, Any]], *, told
         expected |= {"kill": {-9}, "term": {130}, "int": {130}, "twice": {130}}.get(life.end or "", set())
         expected |= {3} if life.may_end_unauthorized else set()
         expected |= {4} if life.mood.faults else set()
+        expected |= {6} if life.bound is not None else set()
         # All was done and told, and it was on its way out.
         expected |= {-15 if life.end != "int" else -2} if told_all and life.end not in (None, "kill") else set()
     return expected
@@ -122,7 +123,10 @@ def _journalled(out: Path) -> set[tuple[bytes, str]]:
     journal = out / _STATE / "journal.sqlite"
     if not journal.exists():
         return set()
-    query = "SELECT photos.photo, mode FROM answers JOIN photos ON photos.id = photo WHERE state IN ('kept', 'placed')"
+    query = (
+        "SELECT photos.photo, mode FROM answers JOIN photos ON photos.id = photo"
+        " WHERE state IN ('received', 'committed')"
+    )
     with closing(sqlite3.connect(journal)) as sql:
         try:
             return {(bytes(photo), mode) for photo, mode in sql.execute(query.replace("= photo ", "= answers.photo "))}

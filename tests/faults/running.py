@@ -118,7 +118,7 @@ class _Running:
 
     def _drained(self, life: Life | None, ended: Ended) -> bool:
         """Whether it ended by itself and at leisure: then nothing was open."""
-        return ended.status in (3, 4) or (ended.status == 130 and life is not None and life.end in ("term", "int"))
+        return ended.status in (3, 4, 6) or (ended.status == 130 and life is not None and life.end in ("term", "int"))
 
     def _account(self, url: str) -> dict[str, str]:
         secret = self._schedule.secret

@@ -45,6 +45,13 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns - 5_000_000_000))
 
 
+def modify(path: Path) -> None:
+    """Give a photo another content of the same size, and another modification time."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    touch(path)
+
+
 def always(**change: Any) -> Callable[[Request], Answer]:
     """Every image answered with `change`."""
     return lambda request: items(dict.fromkeys(request.names, change))
@@ -158,6 +165,8 @@ async def test_results_have_one_line_a_photo_with_exactly_the_fields(source: Pat
                 "bw": False,
                 "attempts": 1,
                 "error": None,
+                "page": 1,
+                "warnings": [],
             }
         ]
         assert told == [
@@ -246,11 +255,11 @@ async def test_outputs_a_changed_photo_no_longer_has_go_away(source: Path, out: 
     fill(source, "a.jpg")
     async with FakeService() as service:
         await restore(service, source, out)
-        touch(source / "a.jpg")
+        modify(source / "a.jpg")
         service.default = always(colorized=None, colorized_improved="")
         await restore(service, source, out)
         assert tree(out) == {"improved/a.jpg"}
-        touch(source / "a.jpg")
+        modify(source / "a.jpg")
         service.default = always(improved=None, colorized=None, colorized_improved=None)
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "already_good"}
         assert tree(out) == set()
@@ -316,6 +325,8 @@ async def test_failed_photos_are_told_and_sent_again_only_when_that_is_wanted(so
         "bw": False,
         "attempts": 2,
         "error": None,
+        "page": 1,
+        "warnings": [],
     }
     assert_right(out, photos)
 
@@ -401,9 +412,12 @@ async def test_what_was_received_before_the_disk_refused_is_not_paid_for_again(s
     (out / "improved").mkdir(parents=True)
     (out / "improved" / "sub").touch()
     async with FakeService() as service:
-        for _ in range(2):
-            with pytest.raises(DiskError, match="improved"):
-                await restore(service, source, out)
+        with pytest.raises(DiskError, match="improved"):
+            await restore(service, source, out)
+        [result] = await restore(service, source, out)  # later runs are not blocked
+        assert result.outcome == "failed"
+        assert result.error is not None
+        assert result.error.type == "disk"
         (out / "improved" / "sub").unlink()
         assert outcomes(await restore(service, source, out)) == {"sub/a.jpg": "restored"}
         assert len(sent(service)) == 1
@@ -442,7 +456,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
 ) -> None:
     steps: list[str] = []
     transaction: Callable[[JournalStore], AbstractContextManager[None]] = JournalStore.transaction
-    replace, keep, placed, record = os.replace, JournalStore.keep, JournalStore.placed, JournalStore.record
+    replace = os.replace
 
     @contextmanager
     def committing(self: JournalStore) -> Generator[None, None, None]:
@@ -461,8 +475,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
 
     monkeypatch.setattr(JournalStore, "transaction", committing)
     monkeypatch.setattr(os, "replace", replaced)
-    for name, call in (("keep", keep), ("placed", placed), ("record", record)):
-        monkeypatch.setattr(JournalStore, name, noting(name, call))
+    for name in ("record_received", "record_committed", "record_result"):
+        monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
     monkeypatch.setattr(output_folder, "sync_file", lambda _: steps.append("sync file"))
     monkeypatch.setattr(placing, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
@@ -473,12 +487,12 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     moves = [step for kind in kinds for step in ("sync folder out", f"rename {kind}")]
     moves += [f"sync folder {kind}" for kind in kinds]
     start = steps.index("sync file")
-    end = steps.index("placed")
+    end = steps.index("record_committed")
     assert steps.pop() == "rename results.jsonl"
-    assert steps[start:end] == ["sync file", "sync file", "keep", "commit", *moves]
+    assert steps[start:end] == ["sync file", "sync file", "record_received", "commit", *moves]
     assert steps[end:] in (
-        ["placed", "commit", "record", "commit"],
-        ["placed", "record", "commit"],
+        ["record_committed", "commit", "record_result", "commit"],
+        ["record_committed", "record_result", "commit"],
     )
 
 
@@ -557,7 +571,7 @@ async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: P
 
     def alive() -> int:
         coroutines = (task.get_coro() for task in asyncio.all_tasks())
-        return sum(getattr(coroutine, "__qualname__", "").endswith("._live") for coroutine in coroutines)
+        return sum(getattr(coroutine, "__qualname__", "").endswith("._run_photo") for coroutine in coroutines)
 
     async with FakeService() as service:
 
@@ -583,10 +597,10 @@ async def test_a_reader_who_takes_no_results_stops_the_run_and_not_the_machine(s
     fill(source, *(f"{number}.jpg" for number in range(3)))
     async with FakeService() as service, client(service) as open_client:
         run = open_client.improve_archive(source, out=out)
-        run._room = asyncio.Semaphore(1)
+        run._unread = asyncio.Semaphore(1)
         told = aiter(run)
         first = await anext(told)
-        await until(run._room.locked)
+        await until(run._unread.locked)
         assert run.progress.done <= 2
         assert len([first, *[result async for result in told]]) == 3
 

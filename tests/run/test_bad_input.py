@@ -252,7 +252,7 @@ async def test_files_that_change_or_go_before_they_are_sent_harm_nobody(source: 
         running = asyncio.create_task(all_of_it())
         await until(lambda: len(service.requests) == 1)
         in_flight = sent(service)
-        await until(lambda: len(run._items) == 6)  # all have been looked at
+        await until(lambda: len(run._in_flight) == 6)  # all have been looked at
         grown, rewritten, gone = [name for name, data in photos.items() if data not in in_flight][:3]
         (source / grown).write_bytes(photos[grown] + b"x")
         (source / rewritten).write_bytes(photos[rewritten][:-1] + b"\x00")
@@ -318,7 +318,7 @@ async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) ->
         status, said = await program(source, "--out", out, service=service)
         assert (status, len(sent(service))) == (0, 2)
         assert "The journal was damaged, and is kept as" in said
-        assert "photos known again from results.jsonl and the outputs that stand: 2" in said
+        assert "photos recovered from results.jsonl and the outputs on the disk: 2" in said
         (out / STATE / "journal.sqlite.damaged-1").unlink()
         assert "journal" not in (await program(source, "--out", out, service=service))[1]
     assert_right(out, photos)

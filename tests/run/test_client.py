@@ -14,6 +14,7 @@ from support.clients import TOKEN, client_of, hasty, photos
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
 
+from smarty_async.archive_options import ArchiveOptions
 from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     ConfigurationError,
@@ -25,7 +26,6 @@ from smarty_async.errors import (
     ServiceUnavailable,
     SmartyError,
 )
-from smarty_async.inputs import sources_of
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.results import Result
 from smarty_async.run import ArchiveRun
@@ -176,8 +176,8 @@ class TestChoices:
                 client.improve_archive(tmp_path, out=tmp_path / "out", **choice)
 
     def test_sources_are_one_or_several(self) -> None:
-        assert sources_of("a") == ("a",)
-        assert sources_of([Path("a"), "b"]) == ("a", "b")
+        assert ArchiveOptions.of("a", out="b").sources == ("a",)
+        assert ArchiveOptions.of([Path("a"), "b"], out="c").sources == ("a", "b")
 
     def test_its_repr_tells_where_and_not_with_what(self) -> None:
         client = SmartyClient(token=TOKEN, base_url="https://host.example/x?y=z")

@@ -129,9 +129,9 @@ def known(source: Path, out: Path) -> set[tuple[bytes, str]]:
     finally:
         store.close()
     return {
-        (Path(entry.found.path).read_bytes(), mode)
+        (Path(entry.file.path).read_bytes(), mode)
         for entry in entries
-        for mode, answer in entry.known.items()
+        for mode, answer in entry.answers.items()
         if answer.state != "stale"
     }
 
@@ -199,7 +199,7 @@ def moments_of(steps: int, *, count: int, seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize("choices", [{}, BOTH], ids=["improve", "both"])
-async def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(
+async def test_a_run_killed_at_any_step_is_completed_by_the_next(
     source: Path, tmp_path: Path, choices: dict[str, Any]
 ) -> None:
     photos = fill(source, *NAMES)
@@ -210,7 +210,7 @@ async def test_a_run_that_is_killed_anywhere_is_completed_by_the_next(
             await check(run, service, source, tmp_path / str(moment), [moment], photos=photos, **choices)
 
 
-async def test_runs_that_are_killed_again_and_again_come_to_an_end(source: Path, tmp_path: Path) -> None:
+async def test_repeatedly_killed_runs_are_completed(source: Path, tmp_path: Path) -> None:
     photos = fill(source, *NAMES)
     dice = Random(7)  # noqa: S311 - a choice of tests
     async with FakeService() as service, runner(service, source) as run:
@@ -242,7 +242,7 @@ async def test_changed_photos_and_a_kill(source: Path, tmp_path: Path) -> None:
             assert len(lines(out)) == len(NAMES)
 
 
-async def test_a_run_that_is_killed_by_the_clock_is_completed_by_the_next(source: Path, tmp_path: Path) -> None:
+async def test_a_run_killed_at_any_time_is_completed_by_the_next(source: Path, tmp_path: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(60)))
     dice = Random(3)  # noqa: S311 - a choice of tests
     async with FakeService() as service:

@@ -99,7 +99,7 @@ async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path,
     (out / STATE).mkdir(parents=True)
     store = JournalStore(out / STATE / "journal.sqlite")
     entry = next(entry for entry in store.look_up(scan([source], out=out)) if entry.place == "a.jpg")
-    store.keep(entry.id, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)
+    store.record_received(entry.id, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)
     store.close()
     plan = await plan_archive(source, out=out)
     assert (plan.photos, plan.skipped) == (1, 1)
@@ -163,7 +163,7 @@ async def test_status_of_what_no_run_has_touched(out: Path) -> None:
 async def test_status_of_a_run_that_was_interrupted_at_its_beginning(out: Path) -> None:
     (out / STATE).mkdir(parents=True)
     (out / STATE / "journal.sqlite").touch()
-    nothing = Status(outcomes={}, unfinished=0, failures=[], images=0, cost=0.0)
+    nothing = Status(outcomes={}, unfinished=0, failures=[], images=0, images_paid=0, cost=0.0)
     assert await read_status(out) == nothing
     JournalStore(out / STATE / "journal.sqlite").close()
     assert await read_status(out) == nothing

@@ -9,6 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+_LONGEST_NOTE = 65_537
+"""Bytes of the longest segment of a JPEG, with its marker."""
+
 
 def scene(width: int = 64, height: int = 48, *, seed: int = 0) -> Image.Image:
     """A colourful scene with the whole range from black to white and soft edges: nothing to restore in it."""
@@ -78,9 +81,17 @@ def with_noise(image: Image.Image, *, amplitude: int = 50, seed: int = 0) -> Ima
 
 
 def heavy(size: int, *, seed: int = 0) -> bytes:
-    """A valid JPEG of exactly `size` bytes: a small photo, and bytes after its end as cameras leave them."""
-    photo = jpeg(seed=seed)
-    return photo + Random(seed).randbytes(size - len(photo))  # noqa: S311 - pictures, not secrets
+    """A valid JPEG of exactly `size` bytes: a small photo, and notes in its header as cameras leave them.
+
+    `size` is at least 4 bytes more than the photo has.
+    """
+    photo, dice = jpeg(seed=seed), Random(seed)  # noqa: S311 - pictures, not secrets
+    left, notes = size - len(photo), list[bytes]()
+    while left:
+        length = left if left <= _LONGEST_NOTE else min(_LONGEST_NOTE, left - 4)  # the rest holds a segment's header
+        notes.append(b"\xff\xec" + (length - 2).to_bytes(2, "big") + dice.randbytes(length - 4))
+        left -= length
+    return b"".join((photo[:2], *notes, photo[2:]))
 
 
 def cut(data: bytes, *, keep: float = 0.5) -> bytes:

@@ -85,7 +85,9 @@ def test_the_summary_says_what_became_of_every_photo_and_what_to_do() -> None:
     tally.add(result("b.jpg", "already_good"))
     tally.add(result("c.txt", "rejected", ("not_an_image", "it is no image")))
     tally.add(result("d.jpg", "failed", ("temporary", "unable decode\x1b input image")))
-    summary = tally.summary(Progress(found=9, images=6, requests=2), out="restored", seconds=61, free=False)
+    summary = tally.summary(
+        Progress(found=9, images=6, images_paid=6, requests=2), out="restored", seconds=61, free=False
+    )
     text = "\n".join(summary_lines(summary, free=False))
 
     assert "4 photos in 1 min 1 s" in text
@@ -104,7 +106,7 @@ def test_the_summary_says_what_became_of_every_photo_and_what_to_do() -> None:
 def test_the_embedded_service_costs_nothing() -> None:
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
-    summary = tally.summary(Progress(images=1, requests=1), out="o", seconds=1, free=True)
+    summary = tally.summary(Progress(images=1, images_paid=1, requests=1), out="o", seconds=1, free=True)
     assert summary.cost == 0
     assert FREE in "\n".join(summary_lines(summary, free=True))
 
@@ -116,7 +118,7 @@ def test_only_problems() -> None:
     assert list(summary_lines(fine, free=True, only_problems=True)) == []
 
     tally.add(result("b.jpg", "failed", ("failed", "no")))
-    bad = tally.summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
+    bad = tally.summary(Progress(found=3), out="o", seconds=1, free=True, interrupted=True)
     text = "\n".join(summary_lines(bad, free=True, only_problems=True))
     assert "b.jpg" in text
     assert "goes on from here" in text
@@ -204,7 +206,8 @@ def test_plain_lines_come_every_ten_seconds_at_each_tenth_and_at_trouble() -> No
     display_path.show(progress)
     assert lines == []
     progress.outcomes["restored"] = 11
-    progress.images, progress.requests = 12, 2
+    progress.images = progress.images_paid = 12
+    progress.requests = 2
     display_path.show(progress)
     assert "11 of 100 photos" in lines[-1]
     assert "1.1 photos/s" in lines[-1]
@@ -240,7 +243,8 @@ def test_the_bar_shows_it_all() -> None:
     bar.show(progress)
     clock.now += 10
     progress.outcomes = {"restored": 29, "failed": 1}
-    progress.images, progress.requests, progress.retries = 33, 3, 3
+    progress.images = progress.images_paid = 33
+    progress.requests = progress.retries = 3
     bar.show(progress)
     assert "30 of 120+ photos" in screen.getvalue()
 

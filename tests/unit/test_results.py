@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import get_args
 
 import msgspec
 import pytest
+from support.pictures import jpeg
 
 from smarty_async import results
 from smarty_async.options import PRICE
@@ -46,7 +48,10 @@ def test_a_result_is_its_line() -> None:
         "bw": True,
         "attempts": 3,
         "error": {"type": "permanent", "message": "too old"},
+        "page": 1,
+        "warnings": (),
     }
+    assert RESULT.to_dict() == msgspec.to_builtins(RESULT)
 
 
 def test_a_plain_result_names_every_field() -> None:
@@ -58,6 +63,8 @@ def test_a_plain_result_names_every_field() -> None:
         "bw": None,
         "attempts": 0,
         "error": None,
+        "page": 1,
+        "warnings": (),
     }
 
 
@@ -79,7 +86,33 @@ def test_progress_counts_what_is_done_and_what_it_costs() -> None:
     progress = Progress()
     assert (progress.done, progress.cost) == (0, 0)
     progress.outcomes |= {"restored": 3, "skipped": 2}
-    progress.images = 100
+    progress.images = 110
+    progress.images_paid = 100
     assert progress.done == 5
     assert progress.cost == pytest.approx(6.0)
     assert Progress().outcomes == {}
+
+
+def test_a_restored_photo_in_memory(tmp_path: Path) -> None:
+    picture = jpeg(20, 10)
+    restored = Restored(outcome="restored", improved=b"\xff\xd8 worse", colorized_improved=picture, bw=True)
+    assert restored.best == picture
+    assert repr(restored) == f"Restored(restored, improved=8 bytes, colorized_improved={len(picture):,} bytes)"
+    restored.save(tmp_path / "a.jpg")
+    assert (tmp_path / "a.jpg").read_bytes() == picture
+    assert restored.to_pil().size == (20, 10)
+
+
+def test_a_photo_that_is_already_good_has_no_best_picture(tmp_path: Path) -> None:
+    good = Restored(outcome="already_good")
+    assert good.best is None
+    assert repr(good) == "Restored(already_good)"
+    with pytest.raises(ValueError, match="already good"):
+        good.save(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(("old", "new"), [("slots", "permits"), ("notice", "status_message"), ("remarks", "warnings")])
+def test_former_names_still_work_and_warn(old: str, new: str) -> None:
+    progress = Progress(permits=3, status_message="down", warnings=["a"])
+    with pytest.warns(DeprecationWarning, match=f"Progress.{old} is now called {new}"):
+        assert getattr(progress, old) == getattr(progress, new)

@@ -1,4 +1,4 @@
-"""What is remembered between runs, written in groups by one thread."""
+"""The journal as a run uses it: asynchronous, with updates grouped into transactions of one thread."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from smarty_async.archive.journal.rebuild import rebuild
-from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, ReceivedAnswer, UnhashedPhoto
-from smarty_async.archive.journal.recovery import finish
+import msgspec
+
+from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
+from smarty_async.archive.journal.recovery import place_received, rebuild
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
-from smarty_async.archive.journal.store import Finish, JournalStore
+from smarty_async.archive.journal.store import JournalStore, PlaceReceived
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.placing import remove
 from smarty_async.archive.outputs.results_file import ResultsFile
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, threaded
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
@@ -27,137 +28,200 @@ __all__ = ["Journal"]
 T = TypeVar("T")
 
 
+class _Opened(msgspec.Struct, frozen=True):
+    """A journal that is ready for a run."""
+
+    store: JournalStore
+    temporaries: set[str]
+    warnings: list[str]
+
+
 class Journal:
-    """The ledger behind a queue: what many photos note at the same time becomes one transaction, one fsync.
+    """What is remembered between runs. Calls made at the same time share one transaction and one fsync.
 
     Attributes:
-        warning: what a person should know about how it was opened; empty when it was as it should be.
+        warnings: what a person should know about how it was opened.
+        temporaries: names of temporary files that hold outputs which could not be moved to their places yet.
     """
 
     def __init__(
         self,
-        store: JournalStore,
+        opened: _Opened,
         path: Path,
         results: ResultsFile,
         thread: ThreadPoolExecutor,
         *,
         out: Path,
         specs: tuple[ModeSpec, ...],
-        warning: str,
     ) -> None:
-        self.warning = warning
-        self._store = store
+        self.warnings = opened.warnings
+        self.temporaries = opened.temporaries
+        self._store = opened.store
         self._path = path
         self._results = results
         self._thread = thread
         self._out = out
-        self._standing = OutputChecker(out)
+        self._checker = OutputChecker(out)
         self._specs = specs
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
         self._writing: asyncio.Task[None] | None = None
-        self._broken: BaseException | None = None
+        self._error: BaseException | None = None
 
     @classmethod
     async def open(
         cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path, specs: Iterable[ModeSpec] = ()
     ) -> Journal:
-        """Open or make the database at `path`, and finish what an interrupted run had received.
+        """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        When it is lost or damaged, it is made anew from `results` and the outputs that stand; the `specs` of today
-        help to tell what was asked then.
+        A lost or damaged database is rebuilt from `results` and the outputs on the disk; see `recovery.rebuild`.
+
+        Args:
+            path: of the database.
+            results: path of ``results.jsonl``.
+            temporary: the path of a temporary file, by name.
+            out: the output folder.
+            specs: what the run asks of every photo.
 
         Raises:
-            DiskError: it cannot be read or written.
+            DiskError: it cannot be read or written, or the system starts no more threads.
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        to_finish = partial(finish, temporary=temporary, out=out)
-        make_anew = partial(rebuild, results=results, out=out, specs=specs)
-        opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, to_finish, make_anew)
+        place = partial(place_received, temporary=temporary, out=out)
+        fill = partial(rebuild, results=results, out=out, specs=specs)
         try:
-            store, warning = await finish_despite_cancel(opening)
+            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, place, fill)
+        except RuntimeError:  # can't start new thread
+            raise no_more_threads() from None
+        try:
+            opened = await finish_despite_cancel(opening)
         except BaseException:
-            if opening.exception() is None:  # cancelled: it was opened for nobody
-                opening.result()[0].close()
+            if opening.exception() is None:  # cancelled: nobody uses it
+                opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(store, path, ResultsFile(results), thread, out=out, specs=tuple(specs), warning=warning)
+        return cls(opened, path, ResultsFile(results), thread, out=out, specs=tuple(specs))
 
     async def close(self) -> None:
-        """Write what waits, bring ``results.jsonl`` up to date, and close."""
+        """Write what is queued, bring ``results.jsonl`` up to date, and close."""
         await finish_despite_cancel(self._close())
 
-    async def look_up(self, batch: Iterable[PhotoFile], *, redo_missing: bool = False) -> list[PhotoEntry]:
-        """Find or make the entry of every photo in `batch`; if `redo_missing`, forget outputs that are not there."""
-        entries = await self._note(partial(self._store.look_up, batch, self._specs))
-        if not any(entry.known for entry in entries):
-            return entries
-        return await _checked(self._standing, entries, redo=redo_missing)
+    # entries and contents
+
+    async def look_up(self, files: Iterable[PhotoFile], *, redo_missing: bool = False) -> list[PhotoEntry]:
+        """Find or create the entry of every one of `files`, see `JournalStore.look_up`.
+
+        Answers whose outputs no longer exist are marked as ``missing``, or left out if `redo_missing`.
+        """
+        entries = await self._call(partial(self._store.look_up, files, self._specs))
+        return await self._checked(entries, redo_missing=redo_missing)
+
+    async def note_pages(self, entry: PhotoEntry, pages: int) -> None:
+        """Note that the file of `entry` holds `pages` pictures."""
+        if pages != entry.pages:
+            await self._call(partial(self._store.note_pages, entry.id, pages))
 
     async def unhashed(self, size: int) -> list[UnhashedPhoto]:
-        """The photos of `size` bytes that have no digest, some of them if there are many."""
-        return await self._note(partial(self._store.unhashed, size))
+        """Photos of `size` bytes whose digest is not known, see `JournalStore.unhashed`."""
+        return await self._call(partial(self._store.unhashed, size))
 
     async def note_digests(self, digests: Mapping[int, bytes], *, asking: Iterable[int]) -> dict[int, Content]:
-        """The contents of photos by entry, empty for those that cannot be read; then what those `asking` hold."""
-        return await self._note(partial(self._note_digests, digests, asking))
+        """Note `digests` by entry, empty for photos that cannot be read, and return the contents of `asking`."""
+        return await self._call(partial(self._note_digests, digests, asking))
 
-    async def answers_to(self, spec: ModeSpec, entry: PhotoEntry) -> list[Answer]:
-        """What other photos with the digest of this one have got for `spec`."""
-        return await self._note(partial(self._store.answers_to, spec, entry.id))
+    async def verify(self, entry: PhotoEntry, digest: bytes, *, redo_missing: bool = False) -> PhotoEntry:
+        """Compare a photo whose version has changed with the journal, see `JournalStore.verify`."""
+        verified = await self._call(partial(self._store.verify, entry, digest))
+        return (await self._checked([verified], redo_missing=redo_missing))[0]
 
-    async def keep(self, answers: Sequence[ReceivedAnswer]) -> None:
-        """The `answers` are on the disk, in temporaries: from here on they are not asked for again."""
-        await self._note(partial(self._keep, answers))
+    async def follow_moved(self, entry: PhotoEntry, *, redo_missing: bool = False) -> PhotoEntry:
+        """Give a photo whose source was renamed or moved its former entry, see `JournalStore.follow_moved`."""
+        moved = await self._call(partial(self._store.follow_moved, entry))
+        return entry if moved is entry else (await self._checked([moved], redo_missing=redo_missing))[0]
 
-    def placed(self, answers: Sequence[ReceivedAnswer]) -> None:
-        """The outputs of `answers` stand at their places.
+    async def answers_to(self, spec: ModeSpec, entry: PhotoEntry) -> list[tuple[str, StoredAnswer]]:
+        """Committed answers to `spec` of photos with the same content, each with its place."""
+        return await self._call(partial(self._store.answers_to, spec, entry.id))
 
-        Nobody waits for this note; when it fails, all later ones do.
+    # answers and results
+
+    async def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
+        """The outputs of `answers` are durable in temporary files: a later run commits them."""
+        await self._call(partial(self._record_received, answers))
+
+    def record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
+        """The outputs of `answers` are at their places.
+
+        It returns at once; when writing fails, all later calls raise the error.
         """
-        self._enqueue(partial(self._placed, answers)).add_done_callback(self._noted)
+        self._call_later(partial(self._record_committed, answers))
 
-    async def record(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """What became of a photo; its line goes to ``results.jsonl``."""
-        await self._note(partial(self._record, entry.id, result, failures))
+    async def record_result(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
+        """The result of a photo, also a line of ``results.jsonl``, and why modes of it failed permanently."""
+        await self._call(partial(self._record_result, entry.id, result, failures))
 
-    async def _note(self, call: Callable[[], T]) -> T:
-        """Let `call` be part of the next transaction, and wait until that is on the disk."""
-        if self._broken is not None:
-            raise self._broken
+    # requests
+
+    async def started(self, *, images: int, size: int) -> int:
+        """A request of `images` images and `size` bytes is about to be sent; its number, once that is durable."""
+        return await self._call(partial(self._store.start_request, images=images, size=size))
+
+    def finished(self, number: int, *, state: Literal["answered", "refused"]) -> None:
+        """The request `number` was answered, or refused before any work. It returns at once."""
+        self._call_later(partial(self._store.finish_request, number, state))
+
+    async def images_paid(self) -> int:
+        """Images that were probably paid for, in all runs; see `Counts.images_paid`."""
+        return await self._call(self._store.images_paid)
+
+    # groups
+
+    async def _checked(self, entries: list[PhotoEntry], *, redo_missing: bool) -> list[PhotoEntry]:
+        if not any(entry.answers for entry in entries):
+            return entries
+        return await _checked(self._checker, entries, redo=redo_missing)
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        """Make `call` part of the next transaction, and wait until that is on the disk."""
+        if self._error is not None:
+            raise self._error
         return await self._enqueue(call)
 
+    def _call_later(self, call: Callable[[], object]) -> None:
+        """Make `call` part of the next transaction, without waiting for it."""
+        self._enqueue(call).add_done_callback(self._keep_error)
+
     def _enqueue(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        noted: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append((call, noted))  # type: ignore[arg-type] # a future of anything
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.append((call, written))  # type: ignore[arg-type] # a future of anything
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
-        return noted
+        return written
 
-    def _noted(self, noted: asyncio.Future[None]) -> None:
-        self._broken = noted.exception() or self._broken  # asked of each: one that nobody asks is complained about
+    def _keep_error(self, written: asyncio.Future[object]) -> None:
+        self._error = written.exception() or self._error  # asked of each: asyncio complains about others
 
     async def _write(self) -> None:
         try:
             while self._queue:
-                batch, self._queue = self._queue, []
-                await self._write_group(batch)
+                group, self._queue = self._queue, []
+                await self._write_group(group)
         finally:
             self._writing = None
 
-    async def _write_group(self, batch: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
-        calls = [call for call, _ in batch]
+    async def _write_group(self, group: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
+        calls = [call for call, _ in group]
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, calls)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
-            for _, noted in batch:
-                if not noted.done():
-                    noted.set_exception(error)
+            answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls)
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+            for _, written in group:
+                if not written.done():
+                    written.set_exception(error)
         else:
-            for (_, noted), answer in zip(batch, answers, strict=True):
-                if not noted.done():
-                    noted.set_result(answer)
+            for (_, written), answer in zip(group, answers, strict=True):
+                if not written.done():
+                    written.set_result(answer)
 
     async def _close(self) -> None:
         try:
@@ -169,7 +233,7 @@ class Journal:
 
     # in the thread
 
-    def _commit(self, calls: list[Callable[[], object]]) -> list[object]:
+    def _transact(self, calls: list[Callable[[], object]]) -> list[object]:
         self._lines = []
         with self._store.transaction():
             answers = [call() for call in calls]
@@ -181,26 +245,29 @@ class Journal:
         self._store.note_digests(digests)
         return self._store.contents_of(asking)
 
-    def _keep(self, answers: Sequence[ReceivedAnswer]) -> None:
+    def _record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:
-            self._store.keep(answer.entry.id, answer.spec, answer.outputs, answer.bw)
+            self._store.record_received(
+                answer.entry.id, answer.spec, answer.outputs, bw=answer.bw, digest=answer.content_digest
+            )
 
-    def _placed(self, answers: Sequence[ReceivedAnswer]) -> None:
+    def _record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:
-            self._store.placed(answer.entry.id, answer.spec)
+            self._store.record_committed(answer.entry.id, answer.spec)
 
-    def _record(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        self._store.record(photo, result, failures)
+    def _record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
+        self._store.record_result(photo, result, failures)
         if result.error is None:
-            # Before the commit: when it does not come to that, they are found stale again. As long as there is nothing
-            # better, they stay: a photo may have changed because it was damaged.
-            remove(self._out / path for path in self._store.forget_stale(photo))
+            # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
+            # failed keeps its former outputs: it may have changed because it was damaged.
+            for place, outputs in self._store.forget_stale(photo):
+                remove(self._out / kind / place for kind in outputs)
         self._lines.append(result)
 
     def _finish(self) -> None:
         try:
             if not self._store.damaged:
-                # Always: an earlier run may have been interrupted between its last note and this.
+                # Always: an earlier run may have been killed between its last transaction and this.
                 with self._store.translated():
                     self._results.rewrite(self._store.results())
         finally:
@@ -212,28 +279,35 @@ class Journal:
 _checked = threaded(OutputChecker.checked)
 
 
-def _opened(path: Path, to_finish: Finish, make_anew: Callable[[JournalStore], int]) -> tuple[JournalStore, str]:
-    """The ledger, and what a person should know about it."""
+def _opened(path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]) -> _Opened:
     try:
-        store, known = _made_ready(path, to_finish, make_anew)
-        return store, f"There was no journal; {_known_again(known)}" if known else ""
+        store, temporaries, recovered = _recovered(path, place, fill)
+        warnings = [f"There was no journal; {_recovered_photos(recovered)}"] if recovered else []
     except DamagedJournal:
         aside = set_aside(path)
-        store, known = _made_ready(path, to_finish, make_anew)
-        return store, f"The journal was damaged, and is kept as {str(aside)!r}; {_known_again(known)}"
+        store, temporaries, recovered = _recovered(path, place, fill)
+        warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(recovered)}"]
+    if refused := store.unplaced():
+        warnings.append(
+            f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
+            f"({refused[0]}). They are kept, and the next run tries again"
+        )
+    return _Opened(store, temporaries, warnings)
 
 
-def _made_ready(path: Path, to_finish: Finish, make_anew: Callable[[JournalStore], int]) -> tuple[JournalStore, int]:
-    """The ledger, and how many photos of `results.jsonl` it took in."""
+def _recovered(
+    path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]
+) -> tuple[JournalStore, set[str], int]:
+    """The store, the temporary files it still needs, and the number of photos it took from ``results.jsonl``."""
     store = JournalStore(path)
     try:
         with store.transaction():
-            store.finish_kept(to_finish)
-            return store, make_anew(store) if store.is_empty else 0
+            temporaries = store.recover(place)
+            return store, temporaries, fill(store) if store.is_empty else 0
     except BaseException:
         store.close()
         raise
 
 
-def _known_again(photos: int) -> str:
-    return f"photos known again from results.jsonl and the outputs that stand: {photos:,}"
+def _recovered_photos(count: int) -> str:
+    return f"photos recovered from results.jsonl and the outputs on the disk: {count:,}"

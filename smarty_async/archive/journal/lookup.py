@@ -1,150 +1,224 @@
-"""The entries of the photos that a scan has found, and which of them this run has claimed. Blocking."""
+"""Looking up the entries of the photos that a scan has found. Blocking."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
 
 from smarty_async.archive.journal.places import give_place
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
-from smarty_async.archive.journal.rows import BETWEEN, known_of, named
+from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo
+from smarty_async.results import ErrorInfo, Kind
 
-__all__ = ["EntryLookup"]
+__all__ = ["ANSWER_COLUMNS", "EntryLookup", "answers_of", "key_of", "outputs_of", "photo_of_key"]
 
 _GOOD: Final = ("restored", "already_good", "duplicate")
 
-_TOGETHER: Final = 256
-"""Photos looked up together; some builds of SQLite take 999 parameters, and a name has two."""
+_BATCH: Final = 256
+"""Photos looked up in one query; some builds of SQLite take 999 parameters, and a photo needs two."""
 
-_Name = tuple[bytes, bytes]
+ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw"
+"""Columns of an answer, the last ones of a row that `answers_of` reads."""
+_ANSWER_COUNT: Final = 5
+
+_ENTRY: Final = f"source, photos.photo, id, place, size, version, outcome, attempts, pages, {ANSWER_COLUMNS}"
+_ENTRY_ONLY: Final = 9
+
+_BETWEEN: Final = (
+    f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id"  # noqa: S608 - no values from outside
+    " WHERE id > ? AND id < ?"
+)
+"""Entries between two ids: one row for each answer, and one row for an entry without answers."""
+
+_BY_ID: Final = f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id WHERE id = ?"  # noqa: S608 - likewise
+
+_Key = tuple[bytes, bytes]
 _Rows = list[Sequence[Any]]
+
+outputs_of: Callable[[str], dict[Kind, StoredOutput]] = msgspec.json.Decoder(dict[Kind, StoredOutput]).decode
+"""The outputs of an answer, from its column ``outputs``."""
+
+
+def key_of(file: PhotoFile) -> _Key:
+    """The columns ``source`` and ``photo`` of a photo. No path holds the zero byte before a page number."""
+    photo = os.fsencode(file.photo)
+    return os.fsencode(file.source), photo if file.page == 1 else b"%b\0%d" % (photo, file.page)
+
+
+def photo_of_key(photo: bytes) -> tuple[str, int]:
+    """The relative path and the page of a column ``photo``."""
+    path, _, page = photo.partition(b"\0")
+    return os.fsdecode(path), int(page or 1)
+
+
+def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
+    """The answers of a photo by mode, from rows that end in `ANSWER_COLUMNS`; a row without a mode is no answer."""
+    answers: dict[Mode, StoredAnswer] = {}
+    for row in rows:
+        mode, spec, state, outputs, bw = row[-_ANSWER_COUNT:]
+        if mode:
+            answers[mode] = StoredAnswer(spec, state, outputs_of(outputs), None if bw is None else bool(bw))
+    return answers
 
 
 class EntryLookup:
-    """What a run has claimed, and how it claims.
+    """Looks up entries, each once in a run.
 
     Args:
         sql: the journal's database.
+        unplaced: why recovery could not move the outputs of a photo to their places, by id.
     """
 
-    def __init__(self, sql: sqlite3.Connection) -> None:
+    def __init__(self, sql: sqlite3.Connection, unplaced: Mapping[int, ErrorInfo] | None = None) -> None:
         self._sql = sql
-        self._claimed = bytearray()  # a bit for each entry: it may be all the photos there are
-        self._taken: list[int] = []  # in this transaction
+        self._unplaced = {} if unplaced is None else unplaced
+        self._seen = bytearray()  # a bit for each entry: there may be millions
+        self._seen_now: list[int] = []  # in this transaction
 
     def begin(self) -> None:
         """A transaction begins."""
-        self._taken = []
+        self._seen_now = []
 
     def undo(self) -> None:
-        """It came to nothing, and what was claimed in it."""
-        for photo in self._taken:
-            self._claimed[photo >> 3] &= ~(1 << (photo & 7))
+        """The transaction was rolled back: forget what was looked up in it."""
+        for photo in self._seen_now:
+            self._seen[photo >> 3] &= ~(1 << (photo & 7))
 
-    def has(self, photo: int) -> bool:
-        """Whether the entry `photo` is claimed."""
-        return photo >> 3 < len(self._claimed) and bool(self._claimed[photo >> 3] >> (photo & 7) & 1)
+    def has_seen(self, photo: int) -> bool:
+        """Whether the entry `photo` was looked up in this run."""
+        return photo >> 3 < len(self._seen) and bool(self._seen[photo >> 3] >> (photo & 7) & 1)
 
-    def look_up(self, batch: Iterable[PhotoFile], specs: Collection[ModeSpec]) -> list[PhotoEntry]:
-        """Find or make the entry of every photo in `batch` that is not claimed yet."""
-        photos = list(batch)
-        parts = (photos[start : start + _TOGETHER] for start in range(0, len(photos), _TOGETHER))
-        entries = ((found, rows) for part in parts for found, rows in zip(part, self._entries(part), strict=True))
-        return [entry for found, rows in entries if (entry := self._look_up_one(found, rows, specs))]
+    def look_up(self, files: Iterable[PhotoFile], specs: Collection[ModeSpec]) -> list[PhotoEntry]:
+        """Find or create the entry of every one of `files` that was not looked up before."""
+        photos = list(files)
+        parts = (photos[start : start + _BATCH] for start in range(0, len(photos), _BATCH))
+        entries = ((file, rows) for part in parts for file, rows in zip(part, self._rows_of(part), strict=True))
+        return [entry for file, rows in entries if (entry := self._look_up_one(file, rows, specs))]
 
-    def _look_up_one(self, found: PhotoFile, rows: _Rows, specs: Collection[ModeSpec]) -> PhotoEntry | None:
-        look = (found.size, found.version)
-        rows = rows or self._made(found, look)
-        _, _, number, where, size, version, outcome, attempts = rows[0][:8]
-        if not self._take(number):
+    def entry_of(self, photo: int, file: PhotoFile) -> PhotoEntry:
+        """The entry `photo` as it is now, of `file`, which has not changed since it was written."""
+        rows = self._sql.execute(_BY_ID, (photo,)).fetchall()
+        _, _, _, place, _, _, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
+        where = "" if place is None else os.fsdecode(place)
+        failures, problem = self._failures_of(photo), file.problem or self._unplaced.get(photo)
+        return PhotoEntry(file, photo, where, answers_of(rows), failures, outcome, attempts, problem, pages=pages)
+
+    def _look_up_one(self, file: PhotoFile, rows: _Rows, specs: Collection[ModeSpec]) -> PhotoEntry | None:
+        rows = rows or self._created(file)
+        _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
+        if not self._mark_seen(number):
             return None
-        known: dict[Mode, StoredAnswer] = known_of(rows)
-        # Of a photo that cannot be looked at now, nobody knows whether it has changed.
-        if found.problem is None and (size, version) != look:
-            self._renew(number, look)
-            outcome = None
-            known = {mode: msgspec.structs.replace(answer, state="stale") for mode, answer in known.items()}
-        place, problem = "" if where is None else os.fsdecode(where), found.problem
-        if not place and problem is None:
-            place, problem = give_place(self._sql, number, found)
-        entry = PhotoEntry(found, number, place, known, {}, outcome, attempts, problem)
+        answers, changed, unplaced = answers_of(rows), False, self._unplaced.get(number)
+        # Whether a file that cannot be read has changed is not known.
+        if file.problem is None and (size, version) != (file.size, file.version):
+            outcome, changed = None, size == file.size and self._knows_content(number)
+            state: AnswerState = "unverified" if changed else "stale"
+            answers = {mode: msgspec.structs.replace(answer, state=state) for mode, answer in answers.items()}
+            if not changed:
+                pages, unplaced = 1, None
+                self.renew(number, file)
+        where, problem = "" if place is None else os.fsdecode(place), file.problem or unplaced
+        if not where and problem is None:
+            where, problem = give_place(self._sql, number, file)
+        entry = PhotoEntry(
+            file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
+        )
         missing = [spec for spec in specs if not entry.has(spec)]
-        if outcome in _GOOD and not missing:  # of a million photos nearly all may be
+        if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
-        may_be_duplicate = problem is None and bool(missing) and self._is_alike(number, found)
+        # A photo without a place may have been moved here: its outputs then have one.
+        comparable = file.problem is None and (problem is None or problem.type == "collision")
+        may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)
         return msgspec.structs.replace(entry, failures=self._failures_of(number), may_be_duplicate=may_be_duplicate)
 
-    def _take(self, photo: int) -> bool:
-        """Claim an entry; False when it is claimed already."""
+    def _mark_seen(self, photo: int) -> bool:
+        """Remember that an entry was looked up; False when it was before."""
         byte, bit = photo >> 3, 1 << (photo & 7)
-        if byte >= len(self._claimed):
-            self._claimed.extend(bytes(byte + 1 - len(self._claimed)))
-        if self._claimed[byte] & bit:
+        if byte >= len(self._seen):
+            self._seen.extend(bytes(byte + 1 - len(self._seen)))
+        if self._seen[byte] & bit:
             return False
-        self._claimed[byte] |= bit
-        self._taken.append(photo)
+        self._seen[byte] |= bit
+        self._seen_now.append(photo)
         return True
 
-    # their rows
+    # rows
 
-    def _entries(self, photos: Sequence[PhotoFile]) -> list[_Rows]:
-        """The rows of each one's entry; none where there is no entry.
+    def _rows_of(self, files: Sequence[PhotoFile]) -> list[_Rows]:
+        """The rows of each entry; no rows where there is no entry.
 
-        A disk tells a folder in the same order each time, and entries were made in that order: where the first and the
-        last of `photos` are as near to each other in the journal as here, what lies between them is read in one go.
-        Asking by name takes twice as long, and three times in a folder of a million.
+        A disk lists a folder in the same order each time, and entries were created in that order: where the entries of
+        the first and the last file are close to each other, everything between them is read in one query by id.
+        Reading by key takes twice as long, and three times in a folder of a million.
         """
-        names = [(os.fsencode(found.source), os.fsencode(found.photo)) for found in photos]
-        entries: dict[_Name, _Rows] = {}
-        self._add_named(entries, [names[0], *names[1:][-1:]])
-        if names[0] in entries and names[-1] in entries:
-            first, last = entries[names[0]][0][2], entries[names[-1]][0][2]
-            if first < last < first + 2 * len(names):
-                _add(entries, self._sql.execute(BETWEEN, (first, last)))
-        self._add_named(entries, [name for name in names[1:-1] if name not in entries])
-        return [entries.get(name, []) for name in names]
+        keys = [key_of(file) for file in files]
+        entries: dict[_Key, _Rows] = {}
+        self._add_by_key(entries, [keys[0], *keys[1:][-1:]])
+        if keys[0] in entries and keys[-1] in entries:
+            first, last = entries[keys[0]][0][2], entries[keys[-1]][0][2]
+            if first < last < first + 2 * len(keys):
+                _add(entries, self._sql.execute(_BETWEEN, (first, last)))
+        self._add_by_key(entries, [key for key in keys[1:-1] if key not in entries])
+        return [entries.get(key, []) for key in keys]
 
-    def _add_named(self, entries: dict[_Name, _Rows], names: Sequence[_Name]) -> None:
-        if names:
-            _add(entries, self._sql.execute(named(len(names)), [part for name in names for part in name]))
+    def _add_by_key(self, entries: dict[_Key, _Rows], keys: Sequence[_Key]) -> None:
+        if keys:
+            _add(entries, self._sql.execute(_by_key(len(keys)), [part for key in keys for part in key]))
 
-    def _made(self, found: PhotoFile, look: tuple[int, str]) -> _Rows:
-        name = (os.fsencode(found.source), os.fsencode(found.photo))
+    def _created(self, file: PhotoFile) -> _Rows:
+        key = key_of(file)
         self._sql.execute(
-            "INSERT INTO photos (source, photo, size, mtime_ns) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (source, photo) DO NOTHING",  # it was named twice, and made before
-            (*name, *look),
+            "INSERT INTO photos (source, photo, size, version) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (source, photo) DO NOTHING",  # it is in this batch twice, and was created before
+            (*key, file.size, file.version),
         )
-        return self._sql.execute(named(1), name).fetchall()
+        return self._sql.execute(_by_key(1), key).fetchall()
 
-    # notes
-
-    def _is_alike(self, photo: int, found: PhotoFile) -> bool:
-        row = self._sql.execute("SELECT 1 FROM photos WHERE size = ? AND id <> ? LIMIT 1", (found.size, photo))
+    def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
+        """Whether another file of this size is known; the pages of one file are no duplicates of each other."""
+        source, path = os.fsencode(file.source), os.fsencode(file.photo)
+        row = self._sql.execute(
+            "SELECT 1 FROM photos WHERE size = ? AND id <> ?"
+            " AND NOT (source = ? AND (photo = ? OR (photo > ? AND photo < ?))) LIMIT 1",
+            (file.size, photo, source, path, path + b"\0", path + b"\1"),
+        )
         return row.fetchone() is not None
 
-    def _renew(self, photo: int, look: tuple[int, str]) -> None:
-        """Begin the entry of a photo that has changed anew; its outputs stay until there are new ones."""
+    def _knows_content(self, photo: int) -> bool:
+        row = self._sql.execute("SELECT 1 FROM photos WHERE id = ? AND digest > x''", (photo,))
+        return row.fetchone() is not None
+
+    def renew(self, photo: int, file: PhotoFile, digest: bytes | None = None) -> None:
+        """Reset the entry of a photo whose content has changed; its outputs stay until there are new ones."""
         self._sql.execute(
-            "UPDATE photos SET size = ?, mtime_ns = ?, outcome = NULL, bw = NULL, error_type = NULL, error = NULL,"
-            " digest = NULL WHERE id = ?",
-            (*look, photo),
+            "UPDATE photos SET size = ?, version = ?, digest = ?, pages = 1,"
+            " outcome = NULL, bw = NULL, error_type = NULL, error = NULL, warnings = NULL WHERE id = ?",
+            (file.size, file.version, digest, photo),
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
         self._sql.execute("DELETE FROM failures WHERE photo = ?", (photo,))
 
     def _failures_of(self, photo: int) -> dict[str, ErrorInfo]:
-        rows = self._sql.execute("SELECT task, type, message FROM failures WHERE photo = ?", (photo,))
+        rows = self._sql.execute("SELECT spec, type, message FROM failures WHERE photo = ?", (photo,))
         return {spec: ErrorInfo(kind, message) for spec, kind, message in rows}
 
 
-def _add(entries: dict[_Name, _Rows], rows: Iterable[Sequence[Any]]) -> None:
+@cache
+def _by_key(photos: int) -> str:
+    """The query for the entries of `photos` keys, with rows as in `_BETWEEN`."""
+    return (
+        f"WITH keys (source, photo) AS (VALUES {', '.join(['(?, ?)'] * photos)})"  # noqa: S608 - likewise
+        # CROSS: SQLite must go from the keys to the entries, never the other way round.
+        f" SELECT {_ENTRY} FROM keys CROSS JOIN photos USING (source, photo) LEFT JOIN answers ON answers.photo = id"
+    )
+
+
+def _add(entries: dict[_Key, _Rows], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         entries.setdefault((row[0], row[1]), []).append(row)

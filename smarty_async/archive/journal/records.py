@@ -1,4 +1,4 @@
-"""One photo's entry in the journal, and what follows from it. Pure."""
+"""The data of the journal, as the rest of the program sees it. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,43 @@ from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
-__all__ = ["Answer", "Content", "PhotoEntry", "ReceivedAnswer", "StoredAnswer", "StoredOutput", "UnhashedPhoto"]
+__all__ = [
+    "AnswerState",
+    "Content",
+    "Counts",
+    "FailedPhoto",
+    "FailureReason",
+    "PhotoEntry",
+    "ReceivedAnswer",
+    "RequestState",
+    "StoredAnswer",
+    "StoredOutput",
+    "UnhashedPhoto",
+    "content_digest",
+]
 
-State = Literal["kept", "placed", "stale", "missing"]
-"""Of an answer: in temporaries · at its places · at its places, but of a photo that has changed since · no longer where
-it was placed."""
+AnswerState = Literal["received", "committed", "stale", "missing", "unverified"]
+"""State of an answer.
+
+``received``: its outputs are durable in temporary files. ``committed``: its outputs are at their final places.
+``stale``: its outputs are at their final places, and the photo's content has changed since. Only in memory:
+``missing``: it is committed, and an output is no longer there. ``unverified``: it is committed, the photo's version has
+changed since, and its content has not been compared yet.
+"""
+
+RequestState = Literal["open", "answered", "refused"]
+"""State of a request.
+
+``open``: sent, and no whole answer came; it may have been processed. ``answered``: the service processed it.
+``refused``: the service refused it before any work.
+"""
 
 
 class StoredOutput(msgspec.Struct, frozen=True, gc=False):
     """An output on the disk.
 
     Attributes:
-        temporary: the name of its temporary.
+        temporary: name of the temporary file it was written to.
         size: bytes.
     """
 
@@ -32,140 +57,212 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
-    """The answer there is to one mode of a photo.
+    """The answer that the journal holds for one mode of a photo.
 
     Attributes:
         spec: the mode with its settings, as text.
-        state: how far it came.
-        outputs: what was made.
-        bw: whether the service took the photo for black-and-white.
+        state: see `AnswerState`.
+        outputs: the outputs by kind.
+        bw: whether the service took the photo for black-and-white; None when it did not say.
     """
 
     spec: str
-    state: State
+    state: AnswerState
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
 
 
 class UnhashedPhoto(msgspec.Struct, frozen=True):
-    """A photo whose content nobody has asked for.
+    """A photo whose content the journal does not know.
 
     Attributes:
-        id: of the entry.
-        path: where it lies.
+        id: of its entry.
+        path: where it is.
         size: bytes.
-        version: its modification time in nanoseconds since 1970, as text.
+        version: its version in the journal, see `PhotoFile.version`.
+        page: which picture of the file, from 1.
     """
 
     id: int
     path: str
     size: int
     version: str
+    page: int = 1
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
-    """What is in a photo.
+    """The content of a photo.
 
     Attributes:
-        digest: the SHA-256 of its bytes, empty when it cannot be read.
-        shared: whether another photo has it too.
+        digest: SHA-256 of the file, followed by the page number when that is not 1; empty when it cannot be read.
+        shared: whether another photo in the journal has the same digest.
     """
 
     digest: bytes
     shared: bool
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What another photo has got.
-
-    Attributes:
-        place: path of its outputs relative to ``DIR/<kind>``.
-        outputs: what was made.
-        bw: whether the service took the photo for black-and-white.
-    """
-
-    place: str
-    outputs: dict[Kind, StoredOutput]
-    bw: bool | None
-
-
 class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
-    """A photo with its entry.
+    """A photo and what the journal knows about it.
 
     Attributes:
-        found: the photo.
+        file: the photo.
         id: of the entry.
         place: path of its outputs relative to ``DIR/<kind>``; empty when it has none.
-        known: the answers there are, by mode.
-        failures: why tasks failed, by the mode with its settings, as text.
-        outcome: what became of it in an earlier run; None when that is open.
-        attempts: how many requests it has ridden in.
-        problem: why it cannot be done, None when it can.
-        may_be_duplicate: whether another photo may have the same content.
+        answers: the answers that were received, by mode.
+        failures: reasons of permanent failures, by the mode with its settings as text.
+        outcome: outcome of the last run that finished the photo, None when no run has.
+        attempts: number of requests that carried it.
+        problem: why it cannot be processed, None when it can.
+        may_be_duplicate: whether the journal has another photo of the same size, so that contents must be compared.
+        version_changed: whether the file's version is not the one in the journal, while its size is the same and the
+            journal knows the content: whether that has changed is not known before it is compared.
+        pages: number of pictures in the file, as far as it is known.
     """
 
-    found: PhotoFile
+    file: PhotoFile
     id: int
     place: str
-    known: dict[Mode, StoredAnswer] = {}
+    answers: dict[Mode, StoredAnswer] = {}
     failures: dict[str, ErrorInfo] = {}
     outcome: Outcome | None = None
     attempts: int = 0
     problem: ErrorInfo | None = None
     may_be_duplicate: bool = False
+    version_changed: bool = False
+    pages: int = 1
 
     def has(self, spec: ModeSpec) -> bool:
-        """Whether the outputs of `spec` were placed. Those that are missing may have been unwanted."""
-        known = self.known.get(spec.mode)
-        return known is not None and known.spec == str(spec) and known.state in ("placed", "missing")
+        """Whether an earlier run committed an answer to `spec`, even if its outputs were removed since."""
+        answer = self.answers.get(spec.mode)
+        return answer is not None and answer.spec == str(spec) and answer.state in ("committed", "missing")
 
     @property
     def misses_outputs(self) -> bool:
-        """Whether outputs are no longer where they were placed."""
-        return any(known.state == "missing" for known in self.known.values())
+        """Whether committed outputs are no longer at their places."""
+        return any(answer.state == "missing" for answer in self.answers.values())
+
+    @property
+    def needs_comparison(self) -> bool:
+        """Whether the content must be compared with the journal before the photo is sent."""
+        return self.version_changed or self.may_be_duplicate
 
     def end(self, specs: Iterable[ModeSpec], *, retry_failed: bool) -> Result | None:
-        """What is told of a photo that an earlier run has finished, None when there is something to do."""
+        """The result of a photo that needs no work in this run, None when there is something to do."""
+        if self.version_changed:
+            return None
         missing = [spec for spec in specs if not self.has(spec)]
         if not missing:
-            # Without an outcome the run that kept its outputs did not live to tell of it.
+            # Without an outcome, the run that committed the outputs stopped before it recorded the result.
             return self.result("skipped", attempts=self.attempts) if self.outcome else None
+        if self.problem and any(self._is_received(spec) for spec in missing):
+            return self.result("failed", error=self.problem, attempts=self.attempts)  # paid for: never sent again
         failures = [self.failures.get(str(spec)) for spec in missing]
         if retry_failed or None in failures:
             return None
         return self.result("failed", error=failures[0], attempts=self.attempts)
 
+    def _is_received(self, spec: ModeSpec) -> bool:
+        answer = self.answers.get(spec.mode)
+        return answer is not None and answer.spec == str(spec) and answer.state == "received"
+
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
-        """What is told of this photo, with the outputs that stand."""
+        """A result of this photo, with the outputs that are at their places."""
         place = display_path(self.place)
         outputs: dict[Kind, str] = {}
         bw: bool | None = None
-        for answer in self.known.values():
-            if answer.state == "placed":
+        for answer in self.answers.values():
+            if answer.state == "committed":
                 outputs |= {kind: f"{kind}/{place}" for kind in answer.outputs}
                 bw = answer.bw if bw is None else bw
         return Result(
-            photo=display_path(self.found.photo),
-            source=display_path(self.found.source),
+            photo=display_path(self.file.photo),
+            source=display_path(self.file.source),
             outcome=outcome,
             outputs=outputs,
             bw=bw,
             attempts=attempts,
             error=error,
+            page=self.file.page,
         )
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):
-    """An answer to one mode of a photo, whole, its outputs in temporaries.
+    """An answer to one mode of a photo, complete, with its outputs in temporary files.
 
     Attributes:
         entry: the photo.
         spec: the mode with its settings.
-        outputs: what was made.
-        bw: whether the service took the photo for black-and-white.
+        outputs: the outputs by kind.
+        bw: whether the service took the photo for black-and-white; None when it did not say.
+        digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
     """
 
     entry: PhotoEntry
     spec: ModeSpec
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
+    digest: bytes | None = None
+
+    @property
+    def content_digest(self) -> bytes | None:
+        """The digest of the photo's content, see `Content.digest`."""
+        return self.digest and content_digest(self.digest, page=self.entry.file.page)
+
+
+def content_digest(digest: bytes, *, page: int) -> bytes:
+    """The digest of a picture, from that of its file: the pages of a file are different contents."""
+    return digest + b"%d" % page if digest and page > 1 else digest
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals over all runs.
+
+    Attributes:
+        outcomes: photos by outcome; None for those that no run has finished.
+        images: images sent, one for each time an image was in a request.
+        images_paid: those of them that were probably paid for: all but the images of requests that the service refused
+            before any work. A request without a whole answer counts as paid.
+    """
+
+    outcomes: dict[Outcome | None, int]
+    images: int
+    images_paid: int
+
+
+class FailureReason(msgspec.Struct, frozen=True):
+    """Photos that failed or were rejected for the same reason.
+
+    Attributes:
+        outcome: ``failed`` or ``rejected``.
+        type: the error's type.
+        message: one of the messages.
+        count: number of photos.
+        example: one of the photos.
+    """
+
+    outcome: Outcome
+    type: str
+    message: str
+    count: int
+    example: str
+
+
+class FailedPhoto(msgspec.Struct, frozen=True):
+    """A photo that failed or was rejected.
+
+    Attributes:
+        id: of its entry; `JournalStore.failures` continues after it.
+        photo: path relative to its source, as in its result.
+        source: the source.
+        page: which picture of the file, from 1.
+        outcome: ``failed`` or ``rejected``.
+        error: the reason.
+    """
+
+    id: int
+    photo: str
+    source: str
+    page: int
+    outcome: Outcome
+    error: ErrorInfo

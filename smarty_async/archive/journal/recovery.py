@@ -1,35 +1,58 @@
-"""What an interrupted run had received, brought to its place. Blocking."""
+"""What a new run makes of the state an earlier one left: received outputs, and a lost journal. Blocking."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+import msgspec
 
 from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.placing import Move, place
-from smarty_async.errors import DiskError
-from smarty_async.options import Mode
-from smarty_async.results import Kind
+from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.identify import dimensions
+from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import DiskError, PhotoRejected
+from smarty_async.options import MODES, Mode, ModeSpec
+from smarty_async.results import Kind, Result
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["finish"]
+__all__ = ["place_received", "rebuild"]
+
+_decoder = msgspec.json.Decoder(Result)
+_MAX_LINE: Final = 1 << 20
+"""Bytes of a line of ``results.jsonl``: a few paths."""
 
 
-def finish(
+def place_received(
     where: str, mode: Mode, outputs: Mapping[Kind, StoredOutput], *, temporary: Callable[[str], Path], out: Path
 ) -> bool:
-    """Whether all `outputs` of `mode` stand at `where`, after what was still to be moved is moved.
+    """Move those `outputs` of `mode` that are still in temporary files to their places.
+
+    Args:
+        where: the place, relative to ``DIR/<kind>``.
+        mode: the mode.
+        outputs: its outputs by kind.
+        temporary: the path of a temporary file, by name.
+        out: the output folder.
+
+    Returns:
+        Whether all `outputs` are at their places now; False when one no longer exists.
 
     Raises:
         DiskError: the disk refuses.
     """
     moves: list[tuple[str, str]] = []
-    for kind, kept in outputs.items():
-        final, waiting = out / kind / where, temporary(kept.temporary)
+    for kind, output in outputs.items():
+        final, waiting = out / kind / where, temporary(output.temporary)
         try:
             if waiting.exists():
                 moves.append((str(waiting), str(final)))
-            elif not final.exists() or final.stat().st_size != kept.size:
+            elif not final.exists() or final.stat().st_size != output.size:
                 return False
         except OSError as error:
             raise DiskError.of(error, final, "read") from None
@@ -38,3 +61,100 @@ def finish(
     if refused is not None:
         raise refused
     return True
+
+
+def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[ModeSpec]) -> int:
+    """Fill `store`, which is empty, from the lines of ``results.jsonl`` and the files on the disk.
+
+    A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
+    written. The lines do not tell with which settings a photo was enlarged: the factor is the ratio of the pictures'
+    sizes, the rest is taken from `specs`. Images of earlier requests are counted as paid.
+
+    Returns:
+        The number of photos that were recovered.
+
+    Raises:
+        DiskError: `results` cannot be read, or the journal cannot be written.
+    """
+    wanted: dict[Mode, ModeSpec] = {spec.mode: spec for spec in specs}
+    recovered = images = 0
+    for result in _lines(results):
+        images += result.attempts
+        file, where = _file_of(result), _place_of(result)
+        answers = dict(_answers(result, file, where, out, wanted)) if file else {}
+        if file and answers:
+            recovered += 1
+            store.insert_finished(file, where, answers, result)
+    if images:
+        store.finish_request(store.start_request(images=images, size=0), "answered")
+    return recovered
+
+
+def _lines(results: Path) -> Iterator[Result]:
+    try:
+        with results.open("rb") as file:
+            while line := file.readline(_MAX_LINE):
+                with suppress(msgspec.DecodeError):
+                    yield _decoder.decode(line)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DiskError.of(error, results, "read") from None
+
+
+def _file_of(result: Result) -> PhotoFile | None:
+    """The photo's file as it is now. A path that is no valid text is not written as it is, and so is not found."""
+    path = Path(result.source, result.photo)
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    version = str(status.st_mtime_ns)
+    return PhotoFile(result.source, result.photo, str(path), status.st_size, version, page=result.page)
+
+
+def _place_of(result: Result) -> str:
+    """The place of its outputs; empty when it has none."""
+    return next((path.removeprefix(f"{kind}/") for kind, path in result.outputs.items()), "")
+
+
+def _answers(
+    result: Result, file: PhotoFile, where: str, out: Path, wanted: Mapping[Mode, ModeSpec]
+) -> Iterator[tuple[ModeSpec, dict[Kind, StoredOutput]]]:
+    """The answers of the photo. A mode without outputs is known to be answered only when no mode has outputs."""
+    if not result.outputs and result.outcome in ("already_good", "duplicate"):
+        yield from ((spec, {}) for spec in wanted.values())
+    for mode in MODES:
+        outputs: dict[Kind, StoredOutput | None] = {
+            kind: _stored(out / kind / where, result.outputs[kind], out, file)
+            for kind in OUTPUT_FIELDS[mode].values()
+            if kind in result.outputs
+        }
+        existing: dict[Kind, StoredOutput] = {kind: output for kind, output in outputs.items() if output}
+        if existing and len(existing) == len(outputs):
+            spec = _spec(mode, file, out / next(iter(existing)) / where, wanted)
+            if spec:
+                yield spec, existing
+
+
+def _stored(output: Path, named: str, out: Path, file: PhotoFile) -> StoredOutput | None:
+    """The output as the journal would know it, None when it does not exist or is older than the photo."""
+    try:
+        status = output.stat()
+    except (OSError, ValueError):
+        return None
+    if display_path(os.path.relpath(output, out)) != named or status.st_mtime_ns < int(file.version):
+        return None
+    return StoredOutput("", status.st_size)
+
+
+def _spec(mode: Mode, file: PhotoFile, output: Path, wanted: Mapping[Mode, ModeSpec]) -> ModeSpec | None:
+    if mode == "improve":
+        return ModeSpec("improve")
+    try:
+        with Path(file.path).open("rb") as before, output.open("rb") as after:
+            factor = max(dimensions(after)) / max(dimensions(before))  # whichever way it was turned
+    except (OSError, PhotoRejected):
+        return None
+    spec = wanted.get(mode)
+    return ModeSpec(mode, int(factor), (spec and spec.rtype) or "photo") if factor in (2, 4) else None

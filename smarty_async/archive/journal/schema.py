@@ -1,4 +1,4 @@
-"""The journal's file: its tables, how it is opened, and SQLite's errors as ours."""
+"""The journal's database file: its tables, ways to open it, and the translation of SQLite's errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smarty_async.errors import ConfigurationError, DiskError
 __all__ = ["VERSION", "DamagedJournal", "copied", "empty", "opened", "opened_to_read", "set_aside", "translated"]
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_FIRST_BYTE: Final = 0xFF  # of SQLite's error codes; the others tell more exactly what it was
+_FIRST_BYTE: Final = 0xFF  # of an SQLite error code: the primary code; the other bytes refine it
 
 _STEPS: Final = (
     """
@@ -56,26 +56,59 @@ CREATE INDEX sizes ON photos (size);
 CREATE INDEX digests ON photos (digest) WHERE digest > x'';
 """,
     """
-ALTER TABLE photos ADD COLUMN pages INTEGER NOT NULL DEFAULT 1;  -- pictures in the file, once it has been looked into
-ALTER TABLE photos ADD COLUMN place_key BLOB;  -- place as the output disk compares names; null: not written by v3 yet
+ALTER TABLE photos RENAME COLUMN mtime_ns TO version;
+ALTER TABLE photos ADD COLUMN pages INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE photos ADD COLUMN place_key BLOB;
+ALTER TABLE photos ADD COLUMN warnings TEXT;
 CREATE INDEX place_keys ON photos (place_key);
+ALTER TABLE answers RENAME COLUMN task TO spec;
+ALTER TABLE failures RENAME COLUMN task TO spec;
+DROP INDEX kept;
+UPDATE answers SET state = 'received' WHERE state = 'kept';
+UPDATE answers SET state = 'committed' WHERE state = 'placed';
+CREATE INDEX received ON answers (state) WHERE state = 'received';
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY,
-    started REAL NOT NULL,             -- seconds since 1970, before its first byte was sent
-    images INTEGER NOT NULL,           -- images it carried
+    started REAL NOT NULL,
+    images INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
-    state TEXT NOT NULL                -- open: no answer yet, or lost · answered · refused: before any work was done
+    state TEXT NOT NULL
 );
+INSERT INTO requests (started, images, bytes, state)
+    SELECT 0, sum(attempts), 0, 'answered' FROM photos HAVING sum(attempts) > 0;
 """,
 )
-"""What made each version of the tables from the one before. Those that have been released never change."""
+"""The statements that make each version of the tables from the one before. Released ones never change.
+
+Tables of the current version (paths are bytes as the system encodes them):
+
+``photos``: one row a picture.
+    ``id``; ``source``: absolute path of the source; ``photo``: path relative to it, followed by a zero byte and the
+    page number for page 2 and later of a file; ``place``: path of its outputs relative to ``DIR/<kind>``, null when it
+    has none; ``place_key``: `place` as the output disk compares names, null when no run of version 3 has written it;
+    ``size``: bytes; ``version``: modification time in nanoseconds since 1970, or ETag, as text; ``pages``: pictures in
+    the file; ``digest``: SHA-256 of the file, followed by the page number for page 2 and later, null when it is not
+    known, empty when the file could not be read; ``outcome``: null when no run has finished the photo; ``bw``,
+    ``attempts``, ``error_type``, ``error``, ``warnings`` (a JSON list, null for none): as in its line of
+    ``results.jsonl``.
+``answers``: one row for each mode of a photo that was answered.
+    ``photo``: id; ``mode``; ``spec``: the mode with its settings; ``state``: ``received`` (outputs in temporary files),
+    ``committed`` (outputs at their places), ``stale`` (outputs of an earlier content of the photo); ``outputs``: JSON,
+    ``{kind: {"temporary": name, "size": bytes}}``; ``bw``.
+``failures``: one row for each mode of a photo that failed permanently.
+    ``photo``: id; ``spec``; ``type``; ``message``.
+``requests``: one row a request.
+    ``started``: seconds since 1970, written before its first byte is sent; ``images``: images it carries; ``bytes``:
+    size of its body; ``state``: ``open`` (no whole answer), ``answered``, ``refused`` (before any work). Requests of
+    versions 1 and 2 are one row, started at 0, with all their images.
+"""
 
 VERSION: Final = len(_STEPS)
-"""Of the tables; SQLite keeps it as `user_version`."""
+"""Version of the tables, which SQLite stores as ``user_version``."""
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """The database at `path`, to be written; made when it is not there, brought up to date when it is older.
+    """Open the database at `path` for reading and writing; create it if needed, migrate an older version.
 
     Raises:
         DiskError: it cannot be used.
@@ -86,7 +119,7 @@ def opened(path: Path) -> sqlite3.Connection:
         try:
             sql.execute("PRAGMA journal_mode = WAL")
             sql.execute("PRAGMA synchronous = FULL")
-            _bring_up_to_date(sql)
+            _migrate(sql)
         except BaseException:
             sql.close()
             raise
@@ -94,7 +127,7 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 def opened_to_read(path: Path) -> sqlite3.Connection:
-    """The database at `path`, to be left as it is.
+    """Open the database at `path` for reading only. An older version is copied, and the copy is migrated.
 
     Raises:
         DiskError: it is not there, or cannot be used.
@@ -102,44 +135,47 @@ def opened_to_read(path: Path) -> sqlite3.Connection:
     """
     with translated(path):
         sql = _connection(path, "ro")
-        if _version(sql):
+        if _version(sql) == VERSION:
             return sql
-        sql.close()  # a run was interrupted while it made it
-    return empty()
+        with closing(sql):
+            return _migrated_copy(sql)
 
 
 def copied(path: Path) -> sqlite3.Connection:
-    """A private copy of the database at `path`, empty when that is not there: what is noted in it is gone with it.
+    """Open a private copy of the database at `path`, empty when that does not exist. Closing discards it.
 
     Raises:
         DiskError: it cannot be used.
         ConfigurationError: a newer version of this program wrote it.
     """
-    copy = empty()
-    if path.exists():
-        try:
-            with closing(opened_to_read(path)) as sql, translated(path):
-                sql.backup(copy)
-            _bring_up_to_date(copy)
-        except BaseException:
-            copy.close()
-            raise
-    return copy
+    if not path.exists():
+        return empty()
+    with translated(path), closing(_connection(path, "ro")) as sql:
+        return _migrated_copy(sql)
+
+
+def empty() -> sqlite3.Connection:
+    """Open a private empty database. Closing discards it."""
+    sql = _private()
+    _migrate(sql)
+    return sql
 
 
 class DamagedJournal(DiskError):
-    """What is in the journal's file is no longer what was written there."""
+    """The journal's file does not hold what was written to it."""
 
 
 def set_aside(path: Path) -> Path:
-    """Give the database at `path` another name, and its helper files with it; the new one. Nobody has it open.
+    """Rename the database at `path` and its ``-wal`` and ``-shm`` files, and return the new path.
+
+    No connection to it may be open.
 
     Raises:
         DiskError: the disk refuses.
     """
     free = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
     aside = next(name for name in free if not name.exists())
-    for ending in ("-shm", "-wal", ""):  # the database last: without it, the others mean nothing
+    for ending in ("-shm", "-wal", ""):  # the database last: the others are of no use without it
         part = path.with_name(path.name + ending)
         try:
             if part.exists():
@@ -151,13 +187,13 @@ def set_aside(path: Path) -> Path:
 
 @contextmanager
 def translated(path: Path) -> Generator[None]:
-    """SQLite's errors as ours."""
+    """Translate SQLite's errors to `DiskError` or `DamagedJournal`."""
     try:
         yield
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
-            told = f"the journal {str(path)!r} is damaged ({error}): the next run makes it anew from results.jsonl"
-            raise DamagedJournal(told, path=path) from None
+            message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
+            raise DamagedJournal(message, path=path) from None
         raise DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path) from None
 
 
@@ -174,18 +210,26 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
     return sql
 
 
-def empty() -> sqlite3.Connection:
-    """A private database that nobody keeps."""
-    # Without a name: in memory while it is small, then in a file that no one else sees.
-    sql = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    _bring_up_to_date(sql)
-    return sql
+def _private() -> sqlite3.Connection:
+    # A database without a name: in memory while it is small, then in a file that only this process sees.
+    return sqlite3.connect("", isolation_level=None, check_same_thread=False)
+
+
+def _migrated_copy(sql: sqlite3.Connection) -> sqlite3.Connection:
+    copy = _private()
+    try:
+        sql.backup(copy)
+        _migrate(copy)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 def _version(sql: sqlite3.Connection) -> int:
     return int(sql.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _bring_up_to_date(sql: sqlite3.Connection) -> None:
+def _migrate(sql: sqlite3.Connection) -> None:
     for version, step in enumerate(_STEPS[_version(sql) :], start=_version(sql) + 1):
         sql.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version = {version}; COMMIT;")

@@ -1,33 +1,62 @@
-"""The journal's questions and notes. Blocking; `journal` runs it in a thread."""
+"""The journal's queries and updates. Blocking; `Journal` runs them in its thread."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import Answer, Content, PhotoEntry, StoredOutput, UnhashedPhoto
-from smarty_async.archive.journal.rows import DONE, OTHERS, known_of, outputs_of
+from smarty_async.archive.journal.lookup import (
+    ANSWER_COLUMNS,
+    EntryLookup,
+    answers_of,
+    key_of,
+    outputs_of,
+    photo_of_key,
+)
+from smarty_async.archive.journal.records import (
+    Content,
+    Counts,
+    FailedPhoto,
+    FailureReason,
+    PhotoEntry,
+    RequestState,
+    StoredAnswer,
+    StoredOutput,
+    UnhashedPhoto,
+)
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 
-__all__ = ["MOST_UNREAD", "Finish", "JournalStore"]
+__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 
-MOST_UNREAD = 64
-"""Photos whose content is looked at in one go."""
+MAX_UNHASHED: Final = 64
+"""Photos that `JournalStore.unhashed` returns at a time."""
 
-Finish = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
-"""Brings the outputs of a mode from their temporaries to a place; whether they all stand there."""
+PlaceReceived = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
+"""Moves the outputs of a mode from temporary files to a place. False: they no longer exist. Raises DiskError."""
+
+_FINISHED: Final = (
+    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
+    f" {ANSWER_COLUMNS} FROM photos LEFT JOIN answers ON answers.photo = id WHERE outcome IS NOT NULL ORDER BY id"
+)
+"""Every finished photo: one row for each answer, and one row for a photo without answers."""
+
+_DUPLICATES: Final = (
+    "FROM photos AS one JOIN photos AS other ON other.digest = one.digest AND other.digest > x'' AND other.id <> one.id"
+)
 
 
 class JournalStore:
@@ -35,10 +64,10 @@ class JournalStore:
 
     Args:
         path: of the database.
-        opener: how it is opened, one of `database`'s.
+        opener: how to open it: `schema.opened`, `schema.opened_to_read` or `schema.copied`.
 
     Attributes:
-        damaged: whether it was found to be; nothing in it is to be trusted.
+        damaged: whether a query found the database damaged; nothing in it is to be relied on then.
 
     Raises:
         DiskError: it cannot be used.
@@ -49,7 +78,8 @@ class JournalStore:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
-        self._lookup = EntryLookup(self._sql)
+        self._unplaced: dict[int, ErrorInfo] = {}
+        self._lookup = EntryLookup(self._sql, self._unplaced)
 
     def close(self) -> None:
         """Close it."""
@@ -57,7 +87,7 @@ class JournalStore:
 
     @contextmanager
     def translated(self) -> Generator[None]:
-        """SQLite's errors as ours."""
+        """Translate SQLite's errors, as `schema.translated` does."""
         try:
             with schema.translated(self._path):
                 yield
@@ -67,7 +97,7 @@ class JournalStore:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All or nothing, durable at its end."""
+        """A transaction: all or nothing, durable at its end."""
         with self.translated():
             self._lookup.begin()
             self._sql.execute("BEGIN IMMEDIATE")
@@ -80,168 +110,340 @@ class JournalStore:
                     self._sql.execute("ROLLBACK")
                 raise
 
-    # one photo's entry
+    # entries
 
-    def look_up(self, batch: Iterable[PhotoFile], specs: Collection[ModeSpec] = ()) -> list[PhotoEntry]:
-        """Find or make the entry of every photo in `batch`; an entry of a photo that has changed begins anew.
+    def look_up(self, files: Iterable[PhotoFile], specs: Collection[ModeSpec] = ()) -> list[PhotoEntry]:
+        """Find or create the entry of every one of `files`.
 
-        A photo that this run has claimed before is left out: one that is named twice is done once.
+        An entry whose photo has changed is reset. A photo that this run has looked up before is left out: one that is
+        named twice is processed once.
 
         Args:
-            batch: the photos.
-            specs: what is asked of them.
+            files: the photos.
+            specs: what the run asks of them.
         """
-        return self._lookup.look_up(batch, specs)
+        return self._lookup.look_up(files, specs)
 
-    # photos with the same content
+    def note_pages(self, photo: int, pages: int) -> None:
+        """Note how many pictures the file of a photo holds."""
+        self._sql.execute("UPDATE photos SET pages = ? WHERE id = ?", (pages, photo))
+
+    # contents
 
     def unhashed(self, size: int) -> list[UnhashedPhoto]:
-        """The photos of `size` bytes that have no digest, `MOST_UNREAD` of them if there are so many."""
+        """Photos of `size` bytes whose digest is not known, at most `MAX_UNHASHED`."""
         rows = self._sql.execute(
-            "SELECT id, source, photo, mtime_ns FROM photos WHERE size = ? AND digest IS NULL LIMIT ?",
-            (size, MOST_UNREAD),
+            "SELECT id, source, photo, version FROM photos WHERE size = ? AND digest IS NULL LIMIT ?",
+            (size, MAX_UNHASHED),
         )
         return [
-            UnhashedPhoto(number, str(Path(os.fsdecode(source), os.fsdecode(photo))), size, version)
-            for number, source, photo, version in rows
+            UnhashedPhoto(number, str(Path(os.fsdecode(source), path)), size, version, page)
+            for number, source, key, version in rows
+            for path, page in [photo_of_key(key)]
         ]
 
     def note_digests(self, digests: Mapping[int, bytes]) -> None:
-        """The contents of photos, by entry; empty for those that cannot be read."""
+        """Note the digests of photos, by id; empty for those that cannot be read."""
         self._sql.executemany(
-            "UPDATE photos SET digest = ? WHERE id = ?", [(content, photo) for photo, content in digests.items()]
+            "UPDATE photos SET digest = ? WHERE id = ?", [(digest, photo) for photo, digest in digests.items()]
         )
 
     def contents_of(self, photos: Iterable[int]) -> dict[int, Content]:
-        """The content of those of `photos` for which somebody has asked."""
-        known: dict[int, Content] = {}
+        """The contents of those of `photos` whose digest is known."""
+        contents: dict[int, Content] = {}
         for photo in photos:
-            digest, twin = self._sql.execute(
-                f"SELECT digest, EXISTS (SELECT 1 {OTHERS} WHERE one.id = photos.id) FROM photos"  # noqa: S608 - our own
-                " WHERE id = ?",
+            digest, shared = self._sql.execute(
+                f"SELECT digest, EXISTS (SELECT 1 {_DUPLICATES} WHERE one.id = photos.id)"  # noqa: S608 - likewise
+                " FROM photos WHERE id = ?",
                 (photo,),
             ).fetchone()
             if digest is not None:
-                known[photo] = Content(bytes(digest), bool(twin))
-        return known
+                contents[photo] = Content(bytes(digest), bool(shared))
+        return contents
 
-    def answers_to(self, spec: ModeSpec, photo: int) -> list[Answer]:
-        """What others with the digest of `photo` have got for `spec`: some of them, if there are many."""
+    def verify(self, entry: PhotoEntry, digest: bytes) -> PhotoEntry:
+        """Compare the content of a photo whose version has changed with the digest in the journal.
+
+        Args:
+            entry: an entry with `version_changed`.
+            digest: the digest of its present content, see `Content.digest`; empty when the file cannot be read.
+
+        Returns:
+            The entry with its answers when the content is the same, without them when it is another, and with a
+            problem when the file cannot be read.
+        """
+        if not digest:
+            unreadable = ErrorInfo("unreadable", "cannot be read, or changed while it was read")
+            return msgspec.structs.replace(entry, version_changed=False, problem=unreadable)
+        [known] = self._sql.execute("SELECT digest FROM photos WHERE id = ?", (entry.id,)).fetchone()
+        if known == digest:
+            self._sql.execute("UPDATE photos SET version = ? WHERE id = ?", (entry.file.version, entry.id))
+            # A run that could not read the file did not change its answers: the result is due again.
+            self._sql.execute(
+                "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome = 'rejected' AND error_type = 'unreadable'",
+                (entry.id,),
+            )
+        else:
+            self._unplaced.pop(entry.id, None)
+            self._lookup.renew(entry.id, entry.file, digest)
+        verified = self._lookup.entry_of(entry.id, entry.file)
+        if verified.problem is None and not verified.place:
+            verified = msgspec.structs.replace(verified, problem=entry.problem)
+        return msgspec.structs.replace(verified, may_be_duplicate=entry.may_be_duplicate)
+
+    def follow_moved(self, entry: PhotoEntry) -> PhotoEntry:
+        """Give a photo whose source was renamed or moved the entry that it had under the former path.
+
+        The former entry must have the same digest, relative path and page, its file must no longer exist, and it must
+        not have been looked up in this run. Its outputs stay where they are.
+
+        Returns:
+            The entry with the place and answers of the former one, or `entry` if there is none.
+        """
+        if entry.answers:
+            return entry
         rows = self._sql.execute(
-            f"SELECT other.place, outputs, answers.bw {OTHERS} JOIN answers ON answers.photo = other.id"
-            " WHERE one.id = ? AND task = ? AND state = 'placed' LIMIT 8",
+            f"SELECT other.id, other.source {_DUPLICATES}"
+            " WHERE one.id = ? AND other.photo = one.photo AND other.place IS NOT NULL",
+            (entry.id,),
+        ).fetchall()
+        for former, source in rows:
+            path = os.path.join(os.fsdecode(source), entry.file.photo)  # noqa: PTH118 - as the scan spells it
+            if not self._lookup.has_seen(former) and not os.path.lexists(path):
+                self._replace(former, by=entry.id)
+                return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
+        return entry
+
+    def _replace(self, former: int, *, by: int) -> None:
+        """Move what is known of the photo `former` to the new entry `by`, and delete `former`."""
+        columns = "place, place_key, outcome, bw, attempts, error_type, error, warnings, pages"
+        values = self._sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
+        for table in ("answers", "failures"):
+            self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
+            self._sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
+        self._sql.execute("DELETE FROM photos WHERE id = ?", (former,))
+        self._sql.execute(
+            f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise
+            (*values, by),
+        )
+
+    def answers_to(self, spec: ModeSpec, photo: int) -> list[tuple[str, StoredAnswer]]:
+        """Committed answers to `spec` of other photos with the digest of `photo`, each with its place; at most 8."""
+        rows = self._sql.execute(
+            f"SELECT other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
+            " WHERE one.id = ? AND spec = ? AND state = 'committed' LIMIT 8",
             (photo, str(spec)),
         )
-        return [
-            Answer(os.fsdecode(where), outputs_of(outputs), None if bw is None else bool(bw))
-            for where, outputs, bw in rows
-        ]
+        return [(os.fsdecode(row[0]), answers_of([row])[spec.mode]) for row in rows]
 
-    def has_claimed_twin(self, photo: int) -> bool:
-        """Whether this run has claimed another with the digest of `photo`."""
-        others = self._sql.execute(f"SELECT other.id {OTHERS} WHERE one.id = ?", (photo,))
-        return any(self._lookup.has(number) for (number,) in others)
+    def has_seen_duplicate(self, photo: int) -> bool:
+        """Whether this run has looked up another photo with the digest of `photo`."""
+        others = self._sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
+        return any(self._lookup.has_seen(number) for (number,) in others)
 
-    # notes
+    # answers and results
 
-    def keep(self, photo: int, spec: ModeSpec, outputs: Mapping[Kind, StoredOutput], bw: bool | None) -> None:  # noqa: FBT001
-        """The answer to `spec` is durable, in temporaries."""
+    def record_received(
+        self,
+        photo: int,
+        spec: ModeSpec,
+        outputs: Mapping[Kind, StoredOutput],
+        *,
+        bw: bool | None,
+        digest: bytes | None = None,
+    ) -> None:
+        """The outputs of an answer are durable in temporary files.
+
+        Args:
+            photo: the id of the entry.
+            spec: the mode with its settings.
+            outputs: the outputs by kind.
+            bw: as in `StoredAnswer`.
+            digest: the photo's digest, see `Content.digest`; None when it is not known.
+        """
         self._sql.execute(
-            "INSERT OR REPLACE INTO answers (photo, mode, task, state, outputs, bw) VALUES (?, ?, ?, 'kept', ?, ?)",
+            "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES (?, ?, ?, 'received', ?, ?)",
             (photo, spec.mode, str(spec), msgspec.json.encode(outputs).decode(), bw),
         )
-        self._sql.execute("DELETE FROM failures WHERE photo = ? AND task = ?", (photo, str(spec)))
-        # What was told of the photo is no longer the whole truth.
+        self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, str(spec)))
+        # The outcome of an earlier run no longer holds.
         self._sql.execute("UPDATE photos SET outcome = NULL WHERE id = ?", (photo,))
+        if digest:
+            self.note_digests({photo: digest})
 
-    def placed(self, photo: int, spec: ModeSpec) -> None:
-        """The outputs of `spec` stand at their places."""
-        self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
+    def record_committed(self, photo: int, spec: ModeSpec) -> None:
+        """The outputs of an answer are at their places."""
+        self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
 
-    def record(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """What became of a photo, in the end."""
+    def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
+        """The result of a photo, and why modes of it failed permanently."""
         self._sql.executemany(
-            "INSERT OR REPLACE INTO failures (photo, task, type, message) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES (?, ?, ?, ?)",
             [(photo, str(spec), why.type, why.message) for spec, why in failures.items()],
         )
         error = result.error
         self._sql.execute(
-            "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ? WHERE id = ?",
-            (result.outcome, result.bw, result.attempts, error and error.type, error and error.message, photo),
+            "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
+            (
+                *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
+                msgspec.json.encode(result.warnings).decode() if result.warnings else None,
+                photo,
+            ),
         )
 
-    def forget_stale(self, photo: int) -> list[str]:
-        """Forget the outputs of a photo as it was before it changed; their paths relative to the output folder."""
+    def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """Delete the answers to an earlier content of a photo; the places and outputs they had."""
         rows = self._sql.execute(
             "SELECT place, outputs FROM photos JOIN answers ON answers.photo = id WHERE id = ? AND state = 'stale'",
             (photo,),
         ).fetchall()
         self._sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
-        return [f"{kind}/{os.fsdecode(where)}" for where, outputs in rows for kind in outputs_of(outputs)]
+        return [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
 
-    # the whole
+    # requests
+
+    def start_request(self, *, images: int, size: int) -> int:
+        """A request of `images` images and `size` bytes is about to be sent; its number."""
+        row = self._sql.execute(
+            "INSERT INTO requests (started, images, bytes, state) VALUES (?, ?, ?, 'open')", (time.time(), images, size)
+        )
+        return int(row.lastrowid or 0)
+
+    def finish_request(self, number: int, state: RequestState) -> None:
+        """A request has ended."""
+        self._sql.execute("UPDATE requests SET state = ? WHERE id = ?", (state, number))
+
+    def counts(self) -> Counts:
+        """Totals over all runs."""
+        outcomes = self._sql.execute("SELECT outcome, count(*) FROM photos GROUP BY outcome").fetchall()
+        images, refused = self._sql.execute(
+            "SELECT coalesce(sum(images), 0), coalesce(sum(images * (state = 'refused')), 0) FROM requests"
+        ).fetchone()
+        return Counts(outcomes=dict(outcomes), images=images, images_paid=images - refused)
+
+    def images_paid(self) -> int:
+        """`Counts.images_paid` alone."""
+        [images] = self._sql.execute(
+            "SELECT coalesce(sum(images), 0) FROM requests WHERE state <> 'refused'"
+        ).fetchone()
+        return int(images)
+
+    # recovery
 
     @property
     def is_empty(self) -> bool:
         """Whether it knows no photo."""
         return self._sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
 
-    def adopt(
-        self, found: PhotoFile, place: str, answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]], result: Result
+    def recover(self, place_received: PlaceReceived) -> set[str]:
+        """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
+
+        A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
+        has the disk's reason as its problem. The next run tries again.
+
+        Returns:
+            The temporary files that such photos still need.
+        """
+        needed: set[str] = set()
+        rows = self._sql.execute(
+            "SELECT photo, mode, spec, place, outputs FROM answers JOIN (SELECT id, place FROM photos) ON id = photo"
+            " WHERE state = 'received'"
+        ).fetchall()
+        for photo, mode, spec, place, text in rows:
+            outputs = outputs_of(text)
+            try:
+                placed = place_received(os.fsdecode(place), mode, outputs)
+            except DiskError as error:
+                self._unplaced[photo] = ErrorInfo("disk", str(error))
+                needed.update(output.temporary for output in outputs.values())
+            else:
+                self._recovered(photo, mode, spec, placed=placed)
+        return needed
+
+    def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
+        if not placed:
+            self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
+            return
+        self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
+        # The disk refused it in an earlier run, and that was its result.
+        self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
+        self._sql.execute("UPDATE photos SET outcome = NULL WHERE id = ? AND outcome = 'failed'", (photo,))
+
+    def unplaced(self) -> list[str]:
+        """Why `recover` could not commit answers: one reason a photo."""
+        return [why.message for why in self._unplaced.values()]
+
+    def insert_finished(
+        self, file: PhotoFile, place: str, answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]], result: Result
     ) -> None:
-        """Note what is known of a photo from elsewhere: its outputs, at `place`, and what became of it."""
-        name = (os.fsencode(found.source), os.fsencode(found.photo), os.fsencode(place) or None)
+        """Add a photo with its committed answers and its result, or replace what an earlier call has added."""
+        key = (*key_of(file), os.fsencode(place) or None)
         outcome = None if result.error else result.outcome
-        # The last line about a photo is the one that holds.
         self._sql.execute(
             "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
-            name,
+            key,
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, size, mtime_ns) VALUES (?, ?, ?, ?, ?)",
-            (*name, found.size, found.version),
+            "INSERT OR REPLACE INTO photos (source, photo, place, size, version) VALUES (?, ?, ?, ?, ?)",
+            (*key, file.size, file.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():
-            self.keep(number, spec, outputs, result.bw)
-            self.placed(number, spec)
+            self.record_received(number, spec, outputs, bw=result.bw)
+            self.record_committed(number, spec)
         self._sql.execute(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ? WHERE id = ?",
             (outcome, result.bw, result.attempts, number),
         )
 
-    def finish_kept(self, finish: Finish) -> None:
-        """Let `finish` bring to their places what an interrupted run had received; forget what is not there."""
-        rows = self._sql.execute(
-            "SELECT photo, mode, place, outputs FROM answers JOIN (SELECT id, place FROM photos) ON id = photo"
-            " WHERE state = 'kept'"
-        ).fetchall()
-        for photo, mode, where, outputs in rows:
-            if finish(os.fsdecode(where), mode, outputs_of(outputs)):
-                self._sql.execute("UPDATE answers SET state = 'placed' WHERE photo = ? AND mode = ?", (photo, mode))
-            else:
-                self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
+    # reports
 
     def results(self) -> Iterator[Result]:
-        """What became of every photo that is done."""
-        for number, rows in groupby(self._sql.execute(DONE), key=itemgetter(0)):
-            one = list(rows)
-            _, source, photo, where, outcome, attempts, kind, message = one[0][:8]
-            found = PhotoFile(os.fsdecode(source), os.fsdecode(photo), "", 0, "0")
-            entry = PhotoEntry(found, number, os.fsdecode(where or b""), known_of(one))
-            yield entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
+        """The result of every finished photo."""
+        for number, group in groupby(self._sql.execute(_FINISHED), key=itemgetter(0)):
+            rows = list(group)
+            _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
+            entry = PhotoEntry(_file(source, key), number, os.fsdecode(place or b""), answers_of(rows))
+            result = entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
+            yield msgspec.structs.replace(result, warnings=_warnings_of(warnings)) if warnings else result
 
-    def counts(self) -> tuple[dict[Outcome | None, int], int]:
-        """Photos by outcome (None: still to be done), and images sent in all."""
-        rows = self._sql.execute("SELECT outcome, count(*), sum(attempts) FROM photos GROUP BY outcome").fetchall()
-        return {outcome: count for outcome, count, _ in rows}, sum(sent for _, _, sent in rows)
-
-    def failures(self) -> Iterator[tuple[Outcome, str, str, int, str]]:
-        """Outcome, error type, one message, count and one photo for every reason there is."""
+    def failure_reasons(self) -> list[FailureReason]:
+        """The reasons of failed and rejected photos, the most frequent first."""
         rows = self._sql.execute(
             "SELECT outcome, error_type, min(error), count(*), min(photo) FROM photos"
             " WHERE outcome IS NOT NULL AND error_type IS NOT NULL"
             " GROUP BY outcome, error_type ORDER BY count(*) DESC"
         )
-        for outcome, kind, message, count, photo in rows:
-            yield outcome, kind, message, count, display_path(os.fsdecode(photo))
+        return [
+            FailureReason(outcome, kind, message, count, display_path(photo_of_key(key)[0]))
+            for outcome, kind, message, count, key in rows
+        ]
+
+    def failures(self, *, after: int = 0, limit: int = 1000) -> list[FailedPhoto]:
+        """Failed and rejected photos in the order of their ids, one page at a time.
+
+        Args:
+            after: the id of the last photo of the page before; 0 for the first page.
+            limit: photos in a page.
+        """
+        rows: Iterable[Any] = self._sql.execute(
+            "SELECT id, source, photo, outcome, error_type, error FROM photos"
+            " WHERE outcome IS NOT NULL AND error_type IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+        failed: list[FailedPhoto] = []
+        for number, source, key, outcome, kind, message in rows:
+            path, page = photo_of_key(key)
+            error = ErrorInfo(kind, message)
+            failed.append(
+                FailedPhoto(number, display_path(path), display_path(os.fsdecode(source)), page, outcome, error)
+            )
+        return failed
+
+
+_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _file(source: bytes, key: bytes) -> PhotoFile:
+    path, page = photo_of_key(key)
+    return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)

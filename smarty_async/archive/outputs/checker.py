@@ -39,23 +39,23 @@ class OutputChecker:
         return [self._checked(entry, redo=redo) for entry in entries]
 
     def _checked(self, entry: PhotoEntry, *, redo: bool) -> PhotoEntry:
-        gone = {mode: known for mode, known in entry.known.items() if not self._stands(known, entry.place)}
+        gone = {mode: answer for mode, answer in entry.answers.items() if not self._stands(answer, entry.place)}
         if not gone:
             return entry
-        known = {mode: known for mode, known in entry.known.items() if mode not in gone}
+        answers = {mode: answer for mode, answer in entry.answers.items() if mode not in gone}
         if not redo:
-            known |= {mode: msgspec.structs.replace(known, state="missing") for mode, known in gone.items()}
-        return msgspec.structs.replace(entry, known=known)
+            answers |= {mode: msgspec.structs.replace(answer, state="missing") for mode, answer in gone.items()}
+        return msgspec.structs.replace(entry, answers=answers)
 
-    def _stands(self, known: StoredAnswer, place: str) -> bool:
-        if known.state != "placed":
+    def _stands(self, answer: StoredAnswer, place: str) -> bool:
+        if answer.state != "committed":
             return True
         above, _, name = place.rpartition("/")
         if above != self._above:
             self._above = above
             self._looks.clear()
             self._names.clear()
-        return all(name in self._names.get(kind, ()) or self._look(kind, name) for kind in known.outputs)
+        return all(name in self._names.get(kind, ()) or self._look(kind, name) for kind in answer.outputs)
 
     def _look(self, kind: Kind, name: str) -> bool:
         """Look for it by name: it may be beyond the names that are kept, or there in other letters."""

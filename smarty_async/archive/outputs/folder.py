@@ -108,9 +108,10 @@ class OutputDirectory:
         except OSError as error:
             raise DiskError.of(error, self.out, "write to") from None
 
-    def clear(self) -> None:
-        """Remove what an earlier run left in temporaries, when the journal is done with it; blocks."""
+    def clear(self, keep: Iterable[str] = ()) -> None:
+        """Remove the temporaries of earlier runs, but those named in `keep`, which the journal needs; blocks."""
         self._clear = True
+        self._awaited.update(keep)
         self._remove_temporaries()
 
     def release(self) -> None:

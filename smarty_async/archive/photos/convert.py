@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
 from math import sqrt
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
-from PIL.ImageFile import ImageFile
+from PIL import Image
 
-from smarty_async.archive.photos.identify import decode
+from smarty_async.archive.photos.color import CONVERTED_SPACES, flattened, profile_space
+from smarty_async.archive.photos.identify import Orientation
 from smarty_async.errors import PhotoRejected
+from smarty_async.options import Limits
 
-__all__ = ["LONG_SIDE", "SHORTEST_SIDE", "SHORT_SIDE", "Fitted", "fitted", "scale_to_fit"]
-
-LONG_SIDE, SHORT_SIDE = 3840, 2160
-"""The service's largest dimensions, in pixels, either way up."""
+__all__ = ["SHORTEST_SIDE", "Converted", "converted", "scale_to_fit", "upright"]
 
 SHORTEST_SIDE = 5
 """The service's smallest side, in pixels."""
@@ -24,105 +21,136 @@ SHORTEST_SIDE = 5
 _BEST, _LOWER = 95, (85, 75)
 """Qualities of JPEG: the one to begin with, and those to go down to before the picture is made smaller."""
 
+_LONGEST_JPEG_SIDE = 65_500
+"""Pixels that libjpeg can write."""
 
-class Fitted(NamedTuple):
-    """A picture encoded anew."""
+_MOST_PACKED = 8
+"""How many times smaller than its pixels the PNG of a photo or a scan may be expected; past that none is tried."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright (CIPA DC-008, "Orientation")."""
+
+
+class Converted(NamedTuple):
+    """A picture encoded anew.
+
+    Attributes:
+        data: the file.
+        content_type: ``image/png`` or ``image/jpeg``.
+        width: pixels.
+        height: pixels.
+        to_srgb: whether its colours became sRGB, so that the source's ICC profile is not theirs any more.
+    """
 
     data: bytes
     content_type: str
     width: int
     height: int
+    to_srgb: bool
 
 
-def scale_to_fit(width: int, height: int) -> float:
-    """What the sides are multiplied by to be within the service's dimensions; 1 when they are, or cannot be."""
-    long, short = max(width, height), min(width, height)
-    scale = min(1.0, LONG_SIDE / long, SHORT_SIDE / short)
-    return scale if scale * short >= SHORTEST_SIDE else 1.0
+def scale_to_fit(width: int, height: int, limits: Limits) -> float:
+    """What the sides are multiplied by to be within the limits on pixels; 1 when they are, or cannot be."""
+    scale = min(1.0, sqrt(limits.max_pixels / (width * height)))
+    if limits.max_dimensions is not None:
+        long, short = max(width, height), min(width, height)
+        scale = min(scale, max(limits.max_dimensions) / long, min(limits.max_dimensions) / short)
+    return scale if scale * min(width, height) >= SHORTEST_SIDE else 1.0
 
 
-def fitted(image: ImageFile, *, max_bytes: int, shrink: bool) -> Fitted:
-    """`image` as PNG when that is within the limit (and the picture was no JPEG), else as JPEG, 4:4:4.
+def converted(
+    image: Image.Image, *, size: tuple[int, int], orientation: Orientation, lossy: bool, limits: Limits, fit: bool
+) -> Converted:
+    """`image` as PNG when that is within the limit and nothing was lost before, else as JPEG, 4:4:4.
 
-    It is turned as its EXIF says, its transparency laid on white, its samples brought to 8 bits.
+    It is turned upright, its transparency laid on white, its samples brought to 8 bits. CMYK and Lab become sRGB;
+    gray and RGB stay in the colour space of the source's profile.
 
     Args:
-        image: a picture just opened.
-        max_bytes: what the result may have, in bytes.
-        shrink: bring it within the service's dimensions, and make it as small as `max_bytes` asks for.
+        image: decoded; its sides may be smaller than `size` where the decoder can scale.
+        size: width and height of the source, in pixels, not turned.
+        orientation: of `image`.
+        lossy: whether the source is a JPEG: a PNG of one would be large for nothing.
+        limits: what the endpoint takes.
+        fit: bring it within the limits, on bytes too.
 
     Raises:
-        PhotoRejected: with type ``truncated``, ``not_an_image``, or ``too_large``.
-        OSError: the file cannot be read.
+        PhotoRejected: with type ``too_large`` or ``unsupported``.
     """
-    picture = _decoded(image, scale_to_fit(*image.size) if shrink else 1.0)
-    if image.format != "JPEG" and len(data := _png(picture)) <= max_bytes:
-        return Fitted(data, "image/png", *picture.size)
-    data = _jpeg(picture, _BEST)
-    for quality in _LOWER if shrink else ():
-        if len(data) > max_bytes:
-            data = _jpeg(picture, quality)
-    while shrink and len(data) > max_bytes and min(picture.size) > SHORTEST_SIDE:
-        picture = _scaled(picture, min(0.9, sqrt(max_bytes / len(data))))
-        data = _jpeg(picture, _LOWER[0])
-    if len(data) > max_bytes:
-        way_out = "and it cannot be made smaller" if shrink else "--fit makes it smaller"
-        raise PhotoRejected(
-            f"converted it has {len(data):,} bytes, over the limit of {max_bytes:,}: {way_out}", type="too_large"
-        )
-    return Fitted(data, "image/jpeg", *picture.size)
-
-
-def _decoded(image: ImageFile, scale: float) -> Image.Image:
-    """The pixels of `image`, upright, gray or RGB, scaled."""
-    longest = max(image.size)
-    if scale < 1:
-        image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
-    decode(image)
-    upright: Image.Image = image
-    with suppress(Exception):  # broken EXIF spoils no picture
-        upright = ImageOps.exif_transpose(image)
+    to_srgb = image.mode in CONVERTED_SPACES
     try:
-        picture = _flat(upright)
+        picture = flattened(image)
     except (ValueError, OSError) as error:
-        raise PhotoRejected(f"it cannot be converted: {error}", type="not_an_image") from error
-    return _scaled(picture, scale * longest / max(picture.size))
+        raise PhotoRejected(f"its colours cannot be converted: {error}", type="unsupported") from error
+    profile = _fitting_profile(picture)
+    if fit:
+        picture = _scaled(picture, scale_to_fit(*size, limits) * max(size) / max(image.size))
+    data, content_type, picture = _encoded(
+        upright(picture, orientation), profile, limits.max_image_bytes, lossy=lossy, fit=fit
+    )
+    return Converted(data, content_type, *picture.size, to_srgb)
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """`image` as 8-bit gray (``L``) or ``RGB``, what shows through on white."""
-    if image.mode.startswith("I"):  # 16 bits a sample; Pillow itself would cut them off at 255
-        gray = image.convert("I").point(lambda value: value * (1 / 257))
-        gray.info.pop("transparency", None)
-        return gray.convert("L")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L", "F") else "RGB")
+def upright(picture: Image.Image, orientation: Orientation) -> Image.Image:
+    """`picture`, stored with an EXIF `orientation`, turned so that it is upright."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return picture if transposition is None else picture.transpose(transposition)
+
+
+def _encoded(
+    picture: Image.Image, profile: bytes | None, most: int | None, *, lossy: bool, fit: bool
+) -> tuple[bytes, str, Image.Image]:
+    """The file, its content type, and the picture in it, which is smaller where `fit` asked for that."""
+    raw = picture.width * picture.height * len(picture.mode)
+    if not lossy and (most is None or raw <= _MOST_PACKED * most):
+        data = _saved(picture, "PNG", profile)
+        if most is None or len(data) <= most:
+            return data, "image/png", picture
+    if max(picture.size) > _LONGEST_JPEG_SIDE:
+        raise PhotoRejected(f"{max(picture.size):,} pixels are more than a JPEG's side may have", type="too_large")
+    data = _saved(picture, "JPEG", profile, quality=_BEST, subsampling=0)
+    if most is None:
+        return data, "image/jpeg", picture
+    for quality in _LOWER if fit else ():
+        if len(data) > most:
+            data = _saved(picture, "JPEG", profile, quality=quality, subsampling=0)
+    while fit and len(data) > most and min(picture.size) > SHORTEST_SIDE:
+        picture = _scaled(picture, min(0.9, sqrt(most / len(data))))
+        data = _saved(picture, "JPEG", profile, quality=_LOWER[0], subsampling=0)
+    if len(data) > most:
+        way_out = "and it cannot be made smaller" if fit else "add --fit to send a smaller copy"
+        raise PhotoRejected(
+            f"converted it has {len(data):,} bytes, over the limit of {most:,}: {way_out}", type="too_large"
+        )
+    return data, "image/jpeg", picture
 
 
 def _scaled(picture: Image.Image, scale: float) -> Image.Image:
     if scale >= 1:
         return picture
     size = [max(SHORTEST_SIDE, round(side * scale)) for side in picture.size]
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _png(picture: Image.Image) -> bytes:
-    return _saved(picture, "PNG")
-
-
-def _jpeg(picture: Image.Image, quality: int) -> bytes:
-    return _saved(picture, "JPEG", quality=quality, subsampling=0)
-
-
-def _saved(picture: Image.Image, kind: str, **options: int) -> bytes:
+def _fitting_profile(picture: Image.Image) -> bytes | None:
+    """The picture's profile; one for colours that the picture no longer has would spoil those it has."""
     profile: bytes = picture.info.get("icc_profile") or b""
-    # A profile for colours the picture no longer has would spoil those it has.
-    fits = profile[16:20] == {"L": b"GRAY", "RGB": b"RGB "}[picture.mode]
+    return profile if profile_space(profile) == {"L": "GRAY", "RGB": "RGB"}[picture.mode] else None
+
+
+def _saved(picture: Image.Image, kind: str, profile: bytes | None, **options: int) -> bytes:
+    picture.info = {}  # or the encoder would write whatever the source's decoder noted
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, kind, icc_profile=profile if fits else None, **options)
+        picture.save(buffer, kind, icc_profile=profile, **options)
     except (OSError, ValueError) as error:
         raise PhotoRejected(f"it cannot be converted to {kind}: {error}", type="too_large") from error
     return buffer.getvalue()

@@ -1,49 +1,42 @@
-"""What a file is, and whether it is whole, without decoding it."""
+"""Opening a picture: its header is read, its pixels are not."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import IO, BinaryIO, NamedTuple
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import IO, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from smarty_async.archive.photos.formats import INSTALL_FORMATS, PREFIX_BYTES, format_of, missing_extra
+from smarty_async.archive.photos.pixel_budget import DECODING
+from smarty_async.archive.photos.third_party import silenced
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["LARGEST_DECODED", "Header", "check_whole", "decode", "dimensions", "identify"]
+__all__ = [
+    "MOST_PIXELS",
+    "Orientation",
+    "check_pixels",
+    "decode",
+    "decoding",
+    "dimensions",
+    "open_image",
+    "orientation_of",
+]
 
-LARGEST_DECODED = 500_000_000
-"""Files over this are never decoded, in bytes: no picture within Pillow's bound on pixels needs as many."""
+MOST_PIXELS = 250_000_000
+"""Pixels of a picture that is decoded in full; 1 GB of memory as Pillow keeps RGB."""
 
-_SENT_AS_IS = {"JPEG": "image/jpeg", "PNG": "image/png", "TIFF": "image/tiff"}
+Orientation = int
+"""How a picture lies, as EXIF counts: 1 is upright, 6 has to be turned clockwise by 90° …"""
 
-# Formats that begin with a signature, and whose decoders run no other program. HEIF is among them when a decoder
-# for it has been registered with Pillow.
-_CONVERTED = ("GIF", "WEBP", "JPEG2000", "AVIF", "HEIF", "PSD")
-_SHORT_SIGNATURE = ("BMP", "PPM", "PCX", "SGI")  # two bytes, with which a text may begin as well
+_ORIENTATION_TAG = 0x0112
 
-_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
-
-_END_BYTES = 65_536
-"""How far from a file's end its end marker may stand, in bytes: cameras write notes of their own behind it."""
-
-
-class Header(NamedTuple):
-    """What the beginning of a file tells.
-
-    Attributes:
-        image: not decoded; it reads on from the file when it is.
-        content_type: None when the service does not take the format.
-        size: bytes of the file.
-        end: where the header ends, in bytes from the file's beginning.
-    """
-
-    image: ImageFile
-    content_type: str | None
-    size: int
-    end: int
+_ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
+"""Memory of decoding and converting a pixel, with and without transparency, in bytes."""
 
 
 class _Jpeg(JpegImageFile):
@@ -53,89 +46,99 @@ class _Jpeg(JpegImageFile):
         pass
 
 
+def _heif(stream: IO[bytes], name: str) -> ImageFile:
+    """A HEIF file; the decoder is used here only and not registered with Pillow, which others may be using."""
+    try:
+        from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise missing_extra("a HEIC picture", kind="heic") from None
+    opener: Callable[[IO[bytes], str], ImageFile] = HeifImageFile
+    return opener(stream, name)
+
+
 # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
-_OPENERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {"JPEG": _Jpeg}
+_OPENERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {"JPEG": _Jpeg, "HEIF": _heif}
 
 
-def identify(stream: BinaryIO) -> Header:
-    """Read the header of the image in `stream`.
+def open_image(name: str, stream: BinaryIO) -> ImageFile:
+    """Read the header of the picture in `stream`.
 
     Not `Image.open`, which warns of large pictures, or raises, before it tells their dimensions.
 
+    Args:
+        name: of the format.
+        stream: seekable.
+
     Raises:
-        PhotoRejected: with type ``empty``, ``not_an_image``, ``truncated``, or ``too_large`` for more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`, or more bytes than are decoded.
+        PhotoRejected: with type ``not_an_image``, ``truncated``, ``too_large``, or ``heic`` without its decoder.
         OSError: the file cannot be read.
     """
     Image.init()
     size = stream.seek(0, os.SEEK_END)
-    if not size:
-        raise PhotoRejected("it is empty: 0 bytes", type="empty")
     stream.seek(0)
-    name = _format(stream.read(16).ljust(16, b"\0"))
-    if name not in _SENT_AS_IS and size > LARGEST_DECODED:
-        raise PhotoRejected(f"{size:,} bytes of {name} are too many to be converted", type="too_large")
-    image = _opened(name, stream, size)
-    _check_pixels(image)
-    return Header(image, _SENT_AS_IS.get(name), size, stream.tell())
-
-
-def dimensions(stream: BinaryIO) -> tuple[int, int]:
-    """Width and height of the image in `stream`, however large; raises as `identify` does."""
-    Image.init()
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    return _opened(_format(stream.read(16).ljust(16, b"\0")), stream, size).size
-
-
-def _format(prefix: bytes) -> str:
-    """Pillow's name of the format that begins with `prefix`."""
-    for name in (*_SENT_AS_IS, *_CONVERTED, *_SHORT_SIGNATURE):
-        accept = Image.OPEN[name][1] if name in Image.OPEN else None
-        if accept is not None and accept(prefix) is True:
-            return name
-    raise PhotoRejected("it is not an image in a format that can be read", type="not_an_image")
-
-
-def _opened(name: str, stream: BinaryIO, size: int) -> ImageFile:
-    """The image, its header read."""
-    stream.seek(0)
+    opener = _OPENERS.get(name) or (Image.OPEN[name][0] if name in Image.OPEN else None)
+    if opener is None:  # AVIF is in Pillow from 11.3 on
+        raise missing_extra(f"an {name} picture", kind="heic")
     try:
-        return _OPENERS.get(name, Image.OPEN[name][0])(stream, "")
+        image = opener(stream, "")
+    except PhotoRejected:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoRejected(f"its dimensions are too large: {error}", type="too_large") from error
     except Exception as error:  # on broken data a parser raises whatever it tripped over
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        if stream.tell() >= size and name not in _SHORT_SIGNATURE:
-            raise PhotoRejected(f"the {name} file breaks off in its header", type="truncated") from error
-        raise PhotoRejected(f"it is not an image: its {name} header is damaged", type="not_an_image") from error
+        if "support not installed" in str(error):
+            raise PhotoRejected(f"this Pillow cannot read {name}: {INSTALL_FORMATS}", type="heic") from error
+        if stream.tell() >= size and name not in ("BMP", "PPM", "PCX", "SGI"):  # signatures of two bytes
+            raise PhotoRejected(f"the {name} file breaks off in its header: copy it again", type="truncated") from error
+        raise PhotoRejected(f"its {name} header cannot be read", type="not_an_image") from error
+    if image.width < 1 or image.height < 1:
+        raise PhotoRejected(f"its {name} header tells of no pixels", type="not_an_image")
+    return image
 
 
-def _check_pixels(image: ImageFile) -> None:
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
+def dimensions(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of the image in `stream`, however large; raises as `open_image` does."""
+    stream.seek(0)
+    with silenced():
+        return open_image(format_of(stream.read(PREFIX_BYTES)), stream).size
+
+
+def orientation_of(image: Image.Image) -> Orientation:
+    """How the picture lies, by its EXIF; 1 where that is missing or broken."""
+    with suppress(Exception):  # broken EXIF spoils no picture
+        # Not the method of a PNG, which decodes it to look behind its pixels.
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
+        if isinstance(value, int) and 1 <= value <= 8:  # noqa: PLR2004 - EXIF knows eight
+            return value
+    return 1
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Make sure that a picture is not too large to be decoded in full."""
+    if width * height > MOST_PIXELS:
         raise PhotoRejected(
-            f"{image.width}×{image.height} pixels are more than can be handled: {most:,} pixels in all",
-            type="too_large",
+            f"{width}×{height} pixels are more than can be decoded: {MOST_PIXELS:,} pixels in all", type="too_large"
         )
 
 
-def check_whole(header: Header, stream: BinaryIO) -> None:
-    """Make sure that the image does not break off: by its end marker, and only without one by decoding it.
+@contextmanager
+def decoding(image: ImageFile, *, extra_pixels: int = 0) -> Generator[None, None, None]:
+    """Hold the memory that decoding and converting `image` takes; waits for it.
 
-    Raises:
-        PhotoRejected: it is ``truncated``.
+    Args:
+        image: not decoded yet; a JPEG whose draft mode is set counts as small as it will be.
+        extra_pixels: pixels of what the decoder has to keep besides.
     """
-    if _looks_whole(header, stream):
-        return
-    image = identify(stream).image
-    image.draft("L", (1, 1))  # where the format allows it, read all and compute little
-    decode(image)
+    check_pixels(*image.size)
+    cost = _ALPHA_BYTES if image.has_transparency_data else _OPAQUE_BYTES
+    with DECODING.acquire(image.width * image.height + extra_pixels, cost):
+        yield
 
 
 def decode(image: ImageFile) -> None:
-    """Decode `image`, in place.
+    """Decode `image`, in place; within `decoding`.
 
     Raises:
         PhotoRejected: with type ``truncated``, or ``too_large`` for the memory there is.
@@ -148,26 +151,4 @@ def decode(image: ImageFile) -> None:
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PhotoRejected(f"the file breaks off or is damaged: {error}", type="truncated") from error
-
-
-def _looks_whole(header: Header, stream: BinaryIO) -> bool:
-    marker = _END_MARKERS.get(header.image.format or "")
-    if marker is None:
-        return _holds_strips(header)
-    stream.seek(-len(marker), os.SEEK_END)
-    if stream.read() == marker:
-        return True
-    # From the header's end on: a thumbnail in the header has an end of its own.
-    stream.seek(max(header.end, header.size - _END_BYTES))
-    return marker in stream.read()
-
-
-def _holds_strips(header: Header) -> bool:
-    """Whether all the data that a TIFF's first page points to lies within the file."""
-    tags = getattr(header.image, "tag_v2", {})
-    for offsets, lengths in ((273, 279), (324, 325)):  # strips, tiles
-        if offsets in tags and lengths in tags:
-            ends = map(sum, zip(tags[offsets], tags[lengths], strict=False))
-            return max(ends, default=0) <= header.size
-    return False
+        raise PhotoRejected(f"the file breaks off or is damaged: {error}: copy it again", type="truncated") from error

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Protocol
 
 import aiofiles
+from aiofiles.threadpool.binary import AsyncFileIO
 
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoRejected
@@ -16,59 +19,105 @@ __all__ = ["FileBody"]
 _PIECE_BYTES = 1 << 18
 
 
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
 class FileBody:
-    """An image in a file.
+    """An image in a file, or in a part of one.
 
     Args:
         path: of the file.
-        size: bytes it had when it was probed.
-        version: its modification time then, in nanoseconds, as text; None when that does not matter.
+        size: bytes that are sent, from `start` on.
+        version: its modification time when it was probed, in nanoseconds, as text; None when that does not matter.
         content_type: of the image.
+        start: where the image begins in the file, in bytes.
+        file_size: bytes the file had when it was probed; None when the image goes to its end.
+
+    Attributes:
+        digest: SHA-256 of the whole file, also of what is not sent; None until it was read to its end once.
     """
 
-    def __init__(self, path: str | Path, *, size: int, version: str | None, content_type: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        size: int,
+        version: str | None,
+        content_type: str,
+        start: int = 0,
+        file_size: int | None = None,
+    ) -> None:
         self._path = path
         self._version = version
+        self._start = start
+        self._file_size = start + size if file_size is None else file_size
         self.size = size
         self.content_type = content_type
+        self.digest: bytes | None = None
 
     async def read(self) -> AsyncIterator[bytes]:
-        """The file's bytes in pieces, exactly `size` of them.
+        """The image's bytes in pieces, exactly `size` of them. `digest` is there before the last piece is.
 
         Raises:
             PhotoRejected: it cannot be read, or has changed since it was probed.
         """
         try:
-            if self.size <= _PIECE_BYTES:
+            if self._file_size <= _PIECE_BYTES:
                 yield await _read_whole(self)
                 return
-            left = self.size
             async with aiofiles.open(self._path, "rb", buffering=0) as file:
                 self.check(file.fileno())
-                while left:
-                    piece = await file.read(min(left, _PIECE_BYTES))
-                    if not piece:
-                        raise self._changed()
-                    left -= len(piece)
-                    if not left:
-                        self.check(file.fileno())
+                async for piece in self._pieces(file):
                     yield piece
         except OSError as error:
             raise PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable") from None
+
+    async def _pieces(self, file: AsyncFileIO) -> AsyncIterator[bytes]:
+        digest = hashlib.sha256() if self.digest is None else None
+        if digest is None:
+            await file.seek(self._start)
+        else:
+            await self._hash(file, digest, self._start)
+        left = self.size
+        while left:
+            piece = await file.read(min(left, _PIECE_BYTES))
+            if not piece:
+                raise self._changed()
+            left -= len(piece)
+            if digest is not None:
+                digest.update(piece)
+            if not left:
+                if digest is not None:
+                    await self._hash(file, digest, self._file_size - self._start - self.size)
+                self.check(file.fileno())
+                self.digest = digest.digest() if digest is not None else self.digest
+            yield piece
+
+    async def _hash(self, file: AsyncFileIO, digest: _Digest, size: int) -> None:
+        """Take the file's next `size` bytes, which are not sent, into the digest."""
+        while size:
+            piece = await file.read(min(size, _PIECE_BYTES))
+            if not piece:
+                raise self._changed()
+            digest.update(piece)
+            size -= len(piece)
 
     def read_whole(self) -> bytes:
         """All its bytes; blocks."""
         with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123 - the path may hold bytes that are no text
             self.check(file.fileno())
-            data = file.read(self.size + 1)
-        if len(data) != self.size:
+            data = file.read(self._file_size + 1)
+        if len(data) != self._file_size:
             raise self._changed()
-        return data
+        if self.digest is None:
+            self.digest = hashlib.sha256(data).digest()
+        return data if self.size == self._file_size else data[self._start : self._start + self.size]
 
     def check(self, descriptor: int) -> None:
         """Raise PhotoRejected if the open file is not the one that was probed."""
         now = os.fstat(descriptor)
-        if now.st_size != self.size or self._version not in (None, str(now.st_mtime_ns)):
+        if now.st_size != self._file_size or self._version not in (None, str(now.st_mtime_ns)):
             raise self._changed()
 
     def _changed(self) -> PhotoRejected:

@@ -59,7 +59,7 @@ async def closed(desk: Desk) -> dict[str, bool]:
     names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
-    return {entry.found.photo: entry.has(IMPROVE) for entry in entries}
+    return {entry.file.photo: entry.has(IMPROVE) for entry in entries}
 
 
 async def test_many_answers_share_the_sync_of_their_folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ async def test_many_answers_share_the_sync_of_their_folder(desk: Desk, monkeypat
     synced: list[Path] = []
     monkeypatch.setattr(placing, "sync_folder", synced.append)
     await asyncio.gather(*map(desk.committer.keep, answers))
-    assert all(desk.output(answer.entry).read_bytes() == answer.entry.found.photo.encode() for answer in answers)
+    assert all(desk.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
     assert synced.count(desk.directory.out / "improved") < 10
     assert set((await closed(desk)).values()) == {True}
 
@@ -97,7 +97,7 @@ async def test_what_the_disk_refuses_is_the_error_of_that_answer_alone(desk: Des
 
 async def test_a_journal_that_fails_is_the_error_of_all_and_hangs_nobody(desk: Desk) -> None:
     answers = [await desk.received(f"{name}.jpg") for name in "ab"]
-    desk.journal._store.keep = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    desk.journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
     async with asyncio.timeout(20):
         told = await asyncio.gather(*map(desk.committer.keep, answers), return_exceptions=True)
     assert [type(error) for error in told] == [ZeroDivisionError] * 2

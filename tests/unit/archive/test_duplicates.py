@@ -10,7 +10,7 @@ import pytest
 from support.archives import IMPROVED, client, fill, line_of, lines, outcomes, photo, restore, sent, temporaries, tree
 from support.fake_service import Answer, FakeService, Request, expected, hold, items, until
 
-from smarty_async.archive.duplicates import digest
+from smarty_async.archive.duplicates import digest_of
 from smarty_async.archive.journal.records import UnhashedPhoto
 from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
@@ -52,7 +52,7 @@ async def test_the_same_photo_under_two_names_is_sent_once_and_written_twice(sou
     assert_right(out, photos)
 
 
-async def test_photos_of_one_size_are_not_one_photo(source: Path, out: Path) -> None:
+async def test_photos_of_the_same_size_with_different_contents_are_all_sent(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(100)))
     assert len({len(data) for data in photos.values()}) == 1
     async with FakeService() as service:
@@ -61,7 +61,7 @@ async def test_photos_of_one_size_are_not_one_photo(source: Path, out: Path) -> 
     assert_right(out, photos)
 
 
-async def test_of_many_copies_among_many_photos_one_is_sent(source: Path, out: Path) -> None:
+async def test_one_of_many_duplicates_is_sent(source: Path, out: Path) -> None:
     names = [f"{number % 5}/{number}.jpg" for number in range(150)]
     photos = fill(source, *names)
     for number in range(3):
@@ -83,7 +83,7 @@ async def test_a_copy_of_a_photo_that_was_finished_earlier_is_not_sent(source: P
     assert_right(out, photos)
 
 
-async def test_a_copy_waits_while_its_twin_is_tried_again(source: Path, out: Path) -> None:
+async def test_a_duplicate_waits_while_the_other_photo_is_retried(source: Path, out: Path) -> None:
     photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         service.script(*(items({"file_0": {"status": 2, "error": "later"}}) for _ in range(3)))
@@ -94,7 +94,7 @@ async def test_a_copy_waits_while_its_twin_is_tried_again(source: Path, out: Pat
     assert_right(out, photos)
 
 
-async def test_what_failed_is_no_answer_for_a_copy(source: Path, out: Path) -> None:
+async def test_a_failure_is_not_taken_over_by_a_duplicate(source: Path, out: Path) -> None:
     copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         service.script(items({"file_0": {"status": 1, "error": "no"}}))
@@ -114,7 +114,7 @@ async def test_a_copy_of_a_photo_with_nothing_to_restore(source: Path, out: Path
     assert not tree(out)
 
 
-async def test_only_the_mode_that_a_twin_has_is_taken_over(source: Path, out: Path) -> None:
+async def test_only_modes_that_the_other_photo_has_are_taken_over(source: Path, out: Path) -> None:
     data = fill(source, "a.jpg")["a.jpg"]
     async with FakeService() as service:
         await restore(service, source, out)
@@ -125,7 +125,7 @@ async def test_only_the_mode_that_a_twin_has_is_taken_over(source: Path, out: Pa
     assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", photos["b.jpg"])
 
 
-async def test_another_mode_is_asked_for_one_of_the_twins(source: Path, out: Path) -> None:
+async def test_another_mode_is_sent_for_one_of_the_duplicates(source: Path, out: Path) -> None:
     photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         await restore(service, source, out)
@@ -137,7 +137,7 @@ async def test_another_mode_is_asked_for_one_of_the_twins(source: Path, out: Pat
 
 
 @pytest.mark.parametrize("damage", ["gone", "grown"])
-async def test_outputs_that_are_not_what_they_were_are_not_copied(source: Path, out: Path, damage: str) -> None:
+async def test_outputs_that_were_modified_or_removed_are_not_copied(source: Path, out: Path, damage: str) -> None:
     data = fill(source, "a.jpg")["a.jpg"]
     async with FakeService() as service:
         await restore(service, source, out)
@@ -153,18 +153,21 @@ async def test_outputs_that_are_not_what_they_were_are_not_copied(source: Path, 
     assert not temporaries(out)
 
 
-async def test_a_twin_that_has_changed_since_is_none(source: Path, out: Path) -> None:
+async def test_outputs_of_a_photo_that_has_changed_since_serve_a_copy_of_its_former_content(
+    source: Path, out: Path
+) -> None:
     data = fill(source, "a.jpg")["a.jpg"]
     async with FakeService() as service:
         await restore(service, source, out)
         (source / "a.jpg").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         os.utime(source / "a.jpg", ns=(5, 5))
         copies(source, "b.jpg", of=data)
-        assert outcomes(await restore(service, source / "b.jpg", out)) == {"b.jpg": "restored"}
-        assert sent(service) == [data, data]
+        assert outcomes(await restore(service, source / "b.jpg", out)) == {"b.jpg": "duplicate"}
+        assert sent(service) == [data]
+    assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", data)
 
 
-async def test_copies_cost_nothing_of_a_bound(source: Path, out: Path) -> None:
+async def test_duplicates_do_not_count_against_limits(source: Path, out: Path) -> None:
     copies(source, "a.jpg", "b.jpg", "c.jpg", of=photo("a"))
     async with FakeService() as service:
         told = await restore(service, source, out, max_photos=1, max_cost=0.06)
@@ -172,7 +175,7 @@ async def test_copies_cost_nothing_of_a_bound(source: Path, out: Path) -> None:
     assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 2}
 
 
-async def test_a_plan_counts_copies_apart(source: Path, out: Path) -> None:
+async def test_a_plan_counts_duplicates(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         await restore(service, source / "a.jpg", out)
@@ -184,7 +187,7 @@ async def test_a_plan_counts_copies_apart(source: Path, out: Path) -> None:
         assert len(sent(service)) == 2
 
 
-async def test_leaving_while_a_copy_waits_leaves_nothing(source: Path, out: Path) -> None:
+async def test_leaving_while_a_duplicate_waits_leaves_no_files(source: Path, out: Path) -> None:
     copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         service.script(hold(asyncio.Event()))
@@ -202,7 +205,7 @@ async def test_leaving_while_a_copy_waits_leaves_nothing(source: Path, out: Path
         assert len(sent(service)) == 2
 
 
-async def test_a_drain_ends_the_wait_of_a_copy(source: Path, out: Path) -> None:
+async def test_draining_lets_a_waiting_duplicate_finish(source: Path, out: Path) -> None:
     copies(source, "a.jpg", "b.jpg", of=photo("a"))
     going_on = asyncio.Event()
 
@@ -226,13 +229,13 @@ async def _all(run: Any) -> list[Any]:
     return [result async for result in run]
 
 
-def test_a_digest_is_of_the_photo_as_it_was_found(tmp_path: Path) -> None:
+def test_a_digest_requires_the_size_and_version_of_the_entry(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     look = path.stat()
-    found = UnhashedPhoto(1, str(path), look.st_size, str(look.st_mtime_ns))
-    assert digest(found).hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert digest(UnhashedPhoto(1, str(path), look.st_size, "5")) == b""
-    assert digest(UnhashedPhoto(1, f"{path}\0", 3, "5")) == b""
+    photo = UnhashedPhoto(1, str(path), look.st_size, str(look.st_mtime_ns))
+    assert digest_of(photo).hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_of(UnhashedPhoto(1, str(path), look.st_size, "5")) == b""
+    assert digest_of(UnhashedPhoto(1, f"{path}\0", 3, "5")) == b""
     path.unlink()
-    assert digest(found) == b""
+    assert digest_of(photo) == b""

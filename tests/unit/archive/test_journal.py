@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.recovery import place_received
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
@@ -51,7 +55,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "out")
 
 
-def found(name: str) -> PhotoFile:
+def photo_file(name: str) -> PhotoFile:
     return PhotoFile("/photos", name, f"/photos/{name}", 9, "7")
 
 
@@ -61,11 +65,11 @@ def answer(entry: PhotoEntry) -> ReceivedAnswer:
 
 async def record(journal: Journal, entry: PhotoEntry, outcome: Any = "already_good") -> None:
     error = ErrorInfo("permanent", "no") if outcome == "failed" else None
-    await journal.record(entry, entry.result(outcome, error=error), {})
+    await journal.record_result(entry, entry.result(outcome, error=error), {})
 
 
 async def finish(journal: Journal, *names: str) -> None:
-    for entry in await journal.look_up([found(name) for name in names]):
+    for entry in await journal.look_up([photo_file(name) for name in names]):
         await record(journal, entry)
 
 
@@ -89,15 +93,15 @@ def commits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def held(monkeypatch: pytest.MonkeyPatch) -> Generator[threading.Event, None, None]:
     """Holds the next look for interrupted work, in the journal's thread, until it is set."""
     event = threading.Event()
-    whole = JournalStore.finish_kept
-    monkeypatch.setattr(JournalStore, "finish_kept", lambda self, finish: (event.wait(20), whole(self, finish)))
+    whole = JournalStore.recover
+    monkeypatch.setattr(JournalStore, "recover", lambda self, finish: (event.wait(20), whole(self, finish)))
     yield event
     event.set()
 
 
-async def test_what_is_noted_at_the_same_time_is_one_transaction(place: Place, commits: list[int]) -> None:
+async def test_calls_made_at_the_same_time_share_one_transaction(place: Place, commits: list[int]) -> None:
     journal = await place.journal()
-    entries = await journal.look_up([found(f"{number}.jpg") for number in range(100)])
+    entries = await journal.look_up([photo_file(f"{number}.jpg") for number in range(100)])
     commits.clear()
     await asyncio.gather(*(record(journal, entry) for entry in entries))
     assert len(commits) == 1
@@ -105,14 +109,14 @@ async def test_what_is_noted_at_the_same_time_is_one_transaction(place: Place, c
     assert len(lines(place.out)) == 100
 
 
-async def test_lines_come_while_the_run_goes_on(place: Place) -> None:
+async def test_results_are_appended_during_the_run(place: Place) -> None:
     journal = await place.journal()
     await finish(journal, "a.jpg")
     assert [line["photo"] for line in lines(place.out)] == ["a.jpg"]
     await journal.close()
 
 
-async def test_the_end_of_a_run_brings_the_results_up_to_date(place: Place) -> None:
+async def test_closing_rewrites_the_results_file(place: Place) -> None:
     journal = await place.journal()
     await finish(journal, "a.jpg", "b.jpg")
     await journal.close()
@@ -123,20 +127,20 @@ async def test_the_end_of_a_run_brings_the_results_up_to_date(place: Place) -> N
     assert (place.out / "results.jsonl").read_bytes() == whole
 
 
-async def test_a_photo_that_is_done_again_has_one_line_at_the_end(place: Place) -> None:
+async def test_a_photo_that_is_processed_again_has_one_line_at_the_end(place: Place) -> None:
     for outcome in ("failed", "already_good"):
         journal = await place.journal()
-        await record(journal, (await journal.look_up([found("a.jpg")]))[0], outcome)
+        await record(journal, (await journal.look_up([photo_file("a.jpg")]))[0], outcome)
         await journal.close()
     assert [line["outcome"] for line in lines(place.out)] == ["already_good"]
 
 
-async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place) -> None:
+async def test_an_error_in_a_group_is_raised_by_every_call_of_it(place: Place) -> None:
     journal = await place.journal()
-    entry, other = await journal.look_up([found("a.jpg"), found("b.jpg")])
-    journal._store.keep = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
-    journal.placed([answer(other)])
-    notes = [journal.keep([answer(entry)]), record(journal, other)]
+    entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
+    journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal.record_committed([answer(other)])
+    notes = [journal.record_received([answer(entry)]), record(journal, other)]
     async with asyncio.timeout(20):
         told = await asyncio.gather(*notes, return_exceptions=True)
     assert [type(error) for error in told] == [ZeroDivisionError] * 2
@@ -146,28 +150,28 @@ async def test_what_fails_in_a_group_is_told_to_everyone_who_waits(place: Place)
     assert [line["photo"] for line in lines(place.out)] == ["b.jpg"]
 
 
-async def test_after_a_note_that_failed_and_that_nobody_waited_for_nothing_more_is_noted(place: Place) -> None:
+async def test_after_an_error_of_a_call_without_a_waiter_every_call_fails(place: Place) -> None:
     journal = await place.journal()
-    entry, other = await journal.look_up([found("a.jpg"), found("b.jpg")])
-    await journal.keep([answer(entry)])
-    whole, journal._store.placed = journal._store.placed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
-    journal.placed([answer(entry)])
+    entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
+    await journal.record_received([answer(entry)])
+    whole, journal._store.record_committed = journal._store.record_committed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal.record_committed([answer(entry)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await record(journal, other)
-        journal._store.placed = whole  # type: ignore[method-assign]
+        journal._store.record_committed = whole  # type: ignore[method-assign]
     await journal.close()
     assert lines(place.out) == []
 
 
-async def test_notes_that_nobody_waits_for_fail_without_a_complaint(
+async def test_errors_of_calls_without_a_waiter_are_not_logged_by_asyncio(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = await place.journal()
-    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
-    journal._store.placed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
+    journal._store.record_committed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
     for entry in entries:
-        journal.placed([answer(entry)])
+        journal.record_committed([answer(entry)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await record(journal, entries[0])
@@ -177,9 +181,9 @@ async def test_notes_that_nobody_waits_for_fail_without_a_complaint(
     assert not caplog.records
 
 
-async def test_a_note_whose_photo_was_cancelled_is_made_all_the_same(place: Place) -> None:
+async def test_a_cancelled_call_is_written_nevertheless(place: Place) -> None:
     journal = await place.journal()
-    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
+    entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
     notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
     await asyncio.sleep(0)
     notes[0].cancel()
@@ -188,10 +192,10 @@ async def test_a_note_whose_photo_was_cancelled_is_made_all_the_same(place: Plac
     assert len(lines(place.out)) == 2
 
 
-async def test_a_cancelled_note_does_not_hide_the_error_from_the_others(place: Place) -> None:
+async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: Place) -> None:
     journal = await place.journal()
-    entries = await journal.look_up([found("a.jpg"), found("b.jpg")])
-    journal._store.record = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
+    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
     notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
     await asyncio.sleep(0)
     notes[0].cancel()
@@ -202,18 +206,18 @@ async def test_a_cancelled_note_does_not_hide_the_error_from_the_others(place: P
 
 async def test_closing_waits_for_what_nobody_waits_for(place: Place) -> None:
     journal = await place.journal()
-    entry = (await journal.look_up([found("a.jpg")]))[0]
-    await journal.keep([answer(entry)])
-    journal.placed([answer(entry)])
+    entry = (await journal.look_up([photo_file("a.jpg")]))[0]
+    await journal.record_received([answer(entry)])
+    journal.record_committed([answer(entry)])
     await journal.close()
     store = JournalStore(place.path)
-    assert store.look_up([found("a.jpg")])[0].has(IMPROVE)
+    assert store.look_up([photo_file("a.jpg")])[0].has(IMPROVE)
     store.close()
 
 
-async def test_a_cancelled_closing_closes_nevertheless(place: Place) -> None:
+async def test_a_cancelled_close_closes_nevertheless(place: Place) -> None:
     journal = await place.journal()
-    entry = (await journal.look_up([found("a.jpg")]))[0]
+    entry = (await journal.look_up([photo_file("a.jpg")]))[0]
     noting = asyncio.create_task(record(journal, entry))
     await asyncio.sleep(0)
     closing = asyncio.create_task(journal.close())
@@ -227,7 +231,7 @@ async def test_a_cancelled_closing_closes_nevertheless(place: Place) -> None:
         journal._store.counts()
 
 
-async def test_a_cancelled_opening_leaves_nothing_open(place: Place, held: threading.Event) -> None:
+async def test_a_cancelled_open_leaves_nothing_open(place: Place, held: threading.Event) -> None:
     opening = asyncio.create_task(place.journal())
     while not place.path.exists():  # noqa: ASYNC110 - a file tells no event
         await asyncio.sleep(0.001)
@@ -240,11 +244,9 @@ async def test_a_cancelled_opening_leaves_nothing_open(place: Place, held: threa
     assert not place.path.with_name("journal.sqlite-wal").exists(), "it is still open"
 
 
-async def test_an_opening_that_is_cancelled_and_fails_tells_of_the_failure(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_cancelled_open_that_fails_raises_its_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     held = threading.Event()
-    monkeypatch.setattr(JournalStore, "finish_kept", lambda *_: (held.wait(20), 1 // 0))
+    monkeypatch.setattr(JournalStore, "recover", lambda *_: (held.wait(20), 1 // 0))
     opening = asyncio.create_task(place.journal())
     await asyncio.sleep(0)
     opening.cancel()
@@ -254,7 +256,7 @@ async def test_an_opening_that_is_cancelled_and_fails_tells_of_the_failure(
     assert isinstance(opening.exception(), ZeroDivisionError)
 
 
-async def test_what_cannot_be_opened_says_so(place: Place) -> None:
+async def test_a_journal_of_a_newer_version_is_refused(place: Place) -> None:
     JournalStore(place.path).close()
     import sqlite3  # noqa: PLC0415
 
@@ -265,9 +267,9 @@ async def test_what_cannot_be_opened_says_so(place: Place) -> None:
         await place.journal()
 
 
-async def test_results_that_cannot_be_written_are_told_and_the_journal_is_closed(place: Place) -> None:
+async def test_an_unwritable_results_file_is_an_error_and_the_journal_is_closed(place: Place) -> None:
     journal = await place.journal()
-    entry = (await journal.look_up([found("a.jpg")]))[0]
+    entry = (await journal.look_up([photo_file("a.jpg")]))[0]
     (place.out / "results.jsonl").mkdir()
     with pytest.raises(DiskError, match=r"results\.jsonl"):
         await record(journal, entry)
@@ -278,7 +280,7 @@ async def test_results_that_cannot_be_written_are_told_and_the_journal_is_closed
     assert [line["photo"] for line in lines(place.out)] == ["a.jpg"]
 
 
-async def test_a_journal_lost_at_the_end_is_our_error(place: Place) -> None:
+async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
     journal = await place.journal()
     await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
     with pytest.raises(DiskError, match="no such table"):
@@ -288,21 +290,21 @@ async def test_a_journal_lost_at_the_end_is_our_error(place: Place) -> None:
 # what an interrupted run left
 
 
-def interrupted(place: Place, outputs: dict[Any, StoredOutput], task: ModeSpec = IMPROVE) -> None:
-    """The state between the note that an answer is kept and the note that it is placed."""
+def interrupted(place: Place, outputs: dict[Any, StoredOutput], *, path: str = "sub/a.jpg") -> None:
+    """The state of a run that was killed after it had received an answer and before it had committed it."""
     store = JournalStore(place.path)
-    entry = store.look_up([found("sub/a.jpg")])[0]
-    store.keep(entry.id, task, outputs, bw=True)
+    entry = store.look_up([photo_file(path)])[0]
+    store.record_received(entry.id, IMPROVE, outputs, bw=True)
     store.close()
 
 
 async def standing(place: Place) -> dict[str, bytes]:
-    """What stands after the next run began, and is known to."""
+    """The outputs on the disk and in the journal after the next run has begun."""
     journal = await place.journal()
-    entry = (await journal.look_up([found("sub/a.jpg")]))[0]
+    entry = (await journal.look_up([photo_file("sub/a.jpg")]))[0]
     await journal.close()
-    known = {f"{kind}/{entry.place}" for answer in entry.known.values() for kind in answer.outputs}
-    assert all(answer.state == "placed" for answer in entry.known.values())
+    known = {f"{kind}/{entry.place}" for answer in entry.answers.values() for kind in answer.outputs}
+    assert all(answer.state == "committed" for answer in entry.answers.values())
     files = {path for path in place.out.rglob("*.jpg") if STATE not in path.parts}
     assert known == {path.relative_to(place.out).as_posix() for path in files}
     return {path.relative_to(place.out).parts[0]: path.read_bytes() for path in files}
@@ -328,7 +330,7 @@ async def test_killed_after_the_last_move(place: Place) -> None:
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_killed_before_what_is_stale_was_removed(place: Place) -> None:
+async def test_killed_before_stale_outputs_were_removed(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"of the former photo")
     place.put("colorized/sub/a.jpg", b"of the former photo")
     place.put(f"{TMP}/3", b"first")
@@ -340,58 +342,96 @@ async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
     interrupted(place, {})
     assert await standing(place) == {}
     store = JournalStore(place.path)
-    assert store.look_up([found("sub/a.jpg")])[0].has(IMPROVE)
+    assert store.look_up([photo_file("sub/a.jpg")])[0].has(IMPROVE)
     store.close()
 
 
 @pytest.mark.parametrize("there", [None, b"of another size"])
-async def test_what_is_lost_is_asked_for_again(place: Place, there: bytes | None) -> None:
+async def test_a_received_answer_whose_output_is_lost_is_forgotten(place: Place, there: bytes | None) -> None:
     if there is not None:
         place.put("improved/sub/a.jpg", there)
     interrupted(place, {"improved": StoredOutput("3", 5)})
     await (await place.journal()).close()
     store = JournalStore(place.path)
-    assert store.look_up([found("sub/a.jpg")])[0].known == {}
+    assert store.look_up([photo_file("sub/a.jpg")])[0].answers == {}
     store.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
-@pytest.mark.parametrize(("waiting", "told"), [(True, "File exists"), (False, "Is a directory|Not empty")])
-async def test_a_disk_that_refuses_leaves_everything_for_the_next_run(
-    place: Place, *, waiting: bool, told: str
+@pytest.mark.parametrize(("in_temporary", "reason"), [(True, "File exists"), (False, "Is a directory|Not empty")])
+async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(
+    place: Place, *, in_temporary: bool, reason: str
 ) -> None:
     place.put(f"{TMP}/3", b"first")
-    blocked = place.put("improved/sub", b"a file") if waiting else place.put("improved/sub/a.jpg/x", b"").parent
+    blocked = place.put("improved/sub", b"a file") if in_temporary else place.put("improved/sub/a.jpg/x", b"").parent
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    with pytest.raises(DiskError, match=told):
-        await place.journal()
-    assert (place.tmp / "3").exists()
+    for _ in range(2):
+        journal = await place.journal()
+        [warning] = journal.warnings
+        assert re.search(f"Outputs of 1 photos.*({reason})", warning)
+        assert journal.temporaries == {"3"}
+        entry, other = await journal.look_up([photo_file("sub/a.jpg"), photo_file("b.jpg")])
+        for retry_failed in (False, True):
+            result = entry.end([IMPROVE], retry_failed=retry_failed)
+            assert result is not None, "it would be sent and paid for again"
+            assert result.outcome == "failed"
+            assert result.error is not None
+            assert result.error.type == "disk"
+            assert re.search(reason, result.error.message)
+        assert other.problem is None
+        await journal.record_result(entry, result, {IMPROVE: result.error})
+        await journal.close()
     for path in [*blocked.glob("*"), blocked]:
         path.unlink() if path.is_file() else path.rmdir()
+    journal = await place.journal()
+    assert journal.warnings == []
+    [entry] = await journal.look_up([photo_file("sub/a.jpg")])
+    assert (entry.has(IMPROVE), entry.outcome, entry.failures, entry.problem) == (True, None, {}, None)
+    await journal.close()
+    assert (place.out / "improved/sub/a.jpg").read_bytes() == b"first"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has its own limits")
+async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None:
+    deep = "/".join(["d" * 250] * 16)
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)}, path=f"{deep}/a.jpg")
+    journal = await place.journal()
+    assert "File name too long" in journal.warnings[0]
+    assert journal.temporaries == {"3"}
+    await journal.close()
+
+
+async def test_an_output_folder_on_another_disk_blocks_no_later_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refused)
+        monkeypatch.setattr(os, "link", refused)
+        store = JournalStore(place.path)
+        with store.transaction():
+            temporaries = store.recover(partial(place_received, temporary=place.tmp.joinpath, out=place.out))
+    assert temporaries == {"3"}
+    assert "cross-device" in store.unplaced()[0]
+    store.close()
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_a_temporary_that_cannot_be_looked_at_is_our_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuses(*_: object, **__: object) -> bool:
-        raise PermissionError(13, "Permission denied")
-
-    interrupted(place, {"improved": StoredOutput("3", 5)})
-    whole = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path, **_: refuses() if path.name == "3" else whole(path))
-    with pytest.raises(DiskError, match="Permission denied"):
-        await place.journal()
-
-
-async def test_outputs_of_a_former_photo_go_when_the_new_one_is_done(place: Place) -> None:
+async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succeeds(place: Place) -> None:
     old = place.put("resolved/a.jpg", b"old")
     journal = await place.journal()
-    entry = (await journal.look_up([found("a.jpg")]))[0]
+    entry = (await journal.look_up([photo_file("a.jpg")]))[0]
     enlarged = [ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {"resolved": StoredOutput("3", 3)}, None)]
-    await journal.keep(enlarged)
-    journal.placed(enlarged)
+    await journal.record_received(enlarged)
+    journal.record_committed(enlarged)
     await record(journal, entry)
     await journal.close()
-    changed = PhotoFile("/photos", "a.jpg", "/photos/a.jpg", 10, 7)
+    changed = PhotoFile("/photos", "a.jpg", "/photos/a.jpg", 10, "7")
     for outcome, stays in (("failed", True), ("already_good", False)):
         journal = await place.journal()
         await record(journal, (await journal.look_up([changed]))[0], outcome)

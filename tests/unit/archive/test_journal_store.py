@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import Counts, FailureReason, PhotoEntry, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
@@ -24,10 +24,11 @@ from smarty_async.results import ErrorInfo, Result
 IMPROVE = ModeSpec("improve")
 TWICE, FOUR_TIMES = ModeSpec("resolution", 2, "photo"), ModeSpec("resolution", 4, "photo")
 NO = ErrorInfo("permanent", "no")
+NOTHING = Counts(outcomes={}, images=0, images_paid=0)
 UNREADABLE = ErrorInfo("unreadable", "cannot be read: Permission denied")
 
 
-def found(
+def photo_file(
     photo: str = "a.jpg", source: str = "/photos", *, size: int = 9, version: str = "7", **more: Any
 ) -> PhotoFile:
     return PhotoFile(source, photo, f"{source}/{photo}", size, version, **more)
@@ -46,89 +47,91 @@ def store(path: Path) -> Iterator[JournalStore]:
 
 
 def again(store: JournalStore, photo: PhotoFile) -> PhotoEntry:
-    """The claim of a later run."""
+    """The entry as a later run looks it up."""
     store._lookup = EntryLookup(store._sql)
     return store.look_up([photo])[0]
 
 
 def make(store: JournalStore, entry: PhotoEntry, task: ModeSpec, *kinds: Any) -> None:
-    """`entry` comes to a good end."""
-    store.keep(entry.id, task, {kind: StoredOutput("7", 5) for kind in kinds}, bw=True)
-    store.placed(entry.id, task)
-    store.record(entry.id, entry.result("restored", attempts=entry.attempts + 1), {})
+    """Finish `entry`."""
+    store.record_received(entry.id, task, {kind: StoredOutput("7", 5) for kind in kinds}, bw=True)
+    store.record_committed(entry.id, task)
+    store.record_result(entry.id, entry.result("restored", attempts=entry.attempts + 1), {})
 
 
 def fail(store: JournalStore, entry: PhotoEntry, *tasks: ModeSpec) -> None:
-    store.record(entry.id, entry.result("failed", error=NO, attempts=1), dict.fromkeys(tasks, NO))
+    store.record_result(entry.id, entry.result("failed", error=NO, attempts=1), dict.fromkeys(tasks, NO))
 
 
 # places
 
 
 def test_a_photo_keeps_its_entry_and_its_place(store: JournalStore) -> None:
-    first = store.look_up([found("b/a.png")])[0]
+    first = store.look_up([photo_file("b/a.png")])[0]
     assert (first.place, first.outcome, first.attempts) == ("b/a.png.jpg", None, 0)
-    assert again(store, found("b/a.png")) == first
+    assert again(store, photo_file("b/a.png")) == first
 
 
 def test_a_second_source_goes_under_its_own_name(store: JournalStore) -> None:
-    entries = store.look_up([found(source="/one"), found(source="/two")])
+    entries = store.look_up([photo_file(source="/one"), photo_file(source="/two")])
     assert [entry.place for entry in entries] == ["a.jpg", "two/a.jpg"]
-    assert again(store, found(source="/two")).place == "two/a.jpg"
+    assert again(store, photo_file(source="/two")).place == "two/a.jpg"
 
 
-def test_what_still_collides_is_refused_by_both_names(store: JournalStore) -> None:
-    entries = store.look_up([found(source="/one"), found(source="/x/two"), found(source="/y/two"), found("b.jpg")])
+def test_a_third_source_with_the_same_path_is_refused_by_both_names(store: JournalStore) -> None:
+    entries = store.look_up(
+        [photo_file(source="/one"), photo_file(source="/x/two"), photo_file(source="/y/two"), photo_file("b.jpg")]
+    )
     assert [entry.place for entry in entries] == ["a.jpg", "two/a.jpg", "", "b.jpg"]
     problem = entries[2].problem
     assert problem is not None
     assert problem.type == "collision"
     assert "'a.jpg'" in problem.message
     assert "'/one/a.jpg'" in problem.message
-    store.record(entries[2].id, entries[2].result("rejected", error=problem), {})
+    store.record_result(entries[2].id, entries[2].result("rejected", error=problem), {})
     assert [result.source for result in store.results()] == ["/y/two"]
-    assert again(store, found(source="/y/two")).problem == problem
+    assert again(store, photo_file(source="/y/two")).problem == problem
 
 
-def test_the_root_of_the_disk_is_a_source_that_has_no_name(store: JournalStore) -> None:
-    entries = store.look_up([found(source="/one"), found(source=Path(Path.cwd().anchor).as_posix())])
+def test_the_root_of_the_disk_is_a_source_without_a_name(store: JournalStore) -> None:
+    entries = store.look_up([photo_file(source="/one"), photo_file(source=Path(Path.cwd().anchor).as_posix())])
     assert entries[1].place == "root/a.jpg"
 
 
 @pytest.mark.parametrize("names", [("x.jpg", "x.jpg/y.jpg"), ("x.jpg/y.jpg", "x.jpg"), ("x", "x.jpg/z/y.jpg")])
-def test_an_output_does_not_lie_where_a_folder_must(store: JournalStore, names: tuple[str, str]) -> None:
-    entries = store.look_up([found(names[0], "/one"), found(names[1], "/two")])
+def test_an_output_does_not_take_the_name_of_a_folder(store: JournalStore, names: tuple[str, str]) -> None:
+    entries = store.look_up([photo_file(names[0], "/one"), photo_file(names[1], "/two")])
     assert entries[1].place == f"two/{names[1]}"
 
 
 def test_names_that_only_begin_alike_do_not_collide(store: JournalStore) -> None:
     names = ["a.jpg", "a.jpg0.jpg", "a.jpg-/b.jpg", "A.jpg"]
-    assert [entry.place for entry in store.look_up(found(name) for name in names)] == names
+    assert [entry.place for entry in store.look_up(photo_file(name) for name in names)] == names
 
 
-def test_what_cannot_be_read_takes_no_place(store: JournalStore) -> None:
-    lost, photo = store.look_up([found("sub", problem=UNREADABLE), found("sub.jpg")])
+def test_an_unreadable_photo_gets_no_place(store: JournalStore) -> None:
+    lost, photo = store.look_up([photo_file("sub", problem=UNREADABLE), photo_file("sub.jpg")])
     assert (lost.place, lost.problem, photo.place) == ("", UNREADABLE, "sub.jpg")
-    assert again(store, found("sub", source="/other")).place == "other/sub.jpg"
+    assert again(store, photo_file("sub", source="/other")).place == "other/sub.jpg"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
-def test_bytes_that_are_no_text_come_back_as_they_were(store: JournalStore) -> None:
+def test_names_that_are_no_utf8_are_restored_exactly(store: JournalStore) -> None:
     name = os.fsdecode(b"\xff\xfe \n.jpg")
-    entry = store.look_up([found(name)])[0]
+    entry = store.look_up([photo_file(name)])[0]
     assert os.fsencode(entry.place) == b"\xff\xfe \n.jpg"
     make(store, entry, IMPROVE, "improved")
     assert next(store.results()).outputs == {"improved": "improved/\\xff\\xfe \n.jpg"}
-    assert again(store, found(name)).place == name
+    assert again(store, photo_file(name)).place == name
 
 
 # changes
 
 
-def test_a_photo_that_is_named_twice_is_claimed_once(store: JournalStore) -> None:
+def test_a_photo_that_is_named_twice_is_looked_up_once(store: JournalStore) -> None:
     for _ in ("new", "known"):
-        assert len(store.look_up([found(), found()])) == 1
-        assert store.look_up([found()]) == []
+        assert len(store.look_up([photo_file(), photo_file()])) == 1
+        assert store.look_up([photo_file()]) == []
         store._lookup = EntryLookup(store._sql)
 
 
@@ -136,38 +139,36 @@ def test_a_photo_that_is_named_twice_is_claimed_once(store: JournalStore) -> Non
 
 
 @given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
-def test_every_photo_has_one_entry_in_whatever_order_it_is_found(runs: list[list[list[tuple[str, int]]]]) -> None:
+def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[tuple[str, int]]]]) -> None:
     with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
         numbers: dict[tuple[str, int], int] = {}
         for batches in runs:
             store._lookup = EntryLookup(store._sql)
-            claimed: list[tuple[str, int]] = []
+            seen: list[tuple[str, int]] = []
             for batch in batches:
-                entries = store.look_up([found(f"{name}.jpg", f"/{source}") for source, name in batch])
-                new = [photo for photo in dict.fromkeys(batch) if photo not in claimed]
-                assert [(one.found.source, one.found.photo) for one in entries] == [
-                    (f"/{s}", f"{n}.jpg") for s, n in new
-                ]
+                entries = store.look_up([photo_file(f"{name}.jpg", f"/{source}") for source, name in batch])
+                new = [photo for photo in dict.fromkeys(batch) if photo not in seen]
+                assert [(one.file.source, one.file.photo) for one in entries] == [(f"/{s}", f"{n}.jpg") for s, n in new]
                 for photo, one in zip(new, entries, strict=True):
                     assert numbers.setdefault(photo, one.id) == one.id
-                claimed += new
+                seen += new
         assert len(set(numbers.values())) == len(numbers)
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_all_answers_of_each_photo_are_known_in_whatever_order_it_is_found(store: JournalStore, order: int) -> None:
-    photos = [found(f"{number}.jpg") for number in range(600)]
+def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, order: int) -> None:
+    photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
         for task in (IMPROVE, TWICE) if entry.id % 3 else ():
             make(store, entry, task, "improved")
     store._lookup = EntryLookup(store._sql)
     entries = store.look_up(photos[::order], [IMPROVE, TWICE])
-    assert [entry.found for entry in entries] == photos[::order]
+    assert [entry.file for entry in entries] == photos[::order]
     assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
 
 
-def test_photos_found_in_the_order_of_their_entries_are_not_asked_for_by_name(store: JournalStore) -> None:
-    photos = [found(f"{number}.jpg") for number in range(600)]
+def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore) -> None:
+    photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
         make(store, entry, IMPROVE)
     store._lookup = EntryLookup(store._sql)
@@ -176,55 +177,55 @@ def test_photos_found_in_the_order_of_their_entries_are_not_asked_for_by_name(st
     del photos[500], photos[:10]  # gone since
     for start in range(0, len(photos), 100):
         assert len(store.look_up(photos[start : start + 100], [IMPROVE])) == len(photos[start : start + 100])
-    assert len([query for query in asked if "named" in query]) == 6, "the first and the last of each hundred"
+    assert len([query for query in asked if "WITH keys" in query]) == 6, "the first and the last of each hundred"
 
 
 @pytest.mark.parametrize("change", [{"size": 10}, {"version": "8"}])
-def test_a_changed_photo_begins_anew(store: JournalStore, change: dict[str, int]) -> None:
-    make(store, store.look_up([found()])[0], IMPROVE, "improved")
-    assert again(store, found()).has(IMPROVE)
-    changed = again(store, found(**change))
+def test_a_changed_photo_is_reset(store: JournalStore, change: dict[str, int]) -> None:
+    make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
+    assert again(store, photo_file()).has(IMPROVE)
+    changed = again(store, photo_file(**change))
     assert not changed.has(IMPROVE)
     assert (changed.outcome, changed.attempts, changed.place) == (None, 1, "a.jpg")
     assert changed.result("failed").outputs == {}
 
 
 def test_outputs_of_a_changed_photo_are_stale_until_they_are_forgotten(store: JournalStore) -> None:
-    entry = store.look_up([found("b/a.jpg")])[0]
+    entry = store.look_up([photo_file("b/a.jpg")])[0]
     make(store, entry, IMPROVE, "improved", "colorized")
     make(store, entry, TWICE, "resolved")
-    changed = again(store, found("b/a.jpg", size=10))
+    changed = again(store, photo_file("b/a.jpg", size=10))
     make(store, changed, IMPROVE, "improved")
-    assert store.forget_stale(entry.id) == ["resolved/b/a.jpg"]
+    assert store.forget_stale(entry.id) == [("b/a.jpg", {"resolved": StoredOutput("7", 5)})]
     assert store.forget_stale(entry.id) == []
     assert next(store.results()).outputs == {"improved": "improved/b/a.jpg"}
 
 
 def test_failures_of_a_changed_photo_are_forgotten(store: JournalStore) -> None:
-    fail(store, store.look_up([found()])[0], IMPROVE)
-    assert again(store, found(size=10)).failures == {}
+    fail(store, store.look_up([photo_file()])[0], IMPROVE)
+    assert again(store, photo_file(size=10)).failures == {}
 
 
-def test_a_photo_that_cannot_be_read_today_is_not_taken_for_changed(store: JournalStore) -> None:
-    make(store, store.look_up([found()])[0], IMPROVE, "improved")
-    lost = again(store, found(size=0, version="0", problem=UNREADABLE))
+def test_an_unreadable_photo_is_not_taken_for_changed(store: JournalStore) -> None:
+    make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
+    lost = again(store, photo_file(size=0, version="0", problem=UNREADABLE))
     assert lost.has(IMPROVE)
-    assert again(store, found()).has(IMPROVE)
+    assert again(store, photo_file()).has(IMPROVE)
 
 
-def test_a_time_beyond_every_calendar_is_a_time_like_any_other(store: JournalStore) -> None:
-    far = found(version=str(2**64 + 1))
+def test_a_modification_time_may_exceed_64_bits(store: JournalStore) -> None:
+    far = photo_file(version=str(2**64 + 1))
     make(store, store.look_up([far])[0], IMPROVE, "improved")
     assert again(store, far).has(IMPROVE)
-    assert not again(store, found(version=str(2**64))).has(IMPROVE)
+    assert not again(store, photo_file(version=str(2**64))).has(IMPROVE)
 
 
 # what is told of a photo that was seen before
 
 
 def test_a_finished_photo_is_skipped(store: JournalStore) -> None:
-    make(store, store.look_up([found()])[0], IMPROVE, "improved")
-    told = again(store, found()).end([IMPROVE], retry_failed=False)
+    make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
+    told = again(store, photo_file()).end([IMPROVE], retry_failed=False)
     assert told == Result(
         photo="a.jpg",
         source="/photos",
@@ -236,15 +237,15 @@ def test_a_finished_photo_is_skipped(store: JournalStore) -> None:
 
 
 def test_a_new_mode_and_another_factor_are_to_be_done(store: JournalStore) -> None:
-    make(store, store.look_up([found()])[0], TWICE, "resolved")
-    entry = again(store, found())
+    make(store, store.look_up([photo_file()])[0], TWICE, "resolved")
+    entry = again(store, photo_file())
     assert entry.end([TWICE, IMPROVE], retry_failed=False) is None
     assert entry.end([FOUR_TIMES], retry_failed=False) is None
 
 
-def test_a_failed_photo_is_told_as_failed_until_it_is_to_be_retried(store: JournalStore) -> None:
-    fail(store, store.look_up([found()])[0], IMPROVE)
-    entry = again(store, found())
+def test_a_failed_photo_stays_failed_without_retry_failed(store: JournalStore) -> None:
+    fail(store, store.look_up([photo_file()])[0], IMPROVE)
+    entry = again(store, photo_file())
     told = entry.end([IMPROVE], retry_failed=False)
     assert told is not None
     assert (told.outcome, told.error, told.attempts) == ("failed", NO, 1)
@@ -252,61 +253,61 @@ def test_a_failed_photo_is_told_as_failed_until_it_is_to_be_retried(store: Journ
     assert entry.end([IMPROVE, TWICE], retry_failed=False) is None
 
 
-def test_a_rejected_photo_is_looked_at_anew(store: JournalStore) -> None:
-    entry = store.look_up([found()])[0]
-    store.record(entry.id, entry.result("rejected", error=ErrorInfo("too_large", "…")), {})
-    assert again(store, found()).end([IMPROVE], retry_failed=False) is None
+def test_a_rejected_photo_is_probed_again(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    store.record_result(entry.id, entry.result("rejected", error=ErrorInfo("too_large", "…")), {})
+    assert again(store, photo_file()).end([IMPROVE], retry_failed=False) is None
 
 
-def test_a_failure_does_not_make_an_answer_to_another_factor_forgotten(store: JournalStore) -> None:
-    entry = store.look_up([found()])[0]
+def test_a_failure_keeps_the_answer_to_another_factor(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
     make(store, entry, TWICE, "resolved")
     fail(store, entry, FOUR_TIMES)
-    entry = again(store, found())
+    entry = again(store, photo_file())
     assert entry.has(TWICE)
     assert entry.failures == {str(FOUR_TIMES): NO}
 
 
-def test_what_was_kept_after_a_failure_is_no_failure_though_nobody_lived_to_tell(store: JournalStore) -> None:
-    entry = store.look_up([found()])[0]
+def test_an_answer_received_after_a_failure_replaces_it_before_the_result_is_recorded(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
     fail(store, entry, IMPROVE)
-    store.keep(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=None)
-    store.placed(entry.id, IMPROVE)
-    entry = again(store, found())
+    store.record_received(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=None)
+    store.record_committed(entry.id, IMPROVE)
+    entry = again(store, photo_file())
     assert (entry.has(IMPROVE), entry.failures, entry.outcome) == (True, {}, None)
     assert entry.end([IMPROVE], retry_failed=False) is None
     assert list(store.results()) == []
     assert list(store.failures()) == []
 
 
-def test_what_is_only_kept_does_not_stand(store: JournalStore) -> None:
-    entry = store.look_up([found()])[0]
-    store.keep(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=False)
-    entry = again(store, found())
+def test_a_received_answer_is_not_committed(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    store.record_received(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=False)
+    entry = again(store, photo_file())
     assert not entry.has(IMPROVE)
     assert entry.result("failed").outputs == {}
 
 
-def test_kept_answers_are_finished_or_forgotten(store: JournalStore) -> None:
-    for entry in store.look_up([found("a.jpg"), found("b.jpg"), found("c.jpg")]):
-        store.keep(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
-    store.placed(3, IMPROVE)
+def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> None:
+    for entry in store.look_up([photo_file("a.jpg"), photo_file("b.jpg"), photo_file("c.jpg")]):
+        store.record_received(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
+    store.record_committed(3, IMPROVE)
     asked: list[Any] = []
-    store.finish_kept(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
+    store.recover(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
     assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
-    assert [again(store, found(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
+    assert [again(store, photo_file(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
 
 
 # the whole
 
 
 def test_counts_and_failures(store: JournalStore) -> None:
-    entries = store.look_up(found(f"{name}.jpg") for name in "abcd")
+    entries = store.look_up(photo_file(f"{name}.jpg") for name in "abcd")
     make(store, entries[0], IMPROVE, "improved")
     fail(store, entries[1], IMPROVE)
     fail(store, entries[2], IMPROVE)
-    assert store.counts() == ({"restored": 1, "failed": 2, None: 1}, 3)
-    assert list(store.failures()) == [("failed", "permanent", "no", 2, "b.jpg")]
+    assert store.counts().outcomes == {"restored": 1, "failed": 2, None: 1}
+    assert store.failure_reasons() == [FailureReason("failed", "permanent", "no", 2, "b.jpg")]
     assert [(result.outcome, result.error) for result in store.results()] == [
         ("restored", None),
         ("failed", NO),
@@ -319,21 +320,21 @@ def test_counts_and_failures(store: JournalStore) -> None:
 
 def test_a_transaction_is_all_or_nothing(store: JournalStore) -> None:
     with pytest.raises(ZeroDivisionError), store.transaction():  # noqa: PT012 - it comes in the middle
-        store.look_up([found()])
+        store.look_up([photo_file()])
         raise ZeroDivisionError
-    assert store.counts() == ({}, 0)
+    assert store.counts() == NOTHING
     with store.transaction():
-        assert store.look_up([found()])[0].id == 1
+        assert store.look_up([photo_file()])[0].id == 1
 
 
-def test_a_full_disk_is_told_as_such_and_the_journal_goes_on(store: JournalStore) -> None:
+def test_a_full_disk_is_a_disk_error_and_the_journal_stays_usable(store: JournalStore) -> None:
     pages = store._sql.execute("PRAGMA page_count").fetchone()[0]
     store._sql.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskError, match="full"), store.transaction():
-        store.look_up(found(f"{number}{'x' * 200}") for number in range(1000))
+        store.look_up(photo_file(f"{number}{'x' * 200}") for number in range(1000))
     store._sql.execute(f"PRAGMA max_page_count = {pages + 1000}")
     with store.transaction():
-        assert len(store.look_up([found()])) == 1
+        assert len(store.look_up([photo_file()])) == 1
 
 
 def test_sqlite_rolling_back_by_itself_does_not_hide_the_error(store: JournalStore) -> None:
@@ -347,12 +348,12 @@ def test_a_commit_that_fails_leaves_nothing_open(store: JournalStore) -> None:
     store._sql.execute("PRAGMA defer_foreign_keys = ON")
     with pytest.raises(DiskError, match="FOREIGN KEY"), store.transaction():  # noqa: PT012 - it comes in the middle
         store._sql.execute("PRAGMA defer_foreign_keys = ON")
-        store.keep(99, IMPROVE, {}, bw=None)
+        store.record_received(99, IMPROVE, {}, bw=None)
     assert not store._sql.in_transaction
 
 
 @pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
-def test_a_newer_version_is_left_alone(path: Path, opener: Any) -> None:
+def test_a_journal_of_a_newer_version_is_not_touched(path: Path, opener: Any) -> None:
     JournalStore(path).close()
     sql = sqlite3.connect(path)
     sql.execute("PRAGMA user_version = 99")
@@ -378,16 +379,16 @@ def test_a_folder_is_no_journal(path: Path, opener: Any) -> None:
         JournalStore(path, opener=opener)
 
 
-def test_a_journal_that_was_never_finished_is_an_empty_one(path: Path) -> None:
+def test_an_empty_file_is_an_empty_journal(path: Path) -> None:
     path.touch()
     for opener in (schema.opened_to_read, schema.copied):
         store = JournalStore(path, opener=opener)
-        assert store.counts() == ({}, 0)
+        assert store.counts() == NOTHING
         store.close()
     assert path.stat().st_size == 0
 
 
-def test_a_journal_whose_tables_cannot_be_made_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_whose_tables_cannot_be_created_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "_STEPS", ("CREATE TABLE photos (",))
     with pytest.raises(DiskError):
         JournalStore(path)
@@ -395,7 +396,7 @@ def test_a_journal_whose_tables_cannot_be_made_is_closed(path: Path, monkeypatch
     JournalStore(path).close()
 
 
-def test_a_damaged_journal_that_cannot_be_set_aside_is_our_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_journal_that_cannot_be_renamed_is_a_disk_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"garbage")
 
     def refused(self: Path, target: Path) -> None:
@@ -407,7 +408,7 @@ def test_a_damaged_journal_that_cannot_be_set_aside_is_our_error(path: Path, mon
     assert path.read_bytes() == b"garbage"
 
 
-def test_what_is_set_aside_replaces_nothing(path: Path) -> None:
+def test_setting_aside_replaces_nothing(path: Path) -> None:
     for number in (1, 2):
         path.write_bytes(b"%d" % number)
         path.with_name(f"{path.name}-wal").write_bytes(b"wal %d" % number)
@@ -443,14 +444,14 @@ PRAGMA user_version = 1;
 
 
 @pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
-def test_an_older_journal_is_understood(path: Path, opener: Any) -> None:
+def test_a_journal_of_version_1_is_migrated(path: Path, opener: Any) -> None:
     with closing(sqlite3.connect(path)) as sql:
         sql.executescript(_VERSION_1)
     with closing(JournalStore(path, opener=opener)) as old:
         assert [(line.photo, line.outputs) for line in old.results()] == [("a.jpg", {"improved": "improved/a.jpg"})]
         if opener is schema.opened_to_read:
             return
-        entry, other = old.look_up([found(), found("b.jpg")], [IMPROVE])
+        entry, other = old.look_up([photo_file(), photo_file("b.jpg")], [IMPROVE])
         assert (entry.outcome, entry.attempts, entry.has(IMPROVE), entry.may_be_duplicate) == (
             "restored",
             3,
@@ -460,32 +461,32 @@ def test_an_older_journal_is_understood(path: Path, opener: Any) -> None:
         assert other.may_be_duplicate
         assert {photo.path for photo in old.unhashed(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
         old.note_digests({entry.id: b"x", other.id: b"x"})
-        assert [answer.place for answer in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
+        assert [place for place, _ in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
 
 
-def test_only_a_run_makes_a_journal(path: Path) -> None:
+def test_only_a_run_creates_a_journal(path: Path) -> None:
     with pytest.raises(DiskError):
         JournalStore(path, opener=schema.opened_to_read)
     copy = JournalStore(path, opener=schema.copied)
-    copy.look_up([found()])
+    copy.look_up([photo_file()])
     copy.close()
     assert not path.exists()
 
 
-def test_notes_in_a_copy_stay_there(path: Path, store: JournalStore) -> None:
-    make(store, store.look_up([found()])[0], IMPROVE, "improved")
+def test_changes_to_a_copy_stay_there(path: Path, store: JournalStore) -> None:
+    make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
     copy = JournalStore(path, opener=schema.copied)
-    assert copy.look_up([found()])[0].has(IMPROVE)
-    copy.look_up([found("b.jpg")])
+    assert copy.look_up([photo_file()])[0].has(IMPROVE)
+    copy.look_up([photo_file("b.jpg")])
     copy.close()
-    assert store.counts() == ({"restored": 1}, 1)
+    assert store.counts().outcomes == {"restored": 1}
 
 
 def test_reading_and_writing_do_not_wait_for_each_other(path: Path, store: JournalStore) -> None:
     with store.transaction():
-        store.look_up([found()])
+        store.look_up([photo_file()])
         reader = JournalStore(path, opener=schema.opened_to_read)
-        assert reader.counts() == ({}, 0)
+        assert reader.counts() == NOTHING
         reader.close()
 
 

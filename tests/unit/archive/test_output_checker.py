@@ -15,7 +15,7 @@ MANY = 40
 
 
 def entry(place: str, *kinds: Kind) -> PhotoEntry:
-    known = StoredAnswer("improve", "placed", {kind: StoredOutput("7", 5) for kind in kinds}, None)
+    known = StoredAnswer("improve", "committed", {kind: StoredOutput("7", 5) for kind in kinds}, None)
     return PhotoEntry(PhotoFile("/photos", place, f"/photos/{place}", 9, "7"), 1, place, {"improve": known})
 
 
@@ -55,9 +55,9 @@ def test_what_is_missing_in_a_folder_that_was_read_is_told(tmp_path: Path) -> No
     entries = [entry(place, "improved", "colorized") for place in places]
     checked = OutputChecker(tmp_path).checked(entries, redo=False)
     assert lost(checked) == ["sub/3.jpg", "sub/30.jpg"]
-    assert [one.found for one in checked] == [one.found for one in entries]
+    assert [one.file for one in checked] == [one.file for one in entries]
     again = OutputChecker(tmp_path).checked(entries, redo=True)
-    assert [one.place for one in again if not one.known] == ["sub/3.jpg", "sub/30.jpg"]
+    assert [one.place for one in again if not one.answers] == ["sub/3.jpg", "sub/30.jpg"]
 
 
 def test_each_folder_has_names_of_its_own(tmp_path: Path) -> None:

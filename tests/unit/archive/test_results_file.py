@@ -42,6 +42,8 @@ def test_a_line_has_exactly_its_fields(out: Path) -> None:
             "bw": None,
             "attempts": 0,
             "error": None,
+            "page": 1,
+            "warnings": [],
         },
         {
             "photo": "Фото\n1.png",
@@ -51,6 +53,8 @@ def test_a_line_has_exactly_its_fields(out: Path) -> None:
             "bw": False,
             "attempts": 3,
             "error": {"type": "permanent", "message": "no «way»"},
+            "page": 1,
+            "warnings": [],
         },
     ]
 

@@ -1,4 +1,4 @@
-"""A request's body: what is read when, and what goes out in which pieces."""
+"""A request's body: what is read when, and in which pieces it is sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smarty_async.options import ModeSpec
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody, stream
 from smarty_async.wire.multipart import Image, Multipart
 
-TASKS = (ModeSpec("improve"),)
+SPECS = (ModeSpec("improve"),)
 
 
 class Watched:
@@ -38,7 +38,7 @@ class Watched:
 
 
 def multipart_of(bodies: list[Body]) -> Multipart:
-    return Multipart([Image(body.content_type, body.size) for body in bodies], TASKS, boundary="b")
+    return Multipart([Image(body.content_type, body.size) for body in bodies], SPECS, boundary="b")
 
 
 async def pieces(bodies: list[Body]) -> list[bytes]:
@@ -47,7 +47,7 @@ async def pieces(bodies: list[Body]) -> list[bytes]:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 100) | st.integers(0, 600_000), max_size=12))
-def test_the_bytes_are_those_of_the_frames_in_pieces_of_bounded_length(sizes: list[int]) -> None:
+def test_the_body_equals_its_frames_in_pieces_of_limited_length(sizes: list[int]) -> None:
     bodies: list[Body] = [MemoryBody(bytes([number]) * size, "image/jpeg") for number, size in enumerate(sizes)]
     sent = asyncio.run(pieces(bodies))
     frames = (
@@ -57,7 +57,7 @@ def test_the_bytes_are_those_of_the_frames_in_pieces_of_bounded_length(sizes: li
     assert all(len(piece) < 270_000 for piece in sent)
 
 
-async def test_small_ones_are_read_together_and_leave_as_one_piece() -> None:
+async def test_small_images_are_read_together_and_sent_as_one_piece() -> None:
     Watched.most = 0
     assert len(await pieces([Watched(1_000) for _ in range(48)])) == 1
     assert Watched.most == 48
@@ -70,7 +70,7 @@ async def test_no_more_is_read_ahead_than_a_piece() -> None:
 
 
 @pytest.mark.parametrize("size", [1_000, 200_000, 2_000_000])
-async def test_the_one_that_cannot_be_read_is_named(size: int) -> None:
+async def test_an_image_that_cannot_be_read_is_reported_by_number(size: int) -> None:
     bodies: list[Body] = [Watched(size, torn=number == 3) for number in range(5)]
     with pytest.raises(BodyFailed) as caught:
         await pieces(bodies)

@@ -1,4 +1,4 @@
-"""One chunk to the service and its items back, whatever stands in the way."""
+"""One request and its response, and every way in which they can fail."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from support.pictures import heavy, jpeg
 from yarl import URL
 
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError, SmartyError
+from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.sinks import MemoryFile, MemorySink, OutputSink, ReceivedItem, SpoolFile
+from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
 from smarty_async.transport.tokens import redact
 
 IMPROVE = (ModeSpec("improve"),)
@@ -58,12 +58,12 @@ class Inbox:
         self.taken: dict[tuple[str, str], ReceivedItem] = {}
         self.refused: list[str] = []
 
-    def __call__(self, arrived: ReceivedItem) -> bool:
-        key = arrived.answered.name, arrived.answered.mode
+    def __call__(self, received: ReceivedItem) -> bool:
+        key = received.answered.name, received.answered.mode
         if key[0] not in self.names or key in self.taken:
             self.refused.append(key[0])
             return False
-        self.taken[key] = arrived
+        self.taken[key] = received
         return True
 
     def outputs(self, number: int, mode: str = "improve") -> dict[str, bytes]:
@@ -71,7 +71,7 @@ class Inbox:
         return {kind: file.data for kind, file in files.items() if isinstance(file, MemoryFile)}
 
 
-class WatchedSpool(MemorySink):
+class WatchedSink(MemorySink):
     """Knows what was opened and what was let go."""
 
     def __init__(self) -> None:
@@ -86,31 +86,37 @@ class WatchedSpool(MemorySink):
         return sum(bool(file.data) for file in self.files)
 
 
+class RecordedExchange:
+    """An `Exchange` that records what the connection reports."""
+
+    def __init__(self, bodies: Sequence[Body], specs: tuple[ModeSpec, ...], inbox: Inbox, sender: Sender) -> None:
+        self.bodies = bodies
+        self.specs = specs
+        self.token = TOKEN
+        self.sink = sender.sink
+        self.progress = sender.progress
+        self.on_item = inbox
+        self._sender = sender
+
+    async def on_upload_started(self, size: int) -> None:
+        self._sender.uploads.append(size)
+
+    def on_response_complete(self, seconds: float) -> None:
+        assert seconds > 0
+        self._sender.completed += 1
+
+
 class Sender:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.progress = Progress()
-        self.sink: OutputSink = WatchedSpool()
-        self.departures = self.landings = 0
+        self.sink: OutputSink = WatchedSink()
+        self.uploads: list[int] = []
+        self.completed = 0
 
-    def depart(self) -> None:
-        self.departures += 1
-
-    def land(self) -> None:
-        self.landings += 1
-
-    async def __call__(self, *bodies: Body, tasks: tuple[ModeSpec, ...] = IMPROVE, inbox: Inbox | None = None) -> Inbox:
+    async def __call__(self, *bodies: Body, specs: tuple[ModeSpec, ...] = IMPROVE, inbox: Inbox | None = None) -> Inbox:
         inbox = inbox or Inbox(len(bodies))
-        await self.connection.send(
-            bodies,
-            tasks,
-            token=TOKEN,
-            sink=self.sink,
-            depart=self.depart,
-            deliver=inbox,
-            land=self.land,
-            progress=self.progress,
-        )
+        await self.connection.send(RecordedExchange(bodies, specs, inbox, self))
         return inbox
 
 
@@ -145,19 +151,19 @@ async def failure_of(answer: Answer, *, silence: float = 20) -> RequestError | C
         service.script(answer)
         with pytest.raises((RequestError, ConfigurationError)) as caught:
             await send(photo())
-        assert isinstance(send.sink, WatchedSpool)
+        assert isinstance(send.sink, WatchedSink)
         assert not send.sink.held
     for error in chain_of(caught.value):
-        assert isinstance(error, SmartyError), "a foreign exception"
+        assert isinstance(error, RequestError | ConfigurationError), "a foreign exception"
         assert redact(str(error), TOKEN) == str(error)
     return caught.value
 
 
-class TestARightAnswer:
-    async def test_every_output_comes_to_its_photo(self) -> None:
+class TestGoodAnswer:
+    async def test_every_output_reaches_its_photo(self) -> None:
         both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
         async with FakeService() as service, sender_to(service.url) as send:
-            inbox = await send(photo(0), photo(1), photo(2), tasks=both)
+            inbox = await send(photo(0), photo(1), photo(2), specs=both)
         for number in range(3):
             image = jpeg(seed=number)
             kinds = ("improved", "colorized_improved", "colorized")
@@ -174,14 +180,14 @@ class TestARightAnswer:
             await send(MemoryBody(data, "image/jpeg"), body)
             assert list(service.requests[0].images.values()) == [data, data]
             assert send.progress.bytes_sent == service.requests[0].content_length
-            assert send.departures == 1
+            assert send.uploads == [service.requests[0].content_length]
 
-    async def test_the_token_goes_in_the_query_and_comes_out_the_same(self) -> None:
+    async def test_the_token_is_encoded_in_the_query(self) -> None:
         async with FakeService(valid_tokens={TOKEN}) as service, sender_to(service.url) as send:
             await send(photo())
             assert service.requests[0].query == {"oauth_provider": "mcs", "oauth_token": TOKEN}
 
-    async def test_large_outputs_go_to_their_files_as_they_come(self) -> None:
+    async def test_large_outputs_are_written_as_they_arrive(self) -> None:
         big = b"\xff\xd8\xff" + bytes(3_000_000)
 
         async def respond(request: Request) -> web.StreamResponse:
@@ -203,33 +209,33 @@ class Stuck(MemorySink):
         self.free = asyncio.Event()
         self.asked = 0
 
-    async def write(self, lots: Sequence[tuple[SpoolFile, list[bytes]]]) -> None:
+    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
         self.asked += sum(len(piece) for _, pieces in lots for piece in pieces)
         await self.free.wait()
         await super().write(lots)
 
 
 class TestASlowDisk:
-    async def test_an_answer_has_landed_before_it_is_on_the_disk(self) -> None:
+    async def test_a_response_is_complete_before_its_outputs_are_written(self) -> None:
         sink, inbox = Stuck(), Inbox(3)
         async with FakeService() as service, sender_to(service.url) as send:
             send.sink = sink
             sending = asyncio.create_task(send(*map(photo, range(3)), inbox=inbox))
-            await until(lambda: send.landings == 1)
+            await until(lambda: send.completed == 1)
             assert not inbox.taken
             assert not sending.done()
             sink.free.set()
             await sending
         assert len(inbox.taken) == 3
 
-    async def test_one_that_fails_has_not_landed(self) -> None:
+    async def test_a_failed_response_is_never_complete(self) -> None:
         async with FakeService() as service, sender_to(service.url) as send:
             service.script(envelope(500, "no"))
             with pytest.raises(RequestError):
                 await send(photo())
-            assert send.landings == 0
+            assert send.completed == 0
 
-    async def test_what_waits_for_it_in_memory_is_bounded(self) -> None:
+    async def test_the_memory_used_while_the_disk_is_slow_is_limited(self) -> None:
         big = b"\xff\xd8\xff" + bytes(9_000_000)
 
         async def respond(request: Request) -> web.StreamResponse:
@@ -246,7 +252,7 @@ class TestASlowDisk:
             for _ in range(200):
                 await asyncio.sleep(0)
             assert send.progress.bytes_received < 4_000_000
-            assert not send.landings
+            assert not send.completed
             sink.free.set()
             assert (await sending).outputs(0)["improved"] == big
 
@@ -268,7 +274,7 @@ class TestForeignExceptions:
                 await send(photo())
         assert len(list(chain_of(caught.value))) == 1
 
-    async def test_a_certificate_that_is_not_trusted_is_about_every_request(
+    async def test_an_untrusted_certificate_is_a_configuration_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         del tmp_path, monkeypatch
@@ -291,7 +297,7 @@ class TestForeignExceptions:
         ],
         ids=["no HTTP", "bad length", "bad chunk", "cut short", "huge header", "nothing"],
     )
-    async def test_what_is_no_http(self, answer: bytes) -> None:
+    async def test_answers_that_are_not_http(self, answer: bytes) -> None:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"--\r\n")
             writer.write(answer)
@@ -308,7 +314,9 @@ class TestForeignExceptions:
 
     @pytest.mark.parametrize("after", [0, 1, 100])
     async def test_the_connection_is_lost(self, after: int) -> None:
-        assert (await failure_of(drop(after_bytes=after))).status is None
+        error = await failure_of(drop(after_bytes=after))
+        assert isinstance(error, RequestError)
+        assert error.status is None
 
     async def test_the_disk_refuses_an_output(self) -> None:
         class Full(MemoryFile):
@@ -358,7 +366,7 @@ class TestSilence:
             assert send.progress.bytes_sent < 28_000_000
             gate.set()
 
-    async def test_a_body_that_is_slow_but_moves_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_slow_body_that_moves_is_no_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()
         real, passed = loop.time, 0.0
 
@@ -375,7 +383,7 @@ class TestSilence:
             inbox = await send(Slow(jpeg(16, 12), "image/jpeg"))  # 150 s in all
         assert inbox.taken
 
-    async def test_a_body_that_does_not_move_is_not(self) -> None:
+    async def test_a_body_that_does_not_move_is_silence(self) -> None:
         class Stuck(MemoryBody):
             async def read(self) -> AsyncIterator[bytes]:
                 yield self._data[:1]
@@ -402,7 +410,9 @@ class TestBodies:
 
     @pytest.mark.parametrize("how", ["longer", "shorter", "touched", "gone"])
     @pytest.mark.parametrize("size", [2_000, 700_000])
-    async def test_a_file_that_is_no_longer_what_it_was_is_caught(self, tmp_path: Path, how: str, size: int) -> None:
+    async def test_a_file_that_changed_since_it_was_probed_is_detected(
+        self, tmp_path: Path, how: str, size: int
+    ) -> None:
         path = tmp_path / "a.jpg"
         path.write_bytes(heavy(size))
         body = FileBody(path, size=size, version=str(path.stat().st_mtime_ns), content_type="image/jpeg")
@@ -443,24 +453,24 @@ class TestErrors:
         assert isinstance(error, RequestError)
         assert (str(error), error.status) == ("400 Bad Request", 400)
 
-    async def test_html_is_told_as_text(self) -> None:
+    async def test_html_is_reported_as_text(self) -> None:
         error = await failure_of(http(502, "<html><h1>Bad\n\n gateway</h1></html>"))
         assert isinstance(error, RequestError)
         assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: Bad gateway", 502, False)
 
-    async def test_html_under_200_is_no_answer(self) -> None:
+    async def test_html_with_status_200_is_not_an_answer(self) -> None:
         error = await failure_of(http(200, "<html>please log in</html>"))
         assert isinstance(error, RequestError)
         assert (error.status, error.enveloped) == (None, False)
 
     @pytest.mark.parametrize("http_status", [200, None])
     @pytest.mark.parametrize("status", [400, 401, 403, 413, 500])
-    async def test_an_envelopes_status_is_the_real_one(self, status: int, http_status: int | None) -> None:
+    async def test_the_status_in_the_envelope_counts(self, status: int, http_status: int | None) -> None:
         error = await failure_of(envelope(status, f"no: {TOKEN}", http_status or status))
         assert isinstance(error, RequestError)
         assert (str(error), error.status, error.enveloped) == ("no: <redacted>", status, True)
 
-    async def test_an_envelope_that_says_200_under_an_http_error_is_an_error(self) -> None:
+    async def test_an_envelope_with_status_200_under_an_http_error_is_an_error(self) -> None:
         error = await failure_of(envelope(200, "odd", 500))
         assert isinstance(error, RequestError)
         assert (error.status, error.enveloped) == (500, True)
@@ -469,7 +479,7 @@ class TestErrors:
         error = await failure_of(envelope(500, {}))
         assert str(error) == "status 500"
 
-    async def test_an_error_of_any_length_is_cut(self) -> None:
+    async def test_the_length_of_an_error_is_limited(self) -> None:
         async with FakeService() as service, sender_to(service.url) as send:
             service.script(raw(b"no " * 100_000, status=400))
             with pytest.raises(RequestError) as caught:
@@ -502,14 +512,14 @@ class TestErrors:
         assert 3000 < error.retry_after <= 3600
 
     @pytest.mark.parametrize("date", ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -0000"])
-    async def test_retry_after_a_date_that_is_over(self, date: str) -> None:
+    async def test_retry_after_as_a_date_in_the_past(self, date: str) -> None:
         error = await failure_of(http(429, headers={"Retry-After": date}))
         assert isinstance(error, RequestError)
         assert error.retry_after == 0
 
 
-class TestSalvage:
-    async def test_what_closed_before_the_cut_is_kept_wherever_it_is(self) -> None:
+class TestBrokenOffAnswers:
+    async def test_items_that_closed_before_a_cut_are_kept_wherever_it_is(self) -> None:
         async with FakeService() as service, sender_to(service.url) as send:
             await send(photo(0), photo(1))
             whole = json.dumps(
@@ -519,14 +529,14 @@ class TestSalvage:
             cuts = {*range(1, len(whole), 61), *(at + by for at in closes for by in (-1, 0, 1)), len(whole) - 1}
             for cut in sorted(cuts):
                 service.script(raw(whole[:cut], chunk=1 << 20))
-                send.sink = sink = WatchedSpool()
+                send.sink = sink = WatchedSink()
                 inbox = Inbox(2)
                 with pytest.raises(RequestError, match="broke off"):
                     await send(photo(0), photo(1), inbox=inbox)
                 assert len(inbox.taken) == sum(cut >= at for at in closes)
                 assert sink.held == 3 * len(inbox.taken)  # and nothing of what is not whole
 
-    async def test_an_abort_keeps_what_was_whole(self) -> None:
+    async def test_items_that_closed_before_an_abort_are_kept(self) -> None:
         async with FakeService() as service, sender_to(service.url) as send:
             await send(photo(0), photo(1))
             whole = json.dumps(
@@ -545,15 +555,15 @@ class TestSalvage:
             assert [name for name, _ in inbox.taken] == ["file_0"]
 
 
-class TestStrays:
+class TestUnrequestedItems:
     @pytest.mark.parametrize(
         "name", ["file_7", "../../x", "/etc/passwd", "", "file_0 ", "FILE_0", "a\n", "\u0000", "x" * 300]
     )
-    async def test_a_name_that_was_not_asked_for_is_passed_over(self, name: str) -> None:
+    async def test_an_item_with_an_unknown_name_is_ignored(self, name: str) -> None:
         async with FakeService() as service, sender_to(service.url) as send:
             service.script(items({name: {"status": 0, "improved": "/9j/"}}))
             inbox = await send(photo())
-            assert isinstance(send.sink, WatchedSpool)
+            assert isinstance(send.sink, WatchedSink)
             assert send.sink.held == 3
         assert inbox.refused == [name]
         assert len(inbox.taken) == 1
@@ -570,7 +580,7 @@ class TestStrays:
         assert inbox.outputs(0)["improved"] == expected("improved", jpeg())
         assert inbox.refused == ["file_0"]
 
-    async def test_an_items_error_is_one_bearable_line_without_the_token(
+    async def test_the_error_of_an_item_is_one_short_line_without_the_token(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Which photos ride in which request, and what is done about every way a request can fail."""
+"""Which photos share a request, and what is done about every way a request can fail."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class Poisoned:
         return request.service.answer_rightly(request)
 
 
-class TestTogether:
+class TestSharedRequests:
     @pytest.mark.parametrize(("count", "concurrency", "requests"), [(10, 1, 1), (48, 1, 1), (49, 1, 2), (96, 1, 2)])
-    async def test_calls_at_the_same_time_share_as_few_requests_as_can_be(
+    async def test_concurrent_calls_share_as_few_requests_as_possible(
         self, count: int, concurrency: int, requests: int
     ) -> None:
         images = pictures(count)
@@ -79,13 +79,13 @@ class TestTogether:
             assert all_right(await improved(client, images), images)
             assert len(service.requests) == requests
 
-    async def test_a_small_job_goes_over_all_slots(self) -> None:
+    async def test_a_small_job_is_spread_over_all_permits(self) -> None:
         images = pictures(12)
         async with FakeService() as service, client_of(service, concurrency=4) as client:
             assert all_right(await improved(client, images), images)
             assert [len(request.images) for request in service.requests] == [3] * 4
 
-    async def test_the_limit_on_bytes_holds(self) -> None:
+    async def test_no_request_exceeds_the_limit_on_bytes(self) -> None:
         images = [heavy(9_000 + seed, seed=seed) for seed in range(20)]
         limits = Limits(max_request_bytes=30_000)
         async with FakeService(max_request_bytes=30_000) as service:
@@ -94,14 +94,14 @@ class TestTogether:
             assert len(service.requests) == 7
             assert all((request.content_length or 0) <= 30_000 for request in service.requests)
 
-    async def test_a_single_photo_goes_alone_whatever_the_total_says(self) -> None:
+    async def test_a_single_photo_may_exceed_the_limit_on_request_bytes(self) -> None:
         image = heavy(60_000)
         async with FakeService() as service:
             async with client_of(service, limits=Limits(max_request_bytes=100)) as client:
                 assert all_right(await improved(client, [image, jpeg()]), [image, jpeg()])
             assert [len(request.images) for request in service.requests] == [1, 1]
 
-    async def test_never_more_requests_are_open_than_said(self) -> None:
+    async def test_no_more_requests_are_open_than_the_concurrency_allows(self) -> None:
         images, gate = pictures(40), asyncio.Event()
         async with FakeService() as service:
             async with client_of(service, concurrency=3, limits=Limits(max_images=2)) as client:
@@ -112,7 +112,7 @@ class TestTogether:
                 assert all_right(await asking, images)
             assert service.most_open == 3
 
-    async def test_different_wishes_do_not_mix(self) -> None:
+    async def test_photos_with_different_modes_do_not_share_a_request(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             one, other = pictures(2)
             first, second = await asyncio.gather(
@@ -121,7 +121,7 @@ class TestTogether:
             assert (first.improved, second.resolved) == (expected("improved", one), expected("resolved", other))
             assert sorted(request.meta["mode"] for request in service.requests) == [["improve"], ["resolution"]]
 
-    async def test_a_rate_limit_is_kept_while_all_is_sent(self) -> None:
+    async def test_everything_is_sent_under_a_rate_limit(self) -> None:
         images = pictures(6)
         async with FakeService() as service:
             async with client_of(service, rate=1000, limits=Limits(max_images=2)) as client:
@@ -130,7 +130,7 @@ class TestTogether:
 
 
 class TestItems:
-    async def test_temporary_ones_ride_again_with_fresh_ones_and_hold_no_slot_meanwhile(self) -> None:
+    async def test_an_item_in_backoff_holds_no_permit_and_joins_new_items(self) -> None:
         waiting, go = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -157,12 +157,12 @@ class TestItems:
                 await asyncio.gather(third, fresh)
             assert set(service.requests[-1].images.values()) == {first, jpeg(seed=10)}
 
-    async def test_what_failed_in_one_round_shares_as_few_requests_as_slots(self) -> None:
-        resting: list[float] = []
+    async def test_items_retried_after_one_round_are_spread_over_the_permits(self) -> None:
+        in_backoff: list[float] = []
         go = asyncio.Event()
 
         async def sleep(seconds: float) -> None:
-            resting.append(seconds)
+            in_backoff.append(seconds)
             await go.wait()
 
         images = pictures(10)
@@ -170,17 +170,17 @@ class TestItems:
         async with FakeService() as service, client_of(service, concurrency=2, sleep=sleep) as client:
             service.script(items(busy), items(busy))
             asking = asyncio.create_task(improved(client, images))
-            await until(lambda: len(resting) == 10)
+            await until(lambda: len(in_backoff) == 10)
             go.set()
             assert all_right(await asking, images)
             assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
 
     @pytest.mark.parametrize(("rest", "waits"), [(0.0, True), (3600.0, False)])
-    async def test_a_rest_is_waited_for_when_it_is_little_beside_a_request(self, rest: float, *, waits: bool) -> None:
-        resting, go = asyncio.Event(), asyncio.Event()
+    async def test_only_a_backoff_short_beside_a_request_is_waited_for(self, rest: float, *, waits: bool) -> None:
+        in_backoff, go = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
-            resting.set()
+            in_backoff.set()
             await go.wait()
 
         images = pictures(2)
@@ -188,7 +188,7 @@ class TestItems:
         async with FakeService() as service, client_of(service, concurrency=1, sleep=sleep, retries=bounds) as client:
             service.script(items({"file_0": {"status": 2}}))
             asking = [asyncio.create_task(client.improve(images[0]))]
-            await resting.wait()
+            await in_backoff.wait()
             asking.append(asyncio.create_task(client.improve(images[1])))
             if waits:
                 await asyncio.sleep(0.05)
@@ -198,7 +198,7 @@ class TestItems:
             await asyncio.gather(*asking)
             assert [len(request.images) for request in service.requests] == ([1, 2] if waits else [1, 1, 1])
 
-    async def test_only_the_mode_that_failed_is_asked_again(self) -> None:
+    async def test_only_the_failed_mode_is_sent_again(self) -> None:
         image = jpeg()
         async with FakeService() as service, client_of(service) as client:
             service.script(items({"file_0": {"resolution": {"status": 2}}}))
@@ -207,7 +207,7 @@ class TestItems:
         assert (result.improved, result.resolved) == (expected("improved", image), expected("resolved", image))
         assert result.attempts == 2
 
-    async def test_an_answer_broken_off_between_two_modes_keeps_the_first(self) -> None:
+    async def test_the_first_mode_is_kept_when_the_answer_breaks_off_before_the_second(self) -> None:
         image = jpeg()
         async with FakeService() as service, client_of(service) as client:
             service.script(_cut_after_first_item)
@@ -215,7 +215,7 @@ class TestItems:
             assert [request.meta["mode"] for request in service.requests] == [["improve", "resolution"], ["resolution"]]
         assert (result.improved, result.resolved) == (expected("improved", image), expected("resolved", image))
 
-    async def test_attempts_are_bounded(self) -> None:
+    async def test_attempts_are_limited(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             service.default = lambda _: items({"file_0": {"status": 2, "error": "unable decode input image"}})
             with pytest.raises(PhotoFailed, match="unable decode input image") as caught:
@@ -224,14 +224,14 @@ class TestItems:
             assert caught.value.type == "temporary"
             assert caught.value.restored is None
 
-    async def test_a_permanent_error_is_not_asked_again(self) -> None:
+    async def test_a_permanent_error_is_not_retried(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             service.script(items({"file_0": {"status": 1, "error": "no face"}}))
             with pytest.raises(PhotoFailed, match="no face") as caught:
                 await client.improve(jpeg())
             assert (caught.value.type, len(service.requests)) == ("permanent", 1)
 
-    async def test_what_was_paid_for_comes_along_with_the_failure(self) -> None:
+    async def test_a_failure_carries_the_outputs_that_were_paid_for(self) -> None:
         image = jpeg()
         async with FakeService() as service, client_of(service) as client:
             service.script(items({"file_0": {"resolution": {"status": 1, "error": "too dark"}}}))
@@ -240,7 +240,7 @@ class TestItems:
         assert caught.value.restored is not None
         assert caught.value.restored.improved == expected("improved", image)
 
-    async def test_both_modes_may_fail_for_reasons_of_their_own(self) -> None:
+    async def test_each_mode_may_fail_for_its_own_reason(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             service.script(items({"file_0": {"improve": {"status": 1, "error": "ugly"}, "resolution": {"status": 1}}}))
             with pytest.raises(PhotoFailed, match="improve: ugly; resolution: the service gave no reason"):
@@ -251,7 +251,7 @@ class TestItems:
         [None, {"improved": "!!"}, {"improved": "AAAA"}, {"status": "ok"}, {"status": 7}],
         ids=["not answered", "broken base64", "not a JPEG", "no item", "unknown status"],
     )
-    async def test_what_cannot_be_used_is_asked_again(self, change: dict[str, Any] | None) -> None:
+    async def test_an_unusable_answer_is_retried(self, change: dict[str, Any] | None) -> None:
         images = pictures(2)
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.script(items({"file_1": change}))
@@ -270,7 +270,7 @@ class TestItems:
             service.script(items({}, rename={"colorized": "colored"}))
             assert (await client.improve(jpeg())).colorized == expected("colorized", jpeg())
 
-    async def test_an_answer_that_came_twice_is_reported_and_harms_nothing(
+    async def test_an_answer_that_was_not_asked_for_is_logged_and_ignored(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         async with FakeService() as service, client_of(service) as client:
@@ -279,9 +279,9 @@ class TestItems:
         assert "not asked for" in caplog.text
 
 
-class TestSpoiledRequests:
+class TestRefusedRequests:
     @pytest.mark.parametrize("status", [200, None])
-    async def test_the_image_that_is_named_is_dropped_and_the_others_sent_again(self, status: int | None) -> None:
+    async def test_the_image_named_in_a_refusal_is_dropped_and_the_others_sent_again(self, status: int | None) -> None:
         images = pictures(5)
         text = "could not get image by name file_2: http: no such file"
         async with FakeService() as service, client_of(service, concurrency=1) as client:
@@ -296,7 +296,7 @@ class TestSpoiledRequests:
     @pytest.mark.parametrize(
         "answer", [envelope(400, "empty image"), http(400, "what?"), http(422), envelope(404, "x")]
     )
-    async def test_an_unnamed_one_is_found_by_halving(self, answer: Answer) -> None:
+    async def test_an_image_not_named_in_a_refusal_is_found_by_halving(self, answer: Answer) -> None:
         images = pictures(16)
         async with FakeService() as service, client_of(service, concurrency=2) as client:
             await client.improve(images[0])
@@ -308,7 +308,7 @@ class TestSpoiledRequests:
             [results[at] for at in range(16) if at not in bad], [images[at] for at in range(16) if at not in bad]
         )
 
-    async def test_a_photo_that_kills_every_request_it_rides_in_is_found_too(self) -> None:
+    async def test_a_photo_that_makes_every_request_fail_is_found(self) -> None:
         images = pictures(9)
         async with FakeService() as service, client_of(service, concurrency=2) as client:
             await client.improve(images[0])
@@ -319,7 +319,7 @@ class TestSpoiledRequests:
         assert "keep failing" in str(culprit)
         assert all_right(results, images[:4] + images[5:])
 
-    async def test_a_file_that_changed_meanwhile_is_left_out_and_the_others_ride(self, tmp_path: Any) -> None:
+    async def test_a_file_that_changed_is_left_out_and_the_others_are_sent(self, tmp_path: Any) -> None:
         images = pictures(4)
         paths = [tmp_path / f"{number}.jpg" for number in range(4)]
         for path, image in zip(paths, images, strict=True):
@@ -339,7 +339,7 @@ class TestSpoiledRequests:
 
 
 class TestTooLarge:
-    async def test_a_413_halves_the_bytes_from_here_on(self) -> None:
+    async def test_a_413_halves_the_bytes_of_later_requests(self) -> None:
         images = [heavy(5_000 + seed, seed=seed) for seed in range(32)]
         async with FakeService(max_request_bytes=50_000) as service:
             async with client_of(service, concurrency=1, limits=Limits(max_images=16)) as client:
@@ -348,7 +348,7 @@ class TestTooLarge:
             assert sizes[0] == 16
             assert max(sizes[1:]) <= 8
 
-    async def test_several_at_once_halve_it_once(self) -> None:
+    async def test_several_413_at_once_halve_the_bytes_once(self) -> None:
         images = [heavy(5_000, seed=seed) for seed in range(32)]
         async with FakeService() as service:
             async with client_of(service, concurrency=4, limits=Limits(max_images=8)) as client:
@@ -357,7 +357,7 @@ class TestTooLarge:
             sizes = [len(request.images) for request in service.requests]
             assert 2 <= max(sizes[4:]) <= 4  # four halvings of the bound would leave each photo alone
 
-    async def test_one_that_is_too_large_alone_fails_alone(self) -> None:
+    async def test_a_photo_too_large_for_any_request_fails_alone(self) -> None:
         images = pictures(4)
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             await client.improve(images[0])
@@ -368,7 +368,7 @@ class TestTooLarge:
         assert all_right(results, images[:2] + images[3:])
 
 
-class TestTrouble:
+class TestTemporaryFailures:
     @pytest.mark.parametrize(
         "answer",
         [
@@ -386,7 +386,7 @@ class TestTrouble:
             http(408),
         ],
     )
-    async def test_what_passes_is_tried_again(self, answer: Answer) -> None:
+    async def test_a_temporary_failure_is_retried(self, answer: Answer) -> None:
         images = pictures(3)
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.script(answer, answer)
@@ -396,7 +396,7 @@ class TestTrouble:
             assert isinstance(results[0], Restored)
             assert results[0].attempts == 3
 
-    async def test_what_the_service_asks_to_wait_is_waited_and_capped(self) -> None:
+    async def test_retry_after_is_honoured_and_capped(self) -> None:
         waits: list[float] = []
 
         async def sleep(seconds: float) -> None:
@@ -410,7 +410,7 @@ class TestTrouble:
             await client.improve(jpeg())
         assert waits == [7, 9]
 
-    async def test_slowing_down_is_halving_the_requests_that_are_open(self) -> None:
+    async def test_throttling_halves_the_number_of_open_requests(self) -> None:
         gate = asyncio.Event()
         images = pictures(8)
         async with (
@@ -425,14 +425,14 @@ class TestTrouble:
             gate.set()
             assert all_right(await asking, images)
 
-    async def test_what_arrived_whole_is_not_asked_for_again(self) -> None:
+    async def test_an_item_received_whole_is_not_sent_again(self) -> None:
         images = pictures(4)
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.script(_cut_after_first_item)
             assert all_right(await improved(client, images), images)
             assert [len(request.images) for request in service.requests] == [4, 3]
 
-    async def test_an_answer_cut_after_its_last_item_needs_no_other_request(self) -> None:
+    async def test_an_answer_cut_after_its_last_item_needs_no_retry(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             service.script(_cut_after_first_item)
             assert (await client.improve(jpeg())).improved == expected("improved", jpeg())
@@ -452,7 +452,7 @@ class TestGivingUp:
             service.default = service.answer_rightly
             await client.improve(jpeg(seed=1))  # and asked again the next time
 
-    async def test_whatever_waits_is_told_too_and_not_sent(self) -> None:
+    async def test_queued_items_fail_with_the_outage_and_are_not_sent(self) -> None:
         async with FakeService() as service:
             async with client_of(service, retries=hasty(), concurrency=1, limits=Limits(max_images=1)) as client:
                 service.default = lambda _: http(503)
@@ -460,7 +460,7 @@ class TestGivingUp:
             assert {type(one) for one in results} == {ServiceUnavailable}
             assert len({request.images["file_0"] for request in service.requests}) == 1
 
-    async def test_a_wrong_address_shows_itself_soon(self) -> None:
+    async def test_an_address_where_nothing_listens_is_given_up_on_soon(self) -> None:
         async with FakeService() as service:
             patience = retries(give_up_after=900, give_up_before_first=0.02)
             async with client_of(service, base_url="http://127.0.0.1:9", retries=patience) as client:
@@ -468,7 +468,7 @@ class TestGivingUp:
                     await client.improve(jpeg())
 
     @pytest.mark.parametrize("answer", [http(404, "<h1>Not Found</h1>"), http(400, "what?"), http(405)])
-    async def test_what_is_not_the_service_is_told_at_once(self, answer: Answer) -> None:
+    async def test_an_address_that_is_not_the_service_is_reported_at_once(self, answer: Answer) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.default = lambda _: answer
             results = await improved(client, pictures(6))
@@ -482,7 +482,7 @@ class TestGivingUp:
                 await client.improve(jpeg())
 
     @pytest.mark.parametrize("text", ["rfactor must be 2 or 4", "could not parse meta", "unknown provider"])
-    async def test_options_that_are_refused_stop_all_of_the_same_wish_at_once(self, text: str) -> None:
+    async def test_refused_options_stop_all_items_with_these_options_at_once(self, text: str) -> None:
         async with FakeService() as service:
             async with client_of(service, concurrency=2, limits=Limits(max_images=2)) as client:
                 service.default = lambda _: envelope(400, text)
@@ -490,7 +490,7 @@ class TestGivingUp:
             assert {type(one) for one in results} == {RequestRefused}
             assert len(service.requests) < 8  # those that were open, and whoever was still being looked at then
 
-    async def test_another_wish_is_not_stopped(self) -> None:
+    async def test_items_with_other_options_are_not_stopped(self) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.default = lambda request: (
                 envelope(400, "rfactor must be 2 or 4") if "rfactor" in request.meta else ok()
@@ -511,7 +511,7 @@ class TestGivingUp:
 
 
 class TestJudges:
-    async def test_another_judge_may_be_given(self) -> None:
+    async def test_the_judge_can_be_replaced(self) -> None:
         def patient(error: RequestError, names: Collection[str], /) -> Verdict:
             return Retry() if error.status == 404 else judge(error, names)
 
@@ -519,7 +519,7 @@ class TestJudges:
             service.script(http(404))
             assert (await client.improve(jpeg())).attempts == 2
 
-    async def test_a_judge_that_drops_is_obeyed(self) -> None:
+    async def test_the_verdict_of_another_judge_is_applied(self) -> None:
         async with (
             FakeService() as service,
             client_of(service, judge=lambda *_: Drop("file_0"), concurrency=1) as client,
@@ -529,18 +529,21 @@ class TestJudges:
         assert isinstance(first, PhotoFailed)
         assert isinstance(second, Restored)
 
-    async def test_a_judge_that_fails_leaves_nobody_waiting(self) -> None:
+    async def test_an_unexpected_error_fails_the_items_of_its_chunk_as_a_bug(self) -> None:
         def broken(*_: Any) -> Verdict:
             raise LookupError("no such verdict")
 
         async with FakeService() as service, client_of(service, judge=broken) as client:
             service.script(http(500))
             results = await improved(client, pictures(3))
-        assert LookupError in {type(one) for one in results}
+        failed = [one for one in results if isinstance(one, PhotoFailed)]
+        assert failed
+        assert {one.type for one in failed} == {"internal"}
+        assert all("LookupError: no such verdict" in str(one) for one in failed)
 
 
 class TestClosing:
-    async def test_whoever_waits_is_told(self) -> None:
+    async def test_closing_fails_the_items_that_wait(self) -> None:
         gate = asyncio.Event()
         async with FakeService() as service:
             async with client_of(service, concurrency=1, limits=Limits(max_images=1)) as client:
@@ -552,7 +555,7 @@ class TestClosing:
             assert all("closed" in str(one) for one in results)
             await until(lambda: not service.open_now)
 
-    async def test_whoever_comes_too_late_is_told(self) -> None:
+    async def test_submitting_after_closing_fails(self) -> None:
         started, go = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -568,7 +571,7 @@ class TestClosing:
             with pytest.raises(SmartyError, match="closed"):
                 await asking
 
-    async def test_a_photo_that_is_gone_before_its_request_starts_is_not_paid_for(self) -> None:
+    async def test_a_photo_cancelled_before_its_request_starts_is_not_sent(self) -> None:
         """It leaves while its request waits for a token."""
         gate = asyncio.Event()
         one, other = pictures(2)

@@ -4,28 +4,64 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarty_async.transport.limiter import AdaptiveSemaphore, Permit, rate_limit
+from smarty_async.transport.limiter import AdaptiveSemaphore, rate_limit
 
 
-def slots_of(limit: AdaptiveSemaphore) -> list[Permit]:
-    """Every slot that is free."""
-    permits: list[Permit] = []
-    while slot := limit.try_acquire():
-        permits.append(slot)
-    return permits
+class Holder:
+    """Takes permits, and returns them when told to."""
+
+    def __init__(self, limit: AdaptiveSemaphore) -> None:
+        self.limit = limit
+        self.held: list[str] = []
+        self._let_go: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def take(self, *names: str) -> None:
+        """Ask for a permit for each name, and give all that are free time to come."""
+        for name in names:
+            self._let_go[name] = asyncio.Event()
+            self._tasks[name] = asyncio.create_task(self._hold(name))
+        await turns()
+
+    async def give_back(self, *names: str) -> None:
+        for name in names:
+            self._let_go[name].set()
+        await turns()
+
+    def cancel(self, name: str) -> None:
+        self._tasks[name].cancel()
+
+    async def _hold(self, name: str) -> None:
+        async with self.limit.permit():
+            self.held.append(name)
+            await self._let_go[name].wait()
+        self.held.remove(name)
 
 
-def test_there_are_as_many_slots_as_said() -> None:
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_there_are_as_many_permits_as_configured() -> None:
     limit = AdaptiveSemaphore(3)
-    permits = slots_of(limit)
-    assert len(permits) == limit.size == 3
-    permits[0].release()
-    permits[0].release()  # does no harm
-    assert len(slots_of(limit)) == 1
+    holder = Holder(limit)
+    await holder.take("a", "b", "c", "d")
+    assert (holder.held, limit.free) == (["a", "b", "c"], 0)
+    await holder.give_back("a", "b", "c", "d")
+    assert (holder.held, limit.free) == ([], 3)
+
+
+async def test_a_permit_may_be_released_before_its_block_ends_and_only_once() -> None:
+    limit = AdaptiveSemaphore(2)
+    async with limit.permit() as permit:
+        permit.release()
+        permit.release()
+        assert limit.free == 2
+    assert limit.free == 2
 
 
 def test_it_is_halved_once_for_all_requests_that_were_open_then() -> None:
@@ -58,87 +94,70 @@ def test_it_grows_by_one_in_a_round_of_good_answers() -> None:
     assert limit.size == 5
 
 
-async def test_a_slot_given_back_is_taken_again_in_the_order_of_asking() -> None:
+async def test_permits_are_given_in_the_order_of_asking() -> None:
+    holder = Holder(AdaptiveSemaphore(1))
+    await holder.take("first", "second", "third")
+    assert holder.held == ["first"]
+    await holder.give_back("first")
+    assert holder.held == ["second"]
+    await holder.give_back("second")
+    assert holder.held == ["third"]
+
+
+async def test_whoever_stops_waiting_leaves_the_permit_to_others() -> None:
     limit = AdaptiveSemaphore(1)
-    (first,) = slots_of(limit)
-    first.release()
-    (second,) = slots_of(limit)
-    order: list[str] = []
-
-    async def take(slot: Permit, name: str) -> None:
-        await slot.acquire()
-        order.append(name)
-
-    second.release()
-    other = slots_of(limit)
-    waits = [asyncio.create_task(take(first, "first")), asyncio.create_task(take(second, "second"))]
-    await asyncio.sleep(0)
-    assert not order
-    other[0].release()
-    await waits[0]
-    assert limit.try_acquire() is None  # the second has asked before
-    first.release()
-    await waits[1]
-    assert order == ["first", "second"]
+    holder = Holder(limit)
+    await holder.take("a", "b", "c")
+    holder.cancel("b")
+    await holder.give_back("a")
+    assert holder.held == ["c"]
+    await holder.give_back("c")
+    assert limit.free == 1
 
 
-async def test_holding_it_already_takes_no_second_one() -> None:
+async def test_a_permit_handed_over_at_the_moment_of_a_cancellation_is_returned() -> None:
     limit = AdaptiveSemaphore(1)
-    (slot,) = slots_of(limit)
-    await slot.acquire()
-    slot.release()
-    assert len(slots_of(limit)) == 1
+    holder = Holder(limit)
+    async with limit.permit() as permit:
+        await holder.take("a")
+        permit.release()  # hands it over …
+        holder.cancel("a")  # … to a task that is being cancelled
+        await turns()
+    assert (holder.held, limit.free) == ([], 1)
 
 
-async def test_who_stops_waiting_leaves_the_slot_to_others() -> None:
-    limit = AdaptiveSemaphore(1)
-    (slot,) = slots_of(limit)
-    slot.release()
-    (busy,) = slots_of(limit)
-    waiting = asyncio.create_task(slot.acquire())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    busy.release()
-    assert len(slots_of(limit)) == 1
-
-
-async def test_a_slot_handed_over_in_the_moment_of_leaving_is_given_back() -> None:
-    limit = AdaptiveSemaphore(1)
-    (slot,) = slots_of(limit)
-    slot.release()
-    (busy,) = slots_of(limit)
-    waiting = asyncio.create_task(slot.acquire())
-    await asyncio.sleep(0)
-    busy.release()  # hands it over …
-    waiting.cancel()  # … to someone who is already leaving
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert len(slots_of(limit)) == 1
-
-
-async def test_it_hands_out_nothing_new_until_it_is_under_its_new_size() -> None:
+async def test_no_permit_is_given_until_fewer_are_held_than_the_new_size() -> None:
     limit = AdaptiveSemaphore(4)
-    permits = slots_of(limit)
+    holder = Holder(limit)
+    await holder.take("a", "b", "c", "d")
     limit.slow_down(limit.epoch)
-    permits[0].release()
-    permits[1].release()
-    assert limit.try_acquire() is None
-    permits[2].release()
-    assert len(slots_of(limit)) == 1
+    await holder.take("e")
+    await holder.give_back("a", "b")
+    assert "e" not in holder.held
+    await holder.give_back("c")
+    assert holder.held == ["d", "e"]
 
 
-async def test_growing_wakes_who_waits() -> None:
+async def test_growth_wakes_whoever_waits() -> None:
     limit = AdaptiveSemaphore(2)
-    permits = slots_of(limit)
     limit.slow_down(limit.epoch)
-    permits[0].release()
-    waiting = asyncio.create_task(permits[0].acquire())
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    holder = Holder(limit)
+    await holder.take("a", "b")
+    assert holder.held == ["a"]
     limit.speed_up()
-    await waiting
+    await turns()
+    assert holder.held == ["a", "b"]
+
+
+async def test_a_free_permit_that_nobody_waits_for_is_reported() -> None:
+    freed: list[int] = []
+    limit = AdaptiveSemaphore(1, on_free=lambda: freed.append(1))
+    holder = Holder(limit)
+    await holder.take("a", "b")
+    await holder.give_back("a")
+    assert not freed
+    await holder.give_back("b")
+    assert freed == [1]
 
 
 def test_a_rate_is_spaced_evenly() -> None:

@@ -1,4 +1,4 @@
-"""How long photos rest before they go again."""
+"""How long items back off, and how attempts are counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def no_sleep(_: float) -> None:
     raise AssertionError
 
 
-def rest(options: Retries, *, attempt: int, now: float) -> float:
+def backoff_of(options: Retries, *, attempt: int, now: float) -> float:
     """Seconds, after that many attempts."""
     retrying = item_retrying(options, sleep=no_sleep, clock=lambda: now)
     state = RetryCallState(retrying, None, (), {})
@@ -29,21 +29,21 @@ def rest(options: Retries, *, attempt: int, now: float) -> float:
 
 
 @given(now=st.floats(0, 1e6), later=st.floats(0, 0.99), attempt=st.integers(1, 9))
-def test_whoever_rests_at_the_same_time_goes_again_at_the_same_time(now: float, later: float, attempt: int) -> None:
+def test_items_that_back_off_together_come_back_together(now: float, later: float, attempt: int) -> None:
     options = Retries(first_wait=1.0, longest_wait=60.0)
-    first = rest(options, attempt=attempt, now=now)
-    second = rest(options, attempt=attempt, now=now + first * later)
+    first = backoff_of(options, attempt=attempt, now=now)
+    second = backoff_of(options, attempt=attempt, now=now + first * later)
     assert 0 < first <= min(60.0, 2.0 ** (attempt - 1))
     assert first * later + second == pytest.approx(first, abs=1e-6)
 
 
-def test_rests_are_spread_over_all_of_the_backoff() -> None:
-    rests = sorted(rest(Retries(first_wait=10.0), attempt=1, now=now * 0.1) for now in range(100))
-    assert rests == pytest.approx([rests[0] + 0.1 * number for number in range(100)], abs=1e-6)
+def test_waits_are_spread_over_the_whole_backoff() -> None:
+    waits = sorted(backoff_of(Retries(first_wait=10.0), attempt=1, now=now * 0.1) for now in range(100))
+    assert waits == pytest.approx([waits[0] + 0.1 * number for number in range(100)], abs=1e-6)
 
 
-def test_there_may_be_none() -> None:
-    assert rest(retries(first_wait=0), attempt=3, now=5.0) == 0
+def test_the_backoff_may_be_zero() -> None:
+    assert backoff_of(retries(first_wait=0), attempt=3, now=5.0) == 0
 
 
 class Attempts:
@@ -62,13 +62,13 @@ class Attempts:
         return item_retrying(retries(max_attempts=3), sleep=no_wait)
 
 
-async def test_what_succeeds_at_once_needs_no_policy() -> None:
+async def test_no_policy_is_made_when_the_first_attempt_succeeds() -> None:
     attempts = Attempts(None)
     await retried(attempts.attempt, attempts.policy)
     assert (attempts.left, attempts.policies) == ([], 0)
 
 
-async def test_the_first_attempt_counts_among_those_that_a_policy_allows() -> None:
+async def test_the_first_attempt_counts_towards_the_limit() -> None:
     attempts = Attempts(*(TemporaryAnswer() for _ in range(4)))
     with pytest.raises(TemporaryAnswer):
         await retried(attempts.attempt, attempts.policy)
@@ -78,7 +78,7 @@ async def test_the_first_attempt_counts_among_those_that_a_policy_allows() -> No
     assert (attempts.left, attempts.policies) == ([], 1)
 
 
-async def test_an_error_that_no_policy_is_for_is_raised_at_once() -> None:
+async def test_an_error_not_covered_by_the_policy_is_raised_at_once() -> None:
     for before in ((), (TemporaryAnswer(),)):
         attempts = Attempts(*before, ZeroDivisionError(), None)
         with pytest.raises(ZeroDivisionError):
@@ -86,7 +86,7 @@ async def test_an_error_that_no_policy_is_for_is_raised_at_once() -> None:
         assert attempts.left == [None]
 
 
-async def test_time_is_counted_from_the_first_attempt() -> None:
+async def test_time_is_measured_from_the_first_attempt() -> None:
     starts: list[float] = []
 
     class Noting(stop_base):

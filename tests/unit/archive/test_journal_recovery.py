@@ -46,8 +46,10 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-async def told_by(service: FakeService, source: Any, out: Path, **choices: Any) -> tuple[list[Result], list[str]]:
-    """The results of a run, and what it remarked."""
+async def results_and_warnings(
+    service: FakeService, source: Any, out: Path, **choices: Any
+) -> tuple[list[Result], list[str]]:
+    """The results of a run, and its warnings."""
     async with client(service) as open_client:
         run = open_client.improve_archive(source, out=out, **choices)
         return [result async for result in run], run.progress.warnings
@@ -58,7 +60,7 @@ def set_aside(out: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("damage", [garble, cut, scribble])
-async def test_after_damage_to_the_journal_nothing_is_paid_again(
+async def test_a_damaged_journal_is_rebuilt_and_nothing_is_sent_again(
     source: Path, out: Path, damage: Callable[[Path], None]
 ) -> None:
     photos = fill(source, *NAMES)
@@ -67,11 +69,11 @@ async def test_after_damage_to_the_journal_nothing_is_paid_again(
         before = lines(out)
         damage(journal_of(out))
         damaged = journal_of(out).read_bytes()
-        told, [warning] = await told_by(service, source, out)
+        results, [warning] = await results_and_warnings(service, source, out)
         assert len(sent(service)) == 4
-    assert Counter(result.outcome for result in told) == {"skipped": 4}
+    assert Counter(result.outcome for result in results) == {"skipped": 4}
     assert "was damaged" in warning
-    assert warning.endswith("known again from results.jsonl and the outputs that stand: 4")
+    assert warning.endswith("recovered from results.jsonl and the outputs on the disk: 4")
     assert str(out / STATE / "journal.sqlite.damaged-1") in warning
     assert (out / STATE / "journal.sqlite.damaged-1").read_bytes() == damaged
     assert sorted(lines(out), key=str) == sorted(before, key=str)
@@ -81,22 +83,22 @@ async def test_after_damage_to_the_journal_nothing_is_paid_again(
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, empty])
-async def test_a_lost_journal_is_made_anew(source: Path, out: Path, lose: Callable[[Path], None]) -> None:
+async def test_a_lost_journal_is_rebuilt(source: Path, out: Path, lose: Callable[[Path], None]) -> None:
     photos = fill(source, *NAMES)
     async with FakeService() as service:
         await restore(service, source, out)
         lose(journal_of(out))
         plan = await plan_archive(source, out=out)
         assert (plan.photos, plan.skipped) == (0, 4)
-        told, [warning] = await told_by(service, source, out)
+        results, [warning] = await results_and_warnings(service, source, out)
         assert len(sent(service)) == 4
-        assert (await told_by(service, source, out))[1] == []
-    assert Counter(result.outcome for result in told) == {"skipped": 4}
+        assert (await results_and_warnings(service, source, out))[1] == []
+    assert Counter(result.outcome for result in results) == {"skipped": 4}
     assert warning.startswith("There was no journal")
     assert_right(out, photos)
 
 
-async def test_only_what_the_disk_bears_out_is_known_again(source: Path, out: Path) -> None:
+async def test_only_photos_with_all_their_outputs_are_recovered(source: Path, out: Path) -> None:
     fill(source, "whole.jpg", "gone.jpg", "half.jpg", "newer.jpg", "never.jpg", "failed.jpg", "changed.jpg")
     failing = photo("failed.jpg")
     async with FakeService() as service:
@@ -114,14 +116,14 @@ async def test_only_what_the_disk_bears_out_is_known_again(source: Path, out: Pa
         stolen = json.dumps(line_of(out, "changed.jpg") | {"outputs": {"improved": "improved/../whole.jpg"}}).encode()
         results.write_bytes(b"".join([b"{garbage\n", b"\xff\n", *kept, stolen + b"\n", kept[0], b'{"photo": 1}']))
         service.requests.clear()
-        told = await restore(service, source, out)
+        results = await restore(service, source, out)
         again = {photo(name) for name in ("half.jpg", "newer.jpg", "never.jpg", "failed.jpg", "changed.jpg")}
         assert set(sent(service)) == again
-    assert outcomes(told)["whole.jpg"] == "skipped"
+    assert outcomes(results)["whole.jpg"] == "skipped"
     assert Counter(line["outcome"] for line in lines(out)) == {"restored": 5, "failed": 1}
 
 
-async def test_how_many_times_larger_is_looked_up_in_the_pictures(source: Path, out: Path) -> None:
+async def test_the_factor_of_an_enlargement_is_the_ratio_of_the_pictures_sizes(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     (source / "a.jpg").write_bytes(jpeg(64, 48, seed=1))
     (source / "b.jpg").write_bytes(heavy(3000, seed=2))
@@ -136,7 +138,7 @@ async def test_how_many_times_larger_is_looked_up_in_the_pictures(source: Path, 
         (out / "resolved" / "b.jpg").write_bytes(jpeg(70, 50))
         journal_of(out).unlink()
         service.requests.clear()
-        told = await restore(service, source, out, **ENLARGE)
+        results = await restore(service, source, out, **ENLARGE)
         assert [request.meta["mode"] for request in service.requests] == [["resolution"]]
         journal_of(out).unlink()
         assert Counter(outcomes(await restore(service, source, out)).values()) == {"skipped": 2}
@@ -144,11 +146,11 @@ async def test_how_many_times_larger_is_looked_up_in_the_pictures(source: Path, 
         assert len(service.requests) == 1
         await restore(service, source, out, modes=["resolution"], rfactor=4)
         assert len(sent(service)) == 3
-    assert outcomes(told) == {"a.jpg": "skipped", "b.jpg": "restored"}
+    assert outcomes(results) == {"a.jpg": "skipped", "b.jpg": "restored"}
 
 
 @pytest.mark.parametrize("spoilt", ["photo", "output"])
-async def test_an_enlargement_that_cannot_be_measured_is_not_known_again(source: Path, out: Path, spoilt: str) -> None:
+async def test_an_enlargement_that_cannot_be_measured_is_not_recovered(source: Path, out: Path, spoilt: str) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         await restore(service, source, out, **ENLARGE)
@@ -158,14 +160,14 @@ async def test_an_enlargement_that_cannot_be_measured_is_not_known_again(source:
             (source / "a.jpg").write_bytes(b"no picture")
             os.utime(source / "a.jpg", ns=(look.st_atime_ns, look.st_mtime_ns))
         journal_of(out).unlink()
-        told, [warning] = await told_by(service, source, out)
-        assert outcomes(told) == {"a.jpg": "skipped"}
+        results, [warning] = await results_and_warnings(service, source, out)
+        assert outcomes(results) == {"a.jpg": "skipped"}
         assert warning.endswith(": 1")
         plan = await plan_archive(source, out=out, modes=["resolution"], rfactor=2)
         assert plan.skipped == 0
 
 
-async def test_what_was_good_already_stays_so(source: Path, out: Path) -> None:
+async def test_an_already_good_photo_is_recovered(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     (source / "copy.jpg").write_bytes(photo("a.jpg"))
     async with FakeService() as service:
@@ -176,7 +178,7 @@ async def test_what_was_good_already_stays_so(source: Path, out: Path) -> None:
         assert len(sent(service)) == 1
 
 
-async def test_a_second_source_keeps_its_place(tmp_path: Path, out: Path) -> None:
+async def test_a_second_source_keeps_its_place_after_a_rebuild(tmp_path: Path, out: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpg").write_bytes(photo(name))
@@ -184,16 +186,16 @@ async def test_a_second_source_keeps_its_place(tmp_path: Path, out: Path) -> Non
         sources = [tmp_path / "one", tmp_path / "two"]
         await restore(service, sources, out)
         journal_of(out).unlink()
-        told = await restore(service, sources[::-1], out)
+        results = await restore(service, sources[::-1], out)
         assert len(sent(service)) == 2
-    assert {result.outputs["improved"] for result in told} == {"improved/a.jpg", "improved/two/a.jpg"}
+    assert {result.outputs["improved"] for result in results} == {"improved/a.jpg", "improved/two/a.jpg"}
 
 
-async def test_damage_found_in_the_middle_ends_the_run_and_the_next_goes_on(
+async def test_damage_found_during_a_run_ends_it_and_the_next_run_continues(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(20)))
-    whole = JournalStore.record
+    whole = JournalStore.record_result
     noted: list[int] = []
 
     def record(self: JournalStore, *details: Any) -> None:
@@ -206,22 +208,22 @@ async def test_damage_found_in_the_middle_ends_the_run_and_the_next_goes_on(
 
     async with FakeService() as service:
         with monkeypatch.context() as patched:
-            patched.setattr(JournalStore, "record", record)
-            with pytest.raises(DiskError, match=r"is damaged .*: the next run makes it anew"):
+            patched.setattr(JournalStore, "record_result", record)
+            with pytest.raises(DiskError, match=r"is damaged .*: the next run rebuilds it"):
                 # Six photos alive, so that they are not all in the transaction that fails.
                 await restore(service, source, out, limits=Limits(max_images=2), concurrency=1)
         assert set_aside(out) == ["journal.sqlite.damaged-1"]
         finished = len((out / "results.jsonl").read_bytes().splitlines())
         service.requests.clear()
-        told = await restore(service, source, out)
+        results = await restore(service, source, out)
         assert len(sent(service)) == 20 - finished
-    assert Counter(result.outcome for result in told)["skipped"] == finished
+    assert Counter(result.outcome for result in results)["skipped"] == finished
     for path in (out / STATE).glob("*.damaged-*"):
         path.unlink()
     assert_right(out, photos)
 
 
-async def test_results_that_cannot_be_read_end_the_run(source: Path, out: Path) -> None:
+async def test_an_unreadable_results_file_ends_the_run(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     (out / "results.jsonl").mkdir(parents=True)
     async with FakeService() as service:
@@ -230,10 +232,10 @@ async def test_results_that_cannot_be_read_end_the_run(source: Path, out: Path) 
         assert not service.requests
 
 
-# outputs that are no longer there
+# missing outputs
 
 
-async def test_missing_outputs_are_told_and_made_again_only_when_asked(source: Path, out: Path) -> None:
+async def test_missing_outputs_are_reported_and_made_again_only_with_redo_missing(source: Path, out: Path) -> None:
     photos = fill(source, *NAMES)
     async with FakeService() as service:
         await restore(service, source, out)
@@ -241,11 +243,11 @@ async def test_missing_outputs_are_told_and_made_again_only_when_asked(source: P
         (out / "colorized" / "é.jpg").unlink()
         async with client(service) as open_client:
             run = open_client.improve_archive(source, out=out)
-            told = {result.photo: result async for result in run}
+            results = {result.photo: result async for result in run}
         assert run.progress.missing == 2
-        assert {result.outcome for result in told.values()} == {"skipped"}
-        assert told["a.jpg"].outputs == told["é.jpg"].outputs == {}
-        assert set(told["b/c.png"].outputs) == set(IMPROVED)
+        assert {result.outcome for result in results.values()} == {"skipped"}
+        assert results["a.jpg"].outputs == results["é.jpg"].outputs == {}
+        assert set(results["b/c.png"].outputs) == set(IMPROVED)
         assert len(sent(service)) == 4
         plan = await plan_archive(source, out=out, redo_missing=True)
         assert (plan.photos, plan.skipped) == (2, 2)
@@ -261,12 +263,12 @@ async def test_only_the_mode_whose_outputs_are_missing_is_asked_again(source: Pa
         await restore(service, source, out, **ENLARGE)
         (out / "resolved" / "a.jpg").unlink()
         await restore(service, source, out, redo_missing=True)
-        assert len(service.requests) == 1, "nobody asked for an enlargement"
+        assert len(service.requests) == 1, "an enlargement was not asked for"
         await restore(service, source, out, redo_missing=True, **ENLARGE)
         assert [request.meta["mode"] for request in service.requests[1:]] == [["resolution"]]
 
 
-async def test_missing_outputs_that_cannot_be_made_again_stay_missing(source: Path, out: Path) -> None:
+async def test_a_missing_output_whose_retry_fails_stays_missing(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         await restore(service, source, out)

@@ -1,4 +1,4 @@
-"""The way to the service in its rarer moments: while it is down, while it repeats itself, while a run is ending."""
+"""Items, budgets and requests in the rarer cases: an outage, a lost connection, an abandoned item."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from smarty_async.options import Limits, ModeSpec, Retries, Timeouts
 from smarty_async.results import Progress
 from smarty_async.transport.body import MemoryBody
 from smarty_async.transport.connection import _arriving
-from smarty_async.transport.item import BatchGroup, ImageBudget, Item
-from smarty_async.transport.sinks import MemoryFile, MemorySink, ReceivedItem
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item
+from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.wire.messages import Answered, Blob
 
 PATIENT = Retries(first_wait=0, longest_wait=0, give_up_after=900, give_up_before_first=900)
 
 
 class TestAnOutage:
-    async def test_one_photo_at_a_time_finds_out_whether_the_service_is_back(self, source: Path, out: Path) -> None:
+    async def test_one_photo_at_a_time_probes_whether_the_service_is_back(self, source: Path, out: Path) -> None:
         photos = fill(source, *(f"{number}.jpg" for number in range(48)))
         notices: list[str] = []
 
@@ -52,7 +52,7 @@ class TestAnOutage:
         assert any("the service has been down for" in status_message for status_message in notices)
         assert_right(out, photos)
 
-    async def test_what_it_is_told_goes_away_with_the_trouble(self, source: Path, out: Path) -> None:
+    async def test_the_status_message_ends_with_the_outage(self, source: Path, out: Path) -> None:
         fill(source, "a.jpg")
         async with FakeService() as service, client(service, retries=PATIENT) as c:
             service.script(http(500))
@@ -64,7 +64,7 @@ class TestAnOutage:
             await run.aclose()
 
 
-def test_what_was_not_sent_after_all_is_given_back_unless_nothing_more_is_paid() -> None:
+def test_the_budget_takes_back_what_was_not_sent_until_it_is_closed() -> None:
     budget = ImageBudget(5)
     assert (budget.take(3), budget.take(3)) == (3, 2)
     budget.give_back(2)
@@ -89,7 +89,7 @@ def deaf() -> Iterator[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse instead")
-async def test_a_connection_that_does_not_open_is_given_up_and_costs_nothing(source: Path, out: Path) -> None:
+async def test_a_connection_that_does_not_open_is_given_up_on_and_costs_nothing(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     hasty = Retries(first_wait=0, longest_wait=0, give_up_after=0.1, give_up_before_first=0.1)
     timeouts = Timeouts(connect=0.05, silence=600)
@@ -101,7 +101,7 @@ async def test_a_connection_that_does_not_open_is_given_up_and_costs_nothing(sou
             assert (run.progress.requests, run.progress.images) == (0, 0)
 
 
-async def test_what_had_come_before_the_connection_was_lost_is_read() -> None:
+async def test_data_received_before_the_connection_was_lost_is_read() -> None:
     loop = asyncio.get_running_loop()
     content = aiohttp.StreamReader(BaseProtocol(loop), 1 << 16, loop=loop)
     content.feed_data(b"the first item, ")
@@ -114,20 +114,20 @@ async def test_what_had_come_before_the_connection_was_lost_is_read() -> None:
     assert came == b"the first item, and half of the next"
 
 
-async def test_an_item_that_nobody_waits_for_lets_go_of_the_half_that_has_come() -> None:
+async def test_an_abandoned_item_discards_the_outputs_it_has() -> None:
     both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
     item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), Progress(), ImageBudget()))
     output = MemoryFile()
     output.append([b"\xff\xd8\xff"])
     answered = Answered("improve", "file_0", 0, blobs={"improved": Blob(0, 3, b"\xff\xd8\xff")})
-    assert item.take(ReceivedItem(answered, {"improved": output}))
-    assert not item.gone
+    assert item.receive(ReceivedItem(answered, {"improved": output}))
+    assert not item.done
     await item.abandon()
-    assert item.gone
+    assert item.done
     assert not output.data
 
 
-async def test_while_nobody_knows_how_many_come_chunks_are_filled_and_not_spread() -> None:
+async def test_chunks_are_filled_while_the_number_of_items_to_come_is_unknown() -> None:
     async with FakeService() as service, client(service, concurrency=4, limits=Limits(max_images=3)) as c:
         assert c._dispatcher is not None
         with c._dispatcher.announce(None):

@@ -1,0 +1,98 @@
+"""Prints the way of one photo through the package: which files it passes through, and how often control moves on.
+
+    python -m benchmarks.trace_one_photo [--calls]
+
+One photo is restored to disk through the command line's own path, against a service in this process that echoes it.
+A profile function sees every call and return, in the event loop's thread and in all others. A move is a step from a
+function of one file of the package to a function of another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from PIL import Image
+
+import smarty_async
+from smarty_async import SmartyClient
+from smarty_async.local.engine import engine_named
+from smarty_async.local.running import serving
+from smarty_async.local.server import make_app
+
+PACKAGE = Path(smarty_async.__file__).parent
+OUTSIDE = ("local/",)
+"""The embedded service plays the service's part here: it is not on the photo's way."""
+
+
+class Trace:
+    """The files of the package that calls pass through, in order, for each thread."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.moves = 0
+        self._last: dict[int, str] = {}
+
+    def profile(self, frame: FrameType, event: str, _: Any) -> None:
+        """What `sys.setprofile` calls."""
+        if event != "call":
+            return
+        path = frame.f_code.co_filename
+        if not path.startswith(str(PACKAGE)):
+            return
+        file = Path(path).relative_to(PACKAGE).as_posix()
+        if file.startswith(OUTSIDE):
+            return
+        self.calls[f"{file}:{frame.f_code.co_qualname}"] += 1
+        thread = threading.get_ident()
+        self.moves += self._last.get(thread, file) != file
+        self._last[thread] = file
+
+    @property
+    def files(self) -> Counter[str]:
+        """Calls by file."""
+        files: Counter[str] = Counter()
+        for call, count in self.calls.items():
+            files[call.partition(":")[0]] += count
+        return files
+
+
+async def trace() -> Trace:
+    """Restore one photo and trace it."""
+    found = Trace()
+    with tempfile.TemporaryDirectory() as folder:
+        photo, out = Path(folder, "photo.jpg"), Path(folder, "out")
+        Image.new("RGB", (64, 48), "gray").save(photo)
+        service = make_app(engine=engine_named("echo"))
+        async with serving(service) as port, SmartyClient(base_url=f"http://127.0.0.1:{port}") as client:
+            sys.setprofile(found.profile)
+            threading.setprofile(found.profile)
+            try:
+                async for result in client.improve_archive(photo, out=out):
+                    assert result.error is None, result
+            finally:
+                sys.setprofile(None)
+                threading.setprofile(None)  # type: ignore[arg-type] # None takes it away
+    return found
+
+
+def main() -> None:
+    """Print what was traced."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--calls", action="store_true", help="print every function, too")
+    arguments = parser.parse_args()
+    found = asyncio.run(trace())
+    for name, count in (found.calls if arguments.calls else found.files).most_common():
+        print(f"{count:6} {name}")
+    print(f"{len(found.files)} files, {found.moves} moves, {found.calls.total()} calls")
+
+
+if __name__ == "__main__":
+    main()

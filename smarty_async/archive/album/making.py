@@ -1,0 +1,271 @@
+"""The album: a folder with exactly one picture a photo, under the photos' own names. Blocking.
+
+The picture is a copy of the best output, or of the original where there is none. A manifest in the album says what was
+copied from what, so that the next call copies only what has changed, and neither replaces nor removes a file that it
+did not make or that was changed since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, cast
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
+from smarty_async.archive.album.manifest import Entry, Manifest
+from smarty_async.archive.album.names import Names, candidates
+from smarty_async.archive.catalog import Catalog, Photo
+from smarty_async.archive.paths import KINDS, STATE
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError
+from smarty_async.results import ErrorInfo, Kind
+
+__all__ = ["PREFER", "AlbumResult", "Problem", "make_album"]
+
+PREFER: Final[tuple[Kind, ...]] = ("colorized_improved", "improved", "resolved")
+"""The order of outputs unless the caller states another."""
+
+_OWN: Final = ".smarty-async-album"
+_MANIFEST: Final = "manifest.jsonl"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A photo without a picture in the album.
+
+    Attributes:
+        photo: path relative to its source.
+        error: why.
+    """
+
+    photo: str
+    error: ErrorInfo
+
+
+class AlbumResult(msgspec.Struct, kw_only=True):
+    """What is in an album.
+
+    Attributes:
+        outputs: pictures that are outputs.
+        originals: pictures that are originals.
+        copied: pictures copied by this call.
+        unchanged: pictures that were there already.
+        removed: pictures of an earlier call that were replaced under another name.
+        problems: photos that have no picture.
+    """
+
+    outputs: int = 0
+    originals: int = 0
+    copied: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    problems: list[Problem] = msgspec.field(default_factory=list[Problem])
+
+
+class _Choice(msgspec.Struct, frozen=True, gc=False):
+    """A photo with the file that becomes its picture."""
+
+    photo: Photo
+    kind: Kind | Literal["original"]
+    origin: Origin
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        return os.fsencode(self.photo.source), os.fsencode(self.photo.photo)
+
+
+def make_album(
+    out: str | os.PathLike[str], to: str | os.PathLike[str], *, prefer: Sequence[str] = PREFER
+) -> AlbumResult:
+    """Make or update the album of the output folder `out` in the folder `to`.
+
+    A picture keeps its photo's path; an output of a photo that is no JPEG gets ``.jpg`` in place of its extension. A
+    name that is taken, by another photo or by a file that is not the album's, is made distinct: by the whole name of
+    the photo (``a.png.jpg``), the folder name of its source, or a number. A picture has its photo's modification time.
+
+    Args:
+        out: the folder given to ``improve`` as ``--out``.
+        to: the album's folder.
+        prefer: outputs to take, best first. A photo with none of them is represented by its original.
+
+    Raises:
+        OptionsError: `prefer` names something that is no output, or `to` is a place where an album would disturb
+            the photos or the outputs.
+        ConfigurationError: there is no journal in `out`, or another process is making this album.
+        DiskError: the journal cannot be read, or the album cannot be written.
+    """
+    kinds = _kinds(prefer)
+    folder = Path(to).absolute()
+    with Catalog(out) as catalog:
+        _check_folder(folder, catalog)
+        own = folder / _OWN
+        try:
+            own.mkdir(parents=True, exist_ok=True)
+            with FileLock(own / "lock", timeout=0):
+                for left in own.glob("*.part"):
+                    left.unlink()
+                return _Making(folder, catalog, kinds).make()
+        except Timeout:
+            raise ConfigurationError(
+                f"another process is making the album in {str(to)!r}: wait for it to end"
+            ) from None
+        except OSError as error:
+            raise DiskError.of(error, Path(error.filename or folder), "write") from error
+
+
+def _kinds(prefer: Iterable[str]) -> tuple[Kind, ...]:
+    kinds = tuple(prefer)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise OptionsError(f"--prefer names no output {unknown[0]!r}: choose from {', '.join(KINDS)}")
+    return cast("tuple[Kind, ...]", kinds)
+
+
+def _check_folder(folder: Path, catalog: Catalog) -> None:
+    """Refuse a folder where the album would mix with the photos or the outputs."""
+    real, out = folder.resolve(), catalog.out.resolve()
+    if out.is_relative_to(real) or any(real.is_relative_to(out / name) for name in (STATE, *KINDS)):
+        raise OptionsError(f"the album cannot be in {str(folder)!r}, where the outputs are: choose another --to")
+    for source in catalog.sources():
+        photos = Path(source).resolve()
+        if photos == Path(photos.anchor):
+            continue  # the root, which the source of absolute paths may be, contains every folder
+        if real.is_relative_to(photos) or photos.is_relative_to(real):
+            raise OptionsError(
+                f"the album cannot be in {str(folder)!r}, together with the photos of {source!r}: choose another --to"
+            )
+
+
+def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice | None:
+    """The best file there is for `photo`, None when there is none."""
+    for kind in kinds:
+        if kind in photo.outputs and (origin := Origin.at(out / photo.outputs[kind], mtime_ns=photo.mtime_ns)):
+            return _Choice(photo, kind, origin)
+    original = Origin.at(photo.path, mtime_ns=None)
+    return None if original is None else _Choice(photo, "original", original)
+
+
+class _Making:
+    """One call of `make_album` for the album in `folder`."""
+
+    def __init__(self, folder: Path, catalog: Catalog, kinds: Sequence[Kind]) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._kinds = kinds
+        self._several_sources = len(catalog.sources()) > 1
+        self._own = folder / _OWN
+        self._manifest = Manifest(self._own / _MANIFEST)
+        self._entries = {entry.key: entry for entry in self._manifest.read()}
+        self._owners = {entry.target: entry for entry in self._entries.values()}
+        self._names = Names()
+        self._result = AlbumResult()
+
+    def make(self) -> AlbumResult:
+        """Bring the album up to date."""
+        before = dict(self._entries)
+        try:
+            for choice, target in self._named():
+                self._add(choice, target)
+        finally:
+            if self._entries != before:
+                self._manifest.write(self._entries.values())
+        return self._result
+
+    def _choices(self) -> Iterator[_Choice]:
+        for photo in self._catalog.photos():
+            choice = _choose(photo, self._catalog.out, self._kinds)
+            if choice is None:
+                self._add_problem(photo, "neither an output nor the original is there")
+            else:
+                yield choice
+
+    def _add_problem(self, photo: Photo, message: str) -> None:
+        self._result.problems.append(Problem(photo.name, ErrorInfo("unreadable", message)))
+
+    def _named(self) -> list[tuple[_Choice, str]]:
+        """Every choice with its path in the album: names of an earlier call first, then the photos' own names."""
+        names = self._names
+        named: list[tuple[_Choice, str]] = []
+        rest: list[tuple[bool, _Choice, list[str]]] = []
+        for choice in self._choices():
+            folder = (Path(choice.photo.source).name or "root") if self._several_sources else None
+            wanted = candidates(choice.photo.photo, is_output=choice.kind != "original", folder=folder)
+            kept = self._name_before(choice, suffix=os.path.splitext(wanted[0])[1])  # noqa: PTH122 - many at a time
+            if kept is not None and names.take(kept):
+                named.append((choice, kept))
+            else:
+                rest.append((wanted[0] != choice.photo.photo, choice, wanted))
+        for _, choice, wanted in sorted(rest, key=lambda one: (one[0], one[1].photo.id)):
+            named.append((choice, names.first_free(wanted, usable=partial(self._usable, choice))))
+        return named
+
+    def _name_before(self, choice: _Choice, *, suffix: str) -> str | None:
+        """The path that the photo's picture has in the album, when it can keep it."""
+        entry = self._entries.get(choice.key)
+        if entry is None:
+            return None
+        target = os.fsdecode(entry.target)
+        same_type = os.path.splitext(target)[1].lower() == suffix.lower()  # noqa: PTH122 - many at a time
+        # A picture that the user has changed stays, unless there is a newer one: that gets another name.
+        mine = self._is_mine(entry) or not self._exists(target) or entry.origin == self._origin(choice)
+        return target if same_type and mine else None
+
+    def _usable(self, choice: _Choice, target: str) -> bool:
+        """Whether nobody else's file is at `target`."""
+        path = self._folder / target
+        if not self._exists(target):
+            return not any(parent.is_file() for parent in path.parents if parent.is_relative_to(self._folder))
+        owner = self._owners.get(os.fsencode(target))
+        if owner is not None:
+            return self._is_mine(owner)
+        # A call that was killed before it wrote its manifest has left the same picture there.
+        return choice.origin.is_copied_at(path)
+
+    def _add(self, choice: _Choice, target: str) -> None:
+        entry = self._entries.get(choice.key)
+        origin = self._origin(choice)
+        if entry and entry.target == os.fsencode(target) and entry.origin == origin and self._exists(target):
+            self._count(choice, copied=False)
+            return
+        try:
+            size, mtime_ns = copy_picture(choice.origin, self._folder / target, temporary=self._own / "picture.part")
+        except PictureProblem as problem:
+            self._add_problem(choice.photo, str(problem))
+            return
+        if entry and entry.target != os.fsencode(target) and self._is_mine(entry):
+            self._remove(os.fsdecode(entry.target))
+        self._entries[choice.key] = Entry(*choice.key, os.fsencode(target), origin, size, mtime_ns)
+        self._count(choice, copied=True)
+
+    def _origin(self, choice: _Choice) -> tuple[str, int, int]:
+        return choice.kind, choice.origin.size, choice.origin.version_ns
+
+    def _count(self, choice: _Choice, *, copied: bool) -> None:
+        if choice.kind == "original":
+            self._result.originals += 1
+        else:
+            self._result.outputs += 1
+        if copied:
+            self._result.copied += 1
+        else:
+            self._result.unchanged += 1
+
+    def _exists(self, target: str) -> bool:
+        return os.path.lexists(self._folder / target)
+
+    def _is_mine(self, entry: Entry) -> bool:
+        """Whether the picture is as this program left it."""
+        try:
+            status = (self._folder / os.fsdecode(entry.target)).lstat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+
+    def _remove(self, target: str) -> None:
+        """Remove the picture that a photo had before, unless another photo has got its name."""
+        if target not in self._names:
+            (self._folder / target).unlink(missing_ok=True)
+            self._result.removed += 1

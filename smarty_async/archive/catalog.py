@@ -1,0 +1,300 @@
+"""Read-only access to the photos in an output folder's journal, by folder and page by page. Blocking.
+
+The one module of the before/after page and of the album that knows the journal's tables. A run that writes to the
+journal at the same time is not disturbed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, cast, get_args
+
+import msgspec
+
+from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.lookup import photo_of_key
+from smarty_async.archive.paths import STATE, display_path
+from smarty_async.errors import ConfigurationError
+from smarty_async.results import ErrorInfo, Kind, Outcome
+
+__all__ = ["STATES", "Catalog", "Folder", "Photo", "State"]
+
+State = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate", "unfinished"]
+"""A photo's outcome, or ``unfinished`` when no run has finished it yet."""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+_JOURNAL: Final = "journal.sqlite"
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+_COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
+_BATCH: Final = 500
+"""Photos read at a time by `Catalog.photos`, and bound parameters of one statement."""
+
+_outputs = msgspec.json.Decoder(dict[Kind, Any]).decode
+
+
+class Photo(msgspec.Struct, frozen=True, kw_only=True):
+    """One photo of the journal.
+
+    Attributes:
+        id: its row in the journal.
+        source: absolute path of its source, as the file system spells it.
+        photo: path relative to its source, as the file system spells it, with ``/``.
+        page: which picture of the file, from 1.
+        size: bytes of the photo when it was scanned.
+        mtime_ns: its modification time then, in nanoseconds since 1970; 0 when its source has none.
+        state: its outcome, or ``unfinished``.
+        outputs: {kind: path relative to the output folder}, in the order of `results.Kind`.
+        bw: whether the service took it for black-and-white; None when it did not say.
+        attempts: requests it was part of.
+        error: why it failed or was rejected, else None.
+    """
+
+    id: int
+    source: str
+    photo: str
+    page: int
+    size: int
+    mtime_ns: int
+    state: State
+    outputs: dict[Kind, str]
+    bw: bool | None
+    attempts: int
+    error: ErrorInfo | None
+
+    @property
+    def path(self) -> Path:
+        """Where the original is."""
+        return Path(self.source, self.photo)
+
+    @property
+    def name(self) -> str:
+        """The relative path for people and JSON: always valid UTF-8."""
+        return display_path(self.photo) + (f" (page {self.page})" if self.page > 1 else "")
+
+
+class Folder(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder that holds photos directly.
+
+    Attributes:
+        id: the smallest id of its photos; it stays the same while a run adds photos.
+        source: absolute path of the source, as the file system spells it.
+        path: path relative to the source, with ``/``; empty for the source itself.
+        counts: photos in it by state.
+    """
+
+    id: int
+    source: str
+    path: str
+    counts: dict[State, int]
+
+    @property
+    def name(self) -> str:
+        """The path for people and JSON."""
+        return display_path(self.path)
+
+
+class Catalog:
+    """The journal of the output folder `out`, opened for reading.
+
+    One thread uses it at a time.
+
+    Raises:
+        ConfigurationError: there is no journal, or a newer version of this program wrote it.
+        DiskError: the journal cannot be read.
+    """
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.out = Path(out).absolute()
+        self._path = self.out / STATE / _JOURNAL
+        if not self._path.is_file():
+            raise ConfigurationError(
+                f"there is no journal in {str(out)!r}: give the folder that was given to improve as --out"
+            )
+        self._sql = schema.opened_to_read(self._path)
+        self._version = -1
+        self._folders: list[Folder] = []
+        self._positions: dict[int, int] = {}  # in `_folders`, by id
+        self._ids: dict[tuple[bytes, bytes], int] = {}  # of folders, by source and path
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._sql.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def folders(self) -> list[Folder]:
+        """Every folder that holds photos, sorted by source and path.
+
+        It is computed again only when the journal has changed.
+        """
+        with schema.translated(self._path):
+            [version] = self._sql.execute("PRAGMA data_version").fetchone()
+            if version != self._version:
+                self._read_folders()
+                self._version = version
+        return self._folders
+
+    def _read_folders(self) -> None:
+        counts: dict[tuple[bytes, bytes], Counter[State]] = {}
+        first: dict[tuple[bytes, bytes], int] = {}
+        for number, source, photo, outcome in self._sql.execute("SELECT id, source, photo, outcome FROM photos"):
+            key = (source, photo[: photo.rfind(b"/") + 1])
+            if key not in counts:
+                counts[key] = Counter()
+                first[key] = number
+            counts[key][outcome or "unfinished"] += 1
+        ordered = sorted(counts)
+        self._folders = [
+            Folder(
+                id=first[key],
+                source=os.fsdecode(key[0]),
+                path=os.fsdecode(key[1].rstrip(b"/")),
+                counts=dict(counts[key]),
+            )
+            for key in ordered
+        ]
+        self._positions = {folder.id: position for position, folder in enumerate(self._folders)}
+        self._ids = first
+
+    def counts(self) -> dict[State, int]:
+        """Photos by state; states without photos are left out."""
+        total: Counter[State] = Counter()
+        for folder in self.folders():
+            total.update(folder.counts)
+        return {state: total[state] for state in STATES if total[state]}
+
+    def folder_of(self, photo: Photo) -> int:
+        """The id of the folder that holds `photo`."""
+        path = os.fsencode(photo.photo)
+        key = (os.fsencode(photo.source), path[: path.rfind(b"/") + 1])
+        return self._ids.get(key, photo.id)  # a folder that was added since is named by its first photo
+
+    def page(
+        self, *, after: int | None = None, folder: int | None = None, state: State | None = None, limit: int = 60
+    ) -> list[Photo]:
+        """The photos that follow another, folder by folder, and by name within a folder.
+
+        Args:
+            after: the id of the photo before the page; None for the first page.
+            folder: the id of the only folder to read; None for all.
+            state: only photos in this state; None for all.
+            limit: photos at most.
+
+        Returns:
+            The photos; none when `after` or `folder` is not known.
+        """
+        folders, name = self.folders(), b""
+        if after is not None:
+            last = self.photo(after)
+            if last is None:
+                return []
+            start, name = self._positions.get(self.folder_of(last)), os.fsencode(last.photo)
+        else:
+            start = 0 if folder is None else self._positions.get(folder)
+        if start is None:
+            return []
+        found: list[Photo] = []
+        with schema.translated(self._path):
+            for one in folders[start:] if folder is None else folders[start : start + 1]:
+                if state is None or state in one.counts:
+                    found += self._direct(one, after=name, state=state, limit=limit - len(found))
+                if len(found) >= limit:
+                    break
+                name = b""
+        return found
+
+    def _direct(self, folder: Folder, *, after: bytes, state: State | None, limit: int) -> list[Photo]:
+        """The photos directly in `folder` whose relative path follows `after`."""
+        prefix = os.fsencode(folder.path) + b"/" if folder.path else b""
+        wanted, values = _condition(state)
+        # The range ends before the first path that does not begin with the prefix: "0" follows "/".
+        below = ("AND photo < ?", (prefix[:-1] + b"0",)) if prefix else ("", ())
+        rows = self._sql.execute(
+            f"SELECT {_COLUMNS} FROM photos WHERE source = ? AND photo > ? {below[0]}"  # noqa: S608 - our own words
+            f" AND instr(substr(photo, ?), x'2f') = 0 {wanted} ORDER BY photo LIMIT ?",
+            (os.fsencode(folder.source), max(prefix, after), *below[1], len(prefix) + 1, *values, limit),
+        ).fetchall()
+        return self._photos(rows)
+
+    def photo(self, number: int) -> Photo | None:
+        """The photo with this id, None when there is none."""
+        with schema.translated(self._path):
+            rows = self._sql.execute(
+                f"SELECT {_COLUMNS} FROM photos WHERE id = ?",  # noqa: S608 - our own words
+                (number,),
+            ).fetchall()
+            return next(iter(self._photos(rows)), None)
+
+    def photos(self) -> Iterator[Photo]:
+        """Every photo, by id."""
+        last = 0
+        while True:
+            with schema.translated(self._path):
+                rows = self._sql.execute(
+                    f"SELECT {_COLUMNS} FROM photos WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our own words
+                    (last, _BATCH),
+                ).fetchall()
+                batch = self._photos(rows)
+            if not batch:
+                return
+            yield from batch
+            last = batch[-1].id
+
+    def sources(self) -> list[str]:
+        """The absolute paths of all sources, as the file system spells them."""
+        with schema.translated(self._path):
+            return [os.fsdecode(source) for (source,) in self._sql.execute("SELECT DISTINCT source FROM photos")]
+
+    def _photos(self, rows: Sequence[Sequence[Any]]) -> list[Photo]:
+        outputs = self._outputs_of([row[0] for row in rows])
+        return [_photo(row, outputs.get(row[0], ())) for row in rows]
+
+    def _outputs_of(self, photos: Sequence[int]) -> dict[int, list[Kind]]:
+        """The kinds of output of each of `photos` that are at their final places."""
+        kinds: dict[int, list[Kind]] = {}
+        for start in range(0, len(photos), _BATCH):
+            some = photos[start : start + _BATCH]
+            rows = self._sql.execute(
+                "SELECT photo, outputs FROM answers"  # noqa: S608 - our own words
+                f" WHERE state = 'committed' AND photo IN ({','.join('?' * len(some))})",
+                some,
+            )
+            for photo, outputs in rows:
+                kinds.setdefault(photo, []).extend(_outputs(outputs))
+        return kinds
+
+
+def _condition(state: State | None) -> tuple[str, tuple[str, ...]]:
+    if state is None:
+        return "", ()
+    return ("AND outcome IS NULL", ()) if state == "unfinished" else ("AND outcome = ?", (state,))
+
+
+def _photo(row: Sequence[Any], kinds: Sequence[Kind]) -> Photo:
+    number, source, photo, place, size, version, outcome, bw, attempts, error_type, error = row
+    where = os.fsdecode(place or b"")
+    path, page = photo_of_key(photo)
+    return Photo(
+        id=number,
+        source=os.fsdecode(source),
+        photo=path,
+        page=page,
+        size=size,
+        mtime_ns=int(version) if version.lstrip("-").isdigit() else 0,
+        state=cast("Outcome | None", outcome) or "unfinished",
+        outputs={kind: f"{kind}/{where}" for kind in _KINDS if kind in kinds},
+        bw=None if bw is None else bool(bw),
+        attempts=attempts,
+        error=None if error_type is None else ErrorInfo(error_type, error or ""),
+    )

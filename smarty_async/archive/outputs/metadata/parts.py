@@ -1,0 +1,168 @@
+"""The parts of a source's metadata, checked as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from smarty_async.archive.outputs.metadata.exif import ExifSummary, exif_with, read_exif
+from smarty_async.archive.outputs.metadata.photoshop import PhotoshopError, descriptive_resources, iptc_resource
+from smarty_async.archive.outputs.metadata.source_metadata import SourceMetadata
+from smarty_async.archive.outputs.metadata.tiff import TiffError
+from smarty_async.archive.outputs.metadata.xmp import (
+    XmpError,
+    check_xmp,
+    extension_digest,
+    read_xmp_orientation,
+    without_extension,
+)
+
+__all__ = ["Parts"]
+
+_LARGEST_EXIF = 8 << 20
+_LARGEST_XMP = 1 << 20
+_LARGEST_ICC = 4 << 20
+_LARGEST_IPTC = 1 << 20
+_LARGEST_COMMENT = 0xFFFF - 2
+
+_MOST_WARNINGS = 20
+
+_IPTC_RECORD = b"\x1c"
+
+_ICC_HEADER = 132
+"""An ICC profile's header and the number of its tags, in bytes."""
+
+
+class Parts:
+    """Gathers the parts; one that is malformed or too large is left out with a warning.
+
+    Attributes:
+        size: see `SourceMetadata`.
+        dpi: see `SourceMetadata`.
+        orientation: see `SourceMetadata`; None takes what EXIF says, else XMP, as Pillow does.
+    """
+
+    def __init__(self) -> None:
+        self.size: tuple[int, int] | None = None
+        self.dpi: tuple[float, float] | None = None
+        self.orientation: int | None = None
+        self._aspect: tuple[float, float] | None = None
+        self._exif: bytes | None = None
+        self._summary = ExifSummary()
+        self._xmp: bytes | None = None
+        self._extended_xmp: bytes | None = None
+        self._iptc: bytes | None = None
+        self._icc: bytes | None = None
+        self._comment: bytes | None = None
+        self._warnings: list[str] = []
+
+    def warn(self, warning: str) -> None:
+        """Say what was left out, and why."""
+        if len(self._warnings) < _MOST_WARNINGS:
+            self._warnings.append(warning)
+
+    def leave_out(self, part: str, reason: object) -> None:
+        """Say that `part` was left out because it is malformed."""
+        self.warn(f"{part} left out, malformed: {reason}")
+
+    def set_exif(self, block: bytes | None) -> None:
+        """Set the EXIF block; the first one counts."""
+        block = (block or b"").removeprefix(b"Exif\0\0")
+        if self._exif is not None or not self._fits("EXIF", block, _LARGEST_EXIF):
+            return
+        try:
+            self._summary = read_exif(block)
+        except TiffError as error:
+            self.leave_out("EXIF", error)
+        else:
+            self._exif = block
+
+    def add_texts(self, texts: Mapping[int, str]) -> None:
+        """Add texts to the EXIF block, by tag."""
+        if texts:
+            self._exif = exif_with(self._exif, texts)
+
+    def set_xmp(self, packet: bytes | None) -> None:
+        """Set the XMP packet; the first one counts."""
+        if self._xmp is None and packet and self._fits("XMP", packet, _LARGEST_XMP):
+            try:
+                self._xmp = check_xmp(packet)
+            except XmpError as error:
+                self.leave_out("XMP", error)
+
+    def set_extended_xmp(self, find: Callable[[bytes], bytes | None]) -> None:
+        """Take over what the XMP packet refers to.
+
+        Args:
+            find: finds it by its digest.
+        """
+        digest = extension_digest(self._xmp or b"")
+        extension = find(digest) if digest else None
+        if extension and len(extension) <= _LARGEST_XMP:
+            self._extended_xmp = extension
+        else:
+            self.warn("extended XMP left out: " + ("too large" if extension else "not whole"))
+
+    def set_iptc(self, resources: bytes | None) -> None:
+        """Set the Photoshop image resources, or the bare IPTC records that one of them holds."""
+        if resources and resources.startswith(_IPTC_RECORD):
+            resources = iptc_resource(resources)
+        if resources and self._fits("IPTC", resources, 32 * _LARGEST_IPTC):
+            try:
+                kept = descriptive_resources(resources)
+            except PhotoshopError as error:
+                self.leave_out("IPTC", error)
+            else:
+                self._iptc = kept if kept and self._fits("IPTC", kept, _LARGEST_IPTC) else None
+
+    def set_icc(self, profile: bytes | None) -> None:
+        """Set the ICC profile."""
+        if not profile or not self._fits("ICC profile", profile, _LARGEST_ICC):
+            return
+        if len(profile) < _ICC_HEADER or int.from_bytes(profile[:4]) != len(profile) or profile[36:40] != b"acsp":
+            self.leave_out("ICC profile", f"{len(profile):,} bytes")
+        else:
+            self._icc = profile
+
+    def set_comment(self, text: bytes | None) -> None:
+        """Set the comment."""
+        if text and self._fits("comment", text, _LARGEST_COMMENT):
+            self._comment = text
+
+    def set_density(self, across: float, down: float, inches: float | None) -> None:
+        """Set the density of the pixels.
+
+        Args:
+            across: pixels a unit along a row.
+            down: pixels a unit along a column.
+            inches: how many units are an inch; None when the unit is not known.
+        """
+        if not (0 < across < 1e6 and 0 < down < 1e6):  # noqa: PLR2004 - more is damage
+            return
+        if inches is not None:
+            self.dpi = across * inches, down * inches
+        elif across != down:
+            self._aspect = across, down
+
+    def metadata(self) -> SourceMetadata:
+        """All that was read."""
+        orientation = self.orientation or self._summary.orientation
+        if self.size and not self.dpi and self._summary.resolution:
+            self.set_density(*self._summary.resolution, self._summary.inches)
+        return SourceMetadata(
+            exif=self._exif,
+            xmp=without_extension(self._xmp) if self._xmp and not self._extended_xmp else self._xmp,
+            extended_xmp=self._extended_xmp,
+            iptc=self._iptc,
+            icc=self._icc,
+            comment=self._comment,
+            dpi=self.dpi,
+            aspect=self._aspect,
+            orientation=orientation or read_xmp_orientation(self._xmp or b"") or 1,
+            size=self.size,
+            warnings=tuple(self._warnings),
+        )
+
+    def _fits(self, part: str, data: bytes, most: int) -> bool:
+        if len(data) > most:
+            self.warn(f"{part} left out: {len(data):,} bytes")
+        return 0 < len(data) <= most

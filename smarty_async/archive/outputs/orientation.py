@@ -1,0 +1,161 @@
+"""Which way an output lies: found by comparing it, small, with its source.
+
+A service may turn a picture upright as its EXIF orientation says, leave it as it is stored, or turn it some other
+way; what EXIF it answers with need not fit. So the pixels are asked.
+"""
+
+from __future__ import annotations
+
+import io
+from math import log, sqrt
+from operator import mul
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from smarty_async.archive.outputs.metadata.geometry import swaps_axes
+
+__all__ = ["find_orientation", "upright"]
+
+_SIDE = 48
+"""Pixels: both pictures are compared as squares of this side, whatever shape their pixels have."""
+
+_MARGIN = 0.04
+"""How much better another orientation must correlate than one that is to be expected."""
+
+_SHAPE_MARGIN = log(1.1)
+"""How much nearer the one shape must be before the orientations with the other one are ruled out."""
+
+_SCREENED = 128
+"""Pixels that a JPEG's draft mode is asked for; it gives the next larger eighths of its size."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What shows a picture with an EXIF orientation upright (CIPA DC-008, "Orientation")."""
+
+_Picture = str | Path | bytes | Image.Image
+
+
+def find_orientation(
+    source: _Picture, output: _Picture, *, source_orientation: int = 1, output_orientation: int = 1
+) -> int:
+    """The EXIF orientation (1…8) under which `output`, as it is stored, shows upright.
+
+    Compares ranks of luminance, so that colourizing, restored contrast and other changes of tone make no difference.
+    Where the pixels do not tell (a uniform or symmetric picture), the output's own orientation is believed, else it
+    is taken for upright, else for stored as the source is. The same where one of the two cannot be decoded.
+
+    Blocks: 4 ms, and 11 ms for each megabyte of JPEG in the two; other formats are decoded in full.
+
+    Args:
+        source: as it was sent: a path, a file's bytes, or a picture as it is stored. Of a TIFF the first page.
+        output: likewise.
+        source_orientation: the EXIF orientation of what was sent.
+        output_orientation: what the output's own EXIF says.
+
+    Raises:
+        OSError: one of the two cannot be read.
+    """
+    try:
+        shown, stored = _load(source, source_orientation), _load(output)
+    except Exception as error:  # on broken data a decoder raises whatever it tripped over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        return output_orientation
+    wanted = _ranks(shown.gray)
+    scores = {
+        orientation: _correlation(wanted, _ranks(upright(stored.gray, orientation)))
+        for orientation in _possible(shown.shape, stored.shape)
+    }
+    best = max(scores, key=scores.__getitem__)
+    expected = (output_orientation, 1, source_orientation)
+    return next((one for one in expected if one in scores and scores[one] >= scores[best] - _MARGIN), best)
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """`image`, which is stored with this EXIF orientation, as it is to be seen."""
+    transposition = _TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)
+
+
+def _possible(source_shape: float, output_shape: float) -> list[int]:
+    """The orientations under which an output can have the source's shape.
+
+    Args:
+        source_shape: the logarithm of its width by its height, shown upright.
+        output_shape: the same of the output, as stored.
+    """
+    straight, swapped = abs(source_shape - output_shape), abs(source_shape + output_shape)
+    return [
+        orientation
+        for orientation in range(1, 9)
+        if (swapped if swaps_axes(orientation) else straight) <= min(straight, swapped) + _SHAPE_MARGIN
+    ]
+
+
+class _Small(NamedTuple):
+    """A picture as a small gray square, and the logarithm of its width by its height."""
+
+    gray: Image.Image
+    shape: float
+
+
+def _load(picture: _Picture, orientation: int = 1) -> _Small:
+    """`picture`, stored with this orientation, upright."""
+    if isinstance(picture, Image.Image):
+        return _small(picture, orientation)
+    with io.BytesIO(picture) if isinstance(picture, bytes) else Path(picture).open("rb") as stream:
+        prefix = stream.read(2)
+        stream.seek(0)
+        # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
+        with JpegImageFile(stream, "") if prefix == b"\xff\xd8" else Image.open(stream) as image:
+            if image.format != "TIFF":
+                return _small(image, orientation)
+            image.load()  # of all formats Pillow turns this one upright by itself
+            return _small(image, 1)
+
+
+def _small(image: Image.Image, orientation: int) -> _Small:
+    shape = log(image.width / image.height)
+    image.draft("L", (_SCREENED, _SCREENED))
+    gray = _gray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return _Small(upright(gray, orientation), -shape if swaps_axes(orientation) else shape)
+
+
+def _gray(image: Image.Image) -> Image.Image:
+    """`image` with 8 bits of luminance a pixel."""
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette may hold transparency, which gray has no place for
+    if image.mode.startswith(("I", "F")):
+        lowest, highest = cast("tuple[float, float]", image.getextrema())
+        scale = 255 / ((highest - lowest) or 1)
+        # Pillow hands the function something that records what is done to it.
+        image = image.convert("F").point(lambda value: value * scale - lowest * scale)
+    return image if image.mode == "L" else image.convert("L")
+
+
+def _ranks(image: Image.Image) -> list[float]:
+    """The rank of each pixel's luminance, centred, of length 1 as a vector; equal pixels share a rank."""
+    counts = image.histogram()
+    middles: list[float] = []
+    below = 0
+    half = _SIDE * _SIDE / 2
+    for count in counts:
+        middles.append(below + count / 2 - half)
+        below += count
+    length = sqrt(sum(count * middle * middle for count, middle in zip(counts, middles, strict=True))) or 1.0
+    return [middles[value] / length for value in image.tobytes()]
+
+
+def _correlation(first: list[float], second: list[float]) -> float:
+    """Spearman's correlation, −1…1."""
+    return float(sum(map(mul, first, second)))

@@ -1,0 +1,195 @@
+"""The chunks of a PNG: whether they are whole, and the file without those that stand in a decoder's way.
+
+Layout: Portable Network Graphics (W3C, third edition, 2025).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from typing import BinaryIO, Final
+
+import msgspec
+
+from smarty_async.errors import PhotoRejected
+
+__all__ = ["PngScan", "rewritten", "scan_png"]
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+_CHUNK_BYTES: Final = 1 << 20
+_MOST_CHUNKS: Final = 1_000_000
+
+_MOST_TEXT: Final = 900_000
+"""Bytes of text, unpacked, with which a PNG is sent as it is: Pillow refuses a text of 1 MiB, libpng one of 8 MB."""
+
+_TEXT: Final = (b"tEXt", b"zTXt", b"iTXt")
+_KEPT: Final = (b"IHDR", b"acTL")
+_ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+_COPIED: Final = 1 << 16
+"""Bytes of a text chunk that are looked at: keyword and compressed text; longer ones count as long texts."""
+
+
+class _Chunk(msgspec.Struct, frozen=True):
+    kind: bytes
+    offset: int
+    length: int
+    sound: bool
+    data: bytes = b""
+    text: int = 0
+
+    @property
+    def critical(self) -> bool:
+        """Whether no decoder may do without it: its name begins with a capital letter."""
+        return not self.kind[0] & 0x20
+
+
+class PngScan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chunks of a PNG tell.
+
+    Attributes:
+        chunks: those that are in the file whole.
+        end: where the picture ends, behind IEND; None when the file breaks off before.
+        frames: of an animation, 1 for a picture.
+        depth: bits of a sample.
+        color_type: 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha.
+        transparent: whether it has an alpha channel or a transparent colour.
+        text: bytes of all its texts, unpacked; those past `_MOST_TEXT` are not counted in full.
+    """
+
+    chunks: tuple[_Chunk, ...]
+    end: int | None
+    frames: int
+    depth: int
+    color_type: int
+    transparent: bool
+    text: int
+
+    def read(self, kind: bytes, stream: BinaryIO) -> bytes:
+        """The data of the first chunk of a kind; empty when there is none."""
+        for chunk in self.chunks:
+            if chunk.kind == kind and chunk.sound:
+                stream.seek(chunk.offset + 8)
+                return stream.read(min(chunk.length, _CHUNK_BYTES))
+        return b""
+
+    @property
+    def sendable(self) -> bool:
+        """Whether every decoder takes the file as it is."""
+        return self.end is not None and self.text <= _MOST_TEXT and all(one.sound for one in self.chunks)
+
+
+def scan_png(stream: BinaryIO) -> PngScan:
+    """Read the chunks of a PNG up to IEND and check each checksum. Costs 1 ms a megabyte, a fiftieth of decoding it.
+
+    Raises:
+        PhotoRejected: with type ``damaged`` when the checksum of a chunk is wrong that decoding needs, or no chunk
+            stands where one has to; with type ``truncated`` or ``not_an_image`` when there is no header.
+        OSError: the file cannot be read.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    at, chunks, end = len(_SIGNATURE), list[_Chunk](), None
+    while len(chunks) < _MOST_CHUNKS and end is None:
+        chunk = _chunk_at(stream, at, is_first=not chunks)
+        if chunk is None:
+            break
+        chunks.append(chunk)
+        at += 12 + chunk.length
+        if chunk.kind == b"IEND":
+            end = at if at <= size else None
+    if not chunks:
+        raise PhotoRejected("the PNG file breaks off in its header: copy it again", type="truncated")
+    header = chunks[0].data
+    if len(header) != 13:  # noqa: PLR2004 - as the format has it
+        raise PhotoRejected("its PNG header cannot be read", type="not_an_image")
+    color_type = header[9]
+    return PngScan(
+        chunks=tuple(chunks),
+        end=end,
+        frames=_frames(chunks),
+        depth=header[8],
+        color_type=color_type,
+        transparent=color_type in (4, 6) or any(one.kind == b"tRNS" for one in chunks),
+        text=sum(one.text for one in chunks),
+    )
+
+
+def _frames(chunks: list[_Chunk]) -> int:
+    """Frames of the animation that is announced before the pixels."""
+    for chunk in chunks:
+        if chunk.kind == b"IDAT":
+            break
+        if chunk.kind == b"acTL":
+            return int.from_bytes(chunk.data[:4])
+    return 1
+
+
+def _chunk_at(stream: BinaryIO, at: int, *, is_first: bool) -> _Chunk | None:
+    """The chunk that begins at a position, None when the file breaks off in it."""
+    stream.seek(at)
+    head = stream.read(8)
+    if len(head) < 8:  # noqa: PLR2004 - length and name
+        return None
+    length, kind = struct.unpack(">L4s", head)
+    if is_first and kind != b"IHDR":
+        variant = "Apple's variant of PNG, which others cannot read" if kind == b"CgBI" else "no PNG: it has no header"
+        raise PhotoRejected(f"it is {variant}", type="not_an_image")
+    if not kind.isalpha() or length >= 1 << 31:
+        raise _damaged(f"no chunk begins at byte {at:,}")
+    data, sound = _read_chunk(stream, kind, length)
+    if sound is None:
+        if kind != b"IEND":
+            return None
+        sound = True  # nothing is in it, and its checksum is known
+    chunk = _Chunk(kind, at, length, sound, data if kind in _KEPT else b"", _text_length(kind, data, length))
+    if not sound and chunk.critical:
+        raise _damaged(f"the checksum of its {kind.decode()} chunk at byte {at:,} is wrong")
+    return chunk
+
+
+def _damaged(what: str) -> PhotoRejected:
+    return PhotoRejected(f"the file is damaged: {what}: copy it again", type="damaged")
+
+
+def _read_chunk(stream: BinaryIO, kind: bytes, length: int) -> tuple[bytes, bool | None]:
+    """The beginning of a chunk's data, and whether its checksum is right; None when the file breaks off in it."""
+    checksum, left, start = zlib.crc32(kind), length, b""
+    while left:
+        piece = stream.read(min(left, _CHUNK_BYTES))
+        if not piece:
+            return start, None
+        checksum = zlib.crc32(piece, checksum)
+        start = start or piece[:_COPIED]
+        left -= len(piece)
+    written = stream.read(4)
+    return start, int.from_bytes(written) == checksum if len(written) == 4 else None  # noqa: PLR2004
+
+
+def _text_length(kind: bytes, data: bytes, length: int) -> int:
+    """Bytes of a text, unpacked up to `_MOST_TEXT`; 0 for other chunks."""
+    if kind not in _TEXT:
+        return 0
+    _, _, rest = data.partition(b"\0")
+    if kind == b"tEXt" or (kind == b"iTXt" and rest[:1] != b"\1"):
+        return length
+    if length > _COPIED:
+        return _MOST_TEXT + 1
+    if kind == b"iTXt":
+        rest = rest[1:].partition(b"\0")[2].partition(b"\0")[2]
+        rest = b"\0" + rest
+    try:
+        return len(zlib.decompressobj().decompress(rest[1:], _MOST_TEXT + 1))
+    except zlib.error:
+        return _MOST_TEXT + 1  # no decoder should have to meet it
+
+
+def rewritten(scan: PngScan, stream: BinaryIO) -> bytes:
+    """The PNG with the same pixels and without texts, animation, chunks whose checksum is wrong, and a broken end."""
+    parts = [_SIGNATURE]
+    for chunk in scan.chunks:
+        if chunk.kind == b"IEND" or not chunk.sound or chunk.kind in (*_TEXT, *_ANIMATION):
+            continue
+        stream.seek(chunk.offset)
+        parts.append(stream.read(12 + chunk.length))
+    return b"".join((*parts, _END))

@@ -1,0 +1,237 @@
+"""TIFF pictures that Pillow misreads or does not read, decoded by tifffile and imagecodecs (the extra ``formats``)."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+from PIL import Image
+
+from smarty_async.archive.photos.formats import missing_extra
+from smarty_async.archive.photos.tiff import Directory, Tag
+from smarty_async.errors import PhotoRejected
+
+__all__ = ["SCALES", "decode_stream", "decode_tiff"]
+
+Array = Any
+"""A NumPy array; NumPy is not imported before it is needed."""
+
+SCALES = (1.0, 255.0, 65535.0)
+"""What white may be in a picture of real numbers."""
+
+_OVERSHOOT = 1.5
+"""How far real numbers may go beyond white: resampling and highlights do."""
+
+_ROWS_BYTES = 1 << 24
+"""Bytes of real numbers that are converted at a time."""
+
+_COLORS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}
+"""Samples of a pixel that are colours, by photometric interpretation."""
+
+_WHITE_IS_ZERO, _PALETTE, _CMYK, _YCBCR, _LAB, _ICC_LAB = 0, 3, 5, 6, 8, 9
+_JPEG = 7
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_OTHER_INKS = 2
+
+
+def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.Image:
+    """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
+
+    Integer samples are scaled by their bits, or by the tag MaxSampleValue. Real numbers have no white of their own:
+    it is taken for 1, 255 or 65535, the smallest that 2/3 of the largest sample does not exceed; where samples are
+    negative or larger still, the smallest becomes black and the largest white.
+
+    Args:
+        stream: the file.
+        directory: of the picture.
+        what: the picture, in words that follow "it is".
+
+    Raises:
+        PhotoRejected: with type ``unsupported`` when the extra is not installed or does not read it either, with
+            type ``truncated`` when the data break off.
+    """
+    photometric = directory.photometric
+    if photometric not in _COLORS or (photometric == _CMYK and directory.first(Tag.INK_SET, 1) == _OTHER_INKS):
+        raise PhotoRejected(f"it is {what}, whose colours are not known", type="unsupported")
+    if photometric == _YCBCR and directory.compression != _JPEG:
+        raise PhotoRejected(f"it is {what}, which cannot be read", type="unsupported")
+    pixels, extras, profile = _read(stream, directory, what)
+    maximum = directory.first(Tag.MAX_SAMPLE)
+    if photometric == _PALETTE:
+        picture = _from_palette(pixels[..., 0], directory)
+    else:
+        colors = _COLORS[photometric]
+        if pixels.shape[2] < colors:
+            raise PhotoRejected(f"it is {what} with {pixels.shape[2]} samples a pixel", type="unsupported")
+        bits = directory.bits[0]
+        if photometric in (_LAB, _ICC_LAB):
+            picture = _lab(pixels[..., :3], bits, is_icc=photometric == _ICC_LAB)
+        else:
+            picture = _to_bytes(pixels[..., :colors], bits, maximum)
+            if photometric == _WHITE_IS_ZERO:
+                picture = 255 - picture
+        alpha = next((at for at, kind in enumerate(extras) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
+        if alpha is not None and colors + alpha < pixels.shape[2]:
+            opacity = _to_bytes(pixels[..., colors + alpha : colors + alpha + 1], bits, maximum)
+            return _with_alpha(picture, opacity, photometric, profile, associated=extras[alpha] == _ASSOCIATED)
+    return _image(picture, photometric, profile)
+
+
+def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
+    """All of a file, decoded by imagecodecs.
+
+    Args:
+        stream: the file.
+        codec: ``jpeg`` (of any kind and depth) or ``jpegxl``.
+        what: the picture, in words that follow "it is".
+
+    Raises:
+        PhotoRejected: with type ``unsupported``.
+    """
+    try:
+        import imagecodecs  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise missing_extra(what, kind="unsupported") from None
+    stream.seek(0)
+    try:
+        pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read())
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a codec trips over
+        raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    bits = 8 * pixels.dtype.itemsize
+    if codec == "jpeg" and bits == 16:  # noqa: PLR2004
+        bits = 12 if pixels.max(initial=0) < 1 << 12 else 16
+    samples = pixels.shape[2]
+    colors = samples - (samples in (2, 4))
+    picture = _to_bytes(pixels[..., :colors], bits, 0)
+    if colors == samples:
+        return _image(picture, colors, b"")
+    return _with_alpha(picture, _to_bytes(pixels[..., -1:], bits, 0), 1, b"", associated=False)
+
+
+def _read(stream: BinaryIO, directory: Directory, what: str) -> tuple[Array, tuple[int, ...], bytes]:
+    """Samples (H×W×S, as they are stored), the meanings of those that are no colours, the ICC profile."""
+    try:
+        import numpy as np  # noqa: PLC0415 - an extra
+        import tifffile  # noqa: PLC0415
+    except ImportError:
+        raise missing_extra(what, kind="unsupported") from None
+    stream.seek(0)
+    try:
+        with tifffile.TiffFile(stream) as tif:
+            tif.filehandle.seek(directory.offset)
+            page = tifffile.TiffPage(tif, directory.index or 0)
+            pixels = np.asarray(page.asarray(maxworkers=1))
+            axes, extras = page.axes, tuple(int(kind) for kind in page.extrasamples)
+            profile: bytes = page.iccprofile or b""
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a parser or a codec trips over
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
+    if "S" not in axes:
+        pixels = pixels[..., np.newaxis]
+    elif axes.startswith("S"):
+        pixels = np.moveaxis(pixels, 0, -1)
+    return pixels.reshape(pixels.shape[-3:]), extras, profile
+
+
+def _plain(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def _to_bytes(samples: Array, bits: int, maximum: int) -> Array:
+    """Samples scaled to 0…255, uint8."""
+    import numpy as np  # noqa: PLC0415
+
+    if samples.dtype == np.uint8 and bits == 8 and not 0 < maximum < 255:  # noqa: PLR2004
+        return samples
+    if samples.dtype.kind == "f":
+        black, white = _range_of(samples)
+    else:
+        most = 2 ** (bits - (samples.dtype.kind == "i")) - 1
+        black, white = 0.0, float(maximum if 1 < maximum < most else most)
+    result = np.empty(samples.shape, np.uint8)
+    rows = max(1, _ROWS_BYTES // max(1, 8 * samples[0].size))
+    for top in range(0, len(samples), rows):
+        part = np.nan_to_num(samples[top : top + rows].astype(np.float64), posinf=white, neginf=black)
+        result[top : top + rows] = np.clip(np.rint((part - black) * (255 / (white - black))), 0, 255)
+    return result
+
+
+def _range_of(samples: Array) -> tuple[float, float]:
+    """What is black and what is white in real numbers."""
+    import numpy as np  # noqa: PLC0415
+
+    finite = samples[np.isfinite(samples)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    for white in SCALES:
+        if high <= white * _OVERSHOOT and low >= -0.5 * white:
+            return 0.0, white
+    return (low, high) if high > low else (low, low + 1)
+
+
+def _lab(samples: Array, bits: int, *, is_icc: bool) -> Array:
+    """L*, a*, b* with 8 bits as TIFF's CIELab has them: L* from 0 to 255, a* and b* in two's complement."""
+    import numpy as np  # noqa: PLC0415
+
+    if bits not in (8, 16):
+        raise PhotoRejected(f"it is a Lab TIFF with {bits} bits a sample", type="unsupported")
+    if bits == 8:  # noqa: PLR2004
+        lab = samples.astype(np.uint8)
+        return np.concatenate([lab[..., :1], lab[..., 1:] ^ 0x80], -1) if is_icc else lab
+    light = np.rint(samples[..., :1].astype(np.float64) / (65280 if is_icc else 65535) * 255)
+    if is_icc:  # unsigned, 0x8000 is zero
+        hues = np.rint(samples[..., 1:].astype(np.float64) / 256) - 128
+    else:
+        hues = np.rint(samples[..., 1:].astype(np.uint16).view(np.int16).astype(np.float64) / 256)
+    hues = np.clip(hues, -128, 127).astype(np.int8).view(np.uint8)
+    return np.concatenate([np.clip(light, 0, 255).astype(np.uint8), hues], -1)
+
+
+def _from_palette(indexes: Array, directory: Directory) -> Array:
+    import numpy as np  # noqa: PLC0415
+
+    table = np.array(directory.numbers.get(Tag.COLOR_MAP, ()), np.float64)
+    if not len(table) or len(table) % 3:
+        raise PhotoRejected("it is a palette TIFF without its palette", type="unsupported")
+    # Some writers store 8 bits where the format has 16 (libtiff's tools look for it the same way).
+    scale = 255 / 65535 if table.max(initial=0) > 255 else 1  # noqa: PLR2004
+    colors = np.rint(table.reshape(3, -1).T * scale).astype(np.uint8)
+    return colors[np.minimum(indexes.astype(np.int64), len(colors) - 1)]
+
+
+def _with_alpha(picture: Array, opacity: Array, photometric: int, profile: bytes, *, associated: bool) -> Image.Image:
+    """`picture` laid on white."""
+    import numpy as np  # noqa: PLC0415
+
+    if associated and photometric not in (0, 1, 2):
+        raise PhotoRejected("its colours are multiplied by its transparency", type="unsupported")
+    if associated:
+        wide = picture.astype(np.uint16) + (255 - opacity)
+        return _image(np.minimum(wide, 255).astype(np.uint8), photometric, profile)
+    image = _image(picture, photometric, profile)
+    if opacity.min() == 255:  # noqa: PLR2004 - opaque
+        return image
+    from smarty_async.archive.photos.color import flattened  # noqa: PLC0415 - of a few pictures only
+
+    flat = flattened(image)
+    flat.putalpha(Image.fromarray(np.ascontiguousarray(opacity[..., 0])))
+    flat.info = image.info if image.mode in ("L", "RGB") else {}
+    return flat
+
+
+def _image(picture: Array, photometric: int, profile: bytes) -> Image.Image:
+    import numpy as np  # noqa: PLC0415
+
+    height, width, samples = picture.shape
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[samples]
+    if photometric in (_LAB, _ICC_LAB):
+        mode = "LAB"
+    image = Image.frombytes(mode, (width, height), np.ascontiguousarray(picture).tobytes())
+    image.info = {"icc_profile": profile} if profile else {}
+    return image

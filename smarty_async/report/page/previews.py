@@ -1,0 +1,150 @@
+"""Pictures as a browser can show them: thumbnails kept on the disk within a size limit, and conversions. Blocking."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
+from typing import Final
+
+from PIL import Image
+
+from smarty_async.archive.photos.color import flattened
+from smarty_async.archive.photos.convert import upright
+from smarty_async.archive.photos.examine import examine
+from smarty_async.archive.photos.third_party import silenced
+
+__all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
+
+THUMBNAIL_SIDE: Final = 480
+"""The long side of a thumbnail, in pixels: sharp on a display with two pixels a CSS pixel."""
+
+LARGE_SIDE: Final = 2560
+"""The long side of a converted picture, in pixels."""
+
+_SHOWN: Final = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF8", "image/gif"),
+)
+_KEPT_SHARE: Final = 0.8
+"""Of the size limit: what is kept when the limit is passed."""
+
+_JPEG_QUALITY: Final = 82
+
+
+def browser_type(path: Path) -> str | None:
+    """The media type of the file at `path` when every browser shows it as it is, by its first bytes; else None.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return "image/webp"
+    return next((kind for prefix, kind in _SHOWN if start.startswith(prefix)), None)
+
+
+def render(path: Path, *, side: int) -> bytes:
+    """The picture at `path` as a JPEG file whose long side is at most `side` pixels, upright, on white.
+
+    Raises:
+        PhotoRejected: it is not a picture that can be decoded.
+        OSError: it cannot be read.
+        ValueError: likewise, found out while it was decoded.
+    """
+    with silenced(), path.open("rb") as file:
+        found = examine(file)
+        with found.load(min(1.0, side / max(found.width, found.height))) as image:
+            picture = upright(flattened(image), found.orientation)
+            picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, progressive=True)
+    return buffer.getvalue()
+
+
+class Previews:
+    """Rendered pictures in `folder`, at most `max_bytes` of them; the oldest go first.
+
+    In a folder that cannot be written, they are kept in a temporary folder until `close`. Several threads may use it.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = 512_000_000) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._temporary: TemporaryDirectory[str] | None = None
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, probe = mkstemp(dir=folder, suffix=".part")
+            os.close(descriptor)
+            Path(probe).unlink()
+        except OSError:
+            self._temporary = TemporaryDirectory(prefix="smarty-async-")
+            self._folder = Path(self._temporary.name)
+        self._bytes = sum(size for _, size, _ in self._entries())
+
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def get(self, path: Path, *, side: int) -> Path:
+        """The JPEG file made of the picture at `path` by `render`, made now if it is not there or is outdated.
+
+        Raises:
+            PhotoRejected: it is not a picture that can be decoded.
+            OSError: it cannot be read.
+            ValueError: likewise, found out while it was decoded.
+        """
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(path)  # a pipe would keep the thread waiting
+        key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}".encode()])
+        name = hashlib.sha256(key).hexdigest()
+        kept = self._folder / name[:2] / f"{name}.jpg"
+        if not kept.is_file():
+            self._write(kept, render(path, side=side))
+        return kept
+
+    def _write(self, kept: Path, data: bytes) -> None:
+        kept.parent.mkdir(exist_ok=True)
+        descriptor, temporary = mkstemp(dir=self._folder, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(temporary).replace(kept)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        with self._lock:
+            self._bytes += len(data)
+            if self._bytes > self._max_bytes:
+                self._shrink(kept)
+
+    def _shrink(self, newest: Path) -> None:
+        """Remove the oldest pictures, and never the one that was just made."""
+        entries = sorted(self._entries())
+        self._bytes = sum(size for _, size, _ in entries)
+        for _, size, path in entries:
+            if self._bytes <= self._max_bytes * _KEPT_SHARE:
+                return
+            if path != newest:
+                path.unlink(missing_ok=True)
+                self._bytes -= size
+
+    def _entries(self) -> Iterator[tuple[int, int, Path]]:
+        """Modification time, bytes and path of each picture; another process may remove some meanwhile."""
+        for path in self._folder.glob("*/*.jpg"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                yield status.st_mtime_ns, status.st_size, path

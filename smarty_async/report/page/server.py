@@ -1,0 +1,216 @@
+"""The before/after page on loopback: a JSON interface, thumbnails, pictures and the page's own files. Read-only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import webbrowser
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast, get_args
+
+import msgspec
+from aiohttp import web
+
+from smarty_async.archive.catalog import STATES, Catalog, State
+from smarty_async.archive.paths import STATE
+from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.report.page.listing import Page, Which, card_of, path_of, summary_of
+from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
+from smarty_async.web.assets import SHARED, add_assets
+from smarty_async.web.guard import guard
+
+__all__ = ["ASSETS", "make_app", "view"]
+
+T = TypeVar("T")
+
+ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
+    ("index.html", "view.css", "view.js"), "smarty_async.report.page"
+)
+"""The page's files: {name: package}."""
+
+_HOST: Final = "127.0.0.1"
+_MOST_PHOTOS: Final = 200
+"""Photos of one answer at most."""
+
+_MOST_DIGITS: Final = 18
+"""Of a number in an address: more do not fit into SQLite's integers."""
+
+_NO_PREVIEW: Final = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="none" stroke="#8888" stroke-width=".08"'
+    b' d="M1 .8h2v1.4H1zM1 2.2l2-1.4"/></svg>'
+)
+_WHICH: Final[tuple[Which, ...]] = get_args(Which)
+
+
+def make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.Application:
+    """The page for the output folder `out` as an application.
+
+    Args:
+        out: the folder given to ``improve`` as ``--out``.
+        threads: pictures decoded at a time; by default one a core, at most four.
+
+    Raises:
+        ConfigurationError: there is no journal, or a newer version of this program wrote it.
+        DiskError: the journal cannot be read.
+    """
+    viewer = _Viewer(Catalog(out), threads=threads or min(4, os.cpu_count() or 1))
+    app = web.Application()
+    guard(app, browsers_only=True)
+    app.on_startup.append(viewer.prepare)
+    app.on_cleanup.append(viewer.close)
+    add_assets(app, ASSETS, page="index.html")
+    which = f"{{which:{'|'.join(_WHICH)}}}"
+    app.router.add_get("/api/summary", viewer.summary)
+    app.router.add_get("/api/photos", viewer.photos)
+    app.router.add_get(f"/thumbnails/{{id:[0-9]{{1,{_MOST_DIGITS}}}}}/{which}", viewer.thumbnail)
+    app.router.add_get(f"/pictures/{{id:[0-9]{{1,{_MOST_DIGITS}}}}}/{which}", viewer.picture)
+    return app
+
+
+@asynccontextmanager
+async def view(
+    out_dir: str | os.PathLike[str], *, port: int = 0, open_browser: bool = True
+) -> AsyncGenerator[str, None]:
+    """Serve the page for the output folder `out_dir` on loopback while the block lasts; gives its address.
+
+    Args:
+        out_dir: the folder given to ``improve`` as ``--out``.
+        port: the port to listen on; 0 picks a free one.
+        open_browser: show the page in the user's browser.
+
+    Raises:
+        ConfigurationError: there is no journal in `out_dir`, or the port is in use.
+        DiskError: the journal cannot be read.
+    """
+    app = await asyncio.to_thread(make_app, out_dir)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        url = f"http://{_HOST}:{await _listen(runner, port)}/"
+        if open_browser:
+            await asyncio.to_thread(webbrowser.open, url)
+        yield url
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, port: int) -> int:
+    try:
+        await web.TCPSite(runner, _HOST, port).start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(f"cannot listen on port {port}: {reason}; choose another --port") from error
+    address: tuple[str, int] = runner.addresses[0]
+    return address[1]
+
+
+class _Viewer:
+    """The handlers. The journal has a thread of its own, decoding has several."""
+
+    def __init__(self, catalog: Catalog, *, threads: int) -> None:
+        self._catalog = catalog
+        self._previews = Previews(catalog.out / STATE / "thumbnails")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="thumbnails")
+
+    async def prepare(self, _app: web.Application) -> None:
+        """Read the folders while the browser starts."""
+        self._reading.submit(self._catalog.folders)
+
+    async def close(self, _app: web.Application) -> None:
+        """Close the journal and the threads."""
+        self._decoding.shutdown(wait=True, cancel_futures=True)
+        self._reading.shutdown(wait=True, cancel_futures=True)
+        self._previews.close()
+        self._catalog.close()
+
+    async def summary(self, _request: web.Request) -> web.Response:
+        """Counts and folders."""
+        return _json(await self._read(lambda: summary_of(self._catalog)))
+
+    async def photos(self, request: web.Request) -> web.Response:
+        """One page of photos; ``after``, ``folder``, ``state`` and ``limit`` as `Catalog.page` takes them."""
+        state = request.query.get("state")
+        if state is not None and state not in STATES:
+            raise web.HTTPBadRequest(text="no such state\n")
+        read = partial(
+            self._page,
+            after=_number(request, "after"),
+            folder=_number(request, "folder"),
+            state=state,
+            limit=min(_number(request, "limit") or 60, _MOST_PHOTOS),
+        )
+        return _json(await self._read(read))
+
+    def _page(self, *, after: int | None, folder: int | None, state: State | None, limit: int) -> Page:
+        # One more than asked for tells whether more follow.
+        found = self._catalog.page(after=after, folder=folder, state=state, limit=limit + 1)
+        return Page(photos=[card_of(self._catalog, photo) for photo in found[:limit]], more=len(found) > limit)
+
+    async def thumbnail(self, request: web.Request) -> web.StreamResponse:
+        """A small JPEG of one picture."""
+        return await self._preview(await self._path(request), side=THUMBNAIL_SIDE)
+
+    async def picture(self, request: web.Request) -> web.StreamResponse:
+        """One picture as it is, or as a JPEG when browsers do not show its format."""
+        path = await self._path(request)
+        try:
+            kind = await self._decode(partial(browser_type, path))
+        except (OSError, ValueError):
+            return _no_preview()
+        if kind is None:
+            return await self._preview(path, side=LARGE_SIDE)
+        return _file(path, kind)
+
+    async def _path(self, request: web.Request) -> Path:
+        """Where the picture is that the request names by the photo's id; the address holds no path."""
+        number = int(request.match_info["id"])
+        photo = await self._read(lambda: self._catalog.photo(number))
+        path = None if photo is None else path_of(self._catalog.out, photo, _which(request))
+        if path is None:
+            raise web.HTTPNotFound
+        return path
+
+    async def _preview(self, path: Path, *, side: int) -> web.StreamResponse:
+        try:
+            kept = await self._decode(partial(self._previews.get, path, side=side))
+        except (PhotoRejected, OSError, ValueError, MemoryError):
+            return _no_preview()
+        return _file(kept, "image/jpeg")
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work)
+
+    async def _decode(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+
+
+def _which(request: web.Request) -> Which:
+    return cast("Which", request.match_info["which"])  # the route takes no other
+
+
+def _number(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise web.HTTPBadRequest(text=f"{name} must be a number\n")
+    return int(text)
+
+
+def _json(value: Any) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _file(path: Path, kind: str) -> web.FileResponse:
+    return web.FileResponse(path, headers={"Content-Type": kind, "Cache-Control": "private, no-cache"})
+
+
+def _no_preview() -> web.Response:
+    return web.Response(body=_NO_PREVIEW, content_type="image/svg+xml", headers={"Cache-Control": "no-store"})

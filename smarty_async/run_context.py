@@ -1,0 +1,132 @@
+"""What the photos of one run share: its options, its rooms, and what may still be spent."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import msgspec
+from tenacity import AsyncRetrying
+
+from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.duplicates import Duplicates
+from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive_options import ArchiveOptions
+from smarty_async.options import Limits, ModeSpec, Retries
+from smarty_async.results import Progress
+from smarty_async.transport.dispatcher import Dispatcher
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.retry import Sleep, item_retrying
+
+__all__ = ["RunContext", "Spending"]
+
+
+class Spending:
+    """How much one run may still send.
+
+    Args:
+        progress: the run's counters, which say when a limit was reached.
+        photos: photos, at most; None for no limit.
+        images: images, at most; a photo that is sent again counts again. None for no limit.
+
+    Attributes:
+        images: the budget that requests are paid from.
+    """
+
+    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+        self._progress = progress
+        self._photos = ImageBudget(photos)
+        self.images = ImageBudget(images)
+
+    def take_photo(self) -> None:
+        """Count one photo that is about to be sent.
+
+        Raises:
+            Stopped: the limit on photos is reached.
+        """
+        if not self._photos.take(1):
+            self.note_limit()
+            raise Stopped
+
+    def note_limit(self) -> None:
+        """Note that a photo is left because of a limit."""
+        self._progress.limit_reached = True
+
+
+class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What the photos of one run share.
+
+    Attributes:
+        options: what the run is to do.
+        limits: what one request may carry.
+        retries: how long to go on asking.
+        directory: where outputs go.
+        journal: what is known of every photo.
+        committer: makes answers durable.
+        duplicates: finds photos with the same content.
+        dispatcher: sends items to the service.
+        progress: the run's counters.
+        spending: what may still be sent.
+        groups: the batch group of each combination of mode specs, made when it is first needed.
+        in_flight: items that wait for their reply.
+        stopping: set when nothing new is sent.
+        sleep: waits, in seconds.
+    """
+
+    options: ArchiveOptions
+    limits: Limits
+    retries: Retries
+    directory: OutputDirectory
+    journal: Journal
+    committer: OutputCommitter
+    duplicates: Duplicates
+    dispatcher: Dispatcher
+    progress: Progress
+    spending: Spending
+    groups: dict[tuple[ModeSpec, ...], BatchGroup]
+    in_flight: set[Item]
+    stopping: asyncio.Event
+    sleep: Sleep
+
+    def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
+        """The batch group of items that need `specs`."""
+        if specs not in self.groups:
+            self.groups[specs] = BatchGroup(
+                specs, self.directory, self.progress, self.spending.images, source=self.spending
+            )
+        return self.groups[specs]
+
+    async def submit(self, item: Item) -> Reply:
+        """Send `item`, unless the run is stopping; raises what `Dispatcher.submit` does.
+
+        Raises:
+            Stopped: the run sends nothing more.
+        """
+        if self.stopping.is_set():
+            raise Stopped
+        self.in_flight.add(item)
+        try:
+            return await self.dispatcher.submit(item)
+        except Stopped:
+            if not self.stopping.is_set():
+                self.spending.note_limit()
+            raise
+        finally:
+            self.in_flight.discard(item)
+
+    async def backoff(self, seconds: float) -> None:
+        """Wait before a photo is sent again; ends early when the run is stopping."""
+        self.progress.retries += 1
+        waits = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopping.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def retry_policy(self) -> AsyncRetrying:
+        """When a photo with a temporary error is sent again."""
+        return item_retrying(
+            self.retries, sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending)
+        )

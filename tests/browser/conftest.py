@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from support.browsing import Tab, Tabs
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def missing(what: str) -> None:
+    """Skip a test that cannot run here; in CI, where all of it is installed, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI=true, and there is {what}")
+    pytest.skip(f"there is {what}")
+
+
+@pytest.fixture
+async def tabs() -> AsyncIterator[Tabs]:
+    """Tabs of a headless Chromium. A message in a console or a request to another host fails the test."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        missing(f"no browser: install one of {', '.join(BROWSERS)}")
+    try:
+        from playwright.async_api import async_playwright  # noqa: PLC0415 - it may be missing
+    except ImportError:
+        missing("no Playwright: pip install playwright")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            tabs = Tabs(browser)
+            yield tabs
+            tabs.check()
+        finally:
+            await browser.close()
+
+
+@pytest.fixture
+async def tab(tabs: Tabs) -> Tab:
+    return await tabs.open()

@@ -1,0 +1,201 @@
+"""The before/after page in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support import pictures
+from support.browsing import Tab, Tabs
+from support.journals import Entry, make_output_folder, picture_entry
+
+from smarty_async.report.page import view, write_static
+
+MARKUP = "<img src=x onerror=alert(1)>.jpg"
+LOADED = """image => image.complete && image.naturalWidth > 0"""
+
+
+@pytest.fixture
+def results(out: Path, source: Path) -> Path:
+    entries = [
+        picture_entry("a.jpg", "improved", "colorized_improved", "resolved", seed=1),
+        picture_entry("b.jpg", "improved", seed=2),
+        picture_entry(f"family/{MARKUP}", "improved", seed=3),
+        Entry(name="family/scan.tif", outcome="already_good", original=pictures.tiff(300, 200)),
+        Entry(name="z/bad.jpg", outcome="failed", original=b"no", error=("permanent", "<b>the service</b> said no")),
+    ]
+    return make_output_folder(out, source, entries)
+
+
+@pytest.fixture
+async def url(results: Path) -> AsyncIterator[str]:
+    async with view(results, open_browser=False) as address:
+        yield address
+
+
+async def names(tab: Tab) -> list[str]:
+    return await tab.locator(".card-name").all_text_contents()
+
+
+async def slider_value(tab: Tab) -> int:
+    return int(await tab.get_by_role("slider").get_attribute("aria-valuenow") or -1)
+
+
+async def open_photo(tab: Tab, url: str, name: str) -> None:
+    await tab.goto(url)
+    await tab.locator(".card", has_text=name).click()
+    await tab.locator("dialog[open]").wait_for()
+
+
+async def test_the_grid_shows_every_photo_by_folder(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.locator(".card").nth(4).wait_for()
+    assert await names(tab) == ["a.jpg", "b.jpg", MARKUP, "scan.tif", "bad.jpg"]
+    headings = await tab.locator("section h2").all_text_contents()
+    assert headings == ["(top folder)2 photos", "family2 photos", "z1 photo"]
+    for image in await tab.locator(".card img").all():
+        await image.scroll_into_view_if_needed()
+        await tab.wait_for_function(LOADED, arg=await image.element_handle())
+    assert await tab.title() == "out – before and after"
+
+
+async def test_the_filter_filters(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.get_by_role("button", name="Failed 1").click()
+    reason = tab.locator(".reason")
+    await reason.wait_for()
+    assert await names(tab) == ["bad.jpg"]
+    assert await reason.text_content() == "<b>the service</b> said no"
+    await tab.get_by_role("button", name="Restored 3").click()
+    await tab.locator(".card").nth(2).wait_for()
+    assert await names(tab) == ["a.jpg", "b.jpg", MARKUP]
+    await tab.get_by_role("button", name="family 2").click()
+    await tab.locator(".card", has_text="b.jpg").wait_for(state="detached")
+    assert await names(tab) == [MARKUP]
+
+
+async def test_the_mouse_moves_the_slider(tab: Tab, url: str) -> None:
+    await open_photo(tab, url, "a.jpg")
+    assert await slider_value(tab) == 50
+    box = await tab.locator("before-after").bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    await tab.mouse.move(box["x"] + box["width"] / 2, middle)
+    await tab.mouse.down()
+    await tab.mouse.move(box["x"] + box["width"] / 4, middle)
+    assert await slider_value(tab) == 25
+    await tab.mouse.move(box["x"] - 50, middle)
+    assert await slider_value(tab) == 0
+    await tab.mouse.up()
+    await tab.mouse.move(box["x"] + box["width"] / 2, middle)
+    assert await slider_value(tab) == 0
+    clip = await tab.locator(".before-after-before").evaluate("image => getComputedStyle(image).clipPath")
+    assert clip.startswith(("inset(0px calc(100%", "inset(0px 100%"))
+
+
+async def test_the_keyboard_moves_the_slider_and_turns_the_pages(tab: Tab, url: str) -> None:
+    await open_photo(tab, url, "a.jpg")
+    name = tab.locator("#viewer-name")
+    for key, value in [("ArrowRight", 52), ("PageDown", 42), ("ArrowLeft", 40), ("Home", 0), ("End", 100)]:
+        await tab.keyboard.press(key)
+        assert await slider_value(tab) == value
+    for key, photo in [("j", "b.jpg"), ("k", "a.jpg"), ("Shift+ArrowRight", "b.jpg"), ("j", f"family/{MARKUP}")]:
+        await tab.keyboard.press(key)
+        assert await name.text_content() == photo
+    await tab.keyboard.press("Escape")
+    await tab.locator("dialog").wait_for(state="hidden")
+    focused = await tab.evaluate("document.activeElement.querySelector('.card-name').textContent")
+    assert focused == MARKUP
+
+
+async def test_touch_moves_the_slider(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    await tab.goto(url)
+    await tab.locator(".card", has_text="a.jpg").tap()
+    box = await tab.locator("before-after").bounding_box()
+    assert box
+    await tab.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + 20)
+    assert await slider_value(tab) == 80
+    width = await tab.evaluate("document.documentElement.scrollWidth")
+    assert width == 390  # nothing sticks out
+
+
+async def test_outputs_to_switch_between(tab: Tab, url: str) -> None:
+    await open_photo(tab, url, "a.jpg")
+    after = tab.locator(".before-after-after")
+    choices = tab.locator("#pictures button")
+    assert await choices.all_text_contents() == ["Improved, in colour", "Improved", "Enlarged"]
+    assert "/colorized_improved?" in (await after.get_attribute("src") or "")
+    await choices.nth(2).click()
+    assert "/resolved?" in (await after.get_attribute("src") or "")
+    assert await choices.nth(2).get_attribute("aria-pressed") == "true"
+    await tab.wait_for_function(LOADED, arg=await after.element_handle())
+
+
+async def test_a_name_with_markup_is_text(tab: Tab, url: str) -> None:
+    await open_photo(tab, url, "onerror")
+    assert await tab.locator("#viewer-name").text_content() == f"family/{MARKUP}"
+    assert await tab.locator("img[src=x]").count() == 0
+    await tab.keyboard.press("j")
+    image = tab.locator("#stage > img")  # a TIFF, as a JPEG
+    await tab.wait_for_function(LOADED, arg=await image.element_handle())
+    await tab.keyboard.press("j")
+    assert await tab.locator("#viewer-note").text_content() == "<b>the service</b> said no"
+
+
+async def test_russian(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(locale="ru-RU")
+    await tab.goto(url)
+    await tab.locator(".card").first.wait_for()
+    assert await tab.locator("#total").text_content() == "5 фотографий · 3 папки"
+    assert await tab.locator("html").get_attribute("lang") == "ru"
+    assert await tab.get_by_role("button", name="Не удались 1").is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+async def test_dark_and_light(tabs: Tabs, url: str, scheme: str, *, dark: bool) -> None:
+    tab = await tabs.open(color_scheme=scheme)
+    await tab.goto(url)
+    colour = await tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(part) for part in colour.removeprefix("rgb(").removesuffix(")").split(","))
+    assert (brightness < 3 * 128) == dark
+
+
+async def test_scrolling_loads_what_follows(tab: Tab, out: Path, source: Path) -> None:
+    many = [Entry(name=f"{number:03}.jpg", outcome="already_good") for number in range(250)]
+    async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        await tab.goto(url)
+        await tab.locator(".card").nth(59).wait_for()
+        while await tab.locator(".card").count() < 250:
+            await tab.mouse.wheel(0, 5000)
+            await tab.wait_for_timeout(20)
+        assert await names(tab) == [entry.name for entry in many]
+
+
+@pytest.mark.parametrize("target", ["page.html", "page"])
+async def test_the_written_page_needs_no_server(tab: Tab, results: Path, tmp_path: Path, target: str) -> None:
+    write_static(results, tmp_path / target)
+    page = tmp_path / target if target.endswith(".html") else tmp_path / target / "index.html"
+    await open_photo(tab, page.as_uri(), "a.jpg")
+    await tab.wait_for_function(LOADED, arg=await tab.locator(".before-after-before").element_handle())
+    await tab.keyboard.press("ArrowRight")
+    assert await slider_value(tab) == 52
+    await tab.keyboard.press("Escape")
+    await tab.get_by_role("button", name="Failed 1").click()
+    assert await names(tab) == ["bad.jpg"]
+
+
+async def test_every_text_is_there_in_both_languages(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    keys = await tab.evaluate(
+        """async () => {
+            const source = await (await fetch("assets/strings.js")).text();
+            const table = source.slice(source.indexOf("STRINGS = ") + 10, source.indexOf("\\n  };") + 4);
+            const keys = (name) => [...table.split(`    ${name}: {`)[1].split("\\n    },")[0]
+                .matchAll(/^      (\\w+):/gm)].map((found) => found[1]);
+            return { en: keys("en"), ru: keys("ru") };
+        }"""
+    )
+    assert keys["en"] == keys["ru"]
+    assert len(keys["en"]) > 50

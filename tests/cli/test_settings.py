@@ -1,0 +1,137 @@
+"""Options from the environment and the config file, help in groups, and what may be left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.archives import tree
+from support.fake_service import FakeService
+from support.program import out, photos, run, service
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from smarty_async.cli import app
+from smarty_async.cli.config import read_config
+from smarty_async.cli.improve_options import default_out
+from smarty_async.errors import ConfigurationError, OptionsError
+
+__all__ = ["out", "photos", "service"]  # fixtures
+
+GROUPS = ["What to restore", "Which photos", "Results", "Spending", "The service", "Limits", "Display"]
+
+
+def commands() -> Any:
+    return get_command(app).commands  # type: ignore[attr-defined] # the program is a group
+
+
+def help_of(*args: str) -> str:
+    result = CliRunner().invoke(app, [*args])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_options_stand_in_named_groups() -> None:
+    text = help_of("improve", "-h")
+    places = [text.index(f"\n{group}:") for group in GROUPS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("args", [("improve", "--help"), ("help", "improve")])
+def test_help_works_everywhere(args: tuple[str, ...]) -> None:
+    assert help_of(*args).endswith(help_of("improve", "-h").partition("\n")[2])
+
+
+def test_no_word_is_broken_at_80_columns() -> None:
+    lines = help_of("improve", "-h").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "smarty-async.toml" in " ".join(help_of("help").split())
+
+
+def test_help_for_a_command_that_is_not_there() -> None:
+    result = CliRunner().invoke(app, ["help", "restore"])
+    assert result.exit_code == 2
+    assert "there is no command 'restore'; there are bench, " in result.output
+
+
+class TestConfigFile:
+    def test_keys_are_the_long_names(self, tmp_path: Path) -> None:
+        path = tmp_path / "c.toml"
+        path.write_text('max-cost = 50\nquiet = true\n[improve]\nmode = ["improve"]\n[serve]\nport = 0\n')
+        defaults = read_config(path, commands())
+        assert defaults["improve"] == {"max_cost": 50, "quiet": True, "mode": ["improve"]}
+        assert defaults["serve"] == {"port": 0}
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("max-costs = 1", "sets 'max-costs', which is no option"),
+            ("[improve]\nport = 1", "sets 'port', which is no option"),
+            ('token = "s3cret"', "holds 'token': put secrets into the environment"),
+            ("max-cost", "is no TOML"),
+        ],
+    )
+    def test_what_cannot_be_used_is_named(self, tmp_path: Path, text: str, message: str) -> None:
+        path = tmp_path / "c.toml"
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=message) as caught:
+            read_config(path, commands())
+        assert "s3cret" not in str(caught.value)
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="cannot read the config file"):
+            read_config(tmp_path / "none.toml", commands())
+
+    async def test_it_sets_defaults_and_the_command_line_goes_first(
+        self, tmp_path: Path, photos: Path, out: Path, service: FakeService
+    ) -> None:
+        config = tmp_path / "c.toml"
+        config.write_text(f'base-url = "{service.url}"\nmax-photos = 1\njson = true\n')
+        ended = await run("--config", config, "improve", photos, "--out", out)
+        assert len(ended.results) == 1
+        ended = await run("--config", config, "improve", photos, "--out", out, "--max-photos", "3")
+        assert ended.status == 0
+        assert len(ended.results) == 3
+
+
+async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
+    env = {"SMARTY_MAX_PHOTOS": "1", "SMARTY_JSON": "1", "SMARTY_OUT": str(out)}
+    ended = await run("improve", photos, "--base-url", service.url, **env)
+    assert len(ended.results) == 1
+    assert (out / "improved").is_dir()
+
+
+class TestDefaultOut:
+    def test_it_lies_beside_the_only_source(self, tmp_path: Path) -> None:
+        (tmp_path / "a.b").mkdir()
+        (tmp_path / "c.jpg").touch()
+        assert default_out((tmp_path / "a.b",)) == tmp_path / "a.b-restored"
+        assert default_out((tmp_path / "c.jpg",)) == tmp_path / "c-restored"
+
+    def test_with_several_sources_it_must_be_given(self, tmp_path: Path) -> None:
+        for sources in ((tmp_path, tmp_path), (), (tmp_path / "*.jpg",)):
+            with pytest.raises(OptionsError, match="--out DIR"):
+                default_out(sources)
+
+    async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
+        ended = await run("improve", photos, "--base-url", service.url)
+        assert ended.status == 0
+        assert ended.err.splitlines()[0] == f"The results go to {photos}-restored"
+        assert (photos.with_name("photos-restored") / "improved" / "0.jpg").is_file()
+
+
+async def test_a_spend_limit_ends_with_6_also_when_quiet(photos: Path, out: Path, service: FakeService) -> None:
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--max-photos", "2", "--quiet")
+    assert ended.status == 6
+    assert "1 photo" in ended.err.splitlines()[-1]
+    assert "limit" in ended.err.splitlines()[-1]
+
+
+async def test_only_some_kinds_are_kept(photos: Path, out: Path, service: FakeService) -> None:
+    ended = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "improved,resolved")
+    assert ended.status == 0
+    assert {path.parts[0] for path in map(Path, tree(out))} == {"improved"}
+    ended = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "better")
+    assert ended.status == 2
+    assert "outputs must be some of improved" in ended.err

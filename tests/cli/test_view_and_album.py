@@ -1,0 +1,99 @@
+"""The commands ``view`` and ``album`` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support.journals import Entry, make_output_folder, picture_entry
+
+
+def smarty(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "smarty_async", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=120)  # noqa: S603
+
+
+@pytest.fixture
+def results(out: Path, source: Path) -> Path:
+    entries = [picture_entry("a.png", "improved"), Entry(name="b.jpg", outcome="failed", original=b"original")]
+    return make_output_folder(out, source, entries)
+
+
+def test_album(results: Path, tmp_path: Path) -> None:
+    done = smarty("album", results, "--to", tmp_path / "album")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"2 pictures in {tmp_path / 'album'}: 1 restored, 1 original (2 copied, 0 unchanged)\n"
+    assert {path.name for path in (tmp_path / "album").glob("*.*g")} == {"a.jpg", "b.jpg"}
+    again = smarty("album", results, "--to", tmp_path / "album", "--json")
+    assert json.loads(again.stdout) == {
+        "outputs": 1,
+        "originals": 1,
+        "copied": 0,
+        "unchanged": 2,
+        "removed": 0,
+        "problems": [],
+    }
+
+
+def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source: Path) -> None:
+    (source / "b.jpg").unlink()
+    done = smarty("album", results, "--to", tmp_path / "album")
+    assert (done.returncode, done.stderr) == (1, "b.jpg: neither an output nor the original is there\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["album", "{out}", "--to", "{source}"], 2, "choose another --to"),
+        (["album", "{out}", "--to", "{tmp}/album", "--prefer", "best"], 2, "--prefer names no output 'best'"),
+        (["album", "{out}"], 2, "--to"),
+        (["album", "{tmp}", "--to", "{tmp}/album"], 3, "there is no journal in"),
+        (["view", "{tmp}", "--no-browser"], 3, "there is no journal in"),
+        (["view", "{tmp}", "--static", "{tmp}/page.html"], 3, "there is no journal in"),
+        (["view", "{out}", "--static", "{source}"], 2, "--static"),
+        (["view"], 2, "DIR"),
+    ],
+)
+@pytest.mark.usefixtures("results")
+def test_slips(tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
+    places = {"tmp": tmp_path, "out": tmp_path / "out", "source": tmp_path / "photos"}
+    done = smarty(*(text.format(**places) for text in arguments))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert words in " ".join(done.stderr.split())
+
+
+def test_view_writes_a_page(results: Path, tmp_path: Path) -> None:
+    done = smarty("view", results, "--static", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, f"Wrote 2 photos to {tmp_path / 'page.html'}\n")
+    assert (tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to one process on Windows")
+def test_view_serves_until_it_is_interrupted(results: Path) -> None:
+    command = [sys.executable, "-m", "smarty_async", "view", str(results), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        assert process.stderr
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, line
+        with urllib.request.urlopen(found[0], timeout=30) as response:  # noqa: S310 - our own address
+            assert b"<title>" in response.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("command", ["view", "album"])
+def test_help_names_the_options(command: str) -> None:
+    done = smarty(command, "--help")
+    assert done.returncode == 0
+    for option in {"view": ("--static", "--port", "--no-browser"), "album": ("--to", "--prefer")}[command]:
+        assert option in done.stdout

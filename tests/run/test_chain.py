@@ -1,0 +1,93 @@
+"""`chain`: the restored picture is what is enlarged."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from support.archives import client, fill, outcomes, restore
+from support.fake_service import KINDS, FakeService, Request, answer_body, envelope, items, settle
+from support.pictures import jpeg
+
+BOTH: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "rtype": "photo", "chain": True}
+
+
+def picture(kind: str, image: bytes) -> bytes:
+    """A picture of its own for each kind and image: a chained enlargement needs one that can be decoded."""
+    return jpeg(seed=zlib.crc32(kind.encode() + image))
+
+
+async def pictures(request: Request) -> web.StreamResponse:
+    """Every image answered with real pictures."""
+    overrides = {
+        name: {kind: base64.b64encode(picture(kind, image)).decode() for mode in KINDS for kind in KINDS[mode]}
+        for name, image in request.images.items()
+    }
+    return await settle(envelope(200, answer_body(request, overrides, {})), request)
+
+
+def service_of_pictures() -> FakeService:
+    service = FakeService()
+    service.default = lambda _: pictures
+    return service
+
+
+def sent_by_mode(service: FakeService) -> dict[str, list[bytes]]:
+    """The images that the service was sent, by the mode they were sent for."""
+    sent: dict[str, list[bytes]] = {}
+    for request in service.requests:
+        [mode] = request.meta["mode"]
+        sent.setdefault(mode, []).extend(request.images.values())
+    return sent
+
+
+async def test_the_restored_picture_is_enlarged(tmp_path: Path) -> None:
+    photos = fill(tmp_path / "photos", "a.jpg")
+    async with service_of_pictures() as service:
+        [result] = await restore(service, tmp_path / "photos", tmp_path / "out", **BOTH)
+        sent = sent_by_mode(service)
+    assert result.outcome == "restored"
+    assert set(result.outputs) == {"improved", "colorized_improved", "colorized", "resolved"}
+    assert sent["improve"] == [photos["a.jpg"]]
+    assert sent["resolution"] == [(tmp_path / "out" / result.outputs["colorized_improved"]).read_bytes()]
+
+
+async def test_each_request_is_paid_for_once_over_two_runs(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg", "b.jpg")
+    async with service_of_pictures() as service:
+        await restore(service, tmp_path / "photos", tmp_path / "out")
+        assert outcomes(await restore(service, tmp_path / "photos", tmp_path / "out", **BOTH)) == {
+            "a.jpg": "restored",
+            "b.jpg": "restored",
+        }
+        assert outcomes(await restore(service, tmp_path / "photos", tmp_path / "out", **BOTH)) == {
+            "a.jpg": "skipped",
+            "b.jpg": "skipped",
+        }
+        sent = sent_by_mode(service)
+    assert {mode: len(images) for mode, images in sent.items()} == {"improve": 2, "resolution": 2}
+
+
+async def test_a_photo_that_is_not_restored_is_not_enlarged(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg")
+    async with FakeService() as service:
+        service.script(items({"file_0": {"status": 1, "error": "no"}}))
+        [result] = await restore(service, tmp_path / "photos", tmp_path / "out", **BOTH)
+        assert set(sent_by_mode(service)) == {"improve"}
+    assert result.outcome == "failed"
+    assert result.error
+    assert "not enlarged: it was not restored" in result.error.message
+
+
+async def test_in_memory(tmp_path: Path) -> None:
+    photo = fill(tmp_path, "a.jpg")["a.jpg"]
+    async with service_of_pictures() as service, client(service) as open_client:
+        restored = await open_client.improve(
+            photo, modes=("improve", "resolution"), rfactor=2, rtype="photo", chain=True
+        )
+        sent = sent_by_mode(service)
+    assert restored.resolved
+    assert sent["resolution"] == [restored.colorized_improved]

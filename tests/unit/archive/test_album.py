@@ -1,0 +1,287 @@
+"""The album: one picture a photo, nothing of anybody else's touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from support.journals import Entry, add_entries, make_output_folder
+
+from smarty_async.archive.album import AlbumResult, make_album
+from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
+from smarty_async.archive.album.names import Names, candidates
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError
+
+LONG_AGO = 536_500_800_000_000_000  # 1987
+OWN = ".smarty-async-album"
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    return tmp_path / "album"
+
+
+def pictures_in(folder: Path) -> dict[str, bytes]:
+    """{relative path: content} of everything but the notes of programs."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and OWN not in path.parts and "journal" not in path.name
+    }
+
+
+def counts(result: AlbumResult) -> tuple[int, int, int, int]:
+    return result.outputs, result.originals, result.copied, result.unchanged
+
+
+def restored(name: str, content: bytes = b"improved", **outputs: bytes) -> Entry:
+    return Entry(name=name, outputs=outputs or {"improved": content}, original=b"original")
+
+
+def test_the_best_output_else_the_original(out: Path, source: Path, album: Path) -> None:
+    entries = [
+        restored("gray.jpg", improved=b"1", colorized_improved=b"2", resolved=b"3"),
+        restored("a/colour.jpg", improved=b"4", resolved=b"5"),
+        restored("a/large.jpg", resolved=b"6"),
+        restored("only-colour.jpg", colorized=b"7"),
+        Entry(name="good.jpg", outcome="already_good", original=b"8"),
+        Entry(name="bad.png", outcome="failed", original=b"9", error=("permanent", "no")),
+        Entry(name="open.tif", outcome=None, original=b"10"),
+        Entry(name="twin.jpg", outcome="duplicate", outputs={"improved": b"11"}, original=b"x"),
+    ]
+    result = make_album(make_output_folder(out, source, entries), album)
+    assert pictures_in(album) == {
+        "gray.jpg": b"2",
+        "a/colour.jpg": b"4",
+        "a/large.jpg": b"6",
+        "only-colour.jpg": b"original",
+        "good.jpg": b"8",
+        "bad.png": b"9",
+        "open.tif": b"10",
+        "twin.jpg": b"11",
+    }
+    assert (counts(result), result.problems) == ((4, 4, 8, 0), [])
+
+
+def test_another_order(out: Path, source: Path, album: Path) -> None:
+    entries = [restored("a.jpg", improved=b"1", resolved=b"2"), restored("b.jpg", improved=b"3")]
+    make_album(make_output_folder(out, source, entries), album, prefer=["resolved"])
+    assert pictures_in(album) == {"a.jpg": b"2", "b.jpg": b"original"}
+    with pytest.raises(OptionsError, match=r"'better'.*improved"):
+        make_album(out, album, prefer=["better"])
+
+
+def test_pictures_have_the_time_of_their_photos(out: Path, source: Path, album: Path) -> None:
+    source.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (source / name).write_bytes(b"original")
+        os.utime(source / name, ns=(LONG_AGO, LONG_AGO))
+    entries = [Entry(name="a.jpg", outputs={"improved": b"1"}), Entry(name="b.jpg", outcome="already_good")]
+    make_album(make_output_folder(out, source, entries), album)
+    assert [(album / name).stat().st_mtime_ns for name in ("a.jpg", "b.jpg")] == [LONG_AGO, LONG_AGO]
+
+
+def test_originals_are_copied_not_linked(out: Path, source: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed", original=b"1")]), album)
+    assert not (album / "a.jpg").samefile(source / "a.jpg")
+    assert (source / "a.jpg").stat().st_nlink == 1
+
+
+def test_a_second_call_copies_what_has_changed(out: Path, source: Path, album: Path) -> None:
+    entries = [restored("a.jpg"), restored("b.jpg"), Entry(name="c.png", outcome="failed", original=b"c")]
+    make_album(make_output_folder(out, source, entries), album)
+    inodes = {path: path.stat().st_ino for path in album.rglob("*.jpg")}
+    assert counts(make_album(out, album)) == (2, 1, 0, 3)
+    assert {path: path.stat().st_ino for path in album.rglob("*.jpg")} == inodes
+
+    add_entries(out, source, [restored("b.jpg", b"better"), restored("c.png", b"restored now")])
+    result = make_album(out, album)
+    assert (counts(result), result.removed) == ((3, 0, 2, 1), 1)
+    assert pictures_in(album) == {"a.jpg": b"improved", "b.jpg": b"better", "c.jpg": b"restored now"}
+
+
+def test_a_picture_that_is_missing_comes_back(out: Path, source: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
+    (album / "a.jpg").unlink()
+    assert counts(make_album(out, album)) == (1, 0, 1, 0)
+    assert pictures_in(album) == {"a.jpg": b"improved"}
+
+
+def test_files_of_the_user_stay(out: Path, source: Path, album: Path) -> None:
+    album.mkdir()
+    (album / "a.jpg").write_bytes(b"mine")
+    (album / "notes.txt").write_bytes(b"mine, too")
+    make_output_folder(out, source, [restored("a.jpg")])
+    make_album(out, album)
+    assert pictures_in(album) == {"a.jpg": b"mine", "notes.txt": b"mine, too", "a (2).jpg": b"improved"}
+    assert counts(make_album(out, album)) == (1, 0, 0, 1)
+
+
+def test_a_picture_that_the_user_has_edited_stays(out: Path, source: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
+    (album / "a.jpg").write_bytes(b"cropped by hand")
+    assert counts(make_album(out, album)) == (1, 0, 0, 1)
+    add_entries(out, source, [restored("a.jpg", b"a newer one")])
+    make_album(out, album)
+    assert pictures_in(album) == {"a.jpg": b"cropped by hand", "a (2).jpg": b"a newer one"}
+
+
+def test_an_interrupted_call_is_taken_up(out: Path, source: Path, album: Path) -> None:
+    """Without a manifest, pictures that look like the copies are taken for them."""
+    make_album(make_output_folder(out, source, [restored("a.jpg"), restored("b.png")]), album)
+    (album / OWN / "manifest.jsonl").write_bytes(b"{broken")
+    (album / OWN / "picture.part").write_bytes(b"half")
+    make_album(out, album)
+    assert pictures_in(album) == {"a.jpg": b"improved", "b.jpg": b"improved"}
+    assert not list(album.rglob("*.part"))
+
+
+def test_two_photos_never_share_a_picture(out: Path, source: Path, tmp_path: Path, album: Path) -> None:
+    other = tmp_path / "other"
+    entries = [restored("a.png", b"1"), restored("a.jpg", b"2"), restored("a.tif", b"3"), restored("A.JPG", b"4")]
+    make_output_folder(out, source, entries)
+    add_entries(out, other, [Entry(name="a.jpg", place="other/a.jpg", outcome="failed", original=b"5")])
+    result = make_album(out, album)
+    found = pictures_in(album)
+    assert sorted(found.values()) == [b"1", b"2", b"3", b"4", b"5"]
+    assert len({name.casefold() for name in found}) == 5
+    # Names that photos have themselves come before names of converted ones.
+    assert found == {
+        "a.jpg": b"2",
+        "photos/A.JPG": b"4",
+        "other/a.jpg": b"5",
+        "a.png.jpg": b"1",
+        "a.tif.jpg": b"3",
+    }
+    assert counts(result) == (4, 1, 5, 0)
+    assert counts(make_album(out, album)) == (4, 1, 0, 5)
+
+
+def test_photos_that_are_gone_are_said(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed"), restored("b.jpg")])
+    (out / "improved" / "b.jpg").unlink()
+    result = make_album(out, album)
+    assert [(one.photo, one.error.type) for one in result.problems] == [("a.jpg", "unreadable")]
+    assert pictures_in(album) == {"b.jpg": b"original"}
+
+
+def test_a_name_that_the_disk_cannot_hold_fails_alone(out: Path, source: Path, album: Path) -> None:
+    name = "x" * 251 + ".jpg"  # with a number behind it, it is too long
+    album.mkdir()
+    (album / name).write_bytes(b"mine")
+    make_output_folder(out, source, [Entry(name=name, outcome="failed", original=b"1"), restored("b.jpg")])
+    result = make_album(out, album)
+    assert ["the disk cannot hold" in one.error.message for one in result.problems] == [True]
+    assert pictures_in(album) == {name: b"mine", "b.jpg": b"improved"}
+
+
+def test_what_is_no_file_is_not_copied(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed")])
+    (source / "a.jpg").mkdir()
+    assert [one.photo for one in make_album(out, album).problems] == ["a.jpg"]
+    with pytest.raises(PictureProblem, match="cannot read"):
+        copy_picture(Origin(str(source / "gone"), 1, 1, 1), album / "gone", temporary=album / "part")
+
+
+def test_the_root_as_a_source_is_no_obstacle(out: Path, source: Path, album: Path) -> None:
+    """Photos named by absolute paths may have it, and every folder is inside it."""
+    make_output_folder(out, source, [])
+    root = Path(source.anchor)
+    photo = str(source.relative_to(root) / "a.jpg")
+    (source / "a.jpg").write_bytes(b"original")
+    add_entries(out, root, [Entry(name=photo, outcome="failed")])
+    assert counts(make_album(out, album)) == (0, 1, 1, 0)
+
+
+def test_a_name_that_another_photo_has_got_is_not_removed(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [restored("a.png", b"1")])
+    make_album(out, album)
+    assert pictures_in(album) == {"a.jpg": b"1"}
+    # The photo's output is gone, so that its picture is a PNG again; a new photo takes the name.
+    (out / "improved" / "a.png.jpg").unlink()
+    add_entries(out, source, [restored("a.jpg", b"2")])
+    result = make_album(out, album)
+    assert pictures_in(album) == {"a.png": b"original", "a.jpg": b"2"}
+    assert result.removed == 0
+
+
+def test_a_folder_that_is_a_file_is_said(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DiskError, match="cannot write"):
+        make_album(out, tmp_path / "file")
+
+
+@pytest.mark.parametrize("place", ["out", "out/improved/x", "out/.smarty-async/x", "photos", "photos/album", "."])
+def test_places_where_it_would_disturb(out: Path, source: Path, tmp_path: Path, place: str) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    before = pictures_in(tmp_path)
+    with pytest.raises(OptionsError, match="--to"):
+        make_album(out, tmp_path / place)
+    assert pictures_in(tmp_path) == before
+
+
+def test_inside_the_output_folder_is_fine(out: Path, source: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), out / "album")
+    assert pictures_in(out / "album") == {"a.jpg": b"improved"}
+
+
+def test_one_call_at_a_time(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    (album / OWN).mkdir(parents=True)
+    with FileLock(album / OWN / "lock"), pytest.raises(ConfigurationError, match="another process"):
+        make_album(out, album)
+
+
+def test_a_full_disk_is_said_and_nothing_is_half(
+    out: Path, source: Path, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg")])
+    copy, calls = shutil.copyfileobj, 0
+
+    def copy_until_full(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        copy(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("shutil.copyfileobj", copy_until_full)
+    with pytest.raises(DiskError, match="No space left"):
+        make_album(out, album)
+    assert len(pictures_in(album)) == 1
+    assert not list(album.rglob("*.part"))
+    assert counts(make_album(out, album)) == (2, 0, 1, 1)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("photo", "first"),
+    [
+        ("a/b.jpg", "a/b.jpg"),
+        ("b.JPEG", "b.JPEG"),
+        ("b.png", "b.jpg"),
+        ("b.TIFF", "b.jpg"),
+        ("portrait.1987", "portrait.1987.jpg"),
+        ("noext", "noext.jpg"),
+        (".png", ".png.jpg"),
+    ],
+)
+def test_names_of_outputs(photo: str, first: str) -> None:
+    assert candidates(photo, is_output=True)[0] == first
+    assert candidates(photo, is_output=False, folder="scans") == [photo, f"scans/{photo}"]
+
+
+def test_a_name_is_taken_once() -> None:
+    names = Names()
+    assert names.take("a/é.jpg")
+    assert not names.take("A/É.JPG")  # decomposed, and in capitals
+    assert not names.take("a")  # a folder
+    assert not names.take("a/é.jpg/b.jpg")  # a file
+    assert names.first_free(["a/é.jpg"], usable=lambda path: "(2)" not in path) == "a/é (3).jpg"

@@ -1,0 +1,94 @@
+"""The page written to the disk."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import pictures
+from support.journals import Entry, make_output_folder, picture_entry
+
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError
+from smarty_async.report.page import write_static
+
+MARKUP = "</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def results(out: Path, source: Path) -> Path:
+    large = Entry(name="large.tif", outputs={"resolved": pictures.jpeg(3000, 1500)}, original=pictures.tiff(1500, 750))
+    failed = Entry(name="bad.jpg", outcome="failed", original=b"no picture", error=("permanent", MARKUP))
+    return make_output_folder(out, source, [picture_entry("a.jpg", "improved"), large, failed])
+
+
+def data_of(html: str) -> Any:
+    [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    return json.loads(data)
+
+
+def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "page.html"
+    assert write_static(results, page) == 3
+    assert list(page.parent.iterdir()) == [page]
+    html = page.read_text("utf-8")
+    data = data_of(html)
+    cards = {card["name"]: card for card in data["photos"]}
+    assert data["summary"]["counts"] == {"restored": 2, "failed": 1}
+    assert cards["bad.jpg"]["error"]["message"] == MARKUP
+    assert cards["bad.jpg"]["pictures"] == {}
+    resolved = cards["large.tif"]["pictures"]["resolved"]
+    kind, _, encoded = resolved.partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert pictures.opened(base64.b64decode(encoded)).size == (1080, 540)
+    assert not re.findall(r'(?:src|href)="(?!data:)', html)
+
+
+def test_only_its_own_scripts_may_run(results: Path, tmp_path: Path) -> None:
+    write_static(results, tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text("utf-8")
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
+    assert policy.startswith("default-src 'none';")
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == 3
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert MARKUP not in html
+
+
+def test_a_folder_and_again(results: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    for _ in range(2):
+        write_static(results, page)
+        data = data_of((page / "index.html").read_text("utf-8"))
+        linked = {path for card in data["photos"] for path in card["pictures"].values()}
+        assert linked == {path.relative_to(page).as_posix() for path in (page / "pictures").iterdir()}
+        assert len(linked) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"page", "photos", "out"}  # no temporaries
+
+
+def test_too_many_photos_are_said(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionsError, match=r"3 photos.* at most 2.*smarty-async view"):
+        write_static(results, tmp_path / "page.html", limit=2)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_nothing_else_is_replaced(results: Path, tmp_path: Path, source: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder.html").mkdir()
+    for target in (source, tmp_path / "file", tmp_path / "folder.html", results / "improved" / "x.html", results):
+        with pytest.raises(OptionsError, match="--static"):
+            write_static(results, target)
+
+
+def test_trouble_with_folders_is_said(results: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DiskError):
+        write_static(results, tmp_path / "file" / "page.html")
+    with pytest.raises(ConfigurationError, match="no journal"):
+        write_static(tmp_path, tmp_path / "page.html")

@@ -1,0 +1,57 @@
+"""The keywords of a run over an archive, as one checked value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
+from smarty_async.errors import OptionsError
+from smarty_async.options import ModeSpec
+
+IMPROVE = ModeSpec("improve")
+
+
+def test_every_keyword_has_its_field() -> None:
+    spelled_as_specs = {"modes", "rfactor", "rtype", "chain"}
+    fields = set(ArchiveOptions.__struct_fields__)
+    assert set(ArchiveKeywords.__annotations__) - spelled_as_specs == fields - {"sources", "out", "specs"}
+
+
+def test_iterables_of_any_shape_are_kept() -> None:
+    options = ArchiveOptions.of("a", out="b", include=iter(["*.jpg"]), exclude={"x"}, outputs=["resolved"])
+    assert options.include == ("*.jpg",)
+    assert options.exclude == ("x",)
+    assert options.outputs == frozenset({"resolved"})
+    assert options.out == Path("b").absolute()
+
+
+def test_a_chained_enlargement_is_another_spec() -> None:
+    both: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2}
+    chained = ModeSpec("resolution", 2, "photo", chained=True)
+    assert ArchiveOptions.of("a", out="b", chain=True, **both).specs == (IMPROVE, chained)
+    assert str(chained) == "resolution:2:photo:chained"
+    assert ArchiveOptions.of("a", out="b", **both).specs == (IMPROVE, ModeSpec("resolution", 2, "photo"))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"max_photos": -1}, "max_photos must not be negative, but is -1"),
+        ({"max_cost": -0.5}, "max_cost must not be negative"),
+        ({"max_cost_total": float("nan")}, "max_cost_total must not be negative"),
+        ({"outputs": ["better"]}, "outputs must be some of improved, colorized_improved, colorized, resolved"),
+        ({"chain": True}, "it needs both modes, improve and resolution"),
+        ({"chain": True, "modes": "resolution", "rfactor": 2}, "it needs both modes"),
+        (
+            {"chain": True, "modes": ["improve", "resolution"], "rfactor": 2, "outputs": ["resolved"]},
+            "add improved to outputs",
+        ),
+        ({"modes": "enlarge"}, "modes must be some of"),
+    ],
+)
+def test_what_does_not_go_together(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        ArchiveOptions.of("a", out="b", **keywords)
