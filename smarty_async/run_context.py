@@ -28,16 +28,19 @@ class Spending:
     Args:
         progress: the run's counters, which say when a limit was reached.
         photos: photos, at most; None for no limit.
-        images: images, at most; a photo that is sent again counts again. None for no limit.
 
     Attributes:
         images: the budget that requests are paid from.
     """
 
-    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+    def __init__(self, progress: Progress, *, photos: int | None) -> None:
         self._progress = progress
         self._photos = ImageBudget(photos)
-        self.images = ImageBudget(images)
+        self.images = ImageBudget()
+
+    def limit_images(self, images: int | None) -> None:
+        """Pay for at most `images` from now on; a photo that is sent again counts again. None for no limit."""
+        self.images.limit(images)
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
