@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "Timeouts",
     "check_modes",
     "images_for",
+    "is_loopback",
 ]
 
 Mode = Literal["improve", "resolution"]
@@ -196,3 +198,15 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec gives one that shows every field, and rich's tracebacks use it.
         return [("auth_url", self.auth_url)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, so that a token sent there travels no network.
+
+    Args:
+        host: a name or an IP address as it goes into a request: in ASCII, without brackets.
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

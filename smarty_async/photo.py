@@ -8,6 +8,7 @@ takes as well.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,7 +26,7 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
@@ -33,6 +34,8 @@ from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
+
+_log = logging.getLogger("smarty_async")
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -151,12 +154,14 @@ class PhotoRun:
         context: what it shares with the other photos of the run.
 
     Attributes:
+        pixels: of the picture that is sent; 0 until it is probed.
         entry: the photo, with what is known of it by now.
         pages: pictures in its file, as far as it is known.
     """
 
     def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
         self.entry = entry
+        self.pixels = 0
         self.pages = entry.pages
         self._context = context
         self._converted: list[TempFile] = []
@@ -183,10 +188,10 @@ class PhotoRun:
                 return await self._record(await self._ask_for_missing())
         except PhotoRejected as error:
             return await self._reject(error)
-        except (SmartyError, Stopped):
+        except (SmartyError, Stopped, ExceptionGroup):
             raise
-        except Exception as error:  # noqa: BLE001 - one photo's trouble does not end the run
-            return await self._fail(error)
+        except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
+            return await self._record(self._bug(error))
         finally:
             for file in self._converted:
                 await file.discard()
@@ -263,7 +268,9 @@ class PhotoRun:
         return await ask(
             specs,
             make_item=lambda missing: Item(body, self._context.group(missing)),
-            submit=self._context.submit,
+            submit=partial(
+                self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
+            ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
@@ -298,6 +305,9 @@ class PhotoRun:
         """
         context, file = self._context, self.entry.file
         probed = await _probe(path, limits=context.limits, fit=context.options.fit, page=page)
+        if not self.pixels:
+            self.pixels = probed.width * probed.height
+            context.progress.work.add_probed(file.size, self.pixels)
         if version is not None:
             self.pages = probed.pages
             await context.journal.note_pages(self.entry, probed.pages)
@@ -389,6 +399,12 @@ class PhotoRun:
         await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
 
+    def _bug(self, error: Exception) -> RequestOutcome:
+        """The outcome of a photo at which an unexpected error was met."""
+        _log.debug("unexpected error at %s", self.entry.file.path, exc_info=error)
+        reason = ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
+        return RequestOutcome(failures=dict.fromkeys(self._missing, reason))
+
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
         if outcome.failures:
             return "failed"
@@ -397,11 +413,6 @@ class PhotoRun:
         answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
         made = self._made_outputs or any(answer.outputs for answer in answers)
         return "restored" if made else "already_good"
-
-    async def _fail(self, error: Exception) -> Result:
-        """Journal an error that nobody foresaw."""
-        reason = ErrorInfo("internal", f"unexpected {type(error).__name__}: {error}: this is a bug, please report it")
-        return await self._record(RequestOutcome(dict.fromkeys(self._missing, reason)))
 
     async def _reject(self, error: PhotoRejected) -> Result:
         """Journal why the photo is not sent."""

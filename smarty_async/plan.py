@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Unpack
 
@@ -12,21 +12,22 @@ import msgspec
 
 from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import RESULTS, STATE
+from smarty_async.archive.paths import RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.failures import FailureGroups
 from smarty_async.options import PRICE, Limits, ModeSpec, images_for
-from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
+from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
 from smarty_async.run import JOURNAL
 from smarty_async.transport.batcher import Batcher, Outlook
 
-__all__ = ["plan_archive", "read_status"]
+__all__ = ["plan_archive", "read_failed", "read_status"]
 
 
 class _PlannedItem(msgspec.Struct, frozen=True):
@@ -71,7 +72,10 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
         if store.is_empty:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
-        for file in (file for file in files if not file.left_alone):
+        for file in files:
+            if file.left_alone:
+                counting.seen.leave_alone(display_path(file.photo))
+                continue
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
                 counting.look(entry, store)
     return counting.plan()
@@ -89,6 +93,8 @@ class _Counting:
         self._most = min((bound for bound in bounds if bound is not None), default=None)
         self._retry_failed = options.retry_failed
         self._batcher: Batcher[_PlannedItem] = Batcher(limits)
+        self._pixels = 0
+        self.seen = Progress()
         self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
@@ -105,7 +111,7 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            size = probe(entry.file.path, limits=self._limits, fit=self._fit).size
+            probed = probe(entry.file.path, limits=self._limits, fit=self._fit)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return
@@ -114,9 +120,12 @@ class _Counting:
             return
         if self._photos == self._most:
             return
+        if probed.warning:
+            self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
-        self._bytes += size
-        self._batcher.add(_PlannedItem(size, missing))
+        self._bytes += probed.size
+        self._pixels += probed.width * probed.height
+        self._batcher.add(_PlannedItem(probed.size, missing))
         self._form_chunks(more=True)
 
     def _form_chunks(self, *, more: bool) -> None:
@@ -130,6 +139,11 @@ class _Counting:
             photos=self._photos,
             requests=self._requests,
             bytes=self._bytes,
+            pixels=self._pixels,
+            oversized=self.seen.oversized,
+            left_alone=self.seen.left_alone,
+            left_alone_names=self.seen.left_alone_names,
+            warnings=self.seen.warnings,
             duplicates=self._duplicates,
             skipped=self._skipped,
             rejected=self._rejected,
@@ -159,7 +173,7 @@ def _is_placed(*_: object) -> bool:
 
 
 def _copy_of_journal(out: Path) -> JournalStore:
-    """The journal as a run would have it; a damaged one would be made anew."""
+    """The journal as a run would have it; a damaged one would be replaced."""
     journal = _journal_of(out)
     try:
         return JournalStore(journal, opener=schema.copied)
@@ -180,29 +194,46 @@ async def read_status(out: PathLike) -> Status:
     """
 
     def read() -> Status:
-        journal = _journal_of(Path(out).absolute())
-        if not journal.exists():
-            raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
-        with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
+        with _opened_to_read(out) as store:
             counts = store.counts()
-            failures = [
-                Failures(
-                    outcome=reason.outcome,
-                    type=reason.type,
-                    message=reason.message,
-                    count=reason.count,
-                    example=reason.example,
-                )
-                for reason in store.failure_reasons()
-            ]
+            groups = FailureGroups()
+            for failed in _failed_photos(store):
+                groups.add(failed.photo, failed.outcome, failed.error)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
         return Status(
             outcomes=outcomes,
             unfinished=counts.outcomes.get(None, 0),
-            failures=failures,
+            failures=groups.sorted(),
             images=counts.images,
             images_paid=counts.images_paid,
             cost=counts.images_paid * PRICE,
         )
 
     return await asyncio.to_thread(read)
+
+
+def read_failed(out: PathLike) -> Iterator[FailedPhoto]:
+    """Every failed and rejected photo of the output folder `out`, with its reason; blocking, a page at a time.
+
+    Raises:
+        ConfigurationError: no run has written there.
+        DiskError: the journal cannot be read.
+    """
+    with _opened_to_read(out) as store:
+        yield from _failed_photos(store)
+
+
+def _failed_photos(store: JournalStore) -> Iterator[FailedPhoto]:
+    after = 0
+    while page := store.failures(after=after):
+        yield from page
+        after = page[-1].id
+
+
+@contextmanager
+def _opened_to_read(out: PathLike) -> Generator[JournalStore]:
+    journal = _journal_of(Path(out).absolute())
+    if not journal.exists():
+        raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
+    with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
+        yield store

@@ -24,7 +24,7 @@ from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.options import Limits, Retries, images_for
 from smarty_async.photo import PhotoRun
-from smarty_async.results import Progress, Result
+from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
@@ -35,6 +35,8 @@ __all__ = ["JOURNAL", "ArchiveRun"]
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
+_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
+"""Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -81,7 +83,7 @@ class ArchiveRun:
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
         self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
-        self._in_flight: set[Item] = set()
+        self._in_flight: dict[Item, InFlight] = {}
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -123,6 +125,11 @@ class ArchiveRun:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
+
+    @property
+    def in_flight(self) -> list[InFlight]:
+        """The photos that have been sent and are not answered."""
+        return [photo for item, photo in self._in_flight.items() if item.in_flight and not item.done]
 
     @property
     def active(self) -> bool:
@@ -196,13 +203,13 @@ class ArchiveRun:
                 with nullcontext() if waiting else announce():
                     batch = await next_batch()
                     if batch is None:
+                        self.progress.scanning = False
                         break
                     waiting = not batch
                     entries = await self._look_up(self._photos_of(batch), context)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
                     photos.create_task(self._run_in_window(entry, context))
-        self.progress.scanning = self._stopping.is_set()  # then there may be photos that the scan did not come to
 
     def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """The files of `batch` that may be photos; the others are counted and left alone."""
@@ -227,7 +234,9 @@ class ArchiveRun:
         options = self._options
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
         await self._report([end for end in ends if end])
-        return [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
+        return unfinished
 
     async def _run_in_window(self, entry: PhotoEntry, context: RunContext) -> None:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
@@ -243,7 +252,9 @@ class ArchiveRun:
     async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
         photo = PhotoRun(entry, context)
         try:
-            await self._report([await photo.run()])
+            result = await photo.run()
+            self.progress.work.end(photo.entry.file.size, photo.pixels, sent=result.outcome in _SENT)
+            await self._report([result])
         except Stopped:
             pass  # another run goes on with it
         except (ConfigurationError, ServiceUnavailable) as error:
@@ -260,6 +271,7 @@ class ArchiveRun:
         outcomes = self.progress.outcomes
         for result in results:
             outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+            self._dispatcher.hooks.on_photo(result)
         self._results.put_nowait(results)
 
 

@@ -14,7 +14,7 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
-from smarty_async.results import Progress
+from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
@@ -69,7 +69,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         progress: the run's counters.
         spending: what may still be sent.
         groups: the batch group of each combination of mode specs, made when it is first needed.
-        in_flight: items that wait for their reply.
+        in_flight: items that wait for their reply, and the photos they are of.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
     """
@@ -85,7 +85,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     progress: Progress
     spending: Spending
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
-    in_flight: set[Item]
+    in_flight: dict[Item, InFlight]
     stopping: asyncio.Event
     sleep: Sleep
 
@@ -102,15 +102,15 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             )
         return self.groups[specs]
 
-    async def submit(self, item: Item) -> Reply:
-        """Send `item`, unless the run is stopping; raises what `Dispatcher.submit` does.
+    async def submit(self, item: Item, *, photo: InFlight) -> Reply:
+        """Send `item` of `photo`, unless the run is stopping; raises what `Dispatcher.submit` does.
 
         Raises:
             Stopped: the run sends nothing more.
         """
         if self.stopping.is_set():
             raise Stopped
-        self.in_flight.add(item)
+        self.in_flight[item] = photo
         try:
             return await self.dispatcher.submit(item)
         except Stopped:
@@ -118,7 +118,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 self.spending.note_limit()
             raise
         finally:
-            self.in_flight.discard(item)
+            self.in_flight.pop(item, None)
 
     async def backoff(self, seconds: float) -> None:
         """Wait before a photo is sent again; ends early when the run is stopping."""

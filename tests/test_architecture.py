@@ -16,7 +16,11 @@ ROOT = Path(smarty_async.__file__).parent
 LAYERS = {
     "errors": 0,
     "options": 0,
+    "redaction": 0,
+    "account": 1,
     "results": 0,
+    "failures": 1,
+    "hooks": 1,
     "web": 1,
     "wire": 1,
     "transport": 2,
@@ -30,8 +34,10 @@ LAYERS = {
     "plan": 7,
     "report": 8,
     "local": 8,
+    "testing": 9,
     "": 9,  # what users import
     "cli": 10,
+    "pytest_plugin": 10,
     "__main__": 11,
 }
 """Which room stands on which."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
+from smarty_async.cli.streams import use_waiting_streams
 from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
@@ -98,9 +98,6 @@ def program(
 
 def main() -> None:
     """Run the program; every end of it is an exit status of `cli.errors`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A console without ₽ or Cyrillic shows an escape instead of failing.
-            stream.reconfigure(errors="backslashreplace")
+    use_waiting_streams()
     with error_boundary(verbose="--verbose" in sys.argv):
         app(prog_name="smarty-async")

@@ -17,7 +17,9 @@ from smarty_async.local.embedded import embedded_service
 from smarty_async.local.engine import best_engine
 from smarty_async.plan import plan_archive
 from smarty_async.report.metrics import serving_metrics
+from smarty_async.report.pace import PaceFile
 from smarty_async.report.summary import plan_lines
+from smarty_async.results import Plan
 
 __all__ = ["preview", "restore"]
 
@@ -42,7 +44,7 @@ async def preview(options: ImproveOptions) -> Exit:
     if options.display.json:
         output.struct({"plan": plan})
     else:
-        output.lines(plan_lines(plan, free=options.account.local))
+        output.lines(plan_lines(plan, free=options.account.local, seconds=_seconds_for(plan, options)))
     return Exit.FINE
 
 
@@ -66,6 +68,12 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
             return await follow(run, options=options, interrupts=interrupts)
 
 
+def _seconds_for(plan: Plan, options: ImproveOptions) -> float | None:
+    """How long `plan` takes at the pace of earlier runs; None when that is not known."""
+    pace = PaceFile().known(options.pace_key, unit=options.unit)
+    return None if pace is None else pace * getattr(plan, options.unit) / 1e6
+
+
 def _with_list(keywords: ArchiveKeywords, listed: Iterable[str]) -> ArchiveKeywords:
     return {**keywords, "listed": listed}
 
@@ -73,7 +81,7 @@ def _with_list(keywords: ArchiveKeywords, listed: Iterable[str]) -> ArchiveKeywo
 async def _start_service(stack: AsyncExitStack, options: ImproveOptions) -> str:
     engine = best_engine()
     if not options.display.quiet:
-        say(f"{options.account.why_local}: restoring on this machine with the embedded service (engine: {engine})")
+        say(f"{options.account.why_local}: restoring on this machine with the embedded service (engine: {engine}).")
     return await stack.enter_async_context(embedded_service(engine=engine, options=options.engine_options))
 
 

@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns() -> None:
 def test_help_for_a_command_that_is_not_there() -> None:
     result = CliRunner().invoke(app, ["help", "restore"])
     assert result.exit_code == 2
-    assert "there is no command 'restore'; there are bench, " in result.output
+    assert "there is no command 'restore'; there are album, bench, " in result.output
 
 
 class TestConfigFile:
@@ -117,7 +117,7 @@ class TestDefaultOut:
     async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
         ended = await run("improve", photos, "--base-url", service.url)
         assert ended.status == 0
-        assert ended.err.splitlines()[0] == f"The results go to {photos}-restored"
+        assert ended.err.splitlines()[0] == f"The results go to {photos}-restored."
         assert (photos.with_name("photos-restored") / "improved" / "0.jpg").is_file()
 
 

@@ -180,7 +180,7 @@ class TestChoices:
         assert ArchiveOptions.of([Path("a"), "b"], out="c").sources == ("a", "b")
 
     def test_its_repr_tells_where_and_not_with_what(self) -> None:
-        client = SmartyClient(token=TOKEN, base_url="https://host.example/x?y=z")
+        client = SmartyClient(token=TOKEN, base_url="https://host.example/x")
         assert repr(client) == "SmartyClient(base_url='https://host.example', concurrency=8)"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -31,8 +30,7 @@ _SEGMENT_TAIL = 64
 """Bytes of zeros with which no compressed strip, tile or file ends."""
 
 _CHUNK_BYTES = 1 << 20
-
-_NOT_ZERO = re.compile(rb"[^\0]")
+_PIECE_BYTES = 1 << 16
 
 
 def find_missing_rows(data: bytes, stride: int) -> int | None:
@@ -43,7 +41,7 @@ def find_missing_rows(data: bytes, stride: int) -> int | None:
     black would have to be straight, level to one row, hard, and in pure zeros to look the same. A picture that breaks
     off within 24 bytes of the end of a row is not told apart from one with a black lower part.
 
-    Costs 0.1 ms a megabyte where there are no zeros, 1 ms a megabyte where there is nothing else.
+    Costs 0.3 ms a megabyte with the reading, a tenth of decoding it; 3 ms where there is nothing but zeros.
 
     Args:
         data: the rows one after the other, in the order of the file.
@@ -59,9 +57,19 @@ def find_missing_rows(data: bytes, stride: int) -> int | None:
     while at >= 0:
         if _breaks_off(data, at, stride):
             return at
-        after = _NOT_ZERO.search(data, at + len(run))
-        at = data.find(run, after.start()) if after else -1
+        at = data.find(run, _end_of_zeros(data, at + len(run)))
     return None
+
+
+def _end_of_zeros(data: bytes, at: int) -> int:
+    """Where the next byte is that is not zero, from `at` on."""
+    while at < len(data):
+        piece = data[at : at + _PIECE_BYTES]
+        rest = piece.lstrip(b"\0")
+        if rest:
+            return at + len(piece) - len(rest)
+        at += len(piece)
+    return at
 
 
 def _breaks_off(data: bytes, at: int, stride: int) -> bool:
@@ -104,8 +112,8 @@ def is_zero_filled_segment(stream: BinaryIO, segments: Iterable[tuple[int, int]]
     return False
 
 
-def find_zero_tail(stream: BinaryIO) -> int | None:
-    """Where the zeros begin with which a file ends, None when they are fewer than 64."""
+def find_zero_tail(stream: BinaryIO, *, shortest: int = _SEGMENT_TAIL) -> int | None:
+    """Where the zeros begin with which a file ends, None when they are fewer than `shortest`."""
     size = at = stream.seek(0, os.SEEK_END)
     while at:
         start = max(at - _CHUNK_BYTES, 0)
@@ -114,4 +122,4 @@ def find_zero_tail(stream: BinaryIO) -> int | None:
         at = start + len(rest)
         if rest:
             break
-    return at if size - at >= _SEGMENT_TAIL else None
+    return at if size - at >= shortest else None

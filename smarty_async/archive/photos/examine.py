@@ -45,6 +45,10 @@ _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
 
 
+_END_TAIL, _WEBP_TAIL = 64, 256
+"""Bytes of zeros that no whole file ends in. GIF and JPEG 2000 end in markers. WebP packs black into zeros: 2 % of a
+file whose lower half is black; there an eighth of the file counts."""
+
 _SHORT_TRAILER = 4096
 """Bytes: padding, and notes of cameras and programs."""
 
@@ -283,7 +287,7 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
         if prefix[8:12] in (b"msf1", b"hevc", b"hevx", b"avis"):
             raise _animation("HEIF" if name == "HEIF" else name)
     elif name in ("GIF", "WEBP", "JPEG2000"):
-        stream = _without_zero_tail(stream, size)
+        stream = _without_zero_tail(stream, size, shortest=_END_TAIL if name != "WEBP" else max(_WEBP_TAIL, size // 8))
     image = open_image(name, stream)
     if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
         raise _animation(name)
@@ -311,9 +315,9 @@ def _zero_filled() -> PhotoRejected:
     )
 
 
-def _without_zero_tail(stream: BinaryIO, size: int) -> BinaryIO:
+def _without_zero_tail(stream: BinaryIO, size: int, *, shortest: int) -> BinaryIO:
     """The file up to the zeros at its end: when these were data, its decoder says now that it breaks off."""
-    tail = find_zero_tail(stream)
+    tail = find_zero_tail(stream, shortest=shortest)
     if tail is None:
         return stream
     stream.seek(0)

@@ -11,6 +11,7 @@ from PIL import Image
 from smarty_async.archive.photos.identify import check_pixels, decode, open_image
 from smarty_async.archive.photos.pixel_budget import DECODING
 from smarty_async.archive.photos.samples import decode_tiff
+from smarty_async.archive.photos.third_party import mute_libtiff
 from smarty_async.archive.photos.tiff import Directory, Tag
 from smarty_async.errors import PhotoRejected
 
@@ -122,6 +123,7 @@ def _decoded(stream: BinaryIO, page: Directory) -> Image.Image:
 
 
 def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
+    mute_libtiff()
     image = open_image("TIFF", stream)
     if page.index:
         try:

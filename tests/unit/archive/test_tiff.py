@@ -535,3 +535,21 @@ def test_a_tag_of_the_wrong_type() -> None:
                     struct.pack_into("<H", data, entry + 2, kind)
             with suppress(PhotoRejected):
                 probe(bytes(data), limits=LIMITS)
+
+
+def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encoded(scene(300, 200), "TIFF", compression="jpeg"))
+    directory = read_directories(io.BytesIO(bytes(data)))[0]
+    for offset, length in directory.segments:
+        data[offset + 20 : offset + length - 20] = bytes(range(1, 201)) * (length // 200) + bytes(length % 200 + 160)
+    del data[-40:]
+    with suppress(PhotoRejected):
+        probe(bytes(data), limits=LIMITS)
+    with suppress(PhotoRejected):
+        probe(encoded(scene().convert("1"), "TIFF", compression="group4")[:-1], limits=LIMITS)
+    broken = bytearray(encoded(scene().convert("1"), "TIFF", compression="tiff_lzw"))
+    for offset, length in read_directories(io.BytesIO(bytes(broken)))[0].segments:
+        broken[offset + 2 : offset + length] = b"\xa7" * (length - 2)
+    with suppress(PhotoRejected):
+        probe(bytes(broken), limits=LIMITS)
+    assert capfd.readouterr() == ("", "")
