@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack
 import msgspec
 
 from smarty_async.errors import OptionsError
-from smarty_async.options import Mode, ModeSpec, check_modes
+from smarty_async.options import Mode, ModeSpec, check_modes, images_for
 from smarty_async.results import KINDS, Kind
 
 __all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
@@ -87,6 +87,16 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
             raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
+
+    def images_left(self, paid: int) -> int | None:
+        """Images that the run may still pay for; None for no limit.
+
+        Args:
+            paid: images paid for in earlier runs over `out`.
+        """
+        run, total = images_for(self.max_cost), images_for(self.max_cost_total)
+        limits = [limit for limit in (run, None if total is None else max(0, total - paid)) if limit is not None]
+        return min(limits, default=None)
 
     @classmethod
     def of(

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
 
+from smarty_async.account import account_from_env
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
-from smarty_async.inputs import PhotoInput, name_of, read_input
+from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
 from smarty_async.options import (
     BASE_URL,
     PATH,
@@ -132,6 +135,30 @@ class SmartyClient:
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
 
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+        """A client for the account in the environment, as the command line reads it.
+
+        Args:
+            environ: the variables: ``SMARTY_TOKEN`` or ``SMARTY_TOKEN_FILE``, or ``SMARTY_CLIENT_ID`` with
+                ``SMARTY_CLIENT_SECRET`` (and ``SMARTY_AUTH_URL``); ``SMARTY_BASE_URL``, ``SMARTY_PROVIDER``.
+            **options: other arguments of `SmartyClient`.
+
+        Raises:
+            ConfigurationError: there is no account, half of one, or two.
+            OptionsError: the options do not go together.
+        """
+        account = account_from_env(
+            environ, base_url=options.pop("base_url", None), provider=options.pop("provider", None)
+        )
+        return cls(
+            token=account.token,
+            credentials=account.credentials,
+            base_url=account.base_url or BASE_URL,
+            provider=account.provider,
+            **options,
+        )
+
     def __repr__(self) -> str:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
 
@@ -174,6 +201,13 @@ class SmartyClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close at once: cancel what is under way, keep the answers that archives have received whole.
+
+        Leaving the ``async with`` block does this, too; closing twice does no harm.
+        """
         self._dispatcher = None  # from here on it takes nothing new
         async with self._opened:
             for run in list(self._runs):
@@ -277,26 +311,32 @@ class _PhotoInMemory:
         """The restored photo; raises what `SmartyClient.improve` does."""
         total = RequestOutcome()
         try:
+            with client._open_dispatcher().announce():  # noqa: SLF001 - a part of the client
+                photo = await read_input(self._photo, client._limits)  # noqa: SLF001 - likewise
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
                 if specs and not total.failures:
-                    outcome = await self._ask(specs, client)
+                    outcome = await self._ask(specs, await self._source(photo, specs, client), client)
                     total.failures |= outcome.failures
                     total.attempts += outcome.attempts
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
+        await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(total)
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], client: SmartyClient) -> RequestOutcome:
-        dispatcher = client._open_dispatcher()  # noqa: SLF001 - a part of the client
-        with dispatcher.announce():
-            restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
-            source = restored if specs[0].chained and restored else self._photo
-            body = await read_input(source, client._limits)  # noqa: SLF001 - likewise
+    async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...], client: SmartyClient) -> InputPhoto:
+        """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""
+        restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
+        if not specs[0].chained or restored is None:
+            return photo
+        return await read_input(restored, client._limits)  # noqa: SLF001 - likewise
+
+    async def _ask(self, specs: tuple[ModeSpec, ...], photo: InputPhoto, client: SmartyClient) -> RequestOutcome:
+        dispatcher = client._open_dispatcher()  # noqa: SLF001 - likewise
         return await ask(
             specs,
-            make_item=lambda missing: Item(body, client._group(missing)),  # noqa: SLF001 - likewise
+            make_item=lambda missing: Item(photo.body, client._group(missing)),  # noqa: SLF001 - likewise
             submit=dispatcher.submit,
             commit=self._commit,
             policy=partial(
@@ -312,6 +352,11 @@ class _PhotoInMemory:
         for kind, file in received.files.items():
             assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySink opens
             self._files[kind] = file.data
+
+    def _copy_metadata(self, photo: InputPhoto) -> None:
+        """Give the pictures the photo's metadata, and the orientation under which they show upright."""
+        copier = MetadataCopier(photo.sent, strip=False)
+        self._files = {kind: copier.copied(data) for kind, data in self._files.items()}
 
     def _result(self, outcome: RequestOutcome) -> Restored:
         """The pictures.

@@ -22,10 +22,11 @@ from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
-from smarty_async.options import PRICE, Limits, ModeSpec, images_for
+from smarty_async.options import PRICE, Limits, ModeSpec
 from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
-from smarty_async.run import JOURNAL
+from smarty_async.run import JOURNAL, other_pages
 from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.request import ImageBudget
 
 __all__ = ["plan_archive", "read_failed", "read_status"]
 
@@ -65,68 +66,82 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     files = scan(
         options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
     )
-    counting = _Counting(options, limits, concurrency=concurrency)
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(options.out)) as store, store.translated():
         store.recover(_is_placed)
         if store.is_empty:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
+        counting = _Counting(options, limits, concurrency=concurrency, paid=store.images_paid())
         for file in files:
             if file.left_alone:
                 counting.seen.leave_alone(display_path(file.photo))
                 continue
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
-                counting.look(entry, store)
+                pages = counting.look(entry, store)
+                others = store.look_up(other_pages(entry.file, pages), options.specs)
+                for page in checker.checked(others, redo=options.redo_missing):
+                    counting.look(page, store)
     return counting.plan()
 
 
 class _Counting:
-    """Counts photos, and the requests that the batcher would put them in."""
+    """Counts photos, and the requests that the batcher would put them in.
 
-    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int) -> None:
+    Args:
+        options: what the run would do.
+        limits: what one request may carry.
+        concurrency: requests open at once, at most.
+        paid: images paid for in earlier runs.
+    """
+
+    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int, paid: int) -> None:
         self._specs = options.specs
         self._limits = limits
         self._fit = options.fit
         self._permits = concurrency
-        bounds = (options.max_photos, images_for(options.max_cost))
-        self._most = min((bound for bound in bounds if bound is not None), default=None)
+        self._photos_left = ImageBudget(options.max_photos)
+        self._images_left = ImageBudget(options.images_left(paid))
         self._retry_failed = options.retry_failed
         self._batcher: Batcher[_PlannedItem] = Batcher(limits)
         self._pixels = 0
         self.seen = Progress()
-        self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
+        self._photos = self._images = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
-    def look(self, entry: PhotoEntry, store: JournalStore) -> None:
-        """Count one photo."""
+    def look(self, entry: PhotoEntry, store: JournalStore) -> int:
+        """Count one photo; the pages of its file, as far as they are known."""
         entry = _identified(entry, store)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
-            return
+            return entry.pages
         if failed := entry.end(self._specs, retry_failed=self._retry_failed):
             self._rejected.append(failed)
-            return
+            return entry.pages
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            probed = probe(entry.file.path, limits=self._limits, fit=self._fit)
+            probed = probe(entry.file.path, limits=self._limits, fit=self._fit, page=entry.file.page)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
-            return
+            return entry.pages
         if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
-            return
-        if self._photos == self._most:
-            return
+            return probed.pages
+        images = len({spec.chained for spec in missing})  # a chained enlargement is a request of its own
+        if not (self._photos_left.take(1) and self._images_left.take(images) == images):
+            self.seen.limit_reached = True
+            return probed.pages
         if probed.warning:
             self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
         self._bytes += probed.size
         self._pixels += probed.width * probed.height
+        self._images += images
         self._batcher.add(_PlannedItem(probed.size, missing))
         self._form_chunks(more=True)
+        return probed.pages
 
     def _form_chunks(self, *, more: bool) -> None:
         outlook = Outlook(more, None if more else 0)
@@ -147,7 +162,7 @@ class _Counting:
             duplicates=self._duplicates,
             skipped=self._skipped,
             rejected=self._rejected,
-            cost=self._photos * PRICE,
+            cost=self._images * PRICE,
         )
 
 

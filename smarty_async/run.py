@@ -19,10 +19,10 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS, display_path
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
-from smarty_async.options import Limits, Retries, images_for
+from smarty_async.options import Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
@@ -30,7 +30,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["JOURNAL", "ArchiveRun"]
+__all__ = ["JOURNAL", "ArchiveRun", "other_pages"]
 
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
@@ -82,7 +82,7 @@ class ArchiveRun:
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
+        self._spending = Spending(self.progress, photos=options.max_photos)
         self._in_flight: dict[Item, InFlight] = {}
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -147,6 +147,10 @@ class ArchiveRun:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        except RuntimeError as error:
+            if "can't start new thread" in str(error):
+                raise no_more_threads() from None
+            raise
         finally:
             self._results.put_nowait(None)
 
@@ -162,11 +166,13 @@ class ArchiveRun:
         self.progress.warnings += journal.warnings
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
+            self._spending.limit_images(self._options.images_left(await journal.images_paid()))
             await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
                 retries=self._retries,
+                source=self._source,
                 directory=directory,
                 journal=journal,
                 committer=committer,
@@ -222,7 +228,7 @@ class ArchiveRun:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
         redo_missing = self._options.redo_missing
         entries = await context.journal.look_up(files, redo_missing=redo_missing)
-        pages = [page for entry in entries for page in _other_pages(entry.file, entry.pages)]
+        pages = [page for entry in entries for page in other_pages(entry.file, entry.pages)]
         if pages:
             entries += await context.journal.look_up(pages, redo_missing=redo_missing)
         self.progress.found += len(entries)
@@ -242,7 +248,7 @@ class ArchiveRun:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
             photo = await self._run_photo(entry, context)
-            pages = await self._look_up(_other_pages(entry.file, photo.pages), context)
+            pages = await self._look_up(other_pages(entry.file, photo.pages), context)
             async with asyncio.TaskGroup() as others:
                 for page in await self._report_finished(pages):
                     others.create_task(self._run_photo(page, context))
@@ -289,7 +295,7 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         thread.shutdown(wait=False)
 
 
-def _other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
+def other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
     """The other pictures of `file`, when it is the first of several."""
     if file.page != 1:
         return []

@@ -12,6 +12,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
@@ -28,16 +29,19 @@ class Spending:
     Args:
         progress: the run's counters, which say when a limit was reached.
         photos: photos, at most; None for no limit.
-        images: images, at most; a photo that is sent again counts again. None for no limit.
 
     Attributes:
         images: the budget that requests are paid from.
     """
 
-    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+    def __init__(self, progress: Progress, *, photos: int | None) -> None:
         self._progress = progress
         self._photos = ImageBudget(photos)
-        self.images = ImageBudget(images)
+        self.images = ImageBudget()
+
+    def limit_images(self, images: int | None) -> None:
+        """Pay for at most `images` from now on; a photo that is sent again counts again. None for no limit."""
+        self.images.limit(images)
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
@@ -61,6 +65,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         options: what the run is to do.
         limits: what one request may carry.
         retries: how long to go on asking.
+        source: where photos come from.
         directory: where outputs go.
         journal: what is known of every photo.
         committer: makes answers durable.
@@ -77,6 +82,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     options: ArchiveOptions
     limits: Limits
     retries: Retries
+    source: PhotoSource
     directory: OutputDirectory
     journal: Journal
     committer: OutputCommitter

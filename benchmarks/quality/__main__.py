@@ -74,13 +74,13 @@ def run(wheels: Path) -> tuple[list[Score], list[tuple[str, dict[str, Array]]]]:
     scores: list[Score] = []
     rows: list[tuple[str, dict[str, Array]]] = []
     for number, (task, name, clean) in enumerate(cases):
-        plain, start = without_service(task, opened(files[number][1]))
+        plain, start = without_service(task, task.cut(opened(files[number][1])))
         truth = task.compare(clean)
         shown = {plain: start}
         scores.append(Score(task.name, name, plain, psnr(start, truth), ssim(start, truth), touched=False))
         for engine in ENGINES:
             data, seconds = answers[engine][number]
-            picture = start if data is None else opened(data)
+            picture = start if data is None else task.cut(opened(data))
             shown[engine] = picture
             scores.append(
                 Score(task.name, name, engine, psnr(picture, truth), ssim(picture, truth), data is not None, seconds)

@@ -41,13 +41,36 @@ def fade(black: tuple[int, int, int], white: tuple[int, int, int]) -> Damage:
     return lambda image: _rounded(low + image * ((high - low) / 255))
 
 
+def contrast(share: float, *, middle: float = 130) -> Damage:
+    """Contrast reduced to `share` of what it was, around the gray level `middle`; colour fades as much."""
+    return lambda image: _rounded(middle + (image.astype(np.float64) - 128) * share)
+
+
+def border(pixels: int, colour: tuple[int, int, int]) -> Damage:
+    """A margin of one colour at all four sides: a scanner's lid, or paper."""
+    return lambda image: np.asarray(
+        cv2.copyMakeBorder(image, pixels, pixels, pixels, pixels, cv2.BORDER_CONSTANT, value=colour), np.uint8
+    )
+
+
+def inside(pixels: int) -> Damage:
+    """What is left without a margin of so many pixels."""
+    return lambda image: np.ascontiguousarray(image[pixels:-pixels, pixels:-pixels])
+
+
 def blur(deviation: float) -> Damage:
     """Out of focus, by so many pixels."""
     return lambda image: np.asarray(cv2.GaussianBlur(image, (0, 0), deviation), np.uint8)
 
 
-def scratch(count: int, *, specks: int = 40, seed: int = 3) -> Damage:
-    """Upright scratches that wander a little, and specks of dust."""
+PAPER = (247, 242, 232)
+DIRT = (15, 13, 12)
+
+
+def scratch(
+    count: int, *, specks: int = 40, seed: int = 3, angle: float = 0.0, colour: tuple[int, int, int] = PAPER
+) -> Damage:
+    """Scratches that wander a little, `angle` degrees from upright, and specks of dust."""
 
     def spoil(image: Array) -> Array:
         dice, spoilt = np.random.default_rng(seed), image.copy()
@@ -55,14 +78,14 @@ def scratch(count: int, *, specks: int = 40, seed: int = 3) -> Damage:
         for _ in range(count):
             steps = np.arange(0, dice.uniform(0.4, 1.0) * height, 4)
             xs = dice.uniform(0, width) + dice.normal(0, 0.1) * steps + np.cumsum(dice.normal(0, 0.15, steps.size))
-            points = np.stack([xs, dice.uniform(-0.1, 0.4) * height + steps], axis=1)
+            points = _turned(np.stack([xs, dice.uniform(-0.1, 0.4) * height + steps], axis=1), angle, height, width)
             layer = _drawn(image, lambda mask, line=points: _line(mask, line, int(dice.integers(1, 3))))
-            spoilt = _over(spoilt, layer, float(dice.uniform(0.5, 0.95)))
+            spoilt = _over(spoilt, layer, float(dice.uniform(0.5, 0.95)), colour)
         for _ in range(specks):
             middle = (int(dice.integers(0, width)) * 8, int(dice.integers(0, height)) * 8)
             radius = int(dice.uniform(6, 20))
             layer = _drawn(image, lambda mask, at=middle, r=radius: cv2.circle(mask, at, r, 255, -1, cv2.LINE_AA, 3))
-            spoilt = _over(spoilt, layer, 0.9)
+            spoilt = _over(spoilt, layer, 0.9, colour)
         return spoilt
 
     return spoil
@@ -79,8 +102,29 @@ def _line(mask: Array, points: NDArray[np.float64], thickness: int) -> None:
                   lineType=cv2.LINE_AA, shift=3)  # fmt: skip
 
 
-def _over(image: Array, layer: NDArray[np.float64], strength: float) -> Array:
-    return _rounded(image * (1 - layer * strength) + np.array((247, 242, 232)) * layer * strength)
+def _over(image: Array, layer: NDArray[np.float64], strength: float, colour: tuple[int, int, int]) -> Array:
+    return _rounded(image * (1 - layer * strength) + np.array(colour) * layer * strength)
+
+
+def _turned(points: NDArray[np.float64], angle: float, height: int, width: int) -> NDArray[np.float64]:
+    turn, middle = np.radians(angle), np.array((width / 2, height / 2))
+    matrix = np.array(((np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))))
+    return np.asarray((points - middle) @ matrix + middle)
+
+
+def crease(at: float, *, seed: int = 4) -> Damage:
+    """A fold from side to side, `at` a share of the height: a crack with a shadow beside it."""
+
+    def spoil(image: Array) -> Array:
+        height, width = image.shape[:2]
+        xs = np.linspace(0, width, 160)
+        ys = at * height + 0.08 * xs + np.cumsum(np.random.default_rng(seed).normal(0, 0.35, xs.size))
+        shadow = _drawn(image, lambda mask: _line(mask, np.stack([xs, ys + 5], axis=1), 9))
+        dark = cv2.GaussianBlur(shadow, (0, 0), 2.5)[..., None]
+        crack = _drawn(image, lambda mask: _line(mask, np.stack([xs, ys], axis=1), 2))
+        return _over(_rounded(image * (1 - 0.35 * dark)), crack, 0.85, PAPER)
+
+    return spoil
 
 
 def gray(image: Array) -> Array:

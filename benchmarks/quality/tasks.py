@@ -25,6 +25,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         quality: the JPEG quality it is sent with; None for PNG.
         factor: how many times larger it is asked to be; 1 asks for `improve`.
         compare: makes what the answer is compared with, of what was clean.
+        cut: makes the part that is compared, of what was sent and of the answer.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     quality: int | None = None
     factor: int = 1
     compare: Damage = damage.after()
+    cut: Damage = damage.after()
 
     def sent(self, clean: Array) -> bytes:
         """The file that is sent."""
@@ -63,7 +65,25 @@ TASKS = (
     Task(name="JPEG 10, saved again as PNG", spoil=damage.jpeg(10)),
     Task(name="faded, yellow", spoil=FADED),
     Task(name="faded, red", spoil=REDDISH),
+    *(Task(name=f"contrast {share}", spoil=damage.contrast(share), quality=92) for share in (0.6, 0.5, 0.35)),
+    *(
+        Task(
+            name=f"contrast 0.5, border {pixels} {name}",
+            spoil=damage.after(damage.contrast(0.5), damage.border(pixels, colour)),
+            quality=92,
+            cut=damage.inside(pixels),
+        )
+        for pixels, name, colour in (
+            (4, "black", (2, 2, 2)),
+            (24, "white", (250, 250, 248)),
+            (40, "paper", (236, 224, 196)),
+        )
+    ),
+    Task(name="contrast 0.45, 6 scratches", spoil=damage.after(damage.contrast(0.45), damage.scratch(6)), quality=92),
     Task(name="scratched", spoil=damage.scratch(6)),
+    Task(name="scratched, slanted 45°", spoil=damage.scratch(6, angle=45)),
+    Task(name="scratched, dark", spoil=damage.scratch(6, colour=damage.DIRT)),
+    Task(name="creased", spoil=damage.crease(0.4)),
     Task(name="blurred 1.6", spoil=damage.blur(1.6)),
     Task(name="faded, noise 6, JPEG 60", spoil=damage.after(FADED, damage.noise(6)), quality=60),
     Task(

@@ -78,6 +78,11 @@ class ImageBudget:
         if self._left is not None and not self._closed:
             self._left += images
 
+    def limit(self, images: int | None) -> None:
+        """Grant at most `images` from now on, unless it is closed; None for no limit."""
+        if not self._closed:
+            self._left = images
+
     def close(self) -> None:
         """Grant nothing more."""
         self._left = 0

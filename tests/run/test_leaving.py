@@ -25,12 +25,12 @@ async def test_leaving_after_the_first_result_keeps_the_whole_answer(
     photos = fill(source, *(f"{number}.jpg" for number in range(48)))
     kinds = ("improved", "colorized_improved", "colorized", *(["resolved"] if options else []))
     async with FakeService() as service:
-        async with (
-            client(service) as open_client,
-            aclosing(aiter(open_client.improve_archive(source, out=out, **options))) as run,
-        ):
-            async for _ in run:
-                break
+        async with client(service, concurrency=1) as open_client:
+            run = open_client.improve_archive(source, out=out, **options)
+            async with aclosing(aiter(run)) as results_of_run:
+                async for _ in results_of_run:
+                    await until(lambda: all(item.done for item in run._in_flight))
+                    break
         assert len(sent(service)) == 48
         assert not temporaries(out)
         results = await restore(service, source, out, **options)

@@ -18,7 +18,7 @@ from training.scratches.samples import sample
 
 __all__ = ["train"]
 
-SIDE, BATCH = 160, 10
+SIDE, BATCH = 128, 10
 _RATE, _WARM, _FLAT = 3e-3, 150, 0.3
 """The learning rate, the iterations in which it grows to it, and the share of all in which it stays there."""
 
@@ -40,7 +40,13 @@ class _Samples(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def train(
-    photos: list[tuple[str, NDArray[np.uint8]]], out: Path, *, iterations: int, seed: int = 1, device: str = "cpu"
+    photos: list[tuple[str, NDArray[np.uint8]]],
+    out: Path,
+    *,
+    iterations: int,
+    seed: int = 1,
+    device: str = "cpu",
+    start: Path | None = None,
 ) -> None:
     """Train and write the averaged weights to `out`, every 200 iterations too.
 
@@ -50,10 +56,13 @@ def train(
         iterations: batches of `BATCH` samples.
         seed: of the samples and of the network's first weights.
         device: as PyTorch names it.
+        start: weights to start with, instead of random ones.
     """
     torch.manual_seed(seed)
     batches = iter(DataLoader(_Samples(photos, seed), batch_size=BATCH, num_workers=1, prefetch_factor=3))
     net = DamageNet().to(device, memory_format=torch.channels_last)
+    if start is not None:
+        net.load_state_dict(torch.load(start, map_location=device, weights_only=True))
     optimizer = torch.optim.AdamW(net.parameters(), _RATE, weight_decay=1e-4)
     average = {name: value.clone() for name, value in net.state_dict().items()}
     began, seen = time.monotonic(), np.zeros(4)

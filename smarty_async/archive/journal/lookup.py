@@ -53,8 +53,10 @@ def key_of(file: PhotoFile) -> _Key:
 
 def photo_of_key(photo: bytes) -> tuple[str, int]:
     """The relative path and the page of a column ``photo``."""
+    if b"\0" not in photo:
+        return os.fsdecode(photo), 1
     path, _, page = photo.partition(b"\0")
-    return os.fsdecode(path), int(page or 1)
+    return os.fsdecode(path), int(page)
 
 
 def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:

@@ -1,4 +1,4 @@
-"""A large picture worked on piece by piece: memory stays bounded, and no seam shows."""
+"""Large pictures processed tile by tile: memory stays bounded, and no seams show."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ Pixels = NDArray[np.uint8]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """What a network needs around what it works on.
+    """How a network's tiles are cut.
 
     Attributes:
-        scale: how many times larger what comes out is, on each side.
-        margin: pixels around a tile that the network looks at, and gives nothing for.
-        step: the sides of what goes in, margins included, are multiples of this.
-        blend: pixels that neighbouring tiles share, where one passes into the other. A network without a view
-            of the whole tile needs none: its tiles fit exactly.
+        scale: how many times larger the output is than the input, on each side.
+        channels: of the output.
+        margin: pixels around a tile that the network sees, and that its output leaves out.
+        step: the sides of the network's input, margins included, are multiples of this.
+        blend: pixels that neighbouring tiles share and blend over. A network whose output depends on nothing beyond the
+            margin needs none: its tiles fit exactly.
         largest: the longest side of a tile, in pixels of the input; this bounds memory.
-        ahead: tiles worked on at a time.
+        ahead: tiles processed at a time.
     """
 
     scale: int = 1
+    channels: int = 3
     margin: int = 0
     step: int = 1
     blend: int = 0
@@ -42,7 +44,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tile(msgspec.Struct, frozen=True):
-    """A piece of the picture, in pixels of the input, without margins."""
+    """A part of the picture, in pixels of the input, without margins."""
 
     top: int
     left: int
@@ -51,7 +53,7 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 def tiles(height: int, width: int, frame: Frame) -> Iterator[Tile]:
-    """Pieces of about the same size that cover a picture of `height` × `width`, row by row."""
+    """Tiles of about the same size that cover a picture of `height` × `width`, row by row."""
     for top, tall in _spans(height, frame):
         for left, wide in _spans(width, frame):
             yield Tile(top, left, tall, wide)
@@ -69,26 +71,26 @@ def tiled(picture: Pixels, work: Callable[[Pixels], Pixels], *, frame: Frame, po
     """The whole picture as `work` makes it of its tiles.
 
     Args:
-        picture: what to work on.
-        work: takes a tile with its margins, and gives it without them, `frame.scale` times as large.
-        frame: what `work` needs.
-        pool: where tiles are worked on, `frame.ahead` at a time.
+        picture: H×W×3 uint8.
+        work: takes a tile with its margins, and returns it without them, `frame.scale` times as large.
+        frame: how the tiles are cut.
+        pool: the threads that process tiles, `frame.ahead` at a time.
 
     Raises:
-        Abandoned: nobody wants it any more.
+        Abandoned: the client has disconnected.
     """
     height, width = picture.shape[:2]
-    made = np.empty((height * frame.scale, width * frame.scale, 3), np.uint8)
+    made = np.empty((height * frame.scale, width * frame.scale, frame.channels), np.uint8)
     waiting: deque[tuple[Tile, Future[Pixels]]] = deque()
     try:
         for tile in tiles(height, width, frame):
             check_wanted()
             waiting.append((tile, pool.submit(work, _with_margins(picture, tile, frame))))
             if len(waiting) > frame.ahead:
-                _lay(made, *_first(waiting), frame)
+                _put(made, *_first(waiting), frame)
         while waiting:
             check_wanted()
-            _lay(made, *_first(waiting), frame)
+            _put(made, *_first(waiting), frame)
     finally:
         for _, future in waiting:
             future.cancel()
@@ -103,7 +105,7 @@ def _first(waiting: deque[tuple[Tile, Future[Pixels]]]) -> tuple[Tile, Pixels]:
 
 
 def _with_margins(picture: Pixels, tile: Tile, frame: Frame) -> Pixels:
-    """The tile and what lies around it; past the picture's edge, the picture mirrored."""
+    """The tile and its margins; beyond the picture's edge, the picture mirrored."""
     height, width = picture.shape[:2]
     top, left = tile.top - frame.margin, tile.left - frame.margin
     bottom, right = tile.top + tile.height + frame.margin, tile.left + tile.width + frame.margin
@@ -114,17 +116,17 @@ def _with_margins(picture: Pixels, tile: Tile, frame: Frame) -> Pixels:
     return np.asarray(cv2.copyMakeBorder(inside, *around, cv2.BORDER_REFLECT_101), np.uint8)
 
 
-def _lay(made: Pixels, tile: Tile, piece: Pixels, frame: Frame) -> None:
-    """Put a piece where it belongs, over what its upper and left neighbours laid there."""
+def _put(made: Pixels, tile: Tile, piece: Pixels, frame: Frame) -> None:
+    """Copy a tile's output to its place, blended with that of its upper and left neighbours."""
     scale, blend = frame.scale, frame.blend * frame.scale
     rows = slice(tile.top * scale, (tile.top + tile.height) * scale)
     columns = slice(tile.left * scale, (tile.left + tile.width) * scale)
     piece = piece[: tile.height * scale, : tile.width * scale]
     place = made[rows, columns]
     if blend and tile.left:
-        piece[:, :blend] = _pass(place[:, :blend], piece[:, :blend], _ramp(blend)[None, :, None])
+        piece[:, :blend] = _blended(place[:, :blend], piece[:, :blend], _ramp(blend)[None, :, None])
     if blend and tile.top:
-        piece[:blend] = _pass(place[:blend], piece[:blend], _ramp(blend)[:, None, None])
+        piece[:blend] = _blended(place[:blend], piece[:blend], _ramp(blend)[:, None, None])
     place[:] = piece
 
 
@@ -132,5 +134,5 @@ def _ramp(length: int) -> NDArray[np.float32]:
     return ((np.arange(length) + 0.5) / length).astype(np.float32)
 
 
-def _pass(before: Pixels, after: Pixels, share: NDArray[np.float32]) -> Pixels:
+def _blended(before: Pixels, after: Pixels, share: NDArray[np.float32]) -> Pixels:
     return np.rint(before * (1 - share) + after * share).astype(np.uint8)
