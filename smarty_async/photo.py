@@ -21,13 +21,15 @@ from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata_copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.photos.probe import probe
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.archive.sources.folder import probe_file
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
+from smarty_async.transport.body import Body
 from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
@@ -141,9 +143,6 @@ async def _commit_received(
         if (received := item.take(spec.mode)) is not None:
             with suppress(SmartyError):  # the first error is the one that counts
                 await _accept(received, None, spec, commit)
-
-
-_probe = threaded(probe)
 
 
 class PhotoRun:
@@ -264,7 +263,7 @@ class PhotoRun:
             total.attempts += outcome.attempts
         return total
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], body: FileBody) -> RequestOutcome:
+    async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
         return await ask(
             specs,
             make_item=lambda missing: Item(body, self._context.group(missing)),
@@ -281,67 +280,64 @@ class PhotoRun:
             if specs := tuple(spec for spec in self._missing if spec.chained is chained):
                 yield specs
 
-    async def _body(self, specs: tuple[ModeSpec, ...]) -> FileBody:
+    async def _body(self, specs: tuple[ModeSpec, ...]) -> Body:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement.
 
         Raises:
             PhotoRejected: it cannot be sent.
             DiskError: it has to be converted, and the disk refuses.
         """
-        file, problem = self.entry.file, self.entry.problem
-        if problem:
-            raise PhotoRejected(problem.message, type=problem.type)
+        if self.entry.problem:
+            raise PhotoRejected(self.entry.problem.message, type=self.entry.problem.type)
         if specs[0].chained and (restored := self._restored_picture()):
-            return await self._prepared(restored, version=None, page=1)
-        return await self._prepared(file.path, version=file.version, page=file.page)
+            return await self._restored_body(restored)
+        return await self._photo_body()
 
-    async def _prepared(self, path: str, *, version: str | None, page: int) -> FileBody:
-        """Probe the picture at `path`, convert it where that is needed, and note what its outputs are made of.
+    async def _photo_body(self) -> Body:
+        context, file = self._context, self.entry.file
+        probed = await context.source.probe(file, limits=context.limits, fit=context.options.fit)
+        self.pages = probed.pages
+        self.pixels = probed.width * probed.height
+        context.progress.work.add_probed(file.size, self.pixels)
+        if probed.warning:
+            context.progress.warn_of_size(display_path(file.photo), probed.warning)
+        await context.journal.note_pages(self.entry, probed.pages)
+        body = context.source.body(file, probed)
+        self._digest = (lambda: body.digest) if probed.converted is None else (lambda: probed.digest)
+        return await self._converted_or(body, probed, file.path)
+
+    async def _restored_body(self, path: str) -> Body:
+        probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
+        body = FileBody(
+            path, size=probed.size, version=None, content_type=probed.content_type, file_size=probed.file_size
+        )
+        return await self._converted_or(body, probed, path)
+
+    async def _converted_or(self, body: Body, probed: Probed, path: str) -> Body:
+        """`body`, or the picture that it was converted to; notes what outputs are made of.
 
         Args:
-            path: the photo, or the restored picture.
-            version: the photo's version; None for the restored picture, which nobody changes.
-            page: which picture of the file.
+            body: what is sent of a picture that is not converted.
+            probed: what is known of the picture.
+            path: where it is.
         """
-        context, file = self._context, self.entry.file
-        probed = await _probe(path, limits=context.limits, fit=context.options.fit, page=page)
-        if not self.pixels:
-            self.pixels = probed.width * probed.height
-            context.progress.work.add_probed(file.size, self.pixels)
-        if version is not None:
-            self.pages = probed.pages
-            await context.journal.note_pages(self.entry, probed.pages)
-            if probed.warning:
-                context.progress.warn_of_size(display_path(file.photo), probed.warning)
-        if probed.converted is None:
-            body = FileBody(
-                path,
-                size=probed.size,
-                version=version,
-                content_type=probed.content_type,
-                file_size=probed.file_size,
-            )
-            sent = path
-            digest = partial(getattr, body, "digest")
-        else:
-            converted = context.directory.open()
+        file = self.entry.file
+        if probed.converted is not None:
+            converted = self._context.directory.open()
             self._converted.append(converted)
             await converted.write([probed.converted])
-            body = FileBody(converted.path, size=probed.size, version=None, content_type=probed.content_type)
-            sent = str(converted.path)
-            digest = partial(getattr, probed, "digest")
-        if version is not None:
-            self._digest = digest
+            path = str(converted.path)
+            body = FileBody(path, size=probed.size, version=None, content_type=probed.content_type)
         self._metadata = MetadataCopier(
             SentPhoto(
                 photo=file.path,
                 page=file.page,
-                sent=sent,
+                sent=path,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
                 modified_ns=int(file.version),
             ),
-            strip=context.options.strip_metadata,
+            strip=self._context.options.strip_metadata,
         )
         return body
 

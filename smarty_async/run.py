@@ -19,7 +19,7 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS, display_path
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.options import Limits, Retries
@@ -147,6 +147,10 @@ class ArchiveRun:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        except RuntimeError as error:
+            if "can't start new thread" in str(error):
+                raise no_more_threads() from None
+            raise
         finally:
             self._results.put_nowait(None)
 
@@ -168,6 +172,7 @@ class ArchiveRun:
                 options=self._options,
                 limits=self._limits,
                 retries=self._retries,
+                source=self._source,
                 directory=directory,
                 journal=journal,
                 committer=committer,

@@ -12,6 +12,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
@@ -64,6 +65,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         options: what the run is to do.
         limits: what one request may carry.
         retries: how long to go on asking.
+        source: where photos come from.
         directory: where outputs go.
         journal: what is known of every photo.
         committer: makes answers durable.
@@ -80,6 +82,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     options: ArchiveOptions
     limits: Limits
     retries: Retries
+    source: PhotoSource
     directory: OutputDirectory
     journal: Journal
     committer: OutputCommitter

@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
-_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2}
+_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2, "probing": 4}
 """Threads of each pool, at most. Fsyncs that run at the same time share a commit of the file system's journal; reads
 and appends that an open request waits for have pools of their own, so they never queue behind fsyncs."""
 _CALLS_PER_THREAD = 8
@@ -41,7 +41,7 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
 
     Args:
         call: a blocking function.
-        pool: which of the event loop's thread pools runs it: ``disk``, ``reading``, ``appending`` or ``hashing``.
+        pool: which of the event loop's thread pools runs it, a key of `_POOL_THREADS`.
     """
 
     @wraps(call)

@@ -149,7 +149,9 @@ async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> N
         await restore(service, source, out)
         status = await read_status(out)
     by_outcome = {told.outcome: told for told in status.failures}
-    assert by_outcome["failed"] == Failures(outcome="failed", type="permanent", message="no", count=1, example="b.jpg")
+    assert by_outcome["failed"] == Failures(
+        outcome="failed", type="permanent", message="no", count=1, example="b.jpg", names=["b.jpg"]
+    )
     assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.jpg")
     assert (status.outcomes, status.unfinished) == ({"restored": 1, "failed": 1, "rejected": 1}, 0)
     assert (status.images, status.cost) == (2, pytest.approx(0.12))

@@ -26,7 +26,7 @@ from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
 
-__all__ = ["FolderSource", "PhotoFile", "check_sources", "scan"]
+__all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
 _NEITHER = "it is neither a file nor a folder"
 
@@ -125,11 +125,17 @@ class FolderSource:
 
     def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
-        return _probe(file.path, limits=limits, fit=fit)
+        return probe_file(file.path, limits=limits, fit=fit, page=file.page)
 
     def body(self, file: PhotoFile, probed: Probed) -> FileBody:
         """What is sent of a photo that is sent as it is; does not block."""
-        return FileBody(file.path, size=probed.size, version=file.version, content_type=probed.content_type)
+        return FileBody(
+            file.path,
+            size=probed.size,
+            version=file.version,
+            content_type=probed.content_type,
+            file_size=probed.file_size,
+        )
 
     def version(self, file: PhotoFile) -> str | None:
         """The modification time that the photo has now; None when it cannot be looked at."""
@@ -139,7 +145,8 @@ class FolderSource:
             return None
 
 
-_probe = threaded(probe)
+probe_file = threaded(probe, pool="probing")
+"""`probe` in a thread. It has a pool of its own: a picture that is to be decoded may wait for memory there."""
 
 
 def scan(

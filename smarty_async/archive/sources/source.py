@@ -17,6 +17,8 @@ class PhotoBody(Protocol):
 
     size: int
     content_type: str
+    digest: bytes | None
+    """SHA-256 of the whole file, None until it was read."""
 
     def read(self) -> AsyncIterator[bytes]:
         """The bytes in pieces, exactly `size` of them.

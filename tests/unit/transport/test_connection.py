@@ -564,7 +564,7 @@ class TestErrors:
 
     async def test_a_token_cut_by_invisible_characters_is_redacted(self) -> None:
         error = await failure_of(http(503, "\u200b".join(TOKEN)))
-        assert "<redacted>" in str(error)
+        assert "s3cr" not in str(error).replace("\u200b", "")
 
     @pytest.mark.parametrize("date", ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -0000"])
     async def test_retry_after_as_a_date_in_the_past(self, date: str) -> None:
