@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns() -> None:
 def test_help_for_a_command_that_is_not_there() -> None:
     result = CliRunner().invoke(app, ["help", "restore"])
     assert result.exit_code == 2
-    assert "there is no command 'restore'; there are album, bench, " in result.output
+    assert "there is no command 'restore'; there are album, bench, check, " in result.output
 
 
 class TestConfigFile:
