@@ -12,7 +12,7 @@ import msgspec
 
 from smarty_async.errors import OptionsError
 from smarty_async.options import Mode, ModeSpec, check_modes, images_for
-from smarty_async.results import KINDS, Kind
+from smarty_async.results import KINDS, KINDS_BY_MODE, Kind
 
 __all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
 
@@ -85,6 +85,10 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise OptionsError(f"{name} must not be negative, but is {value}")
         if unknown := self.outputs - set(KINDS):
             raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+        if self.outputs and not any(self.outputs & set(KINDS_BY_MODE[spec.mode]) for spec in self.specs):
+            modes = " and ".join(spec.mode for spec in self.specs)
+            kept = ", ".join(sorted(self.outputs))
+            raise OptionsError(f"nothing would be kept: {modes} makes no {kept}; change outputs, or the modes")
         if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
             raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
 
