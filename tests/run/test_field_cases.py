@@ -449,6 +449,18 @@ async def test_a_photo_under_a_strange_name_is_a_photo(source: Path, out: Path) 
         assert set(outcomes(await restore(service, source, out)).values()) == {"restored"}
 
 
+async def test_a_source_that_is_the_output_folder_is_said_before_and_at_the_start(source: Path) -> None:
+    fill(source, "a.jpg")
+    plan = await plan_archive(source, out=source)
+    assert any("is the source and the output folder" in warning for warning in plan.warnings)
+    async with FakeService() as service:
+        for dry in (["--dry-run"], []):
+            ended = await run("improve", source, "--out", source, "--base-url", service.url, *dry)
+            assert "is the source and the output folder" in ended.out + ended.err
+        again = await restore(service, source, source)
+    assert outcomes(again) == {"a.jpg": "skipped"}
+
+
 # limits
 
 
