@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from support.archives import fill, outcomes, restore, sent
 from support.fake_service import FakeService, expected
 from support.field import (
@@ -305,6 +305,37 @@ async def test_a_motion_photo_is_sent_without_its_video(source: Path, out: Path,
         assert sent(service) == [photo]
     assert difference(seen(output(out, result)), scene()) < 6
     assert_camera_metadata(output(out, result))
+
+
+def unusual_files() -> dict[str, bytes]:
+    """The scene as other programs and phones write it."""
+    picture, small, buffer = scene(), scene(30, 20), io.BytesIO()
+    picture.save(buffer, "MPO", save_all=True, append_images=[small])
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    in_lab = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
+    assert in_lab is not None
+    return {
+        "cmyk.jpg": encoded(picture.convert("CMYK")),
+        "with a gain map.jpg": encoded(picture) + encoded(small),
+        "with a depth map.jpg": buffer.getvalue(),
+        "samsung motion.jpg": encoded(picture) + b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + bytes(9_000_000) + b"SEFT",
+        "lab.tif": encoded(in_lab, "TIFF"),
+        "jpeg in a.tif": encoded(picture, "TIFF", compression="jpeg"),
+        "palette.png": encoded(picture.quantize(128), "PNG"),
+        "transparent.png": encoded(picture.convert("RGBA"), "PNG"),
+        "palette.gif": encoded(picture.quantize(128), "GIF"),
+        "bitmap.bmp": encoded(picture, "BMP"),
+        "wrong name.png": encoded(picture),
+    }
+
+
+async def test_files_of_many_programs_show_the_same_picture(source: Path, out: Path) -> None:
+    for name, data in unusual_files().items():
+        write(source / name, data)
+    results = await restored(source, out)
+    assert set(results) == set(unusual_files())
+    for name, result in results.items():
+        assert difference(seen(output(out, result)), scene()) < 4, name
 
 
 @pytest.mark.parametrize("behind", [False, True])

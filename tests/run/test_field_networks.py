@@ -155,7 +155,7 @@ async def test_what_is_no_picture_is_not_paid_for_again_and_again(source: Path, 
 
 
 async def improved(url: str, source: Path, out: Path, *options: str, **env: str) -> Ended:
-    return await run("improve", source, "--out", out, "--base-url", url, "--json", *options, **env)
+    return await run("improve", source, "--out", out, "--base-url", url, "--json", *options, stdin=b"", **env)
 
 
 @pytest.fixture(autouse=True)

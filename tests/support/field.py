@@ -197,8 +197,6 @@ def tiff_layouts(image: Image.Image) -> dict[str, bytes]:
     rgb, gray, cmyk = image.tobytes(), image.convert("L").tobytes(), image.convert("CMYK").tobytes()
     planes = [channel.tobytes() for channel in image.split()]
     full, size = b"\xff" * len(gray), image.size
-    floats = lambda levels, order: _floats(levels, order=order)  # noqa: E731 - a short name
-    woven = lambda *channels: bytes(byte for pixel in zip(*channels, strict=True) for byte in pixel)  # noqa: E731
     inverse = bytes(255 - level for level in gray)
     return {
         "planar16.tif": strip_tiff(size, [*map(_sixteen, planes)], photometric=2, samples=3, bits=16, planar=2),
@@ -211,21 +209,21 @@ def tiff_layouts(image: Image.Image) -> dict[str, bytes]:
         "white is zero 16.tif": strip_tiff(size, [_sixteen(inverse)], photometric=0, samples=1, bits=16),
         "white is zero 8.tif": strip_tiff(size, [inverse], photometric=0, samples=1, bits=8),
         "gray16.tif": strip_tiff(size, [_sixteen(gray)], photometric=1, samples=1, bits=16),
-        "gray float.tif": strip_tiff(size, [floats(gray, "<")], photometric=1, samples=1, bits=32, sample_format=3),
+        "gray float.tif": strip_tiff(size, [_floats(gray)], photometric=1, samples=1, bits=32, sample_format=3),
         "gray float big-endian.tif": strip_tiff(
-            size, [floats(gray, ">")], photometric=1, samples=1, bits=32, sample_format=3, order=">"
+            size, [_floats(gray, order=">")], photometric=1, samples=1, bits=32, sample_format=3, order=">"
         ),
-        "rgb float.tif": strip_tiff(size, [floats(rgb, "<")], photometric=2, samples=3, bits=32, sample_format=3),
+        "rgb float.tif": strip_tiff(size, [_floats(rgb)], photometric=2, samples=3, bits=32, sample_format=3),
         "gray alpha 16.tif": strip_tiff(
-            size, [_sixteen(woven(gray, full))], photometric=1, samples=2, bits=16, extra=2
+            size, [_sixteen(_interleaved(gray, full))], photometric=1, samples=2, bits=16, extra=2
         ),
         "rgb alpha 16.tif": strip_tiff(
-            size, [_sixteen(woven(*planes, full))], photometric=2, samples=4, bits=16, extra=2
+            size, [_sixteen(_interleaved(*planes, full))], photometric=2, samples=4, bits=16, extra=2
         ),
         "cmyk.tif": strip_tiff(size, [cmyk], photometric=5, samples=4, bits=8),
         "cmyk alpha.tif": strip_tiff(
             size,
-            [woven(*(cmyk[channel::4] for channel in range(4)), full)],
+            [_interleaved(*(cmyk[channel::4] for channel in range(4)), full)],
             photometric=5,
             samples=5,
             bits=8,
@@ -234,7 +232,11 @@ def tiff_layouts(image: Image.Image) -> dict[str, bytes]:
     }
 
 
-def _floats(levels: bytes, *, order: str) -> bytes:
+def _interleaved(*channels: bytes) -> bytes:
+    return bytes(byte for pixel in zip(*channels, strict=True) for byte in pixel)
+
+
+def _floats(levels: bytes, *, order: str = "<") -> bytes:
     values = array("f", (level / 255 for level in levels))
     return struct.pack(f"{order}{len(values)}f", *values)
 
