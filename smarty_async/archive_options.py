@@ -136,12 +136,14 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         OptionsError: it is a URL.
     """
     text = os.fspath(path)
-    found = _URL.match(text) or (None if isinstance(path, str) else _URL_AS_PATH.match(text))
+    spelled = text.replace(os.sep, "/")
+    found = _URL.match(spelled) or (None if isinstance(path, str) else _URL_AS_PATH.match(spelled))
     if found is None:
         return text
     scheme = found[1].lower()
     if scheme == "file":
         raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
+    url = f"{found[1]}://{spelled[found.end() :]}"  # a Path has lost one of the slashes
     raise OptionsError(
-        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {text!r} was given"
+        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {url!r} was given"
     )

@@ -232,7 +232,7 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
 
 def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
     stopped = " so far" if summary.left else ""
-    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}:"
+    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}{':' if summary.outcomes else '.'}"
     yield from outcome_lines(summary.outcomes)
     if summary.left and not summary.limit_reached and not summary.interrupted:
         yield f"{count(summary.left, 'photo')} left for another run: the same command continues with them."

@@ -57,3 +57,9 @@ def test_a_chained_enlargement_is_another_spec() -> None:
 def test_what_does_not_go_together(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         ArchiveOptions.of("a", out="b", **keywords)
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/x", Path("s3://bucket/x")])
+def test_a_url_is_shown_as_it_was_given(given: str | Path) -> None:
+    with pytest.raises(OptionsError, match=r"--out takes a path on a disk: .* but 's3://bucket/x' was given"):
+        ArchiveOptions.of("a", out=given)
