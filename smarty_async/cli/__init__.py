@@ -1,4 +1,4 @@
-"""The command line, one file a command. What a command needs is imported when it runs: help is quick."""
+"""The command line, one file for each command. What a command needs is imported when it runs, so help is quick."""
 
 from __future__ import annotations
 
@@ -32,8 +32,16 @@ app = typer.Typer(
     # Plain help costs half the time.
     rich_markup_mode=None,
 )
-for _command in (improve, view, album, status, check, serve, bench):
-    app.command(cls=Command, context_settings=_HELP_NAMES)(_command)
+for _command, _summary in (
+    (improve, "Restore photos."),
+    (view, "Look at the results in a browser, before and after."),
+    (album, "Make an album: the best picture of each photo."),
+    (status, "Show what became of the photos, and what was paid."),
+    (check, "Check the account and the connection."),
+    (serve, "Run the service on this machine."),
+    (bench, "Measure how fast an endpoint is."),
+):
+    app.command(cls=Command, context_settings=_HELP_NAMES, short_help=_summary)(_command)
 
 
 @app.command(name="help", cls=Command, hidden=True)
