@@ -108,8 +108,9 @@ class TestConfigFile:
 
 
 async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
-    env = {"SMARTY_MAX_PHOTOS": "1", "SMARTY_JSON": "1", "SMARTY_OUT": str(out)}
-    ended = await run("improve", photos, "--base-url", service.url, **env)
+    ended = await run(
+        "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
+    )
     assert len(ended.results) == 1
     assert (out / "improved").is_dir()
 
