@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -108,5 +110,9 @@ def program(
 def main() -> None:
     """Run the program; every end of it is an exit status of `cli.errors`."""
     use_waiting_streams()
+    if not sys.warnoptions:
+        # Warnings are for developers: -W default shows them, and a log file records them.
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())  # without a handler Python prints to stderr
     with error_boundary(verbose="--verbose" in sys.argv):
         app(prog_name="smarty-async")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -100,6 +101,7 @@ def serve(
     from smarty_async.local.engine import EngineOptions, best_engine, engine_named  # noqa: PLC0415 - help is quick
 
     options = EngineOptions(toning=toning, colourist=str(colourist) if colourist else None)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     maker = engine_named(engine.value if engine else best_engine(), options)
     application = server.make_app(
         engine=maker,
