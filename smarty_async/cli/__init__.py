@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -54,7 +54,7 @@ def help_(
     """Show the help of a command."""
     program = context.parent
     assert program is not None  # noqa: S101 - a command of a program
-    commands = program.command.commands  # type: ignore[attr-defined] # the program is a group
+    commands = cast("dict[str, Any]", getattr(program.command, "commands"))  # noqa: B009 - the program is a group
     if command is None:
         typer.echo(program.get_help())
     elif command in commands:
