@@ -142,7 +142,7 @@ def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], 
 def _with_crossing_lines(
     labels: NDArray[np.int32], lines: list[_Piece], tangled: Mask, lean: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """The labels and lines, with those that cross each other in what is `tangled`: each leans at an angle of its own."""
+    """The labels and lines, with those that cross each other in `tangled`: each leans at an angle of its own."""
     for group in range(int(lean.max()) + 1):
         more, pieces = _labelled(_closed(tangled & (lean == group)))
         offset = int(labels.max())
