@@ -2,8 +2,8 @@
 
     python -m training.scratches.evaluate --weights work --sources sources --photos FOLDER
 
-chooses the bounds on every eighth photograph of the sources, damaged by the training's generator, and prints the table
-for the photographs in FOLDER (PNG or JPEG), damaged by `benchmarks/quality/damage.py`. It needs `training/requirements.txt`
+chooses the bounds on every eighth photograph of the sources, damaged by the training's generator, and prints the
+table for the photographs in FOLDER (PNG or JPEG), damaged by `benchmarks/quality/damage.py`. It needs `training/requirements.txt`
 without PyTorch (ncnn and PyTorch do not run in one process) and the package with its extra `local`.
 """
 
