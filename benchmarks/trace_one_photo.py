@@ -24,8 +24,7 @@ from PIL import Image
 import smarty_async
 from smarty_async import SmartyClient
 from smarty_async.local.engine import engine_named
-from smarty_async.local.running import serving
-from smarty_async.local.server import make_app
+from smarty_async.local.server import make_app, serving
 
 PACKAGE = Path(smarty_async.__file__).parent
 OUTSIDE = ("local/",)
@@ -79,7 +78,7 @@ async def trace() -> Trace:
                     assert result.error is None, result
             finally:
                 sys.setprofile(None)
-                threading.setprofile(None)  # type: ignore[arg-type] # None takes it away
+                threading.setprofile(None)
     return found
 
 

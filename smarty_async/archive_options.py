@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -10,12 +11,16 @@ from typing import Any, TypedDict, Unpack
 import msgspec
 
 from smarty_async.errors import OptionsError
-from smarty_async.options import Mode, ModeSpec, check_modes
+from smarty_async.options import Mode, ModeSpec, check_modes, images_for
 from smarty_async.results import KINDS, Kind
 
-__all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike"]
+__all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
 
 PathLike = str | os.PathLike[str]
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_URL_AS_PATH = re.compile(r"(abfss?|adl|az|azure|b2|ftp|ftps|gcs|gs|https?|oss|s3a?|sftp|smb|swift|wasbs?|webdav):/")
+"""A URL from which `pathlib.Path` has removed a slash."""
 
 
 class ArchiveKeywords(TypedDict, total=False):
@@ -83,6 +88,16 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
             raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
 
+    def images_left(self, paid: int) -> int | None:
+        """Images that the run may still pay for; None for no limit.
+
+        Args:
+            paid: images paid for in earlier runs over `out`.
+        """
+        run, total = images_for(self.max_cost), images_for(self.max_cost_total)
+        limits = [limit for limit in (run, None if total is None else max(0, total - paid)) if limit is not None]
+        return min(limits, default=None)
+
     @classmethod
     def of(
         cls, source: PathLike | Sequence[PathLike], *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
@@ -102,4 +117,27 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
             values[name] = kind(values.get(name, ()))
-        return cls(sources=tuple(os.fspath(one) for one in sources), out=Path(out).absolute(), **values)
+        folder = Path(local_path(out, option="--out")).absolute()
+        return cls(sources=tuple(local_path(one, option="a source") for one in sources), out=folder, **values)
+
+
+def local_path(path: str | os.PathLike[str], *, option: str) -> str:
+    """`path` as text, after a check that it is no URL: ``s3://bucket`` would become a folder called ``s3:``.
+
+    Args:
+        path: a path that the caller gave.
+        option: what the caller gave it for (``--out``), for the message.
+
+    Raises:
+        OptionsError: it is a URL.
+    """
+    text = os.fspath(path)
+    found = _URL.match(text) or (None if isinstance(path, str) else _URL_AS_PATH.match(text))
+    if found is None:
+        return text
+    scheme = found[1].lower()
+    if scheme == "file":
+        raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
+    raise OptionsError(
+        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {text!r} was given"
+    )

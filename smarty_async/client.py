@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib.metadata import version
+from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
+from yarl import URL
 
+from smarty_async.account import account_from_env
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
-from smarty_async.inputs import PhotoInput, name_of, read_input
+from smarty_async.hooks import Hooks, all_hooks
+from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
 from smarty_async.options import (
     BASE_URL,
     PATH,
@@ -28,13 +33,14 @@ from smarty_async.options import (
     Retries,
     Timeouts,
     check_modes,
+    is_loopback,
 )
 from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
 from smarty_async.results import Kind, Progress, Restored
 from smarty_async.run import ArchiveRun
-from smarty_async.transport.address import address, is_loopback
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
+from smarty_async.transport.http import make_session, service_url
 from smarty_async.transport.limiter import rate_limit
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
@@ -47,6 +53,8 @@ __all__ = ["SmartyClient"]
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
 """The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
 error messages, from which tokens are redacted."""
+_SMALLEST_WINDOW = 64
+"""Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
 """Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
 
@@ -60,12 +68,16 @@ class SmartyClient:
         base_url: the service's address. Plain http is refused except to this machine, where no token is needed.
         provider: ``oauth_provider``: ``mcs``, or the older ``mr``.
         path: the method's path; an older one ends in a slash.
+        session: a session to send through. It is not closed, and its own proxy and TLS settings are used.
+        proxy: the address of an http proxy; without it, ``HTTPS_PROXY`` and ``NO_PROXY`` of the environment decide.
+        ssl: TLS settings; without them, ``SSL_CERT_FILE`` of the environment or the system's certificates.
         concurrency: requests open at once, at most; fewer while the service asks for it.
         rate: requests a second, at most; None for no limit.
         limits: what one request may carry.
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
+        hooks: told about requests, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:
@@ -81,12 +93,16 @@ class SmartyClient:
         base_url: str = BASE_URL,
         provider: str = PROVIDER,
         path: str = PATH,
+        session: aiohttp.ClientSession | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | None = None,
         concurrency: int = 8,
         rate: float | None = None,
         limits: Limits | None = None,
         retries: Retries | None = None,
         timeouts: Timeouts | None = None,
         judge: Judge = judge,
+        hooks: Sequence[Hooks] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         if concurrency < 1:
@@ -95,10 +111,13 @@ class SmartyClient:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         if token and credentials:
             raise OptionsError("token and credentials exclude each other: give one of them")
-        self._url = address(base_url, path)
+        if session is not None and (proxy is not None or ssl is not None):
+            raise OptionsError("session goes without proxy and ssl: it has its own")
+        self._session, self._proxy, self._ssl = session, proxy, ssl
+        self._url = service_url(base_url, path)
         if credentials is not None:
-            address(credentials.auth_url, "")
-        elif not token and not is_loopback(self._url):
+            service_url(credentials.auth_url)
+        elif not token and not is_loopback(self._url.raw_host or ""):
             raise ConfigurationError("there is nothing to authorize with: give a token or credentials")
         self._token = token or _NO_TOKEN
         self._credentials = credentials
@@ -109,32 +128,46 @@ class SmartyClient:
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
+        self._hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
 
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+        """A client for the account in the environment, as the command line reads it.
+
+        Args:
+            environ: the variables: ``SMARTY_TOKEN`` or ``SMARTY_TOKEN_FILE``, or ``SMARTY_CLIENT_ID`` with
+                ``SMARTY_CLIENT_SECRET`` (and ``SMARTY_AUTH_URL``); ``SMARTY_BASE_URL``, ``SMARTY_PROVIDER``.
+            **options: other arguments of `SmartyClient`.
+
+        Raises:
+            ConfigurationError: there is no account, half of one, or two.
+            OptionsError: the options do not go together.
+        """
+        account = account_from_env(
+            environ, base_url=options.pop("base_url", None), provider=options.pop("provider", None)
+        )
+        return cls(
+            token=account.token,
+            credentials=account.credentials,
+            base_url=account.base_url or BASE_URL,
+            provider=account.provider,
+            **options,
+        )
+
     def __repr__(self) -> str:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=self._timeouts.connect, sock_connect=self._timeouts.connect, sock_read=None
-        )
-        session = aiohttp.ClientSession(
-            timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": "identity", "User-Agent": f"smarty_async/{version('smarty_async')}"},
-        )
-        self._opened.push_async_callback(session.close)
-        tokens: Tokens = (
-            OAuthTokens(self._credentials, session, timeouts=self._timeouts)
-            if self._credentials
-            else ServiceToken(self._token)
-        )
+        session = await self._session_to(self._url)
+        tokens: Tokens = ServiceToken(self._token)
+        if self._credentials:
+            auth_session = await self._session_to(URL(self._credentials.auth_url))
+            tokens = OAuthTokens(self._credentials, auth_session, timeouts=self._timeouts)
         connection = Connection(
             session,
             url=self._url,
@@ -153,13 +186,28 @@ class SmartyClient:
             judge=self._judge,
             sleep=self._sleep,
             clock=monotonic,
+            hooks=self._hooks,
         )
         self._opened.push_async_callback(self._dispatcher.close)
         return self
 
+    async def _session_to(self, url: URL) -> aiohttp.ClientSession:
+        """The session for requests to `url`: the caller's, or one that is closed with this client."""
+        if self._session is not None:
+            return self._session
+        session = make_session(url, timeouts=self._timeouts, proxy=self._proxy, ssl=self._ssl)
+        return await self._opened.enter_async_context(session)
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close at once: cancel what is under way, keep the answers that archives have received whole.
+
+        Leaving the ``async with`` block does this, too; closing twice does no harm.
+        """
         self._dispatcher = None  # from here on it takes nothing new
         async with self._opened:
             for run in list(self._runs):
@@ -192,7 +240,7 @@ class SmartyClient:
             PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
-            ServiceUnavailable: the service was given up on.
+            ServiceUnavailable: the service has failed for `Retries.give_up_single_after`.
             TimeoutError: `timeout` seconds have passed.
         """
         specs = check_modes(modes, rfactor, rtype, chain=chain)
@@ -227,7 +275,7 @@ class SmartyClient:
             self._open_dispatcher(),
             limits=self._limits,
             retries=self._retries,
-            window=self._concurrency * self._limits.max_images * _CHUNKS_ALIVE,
+            window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
         )
         self._runs.add(run)
@@ -241,7 +289,13 @@ class SmartyClient:
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
         if specs not in self._groups:
-            self._groups[specs] = BatchGroup(specs, MemorySink(), Progress(), ImageBudget())
+            self._groups[specs] = BatchGroup(
+                specs,
+                MemorySink(),
+                Progress(),
+                ImageBudget(),
+                give_up_after=self._retries.give_up_single_after,
+            )
         return self._groups[specs]
 
 
@@ -263,26 +317,32 @@ class _PhotoInMemory:
         """The restored photo; raises what `SmartyClient.improve` does."""
         total = RequestOutcome()
         try:
+            with client._open_dispatcher().announce():  # noqa: SLF001 - a part of the client
+                photo = await read_input(self._photo, client._limits)  # noqa: SLF001 - likewise
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
                 if specs and not total.failures:
-                    outcome = await self._ask(specs, client)
+                    outcome = await self._ask(specs, await self._source(photo, specs, client), client)
                     total.failures |= outcome.failures
                     total.attempts += outcome.attempts
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
+        await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(total)
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], client: SmartyClient) -> RequestOutcome:
-        dispatcher = client._open_dispatcher()  # noqa: SLF001 - a part of the client
-        with dispatcher.announce():
-            restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
-            source = restored if specs[0].chained and restored else self._photo
-            body = await read_input(source, client._limits)  # noqa: SLF001 - likewise
+    async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...], client: SmartyClient) -> InputPhoto:
+        """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""
+        restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
+        if not specs[0].chained or restored is None:
+            return photo
+        return await read_input(restored, client._limits)  # noqa: SLF001 - likewise
+
+    async def _ask(self, specs: tuple[ModeSpec, ...], photo: InputPhoto, client: SmartyClient) -> RequestOutcome:
+        dispatcher = client._open_dispatcher()  # noqa: SLF001 - likewise
         return await ask(
             specs,
-            make_item=lambda missing: Item(body, client._group(missing)),  # noqa: SLF001 - likewise
+            make_item=lambda missing: Item(photo.body, client._group(missing)),  # noqa: SLF001 - likewise
             submit=dispatcher.submit,
             commit=self._commit,
             policy=partial(
@@ -298,6 +358,11 @@ class _PhotoInMemory:
         for kind, file in received.files.items():
             assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySink opens
             self._files[kind] = file.data
+
+    def _copy_metadata(self, photo: InputPhoto) -> None:
+        """Give the pictures the photo's metadata, and the orientation under which they show upright."""
+        copier = MetadataCopier(photo.sent, strip=False)
+        self._files = {kind: copier.copied(data) for kind, data in self._files.items()}
 
     def _result(self, outcome: RequestOutcome) -> Restored:
         """The pictures.

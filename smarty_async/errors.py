@@ -1,22 +1,23 @@
-"""Every error this package raises on purpose, in one tree.
+"""Every error that this package raises on purpose, in one tree.
 
     SmartyError
-    ├── OptionsError              what the caller chose cannot be done (also a ValueError)
-    ├── ConfigurationError        nothing can be sent as things are
+    ├── OptionsError              an option has a value that is not allowed (also a ValueError)
+    ├── ConfigurationError        nothing can be sent with this configuration
     │   ├── AuthorizationError    the token is missing, wrong or expired
     │   ├── RequestRefused        the service refuses the options of every request
-    │   ├── NotTheService         something answered, and it is not this service
+    │   ├── NotTheService         something else than the service answered
     │   ├── OutputInUse           another run is writing to the same folder
-    │   └── MissingExtra          an optional part is not installed
-    ├── ServiceUnavailable        the service was given up on; everything is resumable
-    ├── DiskError                 the disk refused; everything is resumable
-    ├── RequestError              one request did not bring a whole answer
-    └── PhotoError                one photo did not come to a good end
-        ├── PhotoRejected         never sent: unreadable, or over the limits
-        └── PhotoFailed           the service, or the bound on retries, said no
+    │   └── MissingExtra          an optional dependency is not installed
+    ├── ServiceUnavailable        the service failed for too long; a later run can resume
+    ├── DiskError                 the disk failed; a later run can resume
+    ├── RequestError              one request has no complete answer
+    └── PhotoError                one photo was not restored
+        ├── PhotoRejected         not sent: unreadable, or over the limits
+        └── PhotoFailed           sent, and failed for good or too often
 
-Errors carry what they are about as fields. No message and no field ever holds a token: text that came from
-outside is redacted before it enters one (see `transport.tokens.redact`).
+Errors carry what they are about as fields. No message and no field holds a token: foreign text is redacted first
+(`smarty_async.redaction`). Exceptions of aiohttp and the operating system are translated in one place
+(`smarty_async.transport.http.translate_error`).
 """
 
 from __future__ import annotations
@@ -50,16 +51,16 @@ class SmartyError(Exception):
     """The root of the tree."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception's own way calls `__init__` with the message alone, and the fields are keyword-only.
+        # The default calls `__init__` with the message alone, and the fields are keyword-only.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class OptionsError(SmartyError, ValueError):
-    """What the caller chose cannot be done; the message names the option and its allowed values."""
+    """An option has a value that is not allowed. The message names the option and what is allowed."""
 
 
 class ConfigurationError(SmartyError):
-    """Nothing can be sent as things are: every request would fail the same way."""
+    """Nothing can be sent with this configuration: every request would fail in the same way."""
 
 
 class AuthorizationError(ConfigurationError):
@@ -75,7 +76,7 @@ class AuthorizationError(ConfigurationError):
 
 
 class RequestRefused(ConfigurationError):
-    """The service refuses the options of the request, so every request like it would be refused.
+    """The service refuses the options of a request, and so of every request like it.
 
     Attributes:
         status: the HTTP or envelope status.
@@ -87,7 +88,7 @@ class RequestRefused(ConfigurationError):
 
 
 class NotTheService(ConfigurationError):
-    """Something answered at the configured address, and it does not speak this service's language.
+    """Something answers at the configured address that is not the service.
 
     Attributes:
         status: the HTTP status it answered with.
@@ -111,7 +112,7 @@ class OutputInUse(ConfigurationError):
 
 
 class MissingExtra(ConfigurationError):
-    """An optional part of the package is not installed.
+    """An optional dependency is not installed.
 
     Attributes:
         extra: the name to install, as in ``pip install "smarty_async[extra]"``.
@@ -123,11 +124,11 @@ class MissingExtra(ConfigurationError):
 
 
 class ServiceUnavailable(SmartyError):
-    """The service was given up on. No photo failed for it: a later run goes on from there.
+    """The service failed for too long. No photo is marked as failed for that: a later run resumes.
 
     Attributes:
         status: the last HTTP or envelope status seen, None when nothing answered.
-        seconds: how long it had been failing, in seconds.
+        seconds: how long it failed, in seconds.
     """
 
     def __init__(self, message: str, *, status: int | None = None, seconds: float) -> None:
@@ -137,7 +138,7 @@ class ServiceUnavailable(SmartyError):
 
 
 class DiskError(SmartyError):
-    """The disk refused: full, read-only, or not ours to write. A later run goes on from there.
+    """The disk failed: it is full, read-only or protected. A later run resumes.
 
     Attributes:
         path: what was being read or written.
@@ -151,19 +152,20 @@ class DiskError(SmartyError):
 
     @classmethod
     def of(cls, error: OSError, path: Path, doing: str) -> DiskError:
-        """The error for an `OSError` met while `doing` something to `path`."""
+        """Make the error for an `OSError` that occurred while `doing` something with `path`."""
         reason = error.strerror or type(error).__name__
         return cls(f"cannot {doing} {str(path)!r}: {reason}", path=path, errno=error.errno)
 
 
 class RequestError(SmartyError):
-    """One request did not bring a whole answer; `wire.verdict.judge` says what that means.
+    """One request has no complete answer. `smarty_async.judge` says what that means.
 
     Attributes:
         status: the real status (the envelope's, where there is one), None when no answer came or it broke off.
-        retry_after: what the service asked us to wait, in seconds, None when it did not.
-        enveloped: whether the answer was in the service's own envelope: a stranger's 404 is not.
-        timed_out: whether it was waited for in vain.
+        retry_after: how long the service asks to wait, in seconds; None when it does not.
+        enveloped: whether the answer was in the service's envelope, an object with `status` and `body`. A page of a
+            proxy or of another service is not.
+        timed_out: whether waiting for the answer ended at a timeout.
     """
 
     def __init__(
@@ -183,12 +185,12 @@ class RequestError(SmartyError):
 
 
 class PhotoError(SmartyError):
-    """One photo did not come to a good end.
+    """One photo was not restored. As a text, the error begins with the photo's name, if it is known.
 
     Attributes:
-        photo: the photo, as its results name it.
-        type: a short stable word for the reason, the one `results.jsonl` carries.
-        attempts: how many requests the photo rode in.
+        photo: the photo, as its results name it; empty when it has no name.
+        type: a short, stable word for the reason, as in `results.jsonl`.
+        attempts: how many requests the photo was part of.
     """
 
     def __init__(self, message: str, *, photo: str = "", type: str, attempts: int = 0) -> None:  # noqa: A002 - the field's name in results.jsonl
@@ -197,16 +199,24 @@ class PhotoError(SmartyError):
         self.type = type
         self.attempts = attempts
 
+    @property
+    def message(self) -> str:
+        """The reason, without the photo's name."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"{self.photo}: {self.message}" if self.photo else self.message
+
 
 class PhotoRejected(PhotoError):
-    """Never sent: unreadable, not an image, or over the limits."""
+    """Not sent: unreadable, not an image, or over the limits."""
 
 
 class PhotoFailed(PhotoError):
-    """The service said no for good, or the bound on attempts was reached.
+    """Sent, and failed permanently or too often.
 
     Attributes:
-        restored: what was made and paid for nevertheless, when one of two modes failed; else None.
+        restored: the outputs of the other mode, when one of two modes failed; else None.
     """
 
     restored: Restored | None = None

@@ -11,14 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
+import msgspec
+
+from smarty_async.archive.outputs.metadata_copier import SentPhoto
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.photos.probe import probe
+from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive_options import PathLike
 from smarty_async.options import Limits
 from smarty_async.transport.body import Body, MemoryBody
 
-__all__ = ["AsyncReadable", "PhotoInput", "Picture", "name_of", "read_input"]
+__all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "Picture", "name_of", "read_input"]
 
 
 class AsyncReadable(Protocol):
@@ -53,8 +56,20 @@ def name_of(photo: PhotoInput) -> str:
     return display_path(name) if isinstance(name, str) else ""
 
 
-async def read_input(photo: PhotoInput, limits: Limits) -> Body:
-    """Read `photo` and make it a body that the service takes.
+class InputPhoto(msgspec.Struct, frozen=True):
+    """One photo, ready to be sent.
+
+    Attributes:
+        body: what is sent.
+        sent: what outputs are made of.
+    """
+
+    body: Body
+    sent: SentPhoto
+
+
+async def read_input(photo: PhotoInput, limits: Limits) -> InputPhoto:
+    """Read `photo` and make it something that the service takes; of a file with several pages, the first.
 
     Args:
         photo: a path, the bytes of an image file, a binary file object, an asynchronous one, or a Pillow image.
@@ -65,10 +80,9 @@ async def read_input(photo: PhotoInput, limits: Limits) -> Body:
         TypeError: it is none of these.
     """
     if isinstance(photo, str | os.PathLike):
-        return await asyncio.to_thread(_file_body, os.fspath(photo), limits)
+        return await asyncio.to_thread(_from_file, os.fspath(photo), limits)
     data = await _bytes_of(photo)
-    probed = await asyncio.to_thread(probe, data, limits=limits)
-    return MemoryBody(probed.converted or data[: probed.size], probed.content_type)
+    return await asyncio.to_thread(_from_bytes, data, limits)
 
 
 async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture) -> bytes:
@@ -93,17 +107,30 @@ def _encoded(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _file_body(path: str, limits: Limits) -> Body:
+def _from_bytes(data: bytes, limits: Limits) -> InputPhoto:
+    probed = probe(data, limits=limits)
+    sent = probed.converted or data[: probed.size]
+    return InputPhoto(MemoryBody(sent, probed.content_type), _sent_photo(data, sent, probed))
+
+
+def _from_file(path: str, limits: Limits) -> InputPhoto:
     version: str | None = None
     with suppress(OSError, ValueError):  # the probe reports what is wrong with it
         version = str(Path(path).stat().st_mtime_ns)
     probed = probe(path, limits=limits)
     if probed.converted is not None:
-        return MemoryBody(probed.converted, probed.content_type)
-    return FileBody(
+        return InputPhoto(
+            MemoryBody(probed.converted, probed.content_type), _sent_photo(path, probed.converted, probed)
+        )
+    body = FileBody(
         path,
         size=probed.size,
         version=version,
         content_type=probed.content_type,
         file_size=probed.file_size,
     )
+    return InputPhoto(body, _sent_photo(path, path, probed))
+
+
+def _sent_photo(photo: str | bytes, sent: str | bytes, probed: Probed) -> SentPhoto:
+    return SentPhoto(photo=photo, sent=sent, orientation=probed.orientation, to_srgb=probed.to_srgb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any, Literal, cast, get_args
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "Timeouts",
     "check_modes",
     "images_for",
+    "is_loopback",
 ]
 
 Mode = Literal["improve", "resolution"]
@@ -88,6 +90,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         longest_wait: the longest backoff, in seconds.
         longest_retry_after: what a `Retry-After` is capped at, in seconds.
         give_up_after: how long the service may fail every request before the job is given up, in seconds.
+        give_up_single_after: the same for one photo in memory (`SmartyClient.improve`), whose caller waits, in seconds.
         give_up_before_first: the same while it has not answered once in this run, in seconds: a wrong
             address shows itself soon.
     """
@@ -98,6 +101,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float = 60.0
     longest_retry_after: float = 120.0
     give_up_after: float = 900.0
+    give_up_single_after: float = 150.0
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:
@@ -196,3 +200,15 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # msgspec gives one that shows every field, and rich's tracebacks use it.
         return [("auth_url", self.auth_url)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine, so that a token sent there travels no network.
+
+    Args:
+        host: a name or an IP address as it goes into a request: in ASCII, without brackets.
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

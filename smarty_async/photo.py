@@ -8,27 +8,36 @@ takes as well.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.duplicates import read_digest
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
-from smarty_async.archive.photos.probe import probe
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier, SentPhoto
+from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.archive.threads import threaded
-from smarty_async.errors import PhotoFailed, PhotoRejected
+from smarty_async.archive.sources.folder import probe_file
+from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.request import Item, Reply
+from smarty_async.transport.body import Body
+from smarty_async.transport.request import Item, Reply, Stopped
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
+
+_log = logging.getLogger("smarty_async")
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -81,16 +90,19 @@ async def ask(
         item = make_item(tuple(missing))
         try:
             reply = await submit(item)
+            for spec in tuple(missing):
+                verdict, failure = await _accept(item.take(spec.mode), reply.fault, spec, commit)
+                if failure is None:
+                    outcome.failures.pop(spec, None)
+                else:
+                    outcome.failures[spec] = failure
+                if verdict != "temporary":
+                    missing.remove(spec)
+        except BaseException:
+            await finish_despite_cancel(_commit_received(item, missing, commit))
+            raise
         finally:
             outcome.attempts += item.attempts
-        for spec in tuple(missing):
-            verdict, failure = await _accept(reply, spec, commit)
-            if failure is None:
-                outcome.failures.pop(spec, None)
-            else:
-                outcome.failures[spec] = failure
-            if verdict != "temporary":
-                missing.remove(spec)
         if missing:
             raise TemporaryAnswer
 
@@ -107,12 +119,14 @@ async def ask(
 
 
 async def _accept(
-    reply: Reply, spec: ModeSpec, commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+    received: ReceivedItem | None,
+    fault: ErrorInfo | None,
+    spec: ModeSpec,
+    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """Commit the answer to `spec` if `reply` holds one; the verdict on it, and the failure if it is one."""
-    received = reply.received.get(spec.mode)
+    """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
     if received is None:
-        return "temporary", reply.fault or ErrorInfo("unanswered", "the service's answer did not mention it")
+        return "temporary", fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
     if verdict == "done":
         await commit(spec, received)
@@ -121,7 +135,14 @@ async def _accept(
     return verdict, failure
 
 
-_probe = threaded(probe)
+async def _commit_received(
+    item: Item, specs: Iterable[ModeSpec], commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
+) -> None:
+    """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
+    for spec in specs:
+        if (received := item.take(spec.mode)) is not None:
+            with suppress(SmartyError):  # the first error is the one that counts
+                await _accept(received, None, spec, commit)
 
 
 class PhotoRun:
@@ -130,15 +151,23 @@ class PhotoRun:
     Args:
         entry: the photo and its entry in the journal.
         context: what it shares with the other photos of the run.
+
+    Attributes:
+        pixels: of the picture that is sent; 0 until it is probed.
+        entry: the photo, with what is known of it by now.
+        pages: pictures in its file, as far as it is known.
     """
 
     def __init__(self, entry: PhotoEntry, context: RunContext) -> None:
         self.entry = entry
+        self.pixels = 0
+        self.pages = entry.pages
         self._context = context
         self._converted: list[TempFile] = []
         self._adopted = False
         self._made_outputs = False
         self._digest: Callable[[], bytes | None] = lambda: None
+        self._metadata: MetadataCopier | None = None
 
     async def run(self) -> Result:
         """Bring the photo to its end.
@@ -158,6 +187,10 @@ class PhotoRun:
                 return await self._record(await self._ask_for_missing())
         except PhotoRejected as error:
             return await self._reject(error)
+        except (SmartyError, Stopped, ExceptionGroup):
+            raise
+        except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
+            return await self._record(self._bug(error))
         finally:
             for file in self._converted:
                 await file.discard()
@@ -166,7 +199,7 @@ class PhotoRun:
 
     async def _identify(self) -> Result | None:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
-        with self._context.dispatcher.announce():
+        with self._context.dispatcher.announce(source=self._context.spending):
             self.entry = await self._context.duplicates.identify(self.entry)
         options = self._context.options
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
@@ -191,14 +224,14 @@ class PhotoRun:
         directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
             copies = {
-                kind: await directory.copy(directory.out / kind / place, stored.size)
+                kind: await directory.copy(kind, place, stored)
                 for kind, stored in answer.outputs.items()
                 if self._wanted(kind)
             }
             files = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
-            still = await self._context.journal.answers_to(spec, self.entry)
-            if len(files) == len(copies) and (place, answer) in still:
+            unchanged = await self._context.journal.answers_to(spec, self.entry)
+            if len(files) == len(copies) and (place, answer) in unchanged:
                 outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
@@ -230,11 +263,13 @@ class PhotoRun:
             total.attempts += outcome.attempts
         return total
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], body: FileBody) -> RequestOutcome:
+    async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
         return await ask(
             specs,
             make_item=lambda missing: Item(body, self._context.group(missing)),
-            submit=self._context.submit,
+            submit=partial(
+                self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
+            ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
@@ -245,40 +280,66 @@ class PhotoRun:
             if specs := tuple(spec for spec in self._missing if spec.chained is chained):
                 yield specs
 
-    async def _body(self, specs: tuple[ModeSpec, ...]) -> FileBody:
+    async def _body(self, specs: tuple[ModeSpec, ...]) -> Body:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement.
 
         Raises:
             PhotoRejected: it cannot be sent.
             DiskError: it has to be converted, and the disk refuses.
         """
-        file, problem = self.entry.file, self.entry.problem
-        if problem:
-            raise PhotoRejected(problem.message, type=problem.type)
-        path: str = file.path
-        version: str | None = file.version
+        if self.entry.problem:
+            raise PhotoRejected(self.entry.problem.message, type=self.entry.problem.type)
         if specs[0].chained and (restored := self._restored_picture()):
-            path, version = restored, None
-        limits, fit = self._context.limits, self._context.options.fit
-        probed = await _probe(path, limits=limits, fit=fit)
-        if probed.converted is None:
-            body = FileBody(
-                path,
-                size=probed.size,
-                version=version,
-                content_type=probed.content_type,
-                file_size=probed.file_size,
-            )
-            if path == file.path:
-                self._digest = lambda: body.digest
-            return body
-        if path == file.path:  # what is sent is not the file: that is read for its digest
-            digest = await read_digest(file)
-            self._digest = lambda: digest or None
-        converted = self._context.directory.open()
-        self._converted.append(converted)
-        await converted.write([probed.converted])
-        return FileBody(converted.path, size=probed.size, version=None, content_type=probed.content_type)
+            return await self._restored_body(restored)
+        return await self._photo_body()
+
+    async def _photo_body(self) -> Body:
+        context, file = self._context, self.entry.file
+        probed = await context.source.probe(file, limits=context.limits, fit=context.options.fit)
+        self.pages = probed.pages
+        self.pixels = probed.width * probed.height
+        context.progress.work.add_probed(file.size, self.pixels)
+        if probed.warning:
+            context.progress.warn_of_size(display_path(file.photo), probed.warning)
+        await context.journal.note_pages(self.entry, probed.pages)
+        body = context.source.body(file, probed)
+        self._digest = (lambda: body.digest) if probed.converted is None else (lambda: probed.digest)
+        return await self._converted_or(body, probed, file.path)
+
+    async def _restored_body(self, path: str) -> Body:
+        probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
+        body = FileBody(
+            path, size=probed.size, version=None, content_type=probed.content_type, file_size=probed.file_size
+        )
+        return await self._converted_or(body, probed, path)
+
+    async def _converted_or(self, body: Body, probed: Probed, path: str) -> Body:
+        """`body`, or the picture that it was converted to; notes what outputs are made of.
+
+        Args:
+            body: what is sent of a picture that is not converted.
+            probed: what is known of the picture.
+            path: where it is.
+        """
+        file = self.entry.file
+        if probed.converted is not None:
+            converted = self._context.directory.open()
+            self._converted.append(converted)
+            await converted.write([probed.converted])
+            path = str(converted.path)
+            body = FileBody(path, size=probed.size, version=None, content_type=probed.content_type)
+        self._metadata = MetadataCopier(
+            SentPhoto(
+                photo=file.path,
+                page=file.page,
+                sent=path,
+                orientation=probed.orientation,
+                to_srgb=probed.to_srgb,
+                modified_ns=int(file.version),
+            ),
+            strip=self._context.options.strip_metadata,
+        )
+        return body
 
     def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
@@ -291,21 +352,37 @@ class PhotoRun:
     async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
         """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
-        outputs: dict[Kind, StoredOutput] = {}
+        self._made_outputs = self._made_outputs or bool(received.files)
+        wanted = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
+        outputs = {
+            kind: StoredOutput(file.name, blobs[kind].size)
+            for kind, file in wanted.items()
+            if isinstance(file, TempFile)
+        }
+        # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=self._metadata)
         for kind, file in received.files.items():
-            self._made_outputs = True
-            if isinstance(file, TempFile) and self._wanted(kind):
-                outputs[kind] = StoredOutput(file.name, blobs[kind].size)
-            else:
+            if kind not in wanted:
                 await file.discard()
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw)
 
     def _wanted(self, kind: Kind) -> bool:
         return not self._context.options.outputs or kind in self._context.options.outputs
 
-    async def _commit_outputs(self, spec: ModeSpec, outputs: dict[Kind, StoredOutput], *, bw: bool | None) -> None:
-        await self._context.committer.keep(ReceivedAnswer(self.entry, spec, outputs, bw, self._digest()))
-        self.entry.answers[spec.mode] = StoredAnswer(str(spec), "committed", outputs, bw)
+    async def _commit_outputs(
+        self,
+        spec: ModeSpec,
+        outputs: dict[Kind, StoredOutput],
+        *,
+        bw: bool | None,
+        metadata: MetadataCopier | None = None,
+    ) -> None:
+        try:
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata)
+            committed = await self._context.committer.commit(received)
+        except OutputRefused as error:
+            raise PhotoFailed(str(error), type="output_refused") from None
+        self.entry = msgspec.structs.replace(self.entry, place=committed.place)
+        self.entry.answers[spec.mode] = committed.answer
 
     # record
 
@@ -313,8 +390,16 @@ class PhotoRun:
         """Journal what became of the photo."""
         attempts = self.entry.attempts + outcome.attempts
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
+        if self._metadata is not None and self._metadata.warnings:
+            result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
         await self._context.journal.record_result(self.entry, result, outcome.failures)
         return result
+
+    def _bug(self, error: Exception) -> RequestOutcome:
+        """The outcome of a photo at which an unexpected error was met."""
+        _log.debug("unexpected error at %s", self.entry.file.path, exc_info=error)
+        reason = ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
+        return RequestOutcome(failures=dict.fromkeys(self._missing, reason))
 
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
         if outcome.failures:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Unpack
 
@@ -12,21 +12,23 @@ import msgspec
 
 from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import RESULTS, STATE
+from smarty_async.archive.paths import RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import check_sources, scan
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.options import PRICE, Limits, ModeSpec, images_for
-from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
-from smarty_async.run import JOURNAL
+from smarty_async.failures import FailureGroups
+from smarty_async.options import PRICE, Limits, ModeSpec
+from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
+from smarty_async.run import JOURNAL, other_pages
 from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.request import ImageBudget
 
-__all__ = ["plan_archive", "read_status"]
+__all__ = ["plan_archive", "read_failed", "read_status"]
 
 
 class _PlannedItem(msgspec.Struct, frozen=True):
@@ -64,60 +66,82 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     files = scan(
         options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
     )
-    counting = _Counting(options, limits, concurrency=concurrency)
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(options.out)) as store, store.translated():
         store.recover(_is_placed)
         if store.is_empty:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
+        counting = _Counting(options, limits, concurrency=concurrency, paid=store.images_paid())
         for file in files:
+            if file.left_alone:
+                counting.seen.leave_alone(display_path(file.photo))
+                continue
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
-                counting.look(entry, store)
+                pages = counting.look(entry, store)
+                others = store.look_up(other_pages(entry.file, pages), options.specs)
+                for page in checker.checked(others, redo=options.redo_missing):
+                    counting.look(page, store)
     return counting.plan()
 
 
 class _Counting:
-    """Counts photos, and the requests that the batcher would put them in."""
+    """Counts photos, and the requests that the batcher would put them in.
 
-    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int) -> None:
+    Args:
+        options: what the run would do.
+        limits: what one request may carry.
+        concurrency: requests open at once, at most.
+        paid: images paid for in earlier runs.
+    """
+
+    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int, paid: int) -> None:
         self._specs = options.specs
         self._limits = limits
         self._fit = options.fit
         self._permits = concurrency
-        bounds = (options.max_photos, images_for(options.max_cost))
-        self._most = min((bound for bound in bounds if bound is not None), default=None)
+        self._photos_left = ImageBudget(options.max_photos)
+        self._images_left = ImageBudget(options.images_left(paid))
         self._retry_failed = options.retry_failed
         self._batcher: Batcher[_PlannedItem] = Batcher(limits)
-        self._photos = self._bytes = self._requests = self._skipped = self._duplicates = 0
+        self._pixels = 0
+        self.seen = Progress()
+        self._photos = self._images = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
 
-    def look(self, entry: PhotoEntry, store: JournalStore) -> None:
-        """Count one photo."""
+    def look(self, entry: PhotoEntry, store: JournalStore) -> int:
+        """Count one photo; the pages of its file, as far as they are known."""
         entry = _identified(entry, store)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
-            return
+            return entry.pages
         if failed := entry.end(self._specs, retry_failed=self._retry_failed):
             self._rejected.append(failed)
-            return
+            return entry.pages
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            size = probe(entry.file.path, limits=self._limits, fit=self._fit).size
+            probed = probe(entry.file.path, limits=self._limits, fit=self._fit, page=entry.file.page)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
-            return
+            return entry.pages
         if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
-            return
-        if self._photos == self._most:
-            return
+            return probed.pages
+        images = len({spec.chained for spec in missing})  # a chained enlargement is a request of its own
+        if not (self._photos_left.take(1) and self._images_left.take(images) == images):
+            self.seen.limit_reached = True
+            return probed.pages
+        if probed.warning:
+            self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
-        self._bytes += size
-        self._batcher.add(_PlannedItem(size, missing))
+        self._bytes += probed.size
+        self._pixels += probed.width * probed.height
+        self._images += images
+        self._batcher.add(_PlannedItem(probed.size, missing))
         self._form_chunks(more=True)
+        return probed.pages
 
     def _form_chunks(self, *, more: bool) -> None:
         outlook = Outlook(more, None if more else 0)
@@ -130,10 +154,15 @@ class _Counting:
             photos=self._photos,
             requests=self._requests,
             bytes=self._bytes,
+            pixels=self._pixels,
+            oversized=self.seen.oversized,
+            left_alone=self.seen.left_alone,
+            left_alone_names=self.seen.left_alone_names,
+            warnings=self.seen.warnings,
             duplicates=self._duplicates,
             skipped=self._skipped,
             rejected=self._rejected,
-            cost=self._photos * PRICE,
+            cost=self._images * PRICE,
         )
 
 
@@ -159,7 +188,7 @@ def _is_placed(*_: object) -> bool:
 
 
 def _copy_of_journal(out: Path) -> JournalStore:
-    """The journal as a run would have it; a damaged one would be made anew."""
+    """The journal as a run would have it; a damaged one would be replaced."""
     journal = _journal_of(out)
     try:
         return JournalStore(journal, opener=schema.copied)
@@ -180,29 +209,46 @@ async def read_status(out: PathLike) -> Status:
     """
 
     def read() -> Status:
-        journal = _journal_of(Path(out).absolute())
-        if not journal.exists():
-            raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
-        with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
+        with _opened_to_read(out) as store:
             counts = store.counts()
-            failures = [
-                Failures(
-                    outcome=reason.outcome,
-                    type=reason.type,
-                    message=reason.message,
-                    count=reason.count,
-                    example=reason.example,
-                )
-                for reason in store.failure_reasons()
-            ]
+            groups = FailureGroups()
+            for failed in _failed_photos(store):
+                groups.add(failed.photo, failed.outcome, failed.error)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
         return Status(
             outcomes=outcomes,
             unfinished=counts.outcomes.get(None, 0),
-            failures=failures,
+            failures=groups.sorted(),
             images=counts.images,
             images_paid=counts.images_paid,
             cost=counts.images_paid * PRICE,
         )
 
     return await asyncio.to_thread(read)
+
+
+def read_failed(out: PathLike) -> Iterator[FailedPhoto]:
+    """Every failed and rejected photo of the output folder `out`, with its reason; blocking, a page at a time.
+
+    Raises:
+        ConfigurationError: no run has written there.
+        DiskError: the journal cannot be read.
+    """
+    with _opened_to_read(out) as store:
+        yield from _failed_photos(store)
+
+
+def _failed_photos(store: JournalStore) -> Iterator[FailedPhoto]:
+    after = 0
+    while page := store.failures(after=after):
+        yield from page
+        after = page[-1].id
+
+
+@contextmanager
+def _opened_to_read(out: PathLike) -> Generator[JournalStore]:
+    journal = _journal_of(Path(out).absolute())
+    if not journal.exists():
+        raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
+    with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
+        yield store

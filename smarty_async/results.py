@@ -21,6 +21,7 @@ __all__ = [
     "KINDS",
     "ErrorInfo",
     "Failures",
+    "InFlight",
     "Kind",
     "Latencies",
     "Outcome",
@@ -29,6 +30,7 @@ __all__ = [
     "Restored",
     "Result",
     "Status",
+    "Work",
 ]
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
@@ -188,6 +190,65 @@ class Latencies(msgspec.Struct, kw_only=True):
         return LATENCY_BOUNDS[-1] if seen < self.count else 0.0
 
 
+_NAMES_KEPT: Final = 20
+"""Names of files left alone that are kept for the summary."""
+
+
+class InFlight(msgspec.Struct, frozen=True):
+    """A photo that has been sent and is not answered.
+
+    Attributes:
+        photo: as its result will name it.
+        bytes: of the photo's file.
+        pixels: of the picture that was sent.
+    """
+
+    photo: str
+    bytes: int
+    pixels: int
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """How much a run has to send, and how much of it is done: what an estimate of the time left is made of.
+
+    Photos finished in an earlier run, rejected ones and duplicates are not part of it.
+
+    Attributes:
+        bytes: of the photos found so far, in bytes.
+        bytes_done: of those that came to an end.
+        bytes_probed: of those whose dimensions are known.
+        pixels_probed: of the same photos, in pixels.
+        pixels_done: of those that came to an end.
+    """
+
+    bytes: int = 0
+    bytes_done: int = 0
+    bytes_probed: int = 0
+    pixels_probed: int = 0
+    pixels_done: int = 0
+
+    def add_probed(self, size: int, pixels: int) -> None:
+        """The dimensions of a photo of `size` bytes have become known."""
+        self.bytes_probed += size
+        self.pixels_probed += pixels
+
+    def end(self, size: int, pixels: int, *, sent: bool) -> None:
+        """A photo came to its end.
+
+        Args:
+            size: of its file, in bytes.
+            pixels: of its picture; 0 when it was not probed.
+            sent: whether it was; if not, it was no work.
+        """
+        if sent:
+            self.bytes_done += size
+            self.pixels_done += pixels
+        else:
+            self.bytes -= size
+            if pixels:
+                self.add_probed(-size, -pixels)
+
+
 class Progress(msgspec.Struct, kw_only=True):
     """How far a run has come; counts of this run only.
 
@@ -205,9 +266,11 @@ class Progress(msgspec.Struct, kw_only=True):
         permits: requests that may be open at once now; 0 before the first.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
+        oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
         left_alone: files that are no photos, by name and content.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
+        work: what the run has to send, and how much of it is done.
         status_message: what a person should know now (the service is down, next try in 12 s), None when all is well.
         warnings: what a person should know of what has happened (the journal was damaged), in order.
     """
@@ -224,11 +287,25 @@ class Progress(msgspec.Struct, kw_only=True):
     permits: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
+    oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
     limit_reached: bool = False
+    work: Work = msgspec.field(default_factory=Work)
     status_message: str | None = None
     warnings: list[str] = []
+
+    def leave_alone(self, name: str) -> None:
+        """Count a file that is no photo."""
+        self.left_alone += 1
+        if len(self.left_alone_names) < _NAMES_KEPT:
+            self.left_alone_names.append(name)
+
+    def warn_of_size(self, name: str, reason: str) -> None:
+        """Count a photo whose dimensions the service may refuse; the first one is named in `warnings`."""
+        self.oversized += 1
+        if self.oversized == 1:
+            self.warnings.append(f"{name}: {reason}")
 
     @property
     def slots(self) -> int:
@@ -270,11 +347,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         skipped: photos finished in an earlier run.
         rejected: photos that would not be sent, and why.
         cost: an estimate, in ₽.
+        pixels: pixels of those photos, as they would be sent.
+        oversized: photos whose dimensions are over those that the service publishes; they would be sent all the same.
+        left_alone: files that are no photos.
+        left_alone_names: the first of them, relative to their source.
+        warnings: what the service may dislike in the photos, one sentence each.
     """
 
     photos: int
     requests: int
     bytes: int
+    pixels: int = 0
+    oversized: int = 0
+    left_alone: int = 0
+    left_alone_names: list[str] = []
+    warnings: list[str] = []
     duplicates: int = 0
     skipped: int
     rejected: list[Result]
@@ -311,6 +398,7 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
         message: one of their messages.
         count: how many photos.
         example: one of the photos.
+        names: the first twenty of them.
     """
 
     outcome: Outcome
@@ -318,3 +406,4 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     count: int
     example: str
+    names: list[str] = []

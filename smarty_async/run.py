@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import cast
+
+import msgspec
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import RESULTS
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
-from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.archive.paths import RESULTS, display_path
+from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
-from smarty_async.options import Limits, Retries, images_for
+from smarty_async.options import Limits, Retries
 from smarty_async.photo import PhotoRun
-from smarty_async.results import Progress, Result
+from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["JOURNAL", "ArchiveRun"]
+__all__ = ["JOURNAL", "ArchiveRun", "other_pages"]
 
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""
 
-_LOOKUP_BATCH = 256
-"""Photos looked up in the journal at a time: one transaction serves them all."""
+_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
+"""Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 64
 """Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
 
@@ -72,12 +75,15 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
+        self._source: PhotoSource = FolderSource(
+            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
+        )
         self._directory = OutputDirectory(options.out)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(self.progress, photos=options.max_photos, images=images_for(options.max_cost))
-        self._in_flight: set[Item] = set()
+        self._spending = Spending(self.progress, photos=options.max_photos)
+        self._in_flight: dict[Item, InFlight] = {}
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -86,9 +92,10 @@ class ArchiveRun:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
         self._spending.images.close()
+        self._source.stop()
         self._dispatcher.cancel_queued(self._in_flight)
 
-    async def __aiter__(self) -> AsyncIterator[Result]:
+    async def __aiter__(self) -> AsyncGenerator[Result]:
         """The result of each photo, as it becomes known.
 
         Raises:
@@ -120,6 +127,11 @@ class ArchiveRun:
             await asyncio.wait([self._feeding])
 
     @property
+    def in_flight(self) -> list[InFlight]:
+        """The photos that have been sent and are not answered."""
+        return [photo for item, photo in self._in_flight.items() if item.in_flight and not item.done]
+
+    @property
     def active(self) -> bool:
         """Whether it has not come to its end."""
         return self._feeding is None or not self._feeding.done()
@@ -127,7 +139,7 @@ class ArchiveRun:
     async def _feed(self) -> None:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
-            await finish_despite_cancel(asyncio.to_thread(check_sources, self._options.sources, out=self._options.out))
+            await finish_despite_cancel(asyncio.to_thread(self._source.check))
             try:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
                 await self._restore()
@@ -135,6 +147,10 @@ class ArchiveRun:
                 await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
+        except RuntimeError as error:
+            if "can't start new thread" in str(error):
+                raise no_more_threads() from None
+            raise
         finally:
             self._results.put_nowait(None)
 
@@ -143,18 +159,20 @@ class ArchiveRun:
         journal = await Journal.open(
             directory.state_dir / JOURNAL,
             results=directory.out / RESULTS,
-            temporary=directory.temporary,
-            out=directory.out,
+            outputs=directory,
             specs=self._options.specs,
         )
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += journal.warnings
+        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            await finish_despite_cancel(asyncio.to_thread(directory.clear, journal.temporaries))
+            self._spending.limit_images(self._options.images_left(await journal.images_paid()))
+            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
             context = RunContext(
                 options=self._options,
                 limits=self._limits,
                 retries=self._retries,
+                source=self._source,
                 directory=directory,
                 journal=journal,
                 committer=committer,
@@ -167,7 +185,7 @@ class ArchiveRun:
                 stopping=self._stopping,
                 sleep=self._sleep,
             )
-            with _scanning(self._options) as next_batch:
+            with _scanning(self._source) as next_batch:
                 async with asyncio.TaskGroup() as photos:
                     await self._start_photos(next_batch, context, photos)
             if self._error is not None:
@@ -177,41 +195,79 @@ class ArchiveRun:
             await journal.close()
 
     async def _start_photos(
-        self, next_batch: Callable[[], Awaitable[list[PhotoFile]]], context: RunContext, photos: asyncio.TaskGroup
+        self,
+        next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
+        context: RunContext,
+        photos: asyncio.TaskGroup,
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        with self._dispatcher.announce(None, source=self._spending):
+        announce = partial(self._dispatcher.announce, source=self._spending)
+        waiting = False
+        with announce(None):
             while not (self._stopping.is_set() or self.progress.limit_reached):
-                with self._dispatcher.announce(source=self._spending):
+                # While a list has no more entries, nothing is held back for those that may come.
+                with nullcontext() if waiting else announce():
                     batch = await next_batch()
-                    if not batch:
+                    if batch is None:
+                        self.progress.scanning = False
                         break
-                    entries = await context.journal.look_up(batch, redo_missing=self._options.redo_missing)
-                    self.progress.found += len(entries)
-                    self.progress.missing += sum(entry.misses_outputs for entry in entries)
+                    waiting = not batch
+                    entries = await self._look_up(self._photos_of(batch), context)
                 for entry in await self._report_finished(entries):
                     await self._window.acquire()
-                    photos.create_task(self._run_photo(PhotoRun(entry, context)))
-        self.progress.scanning = False
+                    photos.create_task(self._run_in_window(entry, context))
+
+    def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
+        """The files of `batch` that may be photos; the others are counted and left alone."""
+        for file in batch:
+            if file.left_alone:
+                self.progress.leave_alone(display_path(file.photo))
+        return [file for file in batch if not file.left_alone]
+
+    async def _look_up(self, files: Sequence[PhotoFile], context: RunContext) -> list[PhotoEntry]:
+        """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
+        redo_missing = self._options.redo_missing
+        entries = await context.journal.look_up(files, redo_missing=redo_missing)
+        pages = [page for entry in entries for page in other_pages(entry.file, entry.pages)]
+        if pages:
+            entries += await context.journal.look_up(pages, redo_missing=redo_missing)
+        self.progress.found += len(entries)
+        self.progress.missing += sum(entry.misses_outputs for entry in entries)
+        return entries
 
     async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""
         options = self._options
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
         await self._report([end for end in ends if end])
-        return [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
+        self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
+        return unfinished
 
-    async def _run_photo(self, photo: PhotoRun) -> None:
+    async def _run_in_window(self, entry: PhotoEntry, context: RunContext) -> None:
+        """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
-            await self._report([await photo.run()])
+            photo = await self._run_photo(entry, context)
+            pages = await self._look_up(other_pages(entry.file, photo.pages), context)
+            async with asyncio.TaskGroup() as others:
+                for page in await self._report_finished(pages):
+                    others.create_task(self._run_photo(page, context))
+        finally:
+            self._window.release()
+
+    async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
+        photo = PhotoRun(entry, context)
+        try:
+            result = await photo.run()
+            self.progress.work.end(photo.entry.file.size, photo.pixels, sent=result.outcome in _SENT)
+            await self._report([result])
         except Stopped:
             pass  # another run goes on with it
         except (ConfigurationError, ServiceUnavailable) as error:
             # Nothing more is sent. The open requests may yet be answered: they are paid for.
             self._error = self._error or error
             self.drain()
-        finally:
-            self._window.release()
+        return photo
 
     async def _report(self, results: list[Result]) -> None:
         """Count `results` and hand them to the consumer; waits while it is far behind."""
@@ -221,22 +277,29 @@ class ArchiveRun:
         outcomes = self.progress.outcomes
         for result in results:
             outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+            self._dispatcher.hooks.on_photo(result)
         self._results.put_nowait(results)
 
 
 @contextmanager
-def _scanning(options: ArchiveOptions) -> Generator[Callable[[], Awaitable[list[PhotoFile]]]]:
-    """A function that gives the scan's next photos, none at its end. The scan has a thread of its own."""
-    files = scan(
-        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-    )
+def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
+    """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
+    batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
     loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: list(islice(files, _LOOKUP_BATCH)))
+        yield lambda: loop.run_in_executor(thread, lambda: next(batches, None))
     finally:
-        thread.submit(files.close)
+        source.stop()
+        thread.submit(batches.close)
         thread.shutdown(wait=False)
+
+
+def other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
+    """The other pictures of `file`, when it is the first of several."""
+    if file.page != 1:
+        return []
+    return [msgspec.structs.replace(file, page=page) for page in range(2, pages + 1)]
 
 
 def _first(error: BaseException) -> BaseException:

@@ -12,9 +12,10 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
-from smarty_async.results import Progress
+from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
@@ -28,16 +29,19 @@ class Spending:
     Args:
         progress: the run's counters, which say when a limit was reached.
         photos: photos, at most; None for no limit.
-        images: images, at most; a photo that is sent again counts again. None for no limit.
 
     Attributes:
         images: the budget that requests are paid from.
     """
 
-    def __init__(self, progress: Progress, *, photos: int | None, images: int | None) -> None:
+    def __init__(self, progress: Progress, *, photos: int | None) -> None:
         self._progress = progress
         self._photos = ImageBudget(photos)
-        self.images = ImageBudget(images)
+        self.images = ImageBudget()
+
+    def limit_images(self, images: int | None) -> None:
+        """Pay for at most `images` from now on; a photo that is sent again counts again. None for no limit."""
+        self.images.limit(images)
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
@@ -61,6 +65,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         options: what the run is to do.
         limits: what one request may carry.
         retries: how long to go on asking.
+        source: where photos come from.
         directory: where outputs go.
         journal: what is known of every photo.
         committer: makes answers durable.
@@ -69,7 +74,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         progress: the run's counters.
         spending: what may still be sent.
         groups: the batch group of each combination of mode specs, made when it is first needed.
-        in_flight: items that wait for their reply.
+        in_flight: items that wait for their reply, and the photos they are of.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
     """
@@ -77,6 +82,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     options: ArchiveOptions
     limits: Limits
     retries: Retries
+    source: PhotoSource
     directory: OutputDirectory
     journal: Journal
     committer: OutputCommitter
@@ -85,7 +91,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     progress: Progress
     spending: Spending
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
-    in_flight: set[Item]
+    in_flight: dict[Item, InFlight]
     stopping: asyncio.Event
     sleep: Sleep
 
@@ -93,19 +99,24 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """The batch group of items that need `specs`."""
         if specs not in self.groups:
             self.groups[specs] = BatchGroup(
-                specs, self.directory, self.progress, self.spending.images, source=self.spending
+                specs,
+                self.directory,
+                self.progress,
+                self.spending.images,
+                request_log=self.journal,
+                source=self.spending,
             )
         return self.groups[specs]
 
-    async def submit(self, item: Item) -> Reply:
-        """Send `item`, unless the run is stopping; raises what `Dispatcher.submit` does.
+    async def submit(self, item: Item, *, photo: InFlight) -> Reply:
+        """Send `item` of `photo`, unless the run is stopping; raises what `Dispatcher.submit` does.
 
         Raises:
             Stopped: the run sends nothing more.
         """
         if self.stopping.is_set():
             raise Stopped
-        self.in_flight.add(item)
+        self.in_flight[item] = photo
         try:
             return await self.dispatcher.submit(item)
         except Stopped:
@@ -113,7 +124,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 self.spending.note_limit()
             raise
         finally:
-            self.in_flight.discard(item)
+            self.in_flight.pop(item, None)
 
     async def backoff(self, seconds: float) -> None:
         """Wait before a photo is sent again; ends early when the run is stopping."""

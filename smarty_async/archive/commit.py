@@ -1,89 +1,179 @@
-"""What was received is made to last: durable, noted, at its place, noted. Many answers share each step."""
+"""Commit outputs in groups: copy metadata, fsync, journal as received, rename, journal as committed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.outputs.placing import Move
+from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.threads import threaded
+from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter"]
 
 _GROUPS = 3
-"""Groups under way at a time: one settles while another is noted or placed."""
-_MOST = 48
-"""Answers in a group."""
+"""Groups in progress at a time: one is synced while another is journalled or renamed."""
+_GROUP_ANSWERS = 48
+"""Answers in a group, at most."""
 
-_Waiting = tuple[ReceivedAnswer, asyncio.Future[None]]
+
+class CommittedAnswer(msgspec.Struct, frozen=True):
+    """An answer that is committed.
+
+    Attributes:
+        answer: as the journal has it.
+        place: where its outputs are, relative to the folder of each kind; that of its entry, unless it was not free.
+    """
+
+    answer: StoredAnswer
+    place: str
+
+
+_Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
 
 
 class OutputCommitter:
-    """Keeps answers by the group: one visit to the journal and one sync of a folder serve all that came together.
+    """Brings received answers to their final places. Answers that come together share fsyncs and transactions.
 
     Args:
-        directory: where outputs wait, and where they go.
-        journal: what is remembered of them.
+        store: where outputs are stored.
+        journal: the journal.
     """
 
-    def __init__(self, directory: OutputDirectory, journal: Journal) -> None:
-        self._directory = directory
+    def __init__(self, store: OutputStore, journal: Journal) -> None:
+        self._store = store
         self._journal = journal
         self._waiting: list[_Waiting] = []
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._groups: set[asyncio.Task[None]] = set()
 
-    async def keep(self, received: ReceivedAnswer) -> None:
-        """Wait until `received` lasts. It is kept even when nobody waits any more: it is paid for.
+    async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
+        """Wait until `received` is committed; the answer, and where its outputs are.
+
+        It is committed even when the caller is cancelled: it is paid for.
 
         Raises:
+            OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        lasts: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((received, lasts))
-        self._keeping = {keeping for keeping in self._keeping if not keeping.done()}
-        if len(self._keeping) < _GROUPS:
-            self._keeping.add(asyncio.create_task(self._keep_all(), name="smarty_async keep"))
-        await lasts
+        committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((received, committed))
+        self._groups = {group for group in self._groups if not group.done()}
+        if len(self._groups) < _GROUPS:
+            self._groups.add(asyncio.create_task(self._commit_waiting(), name="smarty_async commit"))
+        return await committed
 
     async def close(self) -> None:
-        """Wait for what is being kept."""
-        if self._keeping:
-            await asyncio.wait(self._keeping)
+        """Wait until everything in progress is committed."""
+        if self._groups:
+            await asyncio.wait(self._groups)
 
-    async def _keep_all(self) -> None:
+    async def _commit_waiting(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            group, self._waiting = self._waiting[:_GROUP_ANSWERS], self._waiting[_GROUP_ANSWERS:]
             try:
-                await self._keep(group)
+                await self._commit_group([(_with_replaced(received), committed) for received, committed in group])
             except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
-                _tell(group, [error] * len(group))
+                _without_errors(group, [error] * len(group))
 
-    async def _keep(self, group: Sequence[_Waiting]) -> None:
-        group = _tell(group, await self._directory.settle([received.outputs.values() for received, _ in group]))
+    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
+        """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
+        group = await self._with_metadata(group)
+        refused = await self._store.fsync([received.outputs.values() for received, _ in group])
+        group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
-        group = _tell(group, await self._directory.place([self._move(received) for received, _ in group]))
+        refused = await self._store.commit([_move_of(received) for received, _ in group])
+        name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
+        group = _without_errors(group, refused, unless=_is_name_taken)
+        if name_taken:
+            group = [*group, *await self._commit_elsewhere(name_taken)]
         self._journal.record_committed([received for received, _ in group])
-        for _, lasts in group:
-            if not lasts.done():
-                lasts.set_result(None)
+        for received, committed in group:
+            if not committed.done():
+                answer = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
+                committed.set_result(CommittedAnswer(answer, received.entry.place))
 
-    def _move(self, received: ReceivedAnswer) -> Move:
-        # No Paths: their making costs as much as all the renames.
-        out, waiting = self._directory.out, self._directory.temporaries
-        outputs, place = received.outputs, received.entry.place
-        kinds = set(OUTPUT_FIELDS[received.spec.mode].values())
-        return Move(
-            [(f"{waiting}/{kept.temporary}", f"{out}/{kind}/{place}") for kind, kept in outputs.items()],
-            [f"{out}/{kind}/{place}" for kind in kinds - outputs.keys()],
-        )
+    async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Copy each photo's metadata into its outputs; those that succeed."""
+        copies = [_copy_metadata(received, self._store.temp_path) for received, _ in group]
+        sizes = await asyncio.gather(*copies, return_exceptions=True)
+        errors = [size if isinstance(size, Exception) else None for size in sizes]
+        rewritten = [
+            (_with_sizes(received, size), committed)
+            for (received, committed), size in zip(group, sizes, strict=True)
+            if not isinstance(size, BaseException)
+        ]
+        _without_errors(group, errors)
+        return rewritten
+
+    async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
+        places = await self._journal.give_distinct_places([received for received, _ in group])
+        moved: list[_Waiting] = []
+        for (received, committed), place in zip(group, places, strict=True):
+            entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
+            moved.append((msgspec.structs.replace(received, entry=entry), committed))
+        return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
 
 
-def _tell(group: Sequence[_Waiting], errors: Sequence[Exception | None]) -> Sequence[_Waiting]:
-    """Those without an error, the others told of theirs."""
-    for (_, lasts), error in zip(group, errors, strict=True):
-        if error is not None and not lasts.done():
-            lasts.set_exception(error)
+@threaded
+def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, int]:
+    """The sizes of the outputs that were rewritten with the photo's metadata."""
+    if received.metadata is None:
+        return {}
+    return {
+        kind: received.metadata.copy_to(str(temp_path(output.temporary))) for kind, output in received.outputs.items()
+    }
+
+
+def _with_sizes(received: ReceivedAnswer, sizes: dict[Kind, int]) -> ReceivedAnswer:
+    if not sizes:
+        return received
+    outputs = {kind: msgspec.structs.replace(output, size=sizes[kind]) for kind, output in received.outputs.items()}
+    return msgspec.structs.replace(received, outputs=outputs)
+
+
+def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
+    """`received`, each output with the size of the one that it replaces."""
+    earlier = _earlier_outputs(received)
+    if not earlier:
+        return received
+    outputs = {
+        kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
+        for kind, output in received.outputs.items()
+    }
+    return msgspec.structs.replace(received, outputs=outputs)
+
+
+def _move_of(received: ReceivedAnswer) -> OutputMove:
+    outputs, earlier = received.outputs, _earlier_outputs(received)
+    obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
+    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete})
+
+
+def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
+    """The outputs of earlier answers that may be at the photo's place."""
+    answers = received.entry.answers.values()
+    return {kind: output for answer in answers for kind, output in answer.outputs.items()}
+
+
+def _is_name_taken(error: Exception | None) -> bool:
+    return isinstance(error, NameTaken)
+
+
+def _without_errors(
+    group: Sequence[_Waiting],
+    errors: Sequence[Exception | None],
+    *,
+    unless: Callable[[Exception], bool] = lambda _: False,
+) -> Sequence[_Waiting]:
+    """Those of `group` without an error; the others get theirs, `unless` it is dealt with elsewhere."""
+    for (_, committed), error in zip(group, errors, strict=True):
+        if error is not None and not committed.done() and not unless(error):
+            committed.set_exception(error)
     return [waiting for waiting, error in zip(group, errors, strict=True) if error is None]

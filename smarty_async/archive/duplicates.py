@@ -23,7 +23,7 @@ from smarty_async.archive.journal.store import MAX_UNHASHED
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import threaded
 
-__all__ = ["Duplicates", "digest_of", "file_digest", "read_digest", "unhashed_of"]
+__all__ = ["Duplicates", "digest_of", "file_digest", "unhashed_of"]
 
 _MAX_REMEMBERED: Final = 64
 """Digests of files that are remembered: the pages of one file follow each other."""
@@ -150,11 +150,6 @@ def file_digest(path: str, *, size: int, version: str) -> bytes:
     except (OSError, ValueError):
         return b""
     return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
-
-
-async def read_digest(file: PhotoFile) -> bytes:
-    """The SHA-256 of the file of a photo, see `file_digest`."""
-    return await _file_digest(file.path, size=file.size, version=file.version)
 
 
 _file_digest = threaded(file_digest, pool="hashing")

@@ -1,48 +1,157 @@
-"""File names: how a photo's path is shown, and where its outputs go. The one place for such rules."""
+r"""File names: how a photo's path is displayed, and where its outputs go. All rules about names are here.
+
+An output has the path of its photo, with ``.jpg`` appended unless it ends in ``.jpg`` or ``.jpeg``. What the output
+disk does not take (`FileNameRules`) is escaped as ``%XX``, the bytes of its UTF-8 in hexadecimal, as in a URL; then a
+``%`` that two hexadecimal digits follow becomes ``%25``, so that escapes are reversible (`urllib.parse.unquote`). A
+name that is too long keeps its beginning and gets ``~`` and a hash of the whole; so does a name that is not free.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from typing import get_args
+import unicodedata
+from functools import cached_property
+from typing import Literal
 
-from smarty_async.results import Kind
+import msgspec
 
-__all__ = ["KINDS", "LONGEST_NAME", "PRODUCE", "RESULTS", "STATE", "display_path", "output_place"]
+from smarty_async.results import KINDS
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The folders of outputs under ``--out``."""
+__all__ = [
+    "POSIX_RULES",
+    "PRODUCE",
+    "RESULTS",
+    "STATE",
+    "SYSTEM_RULES",
+    "WINDOWS_CHARACTERS",
+    "WINDOWS_RULES",
+    "FileNameRules",
+    "display_path",
+    "distinct_place",
+    "folded_key",
+    "output_place",
+]
 
 STATE = ".smarty-async"
-"""The folder under ``--out`` that holds the journal, the lock and the temporaries."""
+"""The folder under ``--out`` that holds the journal, the lock and the temporary files."""
 
 RESULTS = "results.jsonl"
-"""The file under ``--out`` with one line a photo."""
+"""The file under ``--out`` with one line for each photo."""
 
 PRODUCE = frozenset({*KINDS, STATE, RESULTS})
-"""Every name that a run makes directly under ``--out``."""
+"""Every name that a run creates directly under ``--out``."""
 
-LONGEST_NAME = 255
-"""The longest name of one file or folder: in bytes on Linux and macOS, in UTF-16 units on Windows."""
+WINDOWS_CHARACTERS = '<>:"\\|?*' + "".join(map(chr, range(1, 32)))
+"""Characters that Windows and its file systems do not take in a name.
+https://learn.microsoft.com/windows/win32/fileio/naming-a-file"""
 
-_SUFFIXES = (".jpg", ".jpeg")
-
-# A surrogate that stands for no byte: Windows lets one into a name.
-_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-
-# https://learn.microsoft.com/windows/win32/fileio/naming-a-file: characters with a meaning, a dot or space at the
-# end, which is dropped, and device names, whatever their extension. A percent sign is escaped where it would read
-# as one of our own escapes, so that two names never become one.
-_UNSAFE = re.compile(r'[<>:"\\|?*\x00-\x1f]|[. ]\Z|%(?=[0-9A-Fa-f]{2})')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z)", re.IGNORECASE)
+"""Names of devices, with any extension, which Windows does not take for files."""
+
+_JPEG_SUFFIXES = (".jpg", ".jpeg")
+
+_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+"""A surrogate that stands for no byte: Windows takes one in a name."""
+
+_IGNORED_CODE_POINTS = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+                                  "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")  # fmt: skip
+"""Unicode's Default_Ignorable_Code_Point: HFS+ and ext4 with casefold ignore most of them when they compare names."""
+
+_HASH_DIGITS = 12
+_MAX_ESCAPED_CODE_POINT = 0x10FFFF
+
+
+class FileNameRules(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """Which names a disk takes, and which of them are one name to it.
+
+    Attributes:
+        case_sensitive: whether ``a.jpg`` and ``A.jpg`` are two files.
+        normalization_sensitive: whether an ``é`` of one code point and one of two are two files.
+        forbidden: characters that no name may hold (besides ``/`` and NUL).
+        windows_names: whether device names (``CON.jpg``) and a dot or space at the end are not taken.
+        raw_bytes: whether names may hold bytes that are no UTF-8.
+        max_code_point: the highest code point that a name may hold.
+        max_name: the longest name of one file or folder, in `name_unit`.
+        name_unit: ``bytes`` (of UTF-8), or ``utf-16`` for UTF-16 code units.
+        max_path: the longest path, in bytes.
+    """
+
+    case_sensitive: bool = True
+    normalization_sensitive: bool = True
+    forbidden: str = ""
+    windows_names: bool = False
+    raw_bytes: bool = True
+    max_code_point: int = _MAX_ESCAPED_CODE_POINT
+    max_name: int = 255
+    name_unit: Literal["bytes", "utf-16"] = "bytes"
+    max_path: int = 4095
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether two names that differ in any byte are two files."""
+        return self.case_sensitive and self.normalization_sensitive
+
+    def key(self, path: str) -> bytes:
+        """A key that is equal for any two paths that are one file to the disk."""
+        if self.is_exact:
+            return _encoded(path)
+        if self.case_sensitive:
+            return _encoded(_IGNORED_CODE_POINTS.sub("", unicodedata.normalize("NFD", path)))
+        return folded_key(path)
+
+    def escaped(self, name: str) -> str:
+        """`name` with everything that the disk does not take as ``%XX``; the name itself when it takes it."""
+        if self._pattern is None:
+            return name
+        name = self._pattern.sub(_percent_encoded, name)
+        if self.windows_names and _DEVICE.match(name):
+            name = f"%{ord(name[0]):02X}{name[1:]}"
+        return name
+
+    def length(self, name: str) -> int:
+        """The length of `name` in `name_unit`."""
+        return len(name.encode("utf-16-le", "surrogatepass")) // 2 if self.name_unit == "utf-16" else len(_bytes(name))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        """What is escaped; None for a disk that takes every name."""
+        parts = [f"[{re.escape(self.forbidden)}]"] if self.forbidden else []
+        if self.windows_names:
+            parts.append(r"[. ]\Z")
+        if not self.raw_bytes:
+            parts.append("[\udc80-\udcff]")
+        if self.max_code_point < _MAX_ESCAPED_CODE_POINT:
+            allowed = chr(self.max_code_point)
+            parts.append(f"[^\0-{allowed}\ud800-\udfff]" if self.max_code_point < ord("\ud800") else f"[^\0-{allowed}]")
+        if not parts:
+            return None
+        # A percent sign is escaped only where it would read as an escape: two names never become one.
+        return re.compile("|".join([*parts, "%(?=[0-9A-Fa-f]{2})"]))
+
+
+POSIX_RULES = FileNameRules()
+"""A disk that takes every name of 255 bytes: ext4, XFS, Btrfs."""
+
+WINDOWS_RULES = FileNameRules(
+    case_sensitive=False,
+    forbidden=WINDOWS_CHARACTERS,
+    windows_names=True,
+    name_unit="utf-16",
+    max_path=32_000,
+)
+"""What Windows takes, whatever the disk: it reads ``a:b`` as a stream of ``a``, and removes a dot at the end."""
+
+SYSTEM_RULES = WINDOWS_RULES if os.name == "nt" else POSIX_RULES
+"""What the running system takes, as far as that is known without looking at a disk."""
 
 
 def display_path(path: str) -> str:
     r"""`path` for people and for JSON: ``/`` between its parts, always valid UTF-8.
 
-    Bytes that are no UTF-8 (surrogate-escaped in `path`) are shown as ``\xNN``. Everything else stands as it is,
-    line breaks too: what prints on a terminal escapes those itself.
+    Bytes that are no UTF-8 (surrogate-escaped in `path`) are displayed as ``\xNN``. Everything else is kept, line
+    breaks too: what prints on a terminal escapes those itself.
     """
     if os.sep != "/":
         path = path.replace(os.sep, "/")
@@ -52,42 +161,69 @@ def display_path(path: str) -> str:
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def output_place(photo: str, *, windows: bool = os.name == "nt") -> str:
+def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:
     """Where the outputs of `photo` go, relative to the folder of their kind.
-
-    The same path, with ``.jpg`` appended unless it ends in ``.jpg`` or ``.jpeg``: an output is always a JPEG, and
-    ``a.png`` and ``a.jpg`` keep apart. A name too long for the disk keeps its beginning and gets a hash of the whole.
 
     Args:
         photo: path relative to its source, with ``/``; may hold surrogate-escaped bytes.
-        windows: whether the disk has Windows' rules; what they forbid is percent-encoded (``a:b`` → ``a%3Ab``).
+        page: which picture of the file, from 1; the outputs of the others go to ``<name>.page-<n>.jpg``.
+        rules: what the output disk takes.
     """
     *folders, name = photo.split("/")
-    if not name.lower().endswith(_SUFFIXES):
+    if page > 1:
+        name += f".page-{page}.jpg"
+    elif not name.lower().endswith(_JPEG_SUFFIXES):
         name += ".jpg"
-    return "/".join(_fit(part, windows=windows) for part in (*folders, name))
+    return "/".join(_shortened(rules.escaped(part), rules) for part in (*folders, name))
 
 
-def _fit(name: str, *, windows: bool) -> str:
-    """`name` as the disk can hold it."""
-    if windows:
-        name = _UNSAFE.sub(_escaped, name)
-        if _DEVICE.match(name):
-            name = f"%{ord(name[0]):02X}{name[1:]}"
-    if _length(name, windows=windows) <= LONGEST_NAME:
+def distinct_place(place: str, *, identity: str, rules: FileNameRules = SYSTEM_RULES) -> str:
+    """`place` with a hash of `identity` in its name, for a photo whose place is not free: ``a~0f1e2d3c4b5a.jpg``.
+
+    The same photo gets the same name in every run, whatever the order in which photos are found.
+
+    Args:
+        place: a place from `output_place`.
+        identity: what tells the photo from all others: its source and its path.
+        rules: what the output disk takes.
+    """
+    above, slash, name = place.rpartition("/")
+    return above + slash + _with_hash(name, identity, rules)
+
+
+def folded_key(path: str) -> bytes:
+    """A key that is equal for any two paths that are one file to any disk: case, composition and ignorables removed."""
+    if path.isascii():
+        return path.lower().encode()
+    decomposed = unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+    return _encoded(_IGNORED_CODE_POINTS.sub("", decomposed))
+
+
+def _shortened(name: str, rules: FileNameRules) -> str:
+    # A code point takes four bytes or two UTF-16 units at most: of a million names nearly none is measured.
+    if 4 * len(name) <= rules.max_name or rules.length(name) <= rules.max_name:
         return name
-    suffix = next((name[-len(end) :] for end in _SUFFIXES if name.lower().endswith(end)), "")
+    return _with_hash(name, name, rules)
+
+
+def _with_hash(name: str, identity: str, rules: FileNameRules) -> str:
+    """`name` with a hash of `identity` before its suffix, its beginning cut to what the disk takes."""
+    suffix = next((name[-len(end) :] for end in _JPEG_SUFFIXES if name.lower().endswith(end)), "")
     stem = name.removesuffix(suffix)
-    end = f"~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}{suffix}"
-    while _length(stem + end, windows=windows) > LONGEST_NAME:
+    end = f"~{hashlib.sha256(_encoded(identity)).hexdigest()[:_HASH_DIGITS]}{suffix}"
+    while rules.length(stem + end) > rules.max_name:
         stem = stem[:-1]
     return stem + end
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
+def _percent_encoded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in _bytes(found[0]))
 
 
-def _length(name: str, *, windows: bool) -> int:
-    """The length of `name` in the unit its disk counts in."""
-    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if windows else len(os.fsencode(name))
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bytes(name: str) -> bytes:
+    """The bytes of `name` on a disk; a surrogate that stands for no byte counts as three."""
+    return name.encode("utf-8", "surrogatepass" if _LONE_SURROGATE.search(name) else "surrogateescape")

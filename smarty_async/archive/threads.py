@@ -1,7 +1,8 @@
-"""Calls that block, run in threads: what waits at the same time shares a visit, and its answers come back together.
+"""Run blocking calls in threads, in batches: calls that wait at the same time share one hand-over to a thread.
 
-A call through an executor costs the loop a future with locks, a wake-up of a thread and one of its own; a photo has
-six such calls, and a few hundred photos are alive. Here a thread that is there anyway takes the next call too.
+One executor call per blocking call costs the event loop a future with locks and a wake-up of its own, and a photo makes
+six such calls while hundreds of photos are alive. A `ThreadBatcher` queues the calls instead; a thread that is already
+running takes the next call from the queue, and results return to the event loop together.
 """
 
 from __future__ import annotations
@@ -18,37 +19,47 @@ from weakref import WeakKeyDictionary
 
 from smarty_async.errors import DiskError
 
-__all__ = ["finish_despite_cancel", "no_more_threads", "threaded"]
+__all__ = ["ThreadBatcher", "finish_despite_cancel", "no_more_threads", "threaded"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Done = list[tuple[asyncio.Future[Any], Any, BaseException | None]]
+_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
-_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2}
-"""Visits at a time, at most, of each crew. Fsyncs that meet in the file system's journal share a commit; what an open
-request waits for has a crew of its own, and never waits behind them."""
-_CALLS = 8
-"""Waiting calls for which one more thread is sent."""
-_TELL_EVERY = 0.005
-"""Seconds after which a visit tells what it has, before it goes on."""
+_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2, "probing": 4}
+"""Threads of each pool, at most. Fsyncs that run at the same time share a commit of the file system's journal; reads
+and appends that an open request waits for have pools of their own, so they never queue behind fsyncs."""
+_CALLS_PER_THREAD = 8
+"""Queued calls for which one more thread is started."""
+_REPORT_EVERY = 0.005
+"""Seconds after which a thread reports the results it has, before it takes the next call."""
 
 
 def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio.Future[T]]:
-    """`call`, which blocks, as a function to be awaited. A call whose caller has gone before it began is left out."""
+    """Turn the blocking `call` into a function that returns a future.
+
+    A call whose future is cancelled before it starts is not made.
+
+    Args:
+        call: a blocking function.
+        pool: which of the event loop's thread pools runs it, a key of `_POOL_THREADS`.
+    """
 
     @wraps(call)
     def run(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
-        crews = _crews.setdefault(loop, {})
-        if pool not in crews:
-            crews[pool] = _ThreadBatcher(_THREADS[pool])
-        return crews[pool].call(partial(call, *args, **kwargs), loop)
+        batchers = _batchers.setdefault(loop, {})
+        if pool not in batchers:
+            batchers[pool] = ThreadBatcher(_POOL_THREADS[pool])
+        return batchers[pool].call(partial(call, *args, **kwargs), loop)
 
     return run
 
 
 async def finish_despite_cancel(work: Awaitable[T]) -> T:
-    """Wait for `work`; cancellations wait for its end, and are passed over when it fails."""
+    """Wait until `work` has ended, even when this task is cancelled meanwhile; then raise the cancellation.
+
+    An error of `work` is raised instead of the cancellation.
+    """
     working = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not working.done():
@@ -66,68 +77,96 @@ def no_more_threads() -> DiskError:
     return DiskError("the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)")
 
 
-class _ThreadBatcher:
-    """Keeps no loop: it would never let go of it."""
+class ThreadBatcher:
+    """A queue of blocking calls and the threads that drain it.
+
+    It holds no reference to an event loop, so that a loop that has ended is not kept alive.
+
+    Args:
+        threads: how many may run at a time, at most.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._most = threads
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="smarty_async")
-        self._waiting: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
-        self._away = 0
-        self._woken = False
+        self._max_threads = threads
+        self._executor = _executor(threads)
+        self._has_thread = False
+        self._queue: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._draining = 0
+        self._scheduled = False
 
     def call(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
-        told: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((work, told))
-        if not self._woken:
-            self._woken = True
-            loop.call_soon(self._send, loop)
-        return told
+        """Queue `work`; the future gets its result or its error.
 
-    def _send(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._woken = False
-        while self._away < min(self._most, -(-len(self._waiting) // _CALLS)):
-            self._away += 1
-            self._threads.submit(self._visit, loop)
+        The future fails with DiskError when the system starts no thread at all.
+        """
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.append((work, future))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start_threads, loop)
+        return future
 
-    def _back(self, done: Done, *, leaving: asyncio.AbstractEventLoop | None) -> None:
-        for told, answer, error in done:
-            if told.done():
+    def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        while self._draining < min(self._max_threads, -(-len(self._queue) // _CALLS_PER_THREAD)):
+            try:
+                self._executor.submit(self.drain, loop)
+            except RuntimeError:  # can't start new thread
+                if not self._has_thread:
+                    self._fail_queued()
+                    return
+                # The executor has queued the call all the same: one of the threads it has makes it.
+            self._has_thread = True
+            self._draining += 1
+
+    def _fail_queued(self) -> None:
+        self._executor = _executor(self._max_threads)  # the old one holds a call that nobody makes
+        while self._queue:
+            _, future = self._queue.popleft()
+            if not future.done():
+                future.set_exception(no_more_threads())
+
+    def _report(self, outcomes: list[_Outcome], *, ended_on: asyncio.AbstractEventLoop | None) -> None:
+        for future, answer, error in outcomes:
+            if future.done():
                 continue
             if error is None:
-                told.set_result(answer)
+                future.set_result(answer)
             else:
-                told.set_exception(error)
-        if leaving is not None:
-            self._away -= 1
-            self._send(leaving)
+                future.set_exception(error)
+        if ended_on is not None:
+            self._draining -= 1
+            self._start_threads(ended_on)
 
-    # in a thread
-
-    def _visit(self, loop: asyncio.AbstractEventLoop) -> None:
-        done: Done = []
+    def drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the queued calls one after another until none is left; runs in a thread."""
+        outcomes: list[_Outcome] = []
         since = monotonic()
         with suppress(IndexError):
             while True:
-                work, told = self._waiting.popleft()
-                if not told.cancelled():
-                    done.append((told, *_tried(work)))
-                if monotonic() - since > _TELL_EVERY:
-                    _tell(loop, partial(self._back, done, leaving=None))
-                    done, since = [], monotonic()
-        _tell(loop, partial(self._back, done, leaving=loop))
+                work, future = self._queue.popleft()
+                if not future.cancelled():
+                    outcomes.append((future, *_outcome(work)))
+                if monotonic() - since > _REPORT_EVERY:
+                    _call_in_loop(loop, partial(self._report, outcomes, ended_on=None))
+                    outcomes, since = [], monotonic()
+        _call_in_loop(loop, partial(self._report, outcomes, ended_on=loop))
 
 
-_crews: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _ThreadBatcher]] = WeakKeyDictionary()
+_batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, ThreadBatcher]] = WeakKeyDictionary()
 
 
-def _tell(loop: asyncio.AbstractEventLoop, news: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop was closed
-        loop.call_soon_threadsafe(news)
+def _executor(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="smarty_async")
 
 
-def _tried(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(callback)
+
+
+def _outcome(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return work(), None
-    except BaseException as error:  # noqa: BLE001 - it is the caller's
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
         return None, error

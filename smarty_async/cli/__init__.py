@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,13 @@ import typer
 
 from smarty_async.cli.album import album
 from smarty_async.cli.bench import bench
+from smarty_async.cli.check import check
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
+from smarty_async.cli.streams import use_waiting_streams
 from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
@@ -31,7 +32,7 @@ app = typer.Typer(
     # Plain help costs half the time.
     rich_markup_mode=None,
 )
-for _command in (improve, view, album, status, bench, serve):
+for _command in (improve, view, album, status, check, serve, bench):
     app.command(cls=Command, context_settings=_HELP_NAMES)(_command)
 
 
@@ -98,9 +99,6 @@ def program(
 
 def main() -> None:
     """Run the program; every end of it is an exit status of `cli.errors`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            # A console without ₽ or Cyrillic shows an escape instead of failing.
-            stream.reconfigure(errors="backslashreplace")
+    use_waiting_streams()
     with error_boundary(verbose="--verbose" in sys.argv):
         app(prog_name="smarty-async")

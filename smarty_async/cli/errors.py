@@ -1,8 +1,10 @@
-"""Every way the program ends: from an error to one sentence with a way out, and an exit status."""
+"""Every way in which the program ends: from an error to a sentence with a remedy, and an exit status."""
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from enum import IntEnum
@@ -10,6 +12,7 @@ from enum import IntEnum
 import typer
 
 from smarty_async.cli.output import say
+from smarty_async.cli.streams import to_nowhere
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -44,14 +47,17 @@ _STATUS: tuple[tuple[type[BaseException], Exit], ...] = (
     (KeyboardInterrupt, Exit.INTERRUPTED),
 )
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""Numbers of errors of a disk that cannot be written to; such an error of stdout names no file."""
+
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     (
         AuthorizationError,
-        "Check SMARTY_TOKEN (or the other SMARTY_ variables), or use --local to go without an account.",
+        "Check SMARTY_TOKEN (or the other SMARTY_ variables), or restore on this machine with --local.",
     ),
     (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
-    (ServiceUnavailable, "Nothing is lost: the same command, run again later, goes on from here."),
-    (DiskError, "Nothing is lost: when there is room and leave to write, the same command goes on from here."),
+    (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
+    (DiskError, "Nothing is lost: once the disk can be written to, the same command continues from here."),
 )
 
 
@@ -59,7 +65,7 @@ def status_of(error: BaseException) -> Exit:
     """The exit status for `error`."""
     import asyncio  # noqa: PLC0415 - help is quick
 
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
         return Exit.DISK
     if isinstance(error, asyncio.CancelledError):
         return Exit.INTERRUPTED
@@ -67,7 +73,7 @@ def status_of(error: BaseException) -> Exit:
 
 
 def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
-    """What to tell a person about `error`: what is the matter, and the way out.
+    """What to tell a person about `error`: what is wrong, and what to do.
 
     Args:
         error: what ended the program.
@@ -76,14 +82,16 @@ def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
     if isinstance(error, SmartyError):
         return [str(error), *[way for kind, way in _WAY_OUT if isinstance(error, kind)]]
     if status_of(error) is Exit.INTERRUPTED:
-        return ["left at once. The same command goes on from here."]
+        return ["stopped at once. The same command continues from here."]
     if isinstance(error, OSError) and error.filename is not None:
         return [f"cannot use {str(error.filename)!r}: {error.strerror}"]
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return [f"cannot write: {error.strerror}"]
     return [
         f"unexpected {type(error).__name__}: {error}",
-        "this is a bug: please report it with the lines above."
+        "This is a bug. Please report it with the lines above."
         if traced
-        else "this is a bug; run again with --verbose for the traceback.",
+        else "This is a bug. Run the command again with --verbose to see the traceback.",
     ]
 
 
@@ -95,7 +103,7 @@ def _trace(error: BaseException, secrets: Iterable[str]) -> None:
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:
-    from smarty_async.transport.tokens import redact  # noqa: PLC0415 - help is quick
+    from smarty_async.redaction import redact  # noqa: PLC0415 - help is quick
 
     return redact(text, *secrets)
 
@@ -105,7 +113,7 @@ def error_boundary(*, verbose: bool) -> Generator[list[str], None, None]:
     """Turn what is raised inside into sentences on stderr and an exit status; the one place that does.
 
     Yields:
-        The secrets to keep out of it all; whoever learns one adds it.
+        The secrets to keep out of all messages; the block adds those that it learns.
     """
     secrets = [os.environ.get(name, "").strip() for name in ("SMARTY_TOKEN", "SMARTY_CLIENT_SECRET")]
     try:
@@ -119,4 +127,6 @@ def error_boundary(*, verbose: bool) -> Generator[list[str], None, None]:
             _trace(error, secrets)
         for line in sentences(error, traced=traced):
             say(f"smarty-async: {_without(line, secrets)}")
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            to_nowhere(sys.stdout.fileno())
         raise SystemExit(status_of(error)) from None

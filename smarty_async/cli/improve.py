@@ -32,6 +32,13 @@ class PictureType(StrEnum):
     PHOTO = "photo"
 
 
+class LogFormat(StrEnum):
+    """How a log file is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 def _option(group: str, text: str, *names: str, metavar: str | None = None, default: bool = False) -> Any:
     return typer.Option(*names, help=text, metavar=metavar, show_default=default, rich_help_panel=group)
 
@@ -50,7 +57,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         list[Mode] | None,
         _option(
             _WHAT,
-            "improve: correct defects, colourize black-and-white photos. resolution: enlarge. Repeat it for both. "
+            "improve: correct defects and colourize black-and-white photos. resolution: enlarge. Repeat it for both. "
             "[default: improve]",
             "--mode",
         ),
@@ -79,7 +86,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     ] = False,
     redo_missing: Annotated[
         bool,
-        _option(_WHICH, "Send, and pay for, photos again whose results are no longer in DIR.", "--redo-missing"),
+        _option(_WHICH, "Send photos again, and pay again, whose results are no longer in DIR.", "--redo-missing"),
     ] = False,
     out: Annotated[
         Path | None,
@@ -113,7 +120,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         float | None, _option(_SPENDING, "Stop before all runs into DIR together cost more.", metavar="RUBLES")
     ] = None,
     local: Annotated[
-        bool, _option(_SERVICE, "Restore on this machine, even when an account is configured.", "--local")
+        bool, _option(_SERVICE, "Restore on this machine, even if an account is configured.", "--local")
     ] = False,
     base_url: Annotated[
         str | None, _option(_SERVICE, "Another address of the service. [env: SMARTY_BASE_URL]", metavar="URL")
@@ -124,28 +131,44 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     path: Annotated[
         str, _option(_SERVICE, "The path of the service's method.", metavar="PATH", default=True)
     ] = "/api/v1/photo/improve",
-    concurrency: Annotated[int, _option(_SERVICE, "Requests open at once, at most.", metavar="N", default=True)] = 8,
+    concurrency: Annotated[
+        int | None,
+        _option(_SERVICE, "Requests open at once, at most. [default: 8; with --local as the CPUs need]", metavar="N"),
+    ] = None,
     rate: Annotated[
         float | None, _option(_SERVICE, "Requests a second, at most. [default: no limit]", metavar="R")
     ] = None,
-    max_images: Annotated[int, _option(_LIMITS, "Photos in one request, at most.", metavar="N", default=True)] = 48,
+    max_images: Annotated[
+        int | None, _option(_LIMITS, "Photos in one request, at most. [default: 48; with --local 2]", metavar="N")
+    ] = None,
     max_image_bytes: Annotated[
-        int, _option(_LIMITS, "The largest photo that the service takes.", metavar="BYTES", default=True)
-    ] = 8_000_000,
+        int | None,
+        _option(
+            _LIMITS,
+            "The largest photo that the service accepts. [default: 8000000; with --local no limit]",
+            metavar="BYTES",
+        ),
+    ] = None,
     max_request_bytes: Annotated[
-        int, _option(_LIMITS, "The largest request with several photos.", metavar="BYTES", default=True)
-    ] = 30_000_000,
+        int | None,
+        _option(
+            _LIMITS, "The largest request with several photos. [default: 30000000; with --local none]", metavar="BYTES"
+        ),
+    ] = None,
     max_output_bytes: Annotated[
         int, _option(_LIMITS, "The largest result that is accepted.", metavar="BYTES", default=True)
     ] = 256_000_000,
     max_attempts: Annotated[
-        int, _option(_LIMITS, "How often one photo is sent, at most.", metavar="N", default=True)
+        int, _option(_LIMITS, "How many times one photo is sent, at most.", metavar="N", default=True)
     ] = 5,
     connect_timeout: Annotated[
         float, _option(_LIMITS, "How long a connection may take to open.", metavar="SECONDS", default=True)
     ] = 10.0,
     silence_timeout: Annotated[
-        float, _option(_LIMITS, "How long the service may be silent in a request.", metavar="SECONDS", default=True)
+        float,
+        _option(
+            _LIMITS, "How long a request may wait without a byte from the service.", metavar="SECONDS", default=True
+        ),
     ] = 300.0,
     give_up_after: Annotated[
         float,
@@ -159,11 +182,15 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         bool, _option(_DISPLAY, "One line a photo; tracebacks of unexpected errors.", "--verbose")
     ] = False,
     no_progress: Annotated[bool, _option(_DISPLAY, "Plain lines instead of a moving bar.", "--no-progress")] = False,
+    log_file: Annotated[
+        Path | None, _option(_DISPLAY, "Append a log of requests, retries and failures to a file.", metavar="FILE")
+    ] = None,
+    log_format: Annotated[LogFormat, _option(_DISPLAY, "How the log is written.", default=True)] = (LogFormat.TEXT),
     metrics_port: Annotated[
         int | None, _option(_DISPLAY, "Serve Prometheus metrics on this port of this machine.", metavar="PORT")
     ] = None,
 ) -> None:
-    """Restore photos and put the results into DIR. Run it again to go on where it stopped.
+    """Restore photos and put the results into DIR. Run it again to continue where it stopped.
 
     Without an account (SMARTY_TOKEN, or SMARTY_TOKEN_FILE naming a file with the token, or SMARTY_CLIENT_ID with
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
@@ -183,18 +210,22 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             ClientOptions,
             DisplayOptions,
             ImproveOptions,
+            default_concurrency,
             default_out,
             kinds,
+            limits_for,
         )
         from smarty_async.cli.improve_run import preview, restore  # noqa: PLC0415
+        from smarty_async.cli.logs import logging_to  # noqa: PLC0415
         from smarty_async.cli.output import say  # noqa: PLC0415
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
-        from smarty_async.options import Limits, Retries, Timeouts  # noqa: PLC0415
+        from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
+        from smarty_async.redaction import redactor  # noqa: PLC0415
 
         photos = tuple(sources or ())
         folder = out or default_out(photos)
         if out is None and not quiet:
-            say(f"The results go to {folder}")
+            say(f"The results go to {folder}.")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)
         secrets.extend(account.secrets)
         options = ImproveOptions(
@@ -206,9 +237,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
             client=ClientOptions(
                 path=path,
-                concurrency=concurrency,
+                concurrency=default_concurrency(local=account.local) if concurrency is None else concurrency,
                 rate=rate,
-                limits=Limits(
+                limits=limits_for(
+                    local=account.local,
                     max_images=max_images,
                     max_image_bytes=max_image_bytes,
                     max_request_bytes=max_request_bytes,
@@ -241,6 +273,12 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
+        redactor.add(*account.secrets)
+        with logging_to(log_file, form=log_format.value):
+            status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
+    if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
+        from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
+
+        show_results(folder, verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

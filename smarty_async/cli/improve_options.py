@@ -1,23 +1,39 @@
-"""One `improve`, as it was asked for on the command line."""
+"""The options of one `improve` command."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import msgspec
 
-from smarty_async.archive.sources.folder import read_list
+from smarty_async.archive.sources.photo_list import ListFile, read_list
 from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
+from smarty_async.local.engine import best_engine
 from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.report.estimate import Unit
+from smarty_async.report.pace import pace_key
 from smarty_async.results import Kind
 
-__all__ = ["ClientOptions", "DisplayOptions", "ImproveOptions", "default_out", "kinds"]
+__all__ = [
+    "ClientOptions",
+    "DisplayOptions",
+    "ImproveOptions",
+    "default_concurrency",
+    "default_out",
+    "kinds",
+    "limits_for",
+]
+
+_LOCAL_IMAGES: Final = 2
+"""Photos in one request to the embedded service: a request once begun is finished, so Ctrl-C waits for all of them."""
+_LOCAL_REQUEST_BYTES: Final = 1_000_000_000
 
 
 class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +100,18 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     keywords: ArchiveKeywords
 
     @property
+    def unit(self) -> Unit:
+        """What makes photos take long: their pixels on this machine, their bytes on the way to a service."""
+        return "pixels" if self.account.local else "bytes"
+
+    @property
+    def pace_key(self) -> str:
+        """The key of this command's pace among those of other commands."""
+        service = f"embedded:{best_engine()}" if self.account.local else str(self.account.base_url)
+        settings = (*self.keywords.get("modes", ()), self.keywords.get("rfactor") or 1)
+        return pace_key(service, settings)
+
+    @property
     def nothing_found(self) -> OptionsError:
         """The error when there is not a single photo: most likely a wrong folder or pattern."""
         places = [repr(str(source)) for source in self.sources]
@@ -102,13 +130,40 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
             yield ()
         elif self.from_file == "-":
             yield read_list(sys.stdin.buffer)
-        else:
+        elif Path(self.from_file).is_file():
+            yield ListFile(self.from_file)
+        else:  # a pipe can be read only once
             try:
                 file = Path(self.from_file).open("rb")  # noqa: SIM115 - closed below
             except OSError as error:
                 raise OptionsError(f"cannot read the list {self.from_file!r}: {error.strerror}") from None
             with file:
                 yield read_list(file)
+
+
+def default_concurrency(*, local: bool) -> int:
+    """Requests open at once: a service's own choice, or as many as keep every CPU of this machine at work."""
+    return (os.cpu_count() or 1) // _LOCAL_IMAGES + 1 if local else 8
+
+
+def limits_for(*, local: bool, **given: int | None) -> Limits:
+    """The limits of one request: those that were `given`, and the endpoint's own for the others.
+
+    Args:
+        local: whether the embedded service is used, which takes photos of any size.
+        **given: fields of `Limits`; None for those that were not given.
+    """
+    defaults: dict[str, Any] = (
+        {
+            "max_images": _LOCAL_IMAGES,
+            "max_image_bytes": None,
+            "max_dimensions": None,
+            "max_request_bytes": _LOCAL_REQUEST_BYTES,
+        }
+        if local
+        else {}
+    )
+    return Limits(**(defaults | {name: value for name, value in given.items() if value is not None}))
 
 
 def default_out(sources: tuple[Path, ...]) -> Path:
@@ -118,7 +173,7 @@ def default_out(sources: tuple[Path, ...]) -> Path:
         OptionsError: there are several sources, none, or a pattern.
     """
     if len(sources) != 1 or not sources[0].exists():
-        raise OptionsError("say where the results go: --out DIR (it may be left out with one folder or photo)")
+        raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
     source = sources[0].absolute()
     return source.with_name(f"{source.stem if source.is_file() else source.name}-restored")
 

@@ -74,9 +74,9 @@ def serve(
         typer.Option(help="http: errors under their own status; envelope: under HTTP 200, as envelopes."),
     ] = ErrorStyleName.HTTP,
     max_images: Annotated[int, _limit("Images a request.")] = 48,
-    max_image_bytes: Annotated[int, _limit("Bytes an image.")] = 8_000_000,
-    max_request_bytes: Annotated[int, _limit("Bytes a request with several images.")] = 30_000_000,
-    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, drawn anew each time.")] = 0.0,
+    max_image_bytes: Annotated[int | None, _limit("Bytes an image. [default: what the memory bears]")] = None,
+    max_request_bytes: Annotated[int | None, _limit("Bytes a request with several images. [default: no limit]")] = None,
+    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, decided again each time.")] = 0.0,
     fail_permanent: Annotated[float, _rate("Share of images always answered with status 1.")] = 0.0,
     fail_request: Annotated[float, _rate("Share of requests answered with 500.")] = 0.0,
     unavailable: Annotated[float, _rate("Share of requests answered with 503.")] = 0.0,
@@ -92,7 +92,7 @@ def serve(
 
     It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
     """
-    from smarty_async.local import contract, faults, running, server  # noqa: PLC0415 - help is quick
+    from smarty_async.local import contract, faults, server  # noqa: PLC0415 - help is quick
     from smarty_async.local.engine import EngineOptions, best_engine, engine_named  # noqa: PLC0415 - help is quick
 
     options = EngineOptions(toning=toning, colourist=str(colourist) if colourist else None)
@@ -119,7 +119,7 @@ def serve(
         hosts=(host,),
     )
     status = asyncio.run(
-        running.serve_until_stopped(
+        server.serve_until_stopped(
             application,
             host=host,
             port=port,

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks for a good end, the second leaves."""
+"""Ctrl-C and SIGTERM: the first ends the run in good order, the second leaves at once."""
 
 from __future__ import annotations
 
@@ -9,49 +9,54 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.output import say
+from smarty_async.report.wording import count, duration
 
 __all__ = ["Interrupts"]
 
-_LEAVE_WITHIN = 1.7
+_LEAVE_WITHIN: Final = 1.7
 """Seconds after the second signal; then the process ends, whatever is still closing."""
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
 
 class Interrupts:
     """Counts signals and acts on them. Until there is something to `drain`, the first one leaves too.
 
     Args:
-        paid: whether the open answers cost something.
+        paid: whether photos that have been sent cost something.
 
     Attributes:
-        say: where to tell it.
-        drain: what asks for a good end.
+        say: where to print what happens.
+        drain: sends nothing new, and ends the run when the open requests are answered.
+        open_work: how many photos have been sent and are not answered, and how many seconds they will take; None
+            when that is not known.
     """
 
     def __init__(self, *, paid: bool = True) -> None:
         self._paid = paid
         self.say: Callable[[str], None] = say
         self.drain: Callable[[], None] | None = None
+        self.open_work: Callable[[], tuple[int, float | None]] = lambda: (0, None)
         self._count = 0
         self._backstop: threading.Timer | None = None
 
     @property
     def asked(self) -> bool:
-        """Whether a good end was asked for."""
+        """Whether a signal came."""
         return self._count > 0
 
     @contextmanager
     def watching(self) -> Generator[None, None, None]:
-        """Take the signals while this lasts; for the task that calls it, in the main thread."""
-        spec = asyncio.current_task()
-        assert spec is not None  # noqa: S101 - a coroutine calls it
+        """Handle the signals during the block, for the task that enters it, in the main thread."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine calls it
 
-        def received() -> None:
-            self._received(spec.cancel)
+        def received(number: int) -> None:
+            self._received(number, task.cancel)
 
         put_back = _install(asyncio.get_running_loop(), received)
         try:
@@ -59,28 +64,35 @@ class Interrupts:
         finally:
             put_back()
 
-    def _received(self, leave: Callable[[], object]) -> None:
+    def _received(self, number: int, leave: Callable[[], object]) -> None:
         self._count += 1
         if self._count == 1 and self.drain is not None:
-            self.say(
-                f"Stopping: nothing new is sent; the open answers {'are paid for and ' if self._paid else 'are '}"
-                "being waited for. Press Ctrl-C again to leave at once."
-            )
+            self.say(self._sentence(number))
             self.drain()
             return
         if self._backstop is None:
-            # Threads may hang in a read or an fsync; whatever is cut off there, the next run mends.
+            # Threads may hang in a read or an fsync; the next run repairs what is cut off there.
             self._backstop = threading.Timer(_LEAVE_WITHIN, os._exit, [int(Exit.INTERRUPTED)])
             self._backstop.daemon = True
             self._backstop.start()
         leave()
 
+    def _sentence(self, number: int) -> str:
+        photos, seconds = self.open_work()
+        again = " Press Ctrl-C again to leave at once." if number == signal.SIGINT else ""
+        if not photos:
+            return f"Stopping: no photo is being worked on.{again}"
+        about = f" (about {duration(max(1, seconds))})" if seconds is not None else ""
+        if self._paid:
+            return f"Sending nothing new; waiting for {count(photos, 'answer')} already paid for{about}.{again}"
+        return f"Starting nothing new; finishing {count(photos, 'photo')} already begun{about}.{again}"
 
-def _install(loop: asyncio.AbstractEventLoop, received: Callable[[], None]) -> Callable[[], None]:
-    """Have `received` called in `loop` on each signal; returns what undoes it."""
+
+def _install(loop: asyncio.AbstractEventLoop, received: Callable[[int], None]) -> Callable[[], None]:
+    """Have `received` called in `loop` with the number of each signal; returns what undoes it."""
     try:
         for number in _SIGNALS:
-            loop.add_signal_handler(number, received)
+            loop.add_signal_handler(number, received, number)
     except NotImplementedError:
         return _install_without_loop(loop, received)
 
@@ -91,11 +103,11 @@ def _install(loop: asyncio.AbstractEventLoop, received: Callable[[], None]) -> C
     return put_back
 
 
-def _install_without_loop(loop: asyncio.AbstractEventLoop, received: Callable[[], None]) -> Callable[[], None]:
+def _install_without_loop(loop: asyncio.AbstractEventLoop, received: Callable[[int], None]) -> Callable[[], None]:
     """For Windows, whose loops take no signal handlers."""
 
-    def handler(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(received)
+    def handler(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(received, number)
 
     before = [(number, signal.signal(number, handler)) for number in _SIGNALS]
 

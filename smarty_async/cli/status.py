@@ -1,4 +1,4 @@
-"""``smarty-async status``: what an output folder's journal knows."""
+"""``smarty-async status``: what the journal of an output folder knows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,32 @@ def status(
         Path, typer.Argument(metavar="DIR", help="The folder given to improve as --out.", show_default=False)
     ],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="List every photo that was not restored, with the reason.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As one line of JSON; with --failed, one line a photo.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
 ) -> None:
-    """Say what became of the photos of all runs into DIR, why some failed, and what it cost."""
+    """Show what became of the photos of all runs into DIR, why some were not restored, and what was paid."""
     with error_boundary(verbose=verbose):
         # Only here: help needs none of it.
         import asyncio  # noqa: PLC0415
 
-        from smarty_async.plan import read_status  # noqa: PLC0415
-        from smarty_async.report.summary import status_lines  # noqa: PLC0415
+        from smarty_async.plan import read_failed, read_status  # noqa: PLC0415
+        from smarty_async.report.summary import failed_line, status_lines  # noqa: PLC0415
 
+        output = Output()
+        if failed:
+            for photo in read_failed(out):
+                if as_json:
+                    output.struct(photo)
+                else:
+                    output.lines([failed_line(photo)])
+            return
         known = asyncio.run(read_status(out))
         if as_json:
-            Output().struct(known)
+            output.struct(known)
         else:
-            Output().lines(status_lines(known, out=str(out)))
+            output.lines(status_lines(known, out=str(out)))

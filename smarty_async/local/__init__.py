@@ -1,1 +1,1 @@
-"""The embedded service: an independent reading of the contract, imports nothing of `wire` or `transport`."""
+"""The embedded service: the API on this machine. A second, independent reading of the contract."""

@@ -1,4 +1,4 @@
-"""Whether anybody still waits for what a thread works on."""
+"""Cancellation of work in threads: a thread cannot be interrupted, so its work asks now and then."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from smarty_async.errors import SmartyError
 
 __all__ = ["Abandoned", "check_wanted", "wanted_until"]
 
-_left: ContextVar[Event | None] = ContextVar("left", default=None)
+_cancelled: ContextVar[Event | None] = ContextVar("cancelled", default=None)
 
 
 class Abandoned(SmartyError):
-    """The client left: what was being made for it is wanted no more."""
+    """The client has disconnected, so nobody needs the result."""
 
 
 @contextmanager
-def wanted_until(left: Event) -> Generator[None, None, None]:
-    """Work in the block, in this thread, is wanted until the event is set."""
-    token = _left.set(left)
+def wanted_until(cancelled: Event) -> Generator[None, None, None]:
+    """Let `check_wanted` raise in the block, in this thread, once the event is set."""
+    token = _cancelled.set(cancelled)
     try:
         yield
     finally:
-        _left.reset(token)
+        _cancelled.reset(token)
 
 
 def check_wanted() -> None:
-    """Go on only if somebody waits; long work asks this now and then.
+    """Raise if the result is no longer needed. Long work calls this now and then.
 
     Raises:
-        Abandoned: nobody does.
+        Abandoned: the client has disconnected.
     """
-    left = _left.get()
-    if left is not None and left.is_set():
-        raise Abandoned("the client left")
+    cancelled = _cancelled.get()
+    if cancelled is not None and cancelled.is_set():
+        raise Abandoned("the client has disconnected")

@@ -1,4 +1,4 @@
-"""The contract as a server reads it: what a request may ask, and how an answer is spelled. Pure: no I/O."""
+"""The contract as a server reads it: what a request may ask for, and how answers are encoded."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Final, Literal
 import msgspec
 
 from smarty_async.errors import OptionsError
+from smarty_async.local.memory import usable_memory
 
 __all__ = [
     "FOOT",
     "HEAD",
-    "Asked",
+    "Health",
     "ImproveItem",
     "Limits",
     "Mode",
     "Refusal",
+    "RequestMeta",
     "ResolutionItem",
     "check_access",
     "check_images",
@@ -31,23 +33,26 @@ Mode = Literal["improve", "resolution"]
 _IN_ORDER: Final[tuple[Mode, ...]] = ("improve", "resolution")
 
 HEAD: Final = b'{"status":200,"body":{'
-"""How an answer that is streamed begins; the lists follow."""
+"""Start of an answer; the lists follow."""
 
 FOOT: Final = b'},"htmlencoded":false,"last_modified":0}'
-"""How it ends."""
+"""End of an answer."""
 
 
 _PIECE: Final = 3 << 16
-"""Bytes that are spelled as base64 at a time; a multiple of 3, so that the pieces join."""
+"""Bytes that are encoded as base64 at a time; a multiple of 3, so that the pieces can be joined."""
+
+_MEMORY_SHARE: Final = 16
+"""An image may be as large as this part of the memory: its copies and the outputs are held, too."""
 
 
 class Refusal(Exception):
-    """The request as a whole is answered with an error.
+    """The whole request is answered with an error.
 
     Attributes:
         status: the envelope's status.
         text: the envelope's body.
-        retry_after: seconds the client is asked to wait, None when it is not asked to.
+        retry_after: seconds that the client is asked to wait; None for no header.
     """
 
     def __init__(self, status: int, text: str, *, retry_after: int | None = None) -> None:
@@ -58,31 +63,61 @@ class Refusal(Exception):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request may carry; more is refused.
+    """What one request may carry. By default the only limits on bytes are those of the memory.
 
     Attributes:
-        max_images: images a request; more are refused with status 400.
-        max_image_bytes: bytes of one image; a larger one is refused by name with status 400.
-        max_request_bytes: bytes of a request body with several images in it; a larger one is refused with
-            status 413. An image within `max_image_bytes` may always go alone.
+        max_images: images in a request; more are refused with status 400.
+        max_image_bytes: bytes of one image; a larger one is refused by name with status 400. None for what the
+            memory of this machine bears.
+        max_request_bytes: bytes of a request body with several images; a larger one is refused with status 413. An
+            image within `max_image_bytes` may always go alone. None for no limit: images wait on the disk.
     """
 
     max_images: int = 48
-    max_image_bytes: int = 8_000_000
-    max_request_bytes: int = 30_000_000
+    max_image_bytes: int | None = None
+    max_request_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if getattr(self, name) < 1:
-                raise OptionsError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise OptionsError(f"{name} must be at least 1, not {value}")
+
+    @property
+    def image_bytes(self) -> int:
+        """The limit on the bytes of one image."""
+        return usable_memory() // _MEMORY_SHARE if self.max_image_bytes is None else self.max_image_bytes
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What a request asks for, checked.
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``GET /healthz`` answers: the limits that a client of this service should keep to.
+
+    Attributes:
+        engine: ``restore``, ``basic`` or ``echo``.
+        workers: images that are worked on at a time.
+        max_images: images in a request.
+        max_image_bytes: bytes of one image; what the memory bears, unless the service was told a limit.
+        max_request_bytes: bytes of a request with several images; None for no limit.
+        max_pixels: pixels of one image.
+        pace: seconds a megapixel of the images sent, as measured since the start with as many images at a time as
+            there were; None before the first one is finished.
+    """
+
+    engine: str
+    workers: int
+    max_images: int
+    max_image_bytes: int
+    max_request_bytes: int | None
+    max_pixels: int
+    pace: float | None
+
+
+class RequestMeta(msgspec.Struct, frozen=True):
+    """The `meta` of a request, checked.
 
     Attributes:
         modes: the lists of the answer, in its order.
-        names: the parts to work on, in the order of `meta`.
+        names: the names of the images, in the order of `meta`.
         rfactor: 2 or 4; 0 when `resolution` is not asked for.
         rtype: ``art`` or ``photo``; empty when `resolution` is not asked for.
     """
@@ -106,7 +141,7 @@ class _Meta(msgspec.Struct):
 
 
 class ImproveItem(msgspec.Struct, frozen=True):
-    """One answer of the `improve` list. Outputs are JPEG bytes, spelled as base64; those left out are absent."""
+    """One element of the `improve` list. Outputs are JPEG bytes, encoded as base64; None ones are left out."""
 
     status: int
     name: str
@@ -118,7 +153,7 @@ class ImproveItem(msgspec.Struct, frozen=True):
 
 
 class ResolutionItem(msgspec.Struct, frozen=True):
-    """One answer of the `resolution` list. The output is JPEG bytes, spelled as base64."""
+    """One element of the `resolution` list. The output is JPEG bytes, encoded as base64."""
 
     status: int
     name: str
@@ -134,31 +169,31 @@ class _Envelope(msgspec.Struct):
 
 
 def check_access(provider: str | None, token: str | None) -> None:
-    """See that the query names a provider and a token: any provider, any token.
+    """Check that the query has a provider and a token. Any provider and any token will do.
 
     Raises:
-        Refusal: 403, either is missing or empty.
+        Refusal: 403, one of them is missing or empty.
     """
     for name, value in (("oauth_provider", provider), ("oauth_token", token)):
         if not value:
             raise Refusal(403, f"authorization failed: {name} is required")
 
 
-def parse_meta(raw: bytes | None, limits: Limits) -> Asked:
-    """What the `meta` field asks for.
+def parse_meta(raw: bytes | None, limits: Limits) -> RequestMeta:
+    """Parse and check the `meta` field.
 
     Raises:
-        Refusal: 400, the field is missing, is no JSON, or asks for what there is not.
+        Refusal: 400, the field is missing, is not JSON, or asks for something unknown.
     """
     if raw is None:
         raise Refusal(400, "meta is required")
     try:
         meta = msgspec.json.decode(raw, type=_Meta)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(400, f"could not parse meta: {error}") from None
     modes = _modes(meta.mode)
     names = _names(meta.images, limits)
-    return Asked(modes, names, *_enlargement(meta)) if "resolution" in modes else Asked(modes, names)
+    return RequestMeta(modes, names, *_enlargement(meta)) if "resolution" in modes else RequestMeta(modes, names)
 
 
 def _modes(asked: list[str]) -> tuple[Mode, ...]:
@@ -182,7 +217,7 @@ def _names(images: list[_ImageMeta], limits: Limits) -> tuple[str, ...]:
 
 
 def _enlargement(meta: _Meta) -> tuple[int, str]:
-    """The factor and the type; tables call the type ``ftype``, every example ``rtype``: either will do."""
+    """Return factor and type. Tables call the type ``ftype``, examples ``rtype``; both are accepted."""
     if meta.rfactor not in (2, 4):
         raise Refusal(400, "rfactor must be 2 or 4")
     rtype = meta.ftype if meta.rtype is None else meta.rtype
@@ -192,12 +227,12 @@ def _enlargement(meta: _Meta) -> tuple[int, str]:
 
 
 def check_images(names: Iterable[str], sizes: dict[str, int], limits: Limits) -> None:
-    """See that every image asked for is there and can be taken.
+    """Check that every image is present and within the limits.
 
     Args:
-        names: the images asked for.
-        sizes: bytes of each file that came, by the part's name.
-        limits: what one may be.
+        names: the names in `meta`.
+        sizes: bytes of each file of the form, by the part's name.
+        limits: the limits.
 
     Raises:
         Refusal: 400, the first one that is missing, too large or empty.
@@ -206,14 +241,14 @@ def check_images(names: Iterable[str], sizes: dict[str, int], limits: Limits) ->
         problem = f"could not get image by name {name}: "
         if name not in sizes:
             raise Refusal(400, problem + "http: no such file")
-        if sizes[name] > limits.max_image_bytes:
-            raise Refusal(400, problem + f"larger than {limits.max_image_bytes} bytes")
+        if sizes[name] > limits.image_bytes:
+            raise Refusal(400, problem + f"larger than {limits.image_bytes} bytes")
         if not sizes[name]:
             raise Refusal(400, "empty image")
 
 
 def encode_item(item: ImproveItem | ResolutionItem) -> list[bytes]:
-    """One element of a list, as JSON in pieces: no step of making or sending it holds other threads up for long."""
+    """Encode one element of a list as JSON, in pieces: no step of encoding or sending it blocks other threads long."""
     pieces = [b"{"]
     for name in item.__struct_fields__:
         value: object = getattr(item, name)
@@ -229,5 +264,5 @@ def encode_item(item: ImproveItem | ResolutionItem) -> list[bytes]:
 
 
 def encode_envelope(status: int, text: str) -> bytes:
-    """A whole answer whose body is a text."""
+    """Encode a whole answer whose body is a text."""
     return msgspec.json.encode(_Envelope(status, text))

@@ -1,118 +1,280 @@
-"""The service in a process of its own, for as long as someone needs it."""
+"""The embedded service in a process of its own, which is watched and started again once if it dies."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Self
 
-from smarty_async.errors import ConfigurationError
+import aiohttp
+import msgspec
+from yarl import URL
+
+from smarty_async.errors import ConfigurationError, ServiceUnavailable
+from smarty_async.local.contract import Health
 from smarty_async.local.engine import best_engine
 
-__all__ = ["embedded_service"]
+__all__ = ["EmbeddedService", "embedded_service"]
 
 _READY: Final = re.compile(rb"listening on (http://\S+)")
 _STDERR_KEPT: Final = 4000
+"""Bytes of the end of the process's standard error that are kept for messages."""
+_MAX_RESTARTS: Final = 1
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddedService:
+    """The embedded service on loopback, running during an ``async with`` block.
+
+    The process ends when its standard input does, so it never outlives this process, however that ends. It is in a
+    session of its own, so that Ctrl-C in a terminal reaches the parent alone. If it dies, it is started again once,
+    on the same port. If it dies again, `failed` is set and the block of `supervised` ends.
+
+    Args:
+        engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
+        options: more options of ``smarty-async serve``.
+        start_seconds: how long it may take to start, in seconds.
+        stop_seconds: how long it may take to stop before it is killed, in seconds.
+        on_restart: called with a sentence for people when it has died and is started again.
+
+    Attributes:
+        base_url: its address, during the block.
+        restarts: how often it was started again.
+        failed: set when it has died for good.
+        failure: the error then, else None.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: str | None = None,
+        options: Sequence[str] = (),
+        start_seconds: float = 60.0,
+        stop_seconds: float = 5.0,
+        on_restart: Callable[[str], None] | None = None,
+    ) -> None:
+        self.engine = engine or best_engine()
+        self.base_url = ""
+        self.restarts = 0
+        self.failed = asyncio.Event()
+        self.failure: ServiceUnavailable | None = None
+        self._options = options
+        self._start_seconds = start_seconds
+        self._stop_seconds = stop_seconds
+        self._on_restart = on_restart
+        self._child: _Child | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process that runs now, None when there is none."""
+        child = self._child
+        return child.process.pid if child and child.process.returncode is None else None
+
+    async def health(self) -> Health:
+        """Return the limits and the pace of the service, as it tells them itself.
+
+        Raises:
+            ServiceUnavailable: it does not answer.
+        """
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/healthz") as response:
+                return msgspec.json.decode(await response.read(), type=Health)
+        except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
+            raise ServiceUnavailable(f"the embedded service does not answer: {error}", seconds=0) from None
+
+    async def __aenter__(self) -> Self:
+        """Start it.
+
+        Raises:
+            ConfigurationError: it does not start; the message quotes its standard error.
+        """
+        try:
+            self._child = await _Child.spawn(self.engine, self._options)
+            self.base_url = await self._child.base_url(self._start_seconds)
+        except BaseException:
+            await self._stop()
+            raise
+        self._watcher = asyncio.create_task(self._watch(), name="smarty_async embedded service")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncGenerator[None, None]:
+        """End the block with an error when the service dies for good, instead of waiting for it.
+
+        Raises:
+            ServiceUnavailable: it died, was started again, and died again.
+        """
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                watching = asyncio.create_task(self._expire(limit))
+                try:
+                    yield
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            if self.failure is not None and limit.expired():
+                raise self.failure from None
+            raise
+
+    async def _expire(self, limit: asyncio.Timeout) -> None:
+        await self.failed.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def _watch(self) -> None:
+        began = monotonic()
+        said = ""
+        while self._child is not None:
+            said = await self._child.ended()
+            if self.restarts >= _MAX_RESTARTS or not await self._restart(said):
+                break
+        died = "died twice" if self.restarts else "died and did not start again"
+        self.failure = ServiceUnavailable(f"the embedded service {died}; it said: {said}", seconds=monotonic() - began)
+        self.failed.set()
+
+    async def _restart(self, said: str) -> bool:
+        """Start the process again on the same port; whether it runs."""
+        message = f"the embedded service died and is started again; it said: {said}"
+        logger.warning("%s", message)
+        if self._on_restart is not None:
+            self._on_restart(message)
+        try:
+            self._child = await _Child.spawn(self.engine, self._options, port=URL(self.base_url).port or 0)
+            await self._child.base_url(self._start_seconds)
+        except ConfigurationError as error:
+            logger.warning("%s", error)
+            return False
+        self.restarts += 1
+        return True
+
+    async def _stop(self) -> None:
+        # A task of its own: a second cancellation must not leave the process half stopped.
+        stopping = asyncio.create_task(self._end())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            if self._child is not None:
+                self._child.kill()
+            await stopping
+            raise
+
+    async def _end(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
+        if self._child is not None:
+            await self._child.stop(self._stop_seconds)
 
 
 @asynccontextmanager
 async def embedded_service(
     *, engine: str | None = None, options: Sequence[str] = (), start_seconds: float = 60.0, stop_seconds: float = 5.0
 ) -> AsyncGenerator[str, None]:
-    """Start the service on loopback, and stop it at the block's end; gives its base URL.
-
-    The child ends when its standard input does, so it outlives neither the block nor this process, however that
-    ends. It is in a session of its own: a terminal's Ctrl-C reaches the parent alone, which decides.
+    """Run the embedded service on loopback during the block; yield its base URL.
 
     Args:
-        engine: ``restore``, ``basic`` or ``echo``; by default the best that is installed.
-        options: more options of `serve`.
+        engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
+        options: more options of ``smarty-async serve``.
         start_seconds: how long it may take to start, in seconds.
-        stop_seconds: how long it may take to stop by itself before it is killed, in seconds.
+        stop_seconds: how long it may take to stop before it is killed, in seconds.
 
     Raises:
-        ConfigurationError: it could not be started; the message says what it said.
+        ConfigurationError: it does not start; the message quotes its standard error.
     """
-    process = await _start(engine or best_engine(), options)
-    tail = bytearray()
-    listener = asyncio.create_task(_keep_tail(process, tail))
-    try:
-        yield await _base_url(process, listener, tail, start_seconds)
-    finally:
-        # In a task of its own: a second cancellation must not leave the child half stopped.
-        stopping = asyncio.create_task(_stop(process, listener, stop_seconds))
+    service = EmbeddedService(engine=engine, options=options, start_seconds=start_seconds, stop_seconds=stop_seconds)
+    async with service:
+        yield service.base_url
+
+
+class _Child:
+    """The process, and the end of what it writes to standard error."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._tail = bytearray()
+        self._reader = asyncio.create_task(self._read_stderr())
+
+    @classmethod
+    async def spawn(cls, engine: str, options: Sequence[str], *, port: int = 0) -> _Child:
+        # -P: a file `types.py` in a photo folder must not replace Python's own.
+        command = [sys.executable, "-P", "-m", "smarty_async", "serve", "--port", str(port), "--engine", engine]
+        # It needs no token, so it gets none.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
+        command += ["--exit-with-stdin", *options]
         try:
-            await asyncio.shield(stopping)
-        except asyncio.CancelledError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await stopping
-            raise
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, **_own_session()
+            )
+        except OSError as error:
+            raise ConfigurationError(f"the embedded service cannot be started: {error.strerror}") from error
+        return cls(process)
+
+    async def _read_stderr(self) -> None:
+        """Read everything, so that the process never blocks on it, and keep the end."""
+        assert self.process.stderr is not None  # noqa: S101 - it is a pipe
+        while piece := await self.process.stderr.read(4096):
+            self._tail += piece
+            del self._tail[:-_STDERR_KEPT]
+
+    async def base_url(self, seconds: float) -> str:
+        """Wait for the line that says where the process listens; return the address in it.
+
+        Raises:
+            ConfigurationError: the process ended, or did not say so within `seconds`.
+        """
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            async with asyncio.timeout(seconds):
+                while line := await self.process.stdout.readline():
+                    if found := _READY.search(line):
+                        return found[1].decode("ascii")
+                raise ConfigurationError(f"the embedded service did not start: {await self.ended()}")
+        except TimeoutError:
+            raise ConfigurationError(f"the embedded service did not start within {seconds:g} s") from None
+
+    async def ended(self) -> str:
+        """Wait until the process has ended; return the end of its standard error."""
+        await self.process.wait()
+        await asyncio.wait([self._reader], timeout=1)  # a process that it started may hold the pipe open
+        return self._tail.decode(errors="replace").strip() or "nothing"
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def stop(self, seconds: float) -> None:
+        """End standard input, which stops the process; kill it if it takes too long."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+        if self.process.stdout is not None:
+            await self.process.stdout.read()  # the pipes are closed when they have been read to their ends
+        await asyncio.gather(self._reader, return_exceptions=True)
 
 
-async def _start(engine: str, options: Sequence[str]) -> Process:
-    # -P: a photo folder's own `types.py` must not be taken for Python's.
-    command = [sys.executable, "-P", "-m", "smarty_async", "serve", "--port", "0", "--engine", engine]
-    # It needs no token, so it gets none.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command, "--exit-with-stdin", *options, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, **_apart()
-        )
-    except OSError as error:
-        raise ConfigurationError(f"the embedded service could not be started: {error.strerror}") from error
-
-
-def _apart() -> dict[str, Any]:
-    """Arguments that put the child out of a terminal's reach."""
+def _own_session() -> dict[str, Any]:
+    """Arguments that keep a terminal's signals from the process."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
-
-
-async def _keep_tail(process: Process, tail: bytearray) -> None:
-    """Read what the child complains of, so that it never blocks on it, and keep the end."""
-    if process.stderr is None:
-        return
-    while piece := await process.stderr.read(4096):
-        tail += piece
-        del tail[:-_STDERR_KEPT]
-
-
-async def _base_url(process: Process, listener: asyncio.Task[None], tail: bytearray, seconds: float) -> str:
-    """The address in the line that says the child is listening: what it prints comes after it listens."""
-    if process.stdout is None:
-        raise ConfigurationError("the embedded service could not be heard")
-    try:
-        async with asyncio.timeout(seconds):
-            while line := await process.stdout.readline():
-                if found := _READY.search(line):
-                    return found[1].decode("ascii")
-            await listener
-            said = tail.decode(errors="replace").strip() or "it said nothing"
-            raise ConfigurationError(f"the embedded service did not start: {said}")
-    except TimeoutError:
-        raise ConfigurationError(f"the embedded service did not start within {seconds:g} s") from None
-
-
-async def _stop(process: Process, listener: asyncio.Task[None], seconds: float) -> None:
-    """End the child's standard input, which it takes as the word to stop; kill it when it does not."""
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        async with asyncio.timeout(seconds):
-            await process.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    # To the pipes' ends: only then are they closed.
-    if process.stdout is not None:
-        await process.stdout.read()
-    await asyncio.gather(listener, return_exceptions=True)

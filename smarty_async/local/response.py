@@ -1,4 +1,4 @@
-"""An answer on its way out, item by item."""
+"""Streaming of an answer, item by item."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from aiohttp import web
 
 from smarty_async.local.contract import FOOT, HEAD, Mode
 
-__all__ = ["BLANK_EVERY", "Answer"]
+__all__ = ["BLANK_EVERY", "ResponseWriter"]
 
 BLANK_EVERY = 15.0
-"""Seconds between the blanks that are sent between two items: JSON allows them there."""
+"""Seconds between the spaces that are sent while no item is ready. JSON allows white space between items."""
 
 
-class Answer:
-    """Writes the answer's JSON as its items come; items may come from several tasks at once.
+class ResponseWriter:
+    """Writes the answer's JSON as items become ready, from several tasks at the same time.
 
     Attributes:
-        response: what is being written to.
+        response: the response that is written to.
     """
 
     def __init__(
@@ -28,19 +28,19 @@ class Answer:
     ) -> None:
         self.response = response
         self._request = request
-        self._left = drop_after
+        self._items_left = drop_after
         self._pause = pause
-        self._turn = asyncio.Lock()
-        self._before = b""
+        self._writing = asyncio.Lock()
+        self._separator = b""
 
     @classmethod
-    async def begin(cls, request: web.Request, *, drop_after: int | None = None, pause: float = 0) -> Answer:
-        """Send what stands before the lists.
+    async def begin(cls, request: web.Request, *, drop_after: int | None = None, pause: float = 0) -> ResponseWriter:
+        """Start the answer: send everything before the lists.
 
         Args:
-            request: what is answered.
-            drop_after: break the connection amid the item that follows so many; None to keep it.
-            pause: seconds each item takes on its way.
+            request: the request.
+            drop_after: break the connection in the middle of the item after so many; None to keep it.
+            pause: seconds to wait before each item.
         """
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -49,7 +49,7 @@ class Answer:
 
     @asynccontextmanager
     async def kept_alive(self) -> AsyncGenerator[None, None]:
-        """Send a blank now and then during the block: some photos take minutes, and clients give up on silence."""
+        """Send a space now and then during the block: some photos take minutes, and clients give up on silence."""
         blanks = asyncio.create_task(self._send_blanks())
         try:
             yield
@@ -60,45 +60,45 @@ class Answer:
         with suppress(ConnectionError):
             while True:
                 await asyncio.sleep(BLANK_EVERY)
-                async with self._turn:
+                async with self._writing:
                     await self.response.write(b" ")
 
     async def begin_list(self, mode: Mode) -> None:
-        """Send what stands before a list's items."""
-        await self.response.write(self._before + f'"{mode}":['.encode())
-        self._before = b""
+        """Send the start of a list."""
+        await self.response.write(self._separator + f'"{mode}":['.encode())
+        self._separator = b""
 
     async def write_item(self, item: list[bytes]) -> None:
         """Send one item's JSON, piece by piece.
 
         Raises:
-            ConnectionError: the client left, or was dropped on purpose.
+            ConnectionError: the client disconnected, or was disconnected on purpose.
         """
-        async with self._turn:
+        async with self._writing:
             await asyncio.sleep(self._pause)
-            if self._left == 0:
+            if self._items_left == 0:
                 await self._drop(item)
-            for piece in (self._before, *item):
+            for piece in (self._separator, *item):
                 await self.response.write(piece)
-                # A client that reads as fast as this writes would have the loop to itself.
+                # Let other tasks run: the writes never wait while the client reads fast enough.
                 await asyncio.sleep(0)
-            self._before = b","
-            if self._left is not None:
-                self._left -= 1
+            self._separator = b","
+            if self._items_left is not None:
+                self._items_left -= 1
 
     async def _drop(self, item: list[bytes]) -> None:
         whole = b"".join(item)
-        await self.response.write(self._before + whole[: len(whole) // 2])
+        await self.response.write(self._separator + whole[: len(whole) // 2])
         if self._request.transport is not None:
             self._request.transport.close()
-        raise ConnectionResetError("dropped on purpose")
+        raise ConnectionResetError("disconnected on purpose")
 
     async def end_list(self) -> None:
-        """Send what stands after a list's items."""
+        """Send the end of a list."""
         await self.response.write(b"]")
-        self._before = b","
+        self._separator = b","
 
     async def end(self) -> None:
-        """Send what stands after the lists."""
+        """Send everything after the lists."""
         await self.response.write(FOOT)
         await self.response.write_eof()

@@ -1,40 +1,83 @@
-"""The service itself: an aiohttp application around an engine."""
+"""The service as an aiohttp application around an engine, and the running of it on a socket."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import count
-from threading import Event
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
 from typing import Final, Literal
 
+import msgspec
 from aiohttp import web
 
+from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.local import contract
-from smarty_async.local.contract import Asked, Limits, Mode, Refusal
+from smarty_async.local.contract import Health, Limits, Mode, Refusal, RequestMeta
+from smarty_async.local.engine.decoding import MAX_PIXELS
 from smarty_async.local.engine.protocol import Engine
-from smarty_async.local.faults import Fate, Faults
-from smarty_async.local.items import failed_item, worked_item
+from smarty_async.local.faults import Faults, RequestFaults
+from smarty_async.local.items import Pace, failed_item, process_item
 from smarty_async.local.page import add_page
-from smarty_async.local.response import Answer
+from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
 
-__all__ = ["PATHS", "ErrorStyle", "make_app"]
+__all__ = [
+    "PATHS",
+    "ErrorStyle",
+    "ReceivedRequest",
+    "make_app",
+    "serve_until_stopped",
+    "serving",
+]
 
 PATHS: Final = ("/api/v1/photo/improve", "/api/v1/photo/improve/")
 """Both published paths."""
 
 ErrorStyle = Literal["http", "envelope"]
-"""How errors travel: ``http``, the envelope under its own status; ``envelope``, the envelope under HTTP 200."""
+"""How errors are sent: ``http``, the envelope under its own status; ``envelope``, the envelope under HTTP 200."""
 
 _NO_FAULTS: Final = Faults()
 _LIMITS: Final = Limits()
 
+_GRACE: Final = 1.0
+"""Seconds that open answers have left when the service is told to stop."""
+
+_INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells count it."""
+
 logger = logging.getLogger(__name__)
+
+
+class ReceivedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was received whole, and is well-formed.
+
+    Attributes:
+        number: its place among all, from 0.
+        provider: ``oauth_provider`` of the query.
+        token: ``oauth_token`` of the query.
+        meta: what it asks.
+        images: the bytes of each image, by name.
+    """
+
+    number: int
+    provider: str
+    token: str
+    meta: RequestMeta
+    images: dict[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"ReceivedRequest(number={self.number}, meta={self.meta})"
 
 
 def make_app(
@@ -45,18 +88,20 @@ def make_app(
     error_style: ErrorStyle = "http",
     workers: int | None = None,
     accepts: Callable[[str], bool] | None = None,
+    script: Callable[[ReceivedRequest], RequestFaults | None] | None = None,
     hosts: Collection[str] = (),
 ) -> web.Application:
-    """The embedded service as an application, to be run by whatever runs aiohttp applications.
+    """Make the embedded service, for anything that runs aiohttp applications.
 
     Args:
         engine: what makes the pictures.
-        faults: trouble to make on purpose.
+        faults: faults to make on purpose.
         limits: what a request may carry.
-        error_style: how errors travel.
-        workers: images worked on at a time; by default as many as there are cores.
-        accepts: which tokens are good; by default any. A bad one is answered with 403 and, as the real service
-            does, echoed in the answer's text.
+        error_style: how errors are sent.
+        workers: images that are worked on at a time; by default as many as there are cores.
+        accepts: says which tokens are valid; by default all. An invalid one is answered with 403 and, as the real
+            service does, repeated in the answer's text.
+        script: called with each request when it is received; what it returns goes before `faults`.
         hosts: names that a browser may call the service by, beside ``localhost`` and every IP address.
     """
     service = _Service(
@@ -66,6 +111,7 @@ def make_app(
         error_style=error_style,
         workers=workers or os.cpu_count() or 1,
         accepts=accepts,
+        script=script,
     )
     app = web.Application()
     app.cleanup_ctx.append(service.lifetime)
@@ -85,6 +131,7 @@ class _Service:
         error_style: ErrorStyle,
         workers: int,
         accepts: Callable[[str], bool] | None,
+        script: Callable[[ReceivedRequest], RequestFaults | None] | None,
     ) -> None:
         self._engine = engine
         self._faults = faults
@@ -92,85 +139,116 @@ class _Service:
         self._error_style = error_style
         self._workers = workers
         self._accepts = accepts
+        self._script = script
+        self._pace = Pace()
         self._numbers = count()
         self._pool: ThreadPoolExecutor | None = None
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
-        """Threads for the engine while the application runs: work for the processor never holds the loop."""
+        """Run threads for the engine as long as the application runs, so that it never blocks the event loop."""
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix=f"{self._engine.name}-engine")
         yield
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def health(self, _request: web.Request) -> web.Response:
-        """That the service is up, and with which engine."""
-        return web.json_response({"engine": self._engine.name})
+        """Answer that the service is up, with its engine and its limits."""
+        pixels: int = getattr(self._engine, "max_pixels", MAX_PIXELS)
+        health = Health(
+            engine=self._engine.name,
+            workers=self._workers,
+            max_images=self._limits.max_images,
+            max_image_bytes=self._limits.image_bytes,
+            max_request_bytes=self._limits.max_request_bytes,
+            max_pixels=pixels,
+            pace=self._pace.seconds,
+        )
+        return web.Response(body=msgspec.json.encode(health), content_type="application/json")
 
     async def improve(self, request: web.Request) -> web.StreamResponse:
         """Answer one request of the API."""
         upload = Upload(self._limits)
         try:
-            asked, fate = await self._admit(request, upload)
-            return await self._answer(request, upload, asked, fate)
+            meta, faults = await self._admit(request, upload)
+            return await self._answer(request, upload, meta, faults)
         except Refusal as refusal:
             return self._refused(refusal)
         finally:
             upload.close()
 
-    async def _admit(self, request: web.Request, upload: Upload) -> tuple[Asked, Fate]:
-        """Take the request in and check all that would be answered with an error: once begun, an answer is 200."""
-        token = request.query.get("oauth_token")
-        contract.check_access(request.query.get("oauth_provider"), token)
-        if token and self._accepts and not self._accepts(token):
+    async def _admit(self, request: web.Request, upload: Upload) -> tuple[RequestMeta, RequestFaults]:
+        """Receive the request and check everything that is answered with an error: an answer begins with 200."""
+        token, provider = request.query.get("oauth_token", ""), request.query.get("oauth_provider", "")
+        contract.check_access(provider, token)
+        if self._accepts and not self._accepts(token):
             raise Refusal(403, f'authorization failed: oauth_token "{token}": Access Token invalid')
         await upload.receive(request)
-        asked = contract.parse_meta(upload.meta, self._limits)
-        contract.check_images(asked.names, upload.sizes, self._limits)
-        items = len(asked.names) * len(asked.modes)
-        fate = Fate(self._faults, number=next(self._numbers), items=items)
-        await asyncio.sleep(self._faults.latency)
-        fate.refuse()
-        return asked, fate
+        meta = contract.parse_meta(upload.meta, self._limits)
+        contract.check_images(meta.names, upload.sizes, self._limits)
+        number = next(self._numbers)
+        faults = self._faults.draw(meta, number=number)
+        if self._script is not None:
+            images = {name: await asyncio.to_thread(upload.read, name) for name in meta.names}
+            received = ReceivedRequest(number=number, provider=provider, token=token, meta=meta, images=images)
+            faults = self._script(received) or faults
+        await asyncio.sleep(faults.latency)
+        faults.refuse()
+        return meta, faults
 
-    async def _answer(self, request: web.Request, upload: Upload, asked: Asked, fate: Fate) -> web.StreamResponse:
-        """Write the lists one after the other: the second is worked out when the first has gone out."""
+    async def _answer(
+        self, request: web.Request, upload: Upload, meta: RequestMeta, faults: RequestFaults
+    ) -> web.StreamResponse:
+        """Write one list after the other: work on the second begins when the first has been sent."""
         pause = self._faults.latency_per_image
-        answer = await Answer.begin(request, drop_after=fate.drop_after, pause=pause)
+        writer = await ResponseWriter.begin(request, drop_after=faults.drop_after, pause=pause)
         try:
-            async with answer.kept_alive():
-                for mode in asked.modes:
-                    await answer.begin_list(mode)
-                    await self._write_items(answer, mode, upload, asked, fate)
-                    await answer.end_list()
-            await answer.end()
+            async with writer.kept_alive():
+                for mode in meta.modes:
+                    await writer.begin_list(mode)
+                    await self._write_items(writer, mode, upload, meta, faults)
+                    await writer.end_list()
+            await writer.end()
         except* ConnectionError:
-            logger.debug("the client left before its answer was whole")
-        return answer.response
+            logger.debug("the client disconnected before its answer was complete")
+        return writer.response
 
-    async def _write_items(self, answer: Answer, mode: Mode, upload: Upload, asked: Asked, fate: Fate) -> None:
-        # One more than can be worked on, so that no thread waits for the network; all of them hold their
-        # output until it is written, which bounds the memory of a client that reads slowly.
+    async def _write_items(
+        self, writer: ResponseWriter, mode: Mode, upload: Upload, meta: RequestMeta, faults: RequestFaults
+    ) -> None:
+        # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
+        # is written, which bounds the memory that a slow client costs.
         slots = asyncio.Semaphore(self._workers + 1)
 
-        async def one(name: str) -> None:
+        async def write_one(name: str) -> None:
             async with slots:
-                await answer.write_item(await self._item(mode, name, upload, asked, fate))
+                await writer.write_item(await self._item(mode, name, upload, meta, faults))
 
         async with asyncio.TaskGroup() as group:
-            for name in asked.names:
-                group.create_task(one(name))
+            for name in meta.names:
+                group.create_task(write_one(name))
 
-    async def _item(self, mode: Mode, name: str, upload: Upload, asked: Asked, fate: Fate) -> list[bytes]:
-        if fate.fails(mode, name):
+    async def _item(
+        self, mode: Mode, name: str, upload: Upload, meta: RequestMeta, faults: RequestFaults
+    ) -> list[bytes]:
+        if (mode, name) in faults.permanent:
+            return failed_item(mode, name, status=1, error="permanent error")
+        if (mode, name) in faults.temporary:
             return failed_item(mode, name, status=2, error="temporary error")
-        left = Event()
+        cancelled = Event()
         work = partial(
-            worked_item, mode, name, asked=asked, upload=upload, engine=self._engine, faults=self._faults, left=left
+            process_item,
+            mode,
+            name,
+            meta=meta,
+            upload=upload,
+            engine=self._engine,
+            faults=self._faults,
+            pace=self._pace,
+            cancelled=cancelled,
         )
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         finally:
-            # A thread cannot be cancelled; it is told, and asks now and then.
-            left.set()
+            cancelled.set()  # a thread cannot be cancelled: its work asks for this now and then
 
     def _refused(self, refusal: Refusal) -> web.Response:
         headers = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
@@ -180,3 +258,129 @@ class _Service:
             content_type="application/json",
             headers=headers,
         )
+
+
+@asynccontextmanager
+async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[int, None]:
+    """Serve the application during the block; yield the port, which for 0 is a free one.
+
+    The work of a client that disconnects is cancelled. Accesses are not logged: the query holds tokens.
+
+    Raises:
+        ConfigurationError: it is not possible to listen on the address.
+    """
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE)
+    await runner.setup()
+    try:
+        yield await _listen(runner, host, port)
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {reason}; choose another --host or --port"
+        ) from error
+    address: tuple[str, int] = runner.addresses[0]
+    return address[1]
+
+
+async def serve_until_stopped(
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    port_file: Path | None = None,
+    exit_with_stdin: bool = False,
+    ready: Callable[[str], None],
+) -> int:
+    """Serve until a signal arrives; return the exit status: 0, or 130 after Ctrl-C.
+
+    Args:
+        app: the application.
+        host: the address to listen on.
+        port: the port; 0 picks a free one.
+        port_file: where to write the port, as soon as the service listens.
+        exit_with_stdin: also stop when standard input ends, as it does when the parent process has ended.
+        ready: called with the base URL, as soon as the service listens.
+
+    Raises:
+        ConfigurationError: it is not possible to listen on the address.
+        DiskError: the port file cannot be written.
+    """
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    with _signals_to(stopped):
+        async with serving(app, host=host, port=port) as bound:
+            if port_file is not None:
+                await asyncio.to_thread(_write_whole, port_file, f"{bound}\n")
+            if exit_with_stdin:
+                _stop_at_end_of_stdin(stopped)
+            ready(f"http://{_in_url(host)}:{bound}")
+            return await stopped
+
+
+def _in_url(host: str) -> str:
+    """Return the host for a URL. Hosts that mean every address cannot be connected to."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not chosen
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody reads it half written."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DiskError.of(error, path, "write") from error
+
+
+@contextmanager
+def _signals_to(stopped: asyncio.Future[int]) -> Generator[None, None, None]:
+    """Resolve `stopped` with the exit status of a signal. Windows has no signal handlers of the event loop."""
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _resolve(loop, stopped, _INTERRUPTED if number == signal.SIGINT else 0)
+
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = [(number, signal.signal(number, stop)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _stop_at_end_of_stdin(stopped: asyncio.Future[int]) -> None:
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+
+    def watch() -> None:
+        # Not through sys.stdin: a daemon thread that holds its lock breaks the interpreter's exit.
+        with suppress(OSError):
+            while os.read(descriptor, 4096):
+                pass
+        _resolve(loop, stopped, 0)
+
+    Thread(target=watch, name="stdin", daemon=True).start()
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, stopped: asyncio.Future[int], status: int) -> None:
+    def resolve() -> None:
+        if not stopped.done():
+            stopped.set_result(status)
+
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(resolve)

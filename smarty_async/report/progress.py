@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from smarty_async.report.wording import count, duration, money, plain
-from smarty_async.results import Progress
+from smarty_async.report.estimate import Estimator
+from smarty_async.report.wording import count, duration, money, pace, plain
+from smarty_async.results import InFlight, Progress
 
-__all__ = ["Bar", "Display", "Lines", "Pace", "Silence"]
+__all__ = ["Bar", "Display", "Lines", "Silence"]
 
-_WINDOW = 60.0
-"""Seconds the rate is taken over: answers come a chunk at a time, a shorter look would jump."""
-_LINE_EVERY = 10.0
+_LINE_EVERY: Final = 10.0
 """Seconds between two plain lines, unless another tenth is done."""
-_TENTHS = 10
+_TENTHS: Final = 10
+_NAME_LENGTH: Final = 40
+"""Characters of a photo's name that are shown; the end of a path says more than its start."""
 
 
 class Display(Protocol):
-    """Where a run shows itself while it lasts. Only one is open at a time."""
+    """Where a run is shown while it lasts. Only one is open at a time."""
 
-    def show(self, progress: Progress) -> None:
-        """How far it has come; called often, draws when there is something to draw."""
+    def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
+        """Show how far it has come; called often, draws when there is something to draw.
+
+        Args:
+            progress: of the run.
+            estimate: its pace, and the time left.
+            in_flight: the photos that have been sent and are not answered.
+        """
         ...
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Show a line that stays."""
         ...
 
     def close(self) -> None:
-        """Nothing moves from here on."""
+        """Take away what moves."""
         ...
-
-
-class Pace:
-    """Photos a second over the last minute; photos skipped are no work and do not count."""
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque()
-
-    def look(self, progress: Progress) -> float:
-        """Take `progress` in; the rate, 0 while it is not known."""
-        now, worked = self._clock(), progress.done - progress.outcomes.get("skipped", 0)
-        self._seen.append((now, worked))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - _WINDOW:
-            self._seen.popleft()
-        since, before = self._seen[0]
-        return (worked - before) / (now - since) if now > since else 0.0
 
 
 def _fraction(progress: Progress) -> str:
     more = "+" if progress.scanning else ""
-    return f"{progress.done:,} of {progress.found:,}{more} photos"
+    return f"{progress.done:,} of {count(progress.found, 'photo').replace(' ', f'{more} ', 1)}"
 
 
 def _percent(progress: Progress) -> str:
@@ -67,24 +56,36 @@ def _percent(progress: Progress) -> str:
     return "" if progress.scanning or not progress.found else f"{100 * progress.done // progress.found} %  "
 
 
-def _details(progress: Progress, rate: float, *, free: bool) -> list[str]:
+def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str]:
     parts: list[str] = []
-    if rate > 0:
-        parts.append(f"{rate:,.1f} photos/s")
-        if not progress.scanning:
-            parts.append(f"{duration((progress.found - progress.done) / rate)} left")
-    parts.append("free" if free else money(progress.cost))
-    parts.append(count(progress.requests, "request"))
+    if estimate.seconds_a_photo is not None:
+        parts.append(pace(estimate.seconds_a_photo))
+    if estimate.seconds_left is not None and progress.done < progress.found:
+        parts.append(f"about {duration(estimate.seconds_left)} left")
+    if not free:
+        parts.append(money(progress.cost))
+        parts.append(count(progress.requests, "request"))
     if progress.retries:
-        parts.append(f"{progress.retries:,} tried again")
+        parts.append(f"{progress.retries:,} sent again")
     bad = progress.outcomes.get("failed", 0) + progress.outcomes.get("rejected", 0)
     if bad:
         parts.append(f"{count(bad, 'photo')} not restored")
     return parts
 
 
+def _current(in_flight: Sequence[InFlight], *, free: bool) -> str:
+    """What is being worked on."""
+    if not in_flight:
+        return ""
+    name = plain(in_flight[0].photo)
+    if len(name) > _NAME_LENGTH:
+        name = f"…{name[1 - _NAME_LENGTH :]}"
+    others = f" and {len(in_flight) - 1:,} more" if len(in_flight) > 1 else ""
+    return f"{'restoring' if free else 'waiting for'} {name}{others}"
+
+
 class _Drawing(Bars):
-    """The bar, the numbers under it, and what a person should know now."""
+    """The bar, and lines under it."""
 
     under: tuple[Text, ...] = ()
 
@@ -99,13 +100,11 @@ class Bar:
     Args:
         console: the terminal.
         free: whether nothing is paid for.
-        clock: monotonic seconds.
     """
 
-    def __init__(self, console: Console, *, free: bool, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, console: Console, *, free: bool) -> None:
         self._console = console
         self._free = free
-        self._pace = Pace(clock)
         self._drawing = _Drawing(
             BarColumn(bar_width=40),
             TextColumn("{task.description}", markup=False),
@@ -117,24 +116,24 @@ class Bar:
         self._task = self._drawing.add_task("looking for photos", total=None)
         self._drawing.start()
 
-    def show(self, progress: Progress) -> None:
-        """Draw it anew."""
-        rate = self._pace.look(progress)
-        details = Text(" · ".join(_details(progress, rate, free=self._free)), style="dim")
-        status_message = [Text(plain(progress.status_message), style="yellow")] if progress.status_message else []
-        self._drawing.under = (details, *status_message)
-        total = None if progress.scanning else progress.found
+    def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
+        """Draw it again."""
+        details = " · ".join(_details(progress, estimate, free=self._free))
+        current = _current(in_flight, free=self._free)
+        status = plain(progress.status_message or "")
+        lines = [(details, "dim"), (current, "dim"), (status, "yellow")]
+        self._drawing.under = tuple(Text(text, style=style) for text, style in lines if text)
         self._drawing.update(
             self._task,
             description=_percent(progress) + _fraction(progress),
             completed=progress.done,
-            total=total,
+            total=None if progress.scanning else progress.found,
             refresh=True,
         )
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
-        self._console.print(Text(line), soft_wrap=True)
+        """Print a line above the bar."""
+        self._console.print(Text(plain(line)), soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away: the summary says the same for good."""
@@ -154,36 +153,36 @@ class Lines:
         self._write = write
         self._free = free
         self._clock = clock
-        self._pace = Pace(clock)
         self._last = clock()
         self._tenth = 0
-        self._noticed = False
+        self._in_trouble = False
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
         """Write a line if one is due."""
-        rate = self._pace.look(progress)
         if not self._due(progress):
             return
         self._last = self._clock()
-        parts = [_fraction(progress), *_details(progress, rate, free=self._free)]
+        parts = [_fraction(progress), *_details(progress, estimate, free=self._free)]
         if progress.status_message:
             parts.append(plain(progress.status_message))
+        elif current := _current(in_flight, free=self._free):
+            parts.append(current)
         self._write(", ".join(parts))
 
     def _due(self, progress: Progress) -> bool:
         counted = not progress.scanning and progress.found
         tenth = _TENTHS * progress.done // progress.found if counted else self._tenth
         another_tenth, self._tenth = tenth > self._tenth, tenth
-        trouble = progress.status_message is not None and not self._noticed
-        self._noticed = progress.status_message is not None
+        trouble = progress.status_message is not None and not self._in_trouble
+        self._in_trouble = progress.status_message is not None
         return another_tenth or trouble or self._clock() - self._last >= _LINE_EVERY
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Write a line of its own."""
         self._write(line)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing moves."""
 
 
 class Silence:
@@ -196,12 +195,12 @@ class Silence:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
-    def show(self, progress: Progress) -> None:
-        """Not here."""
+    def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
+        """Do nothing."""
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Write a line of its own."""
         self._write(line)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing moves."""

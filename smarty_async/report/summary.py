@@ -1,44 +1,48 @@
-"""What became of every photo, and what to do about those that did not come to a good end."""
+"""What became of every photo, and what to do about those that were not restored."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.failures import FailureGroups
 from smarty_async.report.advice import advice
-from smarty_async.report.wording import count, duration, money, plain
+from smarty_async.report.wording import count, duration, megabytes, money, plain, verb
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Progress, Result, Status
 
 __all__ = [
     "FREE",
     "Summary",
     "Tally",
+    "failed_line",
     "failure_lines",
+    "left_alone_line",
     "photo_line",
     "plan_lines",
+    "shell",
     "status_lines",
     "summary_lines",
 ]
 
-FREE = "nothing: the embedded service is free"
+FREE = "free (restored on this machine)"
 _TONED = "toned, not colourized"
 
 _WORDS: dict[Outcome, str] = {
     "restored": "restored",
-    "already_good": "already good: nothing to restore, no file made",
-    "duplicate": "the same as another photo: sent once",
+    "already_good": "already good: nothing to restore",
+    "duplicate": "same picture as another photo: sent only once",
     "skipped": "finished in an earlier run",
     "failed": "failed",
     "rejected": "not sent",
 }
 
-_MOST_GROUPS = 100
-"""Reasons told apart; past that they are gathered by type, so that memory stays bounded."""
 
-_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
-"""What differs between two messages that give the same reason: names in quotes, and numbers."""
+_LEFT_ALONE_NAMED = 5
+"""Files that are no photos named in a sentence."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,13 +56,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         missing: photos finished in an earlier run of which outputs are no longer there.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
-        images: images sent, which is what is paid for.
+        images: images sent; a photo that is sent again counts again.
+        images_paid: those that were probably paid for: all but the images of requests that the service refused before
+            any work.
         retries: items and requests tried again.
         bytes_sent: bytes of request bodies.
         bytes_received: bytes of answers.
         cost: an estimate of what was paid, in ₽; 0 for the embedded service.
         seconds: how long the run took.
         out: the output folder.
+        oversized: photos whose dimensions are over those that the service publishes; they were sent all the same.
         left_alone: files that are no photos.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
@@ -74,12 +81,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[Failures]
     requests: int
     images: int
+    images_paid: int = 0
     retries: int
     bytes_sent: int
     bytes_received: int
     cost: float
     seconds: float
     out: str
+    oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
     limit_reached: bool = False
@@ -93,31 +102,19 @@ class Tally:
     def __init__(self) -> None:
         self.outcomes: dict[Outcome, int] = {}
         self.coloured = 0
-        self._groups: dict[tuple[Outcome, str, str], Failures] = {}
+        self._failures = FailureGroups()
 
     def add(self, result: Result) -> None:
         """Count one photo."""
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
         self.coloured += result.outcome in ("restored", "duplicate") and _coloured(result)
-        if result.error is None:
-            return
-        reason = _VARYING.sub("…", result.error.message)
-        key = (result.outcome, result.error.type, reason)
-        if key not in self._groups and len(self._groups) >= _MOST_GROUPS:
-            key = (result.outcome, result.error.type, "")
-        known = self._groups.get(key)
-        self._groups[key] = Failures(
-            outcome=result.outcome,
-            type=result.error.type,
-            message=known.message if known else result.error.message,
-            count=known.count + 1 if known else 1,
-            example=known.example if known else result.photo,
-        )
+        if result.error is not None:
+            self._failures.add(result.photo, result.outcome, result.error)
 
     @property
     def failures(self) -> list[Failures]:
         """The photos that did not come to a good end, by reason, the most frequent first."""
-        return sorted(self._groups.values(), key=lambda group: -group.count)
+        return self._failures.sorted()
 
     @property
     def bad(self) -> int:
@@ -134,7 +131,7 @@ class Tally:
         interrupted: bool = False,
         error: ErrorInfo | None = None,
     ) -> Summary:
-        """The run's end, from what was counted here and what the engine measured."""
+        """The run's end, from what was counted here and in `progress`."""
         return Summary(
             photos=sum(self.outcomes.values()),
             outcomes=dict(self.outcomes),
@@ -144,12 +141,14 @@ class Tally:
             failures=self.failures,
             requests=progress.requests,
             images=progress.images,
+            images_paid=0 if free else progress.images_paid,
             retries=progress.retries,
             bytes_sent=progress.bytes_sent,
             bytes_received=progress.bytes_received,
             cost=0.0 if free else round(progress.cost, 2),
             seconds=round(seconds, 3),
             out=out,
+            oversized=progress.oversized,
             left_alone=progress.left_alone,
             left_alone_names=progress.left_alone_names,
             limit_reached=progress.limit_reached,
@@ -180,87 +179,159 @@ def outcome_lines(outcomes: dict[Outcome, int]) -> Iterator[str]:
             yield f"  {number:>{width},}  {words}"
 
 
-def failure_lines(failures: Iterable[Failures]) -> Iterator[str]:
-    """Reasons with an example each, and what to do about them: the advice once for each type."""
+def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Iterator[str]:
+    """The photos by reason, the first twenty of each, and what to do about them: once for each type.
+
+    Args:
+        failures: the groups.
+        see_all: the command that lists all of them; None when there is none.
+    """
     by_type: dict[str, list[Failures]] = {}
     for group in failures:
         by_type.setdefault(group.type, []).append(group)
     for kind, groups in by_type.items():
         for group in groups:
             yield f"  {count(group.count, 'photo')} {_WORDS[group.outcome]}: {plain(group.message)}"
-            yield f"    {'the photo' if group.count == 1 else 'one of them'}: {plain(group.example)}"
-        yield f"    what to do: {advice(kind)}"
+            names = group.names or [group.example]
+            yield from (f"    {plain(name)}" for name in names)
+            if more := group.count - len(names):
+                yield f"    and {more:,} more{f': see {see_all}' if see_all else ''}"
+        yield f"    What to do: {advice(kind)}."
+
+
+def failed_line(failed: FailedPhoto) -> str:
+    """One photo that was not restored, on one line, for ``status --failed``."""
+    page = f" (page {failed.page})" if failed.page > 1 else ""
+    return f"{plain(failed.photo)}{page}: {_WORDS[failed.outcome]}: {plain(failed.error.message)}"
+
+
+def left_alone_line(number: int, names: Sequence[str]) -> str:
+    """The files that are no photos: how many, and the first names."""
+    named = ", ".join(map(plain, names[:_LEFT_ALONE_NAMED]))
+    more = number - min(len(names), _LEFT_ALONE_NAMED)
+    listed = f": {named}{f' and {more:,} more' if more and named else ''}" if named else ""
+    return f"{count(number, 'file')} that {verb(number, 'is no photo was', 'are no photos were')} left alone{listed}"
 
 
 def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) -> Iterator[str]:
     """The end of a run. `only_problems` leaves out everything that went well."""
     if summary.failures:
-        yield "These photos were not restored:"
-        yield from failure_lines(summary.failures)
+        yield _not_restored(summary.failures)
+        yield from failure_lines(summary.failures, see_all=f"smarty-async status {shell(summary.out)} --failed")
     if summary.missing:
+        have, them = verb(summary.missing, "has", "have"), verb(summary.missing, "it", "them")
         photos = count(summary.missing, "photo")
-        yield f"Results of {photos} finished in an earlier run are no longer there: --redo-missing restores them again."
-    if summary.interrupted and summary.left:
-        yield "Stopped before the end. The same command goes on from here."
-    if only_problems:
-        if summary.limit_reached:
-            yield _limit_line(summary)
-        return
-    stopped = " so far" if summary.interrupted or summary.error else ""
-    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}:"
-    yield from outcome_lines(summary.outcomes)
-    if summary.left and not summary.limit_reached:
-        yield f"{count(summary.left, 'photo')} left for another run: the same command goes on with them."
-    if summary.outcomes.get("restored") or summary.outcomes.get("skipped"):
-        yield f"The results are in {plain(summary.out)}; results.jsonl there tells it photo by photo."
-    if free and summary.coloured:
-        photos = count(summary.coloured, "black-and-white photo")
-        yield f"The colours of {photos} are {_TONED}: no engine here knows them."
-    yield f"Estimated price: {FREE if free else _price(summary)}"
+        yield f"{photos} of an earlier run {have} no results any more: --redo-missing restores {them} again."
+    if summary.interrupted:
+        yield _stopped_line(summary)
+    if not only_problems:
+        yield from _all_lines(summary, free=free)
     if summary.limit_reached:
         yield _limit_line(summary)
 
 
+def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
+    stopped = " so far" if summary.left else ""
+    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}:"
+    yield from outcome_lines(summary.outcomes)
+    if summary.left and not summary.limit_reached and not summary.interrupted:
+        yield f"{count(summary.left, 'photo')} left for another run: the same command continues with them."
+    if summary.oversized:
+        yield f"{_oversized(summary.oversized)}: with --fit they are sent smaller."
+    if summary.left_alone:
+        yield f"{left_alone_line(summary.left_alone, summary.left_alone_names)}."
+    if free and summary.coloured:
+        photos = count(summary.coloured, "black-and-white photo")
+        yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
+    yield f"Price: {FREE if free else _price(summary)}"
+    if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
+        yield f"The results are in {plain(summary.out)}. Look at them with: smarty-async view {shell(summary.out)}"
+
+
+def _not_restored(failures: Sequence[Failures]) -> str:
+    number = sum(group.count for group in failures)
+    return f"{count(number, 'photo')} {verb(number, 'was', 'were')} not restored:"
+
+
+def _stopped_line(summary: Summary) -> str:
+    if summary.left:
+        return f"Stopped with {count(summary.left, 'photo')} left. The same command continues from here."
+    return "Nothing was left to do when the run was stopped: every photo is finished."
+
+
 def _limit_line(summary: Summary) -> str:
     left = f"at least {count(summary.left, 'photo')}" if summary.left else "more photos"
-    return f"The spend limit is reached, with {left} left: raise it, and the same command goes on with them."
+    return f"The spend limit is reached, with {left} left. Raise it, and the same command continues with them."
+
+
+def _oversized(number: int) -> str:
+    return f"{count(number, 'photo')} {verb(number, 'is', 'are')} larger than the service says it accepts"
 
 
 def _price(summary: Summary) -> str:
     if not summary.images:
-        return "nothing: no photo was sent"
-    return f"{money(summary.cost)} ({count(summary.images, 'image')} in {count(summary.requests, 'request')})"
+        return "nothing, as no photo was sent"
+    sent = f"{count(summary.images, 'image')} sent in {count(summary.requests, 'request')}"
+    return f"{money(summary.cost)} ({sent}, {_paid(summary.images, summary.images_paid)})"
 
 
-def plan_lines(plan: Plan, *, free: bool) -> Iterator[str]:
-    """What a run would do, for ``--dry-run``."""
+def _paid(images: int, paid: int) -> str:
+    return "all of them probably paid for" if paid == images > 1 else f"{paid:,} probably paid for"
+
+
+def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Iterator[str]:
+    """What a run would do, for ``--dry-run``.
+
+    Args:
+        plan: the plan.
+        free: whether nothing is paid for.
+        seconds: how long it would take; None when that is not known.
+    """
     tally = Tally()
     for result in plan.rejected:
         tally.add(result)
     yield "Nothing was sent. A run with these options would"
-    megabytes = f"{plan.bytes / 1_000_000:,.1f} MB"
-    yield f"  send   {count(plan.photos, 'photo')} ({megabytes}) in {count(plan.requests, 'request')}"
+    yield f"  send    {count(plan.photos, 'photo')} ({megabytes(plan.bytes)}) in {count(plan.requests, 'request')}"
     if plan.duplicates:
-        yield f"  copy   {count(plan.duplicates, 'photo')} with the content of another"
+        yield f"  copy    the results of {count(plan.duplicates, 'photo')} from the same picture elsewhere"
     if plan.skipped:
-        yield f"  skip   {count(plan.skipped, 'photo')} finished in an earlier run"
+        yield f"  skip    {count(plan.skipped, 'photo')} finished in an earlier run"
     if plan.rejected:
-        yield f"  reject {count(len(plan.rejected), 'photo')}"
-    priced = f"{FREE} (the service in the cloud: {money(plan.cost)})" if free else money(plan.cost)
-    yield f"  cost   {priced}"
+        yield f"  reject  {count(len(plan.rejected), 'photo')}"
+    if plan.left_alone:
+        yield f"  ignore  {count(plan.left_alone, 'file')} that {verb(plan.left_alone, 'is no photo', 'are no photos')}"
+    if seconds is not None:
+        yield f"  take    about {duration(seconds)}, at the pace of earlier runs"
+    cost = money(plan.cost)
+    yield f"  cost    {f'nothing; the service in the cloud would cost {cost}' if free else cost}"
+    if plan.oversized:
+        yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller. The first one:"
+        yield from (f"  {plain(warning)}" for warning in plan.warnings)
+    if plan.left_alone:
+        yield f"{left_alone_line(plan.left_alone, plan.left_alone_names)}."
     if plan.rejected:
-        yield "These photos would not be sent:"
-        yield from failure_lines(tally.failures)
+        number = len(plan.rejected)
+        yield f"{count(number, 'photo')} would not be sent:"
+        yield from failure_lines(tally.failures, see_all=None)
 
 
 def status_lines(status: Status, *, out: str) -> Iterator[str]:
     """What the journal of an output folder knows, for ``status``."""
     known = sum(status.outcomes.values()) + status.unfinished
-    yield f"{plain(out)}: {count(known, 'photo')} known"
+    yield f"{plain(out)}: {count(known, 'photo')}"
     yield from outcome_lines(status.outcomes)
     if status.unfinished:
-        yield f"  {status.unfinished:,}  not finished: the same improve command goes on with them"
-    yield f"Images sent in all runs: {status.images:,}, {money(status.cost)} if the service was a paid one"
+        them = verb(status.unfinished, "it", "them")
+        yield f"  {status.unfinished:,}  not finished: the same improve command continues with {them}"
+    yield (
+        f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}"
+        f" ({money(status.cost)}, where the service was a paid one)"
+    )
     if status.failures:
-        yield "These photos were not restored:"
-        yield from failure_lines(status.failures)
+        yield _not_restored(status.failures)
+        yield from failure_lines(status.failures, see_all=f"smarty-async status {shell(out)} --failed")
+
+
+def shell(path: str) -> str:
+    """`path` as it can be pasted into a shell."""
+    return plain(path) if os.name == "nt" else shlex.quote(plain(path))

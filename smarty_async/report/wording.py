@@ -1,8 +1,8 @@
-"""How things are put for people: numbers, money, time, and text that came from elsewhere."""
+"""How numbers, money, time and foreign text are written for people."""
 
 from __future__ import annotations
 
-__all__ = ["count", "duration", "money", "plain"]
+__all__ = ["count", "duration", "megabytes", "money", "pace", "plain", "verb"]
 
 _MINUTE = 60
 _HOUR = 3600
@@ -16,14 +16,24 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, plural: str | None = None) -> str:
     """``1 photo``, ``1,200 photos``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def verb(number: int, singular: str, plural: str) -> str:
+    """The form of a verb, or of any word, that goes with `number`."""
+    return singular if number == 1 else plural
 
 
 def money(rubles: float) -> str:
     """An estimated sum, in ₽."""
     return f"about {rubles:,.2f} ₽"
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes, in MB."""
+    return f"{size / 1_000_000:,.1f} MB"
 
 
 def duration(seconds: float) -> str:
@@ -34,3 +44,10 @@ def duration(seconds: float) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"
+
+
+def pace(seconds_a_photo: float) -> str:
+    """``2.5 photos/s``, ``3.2 s/photo``: whichever number is not under one."""
+    if seconds_a_photo <= 1:
+        return f"{1 / max(seconds_a_photo, 1e-9):,.1f} photos/s"
+    return f"{seconds_a_photo:,.1f} s/photo"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +18,10 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.redaction import quotable
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, stream
-from smarty_async.transport.excerpt import beginning
+from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, parse_envelope
 from smarty_async.wire.multipart import Image, Multipart
@@ -140,8 +139,10 @@ class Connection:
             response = await self._session.post(
                 self._url.with_query(oauth_provider=self._provider, oauth_token=exchange.token),
                 data=_upload(multipart, exchange, silence, failed),
-                headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
-                allow_redirects=False,
+                **request_options(
+                    self._timeouts,
+                    headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
+                ),
             )
         async with response:
             yield response
@@ -171,19 +172,10 @@ class Connection:
             await reader.drain()
 
     def _translated(self, error: Exception) -> RequestError | ConfigurationError:
-        match error:
-            case RequestError():
-                error.args = (self._clean(str(error)),)
-                return error
-            case aiohttp.ClientConnectorCertificateError():
-                return ConfigurationError(f"the service's certificate is not trusted: {error.certificate_error}")
-            case TimeoutError():
-                message = f"no answer in time ({error})" if str(error) else "no byte for too long"
-            case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))) if number > 0:
-                message = f"cannot connect to {error.host}:{error.port}: {os.strerror(number)}"
-            case _:
-                message = str(error) or type(error).__name__
-        return RequestError(self._clean(message), timed_out=isinstance(error, TimeoutError))
+        if isinstance(error, RequestError):
+            error.args = (self._clean(str(error)),)
+            return error
+        return translate_error(error, clean=self._clean)
 
     def _clean(self, text: str) -> str:
         """A foreign text as one line of printable characters, of limited length, without secrets."""
@@ -280,13 +272,13 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
     """The error that a response other than 200 is, with the service's text where there is one."""
-    text = b"" if _compressed(response) else await beginning(response)
+    text = b"" if _compressed(response) else await read_prefix(response)
     try:
         with foreign_data("the error"):
             envelope = parse_envelope(text)
     except RequestError:
-        plain = re.sub(r"<[^>]*>", " ", text.decode("utf-8", "replace"))
-        message = f"{response.status} {response.reason or ''}: {plain.strip()}".rstrip(": ")
+        said = quotable(text.decode("utf-8", "replace"))
+        message = f"{response.status} {response.reason or ''}: {said}".rstrip(": ")
         return RequestError(message, status=response.status, retry_after=_retry_after(response))
     if envelope.status == HTTPStatus.OK:
         envelope = Envelope(response.status, envelope.body)

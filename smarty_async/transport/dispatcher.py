@@ -13,6 +13,7 @@ import msgspec
 from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
+from smarty_async.hooks import Hooks
 from smarty_async.options import Limits, Retries
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
@@ -49,6 +50,10 @@ class Dispatcher:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
+        hooks: told about requests and retries.
+
+    Attributes:
+        hooks: called with what happens to requests.
     """
 
     def __init__(
@@ -63,7 +68,9 @@ class Dispatcher:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
+        hooks: Hooks,
     ) -> None:
+        self.hooks = hooks
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -76,6 +83,7 @@ class Dispatcher:
             judge=judge,
             sleep=sleep,
             clock=clock,
+            hooks=hooks,
         )
         self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
         self._items: set[Item] = set()  # submitted, and not replied to
@@ -122,6 +130,8 @@ class Dispatcher:
     async def submit(self, item: Item) -> Reply:
         """Send `item` together with others and wait for its reply, without holding a permit.
 
+        Answers stay with the item until `Item.take`, also those that were received before an error or a cancellation.
+
         Raises:
             ConfigurationError: every request would fail like this one.
             ServiceUnavailable: the service was given up on.
@@ -139,7 +149,7 @@ class Dispatcher:
         try:
             reply = await item.reply
         except BaseException:
-            await item.abandon()
+            item.reply.cancel()
             raise
         else:
             forecast.replied(item.body, returns=_returns(reply))

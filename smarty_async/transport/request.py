@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Literal, Protocol
@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from smarty_async.errors import RequestError
+from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Progress
 from smarty_async.transport.body import Body, BodyFailed
@@ -77,6 +78,11 @@ class ImageBudget:
         if self._left is not None and not self._closed:
             self._left += images
 
+    def limit(self, images: int | None) -> None:
+        """Grant at most `images` from now on, unless it is closed; None for no limit."""
+        if not self._closed:
+            self._left = images
+
     def close(self) -> None:
         """Grant nothing more."""
         self._left = 0
@@ -98,6 +104,8 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
         budget: what pays.
         request_log: where requests are recorded before they are sent; None for nowhere.
         source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
+        give_up_after: how long the service may fail every request before the group's items fail with
+            `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
     """
 
     specs: tuple[ModeSpec, ...]
@@ -106,6 +114,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     budget: ImageBudget
     request_log: RequestLog | None = None
     source: object = None
+    give_up_after: float | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -174,11 +183,9 @@ class Item:
         if not self.done:
             self.reply.set_exception(error)
 
-    async def abandon(self) -> None:
-        """Nobody waits any more: discard what was received."""
-        self.reply.cancel()
-        for received in self._received.values():
-            await received.discard()
+    def take(self, mode: Mode) -> ReceivedItem | None:
+        """Hand over the answer to `mode`, once; None when there is none. The caller commits or discards it."""
+        return self._received.pop(mode, None)
 
 
 def pending(items: Iterable[Item]) -> list[Item]:
@@ -220,10 +227,13 @@ class ChunkRequest:
 
     Args:
         items: what it carries, at least one, all of one group.
+        number: counts the requests of a client.
         token: what it is authorized with.
-        permit: what it is sent with; released when the response has been read, while outputs are still written.
+        permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
+        hooks: told about it.
+        clock: monotonic seconds.
 
     Attributes:
         names: the items by the names of their parts.
@@ -232,18 +242,34 @@ class ChunkRequest:
         unusable: why the outputs of others cannot be used, by the image's body.
     """
 
-    def __init__(self, items: list[Item], *, token: str, permit: Permit, epoch: int, started: int) -> None:
+    def __init__(
+        self,
+        items: list[Item],
+        *,
+        number: int,
+        token: str,
+        permit: Permit | None,
+        epoch: int,
+        started: int,
+        hooks: Hooks,
+        clock: Callable[[], float],
+    ) -> None:
         self.items = items
         self.names = {item_name(number): item for number, item in enumerate(items)}
         self.token = token
         self._permit = permit
+        self._clock = clock
+        self._complete = False
         self.epoch = epoch
         self.started = started
+        self._hooks = hooks
+        self._number = number
+        self._size = 0  # bytes of the body, once its upload has started
         self.received = 0
         self.usable = 0
         self.unusable: dict[Body, str] = {}
-        self._uploading = False
-        self._number: int | None = None
+        self._paid = False
+        self._logged_as: int | None = None  # its number in the request log
         self._warned = False
 
     @property
@@ -272,34 +298,42 @@ class ChunkRequest:
 
     @asynccontextmanager
     async def in_flight(self) -> AsyncGenerator[None]:
-        """Mark the items as in flight; at the end, return to the budget what was not paid for."""
+        """Mark the items as in flight; at the end, return to the budget what was not paid for, and tell the hooks."""
         for item in self.items:
             item.in_flight = True
+        failure: BaseException | None = None
+        began = self._clock()
         try:
             yield
-        except (BodyFailed, RequestError) as error:
+        except BaseException as error:
+            failure = error
             # An upload that was given up is no whole request, and so refused.
-            if self._uploading and not self.received and (isinstance(error, BodyFailed) or was_refused(error)):
-                self._uploading = False
+            refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
+            if self._size and not self.received and refused:
+                self._paid = False
                 self.progress.images_paid -= len(self.items)
                 self._finish("refused")
             raise
         finally:
             for item in self.items:
                 item.in_flight = False
-            if not self._uploading:
+            if not self._paid:
                 self._group.budget.give_back(len(self.items))
+            if self._size:
+                self._report(self._clock() - began, failure)
 
     async def on_upload_started(self, size: int) -> None:
         """The connection is established and the first of `size` bytes is about to be sent."""
         if self._group.request_log is not None:
-            self._number = await self._group.request_log.started(images=len(self.items), size=size)
-        self._uploading = True
+            self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
+        self._paid = True
+        self._size = size
         self.progress.requests += 1
         self.progress.images += len(self.items)
         self.progress.images_paid += len(self.items)
         for item in self.items:
             item.attempts += 1
+        self._hooks.on_request(RequestDetails(self._number, len(self.items), size, self._attempts))
 
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""
@@ -319,10 +353,31 @@ class ChunkRequest:
 
     def on_response_complete(self, seconds: float) -> None:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
+        self._complete = True
         self.progress.latencies.add(seconds)
-        self._permit.release()
+        if self._permit is not None:
+            self._permit.release()
         self._finish("answered")
 
+    def _report(self, seconds: float, failure: BaseException | None) -> None:
+        status = HTTPStatus.OK if self._complete else getattr(failure, "status", None)
+        self._hooks.on_response(
+            ResponseDetails(
+                number=self._number,
+                images=len(self.items),
+                size=self._size,
+                attempts=self._attempts,
+                status=None if status is None else int(status),
+                seconds=seconds,
+                received=self.received,
+                error=None if failure is None or self._complete else str(failure) or type(failure).__name__,
+            )
+        )
+
+    @property
+    def _attempts(self) -> int:
+        return max(item.attempts for item in self.items)
+
     def _finish(self, state: Literal["answered", "refused"]) -> None:
-        if self._group.request_log is not None and self._number is not None:
-            self._group.request_log.finished(self._number, state=state)
+        if self._group.request_log is not None and self._logged_as is not None:
+            self._group.request_log.finished(self._logged_as, state=state)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import msgspec
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState
 
 from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, RequestError, ServiceUnavailable
+from smarty_async.hooks import Hooks, RetryDetails
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
@@ -25,6 +27,8 @@ from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
 
 __all__ = ["ChunkSender"]
+
+_log = logging.getLogger("smarty_async")
 
 _SUSPECT_ATTEMPTS = 2
 """Attempts for each half of a chunk on the way to the photo that makes its requests fail. Fewer than for others:
@@ -46,6 +50,7 @@ class ChunkSender:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
+        hooks: told about requests and retries.
 
     Attributes:
         request_seconds: duration of the last answered request.
@@ -63,6 +68,7 @@ class ChunkSender:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
+        hooks: Hooks,
     ) -> None:
         self._connection = connection
         self._tokens = tokens
@@ -74,12 +80,14 @@ class ChunkSender:
         self._sleep = sleep
         self._breaker = CircuitBreaker(retries, clock)
         self._clock = clock
+        self._hooks = hooks
+        self._requests = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
         self._probes = 0
         self._outputs_usable = False
         self._unusable: dict[Body, str] = {}  # why, until an output can be used
-        self._unusable_for_good: WeakSet[Body] = WeakSet()
+        self._rejected: WeakKeyDictionary[Body, str] = WeakKeyDictionary()  # why, of those that are not sent again
 
     async def send(self, chunk: Sequence[Item]) -> None:
         """Send `chunk`, again while its requests fail, holding a permit while one is open.
@@ -93,13 +101,13 @@ class ChunkSender:
             self._give_up(pending(chunk), error)
 
     def check(self, item: Item) -> None:
-        """Refuse an item that the service answers with outputs that cannot be used.
+        """Refuse to send an item again that the service answered with outputs that cannot be used.
 
         Raises:
             ServiceUnavailable: its outputs, and those of all others, were unusable.
         """
-        if item.body in self._unusable_for_good:
-            raise _unusable("they were unusable before")
+        if reason := self._rejected.get(item.body):
+            raise _unusable(reason)
 
     # one request
 
@@ -124,7 +132,17 @@ class ChunkSender:
             self._halve([item for item in waiting if item not in items])
 
     def _request(self, items: list[Item], token: str, permit: Permit) -> ChunkRequest:
-        return ChunkRequest(items, token=token, permit=permit, epoch=self._limit.epoch, started=self._breaker.tick())
+        self._requests += 1
+        return ChunkRequest(
+            items,
+            number=self._requests,
+            token=token,
+            permit=permit if self._outputs_usable else None,  # until then each answer is looked at before the next
+            epoch=self._limit.epoch,
+            started=self._breaker.tick(),
+            hooks=self._hooks,
+            clock=self._clock,
+        )
 
     def _probe(self, chunk: list[Item]) -> list[Item]:
         """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
@@ -166,7 +184,7 @@ class ChunkSender:
         self._unusable.update(request.unusable)
         reasons = set(self._unusable.values())
         if len(self._unusable) >= _UNUSABLE_OUTPUTS and len(reasons) == 1 and request.unusable:
-            self._unusable_for_good.update(self._unusable)
+            self._rejected.update(self._unusable)
             self._unusable.clear()
             raise _unusable(reasons.pop())
 
@@ -188,6 +206,7 @@ class ChunkSender:
         with self._authorization_outages():
             if not await self._tokens.renew(stale):
                 raise stop
+        _log.info("the access token was refreshed")
         for item in waiting:
             item.token_refreshes += 1
         self._batcher.put_back(waiting)
@@ -225,7 +244,7 @@ class ChunkSender:
         match verdict:
             case Retry() | SlowDown():
                 if isinstance(verdict, SlowDown):
-                    self._limit.slow_down(request.epoch)
+                    self._slow_down(request, error)
                 self._retry(waiting, error)
             case Drop(name):
                 request.names[name].fail(_permanent(error, request.names[name]))
@@ -252,15 +271,27 @@ class ChunkSender:
         elif temporary:
             self._record_failure(error)
 
+    def _slow_down(self, request: ChunkRequest, error: RequestError) -> None:
+        before = self._limit.size
+        self._limit.slow_down(request.epoch)
+        if (size := self._limit.size) < before:
+            _log.info("slowing down to %d requests at once: %s", size, error, extra={"permits": size})
+
     def _record_success(self, token: str, *, started: int | None) -> None:
         self._accepted = token
+        if self._breaker.is_open:
+            seconds = self._breaker.failing_for
+            _log.info("the service is back after %.0f s", seconds, extra={"failing_for": seconds})
         self._breaker.record_success(started=started)
         self._limit.resume()
 
     def _record_failure(self, error: RequestError) -> None:
+        was_open = self._breaker.is_open
         self._breaker.record_failure(spoke_http=error.enveloped or error.status is not None)
         if self._breaker.is_open:
             self._limit.suspend()
+            if not was_open:
+                _log.info("the service is down, probing with one photo at a time: %s", error)
 
     def _retry(self, waiting: list[Item], error: RequestError) -> None:
         """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
@@ -289,7 +320,7 @@ class ChunkSender:
 
     def _give_up(self, chunk: list[Item], error: RequestError) -> None:
         """Requests with `chunk` failed too often. In an outage no photo is to blame, else find the one that is."""
-        if self._breaker.expired:
+        if not self._breaker.time_left(self._retries_for(chunk).give_up_after):
             seconds = self._breaker.failing_for
             hint = "" if self._breaker.answered else "; is the address right?"
             raise ServiceUnavailable(
@@ -304,9 +335,13 @@ class ChunkSender:
     # retries
 
     def _retries_for(self, chunk: Sequence[Item]) -> Retries:
+        retries = self._retries
+        limit = chunk[0].group.give_up_after if chunk else None
+        if limit is not None:
+            retries = msgspec.structs.replace(retries, give_up_after=min(limit, retries.give_up_after))
         if len(chunk) > 1 and any(item.suspected_at is not None for item in chunk):
-            return msgspec.structs.replace(self._retries, max_attempts=_SUSPECT_ATTEMPTS)
-        return self._retries
+            retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
+        return retries
 
     def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
         progress = chunk[0].group.progress
@@ -315,7 +350,16 @@ class ChunkSender:
             progress.retries += 1
             error = state.outcome and state.outcome.exception()
             seconds = state.next_action.sleep if state.next_action else 0.0
-            progress.status_message = self._status_message(str(error), seconds)
+            progress.status_message = self._status_message(str(error), seconds, retries)
+            self._hooks.on_retry(
+                RetryDetails(
+                    images=len(pending(chunk)),
+                    attempt=state.attempt_number,
+                    wait=seconds,
+                    error=str(error),
+                    failing_for=self._breaker.failing_for,
+                )
+            )
 
         def photo_to_blame() -> bool:
             suspicions = [item.suspected_at for item in pending(chunk) if item.suspected_at is not None]
@@ -325,12 +369,12 @@ class ChunkSender:
             retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep
         )
 
-    def _status_message(self, error: str, seconds: float) -> str:
+    def _status_message(self, error: str, seconds: float, retries: Retries) -> str:
         if not self._breaker.is_open:
             return f"{error}: next try in {seconds:.0f} s"
         return (
             f"the service has been down for {self._breaker.failing_for:.0f} s ({error}): next try in {seconds:.0f} s, "
-            f"giving up in {self._breaker.time_left:.0f} s"
+            f"giving up in {self._breaker.time_left(retries.give_up_after):.0f} s"
         )
 
 

@@ -1,58 +1,42 @@
-"""The token: got, renewed before it ends, and kept out of every text."""
+"""Tokens: where they come from, and when they are renewed."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
+from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
 import aiohttp
 import msgspec
 
-from smarty_async.errors import AuthorizationError, RequestError
+from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError
 from smarty_async.options import OAuthCredentials, Timeouts
-from smarty_async.transport.excerpt import beginning
+from smarty_async.redaction import quotable, redactor
+from smarty_async.transport.http import read_prefix, translate_error
 
-__all__ = ["OAuthTokens", "ServiceToken", "Tokens", "redact"]
+__all__ = ["OAuthTokens", "ServiceToken", "Tokens"]
 
-_REDACTED = "<redacted>"
 _MARGIN = 60.0
 """Seconds before its end at which a token is renewed."""
 _HOUR = 3600.0
-"""What a token lives when the grant does not say, in seconds (API.md)."""
-
-
-def redact(text: str, *secrets: str | None) -> str:
-    """`text` without the `secrets`, in any form they may take in a URL or in JSON."""
-    for secret in filter(None, secrets):
-        text = re.sub("".join(map(_any_form, secret)), _REDACTED, text)
-    return text
-
-
-def _any_form(char: str) -> str:
-    """A pattern of `char` as it is, percent-encoded or escaped: encoders differ in what they leave as it is."""
-    percent = "".join(f"%{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
-    units = char.encode("utf-16-be", "surrogatepass").hex()
-    escaped = "".join(rf"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
-    space = r"|\+" if char == " " else ""
-    return rf"(?:(?i:{percent}|{escaped})|\\?{re.escape(char)}{space})"  # the longer ones first: a % may begin one
+"""Lifetime of a token, in seconds, when the grant does not say (the API's documents)."""
 
 
 class Tokens(Protocol):
-    """Where the token comes from."""
+    """Source of tokens."""
 
     async def get(self) -> str:
-        """A token that is good now, as far as is known."""
+        """Return a token that is valid now, as far as is known."""
         ...
 
     async def renew(self, stale: str) -> bool:
-        """Replace `stale`, which the service did not accept; False when there is no other."""
+        """Replace `stale`, which the service did not accept; False when there is no other token."""
         ...
 
     def redact(self, text: str) -> str:
-        """`text` without any secret known here."""
+        """Return `text` without the secrets of this process."""
         ...
 
 
@@ -61,18 +45,19 @@ class ServiceToken:
 
     def __init__(self, token: str) -> None:
         self._token = token
+        redactor.add(token)
 
     async def get(self) -> str:
-        """The token."""
+        """Return the token."""
         return self._token
 
     async def renew(self, stale: str) -> bool:
-        """It is the only one there is."""
+        """Return whether `stale` is another token: this one cannot be renewed."""
         return stale != self._token
 
     def redact(self, text: str) -> str:
-        """`text` without the token."""
-        return redact(text, self._token)
+        """Return `text` without the secrets of this process."""
+        return redactor.redact(text)
 
 
 class _Grant(msgspec.Struct):
@@ -83,20 +68,23 @@ class _Grant(msgspec.Struct):
 
     @property
     def seconds(self) -> float:
+        """How long the token is valid."""
         try:
-            return float(self.expired_in or self.expires_in or _HOUR)
+            seconds = float(self.expired_in or self.expires_in or _HOUR)
         except ValueError:
             return _HOUR
+        return seconds if 0 < seconds < float("inf") else _HOUR
 
 
 class OAuthTokens:
     """Access tokens by client credentials or a refresh token.
 
-    One flight at a time: a project may have at most 25 tokens alive, so one is shared by all requests.
+    All requests share one token, and only one request for a token is open at a time: a project may have at most 25
+    valid tokens.
 
     Args:
-        credentials: what to ask with.
-        session: what to ask through.
+        credentials: what to authorize with.
+        session: what requests go through.
         timeouts: when to stop waiting.
         clock: monotonic seconds.
     """
@@ -111,44 +99,45 @@ class OAuthTokens:
     ) -> None:
         self._credentials = credentials
         self._session = session
-        # An answer this short comes at once or not at all: the time without a byte bounds the whole.
+        # The answer is short, so the bound on silence is taken for the whole.
         self._timeout = aiohttp.ClientTimeout(total=timeouts.silence, connect=timeouts.connect)
         self._clock = clock
-        self._flight = asyncio.Lock()
+        self._granting = asyncio.Lock()
         self._access: str | None = None
-        self._previous: str | None = None
         self._refresh = credentials.refresh_token
         self._renew_at = 0.0
+        redactor.add(credentials.client_secret, credentials.refresh_token)
 
     async def get(self) -> str:
-        """A token that is good for a while yet.
+        """Return a token that stays valid for a while.
 
         Raises:
             AuthorizationError: the credentials are not accepted.
             RequestError: the authorization server did not answer.
+            ConfigurationError: it cannot be reached this way: its certificate or the proxy.
         """
-        async with self._flight:
+        async with self._granting:
             if self._access is None or self._clock() >= self._renew_at:
                 await self._grant()
             assert self._access is not None  # noqa: S101 - _grant sets it or raises
             return self._access
 
     async def renew(self, stale: str) -> bool:
-        """Ask for another token, unless somebody just did.
+        """Ask for another token, unless another request has just done so.
 
         Raises:
             AuthorizationError: the credentials are not accepted.
             RequestError: the authorization server did not answer.
+            ConfigurationError: it cannot be reached this way: its certificate or the proxy.
         """
-        async with self._flight:
+        async with self._granting:
             if self._access == stale:
                 await self._grant()
             return self._access != stale
 
     def redact(self, text: str) -> str:
-        """`text` without the tokens and the secret."""
-        given = self._credentials
-        return redact(text, self._access, self._previous, self._refresh, given.refresh_token, given.client_secret)
+        """Return `text` without the secrets of this process."""
+        return redactor.redact(text)
 
     async def _grant(self) -> None:
         asked = self._clock()
@@ -162,7 +151,7 @@ class OAuthTokens:
                 grant = await self._post_credentials()
         else:
             grant = await self._post_credentials()
-        self._previous, self._access = self._access, grant.access_token
+        self._access = grant.access_token
         self._refresh = grant.refresh_token or self._refresh
         self._renew_at = asked + grant.seconds - min(_MARGIN, grant.seconds / 10)
 
@@ -172,34 +161,42 @@ class OAuthTokens:
     async def _post(self, **fields: str) -> _Grant:
         body = msgspec.json.encode({"client_id": self._credentials.client_id, **fields})
         status, text = await self._ask(body)
-        if status >= 500 or status == 429:  # noqa: PLR2004 - HTTP's own numbers
-            raise RequestError(f"the authorization server answered {status}", status=503)
-        if status != 200:  # noqa: PLR2004
-            said = " ".join(self.redact(text.decode("utf-8", "replace")).split())[:200]
-            raise AuthorizationError(f"the authorization server grants no token ({status}): {said}", status=status)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise RequestError(f"the authorization server answered {status}", status=HTTPStatus.SERVICE_UNAVAILABLE)
+        if status != HTTPStatus.OK:
+            # Below 400, the text may hold tokens that are not known here.
+            said = quotable(text.decode("utf-8", "replace")) if status >= HTTPStatus.BAD_REQUEST else ""
+            message = f"the authorization server grants no token ({status}): {said}"
+            raise AuthorizationError(message.rstrip(": "), status=status)
         grant = _read_grant(text)
-        if grant is None:  # what it said may hold a token that nobody knows to redact
+        if grant is None:  # its text may hold a token that is not known here
             raise AuthorizationError("the authorization server's grant holds no token", status=status)
+        redactor.add(grant.access_token, grant.refresh_token)
         return grant
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:
+        problem: RequestError | ConfigurationError
         try:
             async with self._session.post(
                 self._credentials.auth_url,
                 data=body,
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
                 allow_redirects=False,
+                raise_for_status=False,
                 timeout=self._timeout,
             ) as response:
-                return response.status, await beginning(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = self.redact(str(error) or type(error).__name__)
-        raise RequestError(f"the authorization server did not answer: {why}")
+                return response.status, await read_prefix(response)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            problem = translate_error(error)
+        if isinstance(problem, RequestError):
+            raise RequestError(f"the authorization server did not answer: {problem}", timed_out=problem.timed_out)
+        raise problem
 
 
 def _read_grant(text: bytes) -> _Grant | None:
+    """The grant in `text`, None when there is none."""
     try:
-        grant = msgspec.json.decode(text, type=_Grant)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        grant = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_Grant)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return grant if grant.access_token else None

@@ -1,1 +1,1 @@
-"""What the service speaks. Pure: no I/O, no asyncio; any transport could run it."""
+"""The API's messages and formats. Pure: no I/O and no asyncio, so any transport can use it."""

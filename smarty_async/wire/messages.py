@@ -1,4 +1,4 @@
-"""The request's meta and the answer's parts, under the field names of the API's documents."""
+"""Messages of the API: the request's meta and the parts of an answer, with the field names of its documents."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ OUTPUT_FIELDS: Final[Mapping[Mode, Mapping[str, Kind]]] = {
     "improve": {
         "improved": "improved",
         "colorized_improved": "colorized_improved",
-        "colored": "colorized",  # a table's spelling; `colorized`, every example's, wins where both are there
+        "colored": "colorized",  # one table spells it so; `colorized`, as in every example, is preferred
         "colorized": "colorized",
     },
     "resolution": {"resolved": "resolved"},
 }
-"""The fields that hold base64 JPEGs, by mode, and the kind of output each one is."""
+"""The fields that hold base64 JPEGs: by mode, the kind of output of each field."""
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Some decoded bytes of a blob, in order.
 
     Attributes:
-        number: which blob of this answer.
-        data: bytes.
+        number: the number of the blob in its answer.
+        data: the bytes.
     """
 
     number: int
@@ -47,13 +47,13 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):
-    """One base64 string of an answer, read to its end.
+    """One base64 string of an answer, complete.
 
     Attributes:
-        number: which blob of this answer.
+        number: its number in the answer.
         size: decoded bytes; 0 when it is broken.
-        head: the first 3 decoded bytes; none when it is broken.
-        error: what was wrong with its base64, None when it is whole.
+        head: the first 3 decoded bytes; empty when it is broken.
+        error: what is wrong with its base64, None when it is valid.
     """
 
     number: int
@@ -63,14 +63,14 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One item of an answer whose object has closed: it is whole, whatever becomes of the rest.
+    """One item of an answer whose object has closed. It stays valid when the rest of the answer is lost.
 
     Attributes:
-        mode: the list it stood in.
+        mode: the list that it is in.
         name: the part's name, as the service wrote it.
         status: 0 ok, 1 permanent error, 2 temporary error.
         error: the service's text.
-        bw: taken for black-and-white.
+        bw: whether the service took the photo for black-and-white.
         blobs: its outputs by kind; absent and empty ones are left out.
     """
 
@@ -83,11 +83,11 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What stands around the items.
+    """What surrounds the items.
 
     Attributes:
-        status: the real status, whatever HTTP says.
-        body: the text of an error; None when the body is an object.
+        status: the real status, which HTTP's may differ from.
+        body: the text of an error; None when the body is no text.
     """
 
     status: int
@@ -107,12 +107,12 @@ class _Meta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def item_name(number: int) -> str:
-    """The part's name for the item at `number` of a chunk."""
+    """Return the part's name for item `number` of a chunk."""
     return f"file_{number}"
 
 
 def encode_meta(names: Iterable[str], specs: Sequence[ModeSpec]) -> bytes:
-    """The ``meta`` part: what is asked, of which parts."""
+    """Encode the ``meta`` part: the modes, and the names of the parts they apply to."""
     enlarge = next((spec for spec in specs if spec.mode == "resolution"), None)
     return msgspec.json.encode(
         _Meta(
@@ -127,27 +127,30 @@ def encode_meta(names: Iterable[str], specs: Sequence[ModeSpec]) -> bytes:
 
 class _RawEnvelope(msgspec.Struct):
     status: int
-    body: object = None
+    body: object  # required: other programs' errors have a status, too
 
 
+_BOM: Final = b"\xef\xbb\xbf"
 _envelope = msgspec.json.Decoder(_RawEnvelope)
 
 
 def parse_envelope(text: bytes | bytearray) -> Envelope:
-    """The envelope in `text`, a whole JSON document.
+    """Parse the envelope in `text`, a whole JSON document, with or without a byte order mark.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: `text` is no envelope: not JSON, or without an integer `status` or a `body`.
     """
     try:
-        raw = _envelope.decode(text)
+        raw = _envelope.decode(text.removeprefix(_BOM))
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
     return Envelope(raw.status, raw.body if isinstance(raw.body, str) else None)
 
 
 class _Item(msgspec.Struct):
-    """An item's skeleton. Output fields hold placeholders: the number of their blob."""
+    """The skeleton of an item. Output fields hold the number of their blob as a placeholder."""
 
     status: int
     name: str
@@ -173,9 +176,14 @@ _items: Final[Mapping[Mode, msgspec.json.Decoder[_Improved] | msgspec.json.Decod
 
 
 def parse_item(mode: Mode, skeleton: bytes | bytearray) -> _Improved | _Resolved | None:
-    """The item in `skeleton`; None when it is JSON and no item: whoever it was meant for stays unanswered."""
+    """Parse the item in `skeleton`; None when it is JSON but no item.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON.
+        UnicodeDecodeError: it is not UTF-8.
+    """
     try:
         return _items[mode].decode(skeleton)
     except msgspec.ValidationError:
-        msgspec.json.decode(skeleton)  # what breaks the grammar may stand behind what has the wrong type
+        msgspec.json.decode(skeleton)  # a syntax error may follow the value of the wrong type
         return None

@@ -1,8 +1,8 @@
-"""The incremental answer reader: a JSON answer of any size in, its items and their decoded outputs out.
+"""Incremental parser of an answer: JSON of any size in, its items and their decoded outputs out.
 
-It never holds the answer. It walks the JSON from quote to quote; what is structure or a short string goes into a
-small skeleton, which msgspec parses once an object has closed, so that the grammar is a real parser's business; the
-long strings, the outputs, go piece by piece through base64 and leave only a placeholder in the skeleton.
+The answer is never held whole. The parser moves through the JSON from quote to quote. Structure and short strings go
+into a small skeleton, which msgspec parses when an object closes, so that a real parser checks the grammar. The long
+strings, the outputs, are decoded piece by piece and leave a placeholder in the skeleton.
 """
 
 from __future__ import annotations
@@ -22,20 +22,26 @@ from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, 
 __all__ = ["AnswerSplitter"]
 
 MAX_SKELETON_BYTES: Final = 1 << 20
-"""Bytes of JSON that are no output, in one item or around all of them."""
+"""Bytes of JSON that belong to no output, in one item or around all items."""
 MAX_TEXT_BYTES: Final = 1 << 16
-"""Bytes of one string that is no output; a longer one is replaced by an ellipsis."""
+"""Bytes of one string that is no output. A longer one is replaced by an ellipsis."""
 MAX_BESIDE_BYTES: Final = 1 << 28
-"""Bytes of an answer that are no output, kept or not: white space and long texts may go on for ever, too."""
+"""Bytes of an answer that belong to no output, kept or not: bounds white space and long texts without an end."""
 MAX_DEPTH: Final = 64
+"""Objects and arrays that may be open at a time."""
 LONG_TEXT_BYTES: Final = 1 << 18
-"""Bytes of an output behind which the next piece is taken for its middle; where it ends instead costs a decoding."""
+"""Bytes of an output after which a piece is first tried as base64 alone, without a search for the closing quote."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+"""UTF-8 byte order mark: accepted at the start of an answer."""
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
-_KEY = re.compile(  # as nearly every key comes, behind members that are no outputs; the others take the longer way
+_KEY = re.compile(  # fast path: members that are no outputs, then a key
     rb'(?:"(?:status|name|error|bw)":(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}"),){0,4}"([A-Za-z_]{1,32})":'
 )
-_TEXT = re.compile(rb'[^"\\]{0,256}"')  # likewise the rest of a short text, behind its opening quote
+_TEXT = re.compile(rb'[^"\\]{0,256}"')  # fast path: a short text after its opening quote
+_ENVELOPE: Final = frozenset({"status", "body", "htmlencoded", "last_modified"})
+"""Keys of the envelope: they tell a broken answer of the service from somebody else's JSON."""
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _BACKSLASH = ord("\\")
 _ESCAPE_LENGTH, _UNICODE_ESCAPE_LENGTH = 2, 6
@@ -43,7 +49,7 @@ _ITEM_DEPTH = 4  # envelope object, body object, mode's array, item object
 
 
 class _Frame:
-    """An object or array that is open."""
+    """An open object or array."""
 
     __slots__ = ("awaits_key", "is_object", "key")
 
@@ -54,10 +60,10 @@ class _Frame:
 
 
 class AnswerSplitter:
-    """Feed it the answer's bytes as they come; it gives back what they complete.
+    """Parses an answer that arrives in pieces.
 
     Args:
-        max_output_bytes: what one output may decode to; a longer one is spoiled, its neighbours are not.
+        max_output_bytes: what one output may decode to, in bytes. A longer one becomes an error of that output alone.
     """
 
     def __init__(self, *, max_output_bytes: int = Limits().max_output_bytes) -> None:
@@ -65,26 +71,33 @@ class AnswerSplitter:
         self._frames: list[_Frame] = []
         self._outer = bytearray()
         self._skeleton = self._outer
-        self._tail = b""  # an escape cut in two
-        self._text: bytearray | None = None  # the short string being read
-        self._output: Base64Reader | None = None  # the long one
-        self._blobs: list[Blob] = []  # of the item that is open
+        self._tail = b""  # an escape, or a byte order mark, that is cut in two
+        self._begun = False  # whether the answer's start is past its byte order mark
+        self._text: bytearray | None = None  # the open string that is no output
+        self._output: Base64Reader | None = None  # the open output
+        self._blobs: list[Blob] = []  # of the open item
         self._blob_count = 0
-        self._mode: Mode | None = None  # of the item whose object is the innermost one open
-        self._answered: Answered | None = None  # an item that has just closed
-        self._beside = 0  # bytes that are no output
-        self._length = 0  # of the output's text
+        self._mode: Mode | None = None  # of the item whose object is the innermost open one
+        self._answered: Answered | None = None  # the item that has just closed
+        self._beside = 0  # bytes that belong to no output
+        self._length = 0  # characters of the open output
         self._closed = False
+        self._enveloped = False  # whether one of the envelope's keys was read
 
     def feed(self, data: bytes) -> Iterator[Piece | Answered]:
-        """What `data`, the next bytes of the answer, completes.
+        """Parse `data`, the next bytes of the answer; yield decoded bytes of outputs and items that are complete.
 
         Raises:
-            RequestError: this is not JSON, or goes beyond what an answer may be.
+            RequestError: the answer is not JSON, or is over one of the bounds.
         """
         self._beside += len(data)
         if self._tail:
             data, self._tail = self._tail + data, b""
+        if not self._begun:
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._tail = data
+                return
+            data, self._begun = data.removeprefix(_BOM), True
         position = 0
         while position < len(data):
             if (output := self._output) is not None:
@@ -102,10 +115,10 @@ class AnswerSplitter:
             raise self._broken(f"the answer holds more than {MAX_BESIDE_BYTES:,} bytes beside its outputs")
 
     def finish(self) -> Envelope:
-        """The envelope, at the answer's end.
+        """Return the envelope, at the end of the answer.
 
         Raises:
-            RequestError: the answer broke off, or is not the service's.
+            RequestError: the answer broke off, or is not in the service's envelope.
         """
         if not self._closed:
             raise self._broken("the answer broke off" if self._frames else "the answer is not JSON")
@@ -119,12 +132,14 @@ class AnswerSplitter:
     def _read_output(self, data: bytes, start: int, output: Base64Reader) -> tuple[int, list[bytes]]:
         end, closed = len(data), False
         read = output.take(data, start, end) if self._length >= LONG_TEXT_BYTES else None
-        if read is None:  # else it was all base64, which holds no quote
+        if read is None:  # otherwise the piece is all base64, and holds no quote
             end, closed = self._string_end(data, start)
             read = output.feed(data, start, end)
+        if closed:
+            read += output.flush()
         self._beside -= end - start
         self._length += end - start
-        if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # up to there its neighbours are waited for
+        if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # below that, its neighbours are still of use
             raise self._broken("one of the answer's outputs has no end")
         if not closed:
             return len(data), read
@@ -144,7 +159,7 @@ class AnswerSplitter:
         return end + 1
 
     def _string_end(self, data: bytes, start: int) -> tuple[int, bool]:
-        """Where this piece of a string ends, and whether at its closing quote; a cut escape waits for its rest."""
+        """Find where this piece of a string ends, and whether at the closing quote; a cut escape goes to `_tail`."""
         quote = data.find(b'"', start)
         while quote >= 0 and _backslashes_before(data, start, quote) % 2:
             quote = data.find(b'"', quote + 1)
@@ -161,18 +176,26 @@ class AnswerSplitter:
         frame = self._frames[-1]
         if frame.awaits_key:
             try:
-                frame.key = msgspec.json.decode(quoted, type=str)
+                self._set_key(msgspec.json.decode(quoted, type=str))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 raise self._broken("the answer is not JSON") from None
+
+    def _set_key(self, key: str) -> None:
+        self._frames[-1].key = key
+        if len(self._frames) == 1 and key in _ENVELOPE:
+            self._enveloped = True
 
     # structure
 
     def _read_structure(self, data: bytes, start: int) -> int:
-        """Read on to where an output opens, an item has closed, or `data` ends."""
+        """Parse up to the start of an output, the end of an item, or the end of `data`."""
         while self._output is None and self._text is None and self._answered is None:
             if self._frames and self._frames[-1].awaits_key and (key := _KEY.match(data, start)):
                 self._keep(key[0])
-                self._frames[-1].key, self._frames[-1].awaits_key = key[1].decode("ascii"), False
+                self._set_key(key[1].decode("ascii"))
+                self._frames[-1].awaits_key = False
+                if len(self._frames) == 1 and b'"status":' in key[0]:
+                    self._enveloped = True
                 start = key.end()
             token = _TOKEN.search(data, start)
             end = token.start() if token else len(data)
@@ -184,7 +207,7 @@ class AnswerSplitter:
         return start
 
     def _take_token(self, data: bytes, place: int) -> int:
-        """Take the token at `place`, and a short text whole; where it ends."""
+        """Parse the token at `place`, or a whole short text; return where it ends."""
         mark = data[place : place + 1]
         if not self._frames and (mark != b"{" or self._closed):
             raise self._broken("the answer is not JSON")
@@ -249,7 +272,7 @@ class AnswerSplitter:
         return Answered(mode, item.name, item.status, item.error, item.bw, blobs)
 
     def _item_mode(self) -> Mode | None:
-        """The mode of the item whose object is the innermost one open, None when there is no such item."""
+        """Return the mode of the item whose object is the innermost open one, None when there is none."""
         if len(self._frames) != _ITEM_DEPTH or not self._frames[3].is_object:
             return None
         envelope, body, items = self._frames[:3]
@@ -271,11 +294,11 @@ class AnswerSplitter:
             raise self._broken(f"the answer holds more than {MAX_SKELETON_BYTES:,} bytes beside its outputs")
 
     def _broken(self, why: str) -> RequestError:
-        return RequestError(why, enveloped=bool(self._frames) or self._closed)
+        return RequestError(why, enveloped=self._enveloped)
 
 
 def _backslashes_before(data: bytes, start: int, position: int) -> int:
-    """How many backslashes stand right before `position`; `start` is between escapes."""
+    """Count the backslashes directly before `position`; `start` is between escapes."""
     run = position
     while run > start and data[run - 1] == _BACKSLASH:
         run -= 1
@@ -283,7 +306,7 @@ def _backslashes_before(data: bytes, start: int, position: int) -> int:
 
 
 def _cut_escape(data: bytes, start: int) -> int:
-    """The length of the escape that is cut by the end of `data`, 0 when none is."""
+    """Return the length of the escape that the end of `data` cuts, 0 when there is none."""
     slash = data.rfind(b"\\", max(start, len(data) - _UNICODE_ESCAPE_LENGTH + 1))
     if slash < 0 or _backslashes_before(data, start, slash) % 2:
         return 0

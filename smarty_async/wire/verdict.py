@@ -1,4 +1,4 @@
-"""What a failure means: API.md's whole table, in one place, pure."""
+"""What a failed request or item means: the table "What each failure means" of the API's contract, as pure functions."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ __all__ = [
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Temporary, for the request: resend with backoff what has not arrived."""
+    """Temporary failure of the request: resend with backoff what has not arrived."""
 
 
 class SlowDown(msgspec.Struct, frozen=True):
-    """Resend, and send less at once from here on."""
+    """Resend, and keep fewer requests open from now on."""
 
 
 class Drop(msgspec.Struct, frozen=True):
-    """One named image spoils the request: resend the rest without it.
+    """The request fails because of one named image: resend the rest without it.
 
     Attributes:
         name: the part's name.
@@ -54,28 +54,28 @@ class Drop(msgspec.Struct, frozen=True):
 
 
 class Split(msgspec.Struct, frozen=True):
-    """Some image spoils the request: halve it until the culprit stands alone."""
+    """The request fails because of an unnamed image: halve it until the image is alone."""
 
 
 class Shrink(msgspec.Struct, frozen=True):
-    """The request is too large: halve the bytes of requests from here on."""
+    """The request is too large: halve the bytes of requests from now on."""
 
 
 class Refresh(msgspec.Struct, frozen=True):
-    """The token is not accepted: renew it once and resend, or stop.
+    """The token is not accepted: renew it once and resend, or stop the job.
 
     Attributes:
-        error: what to stop with.
+        error: what the job ends with if the token cannot be renewed.
     """
 
     error: ConfigurationError
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """Every request will fail like this one: stop the job, nothing more is paid.
+    """Every request will fail like this one: stop the job, so that nothing more is paid.
 
     Attributes:
-        error: what to stop with.
+        error: what the job ends with.
     """
 
     error: ConfigurationError
@@ -87,10 +87,10 @@ ItemVerdict = Literal["done", "temporary", "permanent"]
 
 
 class Judge(Protocol):
-    """Says what a failed request means; `judge` is the one used unless another is given."""
+    """Decides what a failed request means. The default is `judge`."""
 
     def __call__(self, error: RequestError, names: Collection[str], /) -> Verdict:
-        """The verdict on `error`, for a request that carried parts of these `names`."""
+        """Return the verdict on `error`, for a request whose parts have these `names`."""
         ...
 
 
@@ -100,7 +100,7 @@ _OPTIONS = re.compile(r"\b(rfactor|rtype|ftype|modes?|meta|oauth_\w+|provider)\b
 
 
 def judge(error: RequestError, names: Collection[str], /) -> Verdict:
-    """The verdict on a request that did not bring a whole answer, after API.md's table."""
+    """Return the verdict on a request that has no complete answer."""
     status = error.status
     if status is None or status < HTTPStatus.MULTIPLE_CHOICES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         too_much = status == HTTPStatus.SERVICE_UNAVAILABLE or error.timed_out
@@ -121,7 +121,7 @@ def judge(error: RequestError, names: Collection[str], /) -> Verdict:
 
 
 def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -> Verdict:
-    """400 and every other 4xx: the text tells an image's fault from the options'."""
+    """Judge 400 and every other 4xx by its text: is it an image, the options or the token?"""
     text = str(error)
     culprit = next((name for name in _NAMED.findall(text) if name in names), None)
     if culprit is not None:
@@ -134,7 +134,7 @@ def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -
 
 
 def judge_item(answered: Answered) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """What an item's answer means, and why when it is not done."""
+    """Return what an item's answer means, and the reason when it is not done."""
     if answered.status == 1:
         return "permanent", ErrorInfo("permanent", answered.error or "the service gave no reason")
     if answered.status != 0:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator
+from typing import NoReturn
 
 import pytest
 from support.browsing import Tab, Tabs
@@ -10,7 +11,7 @@ from support.browsing import Tab, Tabs
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip a test that cannot run here; in CI, where all of it is installed, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI=true, and there is {what}")
@@ -32,7 +33,7 @@ async def tabs() -> AsyncIterator[Tabs]:
         try:
             tabs = Tabs(browser)
             yield tabs
-            tabs.check()
+            await tabs.close()
         finally:
             await browser.close()
 

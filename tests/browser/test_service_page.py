@@ -16,8 +16,7 @@ from support import pictures
 from support.browsing import Tab, Tabs
 
 from smarty_async.local.engine import engine_named
-from smarty_async.local.running import serving
-from smarty_async.local.server import PATHS, make_app
+from smarty_async.local.server import PATHS, make_app, serving
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""
@@ -38,9 +37,10 @@ DROP = """
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
+async def url(tabs: Tabs) -> AsyncIterator[str]:
     async with serving(make_app(engine=engine_named("basic"), workers=2)) as port:
         yield f"http://127.0.0.1:{port}"
+        await tabs.close()
 
 
 async def drop(tab: Tab, photos: dict[str, bytes]) -> None:
@@ -140,13 +140,14 @@ async def test_a_page_of_another_site_cannot_use_the_service(tabs: Tabs, url: st
         ({"Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
-async def test_programs_use_the_service_as_before(url: str, headers: dict[str, str], status: int) -> None:
+async def test_programs_use_the_service_as_before(headers: dict[str, str], status: int) -> None:
     form = aiohttp.FormData()
     form.add_field("file", io.BytesIO(pictures.jpeg()), filename="a.jpg", content_type="image/jpeg")
     form.add_field("meta", json.dumps({"mode": ["improve"], "images": [{"name": "file"}]}))
     query = {"oauth_provider": "mcs", "oauth_token": "t"}
     async with (
+        serving(make_app(engine=engine_named("echo"))) as port,
         aiohttp.ClientSession() as session,
-        session.post(url + PATHS[0], params=query, data=form, headers=headers) as response,
+        session.post(f"http://127.0.0.1:{port}{PATHS[0]}", params=query, data=form, headers=headers) as response,
     ):
         assert response.status == status

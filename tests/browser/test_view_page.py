@@ -29,9 +29,10 @@ def results(out: Path, source: Path) -> Path:
 
 
 @pytest.fixture
-async def url(results: Path) -> AsyncIterator[str]:
+async def url(results: Path, tabs: Tabs) -> AsyncIterator[str]:
     async with view(results, open_browser=False) as address:
         yield address
+        await tabs.close()
 
 
 async def names(tab: Tab) -> list[str]:
@@ -117,6 +118,12 @@ async def test_touch_moves_the_slider(tabs: Tabs, url: str) -> None:
     assert box
     await tab.touchscreen.tap(box["x"] + box["width"] * 0.8, box["y"] + 20)
     assert await slider_value(tab) == 80
+    touch = await tab.context.new_cdp_session(tab)
+    for kind, share in [("touchStart", 0.8), ("touchMove", 0.6), ("touchMove", 0.3)]:
+        point = {"x": box["x"] + box["width"] * share, "y": box["y"] + 30}
+        await touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    await touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert await slider_value(tab) == 30
     width = await tab.evaluate("document.documentElement.scrollWidth")
     assert width == 390  # nothing sticks out
 
@@ -162,15 +169,17 @@ async def test_dark_and_light(tabs: Tabs, url: str, scheme: str, *, dark: bool) 
     assert (brightness < 3 * 128) == dark
 
 
-async def test_scrolling_loads_what_follows(tab: Tab, out: Path, source: Path) -> None:
+async def test_scrolling_loads_what_follows(tabs: Tabs, out: Path, source: Path) -> None:
     many = [Entry(name=f"{number:03}.jpg", outcome="already_good") for number in range(250)]
     async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        tab = await tabs.open()
         await tab.goto(url)
         await tab.locator(".card").nth(59).wait_for()
         while await tab.locator(".card").count() < 250:
             await tab.mouse.wheel(0, 5000)
             await tab.wait_for_timeout(20)
         assert await names(tab) == [entry.name for entry in many]
+        await tabs.close()
 
 
 @pytest.mark.parametrize("target", ["page.html", "page"])

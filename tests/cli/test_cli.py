@@ -19,6 +19,7 @@ from smarty_async import errors
 from smarty_async.cli.account import Account, read_account
 from smarty_async.cli.errors import Exit, error_boundary, sentences, status_of
 from smarty_async.cli.improve import improve
+from smarty_async.cli.improve_options import limits_for
 from smarty_async.cli.output import Output
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.local.engine import best_engine
@@ -67,9 +68,12 @@ async def test_without_a_command_and_with_version() -> None:
 def test_the_defaults_are_the_librarys() -> None:
     chosen = {name: parameter.default for name, parameter in inspect.signature(improve).parameters.items()}
     limits, retries, timeouts = Limits(), Retries(), Timeouts()
-    assert chosen["max_images"] == limits.max_images
-    assert chosen["max_image_bytes"] == limits.max_image_bytes
-    assert chosen["max_request_bytes"] == limits.max_request_bytes
+    for name in ("max_images", "max_image_bytes", "max_request_bytes", "concurrency"):
+        assert chosen[name] is None
+    assert limits_for(local=False, max_images=None) == limits
+    assert limits_for(local=False, max_images=3).max_images == 3
+    assert limits_for(local=True, max_images=None, max_image_bytes=9).max_image_bytes == 9
+    assert limits_for(local=True).max_images <= 4
     assert chosen["max_attempts"] == retries.max_attempts
     assert chosen["give_up_after"] == retries.give_up_after
     assert chosen["connect_timeout"] == timeouts.connect
@@ -87,69 +91,10 @@ def test_no_account_means_the_embedded_service() -> None:
     assert read_account({"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://x"}, local=True).local
 
 
-def test_a_token_goes_to_the_service_unless_another_address_is_given() -> None:
-    account = read_account({"SMARTY_TOKEN": f" {TOKEN}\n", "SMARTY_PROVIDER": "mr"})
-    assert (account.base_url, account.token, account.provider) == (BASE_URL, TOKEN, "mr")
-    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": "https://a.example", "SMARTY_PROVIDER": "mr"}
-    assert read_account(env).base_url == "https://a.example"
-    account = read_account(env, base_url="https://b.example", provider="mcs")
-    assert (account.base_url, account.provider) == ("https://b.example", "mcs")
-
-
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8080", "http://localhost:1/x", "http://[::1]:8080"])
-def test_loopback_needs_no_account(address: str) -> None:
-    account = read_account({}, base_url=address)
-    assert (account.base_url, account.local, account.token) == (address, False, None)
-
-
-def test_a_token_file(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(b"\xef\xbb\xbf" + TOKEN.encode() + b"\r\n")
-    assert read_account({"SMARTY_TOKEN_FILE": str(file)}).token == TOKEN
-
-
-def test_oauth_credentials() -> None:
-    env = {
-        "SMARTY_CLIENT_ID": "me",
-        "SMARTY_CLIENT_SECRET": TOKEN,
-        "SMARTY_AUTH_URL": "https://a.example/token",
-    }
-    account = read_account(env)
-    assert account.credentials is not None
-    assert account.credentials.client_id == "me"
-    assert account.credentials.client_secret == TOKEN
-    assert account.credentials.auth_url == "https://a.example/token"
-    assert account.token is None
-    assert account.secrets == [TOKEN]
-
-
-@pytest.mark.parametrize(
-    ("env", "says"),
-    [
-        ({"SMARTY_TOKEN": TOKEN, "SMARTY_TOKEN_FILE": "f"}, "SMARTY_TOKEN and SMARTY_TOKEN_FILE"),
-        (
-            {"SMARTY_TOKEN": TOKEN, "SMARTY_CLIENT_ID": "i", "SMARTY_CLIENT_SECRET": TOKEN},
-            "SMARTY_TOKEN and SMARTY_CLIENT_ID",
-        ),
-        ({"SMARTY_CLIENT_ID": "i"}, "SMARTY_CLIENT_SECRET is not set"),
-        ({"SMARTY_CLIENT_SECRET": TOKEN}, "SMARTY_CLIENT_ID is not set"),
-        ({"SMARTY_TOKEN": f"Bearer {TOKEN}"}, "one word"),
-        ({"SMARTY_TOKEN_FILE": "/no/such/file"}, "cannot read the token"),
-        ({"SMARTY_BASE_URL": "https://a.example"}, "no account for https://a.example"),
-    ],
-)
-def test_a_muddled_environment(env: dict[str, str], says: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=says) as caught:
-        read_account(env)
-    assert TOKEN not in str(caught.value)
-
-
-@pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "no text")])
-def test_a_token_file_without_a_token(tmp_path: Path, content: bytes, says: str) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(content)
-    with pytest.raises(errors.ConfigurationError, match=says):
-        read_account({"SMARTY_TOKEN_FILE": str(file)})
+def test_an_account_of_the_environment_is_used() -> None:
+    account = read_account({"SMARTY_TOKEN": TOKEN, "SMARTY_PROVIDER": "mr"}, base_url="https://b.example")
+    assert (account.base_url, account.provider, account.token) == ("https://b.example", "mr", TOKEN)
+    assert (account.local, account.secrets) == (False, [TOKEN])
 
 
 def test_local_and_an_address_exclude_each_other() -> None:
@@ -227,10 +172,13 @@ async def test_the_first_signal_drains_and_the_second_leaves(monkeypatch: pytest
     interrupts.say = said.append
     interrupts.drain = lambda: drained.append(True)
 
-    interrupts._received(lambda: left.append(True))
-    assert (len(said), len(drained), len(left)) == (1, 1, 0)
-    assert "paid for" in said[0]
-    interrupts._received(lambda: left.append(True))
+    interrupts.open_work = lambda: (3, 19.6)
+
+    interrupts._received(signal.SIGINT, lambda: left.append(True))
+    assert (len(drained), len(left)) == (1, 0)
+    waiting = "Sending nothing new; waiting for 3 answers already paid for (about 20 s)."
+    assert said == [f"{waiting} Press Ctrl-C again to leave at once."]
+    interrupts._received(signal.SIGINT, lambda: left.append(True))
     assert (len(said), len(drained), len(left)) == (1, 1, 1)
     assert interrupts.asked
     assert interrupts._backstop is not None
@@ -240,16 +188,35 @@ async def test_the_first_signal_drains_and_the_second_leaves(monkeypatch: pytest
 
 async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     interrupts, left = Interrupts(), list[bool]()
-    interrupts._received(lambda: left.append(True))
+    interrupts._received(signal.SIGTERM, lambda: left.append(True))
     assert interrupts._backstop is not None
     interrupts._backstop.cancel()
     assert left == [True]
 
 
+@pytest.mark.parametrize(
+    ("paid", "open_work", "sentence"),
+    [
+        (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (0, None), "Stopping: no photo is being worked on."),
+    ],
+)
+async def test_sigterm_tells_nobody_to_press_a_key(
+    paid: bool,  # noqa: FBT001 - a parameter of the test
+    open_work: tuple[int, float | None],
+    sentence: str,
+) -> None:
+    interrupts, said = Interrupts(paid=paid), list[str]()
+    interrupts.say, interrupts.drain, interrupts.open_work = said.append, lambda: None, lambda: open_work
+    interrupts._received(signal.SIGTERM, lambda: None)
+    assert said == [sentence]
+
+
 async def test_loops_without_signal_handlers_get_them_from_python() -> None:
     before = signal.getsignal(signal.SIGINT)
     came = asyncio.Event()
-    put_back = _install_without_loop(asyncio.get_running_loop(), came.set)
+    put_back = _install_without_loop(asyncio.get_running_loop(), lambda _: came.set())
     signal.raise_signal(signal.SIGINT)
     async with asyncio.timeout(10):
         await came.wait()
@@ -296,7 +263,7 @@ async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos
     assert ended.summary["photos"] == 4
     assert ended.summary["outcomes"] == {"restored": 2, "failed": 1, "rejected": 1}
     assert any("no face" in group["message"] for group in ended.summary["failures"])
-    assert "what to do" in ended.err
+    assert "What to do" in ended.err
     assert "3 photos" not in ended.err
 
 
@@ -305,15 +272,16 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     photo.write_bytes(faded())
     ended = await run("improve", photo, "--out", out)
     assert ended.status == 0, ended.err
-    line = f"no account given: restoring on this machine with the embedded service (engine: {best_engine()})"
+    line = f"no account given: restoring on this machine with the embedded service (engine: {best_engine()})."
     assert line in ended.err.splitlines()
-    assert "nothing: the embedded service is free" in ended.err
+    assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()
 
 
 async def test_local_goes_before_an_account(service: FakeService, photos: Path, out: Path) -> None:
-    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": service.url}
-    ended = await run("improve", photos, "--out", out, "--local", "--json", **env)
+    ended = await run(
+        "improve", photos, "--out", out, "--local", "--json", SMARTY_TOKEN=TOKEN, SMARTY_BASE_URL=service.url
+    )
     assert ended.status == 0, ended.err
     assert ended.summary["cost"] == 0
     assert service.requests == []
@@ -353,6 +321,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
+    assert "3 images, all of them probably paid for" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err
@@ -486,7 +455,8 @@ async def test_the_open_answers_are_waited_for(
     assert ended.status == 130, ended.err
     assert [line["outcome"] for line in ended.results] == ["restored"]
     assert ended.summary["interrupted"] is True
-    assert "The same command goes on from here" in ended.err
+    assert "Stopped with 2 photos left. The same command continues from here." in ended.err
+    assert ("Ctrl-C" in said) is (number == signal.SIGINT)
     assert len(service.requests) == 1
 
     rest = await run("improve", photos, "--out", out, "--base-url", service.url, "--json")
@@ -506,7 +476,7 @@ async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Pa
         process.send_signal(signal.SIGINT)
         ended = await end_of(process)
     assert ended.status == 130
-    assert "left at once" in ended.err
+    assert "stopped at once" in ended.err
 
 
 @posix

@@ -1,4 +1,4 @@
-"""The service in a process of its own: it starts, it says why not, and it never stays behind."""
+"""The service in a process of its own: it starts, it says why not, it is restarted once, and it never stays behind."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from support.pictures import jpeg
 
-from smarty_async.errors import ConfigurationError
-from smarty_async.local.embedded import embedded_service
+from smarty_async.client import SmartyClient
+from smarty_async.errors import ConfigurationError, ServiceUnavailable
+from smarty_async.local.embedded import EmbeddedService, embedded_service
 from smarty_async.local.engine import best_engine
 
 SERVE = [sys.executable, "-m", "smarty_async", "serve", "--port", "0", "--engine", "echo"]
@@ -84,7 +86,7 @@ async def test_it_serves_while_the_block_lasts(tmp_path: Path, monkeypatch: pyte
     assert files(tmp_path) == []
 
 
-async def test_the_best_engine_is_the_default_and_options_reach_it() -> None:
+async def test_the_best_engine_is_the_default_and_options_are_passed_on() -> None:
     async with embedded_service(options=("--fail-request", "1", "--error-style", "envelope")) as base:
         assert await engine_at(base) == best_engine()
 
@@ -109,7 +111,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Spawned]:
     return started
 
 
-async def test_no_secret_reaches_the_child(children: list[Spawned], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_secret_is_passed_to_the_process(children: list[Spawned], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMARTY_TOKEN", "bait-token")
     async with embedded_service(engine="echo"):
         [child] = children
@@ -137,13 +139,13 @@ async def test_it_says_why_it_did_not_start(engine: str, options: tuple[str, ...
     assert said in str(error.value)
 
 
-async def test_a_start_that_takes_too_long_is_given_up() -> None:
+async def test_a_start_that_takes_too_long_fails() -> None:
     with pytest.raises(ConfigurationError, match=r"did not start within 0\.001 s"):
         async with embedded_service(engine="echo", start_seconds=0.001):
             pytest.fail("it started")
 
 
-async def test_a_child_that_would_not_stop_is_killed(children: list[Spawned]) -> None:
+async def test_a_process_that_does_not_stop_is_killed(children: list[Spawned]) -> None:
     async with embedded_service(engine="echo", stop_seconds=0) as base:
         pass
     assert await refuses(base)
@@ -214,6 +216,88 @@ asyncio.run(main())
         await gone(base)
 
 
+def kill(service: EmbeddedService) -> int:
+    """Kill its process; the number it had."""
+    pid = service.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM)
+    return pid
+
+
+async def until_restarted(service: EmbeddedService) -> None:
+    async with asyncio.timeout(30):
+        while service.restarts == 0:  # noqa: ASYNC110 - another process's start is no event here
+            await asyncio.sleep(0.01)
+
+
+class TestDeath:
+    async def test_it_is_started_again_once_at_the_same_address(self, children: list[Spawned]) -> None:
+        said: list[str] = []
+        async with EmbeddedService(engine="echo", on_restart=said.append) as service:
+            base, first = service.base_url, kill(service)
+            await until_restarted(service)
+            assert service.base_url == base
+            assert await engine_at(base) == "echo"
+            assert service.pid != first
+            assert (service.restarts, service.failed.is_set(), service.failure) == (1, False, None)
+        assert said == ["the embedded service died and is started again; it said: nothing"]
+        assert await refuses(base)
+        assert len(children) == 2
+
+    async def test_a_client_goes_on_after_the_restart(self) -> None:
+        async with EmbeddedService(engine="echo") as service, SmartyClient(base_url=service.base_url) as client:
+            assert (await client.improve(jpeg())).improved
+            kill(service)
+            assert (await client.improve(jpeg(seed=1))).improved
+            assert service.restarts == 1
+
+    async def test_the_second_death_ends_the_supervised_block(self, children: list[Spawned]) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            with pytest.raises(ServiceUnavailable, match="died twice") as caught:  # noqa: PT012 - the block is the point
+                async with service.supervised():
+                    kill(service)
+                    await until_restarted(service)
+                    kill(service)
+                    await asyncio.Event().wait()
+            assert service.failed.is_set()
+            assert service.failure is caught.value
+            assert service.pid is None
+        assert len(children) == 2
+
+    async def test_a_restart_that_fails_is_the_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            monkeypatch.setattr(sys, "executable", str(Path("/no/such/python")))
+            kill(service)
+            await service.failed.wait()
+            assert service.restarts == 0
+            assert "did not start again" in str(service.failure)
+
+    async def test_a_supervised_block_that_ends_by_itself(self) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            async with service.supervised():
+                assert await engine_at(service.base_url) == "echo"
+            with pytest.raises(TimeoutError):
+                async with service.supervised():
+                    raise TimeoutError
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0), service.supervised():
+                    await asyncio.Event().wait()
+
+    async def test_its_limits_and_its_pace_can_be_asked(self) -> None:
+        async with EmbeddedService(engine="echo", options=("--max-images", "7")) as service:
+            health = await service.health()
+            assert (health.engine, health.max_images, health.max_request_bytes) == ("echo", 7, None)
+            assert health.max_image_bytes > 21_000_000
+            assert health.pace is None
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            await service.health()
+
+    async def test_stopping_it_does_not_count_as_dying(self, children: list[Spawned]) -> None:
+        async with EmbeddedService(engine="echo") as service:
+            pass
+        assert (service.restarts, service.failed.is_set(), len(children)) == (0, False, 1)
+
+
 @posix
 async def test_ctrl_c_reaches_the_parent_alone(children: list[Spawned]) -> None:
     async with embedded_service(engine="echo"):
@@ -251,6 +335,6 @@ async def test_serve_stops_while_a_request_is_open() -> None:
                 await asked
 
 
-async def test_a_port_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+async def test_a_port_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     async with spawned(*SERVE, "--port-file", str(tmp_path / "nowhere" / "port")) as process:
         assert await process.wait() == 5

@@ -19,8 +19,7 @@ from smarty_async.local.engine import Engine, Improved, ItemRefused, best_engine
 from smarty_async.local.engine.basic import TONED
 from smarty_async.local.engine.decoding import decode, quality_of
 from smarty_async.local.engine.pixel_budget import PixelBudget
-from smarty_async.local.running import serving
-from smarty_async.local.server import make_app
+from smarty_async.local.server import make_app, serving
 
 if TYPE_CHECKING or best_engine() == "restore":
     import numpy as np

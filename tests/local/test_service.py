@@ -7,7 +7,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event, Semaphore
 from typing import Any
 
@@ -21,8 +21,9 @@ from smarty_async.local.contract import Limits
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, engine_named
 from smarty_async.local.engine.echo import unstamp
 from smarty_async.local.faults import Faults
-from smarty_async.local.running import serving
-from smarty_async.local.server import PATHS, make_app
+from smarty_async.local.items import Pace
+from smarty_async.local.memory import usable_memory
+from smarty_async.local.server import PATHS, make_app, serving
 
 QUERY = {"oauth_provider": "mcs", "oauth_token": "bait-token"}
 IMPROVE = {"mode": ["improve"], "images": [{"name": "file"}]}
@@ -59,8 +60,8 @@ def form(meta: Any, files: dict[str, bytes] | None = None) -> aiohttp.FormData:
 
 @asynccontextmanager
 async def service(**options: Any) -> AsyncIterator[Service]:
-    app = make_app(**({"engine": EchoEngine(), "workers": 2} | options))
-    async with serving(app) as port, aiohttp.ClientSession() as session:
+    keywords: dict[str, Any] = {"engine": EchoEngine(), "workers": 2} | options
+    async with serving(make_app(**keywords)) as port, aiohttp.ClientSession() as session:
         yield Service(session, f"http://127.0.0.1:{port}")
 
 
@@ -129,7 +130,7 @@ async def test_a_file_with_an_empty_filename_is_a_file() -> None:
     assert kinds(answer["body"]["improve"][0], pictures.jpeg())
 
 
-async def test_a_field_without_filename_is_no_file() -> None:
+async def test_a_field_without_filename_is_not_a_file() -> None:
     with aiohttp.MultipartWriter("form-data") as parts:
         for name, text in (("file", "plain"), ("meta", json.dumps(IMPROVE))):
             parts.append(text).set_content_disposition("form-data", name=name)
@@ -191,7 +192,7 @@ async def test_meta_that_cannot_be_understood(meta: str) -> None:
         ),
     ],
 )
-async def test_bodies_that_are_no_form(body: bytes, kind: str, text: str) -> None:
+async def test_bodies_that_are_not_a_form(body: bytes, kind: str, text: str) -> None:
     async with (
         service() as at,
         at.session.post(at.base + PATHS[0], params=QUERY, data=body, headers={"Content-Type": kind}) as response,
@@ -229,7 +230,7 @@ async def test_a_request_of_several_images_is_limited_and_one_image_may_go_alone
         assert (await at.post(IMPROVE, {"file": bytes(1_100_000)}))[0] == 413
 
 
-async def test_images_past_what_memory_may_hold_go_through_a_file() -> None:
+async def test_large_images_go_through_a_temporary_file() -> None:
     photos = {f"file_{n}": pictures.heavy(1_900_000, seed=n) for n in range(4)}
     async with service() as at:
         _, answer = await at.post(asking(photos, "improve", "resolution"), photos)
@@ -238,7 +239,7 @@ async def test_images_past_what_memory_may_hold_go_through_a_file() -> None:
         assert all(kinds(item, photos[item["name"]]) for item in items)
 
 
-async def test_the_first_of_a_name_counts() -> None:
+async def test_the_first_image_of_a_name_counts() -> None:
     data = aiohttp.FormData()
     for seed in (1, 2):
         data.add_field("file", pictures.jpeg(seed=seed), filename="x")
@@ -261,7 +262,7 @@ class Moody(EchoEngine):
         return super().improve(image)
 
 
-async def test_one_bad_image_leaves_its_neighbours_alone() -> None:
+async def test_one_bad_image_does_not_affect_the_others() -> None:
     files = {"ok": pictures.jpeg(), "bad": b"no picture", "bug": b"bug", "huge": b"huge", "good": b"good"}
     async with service(engine=Moody()) as at:
         status, answer = await at.post(asking(files, "improve"), files)
@@ -307,7 +308,7 @@ async def test_the_answer_streams_as_images_finish() -> None:
     assert [item["name"] for item in answer["body"]["improve"]] == ["a", "b"]
 
 
-async def test_a_long_silence_is_filled_with_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_spaces_are_sent_during_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smarty_async.local.response.BLANK_EVERY", 0.001)
     engine = Gated()
     files = {"b": pictures.jpeg(seed=1)}
@@ -341,7 +342,7 @@ class Patient(EchoEngine):
         return super().improve(image)
 
 
-async def test_work_that_has_begun_is_told_that_its_client_left() -> None:
+async def test_work_is_cancelled_when_its_client_disconnects() -> None:
     engine = Patient()
     async with service(engine=engine) as at:
         async with at.session.post(at.base + PATHS[0], params=QUERY, data=form(IMPROVE)):
@@ -349,7 +350,7 @@ async def test_work_that_has_begun_is_told_that_its_client_left() -> None:
         assert await asyncio.to_thread(engine.told.wait, 30)
 
 
-async def test_a_client_that_leaves_cancels_its_work() -> None:
+async def test_a_client_that_disconnects_cancels_its_queued_work() -> None:
     engine = Gated()
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(1, 9)}
     async with service(engine=engine) as at:
@@ -366,7 +367,47 @@ async def test_a_client_that_leaves_cancels_its_work() -> None:
 
 async def test_healthz() -> None:
     async with service() as at, at.session.get(at.base + "/healthz") as response:
-        assert await response.json() == {"engine": "echo"}
+        assert await response.json() == {
+            "engine": "echo",
+            "workers": 2,
+            "max_images": 48,
+            "max_image_bytes": usable_memory() // 16,
+            "max_request_bytes": None,
+            "max_pixels": 64_000_000,
+            "pace": None,
+        }
+
+
+async def test_healthz_reports_configured_limits_and_the_pace() -> None:
+    limits = Limits(max_images=2, max_image_bytes=5000, max_request_bytes=9000)
+    async with service(limits=limits) as at:
+        await at.post(IMPROVE)
+        async with at.session.get(at.base + "/healthz") as response:
+            health = await response.json()
+    assert [health[name] for name in limits.__struct_fields__] == [2, 5000, 9000]
+    assert health["pace"] > 0
+
+
+def test_the_pace_is_seconds_a_megapixel_however_many_work_at_the_same_time() -> None:
+    now = 0.0
+    pace = Pace(clock=lambda: now)
+    image = pictures.jpeg(500, 400)
+    with pace.measured(image), pace.measured(image):
+        now += 2
+    now += 100  # nothing is worked on
+    with suppress(ItemRefused), pace.measured(image):
+        now += 2
+        raise ItemRefused("no", status=1)
+    assert pace.seconds == pytest.approx(4 / 0.4)
+
+
+async def test_a_large_image_is_taken() -> None:
+    photo = pictures.heavy(21_000_000, seed=1)
+    async with service() as at:
+        _, answer = await at.post(asking(["a", "b"], "improve"), {"a": photo, "b": pictures.jpeg()})
+    first, second = sorted(answer["body"]["improve"], key=lambda item: item["name"])
+    assert (first["status"], second["status"]) == (0, 0)
+    assert kinds(first, photo) == kinds(second, pictures.jpeg()) == {"improved", "colorized_improved", "colorized"}
 
 
 @pytest.mark.parametrize(
@@ -388,7 +429,7 @@ async def test_request_faults(faults: Faults, status: int, text: str, style: str
         assert response.headers.get("Retry-After") == (None if status == 500 else "7")
 
 
-async def test_temporary_faults_pass_and_permanent_ones_stay() -> None:
+async def test_temporary_faults_vary_and_permanent_ones_repeat() -> None:
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(40)}
     seen: dict[str, set[int]] = {name: set() for name in files}
     async with service(faults=Faults(fail_temporary=0.4, fail_permanent=0.2, seed=1)) as at:
@@ -411,7 +452,7 @@ async def test_the_same_seed_makes_the_same_faults() -> None:
     assert runs[0][0] != runs[0][1]
 
 
-async def test_a_dropped_connection_breaks_amid_the_answer() -> None:
+async def test_a_dropped_connection_breaks_in_the_middle_of_the_answer() -> None:
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(4)}
     received = b""
     async with service(faults=Faults(drop=1)) as at:
@@ -430,12 +471,12 @@ async def test_a_dropped_connection_breaks_amid_the_answer() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"drop": 1.5}, {"fail_temporary": -0.1}, {"latency": -1}])
-def test_faults_are_checked_at_the_door(wrong: dict[str, float]) -> None:
+def test_fault_rates_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionsError, match=next(iter(wrong))):
         Faults(**wrong)  # type: ignore[arg-type]
 
 
-def test_limits_are_checked_at_the_door() -> None:
+def test_limits_are_checked() -> None:
     with pytest.raises(OptionsError, match="max_images"):
         Limits(max_images=0)
 
@@ -446,7 +487,7 @@ def test_engines_by_name() -> None:
         engine_named("magic")
 
 
-def test_a_taken_port_is_told_in_a_sentence() -> None:
+def test_a_port_in_use_is_reported() -> None:
     async def twice() -> None:
         async with (
             serving(make_app(engine=EchoEngine())) as port,

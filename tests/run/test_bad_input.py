@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
-from smarty_async.archive.outputs import folder, results_file
+from smarty_async.archive.outputs import results_file, temp_file
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -255,7 +256,7 @@ async def test_files_that_change_or_go_before_they_are_sent_harm_nobody(source: 
         await until(lambda: len(run._in_flight) == 6)  # all have been looked at
         grown, rewritten, gone = [name for name, data in photos.items() if data not in in_flight][:3]
         (source / grown).write_bytes(photos[grown] + b"x")
-        (source / rewritten).write_bytes(photos[rewritten][:-1] + b"\x00")
+        (source / rewritten).write_bytes(photos[rewritten][:30] + b"?" + photos[rewritten][31:])
         os.utime(source / rewritten, ns=(0, 0))
         (source / gone).unlink()
         go.set()
@@ -331,7 +332,7 @@ def no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["spool", "settle", "results", "at the end"])
+@pytest.mark.parametrize("where", ["temporary file", "fsync", "results", "at the end"])
 async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     source: Path, out: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +353,12 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         return whole(path, mode, *more, **options)
 
     whole = Path.open
-    if where == "spool":
-        monkeypatch.setattr(folder, "open", seldom, raising=False)
+    if where == "temporary file":
+        monkeypatch.setattr(temp_file, "open", seldom, raising=False)
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
-    elif where == "settle":
-        monkeypatch.setattr(folder, "sync_file", no_space)
+    elif where == "fsync":
+        monkeypatch.setattr(temp_file, "sync_file", no_space)
     else:
         monkeypatch.setattr(results_file, "sync_file", no_space)
     async with FakeService() as service:
@@ -418,7 +419,7 @@ async def _call(*command: str) -> int:
 
 async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_path: Path) -> None:
     fill(source, "a.jpg")
-    (source / "none.txt").write_bytes(b"no photo")
+    (source / "none.jpg").write_bytes(b"no photo")
     async with FakeService() as service:
         status, said = await program(source / "gone", "--out", out, service=service)
         assert (status, "there is no" in said) == (2, True)
@@ -427,6 +428,69 @@ async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_pa
         assert (status, "no photos found" in said) == (2, True)
         status, said = await program(source, "--out", out, service=service)
         assert status == 1
-        assert "none.txt" in said
+        assert "none.jpg" in said
     assert [json.dumps(line["outcome"]) for line in lines(out) if line["photo"] == "a.jpg"] == ['"restored"']
     assert tree(out) == {f"{kind}/a.jpg" for kind in IMPROVED}
+
+
+async def test_files_that_are_no_photos_are_left_alone(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg", "b.jpg")
+    for name in ("a.jpg.supplemental-metadata.json", "a.MOV", "a.AAE", "album.pdf", "notes.txt", "README"):
+        (source / name).write_bytes(b"no photo")
+    async with FakeService() as service:
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            assert outcomes([result async for result in run]) == dict.fromkeys(photos, "restored")
+        assert (run.progress.found, run.progress.left_alone) == (2, 6)
+        assert "a.MOV" in run.progress.left_alone_names
+        status, _ = await program(source, "--out", out, service=service)
+        assert status == 0
+    assert_right(out, photos)
+    assert len(lines(out)) == 2
+
+
+# lists from a pipe
+
+
+async def test_a_photo_of_a_list_is_sent_although_the_list_has_not_ended(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg", "b.jpg")
+    received: list[str] = []
+    more = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def entries() -> Iterator[str]:
+        for name in photos:
+            yield str(source / name)
+            asyncio.run_coroutine_threadsafe(more.wait(), loop).result()
+            loop.call_soon_threadsafe(more.clear)
+
+    async with FakeService() as service, client(service) as open_client:
+        async for result in open_client.improve_archive(listed=entries(), out=out):
+            received.append(Path(result.photo).name)
+            assert len(service.requests) == len(received)
+            more.set()
+    assert received == ["a.jpg", "b.jpg"]
+
+
+@posix
+async def test_a_run_over_a_silent_pipe_ends_on_a_signal(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "smarty_async", "improve", "--from-file", "-", "--out", str(out)),
+            *("--base-url", service.url, "--no-progress"),
+            cwd=source,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(f"{source / 'a.jpg'}\n".encode())
+        await process.stdin.drain()
+        await until(lambda: is_there(out / "improved" / "a.jpg"))
+        process.terminate()
+        async with asyncio.timeout(30):  # the pipe stays open
+            said = (await process.stderr.read()).decode() if process.stderr else ""
+            assert await process.wait() == 130, said
+        assert "Traceback" not in said
+        assert "Fatal" not in said

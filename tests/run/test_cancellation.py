@@ -346,10 +346,14 @@ class TestArchive:
         source, out = photos(tmp_path / "in", 4), tmp_path / "out"
         gone = asyncio.Event()
 
+        def ended(task: asyncio.Task[Any]) -> None:
+            task.exception()
+            gone.set()
+
         async def main(service: FakeService) -> None:
             async with client_of(service) as client:
                 run = client.improve_archive(source, out=out)
-                asyncio.create_task(taken(run)).add_done_callback(lambda task: (task.exception(), gone.set()))
+                asyncio.create_task(taken(run)).add_done_callback(ended)
                 await asyncio.Event().wait()
 
         async with FakeService() as service:
@@ -362,19 +366,19 @@ class TestArchive:
                 await cancelled(task)  # impatiently, while it closes
                 await gone.wait()
 
-    async def test_an_output_being_kept_is_waited_for_however_often_the_run_is_closed(
+    async def test_an_output_being_committed_is_waited_for_however_often_the_run_is_closed(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         source, out = photos(tmp_path / "in", 1), tmp_path / "out"
         keeping, go = asyncio.Event(), asyncio.Event()
-        settle = OutputDirectory.settle
+        fsync = OutputDirectory.fsync
 
         async def slow(directory: OutputDirectory, answers: list[list[StoredOutput]]) -> list[DiskError | None]:
             keeping.set()
             await go.wait()
-            return await settle(directory, answers)
+            return await fsync(directory, answers)
 
-        monkeypatch.setattr(OutputDirectory, "settle", slow)
+        monkeypatch.setattr(OutputDirectory, "fsync", slow)
         async with FakeService() as service, quiet(service) as client:
             run = client.improve_archive(source, out=out)
             taking = asyncio.create_task(taken(run))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.clients import TOKEN, client_of, hasty, photos
+from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
 
@@ -180,7 +180,7 @@ class TestChoices:
         assert ArchiveOptions.of([Path("a"), "b"], out="c").sources == ("a", "b")
 
     def test_its_repr_tells_where_and_not_with_what(self) -> None:
-        client = SmartyClient(token=TOKEN, base_url="https://host.example/x?y=z")
+        client = SmartyClient(token=TOKEN, base_url="https://host.example/x")
         assert repr(client) == "SmartyClient(base_url='https://host.example', concurrency=8)"
 
 
@@ -355,7 +355,7 @@ class TestArchive:
             with pytest.raises(OptionsError, match="there is no"):
                 await all_of(client.improve_archive(tmp_path / "nowhere", out=tmp_path / "out"))
 
-    async def test_a_disk_that_refuses_ends_the_run(self, tmp_path: Path) -> None:
+    async def test_an_output_folder_that_is_a_file_ends_the_run_before_anything_is_sent(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 3), tmp_path / "out"
         out.mkdir()
         (out / "improved").write_text("in the way")
@@ -429,3 +429,16 @@ class TestDraining:
             run.drain()
             assert not await all_of(run)
             assert not service.requests
+
+
+class TestOutage:
+    async def test_a_caller_who_waits_gets_an_answer_before_an_archive_would_give_up(self, tmp_path: Path) -> None:
+        limits = retries(give_up_after=3600, give_up_single_after=0.05, give_up_before_first=3600)
+        async with FakeService() as service, client_of(service, retries=limits) as client:
+            service.default = lambda _: http(503, "busy")
+            with pytest.raises(ServiceUnavailable, match="gave up on the service"):
+                await client.improve(jpeg())
+            service.default = service.answer_rightly
+            results = await all_of(client.improve_archive(photos(tmp_path / "in", 2), out=tmp_path / "out"))
+            assert {result.outcome for result in results.values()} == {"restored"}
+            assert (await client.improve(jpeg())).outcome == "restored"

@@ -27,6 +27,7 @@ from support.fake_service import (
     until,
 )
 
+from smarty_async.archive.sources import folder
 from smarty_async.errors import NotTheService, ServiceUnavailable
 from smarty_async.options import Limits, Retries
 from smarty_async.results import Result
@@ -354,4 +355,32 @@ async def test_what_cannot_be_used_is_asked_again_alone(source: Path, out: Path,
         assert set(outcomes(await restored(service, source, out)).values()) == {"restored"}
         assert images_of(service) == [3, again]
         assert len(sent(service)) == 4
+    assert_right(out, photos)
+
+
+# what is a bug of ours
+
+
+async def test_an_unexpected_error_fails_one_photo_and_the_run_goes_on(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = fill(source, *NAMES)
+    probe = folder.probe_file
+
+    async def broken(path: str, **options: Any) -> Any:
+        if path.endswith("a.jpg"):
+            raise TypeError("an unexpected type of tag")
+        return await probe(path, **options)
+
+    monkeypatch.setattr(folder, "probe_file", broken)
+    async with FakeService() as service:
+        results = await restored(service, source, out)
+        assert outcomes(results) == {"a.jpg": "failed"} | dict.fromkeys(("b/c.jpg", "d.jpg"), "restored")
+        error = next(result.error for result in results if result.error is not None)
+        assert error.type == "internal"
+        assert "bug" in error.message
+        assert "TypeError: an unexpected type of tag" in error.message
+        monkeypatch.setattr(folder, "probe_file", probe)
+        again = await restore(service, source, out, retry_failed=True)
+        assert outcomes(again) == {"a.jpg": "restored"} | dict.fromkeys(("b/c.jpg", "d.jpg"), "skipped")
     assert_right(out, photos)

@@ -23,7 +23,7 @@ from smarty_async import read_status
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
-from smarty_async.options import Limits
+from smarty_async.options import PRICE, Limits
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL")
 
@@ -38,7 +38,7 @@ from contextlib import contextmanager
 
 from smarty_async import SmartyClient
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.options import Limits
+from smarty_async.options import PRICE, Limits
 
 steps = 0
 
@@ -208,6 +208,25 @@ async def test_a_run_killed_at_any_step_is_completed_by_the_next(
         assert steps > 60
         for moment in moments_of(steps - 8, count=12, seed=1):
             await check(run, service, source, tmp_path / str(moment), [moment], photos=photos, **choices)
+
+
+async def test_images_of_a_request_that_was_open_at_a_kill_are_counted(source: Path, tmp_path: Path) -> None:
+    fill(source, *NAMES)
+    out = tmp_path / "out"
+    async with FakeService() as service:
+        never = asyncio.Event()
+        service.script(hold(never), hold(never))
+        async with started(source, out, service) as process:
+            await until(lambda: service.open_now == 2)
+            process.kill()
+            await process.wait()
+        await settled(service)
+        status = await read_status(out)
+        assert (status.images, status.images_paid) == (6, 6)
+        await restore(service, source, out)
+        status = await read_status(out)
+        assert (status.images, status.images_paid) == (12, 12)
+        assert status.cost == pytest.approx(12 * PRICE)
 
 
 async def test_repeatedly_killed_runs_are_completed(source: Path, tmp_path: Path) -> None:

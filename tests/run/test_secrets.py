@@ -1,8 +1,9 @@
-"""No token and no secret ever shows: in no log, error, repr, journal or result, whatever fails."""
+"""No token and no secret shows in a log, error, repr, journal or result, whatever fails."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,24 @@ from smarty_async.options import OAuthCredentials, Timeouts
 SECRET = "oauth/s3cret+тайна ="
 REFRESH = "refresh/t0ken+слово ="
 ACCESS = "access/t0ken+ключ ="
+
+
+def spellings(secret: str) -> dict[str, str]:
+    """What a service may make of a token that it echoes."""
+    return {
+        "base64": base64.b64encode(secret.encode()).decode(),
+        "base64 of a header": base64.b64encode(f"x:{secret}".encode()).decode(),
+        "base64 for URLs": base64.urlsafe_b64encode(f"xy{secret}".encode()).decode(),
+        "hexadecimal": secret.encode().hex(),
+        "percent twice": quote(quote(secret, safe=""), safe=""),
+        "entities": "".join(f"&#{ord(char)};" for char in secret),
+        "hexadecimal entities": "".join(f"&#x{ord(char):x};" for char in secret),
+        "JSON": "".join(f"\\u{ord(char):04x}" for char in secret),
+        "zero-width spaces": "\u200b".join(secret),
+        "soft hyphens": "\u00ad".join(secret),
+    }
+
+
 FORMS = tuple(
     form.encode()
     for secret in (TOKEN, SECRET, REFRESH, ACCESS)
@@ -37,6 +56,7 @@ FORMS = tuple(
         URL("http://h/").with_query(t=secret).raw_query_string.removeprefix("t="),
         quote(secret[:8], safe=""),
         secret[:8],
+        *spellings(secret).values(),
     }
 )
 
@@ -116,6 +136,12 @@ FAILURES: dict[str, Answer] = {
     "no JSON": raw(b'{"status": 200, "body": {' + TOKEN.encode()),
     "stalled": hold(asyncio.Event()),
     "stray": items({TOKEN: {"status": 0}}),
+    **{f"an envelope with {name}": envelope(500, f"no: {text}!", 200) for name, text in spellings(TOKEN).items()},
+    **{f"a plain error with {name}": http(502, f"no: {text}!") for name, text in spellings(TOKEN).items()},
+    **{
+        f"an item with {name}": items({f"file_{number}": {"status": 1, "error": f"no: {text}!"} for number in range(3)})
+        for name, text in spellings(TOKEN).items()
+    },
 }
 
 
@@ -162,11 +188,21 @@ class TestEveryFailure:
             assert not shows(path.read_bytes()), path
 
 
+def always(answer: Answer) -> Callable[[str], Answer]:
+    return lambda _: answer
+
+
 GRANTS: dict[str, Callable[[str], Answer]] = {
     "ok": lambda _: http(200, '{"access_token": "' + ACCESS + '", "refresh_token": "' + REFRESH + '"}'),
     "401": lambda said: http(401, said),
+    "201": lambda said: http(201, '{"access_token": "' + ACCESS + '"}' + said),
+    "201 without what is known": lambda _: http(201, '{"access_token": "' + ACCESS + '"}'),
+    "204": lambda _: http(204),
+    "400 with a token": lambda _: http(400, '{"access_token": "' + ACCESS + '"}'),
+    "400 with a form": lambda _: http(400, "access_token=" + quote(ACCESS)),
     "302": lambda said: http(302, said, {"Location": f"http://127.0.0.1:9/?{quote(SECRET)}"}),
     "500": lambda said: http(500, said),
+    **{f"401 with {name}": always(http(401, text)) for name, text in spellings(SECRET).items()},
     "no JSON": lambda said: http(200, said),
     "a token in a shape of its own": lambda _: http(200, '{"access_token": ["' + ACCESS + '"]}'),
     "no UTF-8": lambda _: raw(b'{"access_token": "' + ACCESS.encode() + b'\xff"}'),
@@ -208,7 +244,7 @@ def test_a_client_shows_nothing() -> None:
             assert not shows(text)
 
 
-def test_what_is_looked_for_would_be_found() -> None:
+def test_the_search_for_secrets_finds_them() -> None:
     assert shows(f"…{TOKEN}…")
     assert shows(str(URL("http://h/").with_query(oauth_token=TOKEN)))
     assert shows(repr(SECRET))

@@ -72,7 +72,7 @@ each_example = pytest.mark.parametrize(
 )
 
 
-def test_the_tree_is_this_one() -> None:
+def test_the_tree_of_errors() -> None:
     assert {error: error.__bases__[0] for error in PARENTS} == PARENTS
     assert OptionsError.__bases__ == (SmartyError, ValueError)
 
@@ -87,7 +87,7 @@ def test_every_error_is_exported_and_nothing_else() -> None:
     assert {type(error) for error, _ in EXAMPLES} == set(PARENTS)
 
 
-def test_the_tree_that_is_drawn_is_the_tree_that_is() -> None:
+def test_the_docstring_shows_the_tree() -> None:
     drawn: dict[str, str] = {}
     above: dict[int, str] = {}
     for line in (errors.__doc__ or "").splitlines():
@@ -119,7 +119,7 @@ def test_every_field_is_documented(error: SmartyError, fields: dict[str, Any]) -
         pytest.param(copy.deepcopy, id="deepcopy"),
     ],
 )
-def test_an_error_survives_the_way_to_another_process(
+def test_an_error_can_be_copied_and_pickled(
     error: SmartyError, fields: dict[str, Any], copied: Callable[[SmartyError], SmartyError]
 ) -> None:
     twin = copied(error)
@@ -129,14 +129,23 @@ def test_an_error_survives_the_way_to_another_process(
     assert vars(twin) == fields
 
 
-def test_a_photo_that_failed_keeps_what_was_made_of_it_nevertheless() -> None:
+@pytest.mark.parametrize("kind", [PhotoError, PhotoRejected, PhotoFailed])
+def test_the_error_of_a_photo_names_it(kind: type[PhotoError]) -> None:
+    error = kind("it is not an image", type="not_an_image")
+    assert (str(error), error.message) == ("it is not an image", "it is not an image")
+    error.photo = "1990/a.jpg"
+    assert (str(error), error.message) == ("1990/a.jpg: it is not an image", "it is not an image")
+    assert str(copy.copy(error)) == str(error)
+
+
+def test_a_failed_photo_keeps_the_outputs_of_the_other_mode() -> None:
     error = PhotoFailed("no", type="temporary")
     assert error.restored is None
     error.restored = Restored(outcome="restored", improved=b"\xff\xd8\xff")
     assert copy.copy(error).restored == error.restored
 
 
-def test_what_may_be_left_out() -> None:
+def test_optional_fields() -> None:
     assert AuthorizationError("no").status is None
     assert NotTheService("no").status is None
     assert ServiceUnavailable("no", seconds=1).status is None
@@ -147,19 +156,19 @@ def test_what_may_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("error", "missing"), [(RequestRefused, "status"), (ServiceUnavailable, "seconds"), (PhotoError, "type")]
 )
-def test_what_may_not(error: Callable[[str], SmartyError], missing: str) -> None:
+def test_required_fields(error: Callable[[str], SmartyError], missing: str) -> None:
     with pytest.raises(TypeError, match=missing):
         error("no")
 
 
-def test_the_messages_errors_make_themselves() -> None:
+def test_generated_messages() -> None:
     assert str(OutputInUse(Path("out"))) == (
         "another run is writing to 'out': wait for it to end, or choose another --out"
     )
     assert str(MissingExtra("it", "local")) == 'it is not installed: pip install "smarty_async[local]"'
 
 
-def test_a_disk_error_is_made_of_the_operating_system_s() -> None:
+def test_a_disk_error_from_an_os_error() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     error = DiskError.of(full, Path("out"), "write")
     assert str(error) == "cannot write 'out': No space left on device"

@@ -1,22 +1,28 @@
 from __future__ import annotations
 
+import os
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
+from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.report.advice import advice
-from smarty_async.report.progress import Bar, Lines, Pace, Silence
+from smarty_async.report.estimate import Estimator
+from smarty_async.report.progress import Bar, Lines, Silence
 from smarty_async.report.summary import (
     FREE,
     Tally,
+    failed_line,
+    failure_lines,
+    left_alone_line,
     photo_line,
     plan_lines,
     status_lines,
     summary_lines,
 )
-from smarty_async.report.wording import count, duration, money, plain
-from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
+from smarty_async.report.wording import count, duration, money, pace, plain
+from smarty_async.results import ErrorInfo, Failures, InFlight, Outcome, Plan, Progress, Result, Status
 
 
 class Clock:
@@ -47,6 +53,13 @@ def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.4, "2.5 photos/s"), (1.0, "1.0 photos/s"), (3.24, "3.2 s/photo"), (75, "75.0 s/photo")]
+)
+def test_a_pace_is_never_under_one(seconds: float, words: str) -> None:
+    assert pace(seconds) == words
+
+
 def test_counts_and_money() -> None:
     assert count(1, "photo") == "1 photo"
     assert count(1200, "photo") == "1,200 photos"
@@ -64,7 +77,7 @@ def test_a_tally_groups_by_reason_whatever_numbers_and_names_are_in_it() -> None
     tally.add(result("d.jpg", "failed", ("permanent", "no face")))
 
     first, second = tally.failures
-    assert (first.type, first.count, first.example) == ("too_large", 2, "b.jpg")
+    assert (first.type, first.count, first.names) == ("too_large", 2, ["b.jpg", "c.jpg"])
     assert (second.type, second.count, second.message) == ("permanent", 1, "no face")
     assert tally.bad == 3
     assert tally.outcomes == {"restored": 1, "rejected": 2, "failed": 1}
@@ -90,17 +103,17 @@ def test_the_summary_says_what_became_of_every_photo_and_what_to_do() -> None:
     )
     text = "\n".join(summary_lines(summary, free=False))
 
-    assert "4 photos in 1 min 1 s" in text
+    assert "4 photos so far in 1 min 1 s" in text
     assert "5 photos left for another run" in text
     assert "1  restored" in text
     assert "1  already good" in text
     assert "--exclude" in text
     assert "--retry-failed" in text
-    assert "one of them" not in text
     assert "c.txt" in text
     assert "\x1b" not in text
-    assert "The results are in restored" in text
-    assert "about 0.36 ₽ (6 images in 2 requests)" in text
+    assert "The results are in restored." in text
+    assert "about 0.36 ₽ (6 images sent in 2 requests, all of them probably paid for)" in text
+    assert "smarty-async view restored" in text
 
 
 def test_the_embedded_service_costs_nothing() -> None:
@@ -121,8 +134,48 @@ def test_only_problems() -> None:
     bad = tally.summary(Progress(found=3), out="o", seconds=1, free=True, interrupted=True)
     text = "\n".join(summary_lines(bad, free=True, only_problems=True))
     assert "b.jpg" in text
-    assert "goes on from here" in text
-    assert "price" not in text
+    assert "continues from here" in text
+    assert "Price" not in text
+
+
+def test_failed_photos_are_named_the_first_twenty_of_a_reason() -> None:
+    tally = Tally()
+    for number in range(25):
+        tally.add(result(f"{number}.jpg", "rejected", ("damaged", "the file is damaged")))
+    lines = list(summary_lines(tally.summary(Progress(), out="my out", seconds=1, free=True), free=True))
+    assert lines[:3] == ["25 photos were not restored:", "  25 photos not sent: the file is damaged", "    0.jpg"]
+    assert lines[21] == "    19.jpg"
+    see_all = 'smarty-async status "my out" --failed' if os.name == "nt" else "smarty-async status 'my out' --failed"
+    assert lines[22].replace('"', "'") == f"    and 5 more: see {see_all}".replace('"', "'")
+
+
+def test_groups_of_an_older_version_have_one_name() -> None:
+    group = Failures(outcome="failed", type="permanent", message="no face", count=1, example="a.jpg")
+    assert list(failure_lines([group], see_all=None))[:2] == ["  1 photo failed: no face", "    a.jpg"]
+
+
+def test_one_failed_photo_on_one_line() -> None:
+    failed = FailedPhoto(1, "a\n.tif", "/s", 2, "failed", ErrorInfo("permanent", "no face"))
+    assert failed_line(failed) == r"a\n.tif (page 2): failed: no face"
+
+
+@pytest.mark.parametrize(
+    ("number", "names", "line"),
+    [
+        (1, ["notes.txt"], "1 file that is no photo was left alone: notes.txt"),
+        (7, list("abcdef"), "7 files that are no photos were left alone: a, b, c, d, e and 2 more"),
+        (2, [], "2 files that are no photos were left alone"),
+    ],
+)
+def test_files_that_are_no_photos(number: int, names: list[str], line: str) -> None:
+    assert left_alone_line(number, names) == line
+
+
+def test_a_run_stopped_with_nothing_left_says_so() -> None:
+    tally = Tally()
+    tally.add(result("a.jpg", "restored"))
+    summary = tally.summary(Progress(found=1), out="o", seconds=1, free=True, interrupted=True)
+    assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
 
 
 def test_advice_comes_once_for_a_type_and_always() -> None:
@@ -157,17 +210,26 @@ def test_a_plan_in_words() -> None:
     assert "7 photos (3.4 MB) in 2 requests" in text
     assert "about 0.42 ₽" in text
     assert "c.txt" in text
-    assert FREE in "\n".join(plan_lines(plan, free=True))
+    assert "take" not in text
+    free = "\n".join(plan_lines(plan, free=True, seconds=90))
+    assert "nothing; the service in the cloud would cost about 0.42 ₽" in free
+    assert "take    about 1 min 30 s" in free
 
 
 def test_a_status_in_words() -> None:
     tally = Tally()
     tally.add(result("a.jpg", "failed", ("permanent", "no face")))
     status = Status(
-        outcomes={"restored": 1200, "failed": 1}, unfinished=3, failures=tally.failures, images=1210, cost=72.6
+        outcomes={"restored": 1200, "failed": 1},
+        unfinished=3,
+        failures=tally.failures,
+        images=1214,
+        images_paid=1210,
+        cost=72.6,
     )
     text = "\n".join(status_lines(status, out="restored"))
-    assert "1,204 photos known" in text
+    assert "restored: 1,204 photos" in text
+    assert "1,214 images, 1,210 probably paid for" in text
     assert "1,200  restored" in text
     assert "3  not finished" in text
     assert "about 72.60 ₽" in text
@@ -177,90 +239,102 @@ def test_a_status_in_words() -> None:
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_pace_is_over_the_last_minute_and_without_skipped_photos() -> None:
-    clock = Clock()
-    pace = Pace(clock)
-    assert pace.look(Progress(outcomes={"skipped": 1000})) == 0
-    clock.now += 10
-    assert pace.look(Progress(outcomes={"skipped": 2000, "restored": 50})) == 5
-    clock.now += 70
-    assert pace.look(Progress(outcomes={"skipped": 2000, "restored": 50})) == 0
+def estimate_of(clock: Clock, progress: Progress) -> Estimator:
+    estimate = Estimator(unit="bytes", clock=clock)
+    estimate.look(progress)
+    return estimate
 
 
 def test_plain_lines_come_every_ten_seconds_at_each_tenth_and_at_trouble() -> None:
     lines: list[str] = []
     clock = Clock()
-    display_path = Lines(lines.append, free=False, clock=clock)
-    progress = Progress(found=100)
-    display_path.show(progress)
+    display = Lines(lines.append, free=False, clock=clock)
+    progress = Progress(found=100, requests=1)
+    progress.work.bytes = 100
+    estimate = estimate_of(clock, progress)
+
+    def show(*in_flight: InFlight) -> None:
+        estimate.look(progress, in_flight)
+        display.show(progress, estimate, in_flight)
+
+    show()
     assert lines == []
 
     clock.now += 10
-    display_path.show(progress)
-    assert lines.pop().startswith("0 of 100+ photos")
-    display_path.show(progress)
+    show(InFlight("a/b\n.jpg", 1, 1), InFlight("c.jpg", 1, 1))
+    assert lines[-1].startswith("0 of 100+ photos")
+    assert lines.pop().endswith(r"waiting for a/b\n.jpg and 1 more")
+    show()
     assert lines == []
 
     progress.scanning = False
-    progress.outcomes["restored"] = 9
-    display_path.show(progress)
+    progress.outcomes["restored"] = progress.work.bytes_done = 9
+    show()
     assert lines == []
-    progress.outcomes["restored"] = 11
+    progress.outcomes["restored"] = progress.work.bytes_done = 11
     progress.images = progress.images_paid = 12
     progress.requests = 2
-    display_path.show(progress)
+    show()
     assert "11 of 100 photos" in lines[-1]
     assert "1.1 photos/s" in lines[-1]
-    assert "1 min 21 s left" in lines[-1]
+    assert "about 1 min 21 s left" in lines[-1]
     assert "about 0.72 ₽" in lines.pop()
 
     progress.status_message = "the service is down, waiting 12 s"
-    display_path.show(progress)
+    show()
     assert "waiting 12 s" in lines.pop()
     progress.status_message = "the service is down, waiting 11 s"
-    display_path.show(progress)
+    show()
     assert lines == []
 
-    display_path.say("a line")
-    display_path.close()
+    display.say("a line")
+    display.close()
     assert lines == ["a line"]
 
 
 def test_silence_says_only_what_is_said() -> None:
     lines: list[str] = []
-    display_path = Silence(lines.append)
-    display_path.show(Progress(found=100, status_message="down"))
-    display_path.say("a line")
-    display_path.close()
+    display = Silence(lines.append)
+    display.show(Progress(found=100, status_message="down"), Estimator(unit="bytes"))
+    display.say("a line")
+    display.close()
     assert lines == ["a line"]
 
 
 def test_the_bar_shows_it_all() -> None:
     screen, clock = StringIO(), Clock()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None, legacy_windows=False)
-    bar = Bar(console, free=False, clock=clock)
-    progress = Progress(found=120)
-    bar.show(progress)
+    bar = Bar(console, free=False)
+    progress = Progress(found=120, requests=3)
+    progress.work.bytes = 120
+    estimate = estimate_of(clock, progress)
+    bar.show(progress, estimate)
     clock.now += 10
     progress.outcomes = {"restored": 29, "failed": 1}
+    progress.work.bytes_done = 30
     progress.images = progress.images_paid = 33
-    progress.requests = progress.retries = 3
-    bar.show(progress)
+    progress.retries = 3
+    estimate.look(progress)
+    bar.show(progress, estimate)
     assert "30 of 120+ photos" in screen.getvalue()
 
     progress.scanning = False
     progress.status_message = "the service is down [bold]waiting\x1b 12 s"
     bar.say("[red]one.jpg[/red]: restored")
-    bar.show(progress)
+    long_name = f"{'x' * 60}/end.jpg"
+    estimate.look(progress)
+    bar.show(progress, estimate, [InFlight(long_name, 1, 1)])
     bar.close()
     text = screen.getvalue()
     assert "25 %" in text
     assert "30 of 120 photos" in text
     assert "3.0 photos/s" in text
-    assert "30 s left" in text
+    assert "about 30 s left" in text
     assert "about 1.98 ₽" in text
-    assert "3 tried again" in text
+    assert "3 sent again" in text
     assert "1 photo not restored" in text
+    assert "waiting for …xxx" in text
+    assert "xxx/end.jpg" in text
     assert "[bold]waiting\\x1b 12 s" in text
     assert "[red]one.jpg[/red]: restored" in text
 

@@ -20,9 +20,9 @@ from smarty_async.archive.album.copying import Origin, PictureProblem, copy_pict
 from smarty_async.archive.album.manifest import Entry, Manifest
 from smarty_async.archive.album.names import Names, candidates
 from smarty_async.archive.catalog import Catalog, Photo
-from smarty_async.archive.paths import KINDS, STATE
+from smarty_async.archive.paths import STATE
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
-from smarty_async.results import ErrorInfo, Kind
+from smarty_async.results import KINDS, ErrorInfo, Kind
 
 __all__ = ["PREFER", "AlbumResult", "Problem", "make_album"]
 

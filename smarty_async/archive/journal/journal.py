@@ -12,14 +12,12 @@ from typing import Literal, TypeVar
 import msgspec
 
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
-from smarty_async.archive.journal.recovery import place_received, rebuild
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
-from smarty_async.archive.journal.store import JournalStore, PlaceReceived
-from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.placing import remove
+from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.results_file import ResultsFile
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, threaded
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
@@ -41,7 +39,7 @@ class Journal:
 
     Attributes:
         warnings: what a person should know about how it was opened.
-        temporaries: names of temporary files that hold outputs which could not be moved to their places yet.
+        temporaries: names of temporary files with outputs that could not be moved to their places yet.
     """
 
     def __init__(
@@ -51,7 +49,7 @@ class Journal:
         results: ResultsFile,
         thread: ThreadPoolExecutor,
         *,
-        out: Path,
+        outputs: OutputStore,
         specs: tuple[ModeSpec, ...],
     ) -> None:
         self.warnings = opened.warnings
@@ -60,8 +58,7 @@ class Journal:
         self._path = path
         self._results = results
         self._thread = thread
-        self._out = out
-        self._checker = OutputChecker(out)
+        self._outputs = outputs
         self._specs = specs
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
         self._lines: list[Result] = []
@@ -69,18 +66,15 @@ class Journal:
         self._error: BaseException | None = None
 
     @classmethod
-    async def open(
-        cls, path: Path, *, results: Path, temporary: Callable[[str], Path], out: Path, specs: Iterable[ModeSpec] = ()
-    ) -> Journal:
+    async def open(cls, path: Path, *, results: Path, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        A lost or damaged database is rebuilt from `results` and the outputs on the disk; see `recovery.rebuild`.
+        A lost or damaged database is rebuilt from what `outputs` tells, see `OutputStore.rebuild`.
 
         Args:
             path: of the database.
             results: path of ``results.jsonl``.
-            temporary: the path of a temporary file, by name.
-            out: the output folder.
+            outputs: where outputs are stored.
             specs: what the run asks of every photo.
 
         Raises:
@@ -88,10 +82,8 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        place = partial(place_received, temporary=temporary, out=out)
-        fill = partial(rebuild, results=results, out=out, specs=specs)
         try:
-            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, place, fill)
+            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, tuple(specs))
         except RuntimeError:  # can't start new thread
             raise no_more_threads() from None
         try:
@@ -101,7 +93,7 @@ class Journal:
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(opened, path, ResultsFile(results), thread, out=out, specs=tuple(specs))
+        return cls(opened, path, ResultsFile(results), thread, outputs=outputs, specs=tuple(specs))
 
     async def close(self) -> None:
         """Write what is queued, bring ``results.jsonl`` up to date, and close."""
@@ -112,7 +104,7 @@ class Journal:
     async def look_up(self, files: Iterable[PhotoFile], *, redo_missing: bool = False) -> list[PhotoEntry]:
         """Find or create the entry of every one of `files`, see `JournalStore.look_up`.
 
-        Answers whose outputs no longer exist are marked as ``missing``, or left out if `redo_missing`.
+        Answers whose outputs no longer exist are marked as ``missing``, or ``stale`` if `redo_missing`.
         """
         entries = await self._call(partial(self._store.look_up, files, self._specs))
         return await self._checked(entries, redo_missing=redo_missing)
@@ -150,6 +142,10 @@ class Journal:
         """The outputs of `answers` are durable in temporary files: a later run commits them."""
         await self._call(partial(self._record_received, answers))
 
+    async def give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        """Another place for the photo of each answer, because a file that no run made is at the one it has."""
+        return await self._call(partial(self._give_distinct_places, answers))
+
     def record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are at their places.
 
@@ -180,7 +176,7 @@ class Journal:
     async def _checked(self, entries: list[PhotoEntry], *, redo_missing: bool) -> list[PhotoEntry]:
         if not any(entry.answers for entry in entries):
             return entries
-        return await _checked(self._checker, entries, redo=redo_missing)
+        return await self._outputs.check(entries, redo=redo_missing)
 
     async def _call(self, call: Callable[[], T]) -> T:
         """Make `call` part of the next transaction, and wait until that is on the disk."""
@@ -251,6 +247,9 @@ class Journal:
                 answer.entry.id, answer.spec, answer.outputs, bw=answer.bw, digest=answer.content_digest
             )
 
+    def _give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
+        return [self._store.give_distinct_place(answer.entry.id, answer.spec.mode) for answer in answers]
+
     def _record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
         for answer in answers:
             self._store.record_committed(answer.entry.id, answer.spec)
@@ -261,7 +260,7 @@ class Journal:
             # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
             # failed keeps its former outputs: it may have changed because it was damaged.
             for place, outputs in self._store.forget_stale(photo):
-                remove(self._out / kind / place for kind in outputs)
+                self._outputs.remove(place, outputs)
         self._lines.append(result)
 
     def _finish(self) -> None:
@@ -276,16 +275,13 @@ class Journal:
                 set_aside(self._path)
 
 
-_checked = threaded(OutputChecker.checked)
-
-
-def _opened(path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]) -> _Opened:
+def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
     try:
-        store, temporaries, recovered = _recovered(path, place, fill)
+        store, temporaries, recovered = _recovered(path, outputs, specs)
         warnings = [f"There was no journal; {_recovered_photos(recovered)}"] if recovered else []
     except DamagedJournal:
         aside = set_aside(path)
-        store, temporaries, recovered = _recovered(path, place, fill)
+        store, temporaries, recovered = _recovered(path, outputs, specs)
         warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(recovered)}"]
     if refused := store.unplaced():
         warnings.append(
@@ -295,15 +291,13 @@ def _opened(path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int
     return _Opened(store, temporaries, warnings)
 
 
-def _recovered(
-    path: Path, place: PlaceReceived, fill: Callable[[JournalStore], int]
-) -> tuple[JournalStore, set[str], int]:
+def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, set[str], int]:
     """The store, the temporary files it still needs, and the number of photos it took from ``results.jsonl``."""
-    store = JournalStore(path)
+    store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
-            temporaries = store.recover(place)
-            return store, temporaries, fill(store) if store.is_empty else 0
+            temporaries = store.recover(outputs.recover)
+            return store, temporaries, outputs.rebuild(store, specs) if store.is_empty else 0
     except BaseException:
         store.close()
         raise

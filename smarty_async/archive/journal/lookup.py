@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.places import give_place
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, check_place, fill_place_keys, give_place
 from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -53,8 +53,10 @@ def key_of(file: PhotoFile) -> _Key:
 
 def photo_of_key(photo: bytes) -> tuple[str, int]:
     """The relative path and the page of a column ``photo``."""
+    if b"\0" not in photo:
+        return os.fsdecode(photo), 1
     path, _, page = photo.partition(b"\0")
-    return os.fsdecode(path), int(page or 1)
+    return os.fsdecode(path), int(page)
 
 
 def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
@@ -73,10 +75,18 @@ class EntryLookup:
     Args:
         sql: the journal's database.
         unplaced: why recovery could not move the outputs of a photo to their places, by id.
+        outputs: which places outputs can have.
     """
 
-    def __init__(self, sql: sqlite3.Connection, unplaced: Mapping[int, ErrorInfo] | None = None) -> None:
+    def __init__(
+        self,
+        sql: sqlite3.Connection,
+        unplaced: Mapping[int, ErrorInfo] | None = None,
+        outputs: OutputPlaces = NO_OUTPUTS,
+    ) -> None:
         self._sql = sql
+        self._outputs = outputs
+        self._has_place_keys = outputs.rules.is_exact
         self._unplaced = {} if unplaced is None else unplaced
         self._seen = bytearray()  # a bit for each entry: there may be millions
         self._seen_now: list[int] = []  # in this transaction
@@ -125,13 +135,19 @@ class EntryLookup:
                 self.renew(number, file)
         where, problem = "" if place is None else os.fsdecode(place), file.problem or unplaced
         if not where and problem is None:
-            where, problem = give_place(self._sql, number, file)
+            if not self._has_place_keys:
+                fill_place_keys(self._sql)
+                self._has_place_keys = True
+            where, problem = give_place(self._sql, number, file, self._outputs)
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
         missing = [spec for spec in specs if not entry.has(spec)]
         if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
+        if problem is None and missing and place is not None and not changed:
+            where, problem = check_place(self._sql, entry, [spec.mode for spec in missing], self._outputs)
+            entry = msgspec.structs.replace(entry, place=where, problem=problem)
         # A photo without a place may have been moved here: its outputs then have one.
         comparable = file.problem is None and (problem is None or problem.type == "collision")
         may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from smarty_async.archive.outputs.metadata_copier import MetadataCopier
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -44,16 +45,19 @@ RequestState = Literal["open", "answered", "refused"]
 """
 
 
-class StoredOutput(msgspec.Struct, frozen=True, gc=False):
+class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An output on the disk.
 
     Attributes:
         temporary: name of the temporary file it was written to.
         size: bytes.
+        replaces: size of the output of an earlier answer at the same place, None when there was none. Nothing else is
+            replaced.
     """
 
     temporary: str
     size: int
+    replaces: int | None = None
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -143,6 +147,12 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         return any(answer.state == "missing" for answer in self.answers.values())
 
     @property
+    def other_pages(self) -> list[PhotoFile]:
+        """The other pictures of the file, each with an entry of its own; none for an entry of page 2 or later."""
+        pages = range(2, self.pages + 1) if self.file.page == 1 else range(0)
+        return [msgspec.structs.replace(self.file, page=page) for page in pages]
+
+    @property
     def needs_comparison(self) -> bool:
         """Whether the content must be compared with the journal before the photo is sent."""
         return self.version_changed or self.may_be_duplicate
@@ -196,6 +206,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
         outputs: the outputs by kind.
         bw: whether the service took the photo for black-and-white; None when it did not say.
         digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
+        metadata: gives the outputs the photo's metadata; None when they have it.
     """
 
     entry: PhotoEntry
@@ -203,6 +214,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
     digest: bytes | None = None
+    metadata: MetadataCopier | None = None
 
     @property
     def content_digest(self) -> bytes | None:

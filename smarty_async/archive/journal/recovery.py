@@ -1,9 +1,9 @@
-"""What a new run makes of the state an earlier one left: received outputs, and a lost journal. Blocking."""
+"""Rebuild a lost journal from ``results.jsonl`` and the outputs in a folder. Blocking."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,6 @@ import msgspec
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.placing import Move, place
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.identify import dimensions
 from smarty_async.archive.sources.walk import PhotoFile
@@ -21,46 +20,11 @@ from smarty_async.options import MODES, Mode, ModeSpec
 from smarty_async.results import Kind, Result
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["place_received", "rebuild"]
+__all__ = ["rebuild"]
 
 _decoder = msgspec.json.Decoder(Result)
 _MAX_LINE: Final = 1 << 20
 """Bytes of a line of ``results.jsonl``: a few paths."""
-
-
-def place_received(
-    where: str, mode: Mode, outputs: Mapping[Kind, StoredOutput], *, temporary: Callable[[str], Path], out: Path
-) -> bool:
-    """Move those `outputs` of `mode` that are still in temporary files to their places.
-
-    Args:
-        where: the place, relative to ``DIR/<kind>``.
-        mode: the mode.
-        outputs: its outputs by kind.
-        temporary: the path of a temporary file, by name.
-        out: the output folder.
-
-    Returns:
-        Whether all `outputs` are at their places now; False when one no longer exists.
-
-    Raises:
-        DiskError: the disk refuses.
-    """
-    moves: list[tuple[str, str]] = []
-    for kind, output in outputs.items():
-        final, waiting = out / kind / where, temporary(output.temporary)
-        try:
-            if waiting.exists():
-                moves.append((str(waiting), str(final)))
-            elif not final.exists() or final.stat().st_size != output.size:
-                return False
-        except OSError as error:
-            raise DiskError.of(error, final, "read") from None
-    stale = set(OUTPUT_FIELDS[mode].values()) - outputs.keys()
-    [refused] = place([Move(moves, [str(out / kind / where) for kind in stale])])
-    if refused is not None:
-        raise refused
-    return True
 
 
 def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[ModeSpec]) -> int:

@@ -23,6 +23,7 @@ from smarty_async.archive.journal.lookup import (
     outputs_of,
     photo_of_key,
 )
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import (
     Content,
     Counts,
@@ -34,7 +35,8 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.paths import display_path
+from smarty_async.archive.outputs.store import NameTaken
+from smarty_async.archive.paths import display_path, folded_key
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
@@ -45,8 +47,8 @@ __all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
 
-PlaceReceived = Callable[[str, Mode, Mapping[Kind, StoredOutput]], bool]
-"""Moves the outputs of a mode from temporary files to a place. False: they no longer exist. Raises DiskError."""
+PlaceReceived = Callable[[str, Mapping[Kind, StoredOutput]], bool]
+"""Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
 
 _FINISHED: Final = (
     "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
@@ -65,6 +67,7 @@ class JournalStore:
     Args:
         path: of the database.
         opener: how to open it: `schema.opened`, `schema.opened_to_read` or `schema.copied`.
+        outputs: which places outputs can have.
 
     Attributes:
         damaged: whether a query found the database damaged; nothing in it is to be relied on then.
@@ -74,12 +77,19 @@ class JournalStore:
         ConfigurationError: a newer version of this program wrote it.
     """
 
-    def __init__(self, path: Path, *, opener: Callable[[Path], sqlite3.Connection] = schema.opened) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        opener: Callable[[Path], sqlite3.Connection] = schema.opened,
+        outputs: OutputPlaces = NO_OUTPUTS,
+    ) -> None:
         self._path = path
         self.damaged = False
         self._sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
-        self._lookup = EntryLookup(self._sql, self._unplaced)
+        self._outputs = outputs
+        self._lookup = EntryLookup(self._sql, self._unplaced, outputs)
 
     def close(self) -> None:
         """Close it."""
@@ -275,6 +285,10 @@ class JournalStore:
         """The outputs of an answer are at their places."""
         self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
 
+    def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
+        """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
+        return give_distinct_place(self._sql, photo, mode, self._outputs)
+
     def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """The result of a photo, and why modes of it failed permanently."""
         self._sql.executemany(
@@ -352,13 +366,24 @@ class JournalStore:
         for photo, mode, spec, place, text in rows:
             outputs = outputs_of(text)
             try:
-                placed = place_received(os.fsdecode(place), mode, outputs)
+                placed = self._recover_one(photo, mode, os.fsdecode(place), outputs, place_received)
             except DiskError as error:
-                self._unplaced[photo] = ErrorInfo("disk", str(error))
+                self._unplaced[photo] = ErrorInfo("output_refused", str(error))
                 needed.update(output.temporary for output in outputs.values())
             else:
                 self._recovered(photo, mode, spec, placed=placed)
         return needed
+
+    def _recover_one(
+        self, photo: int, mode: Mode, place: str, outputs: Mapping[Kind, StoredOutput], place_received: PlaceReceived
+    ) -> bool:
+        try:
+            return place_received(place, outputs)
+        except NameTaken:
+            other = self.give_distinct_place(photo, mode)
+            if other is None:
+                raise
+            return place_received(other, outputs)
 
     def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
         if not placed:
@@ -367,7 +392,9 @@ class JournalStore:
         self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
         # The disk refused it in an earlier run, and that was its result.
         self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
-        self._sql.execute("UPDATE photos SET outcome = NULL WHERE id = ? AND outcome = 'failed'", (photo,))
+        self._sql.execute(
+            "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome IN ('failed', 'rejected')", (photo,)
+        )
 
     def unplaced(self) -> list[str]:
         """Why `recover` could not commit answers: one reason a photo."""
@@ -384,8 +411,8 @@ class JournalStore:
             key,
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, size, version) VALUES (?, ?, ?, ?, ?)",
-            (*key, file.size, file.version),
+            "INSERT OR REPLACE INTO photos (source, photo, place, place_key, size, version) VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, folded_key(place) or None, file.size, file.version),
         )
         [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
         for spec, outputs in answers.items():

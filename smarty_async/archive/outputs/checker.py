@@ -1,4 +1,4 @@
-"""Outputs that an earlier run made and that are no longer there. Blocking."""
+"""Find committed outputs that are no longer at their places. Blocking."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,14 +16,14 @@ from smarty_async.results import Kind
 
 __all__ = ["OutputChecker"]
 
-_LOOKS = 16
-"""Looks in one folder after which its names are read: that costs as much as looking for a fifth of them."""
-_NAMES = 10_000
-"""Names that are kept of a folder, at most."""
+_LOOKUPS = 16
+"""Lookups in one folder after which its names are read: that costs as much as looking up a fifth of them."""
+_MAX_NAMES = 10_000
+"""Names of a folder that are held, at most."""
 
 
 class OutputChecker:
-    """Whether outputs are there.
+    """Checks whether outputs exist.
 
     Args:
         out: the output folder.
@@ -30,46 +31,49 @@ class OutputChecker:
 
     def __init__(self, out: Path) -> None:
         self._out = os.fspath(out)
-        self._above = ""  # where the last was looked for, in the folder of each kind
-        self._looks: Counter[Kind] = Counter()
+        self._folder = ""  # of the last output, relative to the folder of its kind
+        self._lookups: Counter[Kind] = Counter()
         self._names: dict[Kind, frozenset[str]] = {}
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, with answers whose outputs are not all there marked as ``missing``, or forgotten if `redo`."""
-        return [self._checked(entry, redo=redo) for entry in entries]
+        """`entries`, with committed answers of which an output does not exist marked.
 
-    def _checked(self, entry: PhotoEntry, *, redo: bool) -> PhotoEntry:
-        gone = {mode: answer for mode, answer in entry.answers.items() if not self._stands(answer, entry.place)}
+        Args:
+            entries: entries of the journal.
+            redo: mark them as ``stale``, so that they are asked for again, instead of ``missing``.
+        """
+        return [self._checked(entry, state="stale" if redo else "missing") for entry in entries]
+
+    def _checked(self, entry: PhotoEntry, *, state: Literal["stale", "missing"]) -> PhotoEntry:
+        gone = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
         if not gone:
             return entry
-        answers = {mode: answer for mode, answer in entry.answers.items() if mode not in gone}
-        if not redo:
-            answers |= {mode: msgspec.structs.replace(answer, state="missing") for mode, answer in gone.items()}
-        return msgspec.structs.replace(entry, answers=answers)
+        marked = {mode: msgspec.structs.replace(entry.answers[mode], state=state) for mode in gone}
+        return msgspec.structs.replace(entry, answers=entry.answers | marked)
 
-    def _stands(self, answer: StoredAnswer, place: str) -> bool:
+    def _exists(self, answer: StoredAnswer, place: str) -> bool:
         if answer.state != "committed":
             return True
-        above, _, name = place.rpartition("/")
-        if above != self._above:
-            self._above = above
-            self._looks.clear()
+        folder, _, name = place.rpartition("/")
+        if folder != self._folder:
+            self._folder = folder
+            self._lookups.clear()
             self._names.clear()
-        return all(name in self._names.get(kind, ()) or self._look(kind, name) for kind in answer.outputs)
+        return all(name in self._names.get(kind, ()) or self._look_up(kind, name) for kind in answer.outputs)
 
-    def _look(self, kind: Kind, name: str) -> bool:
-        """Look for it by name: it may be beyond the names that are kept, or there in other letters."""
-        folder = f"{self._out}/{kind}/{self._above}"
-        self._looks[kind] += 1
-        if self._looks[kind] == _LOOKS:
+    def _look_up(self, kind: Kind, name: str) -> bool:
+        """Look a file up by name: it may be beyond the names that are held, or be listed in another spelling."""
+        folder = f"{self._out}/{kind}/{self._folder}"
+        self._lookups[kind] += 1
+        if self._lookups[kind] == _LOOKUPS:
             self._names[kind] = _names_in(folder)
-        # os: a Path for each of millions costs more than the look.
+        # os: a Path for each of millions costs more than the lookup.
         return os.access(f"{folder}/{name}", os.F_OK)
 
 
 def _names_in(folder: str) -> frozenset[str]:
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in islice(entries, _NAMES))
+            return frozenset(entry.name for entry in islice(entries, _MAX_NAMES))
     except OSError:
         return frozenset()

@@ -1,158 +1,196 @@
-"""Outputs on their way to the disk: in temporaries, made durable, and from there to their places."""
+"""Outputs in a folder: ``DIR/.smarty-async/tmp/`` until they are committed, then ``DIR/<kind>/<place>``."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.fsync import sync_file
-from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs.placing import Move, place
-from smarty_async.archive.paths import STATE
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.outputs.moves import commit_moves, file_size, remove_known
+from smarty_async.archive.outputs.name_rules import probe_name_rules
+from smarty_async.archive.outputs.store import OutputMove, OutputRefused
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, copy_file, sync_all
+from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
+from smarty_async.options import ModeSpec
+from smarty_async.results import KINDS, ErrorInfo, Kind
+
+if TYPE_CHECKING:
+    from smarty_async.archive.journal.store import JournalStore
 
 __all__ = ["OutputDirectory", "TempFile"]
 
-_PIECE = 1 << 20
-"""Bytes of an output that are copied at a time."""
-
-
-class Appendable(Protocol):
-    """What pieces can be appended to."""
-
-    def append(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; may block."""
-        ...
-
-
-class TempFile:
-    """One output in a temporary file. No file is kept open between writes: thousands may be waiting."""
-
-    def __init__(self, folder: str, name: str) -> None:
-        # No Path: its making costs more than anything else done here for a small output.
-        self.name = name
-        self._place = f"{folder}/{name}"
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return Path(self._place)
-
-    def append(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; blocks.
-
-        Raises:
-            DiskError: the disk is full, or refuses for another reason.
-        """
-        try:
-            with open(self._place, "ab", buffering=0) as file:  # noqa: PTH123 - see above
-                data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-                while data:
-                    data = data[file.write(data) :]
-        except OSError as error:
-            raise DiskError.of(error, self.path, "write") from None
-
-    async def write(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; raises as `append` does."""
-        await _append([(self, pieces)])
-
-    async def discard(self) -> None:
-        """Remove the file, if it is there. One that the disk does not let go spoils nothing: the next run clears it."""
-        await _remove(self._place)
+_MAX_FOLDERS = 4096
+"""Folders that are remembered, at most: photos come folder by folder."""
 
 
 class OutputDirectory:
-    """``DIR/.smarty-async``, and the way from there to ``DIR/<kind>/``. One run at a time owns it.
+    """The `OutputStore` in a folder.
 
     Args:
-        out: the output folder; made when it is claimed.
+        out: the output folder; `lock` creates it.
 
     Attributes:
-        state_dir: ``DIR/.smarty-async``.
-        temporaries: where outputs wait.
+        out: the output folder.
+        state_dir: ``DIR/.smarty-async``: the journal, the lock and the temporary files.
+        temp_dir: ``DIR/.smarty-async/tmp``.
+        rules: which names the disk takes; the running system's rules until `lock` has asked the disk.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.state_dir = out / STATE
-        self.temporaries = self.state_dir / "tmp"
-        # Not thread-local: it is taken and given back by whichever thread is at hand.
+        self.temp_dir = self.state_dir / "tmp"
+        self.rules: FileNameRules = SYSTEM_RULES
+        self._checker = OutputChecker(out)
+        # Not thread-local: different threads acquire and release it.
         self._lock = FileLock(self.state_dir / "lock", thread_local=False)
-        # What an earlier run left, if it could not be removed, has other names.
+        # The prefix keeps the names apart from those of earlier runs, whose files may still be there.
         self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
-        self._clear = False
-        self._awaited: set[str] = set()  # temporaries that the journal may know of
+        self._is_recovered = False
+        self._retained: set[str] = set()  # temporary files that the journal may know of
+        self._kind_dirs: list[str] | None = None
+        self._folders: set[str] = set()  # known to be free of files
+
+    # the folder
 
     def lock(self) -> None:
-        """Make the folder and lock it; blocks, but does not wait for another run.
-
-        Raises:
-            OutputInUse: another run owns it.
-            DiskError: it cannot be made or written.
-        """
+        """Create the folder, lock it and find out which names its disk takes; see `OutputStore.lock`."""
         try:
             self.state_dir.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self.temporaries.mkdir(exist_ok=True)
+            self.temp_dir.mkdir(exist_ok=True)
+            self._check_kind_dirs()
+            self._remove_left_probes()
+            self.rules = probe_name_rules(self.state_dir)
         except Timeout:
             raise OutputInUse(self.out) from None
         except OSError as error:
             raise DiskError.of(error, self.out, "write to") from None
 
-    def clear(self, keep: Iterable[str] = ()) -> None:
-        """Remove the temporaries of earlier runs, but those named in `keep`, which the journal needs; blocks."""
-        self._clear = True
-        self._awaited.update(keep)
-        self._remove_temporaries()
-
     def release(self) -> None:
-        """Unlock, and remove the temporaries that the next run has no use for; blocks."""
-        if self._clear:
-            self._remove_temporaries()
+        """Unlock, and remove temporary files that the next run does not need; blocks."""
+        if self._is_recovered:
+            self._remove_temp_files()
             with suppress(OSError):
-                self.temporaries.rmdir()
+                self.temp_dir.rmdir()
         self._lock.release()
 
-    def _remove_temporaries(self) -> None:
-        for path in self.temporaries.glob("*"):
-            if path.name not in self._awaited:
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
+        self._is_recovered = True
+        self._retained.update(keep)
+        self._remove_temp_files()
+
+    def _remove_temp_files(self) -> None:
+        for path in self.temp_dir.glob("*"):
+            if path.name not in self._retained:
                 with suppress(OSError):
                     path.unlink()
 
+    def _check_kind_dirs(self) -> None:
+        """Make sure that no file and no link to nothing is where the folder of a kind is needed."""
+        for kind in KINDS:
+            path = self.out / kind
+            if os.path.lexists(path) and not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{kind!r} in it is no folder")
+
+    def _remove_left_probes(self) -> None:
+        for folder in self.state_dir.glob("probe-*"):
+            with suppress(OSError):
+                for path in folder.iterdir():
+                    path.unlink()
+                folder.rmdir()
+
+    # places
+
+    def is_taken(self, place: str) -> bool:
+        """Whether a file or folder is at `place` in the folder of any kind; blocks.
+
+        To be asked only of a place that the journal has given to no photo: what is there, no run has made.
+        """
+        if self._kind_dirs is None:  # those that this run creates hold its own outputs alone
+            self._kind_dirs = [f"{self.out}/{kind}" for kind in KINDS if (self.out / kind).exists()]
+        return any(os.path.lexists(f"{folder}/{place}") for folder in self._kind_dirs)
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something that no run made is at `place`; blocks.
+
+        Args:
+            place: the place of a photo.
+            known: the outputs that the journal has of it.
+        """
+        if self._kind_dirs == []:
+            return []
+        found: list[Kind] = []
+        for kind in KINDS:
+            size = file_size(f"{self.out}/{kind}/{place}")
+            if size is not None and not (kind in known and size == known[kind].size):
+                found.append(kind)
+        return found
+
+    def problem_of(self, place: str) -> ErrorInfo | None:
+        """Why no file can be at `place`: a file is where a folder must be, or the path is too long. None if it can."""
+        folder = place.rpartition("/")[0]
+        if folder and (blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None)):
+            return ErrorInfo("output_refused", f"{blocked!r} is a file where its outputs need a folder: move it away")
+        longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
+        if longest <= self.rules.max_path:
+            return None
+        told = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
+        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter path")
+
+    def _file_above(self, kind: Kind, folder: str) -> str | None:
+        """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
+        path = f"{self.out}/{kind}/{folder}"
+        if path in self._folders:
+            return None
+        if os.path.lexists(path):
+            if not os.path.isdir(path):  # noqa: PTH112 - asked for every photo
+                return path
+        elif (above := folder.rpartition("/")[0]) and (blocked := self._file_above(kind, above)):
+            return blocked
+        if len(self._folders) < _MAX_FOLDERS:
+            self._folders.add(path)
+        return None
+
+    # temporary files
+
     def open(self) -> TempFile:
-        """A new temporary file; it is made by the first write."""
-        return TempFile(str(self.temporaries), next(self._names))
+        """A new temporary file; its first write creates it."""
+        return TempFile(str(self.temp_dir), next(self._names))
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file, all in one visit to a thread.
+    def temp_path(self, name: str) -> Path:
+        """The path of the temporary file called `name`."""
+        return self.temp_dir / name
 
-        Raises:
-            DiskError: the disk is full, or refuses for another reason.
-        """
-        await _append(lots)
+    async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
+        await append_all(writes)
 
-    def temporary(self, name: str) -> Path:
-        """The path of the temporary called `name`."""
-        return self.temporaries / name
+    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
+        """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
+        names = [[output.temporary for output in outputs] for outputs in answers]
+        refused: list[DiskError | None] = await asyncio.gather(*(sync_all(str(self.temp_dir), each) for each in names))
+        self._retained.update(name for each, error in zip(names, refused, strict=True) if not error for name in each)
+        return refused
 
-    async def copy(self, output: Path, size: int) -> TempFile | None:
-        """A temporary with the bytes of `output`; None when they are not there, or not `size`.
-
-        Raises:
-            DiskError: the disk is full, or refuses for another reason: then it is not known that they are not there.
-        """
+    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
+        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
         copied = self.open()
         try:
-            if await _copy(output, copied) == size:
+            if await copy_file(self.out / kind / place, copied) == output.size:
                 return copied
         except BaseException:
             await copied.discard()
@@ -160,64 +198,52 @@ class OutputDirectory:
         await copied.discard()
         return None
 
-    async def settle(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the outputs of each answer are on the disk. They outlive this run now, unless they are placed.
+    # outputs
 
-        Returns:
-            For each answer what the disk refused, None when nothing.
-        """
-        names = [[kept.temporary for kept in outputs] for outputs in answers]
-        refused: list[DiskError | None] = await asyncio.gather(
-            *(_settle(str(self.temporaries), each) for each in names)
-        )
-        self._awaited.update(name for each, error in zip(names, refused, strict=True) if not error for name in each)
-        return refused
-
-    async def place(self, moves: Sequence[Move]) -> list[DiskError | None]:
-        """Move outputs to their places, and wait until their names are on the disk; as `place` does."""
-        refused = await _place(moves)
+    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Rename outputs to their final places and sync the folders; see `OutputStore.commit`."""
+        refused = await _commit(str(self.out), str(self.temp_dir), moves)
         for move, error in zip(moves, refused, strict=True):
             if error is None:
-                self._awaited.difference_update(os.path.basename(temporary) for temporary, _ in move.outputs)  # noqa: PTH119 - likewise
+                self._retained.difference_update(output.temporary for output in move.outputs.values())
         return refused
 
+    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """Look for the outputs of `entries`; see `OutputStore.check`."""
+        return await _check(self._checker, entries, redo=redo)
 
-def _append_all(lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-    for file, pieces in lots:
-        file.append(pieces)
+    def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
+        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        remove_known(str(self.out), place, outputs)
 
+    def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
+        """Commit what an interrupted run had received; see `OutputStore.recover`."""
+        waiting: dict[Kind, StoredOutput] = {}
+        for kind, output in outputs.items():
+            try:
+                if self.temp_path(output.temporary).exists():
+                    waiting[kind] = output
+                elif file_size(f"{self.out}/{kind}/{place}") != output.size:
+                    return False
+            except OSError as error:
+                raise DiskError.of(error, self.out / kind / place, "read") from None
+        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(place, waiting)])
+        if isinstance(refused, OutputRefused):
+            self._retained.update(output.temporary for output in waiting.values())
+        if refused is not None:
+            raise refused
+        return True
 
-_append = threaded(_append_all, pool="appending")
+    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
+        """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
+        from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
 
-
-@threaded
-def _copy(output: Path, copied: TempFile) -> int | None:
-    """How many bytes were there; None when it is not there."""
-    try:
-        with output.open("rb") as file:
-            while piece := file.read(_PIECE):
-                copied.append([piece])
-            return file.tell()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise DiskError.of(error, output, "read") from None
-
-
-@threaded
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)  # noqa: PTH108 - likewise
-
-
-@threaded
-def _settle(folder: str, names: Sequence[str]) -> DiskError | None:
-    for name in names:
-        try:
-            sync_file(f"{folder}/{name}")
-        except OSError as error:
-            return DiskError.of(error, Path(folder, name), "write")
-    return None
+        if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
+            # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
+            # comparing it with the new output.
+            self._kind_dirs = []
+        return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
 
 
-_place = threaded(place)
+_commit = threaded(commit_moves)
+_check = threaded(OutputChecker.checked)

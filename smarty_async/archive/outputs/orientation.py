@@ -16,8 +16,9 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.outputs.metadata.geometry import swaps_axes
+from smarty_async.archive.photos.convert import upright
 
-__all__ = ["find_orientation", "upright"]
+__all__ = ["find_orientation"]
 
 _SIDE = 48
 """Pixels: both pictures are compared as squares of this side, whatever shape their pixels have."""
@@ -30,17 +31,6 @@ _SHAPE_MARGIN = log(1.1)
 
 _SCREENED = 128
 """Pixels that a JPEG's draft mode is asked for; it gives the next larger eighths of its size."""
-
-_TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What shows a picture with an EXIF orientation upright (CIPA DC-008, "Orientation")."""
 
 _Picture = str | Path | bytes | Image.Image
 
@@ -79,12 +69,6 @@ def find_orientation(
     best = max(scores, key=scores.__getitem__)
     expected = (output_orientation, 1, source_orientation)
     return next((one for one in expected if one in scores and scores[one] >= scores[best] - _MARGIN), best)
-
-
-def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """`image`, which is stored with this EXIF orientation, as it is to be seen."""
-    transposition = _TRANSPOSITIONS.get(orientation)
-    return image if transposition is None else image.transpose(transposition)
 
 
 def _possible(source_shape: float, output_shape: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""``results.jsonl``: one line a photo. It follows the journal, which can write it anew at any time."""
+"""``results.jsonl``: one line a photo. It follows the journal, and can be rewritten from it at any time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ResultsFile:
             raise DiskError.of(error, self._path, "write") from None
 
     def rewrite(self, results: Iterable[Result]) -> None:
-        """Make it hold `results` and nothing else, at once.
+        """Replace its content with `results`, atomically.
 
         Raises:
             DiskError: the disk refuses.

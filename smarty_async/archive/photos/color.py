@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from PIL import Image, ImageCms
 
@@ -80,7 +80,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
 
 @cache
 def _profile_of(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
-    profile: Any = ImageCms.createProfile(space)  # pyright: ignore[reportUnknownMemberType] - it has no stub
+    profile = cast("Any", ImageCms.createProfile(space))  # pyright: ignore[reportUnknownMemberType] - it has no stub
     return ImageCms.ImageCmsProfile(profile)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -12,32 +11,37 @@ __all__ = ["find_missing_rows", "find_zero_tail", "is_zero_filled_segment"]
 _SHORTEST_RUN = 512
 """Bytes: one sector of a disk."""
 
-_FEWEST_BYTES = 48
+_FEWEST_BYTES = 24
 """Bytes of a row that have to be compared for a verdict."""
 
 _FEW_ZEROS = 0.1
 """Part of a row of picture that may be zero."""
 
-_DARK = 16
+_DARK = 32
 """Mean of the bytes of a row of picture, from 0 to 255, under which it may be a shadow that ends in black."""
+
+_SIMILAR = 0.5
+"""Part by which the brightness of a row differs at most from that of the row above, in a picture."""
+
+_NEIGHBOURS = 512
+"""Bytes of a row that are looked at before the zeros begin."""
 
 _SEGMENT_TAIL = 64
 """Bytes of zeros with which no compressed strip, tile or file ends."""
 
 _CHUNK_BYTES = 1 << 20
-
-_NOT_ZERO = re.compile(rb"[^\0]")
+_PIECE_BYTES = 1 << 16
 
 
 def find_missing_rows(data: bytes, stride: int) -> int | None:
     """Where in the rows of an uncompressed picture zeros begin that stand for rows that were never written.
 
     Black pictures are legitimate, and so are black margins and letterboxes. Missing data differ in where they begin:
-    within a row, right behind bright content, and under a row that has content there, too. The edge of something
-    black would have to be straight, level to one row, and in pure zeros to look the same. A picture that breaks off
-    exactly at the end of a row is not told apart from one with a black lower part.
+    within a row, right behind bright content, and under two rows that are equally bright there. The edge of something
+    black would have to be straight, level to one row, hard, and in pure zeros to look the same. A picture that breaks
+    off within 24 bytes of the end of a row is not told apart from one with a black lower part.
 
-    Costs 0.1 ms a megabyte where there are no zeros, 1 ms a megabyte where there is nothing else.
+    Costs 0.3 ms a megabyte with the reading, a tenth of decoding it; 3 ms where there is nothing but zeros.
 
     Args:
         data: the rows one after the other, in the order of the file.
@@ -53,19 +57,40 @@ def find_missing_rows(data: bytes, stride: int) -> int | None:
     while at >= 0:
         if _breaks_off(data, at, stride):
             return at
-        after = _NOT_ZERO.search(data, at + len(run))
-        at = data.find(run, after.start()) if after else -1
+        at = data.find(run, _end_of_zeros(data, at + len(run)))
     return None
+
+
+def _end_of_zeros(data: bytes, at: int) -> int:
+    """Where the next byte is that is not zero, from `at` on."""
+    while at < len(data):
+        piece = data[at : at + _PIECE_BYTES]
+        rest = piece.lstrip(b"\0")
+        if rest:
+            return at + len(piece) - len(rest)
+        at += len(piece)
+    return at
 
 
 def _breaks_off(data: bytes, at: int, stride: int) -> bool:
     column = at % stride
-    above = data[at - stride : at - column] if at >= stride else b""
-    before = data[at - column : at]
-    if len(above) < _FEWEST_BYTES or sum(above) < _DARK * len(above):
+    if at < 2 * stride or min(column, stride - column) < _FEWEST_BYTES:
         return False
-    rows = [above, before] if len(before) >= _FEWEST_BYTES else [above]
-    return all(row.count(0) <= _FEW_ZEROS * len(row) for row in rows)
+    above, further = data[at - stride : at - column], data[at - 2 * stride : at - stride - column]
+    if not (_is_content(above) and _is_alike(above, further)):
+        return False
+    before = data[at - min(column, _NEIGHBOURS) : at]
+    over = data[at - stride - len(before) : at - stride]
+    return _is_content(before) and _is_alike(before, over)
+
+
+def _is_content(row: bytes) -> bool:
+    return row.count(0) <= _FEW_ZEROS * len(row) and sum(row) >= _DARK * len(row)
+
+
+def _is_alike(row: bytes, other: bytes) -> bool:
+    """Whether a row is about as bright as the one above it: it does not fade into black."""
+    return abs(sum(row) - sum(other)) <= _SIMILAR * sum(other)
 
 
 def is_zero_filled_segment(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, tail: int = _SEGMENT_TAIL) -> bool:
@@ -87,8 +112,8 @@ def is_zero_filled_segment(stream: BinaryIO, segments: Iterable[tuple[int, int]]
     return False
 
 
-def find_zero_tail(stream: BinaryIO) -> int | None:
-    """Where the zeros begin with which a file ends, None when they are fewer than 64."""
+def find_zero_tail(stream: BinaryIO, *, shortest: int = _SEGMENT_TAIL) -> int | None:
+    """Where the zeros begin with which a file ends, None when they are fewer than `shortest`."""
     size = at = stream.seek(0, os.SEEK_END)
     while at:
         start = max(at - _CHUNK_BYTES, 0)
@@ -97,4 +122,4 @@ def find_zero_tail(stream: BinaryIO) -> int | None:
         at = start + len(rest)
         if rest:
             break
-    return at if size - at >= _SEGMENT_TAIL else None
+    return at if size - at >= shortest else None

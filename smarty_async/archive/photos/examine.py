@@ -45,6 +45,10 @@ _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
 
 
+_END_TAIL, _WEBP_TAIL = 64, 256
+"""Bytes of zeros that no whole file ends in. GIF and JPEG 2000 end in markers. WebP packs black into zeros: 2 % of a
+file whose lower half is black; there an eighth of the file counts."""
+
 _SHORT_TRAILER = 4096
 """Bytes: padding, and notes of cameras and programs."""
 
@@ -125,15 +129,17 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
             end=size,
         )
     image = open_image("JPEG", stream)
-    end = jpeg.check_whole(stream, size, image)
+    end, replacement = jpeg.check_whole(stream, size, image)
+    source = io.BytesIO(replacement) if replacement else stream
     return Examined(
         format="JPEG",
         width=image.width,
         height=image.height,
-        load=partial(_loaded_jpeg, stream),
+        load=partial(_loaded_jpeg, source),
         orientation=orientation_of(image),
         content_type="image/jpeg" if image.mode in ("L", "RGB") else None,
         end=_with_short_trailer(end, size),
+        replacement=replacement,
     )
 
 
@@ -281,7 +287,7 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
         if prefix[8:12] in (b"msf1", b"hevc", b"hevx", b"avis"):
             raise _animation("HEIF" if name == "HEIF" else name)
     elif name in ("GIF", "WEBP", "JPEG2000"):
-        stream = _without_zero_tail(stream, size)
+        stream = _without_zero_tail(stream, size, shortest=_END_TAIL if name != "WEBP" else max(_WEBP_TAIL, size // 8))
     image = open_image(name, stream)
     if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
         raise _animation(name)
@@ -292,7 +298,7 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
         width=image.width,
         height=image.height,
         load=partial(_loaded, stream, name),
-        # The decoder of HEIF turns the picture as its boxes say, and EXIF repeats what these say.
+        # libheif turns the picture as its boxes say; what EXIF says of it is the same, or not meant (ISO/IEC 23008-12).
         orientation=1 if name == "HEIF" else orientation_of(image),
         end=size,
     )
@@ -309,9 +315,9 @@ def _zero_filled() -> PhotoRejected:
     )
 
 
-def _without_zero_tail(stream: BinaryIO, size: int) -> BinaryIO:
+def _without_zero_tail(stream: BinaryIO, size: int, *, shortest: int) -> BinaryIO:
     """The file up to the zeros at its end: when these were data, its decoder says now that it breaks off."""
-    tail = find_zero_tail(stream)
+    tail = find_zero_tail(stream, shortest=shortest)
     if tail is None:
         return stream
     stream.seek(0)
@@ -319,12 +325,15 @@ def _without_zero_tail(stream: BinaryIO, size: int) -> BinaryIO:
 
 
 def _has_missing_rows(image: ImageFile, stream: BinaryIO, size: int) -> bool:
-    """`find_missing_rows` where a format keeps its rows uncompressed: BMP, PPM, SGI, PSD."""
+    """`find_missing_rows` where a format keeps its rows uncompressed."""
+    if image.format not in ("BMP", "PPM", "SGI", "PSD"):
+        return False
     for codec, _, offset, arguments in image.tile:
         if codec != "raw":
             continue
         told: Any = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else 0
-        bits = _BITS.get(image.mode) or 8 * Image.getmodebands(image.mode)
+        bands = 1 if len(image.tile) > 1 else Image.getmodebands(image.mode)
+        bits = _BITS.get(image.mode) or 8 * bands
         stride = told if isinstance(told, int) and told > 0 else (image.width * bits + 7) // 8
         stream.seek(offset)
         rows = stream.read(min(stride * image.height, size))

@@ -13,6 +13,9 @@ __all__ = ["check_boxes"]
 
 _MOST_BOXES = 10_000
 
+_TAIL = 1024
+"""Bytes of zeros: EXIF may come last, and cameras fill theirs up."""
+
 
 def check_boxes(stream: BinaryIO) -> None:
     """Make sure that no box goes on past the file's end, and that the data of the pictures do not end in zeros.
@@ -44,5 +47,5 @@ def check_boxes(stream: BinaryIO) -> None:
         if kind == b"mdat":
             data.append((at, length))
         at += length
-    if is_zero_filled_segment(stream, data):
+    if is_zero_filled_segment(stream, data, tail=_TAIL):
         raise PhotoRejected("the file is damaged: its data end in zeros: copy it again", type="damaged")

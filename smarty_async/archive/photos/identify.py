@@ -146,7 +146,7 @@ def decode(image: ImageFile) -> None:
     """
     try:
         image.load()
-    except MemoryError as error:
+    except (MemoryError, Image.DecompressionBombError) as error:
         raise PhotoRejected("decoding it takes more memory than there is", type="too_large") from error
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno is not None:

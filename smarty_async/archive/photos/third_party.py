@@ -6,14 +6,18 @@ worth knowing about a photo is in its result; a warning would be noise, or an ex
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
-__all__ = ["silenced"]
+from PIL import _imaging
+
+__all__ = ["mute_libtiff", "silenced"]
 
 _LIBRARIES = ("PIL", "pillow_heif", "rawpy", "tifffile", "imagecodecs", "numpy")
 _MODULES = rf"({'|'.join(_LIBRARIES)}|smarty_async\.archive\.photos)(\.|$)"
@@ -58,6 +62,20 @@ def _leave() -> None:
         if _active == 0:
             with suppress(ValueError):  # somebody has reset the filters meanwhile
                 warnings.filters.remove(_filters.pop())  # type: ignore[attr-defined]
+
+
+@cache
+def mute_libtiff() -> None:
+    """Keep the libtiff inside Pillow from printing what it dislikes in a file; Pillow gets its error codes anyway.
+
+    Once for the process. Where the library hides its functions (Windows), it goes on printing.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(_imaging.__file__)  # looks in the libraries that it loads, too
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            function = getattr(library, name)
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function(None)
 
 
 class _DropInProbe(logging.Filter):

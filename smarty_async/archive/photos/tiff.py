@@ -227,6 +227,8 @@ class _Reader:
         self._seen.add(offset)
         head, entry = (8, 20) if self._big else (2, 12)
         (count,) = self._unpack("Q" if self._big else "H", self._at(offset, head))
+        if not count:
+            raise PhotoRejected("the file is damaged: its TIFF directory is empty: copy it again", type="damaged")
         body = self._at(offset + head, count * entry + struct.calcsize(f"={self._word}"))
         if len(body) < count * entry:
             raise _broken_off()

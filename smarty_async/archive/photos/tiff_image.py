@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from PIL import Image
-from PIL.ImageFile import ImageFile
 
 from smarty_async.archive.photos.identify import check_pixels, decode, open_image
 from smarty_async.archive.photos.pixel_budget import DECODING
 from smarty_async.archive.photos.samples import decode_tiff
+from smarty_async.archive.photos.third_party import mute_libtiff
 from smarty_async.archive.photos.tiff import Directory, Tag
 from smarty_async.errors import PhotoRejected
 
@@ -31,6 +31,19 @@ _PHOTOMETRICS = {
 _FORMATS = {2: "signed ", 3: "floating-point "}
 _PILLOW_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946))
 """None, fax, LZW, JPEG old and new, Deflate, PackBits: in every build of Pillow that has libtiff."""
+
+_OLD_JPEG = 6
+
+_TURNED_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What undoes an orientation."""
 
 _BYTES_PER_PIXEL = 16
 """Memory of converting a pixel, whatever it takes in the file."""
@@ -104,27 +117,36 @@ def _decoded(stream: BinaryIO, page: Directory) -> Image.Image:
     try:
         return _by_pillow(stream, page)
     except PhotoRejected as error:
-        if error.type == "too_large":
-            raise
-        try:
-            return decode_tiff(stream, page, what=described(page))
-        except PhotoRejected:
-            raise error from None
+        if error.type == "truncated" and page.compression == _OLD_JPEG:  # a format with as many readings as writers
+            raise PhotoRejected(f"it is {described(page)}, packed by old JPEG", type="unsupported") from error
+        raise
 
 
-def _by_pillow(stream: BinaryIO, page: Directory) -> ImageFile:
+def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
+    mute_libtiff()
     image = open_image("TIFF", stream)
     if page.index:
         try:
             image.seek(page.index)
         except Exception as error:  # as in `open_image`
             raise PhotoRejected(f"its page {page.index + 1} cannot be read: {error}", type="not_an_image") from error
-    if image.size != page.size:
-        raise PhotoRejected("its tags contradict each other", type="not_an_image")
     decode(image)
     table = page.numbers.get(Tag.COLOR_MAP, ())
     if image.mode == "P" and table and max(table) <= 255 and len(table) % 3 == 0:  # noqa: PLR2004
         # Some writers store 8 bits where the format has 16; Pillow divides them away.
         third = len(table) // 3
         image.putpalette([table[at + plane * third] for at in range(third) for plane in range(3)])
-    return image
+    stored = _as_stored(image, page.first(Tag.ORIENTATION, 1))
+    if stored.size != page.size:
+        raise PhotoRejected("its tags contradict each other", type="not_an_image")
+    return stored
+
+
+def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
+    """The picture as it lies in the file; Pillow has turned it upright."""
+    turned = _TURNED_BACK.get(orientation)
+    if turned is None:
+        return image
+    stored = image.transpose(turned)
+    stored.info = image.info
+    return stored

@@ -1,28 +1,152 @@
-"""Finding photos on disk, streaming: a folder of a million files costs the memory of a few.
+"""Photos in folders, found as a stream: a folder of a million files takes the memory of a few.
 
-Everything here blocks; run it in a thread.
+Everything here blocks, except where it says otherwise; run it in a thread.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Awaitable, Generator, Iterable, Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import takewhile
 from pathlib import Path
 
 from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.probe import Probed, probe
+from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.generated_files import GeneratedFiles
 from smarty_async.archive.sources.patterns import Wanted
-from smarty_async.archive.sources.scan_root import ScanRoot, named, of_list, read_list
-from smarty_async.archive.sources.walk import PhotoFile, Walk, reason, unreadable
+from smarty_async.archive.sources.photo_list import EntryQueue, common_folder
+from smarty_async.archive.sources.scan_root import ScanRoot, root_of, root_of_entry
+from smarty_async.archive.sources.walk import PhotoFile, Walk, photo_file, reason, unreadable
+from smarty_async.archive.threads import threaded
+from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
+from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
 
-__all__ = ["PhotoFile", "check_sources", "read_list", "scan"]
+__all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
 _NEITHER = "it is neither a file nor a folder"
+
+_BATCH = 256
+"""Photos in a batch of a scan, at most; the journal looks them up together."""
+
+
+class FolderSource:
+    """The `PhotoSource` of files and folders.
+
+    In folders, hidden files and folders, what systems and photo tools keep for themselves (`SYSTEM_FILES`), folders
+    with the results of a run, and whatever is no regular file are skipped. Links are followed, except into a folder
+    that the walk is in already. A file that is named twice is found twice.
+
+    Args:
+        sources: files, folders, and glob patterns (``*``, ``?``, ``[``, ``**``) that are no existing paths.
+        out: the output folder. It is not walked into; when it is a source itself, what runs make in it is left out.
+        include: patterns of the photos to take, all when empty; see `Wanted`.
+        exclude: patterns of the photos to leave out.
+        listed: more paths of files or folders. Where it can be iterated over twice (a list, a `ListFile`), its absolute
+            paths are relative to their common folder.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[str | os.PathLike[str]],
+        *,
+        out: Path,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        listed: Iterable[str | bytes] = (),
+    ) -> None:
+        self._sources = [os.fspath(source) for source in sources]
+        self._out = out
+        self._wanted = Wanted(include, exclude)
+        self._generated = GeneratedFiles(out)
+        self._listed = listed
+        self._queue: EntryQueue | None = None
+        self._stopped = False
+
+    def check(self) -> None:
+        """Make sure that every source can be scanned; see `check_sources`."""
+        check_sources(self._sources, out=self._out)
+
+    def warnings(self) -> list[str]:
+        """What a person should know of the choice of sources: that one is the output folder, too."""
+        return [
+            f"{display_path(source)!r} is the source and the output folder: outputs are written among the photos"
+            for source in self._sources
+            if _is_same(source, self._out)
+        ]
+
+    def scan(self) -> Generator[list[PhotoFile], None, None]:
+        """Every photo of the sources and then of the list, in the order the disk gives them; see `PhotoSource.scan`."""
+        batch: list[PhotoFile] = []
+        for file in takewhile(lambda _: not self._stopped, self.files()):
+            if file is not None:
+                batch.append(file)
+            if batch and (file is None or len(batch) == _BATCH):
+                yield batch
+                batch = []
+            if file is None:
+                yield []
+        if batch and not self._stopped:
+            yield batch
+
+    def stop(self) -> None:
+        """Let `scan` end; from another thread. A wait for the next entry of the list ends, too."""
+        self._stopped = True
+        if self._queue is not None:
+            self._queue.close()
+
+    def files(self) -> Generator[PhotoFile | None, None, None]:
+        """Every photo, one by one; None before a wait for the next entry of the list."""
+        for source in self._sources:
+            yield from _files(root_of(source), self._wanted, self._generated)
+        for entry in self._entries():
+            if isinstance(entry, ScanRoot):
+                yield from _files(entry, self._wanted, self._generated)
+            else:
+                yield None
+
+    def _entries(self) -> Iterator[ScanRoot | None]:
+        if iter(self._listed) is not self._listed:  # it can be read twice
+            folder = common_folder(self._listed)
+            yield from (root_of_entry(os.fsdecode(entry), folder=folder) for entry in self._listed)
+            return
+        self._queue = EntryQueue(self._listed)
+        if self._stopped:
+            self._queue.close()
+        with closing(self._queue):
+            for entry in self._queue:
+                yield None if entry is None else root_of_entry(os.fsdecode(entry))
+
+    # one photo
+
+    def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
+        """Look into a photo, in a thread; see `PhotoSource.probe`."""
+        return probe_file(file.path, limits=limits, fit=fit, page=file.page)
+
+    def body(self, file: PhotoFile, probed: Probed) -> FileBody:
+        """What is sent of a photo that is sent as it is; does not block."""
+        return FileBody(
+            file.path,
+            size=probed.size,
+            version=file.version,
+            content_type=probed.content_type,
+            file_size=probed.file_size,
+        )
+
+    def version(self, file: PhotoFile) -> str | None:
+        """The modification time that the photo has now; None when it cannot be looked at."""
+        try:
+            return str(Path(file.path).stat().st_mtime_ns)
+        except (OSError, ValueError):
+            return None
+
+
+probe_file = threaded(probe, pool="probing")
+"""`probe` in a thread. It has a pool of its own: a picture that is to be decoded may wait for memory there."""
 
 
 def scan(
@@ -33,76 +157,64 @@ def scan(
     exclude: Iterable[str] = (),
     listed: Iterable[str | bytes] = (),
 ) -> Generator[PhotoFile, None, None]:
-    """Every photo of `sources` and then of `listed`, in the order the disk gives them.
-
-    In folders, hidden files and folders, systems' litter and whatever is no regular file are passed over. Links are
-    followed, except into a folder that the walk is in already. A file that is named twice is found twice.
-
-    Args:
-        sources: files, folders, and glob patterns (``*``, ``?``, ``[``, ``**``) that are no existing paths.
-        out: the output folder. It is not walked into; when it is a source itself, what runs make in it is left out.
-        include: patterns of the photos to take, all when empty; see `Wanted`.
-        exclude: patterns of the photos to leave out.
-        listed: paths of files or folders, as `read_list` gives them.
-    """
-    wanted = Wanted(include, exclude)
-    generated = GeneratedFiles(out)
-    starts = chain((named(os.fspath(source)) for source in sources), (of_list(os.fsdecode(entry)) for entry in listed))
-    for start in starts:
-        yield from _found(start, wanted, generated)
+    """Every photo, one by one; the arguments are those of `FolderSource`."""
+    source = FolderSource(sources, out=out, include=include, exclude=exclude, listed=listed)
+    with closing(source.files()) as files:
+        yield from (file for file in files if file is not None)
 
 
-def _found(start: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterator[PhotoFile]:
-    """What the walk from `start` finds; `start` itself when it is a file."""
-    photo = start.photo or "."
+def _files(root: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterator[PhotoFile]:
+    """What the walk from `root` finds; `root` itself when it is a file."""
+    photo = root.photo or "."
     try:
-        status = Path(start.path).stat()
-        if generated.holds(start.path):
-            why = ErrorInfo("output", "lies among the outputs of this folder, and would be written over")
-            yield PhotoFile(start.source, photo, start.path, status.st_size, str(status.st_mtime_ns), why)
+        status = Path(root.path).stat()
+        if generated.holds(root.path):
+            problem = ErrorInfo("output", "it is among the outputs of this run, which would be written over it")
+            version = str(status.st_mtime_ns)
+            yield PhotoFile(root.source, photo, root.path, status.st_size, version, problem)
         elif stat.S_ISDIR(status.st_mode):
-            yield from Walk(start, wanted, generated).photos()
+            yield from Walk(root, wanted, generated).photos()
         elif not stat.S_ISREG(status.st_mode):
             raise OSError(_NEITHER)
         elif wanted(photo):
-            yield PhotoFile(start.source, photo, start.path, status.st_size, str(status.st_mtime_ns))
+            yield photo_file(root.source, photo, root.path, status)
     except (OSError, ValueError) as error:
-        yield unreadable(start.source, photo, start.path, error)
+        yield unreadable(root.source, photo, root.path, error)
 
 
 def check_sources(sources: Iterable[str | os.PathLike[str]], *, out: Path | None = None) -> None:
     """Make sure, before anything starts, that every source can be scanned.
 
     Raises:
-        OptionsError: one does not exist, cannot be read, is a pattern that matches nothing, or lies among the
+        OptionsError: one is a URL, does not exist, cannot be read, is a pattern that matches nothing, or is among the
             outputs in the folder `out`, which would be written over.
     """
     generated = GeneratedFiles(out)
     for source in sources:
-        start = named(os.fspath(source))
+        root = root_of(local_path(source, option="a source"))
         name = f"'{display_path(os.fspath(source))}'"
-        if start.pattern and not _matches(start):
+        if root.pattern and not _matches(root):
             raise OptionsError(f"nothing matches {name}: check the pattern")
         try:
-            _touch(start.path)
+            _check_readable(root.path)
         except (OSError, ValueError) as error:
-            if isinstance(error, FileNotFoundError) and not Path(start.path).is_symlink():
+            if isinstance(error, FileNotFoundError) and not Path(root.path).is_symlink():
                 raise OptionsError(f"there is no {name}: check the path") from None
-            raise OptionsError(f"cannot read {name}: {reason(start.path, error)}") from None
-        if generated.holds(start.path):
+            raise OptionsError(f"cannot read {name}: {reason(root.path, error)}") from None
+        if generated.holds(root.path):
             raise OptionsError(f"{name} lies among the outputs in '{out}': choose another --out")
 
 
-def _matches(start: ScanRoot) -> bool:
-    """Whether anything matches the pattern of `start`."""
-    if not Path(start.path).is_dir():
+def _matches(root: ScanRoot) -> bool:
+    """Whether anything matches the pattern of `root`."""
+    if not Path(root.path).is_dir():
         return False
-    with closing(Walk(start, Wanted(), GeneratedFiles(None)).photos()) as photos:
+    with closing(Walk(root, Wanted(), GeneratedFiles(None)).photos()) as photos:
         return next(photos, None) is not None
 
 
-def _touch(path: str) -> None:
-    """Meet now what would stand against reading `path` later.
+def _check_readable(path: str) -> None:
+    """Open `path` as a scan will.
 
     Raises:
         OSError: it cannot be read, or is neither a file nor a folder.
@@ -114,3 +226,10 @@ def _touch(path: str) -> None:
         Path(path).open("rb").close()
     else:
         raise OSError(_NEITHER)
+
+
+def _is_same(source: str, out: Path) -> bool:
+    try:
+        return Path(source).samefile(out)
+    except (OSError, ValueError):
+        return Path(source).absolute() == out.absolute()

@@ -1,4 +1,4 @@
-"""What runs make in their output folder, told from photos on disk."""
+"""Recognise what runs create in an output folder, among photos on the disk."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from smarty_async.archive.paths import PRODUCE
+from smarty_async.archive.paths import PRODUCE, STATE
 
-__all__ = ["GeneratedFiles", "Identity", "identity_of"]
+__all__ = ["GeneratedFiles", "Identity", "holds_results", "identity_of"]
 
 Identity = tuple[int, int] | str
 """What tells one folder from another, whatever its name and the links to it."""
 
 
 def identity_of(path: str | Path, status: os.stat_result) -> Identity:
-    """Device and number, or the real path on network disks that number nothing."""
+    """Device and inode, or the real path on network disks that have no inodes."""
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
-class GeneratedFiles:
-    """What runs make in the folder `out`: none of it is a photo to be restored again.
+def holds_results(folder: str) -> bool:
+    """Whether `folder` is the output folder of some run."""
+    return os.path.lexists(f"{folder}/{STATE}")
 
-    It may come to be while a scan goes on, so it is looked at each time.
+
+class GeneratedFiles:
+    """What runs create in the folder `out`: none of it is a photo to be restored again.
+
+    A run may create it while a scan goes on, so the disk is asked each time.
 
     Args:
         out: the output folder, which need not exist; None when there is none.
@@ -37,20 +42,20 @@ class GeneratedFiles:
         return identity in self._identities("")
 
     def is_one(self, identity: Identity) -> bool:
-        """Whether `identity` is one of the folders that runs make directly in the output folder."""
+        """Whether `identity` is one of the folders that runs create directly in the output folder."""
         return identity in self._identities(*PRODUCE)
 
     def holds(self, path: str) -> bool:
-        """Whether the file or folder at `path` is one of those folders, or lies in one."""
+        """Whether the file or folder at `path` is one of those folders, or is in one."""
         return self._out is not None and self._within(path if Path(path).is_dir() else str(Path(path).parent))
 
     def _is_within(self, folder: str) -> bool:
-        made = self._identities(*PRODUCE)
-        if not made:
+        generated = self._identities(*PRODUCE)
+        if not generated:
             return False
         real = Path(os.path.realpath(folder))
         above = (place for place in (real, *real.parents) if place.exists())
-        return any(identity_of(place, place.stat()) in made for place in above)
+        return any(identity_of(place, place.stat()) in generated for place in above)
 
     def _identities(self, *names: str) -> set[Identity]:
         """The identities of those of `names` that exist in the output folder."""
@@ -59,5 +64,5 @@ class GeneratedFiles:
             try:
                 found.add(identity_of(path, path.stat()))
             except OSError:
-                continue  # not there yet
+                continue  # it does not exist yet
         return found

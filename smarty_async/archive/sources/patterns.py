@@ -1,4 +1,4 @@
-"""Which names are meant: include and exclude patterns, glob sources, and what no archive means as a photo. Pure."""
+"""Which names are meant: include and exclude patterns, globs, and what is always skipped. Pure."""
 
 from __future__ import annotations
 
@@ -7,30 +7,45 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatch, translate
 
-__all__ = ["SYSTEM_FILES", "Glob", "Wanted", "passed_over"]
+__all__ = ["SYSTEM_FILES", "SYSTEM_SUFFIXES", "Glob", "Wanted", "is_skipped"]
 
 SYSTEM_FILES = frozenset({
-    "$recycle.bin",
-    "@eadir",
-    "__macosx",
-    "desktop.ini",
-    "ehthumbs.db",
-    "ehthumbs_vista.db",
-    "system volume information",
+    # Windows
+    "$recycle.bin", "desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "recycler", "system volume information",
     "thumbs.db",
+    # macOS; the others that it makes are hidden: .AppleDouble, .Spotlight-V100, .Trashes, ._*
+    "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder",
+    # Linux; hidden: .Trash-1000, .thumbnails, .directory
+    "lost+found",
+    # Synology
+    "#recycle", "#snapshot", "@eadir", "@sharebin", "@tmp",
+    # QNAP; hidden: .@__thumb, .@upload_cache
+    "@__thumb", "@recently-snapshot", "@recycle", "@transcode",
+    # other storage boxes and file servers; hidden: .recycle, .snapshot, .wdmc, .zfs
+    "@snapshot", "files_trashbin", "files_versions", "trashbox", "~snapshot",
+    # photo tools; hidden: .dtrash, .picasaoriginals
+    "captureone",
 })  # fmt: skip
-"""What operating systems and storage boxes leave in folders, in lower case."""
+"""Files and folders that operating systems, storage boxes and photo tools keep for themselves (recycle bins, snapshots,
+thumbnails), in lower case. They are skipped, as is every name that begins with a dot, wherever a walk meets them; one
+that is named as a source is scanned."""
+
+SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
+"""How the names of such folders end, in lower case: the previews of Lightroom."""
 
 
-def passed_over(name: str) -> bool:
-    """Whether a file or folder met in a folder is hidden, or litter."""
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
+def is_skipped(name: str) -> bool:
+    """Whether a file or folder called `name` is skipped: it is hidden, or the system's."""
+    if name.startswith("."):
+        return True
+    name = name.lower()
+    return name in SYSTEM_FILES or name.endswith(SYSTEM_SUFFIXES)
 
 
 class Wanted:
     """The include and exclude patterns of a run.
 
-    They are `fnmatch`'s, and both upper and lower case match: people write ``*.jpg`` and have ``IMG.JPG``. A pattern
+    They are `fnmatch`'s, and case does not matter: people write ``*.jpg`` and have ``IMG.JPG``. A pattern
     with a ``/`` is matched against the whole path relative to the source (``*`` passes over ``/``, and a leading
     ``**/`` may stand for no folder at all), one without against the name alone.
 

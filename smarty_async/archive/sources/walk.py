@@ -11,19 +11,20 @@ from typing import NamedTuple
 import msgspec
 
 from smarty_async.archive.paths import PRODUCE
-from smarty_async.archive.sources.generated_files import GeneratedFiles, Identity, identity_of
-from smarty_async.archive.sources.patterns import Glob, Wanted, passed_over
+from smarty_async.archive.sources.generated_files import GeneratedFiles, Identity, holds_results, identity_of
+from smarty_async.archive.sources.patterns import Glob, Wanted, is_skipped
+from smarty_async.archive.sources.photo_names import SIGNATURE_BYTES, has_photo_signature, is_photo_name
 from smarty_async.archive.sources.scan_root import ScanRoot
 from smarty_async.results import ErrorInfo
 
-__all__ = ["PhotoFile", "Walk", "reason", "unreadable"]
+__all__ = ["PhotoFile", "Walk", "photo_file", "reason", "unreadable"]
 
 _OPEN_FOLDERS = 64
-"""How many folders a walk holds open: some systems allow a process 256 files."""
+"""Folders that a walk holds open, at most: some systems allow a process 256 files."""
 
 
 class PhotoFile(msgspec.Struct, frozen=True, gc=False):
-    """A photo candidate; whether it is an image, the probe says.
+    """A file that may be a photo; whether it is an image, the probe says.
 
     Attributes:
         source: the source it was found in, an absolute path. Bytes that are no UTF-8 are surrogate-escaped here,
@@ -32,9 +33,10 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
         path: what to open.
         size: bytes.
         version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
-        problem: why it is not to be sent, None when nothing speaks against it. A folder that cannot be read is told
-            this way too, with its own path as `photo` (``.`` for the source itself).
+        problem: why it is not sent, None when nothing speaks against it. A folder that cannot be read is reported this
+            way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
+        left_alone: whether it is no photo, by its name and its first bytes: a note beside a photo, a video, a text.
     """
 
     source: str
@@ -44,12 +46,30 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     version: str
     problem: ErrorInfo | None = None
     page: int = 1
+    left_alone: bool = False
+
+
+def photo_file(source: str, photo: str, path: str, status: os.stat_result) -> PhotoFile:
+    """The regular file at `path`."""
+    version = str(status.st_mtime_ns)
+    if is_photo_name(photo):
+        return PhotoFile(source, photo, path, status.st_size, version)
+    return PhotoFile(source, photo, path, status.st_size, version, None, 1, not _may_be_photo(photo, path))
+
+
+def _may_be_photo(photo: str, path: str) -> bool:
+    """Whether a file whose name is not a photo's is one all the same, by its first bytes."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the look
+            return has_photo_signature(file.read(SIGNATURE_BYTES))
+    except OSError:
+        return is_photo_name(photo) is None  # the probe says what is wrong with it
 
 
 def unreadable(source: str, photo: str, path: str, error: Exception) -> PhotoFile:
-    """The finding for `error`, met while looking at `path`."""
-    told = ErrorInfo("unreadable", f"cannot be read: {reason(path, error)}")
-    return PhotoFile(source, photo or ".", path, 0, "0", told)
+    """What is reported of `path`, which raised `error`."""
+    problem = ErrorInfo("unreadable", f"cannot be read: {reason(path, error)}")
+    return PhotoFile(source, photo or ".", path, 0, "0", problem)
 
 
 def reason(path: str, error: Exception) -> str:
@@ -60,7 +80,18 @@ def reason(path: str, error: Exception) -> str:
 
 
 class _Folder(NamedTuple):
-    """A folder that a walk is in: what is left of it, how it was reached, and whether all in it is meant."""
+    """A folder that a walk is in.
+
+    Attributes:
+        entries: those that were not looked at yet.
+        close: closes it, None when it is closed.
+        identity: of the folder.
+        photo: its path relative to the source.
+        path: its path.
+        state: of the glob, after its name.
+        whole: whether everything in it is meant.
+        skipped: names in it that are skipped.
+    """
 
     entries: Iterator[os.DirEntry[str]]
     close: Callable[[], None] | None
@@ -69,15 +100,16 @@ class _Folder(NamedTuple):
     path: str
     state: frozenset[int]
     whole: bool
+    skipped: frozenset[str] = frozenset()
 
 
 class Walk:
-    """What lies under `start`, over a stack of the walk's own: a deep tree costs no Python stack.
+    """A walk through `start`, with a stack of its own: a deep tree takes no Python stack.
 
     Args:
         start: a folder.
         wanted: which photos are meant.
-        generated: what is to be left out as this program's own.
+        generated: what this program has created, which is skipped.
     """
 
     def __init__(self, start: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> None:
@@ -88,18 +120,18 @@ class Walk:
         self._inside: list[_Folder] = []
 
     def photos(self) -> Generator[PhotoFile, None, None]:
-        """Every finding, as the disk gives it; closing the iterator closes every folder."""
+        """Every file, in the order the disk gives them; closing the iterator closes every folder."""
         try:
             if found := self._enter(self._start.path, self._start.photo, self._glob.start):
                 yield found
             while self._inside:
-                yield from self._go_on()
+                yield from self._read_on()
         finally:
             while self._inside:
                 self._leave()
 
-    def _go_on(self) -> Iterator[PhotoFile]:
-        """What comes next in the innermost folder, until another is the innermost."""
+    def _read_on(self) -> Iterator[PhotoFile]:
+        """What follows in the innermost folder, until another is the innermost."""
         folder = self._inside[-1]
         above = f"{folder.photo}/" if folder.photo else ""
         try:
@@ -109,14 +141,14 @@ class Walk:
                 if self._inside[-1] is not folder:
                     return
         except OSError as error:
-            if found := self._lost(folder.path, folder.photo, error):
+            if found := self._failed_folder(folder.path, folder.photo, error):
                 yield found
         self._leave()
 
     def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
         name = entry.name
         state = folder.state if folder.whole else self._glob.step(folder.state, name)
-        if not state or passed_over(name) or (name in PRODUCE and self._is_made_in(folder)):
+        if not state or is_skipped(name) or name in folder.skipped:
             return None
         meant = (folder.whole or self._glob.matched(state)) and self._wanted(photo)
         try:
@@ -125,17 +157,13 @@ class Walk:
         except OSError as error:
             return unreadable(self._start.source, photo, entry.path, error) if meant else None
         if meant and stat.S_ISREG(status.st_mode):
-            return PhotoFile(self._start.source, photo, entry.path, status.st_size, str(status.st_mtime_ns))
+            return photo_file(self._start.source, photo, entry.path, status)
         if stat.S_ISDIR(status.st_mode):
             identity = identity_of(entry.path, status)
             if self._generated.is_out(identity) or (entry.is_symlink() and self._generated.is_one(identity)):
                 return None
             return self._enter(entry.path, photo, state, identity)
         return None
-
-    def _is_made_in(self, folder: _Folder) -> bool:
-        # Only a folder that a walk starts from can be the output folder.
-        return len(self._inside) == 1 and self._generated.is_out(folder.identity)
 
     def _enter(
         self, path: str, photo: str, state: frozenset[int], identity: Identity | None = None
@@ -145,17 +173,21 @@ class Walk:
             identity = identity or identity_of(path, Path(path).stat())
             if any(identity == folder.identity for folder in self._inside):
                 return None
+            skipped: frozenset[str] = frozenset()
+            if holds_results(path):
+                if self._inside:
+                    return None  # the results of another run
+                skipped = PRODUCE  # it was named: there may be photos beside the results
             if len(self._inside) >= _OPEN_FOLDERS:
-                self._read_out()
+                self._read_rest()
             entries = os.scandir(path)
-            self._inside.append(
-                _Folder(entries, entries.close, identity, photo, path, state, whole=self._glob.matched(state))
-            )
+            whole = self._glob.matched(state)
+            self._inside.append(_Folder(entries, entries.close, identity, photo, path, state, whole, skipped))
         except OSError as error:
-            return self._lost(path, photo, error)
+            return self._failed_folder(path, photo, error)
         return None
 
-    def _read_out(self) -> None:
+    def _read_rest(self) -> None:
         """Read the rest of the innermost folder into memory and close it, unless that was done."""
         folder = self._inside[-1]
         if folder.close is None:
@@ -172,8 +204,8 @@ class Walk:
         if folder.close is not None:
             folder.close()
 
-    def _lost(self, path: str, photo: str, error: OSError) -> PhotoFile | None:
-        """A folder that cannot be read: its photos would be missed in silence."""
+    def _failed_folder(self, path: str, photo: str, error: OSError) -> PhotoFile | None:
+        """A folder that cannot be read is reported, unless it is excluded."""
         if self._wanted.excludes(f"{photo}/"):
             return None
         return unreadable(self._start.source, photo, path, error)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from smarty_async.report.page.server import view
-from smarty_async.report.page.static import write_static
+from smarty_async.report.page.static_page import write_static
 
 __all__ = ["view", "write_static"]

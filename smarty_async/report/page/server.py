@@ -39,6 +39,9 @@ _MOST_PHOTOS: Final = 200
 _MOST_DIGITS: Final = 18
 """Of a number in an address: more do not fit into SQLite's integers."""
 
+_GRACE: Final = 5.0
+"""Seconds that open answers have left once the server stops; pictures that wait to be decoded are given up at once."""
+
 _NO_PREVIEW: Final = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="none" stroke="#8888" stroke-width=".08"'
     b' d="M1 .8h2v1.4H1zM1 2.2l2-1.4"/></svg>'
@@ -61,6 +64,7 @@ def make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.
     app = web.Application()
     guard(app, browsers_only=True)
     app.on_startup.append(viewer.prepare)
+    app.on_shutdown.append(viewer.stop)
     app.on_cleanup.append(viewer.close)
     add_assets(app, ASSETS, page="index.html")
     which = f"{{which:{'|'.join(_WHICH)}}}"
@@ -87,7 +91,7 @@ async def view(
         DiskError: the journal cannot be read.
     """
     app = await asyncio.to_thread(make_app, out_dir)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
         url = f"http://{_HOST}:{await _listen(runner, port)}/"
@@ -114,6 +118,7 @@ class _Viewer:
     def __init__(self, catalog: Catalog, *, threads: int) -> None:
         self._catalog = catalog
         self._previews = Previews(catalog.out / STATE / "thumbnails")
+        self._stopping = False
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="thumbnails")
 
@@ -121,10 +126,17 @@ class _Viewer:
         """Read the folders while the browser starts."""
         self._reading.submit(self._catalog.folders)
 
+    async def stop(self, _app: web.Application) -> None:
+        """Give up the pictures that wait to be decoded, so that the server ends soon."""
+        self._stopping = True
+
     async def close(self, _app: web.Application) -> None:
         """Close the journal and the threads."""
-        self._decoding.shutdown(wait=True, cancel_futures=True)
-        self._reading.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._decoding.shutdown()
+        self._reading.shutdown()
         self._previews.close()
         self._catalog.close()
 
@@ -186,7 +198,12 @@ class _Viewer:
         return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
     async def _decode(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+        def unless_stopping() -> T:
+            if self._stopping:
+                raise web.HTTPServiceUnavailable
+            return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, unless_stopping)
 
 
 def _which(request: web.Request) -> Which:

@@ -1,28 +1,31 @@
-"""Answers made to last, by the group."""
+"""Received answers committed in groups."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from smarty_async.archive import commit
-from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs import placing
+from smarty_async.archive.outputs import moves
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
 IMPROVE = ModeSpec("improve")
+ENLARGE = ModeSpec("resolution", 2, "photo")
 
 
-class Desk:
-    """A workplace with a journal and what keeps answers."""
+class Storage:
+    """An output folder with a journal and a committer."""
 
     def __init__(self, directory: OutputDirectory, journal: Journal) -> None:
         self.directory = directory
@@ -30,7 +33,7 @@ class Desk:
         self.committer = OutputCommitter(directory, journal)
 
     async def received(self, name: str) -> ReceivedAnswer:
-        """An answer to a photo, its output in a temporary."""
+        """An answer to a photo, with its output in a temporary file."""
         [entry] = await self.journal.look_up([PhotoFile("/photos", name, f"/photos/{name}", 9, "7")])
         file = self.directory.open()
         await file.write([name.encode()])
@@ -41,90 +44,140 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> Desk:
+async def storage(tmp_path: Path) -> Storage:
     directory = OutputDirectory(tmp_path / "out")
     directory.lock()
-    directory.clear()
+    directory.remove_stale_temp_files()
     path = directory.state_dir / "journal.sqlite"
     results = directory.out / "results.jsonl"
-    return Desk(directory, await Journal.open(path, results=results, temporary=directory.temporary, out=directory.out))
+    return Storage(directory, await Journal.open(path, results=results, outputs=directory))
 
 
-async def closed(desk: Desk) -> dict[str, bool]:
+async def closed(storage: Storage) -> dict[str, bool]:
     """Whether the journal has each photo's answer at its place, after everything was closed."""
-    await desk.committer.close()
-    await desk.journal.close()
-    desk.directory.release()
-    store = JournalStore(desk.directory.state_dir / "journal.sqlite")
+    await storage.committer.close()
+    await storage.journal.close()
+    storage.directory.release()
+    store = JournalStore(storage.directory.state_dir / "journal.sqlite")
     names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
     return {entry.file.photo: entry.has(IMPROVE) for entry in entries}
 
 
-async def test_many_answers_share_the_sync_of_their_folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = [await desk.received(f"{number:03}.jpg") for number in range(100)]
+async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [await storage.received(f"{number:03}.jpg") for number in range(100)]
     synced: list[Path] = []
-    monkeypatch.setattr(placing, "sync_folder", synced.append)
-    await asyncio.gather(*map(desk.committer.keep, answers))
-    assert all(desk.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
-    assert synced.count(desk.directory.out / "improved") < 10
-    assert set((await closed(desk)).values()) == {True}
+    monkeypatch.setattr(moves, "sync_folder", synced.append)
+    await asyncio.gather(*map(storage.committer.commit, answers))
+    assert all(storage.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
+    assert synced.count(storage.directory.out / "improved") < 10
+    assert set((await closed(storage)).values()) == {True}
 
 
-async def test_whoever_comes_as_the_last_group_ends_is_not_forgotten(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_that_comes_as_the_last_group_ends_is_committed(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, "_GROUPS", 1)
-    answers = [await desk.received(f"{name}.jpg") for name in "abc"]
+    answers = [await storage.received(f"{name}.jpg") for name in "abc"]
     async with asyncio.timeout(20):
         for answer in answers:
-            await desk.committer.keep(answer)
-    assert set((await closed(desk)).values()) == {True}
+            await storage.committer.commit(answer)
+    assert set((await closed(storage)).values()) == {True}
 
 
-async def test_what_the_disk_refuses_is_the_error_of_that_answer_alone(desk: Desk) -> None:
-    answers = [await desk.received(f"{name}.jpg") for name in "abcd"]
+async def test_an_answer_that_the_disk_refuses_fails_alone(storage: Storage) -> None:
+    answers = [await storage.received(name) for name in ("a.jpg", "b.jpg", "c/c.jpg", "d.jpg")]
     lost, _, blocked, _ = answers
-    desk.directory.temporary(lost.outputs["improved"].temporary).unlink()
-    desk.output(blocked.entry).mkdir(parents=True)
-    told = await asyncio.gather(*map(desk.committer.keep, answers), return_exceptions=True)
-    assert [type(error) for error in told] == [DiskError, type(None), DiskError, type(None)]
-    assert await closed(desk) == {"a.jpg": False, "b.jpg": True, "c.jpg": False, "d.jpg": True}
-    waiting = desk.directory.temporary(blocked.outputs["improved"].temporary)
-    assert waiting.read_bytes() == b"c.jpg"  # the next run brings it to its place
+    storage.directory.temp_path(lost.outputs["improved"].temporary).unlink()
+    (storage.directory.out / "improved").mkdir()
+    storage.output(blocked.entry).parent.touch()
+    results = await asyncio.gather(*map(storage.committer.commit, answers), return_exceptions=True)
+    assert [type(error) for error in results] == [DiskError, CommittedAnswer, OutputRefused, CommittedAnswer]
+    assert await closed(storage) == {"a.jpg": False, "b.jpg": True, "c/c.jpg": False, "d.jpg": True}
+    waiting = storage.directory.temp_path(blocked.outputs["improved"].temporary)
+    assert waiting.read_bytes() == b"c/c.jpg"  # the next run brings it to its place
 
 
-async def test_a_journal_that_fails_is_the_error_of_all_and_hangs_nobody(desk: Desk) -> None:
-    answers = [await desk.received(f"{name}.jpg") for name in "ab"]
-    desk.journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+async def test_an_error_of_the_journal_is_raised_to_every_caller(storage: Storage) -> None:
+    answers = [await storage.received(f"{name}.jpg") for name in "ab"]
+    storage.journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment]
     async with asyncio.timeout(20):
-        told = await asyncio.gather(*map(desk.committer.keep, answers), return_exceptions=True)
-    assert [type(error) for error in told] == [ZeroDivisionError] * 2
-    assert await closed(desk) == {"a.jpg": False, "b.jpg": False}
+        results = await asyncio.gather(*map(storage.committer.commit, answers), return_exceptions=True)
+    assert [type(error) for error in results] == [ZeroDivisionError] * 2
+    assert await closed(storage) == {"a.jpg": False, "b.jpg": False}
+
+
+async def test_an_output_gets_another_name_where_a_file_is_that_no_run_made(storage: Storage) -> None:
+    answer, other = await storage.received("a.jpg"), await storage.received("b.jpg")
+    foreign = storage.output(answer.entry)
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"retouched by hand")
+    storage.output(other.entry).write_bytes(b"b.jpg")  # the same bytes: it is the output itself
+    committed, natural = await asyncio.gather(*map(storage.committer.commit, (answer, other)))
+    assert committed.place.startswith("a~")
+    assert natural.place == "b.jpg"
+    assert (foreign.parent / committed.place).read_bytes() == b"a.jpg"
+    assert foreign.read_bytes() == b"retouched by hand"
+    assert await closed(storage) == {"a.jpg": True, "b.jpg": True}
+
+
+async def test_an_output_is_refused_when_another_of_its_photo_has_the_name(storage: Storage) -> None:
+    answer = await storage.received("a.jpg")
+    await storage.committer.commit(answer)
+    foreign = storage.directory.out / "resolved" / "a.jpg"
+    foreign.parent.mkdir()
+    foreign.write_bytes(b"retouched by hand")
+    file = storage.directory.open()
+    await file.write([b"larger"])
+    enlarged = ReceivedAnswer(answer.entry, ENLARGE, {"resolved": StoredOutput(file.name, 6)}, None)
+    with pytest.raises(OutputRefused, match="no run made"):
+        await storage.committer.commit(enlarged)
+    assert foreign.read_bytes() == b"retouched by hand"
+    assert file.path.read_bytes() == b"larger"
+
+
+async def test_outputs_of_an_earlier_answer_are_replaced_or_removed(storage: Storage) -> None:
+    answer = await storage.received("a.jpg")
+    file = storage.directory.open()
+    await file.write([b"colour"])
+    first = await storage.committer.commit(
+        msgspec.structs.replace(answer, outputs=answer.outputs | {"colorized": StoredOutput(file.name, 6)})
+    )
+    entry = msgspec.structs.replace(
+        answer.entry, answers={"improve": msgspec.structs.replace(first.answer, state="stale")}
+    )
+    again = storage.directory.open()
+    await again.write([b"better"])
+    committed = await storage.committer.commit(
+        ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput(again.name, 6)}, None)
+    )
+    assert committed.place == "a.jpg"
+    assert storage.output(entry).read_bytes() == b"better"
+    assert not (storage.directory.out / "colorized" / "a.jpg").exists()
 
 
 @pytest.mark.parametrize("turns", range(4))
-async def test_whoever_stops_waiting_does_not_stop_it(desk: Desk, turns: int) -> None:
-    answers = [await desk.received(f"{name}.jpg") for name in "abc"]
-    (desk.directory.out / "improved").mkdir()
-    desk.output(answers[2].entry).mkdir()
-    waits = [asyncio.create_task(desk.committer.keep(answer)) for answer in answers]
+async def test_an_answer_is_committed_although_its_caller_is_cancelled(storage: Storage, turns: int) -> None:
+    answers = [await storage.received(name) for name in ("a.jpg", "b.jpg", "c/c.jpg")]
+    (storage.directory.out / "improved").mkdir()
+    storage.output(answers[2].entry).parent.touch()
+    waits = [asyncio.create_task(storage.committer.commit(answer)) for answer in answers]
     for _ in range(turns):
         await asyncio.sleep(0)
     for wait in (waits[0], waits[2]):
         wait.cancel()
-    told = await asyncio.gather(*waits, return_exceptions=True)
-    assert [type(error) for error in told] == [asyncio.CancelledError, type(None), asyncio.CancelledError]
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert [type(error) for error in results] == [asyncio.CancelledError, CommittedAnswer, asyncio.CancelledError]
     # One that is cancelled before its first step never asked.
-    assert await closed(desk) == {"a.jpg": turns > 0, "b.jpg": True, "c.jpg": False}
+    assert await closed(storage) == {"a.jpg": turns > 0, "b.jpg": True, "c/c.jpg": False}
 
 
-async def test_closing_waits_for_what_nobody_waits_for(desk: Desk) -> None:
-    answer = await desk.received("a.jpg")
-    wait = asyncio.create_task(desk.committer.keep(answer))
+async def test_close_waits_for_answers_whose_callers_are_cancelled(storage: Storage) -> None:
+    answer = await storage.received("a.jpg")
+    wait = asyncio.create_task(storage.committer.commit(answer))
     await asyncio.sleep(0)
     wait.cancel()
-    await desk.committer.close()
-    assert desk.output(answer.entry).read_bytes() == b"a.jpg"
-    assert await closed(desk) == {"a.jpg": True}
+    await storage.committer.close()
+    assert storage.output(answer.entry).read_bytes() == b"a.jpg"
+    assert await closed(storage) == {"a.jpg": True}

@@ -6,10 +6,10 @@ import gc
 import json
 import os
 import re
+import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
-from smarty_async.archive.journal.recovery import place_received
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
@@ -39,9 +39,7 @@ class Place:
         self.path = out / STATE / "journal.sqlite"
 
     async def journal(self) -> Journal:
-        return await Journal.open(
-            self.path, results=self.out / "results.jsonl", temporary=self.tmp.joinpath, out=self.out
-        )
+        return await Journal.open(self.path, results=self.out / "results.jsonl", outputs=OutputDirectory(self.out))
 
     def put(self, path: str, data: bytes) -> Path:
         whole = self.out / path
@@ -138,7 +136,7 @@ async def test_a_photo_that_is_processed_again_has_one_line_at_the_end(place: Pl
 async def test_an_error_in_a_group_is_raised_by_every_call_of_it(place: Place) -> None:
     journal = await place.journal()
     entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_received = lambda *_, **__: 1 // 0  # type: ignore[method-assign,assignment]
     journal.record_committed([answer(other)])
     notes = [journal.record_received([answer(entry)]), record(journal, other)]
     async with asyncio.timeout(20):
@@ -154,7 +152,7 @@ async def test_after_an_error_of_a_call_without_a_waiter_every_call_fails(place:
     journal = await place.journal()
     entry, other = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
     await journal.record_received([answer(entry)])
-    whole, journal._store.record_committed = journal._store.record_committed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    whole, journal._store.record_committed = journal._store.record_committed, lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     journal.record_committed([answer(entry)])
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
@@ -169,7 +167,7 @@ async def test_errors_of_calls_without_a_waiter_are_not_logged_by_asyncio(
 ) -> None:
     journal = await place.journal()
     entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_committed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_committed = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     for entry in entries:
         journal.record_committed([answer(entry)])
     for _ in range(2):
@@ -195,7 +193,7 @@ async def test_a_cancelled_call_is_written_nevertheless(place: Place) -> None:
 async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: Place) -> None:
     journal = await place.journal()
     entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
     await asyncio.sleep(0)
     notes[0].cancel()
@@ -258,8 +256,6 @@ async def test_a_cancelled_open_that_fails_raises_its_error(place: Place, monkey
 
 async def test_a_journal_of_a_newer_version_is_refused(place: Place) -> None:
     JournalStore(place.path).close()
-    import sqlite3  # noqa: PLC0415
-
     sql = sqlite3.connect(place.path)
     sql.execute("PRAGMA user_version = 99")
     sql.close()
@@ -285,6 +281,59 @@ async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
     await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
     with pytest.raises(DiskError, match="no such table"):
         await journal.close()
+
+
+# requests
+
+
+async def test_a_request_is_durable_before_it_is_sent_and_counts_as_paid_until_it_is_refused(place: Place) -> None:
+    journal = await place.journal()
+    first = await journal.started(images=48, size=1000)
+    with closing(sqlite3.connect(place.path)) as reader:
+        assert reader.execute("SELECT images, bytes, state FROM requests").fetchall() == [(48, 1000, "open")]
+    second = await journal.started(images=7, size=10)
+    assert await journal.images_paid() == 55
+    journal.finished(first, state="answered")
+    journal.finished(second, state="refused")
+    assert await journal.images_paid() == 48
+    await journal.close()
+    store = JournalStore(place.path)
+    assert (store.counts().images, store.counts().images_paid) == (55, 48)
+    store.close()
+
+
+async def test_requests_that_start_at_the_same_time_share_one_transaction(place: Place, commits: list[int]) -> None:
+    journal = await place.journal()
+    commits.clear()
+    numbers = await asyncio.gather(*(journal.started(images=1, size=1) for _ in range(50)))
+    assert len(set(numbers)) == 50
+    assert len(commits) == 1
+    await journal.close()
+
+
+async def test_pages_are_noted_once(place: Place, commits: list[int]) -> None:
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("scan.tif")])
+    await journal.note_pages(entry, 3)
+    store = JournalStore(place.path)
+    [again] = store.look_up([photo_file("scan.tif")])
+    store.close()
+    assert again.pages == 3
+    commits.clear()
+    await journal.note_pages(again, 3)
+    assert commits == []
+    await journal.close()
+
+
+async def test_without_another_thread_opening_is_a_clear_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        with pytest.raises(DiskError, match="no more threads"):
+            await place.journal()
+    await (await place.journal()).close()
 
 
 # what an interrupted run left
@@ -330,12 +379,25 @@ async def test_killed_after_the_last_move(place: Place) -> None:
     assert await standing(place) == {"improved": b"first"}
 
 
-async def test_killed_before_stale_outputs_were_removed(place: Place) -> None:
+async def test_killed_before_an_output_of_an_earlier_content_was_replaced(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"of the former photo")
-    place.put("colorized/sub/a.jpg", b"of the former photo")
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(b"of the former photo"))})
+    assert await standing(place) == {"improved": b"first"}
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+async def test_a_recovered_output_replaces_no_file_that_no_run_made(place: Place, *, is_folder: bool) -> None:
+    foreign = place.put("improved/sub/a.jpg/x" if is_folder else "improved/sub/a.jpg", b"retouched by hand")
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    assert await standing(place) == {"improved": b"first"}
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("sub/a.jpg")])
+    await journal.close()
+    assert entry.has(IMPROVE)
+    assert entry.place.startswith("sub/a~")
+    assert (place.out / "improved" / entry.place).read_bytes() == b"first"
+    assert foreign.read_bytes() == b"retouched by hand"
 
 
 async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
@@ -358,31 +420,28 @@ async def test_a_received_answer_whose_output_is_lost_is_forgotten(place: Place,
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
-@pytest.mark.parametrize(("in_temporary", "reason"), [(True, "File exists"), (False, "Is a directory|Not empty")])
-async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(
-    place: Place, *, in_temporary: bool, reason: str
-) -> None:
+async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run(place: Place) -> None:
     place.put(f"{TMP}/3", b"first")
-    blocked = place.put("improved/sub", b"a file") if in_temporary else place.put("improved/sub/a.jpg/x", b"").parent
+    blocked = place.put("improved/sub", b"a file")
+    reason = "File exists"
     interrupted(place, {"improved": StoredOutput("3", 5)})
     for _ in range(2):
         journal = await place.journal()
         [warning] = journal.warnings
-        assert re.search(f"Outputs of 1 photos.*({reason})", warning)
-        assert journal.temporaries == {"3"}
+        assert re.search(f"Outputs of 1 photos.*{reason}", warning)
         entry, other = await journal.look_up([photo_file("sub/a.jpg"), photo_file("b.jpg")])
         for retry_failed in (False, True):
             result = entry.end([IMPROVE], retry_failed=retry_failed)
             assert result is not None, "it would be sent and paid for again"
             assert result.outcome == "failed"
             assert result.error is not None
-            assert result.error.type == "disk"
+            assert result.error.type == "output_refused"
             assert re.search(reason, result.error.message)
         assert other.problem is None
-        await journal.record_result(entry, result, {IMPROVE: result.error})
+        failure = ErrorInfo("output_refused", "no")
+        await journal.record_result(entry, entry.result("failed", error=failure), {IMPROVE: failure})
         await journal.close()
-    for path in [*blocked.glob("*"), blocked]:
-        path.unlink() if path.is_file() else path.rmdir()
+    blocked.unlink()
     journal = await place.journal()
     assert journal.warnings == []
     [entry] = await journal.look_up([photo_file("sub/a.jpg")])
@@ -398,34 +457,49 @@ async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None
     interrupted(place, {"improved": StoredOutput("3", 5)}, path=f"{deep}/a.jpg")
     journal = await place.journal()
     assert "File name too long" in journal.warnings[0]
-    assert journal.temporaries == {"3"}
     await journal.close()
+    assert (place.tmp / "3").exists()
 
 
-async def test_an_output_folder_on_another_disk_blocks_no_later_run(
+async def test_a_disk_that_refuses_every_rename_blocks_no_later_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+        raise OSError(errno.EACCES, "Permission denied")
 
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", refused)
-        monkeypatch.setattr(os, "link", refused)
         store = JournalStore(place.path)
         with store.transaction():
-            temporaries = store.recover(partial(place_received, temporary=place.tmp.joinpath, out=place.out))
+            temporaries = store.recover(OutputDirectory(place.out).recover)
     assert temporaries == {"3"}
-    assert "cross-device" in store.unplaced()[0]
+    assert "Permission denied" in store.unplaced()[0]
     store.close()
     assert await standing(place) == {"improved": b"first"}
 
 
+async def test_an_output_folder_on_another_disk_blocks_no_later_run(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def replace_on_one_disk(old: str, new: str) -> None:
+        if "improved" in Path(new).parts and STATE in Path(old).parts:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(old, new)
+
+    place.put(f"{TMP}/3", b"first")
+    interrupted(place, {"improved": StoredOutput("3", 5)})
+    monkeypatch.setattr(os, "replace", replace_on_one_disk)
+    assert await standing(place) == {"improved": b"first"}
+
+
 async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succeeds(place: Place) -> None:
-    old = place.put("resolved/a.jpg", b"old")
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("a.jpg")]))[0]
+    old = place.put("resolved/a.jpg", b"old")
     enlarged = [ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {"resolved": StoredOutput("3", 3)}, None)]
     await journal.record_received(enlarged)
     journal.record_committed(enlarged)

@@ -11,10 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import Counts, FailureReason, PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import (
+    Counts,
+    FailedPhoto,
+    FailureReason,
+    PhotoEntry,
+    StoredOutput,
+    content_digest,
+)
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
@@ -181,7 +189,7 @@ def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore
 
 
 @pytest.mark.parametrize("change", [{"size": 10}, {"version": "8"}])
-def test_a_changed_photo_is_reset(store: JournalStore, change: dict[str, int]) -> None:
+def test_a_changed_photo_is_reset(store: JournalStore, change: dict[str, Any]) -> None:
     make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
     assert again(store, photo_file()).has(IMPROVE)
     changed = again(store, photo_file(**change))
@@ -292,9 +300,14 @@ def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> Non
     for entry in store.look_up([photo_file("a.jpg"), photo_file("b.jpg"), photo_file("c.jpg")]):
         store.record_received(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
     store.record_committed(3, IMPROVE)
-    asked: list[Any] = []
-    store.recover(lambda *kept: asked.append(kept) or kept[0] == "a.jpg")
-    assert asked == [(name, "improve", {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
+    recovered: list[tuple[str, Any]] = []
+
+    def commit_received(place: str, outputs: Any) -> bool:
+        recovered.append((place, outputs))
+        return place == "a.jpg"
+
+    store.recover(commit_received)
+    assert recovered == [(name, {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
     assert [again(store, photo_file(name)).has(IMPROVE) for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, False, True]
 
 
@@ -313,6 +326,167 @@ def test_counts_and_failures(store: JournalStore) -> None:
         ("failed", NO),
         ("failed", NO),
     ]
+
+
+def test_failures_are_listed_one_page_at_a_time(store: JournalStore) -> None:
+    for entry in store.look_up(photo_file(f"{number}.jpg") for number in range(7)):
+        if entry.id % 2:
+            fail(store, entry, IMPROVE)
+        else:
+            make(store, entry, IMPROVE)
+    first = store.failures(limit=3)
+    assert first[0] == FailedPhoto(1, "0.jpg", "/photos", 1, "failed", NO)
+    assert [failed.photo for failed in first] == ["0.jpg", "2.jpg", "4.jpg"]
+    assert [failed.photo for failed in store.failures(after=first[-1].id, limit=3)] == ["6.jpg"]
+    assert store.failures(after=7) == []
+
+
+def test_images_of_refused_requests_are_sent_and_not_paid_for(store: JournalStore) -> None:
+    numbers = [store.start_request(images=images, size=1000) for images in (48, 10, 7)]
+    assert store.counts() == Counts(outcomes={}, images=65, images_paid=65)
+    store.finish_request(numbers[0], "answered")
+    store.finish_request(numbers[1], "refused")
+    assert store.counts() == Counts(outcomes={}, images=65, images_paid=55)
+    assert store.images_paid() == 55
+
+
+def test_warnings_of_a_result_are_stored(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    result = structs.replace(entry.result("restored"), warnings=("its EXIF is malformed", "é"))
+    store.record_result(entry.id, result, {})
+    assert list(store.results()) == [result]
+
+
+# pages
+
+
+def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: JournalStore) -> None:
+    file = photo_file("scan.tif")
+    first = store.look_up([file], [IMPROVE])[0]
+    assert (first.pages, first.other_pages) == (1, [])
+    store.note_pages(first.id, 3)
+    pages = [structs.replace(file, page=page) for page in (2, 3)]
+    others = store.look_up(pages, [IMPROVE])
+    assert [(entry.file.page, entry.place) for entry in others] == [
+        (2, "scan.tif.page-2.jpg"),
+        (3, "scan.tif.page-3.jpg"),
+    ]
+    for entry in (first, *others):
+        make(store, entry, IMPROVE, "improved")
+    assert [(result.photo, result.page, result.outputs["improved"]) for result in store.results()] == [
+        ("scan.tif", 1, "improved/scan.tif.jpg"),
+        ("scan.tif", 2, "improved/scan.tif.page-2.jpg"),
+        ("scan.tif", 3, "improved/scan.tif.page-3.jpg"),
+    ]
+    later = again(store, file)
+    assert later.other_pages == pages
+    assert [entry.has(IMPROVE) for entry in store.look_up(later.other_pages)] == [True, True]
+    assert later.end([IMPROVE], retry_failed=False) is not None
+
+
+def test_a_failed_page_is_listed_with_its_number(store: JournalStore) -> None:
+    fail(store, store.look_up([photo_file("scan.tif", page=12)])[0], IMPROVE)
+    assert [(failed.photo, failed.page) for failed in store.failures()] == [("scan.tif", 12)]
+    assert store.failure_reasons()[0].example == "scan.tif"
+
+
+def test_pages_of_one_file_are_no_duplicates_of_each_other(store: JournalStore) -> None:
+    pages = [photo_file("scan.tif", page=page) for page in (1, 2, 3)]
+    assert [entry.may_be_duplicate for entry in store.look_up(pages, [IMPROVE])] == [False] * 3
+    assert [photo.page for photo in store.unhashed(9)] == [1, 2, 3]
+    store.note_digests({number: content_digest(b"digest", page=number) for number in (1, 2, 3)})
+    assert not any(content.shared for content in store.contents_of([1, 2, 3]).values())
+    copies = store.look_up([photo_file("scan.tif-copy", page=page) for page in (1, 2, 3)], [IMPROVE])
+    assert [entry.may_be_duplicate for entry in copies] == [True] * 3
+
+
+def test_a_file_with_other_content_forgets_its_pages(store: JournalStore) -> None:
+    store.note_pages(store.look_up([photo_file()])[0].id, 5)
+    assert again(store, photo_file()).pages == 5
+    assert again(store, photo_file(size=10)).pages == 1
+
+
+# contents
+
+
+def test_a_content_is_compared_when_only_the_version_has_changed(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    make(store, entry, IMPROVE, "improved")
+    store.note_digests({entry.id: b"content"})
+    changed = again(store, photo_file(version="8"))
+    assert (changed.version_changed, changed.has(IMPROVE), changed.answers["improve"].state) == (
+        True,
+        False,
+        "unverified",
+    )
+    assert changed.end([IMPROVE], retry_failed=False) is None
+    assert changed.result("failed").outputs == {}
+    verified = store.verify(changed, b"content")
+    assert (verified.version_changed, verified.has(IMPROVE), verified.outcome) == (False, True, "restored")
+    assert not again(store, photo_file(version="8")).version_changed
+
+
+def test_another_content_makes_the_answers_stale(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    make(store, entry, IMPROVE, "improved")
+    store.note_digests({entry.id: b"content"})
+    verified = store.verify(again(store, photo_file(version="8")), b"another")
+    assert (verified.version_changed, verified.has(IMPROVE), verified.outcome) == (False, False, None)
+    assert store.contents_of([entry.id])[entry.id].digest == b"another"
+    assert again(store, photo_file(version="8")).answers["improve"].state == "stale"
+
+
+def test_a_content_that_was_not_compared_is_compared_by_the_next_run(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    make(store, entry, IMPROVE, "improved")
+    store.note_digests({entry.id: b"content"})
+    for _ in range(2):
+        assert again(store, photo_file(version="8")).version_changed
+    assert again(store, photo_file()).has(IMPROVE), "back at the former time"
+
+
+def test_the_digest_is_stored_with_the_answer(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    store.record_received(entry.id, IMPROVE, {}, bw=None, digest=b"content")
+    assert store.contents_of([entry.id])[entry.id].digest == b"content"
+
+
+def test_a_former_entry_is_followed_only_when_its_file_is_gone_and_was_not_looked_up(
+    store: JournalStore, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    (old / "a.jpg").touch()
+    former = store.look_up([photo_file(source=str(old))])[0]
+    make(store, former, IMPROVE, "improved")
+    store.note_digests({former.id: b"content"})
+    here = again(store, photo_file(source=str(new)))
+    assert here.place == "new/a.jpg"
+    store.note_digests({here.id: b"content"})
+    assert store.follow_moved(here) is here, "the file of the former entry exists"
+    (old / "a.jpg").unlink()
+    moved = store.follow_moved(here)
+    assert (moved.id, moved.place, moved.outcome, moved.has(IMPROVE)) == (here.id, "a.jpg", "restored", True)
+    assert [result.source for result in store.results()] == [str(new)]
+    store.look_up([photo_file(source=str(new))])
+    third = store.look_up([photo_file(source=str(tmp_path / "third"))])[0]
+    store.note_digests({third.id: b"content"})
+    assert store.follow_moved(third) is third, "the former entry was looked up in this run"
+
+
+def test_a_moved_photo_without_a_free_place_gets_that_of_its_former_entry(store: JournalStore) -> None:
+    sources = ("/one", "/x/two", "/y/two")
+    first, second = store.look_up([photo_file(source="/one"), photo_file(source="/x/two")])
+    for entry, digest in ((first, b"1"), (second, b"2")):
+        make(store, entry, IMPROVE, "improved")
+        store.note_digests({entry.id: digest})
+    store._lookup = EntryLookup(store._sql)
+    moved = store.look_up([photo_file(source=sources[2])], [IMPROVE])[0]
+    assert moved.problem is not None
+    assert moved.may_be_duplicate
+    store.note_digests({moved.id: b"2"})
+    followed = store.follow_moved(moved)
+    assert (followed.problem, followed.place, followed.has(IMPROVE)) == (None, "two/a.jpg", True)
 
 
 # the file
@@ -443,14 +617,29 @@ PRAGMA user_version = 1;
 """
 
 
+_VERSION_2 = (
+    _VERSION_1
+    + """
+ALTER TABLE photos ADD COLUMN digest BLOB;
+CREATE INDEX sizes ON photos (size);
+CREATE INDEX digests ON photos (digest) WHERE digest > x'';
+INSERT INTO photos (source, photo, place, size, mtime_ns, outcome, attempts, error_type, error, digest)
+    VALUES (x'2f70686f746f73', x'622e6a7067', x'622e6a7067', 10, '8', 'failed', 2, 'permanent', 'no', x'0102');
+INSERT INTO answers VALUES (2, 'resolution', 'resolution rfactor=2 rtype=photo', 'kept',
+    '{"resolved":{"temporary":"9","size":6}}', NULL);
+INSERT INTO failures VALUES (2, 'improve', 'permanent', 'no');
+PRAGMA user_version = 2;
+"""
+)
+
+
 @pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
 def test_a_journal_of_version_1_is_migrated(path: Path, opener: Any) -> None:
     with closing(sqlite3.connect(path)) as sql:
         sql.executescript(_VERSION_1)
     with closing(JournalStore(path, opener=opener)) as old:
         assert [(line.photo, line.outputs) for line in old.results()] == [("a.jpg", {"improved": "improved/a.jpg"})]
-        if opener is schema.opened_to_read:
-            return
+        assert old.counts() == Counts(outcomes={"restored": 1}, images=3, images_paid=3)
         entry, other = old.look_up([photo_file(), photo_file("b.jpg")], [IMPROVE])
         assert (entry.outcome, entry.attempts, entry.has(IMPROVE), entry.may_be_duplicate) == (
             "restored",
@@ -462,6 +651,26 @@ def test_a_journal_of_version_1_is_migrated(path: Path, opener: Any) -> None:
         assert {photo.path for photo in old.unhashed(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
         old.note_digests({entry.id: b"x", other.id: b"x"})
         assert [place for place, _ in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
+    with closing(sqlite3.connect(path)) as sql:
+        version = sql.execute("PRAGMA user_version").fetchone()[0]
+    assert version == (schema.VERSION if opener is schema.opened else 1)
+
+
+@pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
+def test_a_journal_of_version_2_is_migrated(path: Path, opener: Any) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(_VERSION_2)
+    with closing(JournalStore(path, opener=opener)) as old:
+        assert old.counts() == Counts(outcomes={"restored": 1, "failed": 1}, images=5, images_paid=5)
+        assert [failed.photo for failed in old.failures()] == ["b.jpg"]
+        first, second = old.look_up([photo_file(), photo_file("b.jpg", size=10, version="8")], [IMPROVE])
+        assert first.has(IMPROVE)
+        assert (second.pages, second.failures) == (1, {"improve": NO})
+        assert {mode: answer.state for mode, answer in second.answers.items()} == {"resolution": "received"}
+        recovered: list[str] = []
+        old.recover(lambda place, _: not recovered.append(place))  # type: ignore[func-returns-value]
+        assert recovered == ["b.jpg"]
+        assert again(old, photo_file("b.jpg", size=10, version="8")).answers["resolution"].state == "committed"
 
 
 def test_only_a_run_creates_a_journal(path: Path) -> None:

@@ -1,8 +1,10 @@
+"""What `OutputDirectory` does beyond the contract of `OutputStore`: files, folders, and what the disk refuses."""
+
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,99 +13,100 @@ import pytest
 
 from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import placing
+from smarty_async.archive.outputs import moves, temp_file
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
-from smarty_async.archive.outputs.placing import Move, place, remove
+from smarty_async.archive.outputs.moves import commit_moves, remove_known
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError, OutputInUse
+from smarty_async.results import Kind
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+posix = pytest.mark.skipif(os.name == "nt", reason="symbolic links take a privilege on Windows")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> OutputDirectory:
     directory = OutputDirectory(tmp_path / "deep" / "out")
     directory.lock()
-    directory.clear()
+    directory.remove_stale_temp_files()
     return directory
 
 
-async def spooled(directory: OutputDirectory, data: bytes) -> TempFile:
+async def written(directory: OutputDirectory, data: bytes = b"x") -> StoredOutput:
     file = directory.open()
     await file.write([data])
-    return file
+    return StoredOutput(file.name, len(data))
 
 
-async def settled(directory: OutputDirectory, file: TempFile) -> DiskError | None:
-    [refused] = await directory.settle([[StoredOutput(file.name, 0)]])
+async def committed(directory: OutputDirectory, place: str, output: StoredOutput) -> DiskError | None:
+    [refused] = await directory.commit([OutputMove(place, {"improved": output})])
     return refused
 
 
-async def placed(
-    directory: OutputDirectory, file: TempFile, *places: Path, stale: tuple[Path, ...] = ()
-) -> DiskError | None:
-    [refused] = await directory.place([Move([(str(file.path), str(place)) for place in places], [*map(str, stale)])])
-    return refused
-
-
-def left(directory: OutputDirectory) -> set[str]:
+def files_of(directory: OutputDirectory) -> set[str]:
+    """What is in the state folder, except the lock."""
     return {path.name for path in directory.state_dir.rglob("*") if path.name != "lock"}
+
+
+def paths_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 # copies
 
 
-async def test_a_copy_is_whole_or_none(directory: OutputDirectory, tmp_path: Path) -> None:
-    output = tmp_path / "output.jpg"
+async def test_a_copy_is_complete_or_none(directory: OutputDirectory) -> None:
+    output = directory.out / "improved" / "a.jpg"
+    output.parent.mkdir()
     output.write_bytes(b"x" * 2_500_000)
-    copied = await directory.copy(output, 2_500_000)
+    copied = await directory.copy("improved", "a.jpg", StoredOutput("", 2_500_000))
     assert copied is not None
     assert copied.path.read_bytes() == output.read_bytes()
     await copied.discard()
-    assert await directory.copy(output, 2_499_999) is None
-    assert await directory.copy(tmp_path / "gone", 5) is None
-    assert await directory.copy(output / "x.jpg", 5) is None
-    with pytest.raises(DiskError, match="cannot read"):  # so nobody knows that it is not there
-        await directory.copy(tmp_path, 5)
-    assert left(directory) == {"tmp"}
+    assert await directory.copy("improved", "a.jpg", StoredOutput("", 2_499_999)) is None
+    assert await directory.copy("improved", "gone.jpg", StoredOutput("", 5)) is None
+    assert await directory.copy("improved", "a.jpg/x.jpg", StoredOutput("", 5)) is None
+    with pytest.raises(DiskError, match="cannot read"):  # so it is not known that it does not exist
+        await directory.copy("improved", ".", StoredOutput("", 5))
+    assert files_of(directory) == {"tmp"}
 
 
-async def test_a_copy_for_which_there_is_no_room_leaves_nothing(
-    directory: OutputDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_copy_for_which_there_is_no_space_is_removed(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "output.jpg"
-    output.write_bytes(b"x" * 2_500_000)
-    whole, pieces = TempFile.append, 0
+    (directory.out / "improved").mkdir()
+    (directory.out / "improved" / "a.jpg").write_bytes(b"x" * 2_500_000)
+    complete, pieces = TempFile.append, 0
 
     def append(file: TempFile, data: list[bytes]) -> None:
         nonlocal pieces
         pieces += 1
         if pieces == 2:
             raise DiskError.of(OSError(28, "No space left on device"), file.path, "write")
-        whole(file, data)
+        complete(file, data)
 
     monkeypatch.setattr(TempFile, "append", append)
     with pytest.raises(DiskError, match="No space left"):
-        await directory.copy(output, 2_500_000)
-    assert left(directory) == {"tmp"}
+        await directory.copy("improved", "a.jpg", StoredOutput("", 2_500_000))
+    assert files_of(directory) == {"tmp"}
 
 
-# temporaries
+# temporary files
 
 
-async def test_a_temporary_is_made_by_its_first_write_and_grows(directory: OutputDirectory) -> None:
+async def test_the_first_write_creates_a_temporary_file(directory: OutputDirectory) -> None:
     file = directory.open()
     assert not file.path.exists()
     await file.write([b"one ", b"two "])
     await file.write([b"three"])
     assert file.path.read_bytes() == b"one two three"
-    assert directory.temporary(file.name) == file.path
+    assert directory.temp_path(file.name) == file.path
     for _ in range(2):
         await file.discard()
-    assert left(directory) == {"tmp"}
+    assert files_of(directory) == {"tmp"}
 
 
-async def test_no_temporary_goes_on_with_what_another_run_left(tmp_path: Path) -> None:
+async def test_temporary_files_of_two_runs_have_different_names(tmp_path: Path) -> None:
     names: set[str] = set()
     for _ in range(2):
         directory = OutputDirectory(tmp_path)
@@ -112,7 +115,7 @@ async def test_no_temporary_goes_on_with_what_another_run_left(tmp_path: Path) -
 
 
 @full_disk
-async def test_a_full_disk_is_our_error(directory: OutputDirectory) -> None:
+async def test_a_full_disk_raises_disk_error(directory: OutputDirectory) -> None:
     file = directory.open()
     file.path.symlink_to("/dev/full")
     with pytest.raises(DiskError, match="No space left") as caught:
@@ -120,9 +123,8 @@ async def test_a_full_disk_is_our_error(directory: OutputDirectory) -> None:
     assert (caught.value.path, caught.value.errno) == (file.path, 28)
 
 
-async def test_bytes_that_cannot_be_settled_are_our_error(directory: OutputDirectory) -> None:
-    whole, gone = await spooled(directory, b"x"), directory.open()
-    refused = await directory.settle([[StoredOutput(file.name, 1)] for file in (gone, whole)])
+async def test_an_answer_that_cannot_be_synced_gets_its_error(directory: OutputDirectory) -> None:
+    refused = await directory.fsync([[StoredOutput("gone", 1)], [await written(directory)]])
     assert "No such file" in str(refused[0])
     assert refused[1] is None
 
@@ -130,7 +132,7 @@ async def test_bytes_that_cannot_be_settled_are_our_error(directory: OutputDirec
 # the lock
 
 
-def test_the_output_folder_belongs_to_one_run(tmp_path: Path) -> None:
+def test_the_lock_can_be_acquired_after_it_is_released(tmp_path: Path) -> None:
     first, second = OutputDirectory(tmp_path), OutputDirectory(tmp_path)
     first.lock()
     with pytest.raises(OutputInUse, match="another run is writing to"):
@@ -140,19 +142,19 @@ def test_the_output_folder_belongs_to_one_run(tmp_path: Path) -> None:
     second.release()
 
 
-async def test_a_run_that_was_refused_takes_nothing_from_the_other(directory: OutputDirectory) -> None:
-    file = await spooled(directory, b"paid for")
+async def test_a_run_that_cannot_lock_removes_nothing(directory: OutputDirectory) -> None:
+    output = await written(directory, b"paid for")
     second = OutputDirectory(directory.out)
     with pytest.raises(OutputInUse):
         second.lock()
     second.release()
-    assert file.path.read_bytes() == b"paid for"
+    assert directory.temp_path(output.temporary).read_bytes() == b"paid for"
     with pytest.raises(OutputInUse):
         OutputDirectory(directory.out).lock()
 
 
 @pytest.mark.parametrize("blocked", ["", ".smarty-async", ".smarty-async/tmp", ".smarty-async/lock"])
-def test_an_output_folder_that_cannot_be_made_is_our_error(tmp_path: Path, blocked: str) -> None:
+def test_an_output_folder_that_cannot_be_created_raises_disk_error(tmp_path: Path, blocked: str) -> None:
     out = tmp_path / "out"
     path = out / blocked
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,164 +166,273 @@ def test_an_output_folder_that_cannot_be_made_is_our_error(tmp_path: Path, block
     assert path.exists()
 
 
-# what outlives a run
-
-
-async def test_nothing_is_left_by_a_run_that_ends(directory: OutputDirectory) -> None:
-    file = await spooled(directory, b"never placed")
-    kept = await spooled(directory, b"placed")
-    await settled(directory, kept)
-    await placed(directory, kept, directory.out / "improved" / "a.jpg")
+def test_files_of_an_interrupted_probe_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".smarty-async" / "probe-0123"
+    left.mkdir(parents=True)
+    (left / "Sample").touch()
+    directory = OutputDirectory(tmp_path)
+    directory.lock()
+    assert files_of(directory) == {"tmp"}
     directory.release()
-    assert left(directory) == set()
-    assert not file.path.exists()
-    assert (directory.out / "improved" / "a.jpg").read_bytes() == b"placed"
 
 
-async def test_what_is_settled_and_could_not_be_placed_stays_for_the_next_run(directory: OutputDirectory) -> None:
-    file, other = await spooled(directory, b"paid for"), await spooled(directory, b"not whole")
+# what stays after a run
+
+
+async def test_a_finished_run_leaves_no_temporary_file(directory: OutputDirectory) -> None:
+    await written(directory, b"never received whole")
+    output = await written(directory, b"committed")
+    await directory.fsync([[output]])
+    await committed(directory, "a.jpg", output)
+    directory.release()
+    assert files_of(directory) == set()
+    assert (directory.out / "improved" / "a.jpg").read_bytes() == b"committed"
+
+
+async def test_an_output_that_could_not_be_committed_stays_for_the_next_run(directory: OutputDirectory) -> None:
+    output, other = await written(directory, b"paid for"), await written(directory, b"not whole")
     (directory.out / "improved").touch()
-    await settled(directory, file)
-    assert await placed(directory, file, directory.out / "improved" / "a.jpg")
+    await directory.fsync([[output]])
+    assert await committed(directory, "a.jpg", output)
     directory.release()
-    assert left(directory) == {"tmp", file.name}
-    assert not other.path.exists()
+    assert files_of(directory) == {"tmp", output.temporary}
+    assert not directory.temp_path(other.temporary).exists()
 
 
-async def test_what_an_earlier_run_left_stays_until_the_journal_is_done_with_it(directory: OutputDirectory) -> None:
-    file = await spooled(directory, b"paid for")
+async def test_temporary_files_of_an_earlier_run_stay_until_the_journal_has_recovered(
+    directory: OutputDirectory,
+) -> None:
+    output = await written(directory, b"paid for")
     directory._lock.release()  # as a kill does
     following = OutputDirectory(directory.out)
     following.lock()
     following.release()
-    assert file.path.read_bytes() == b"paid for"
+    assert following.temp_path(output.temporary).read_bytes() == b"paid for"
     following.lock()
-    following.clear()
-    assert not file.path.exists()
+    following.remove_stale_temp_files()
+    assert not following.temp_path(output.temporary).exists()
     following.release()
 
 
-async def test_what_cannot_be_removed_does_not_stop_a_run(directory: OutputDirectory) -> None:
-    (directory.temporary("folder") / "x").mkdir(parents=True)
-    directory.clear()
+async def test_a_temporary_file_that_cannot_be_removed_does_not_stop_a_run(directory: OutputDirectory) -> None:
+    (directory.temp_path("folder") / "x").mkdir(parents=True)
+    directory.remove_stale_temp_files()
     directory.release()
-    assert (directory.temporary("folder") / "x").exists()
+    assert (directory.temp_path("folder") / "x").exists()
 
 
-# to their places
+# places
 
 
-async def test_outputs_take_their_places_over_what_is_there(directory: OutputDirectory) -> None:
-    improved, colorized = (directory.out / kind / "b" / "a.jpg" for kind in ("improved", "colorized"))
-    for data in (b"first", b"second"):
-        file = await spooled(directory, data)
-        assert not await placed(directory, file, improved, stale=(colorized,))
-        assert improved.read_bytes() == data
-    assert not await placed(directory, await spooled(directory, b"x"), colorized, stale=(improved,))
-    assert not improved.exists()
+@posix
+def test_a_place_is_taken_by_a_file_a_folder_and_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "improved"
+    (folder / "folder.jpg").mkdir(parents=True)
+    (folder / "file.jpg").touch()
+    (folder / "link.jpg").symlink_to("nowhere")
+    directory = OutputDirectory(tmp_path)
+    taken = [name for name in ("folder", "file", "link", "none") if directory.is_taken(f"{name}.jpg")]
+    assert taken == ["folder", "file", "link"]
 
 
-async def test_a_move_is_durable_from_the_bottom_up(
+@posix
+def test_a_path_that_is_too_long_is_known_beforehand(directory: OutputDirectory) -> None:
+    free = directory.rules.max_path - len(os.fsencode(directory.out)) - len("/colorized_improved/")
+    assert directory.problem_of("x" * free) is None
+    problem = directory.problem_of("x" * (free + 1))
+    assert problem is not None
+    assert problem.type == "path_too_long"
+    assert f"{directory.rules.max_path:,} are possible" in problem.message
+
+
+# commit
+
+
+async def test_a_file_that_a_person_has_changed_is_not_replaced(directory: OutputDirectory) -> None:
+    await committed(directory, "a.jpg", await written(directory, b"first"))
+    (directory.out / "improved" / "a.jpg").write_bytes(b"retouched by hand")
+    refused = await committed(
+        directory, "a.jpg", StoredOutput((await written(directory, b"second")).temporary, 6, replaces=5)
+    )
+    assert isinstance(refused, OutputRefused)
+    assert "no run made, or that was changed since" in str(refused)
+    assert (directory.out / "improved" / "a.jpg").read_bytes() == b"retouched by hand"
+
+
+async def test_a_move_is_durable_from_the_outermost_folder_on(
     directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    whole = os.replace
+    rename = os.replace
 
     def replaced(old: str, new: str) -> None:
         steps.append("rename")
-        whole(old, new)
+        rename(old, new)
 
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(output_folder, "sync_file", lambda _: steps.append("sync file"))
-    monkeypatch.setattr(placing, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix()))
-    files = [await spooled(directory, b"x") for _ in range(2)]
-    await directory.settle([[StoredOutput(file.name, 1)] for file in files])
-    folder = directory.out / "improved" / "x"
-    await directory.place([Move([(str(file.path), str(folder / file.name))]) for file in files])
+    monkeypatch.setattr(temp_file, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(moves, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix()))
+    outputs = [await written(directory) for _ in range(2)]
+    await directory.fsync([[output] for output in outputs])
+    await directory.commit([OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
     assert steps == ["sync file", "sync file", ".", "improved", "rename", "rename", "improved/x"]
 
 
-async def test_a_move_that_the_disk_refuses_keeps_no_other(directory: OutputDirectory, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    moves = [
-        Move([(str((await spooled(directory, b"x")).path), str(place))], stale)
-        for place, stale in (
-            (tmp_path / "file" / "a.jpg", ()),
-            (tmp_path / "b.jpg", ()),
-            (tmp_path / "c.jpg", (str(tmp_path),)),
-            (tmp_path / "d.jpg", ()),
-        )
-    ]
-    refused = await directory.place(moves)
-    assert [error is None for error in refused] == [False, True, False, True]
-    assert [(tmp_path / f"{name}.jpg").exists() for name in "abcd"] == [False, True, False, True]
+async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: OutputDirectory) -> None:
+    (directory.out / "improved" / "c.jpg").mkdir(parents=True)
+    (directory.out / "improved" / "file").touch()
+    refused = await directory.commit(
+        [
+            OutputMove(place, {"improved": await written(directory)})
+            for place in ("file/a.jpg", "b.jpg", "c.jpg", "x" * 300, "d.jpg")
+        ]
+    )
+    refusals = [OutputRefused, type(None), NameTaken, OutputRefused, type(None)]
+    assert [type(error) for error in refused] == refusals
+    assert {path.name for path in (directory.out / "improved").iterdir()} == {"b.jpg", "c.jpg", "d.jpg", "file"}
 
 
-async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_in_it(
+async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_moves_into_it(
     directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sync(folder: Path) -> None:
         if folder.name == "bad":
             raise OSError(5, "Input/output error")
 
-    folders = [directory.out / name for name in ("bad", "good", "bad")]
+    folders = ("bad", "good", "bad")
     for folder in folders:
-        folder.mkdir(exist_ok=True)
-    monkeypatch.setattr(placing, "sync_folder", sync)
-    files = [await spooled(directory, b"x") for _ in folders]
-    moves = [Move([(str(file.path), str(folder / file.name))]) for file, folder in zip(files, folders, strict=True)]
-    refused = await directory.place(moves)
+        (directory.out / "improved" / folder).mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(moves, "sync_folder", sync)
+    refused = await directory.commit(
+        [
+            OutputMove(f"{folder}/{number}.jpg", {"improved": await written(directory)})
+            for number, folder in enumerate(folders)
+        ]
+    )
+    assert [type(error) for error in refused] == [DiskError, type(None), DiskError]
     assert [str(error).partition("': ")[2] for error in refused] == ["Input/output error", "", "Input/output error"]
 
 
-async def test_many_photos_make_one_folder_together(directory: OutputDirectory) -> None:
-    files = [await spooled(directory, bytes([number])) for number in range(20)]
-    folder = directory.out / "improved" / "a" / "b" / "c"
-    await asyncio.gather(*(placed(directory, file, folder / file.name) for file in files))
-    assert len(list(folder.iterdir())) == 20
+async def test_many_photos_create_one_folder_together(directory: OutputDirectory) -> None:
+    outputs = [await written(directory, bytes([number])) for number in range(20)]
+    await asyncio.gather(
+        *(committed(directory, f"a/b/c/{number}.jpg", output) for number, output in enumerate(outputs))
+    )
+    assert len(list((directory.out / "improved" / "a" / "b" / "c").iterdir())) == 20
 
 
-def test_what_the_disk_refuses_to_remove_is_our_error(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").mkdir()
-    told = r"cannot remove '.*a\.jpg'"
-    with pytest.raises(DiskError, match=told):
-        remove([tmp_path / "a.jpg"])
-    [refused] = place([Move([], [str(tmp_path / "a.jpg")])])
-    assert re.search(told, str(refused))
+def test_a_temporary_file_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    [refused] = commit_moves(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {"improved": StoredOutput("gone", 1)})])
+    assert type(refused) is DiskError
+    assert "No such file" in str(refused)
 
 
-def test_what_is_not_there_need_not_be_removed(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    remove([tmp_path / "a.jpg", tmp_path / "no" / "a.jpg", tmp_path / "file" / "a.jpg"])
+# removal
 
 
-def test_a_temporary_that_is_gone_is_our_error(tmp_path: Path) -> None:
-    [refused] = place([Move([(str(tmp_path / "gone"), str(tmp_path / "a.jpg"))])])
-    assert re.search(r"cannot write '.*a\.jpg': No such file", str(refused))
+def test_what_the_disk_does_not_remove_raises_disk_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "improved").mkdir()
+    (tmp_path / "improved" / "a.jpg").write_bytes(b"12345")
+
+    def refuse(_: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    removes: dict[Kind, StoredOutput] = {"improved": StoredOutput("", 5)}
+    with pytest.raises(DiskError, match=r"cannot remove '.*a\.jpg'"):
+        remove_known(str(tmp_path), "a.jpg", removes)
+    [refused] = commit_moves(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {}, removes)])
+    assert "cannot remove" in str(refused)
+
+
+def test_only_the_known_output_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "improved" / "folder.jpg").mkdir(parents=True)
+    (tmp_path / "improved" / "file").write_bytes(b"12345")
+    (tmp_path / "improved" / "changed.jpg").write_bytes(b"retouched by hand")
+    (tmp_path / "improved" / "known.jpg").write_bytes(b"12345")
+    for place in ("folder.jpg", "file/x.jpg", "changed.jpg", "known.jpg", "gone.jpg"):
+        remove_known(str(tmp_path), place, {"improved": StoredOutput("", 5), "colorized": StoredOutput("", 5)})
+    assert {path.name for path in (tmp_path / "improved").iterdir()} == {"folder.jpg", "file", "changed.jpg"}
+
+
+# a folder on another disk
+
+
+@pytest.fixture
+def other_disk(directory: OutputDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``improved`` is a link to another disk: renaming into it is refused, as the system does."""
+    other = tmp_path / "other disk"
+    other.mkdir()
+    (directory.out / "improved").symlink_to(other)
+    rename = os.replace
+
+    def replace(old: str, new: str) -> None:
+        if Path(old).resolve().is_relative_to(other) is not Path(new).resolve().is_relative_to(other):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    return other
+
+
+@posix
+async def test_outputs_are_copied_to_a_folder_on_another_disk(directory: OutputDirectory, other_disk: Path) -> None:
+    output = await written(directory, b"paid for")
+    assert await committed(directory, "b/a.jpg", output) is None
+    assert paths_in(other_disk) == {"b", "b/a.jpg"}
+    assert (other_disk / "b" / "a.jpg").read_bytes() == b"paid for"
+    assert not directory.temp_path(output.temporary).exists()
+
+
+@posix
+async def test_a_copy_to_another_disk_without_space_leaves_nothing_there(
+    directory: OutputDirectory, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = await written(directory, b"paid for")
+
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "sync_file", full)
+        assert "No space left" in str(await committed(directory, "a.jpg", output))
+    assert paths_in(other_disk) == set()
+    assert directory.recover("a.jpg", {"improved": output})
+    assert (other_disk / "a.jpg").read_bytes() == b"paid for"
+
+
+@posix
+async def test_a_copy_to_another_disk_is_recovered_when_its_temporary_file_is_still_there(
+    directory: OutputDirectory, other_disk: Path
+) -> None:
+    output = await written(directory, b"paid for")
+    (other_disk / "a.jpg").write_bytes(b"paid for")
+    assert directory.recover("a.jpg", {"improved": output})
+    assert not directory.temp_path(output.temporary).exists()
 
 
 # on other systems
 
 
 def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
 
     class Fcntl:
         F_FULLFSYNC = 51
 
         @staticmethod
-        def fcntl(_: int, what: int) -> None:
-            asked.append(what)
+        def fcntl(_: int, command: int) -> None:
+            calls.append(command)
 
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
-    monkeypatch.setattr(os, "fsync", lambda _: asked.append("fsync"))
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     (tmp_path / "a").touch()
     fsync.sync_file(tmp_path / "a")
-    assert asked == [51]
+    assert calls == [51]
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
-    monkeypatch.setattr(fsync.os, "name", "nt")
+    monkeypatch.setattr(os, "name", "nt")
     fsync.sync_folder(gone)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -97,3 +98,45 @@ async def test_the_time_of_a_file_of_our_own_does_not_matter(tmp_path: Path) -> 
     body = FileBody(tmp_path / "a.jpg", size=SMALL, version=None, content_type="image/png")
     touch(tmp_path / "a.jpg")
     assert sum(map(len, await pieces(body))) == SMALL
+
+
+@sizes
+@pytest.mark.parametrize(("start", "end"), [(0, 700), (300, 900), (5, 1000)])
+async def test_a_part_of_a_file_and_the_digest_of_all(tmp_path: Path, size: int, start: int, end: int) -> None:
+    put(tmp_path / "a.jpg", size)
+    data = (tmp_path / "a.jpg").read_bytes()
+    end = end * size // 1000
+    body = FileBody(
+        tmp_path / "a.jpg",
+        size=end - start,
+        version=None,
+        content_type="image/jpeg",
+        start=start,
+        file_size=size,
+    )
+    assert body.digest is None
+    for _ in range(2):
+        read: list[bytes] = []
+        async for piece in body.read():
+            read.append(piece)
+            if sum(map(len, read)) == body.size:
+                assert body.digest == hashlib.sha256(data).digest()  # there before the last piece is taken
+        assert b"".join(read) == data[start:end]
+
+
+@sizes
+async def test_a_trailer_that_changes_is_caught(tmp_path: Path, size: int) -> None:
+    put(tmp_path / "a.jpg", size)
+    body = FileBody(tmp_path / "a.jpg", size=100, version=None, content_type="image/jpeg", file_size=size + 1)
+    with pytest.raises(PhotoRejected, match="changed"):
+        await pieces(body)
+    assert body.digest is None
+
+
+async def test_no_digest_of_what_was_read_in_part(tmp_path: Path) -> None:
+    body = put(tmp_path / "a.jpg", LARGE)
+    async for _ in body.read():
+        break
+    assert body.digest is None
+    await pieces(body)
+    assert body.digest == hashlib.sha256((tmp_path / "a.jpg").read_bytes()).digest()

@@ -1,9 +1,12 @@
+"""Photos found in folders, files, globs and lists."""
+
 from __future__ import annotations
 
 import io
 import os
 import shutil
 import sys
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarty_async.archive.sources import walk
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, read_list, scan
-from smarty_async.archive.sources.patterns import Glob, Wanted
+from smarty_async.archive.sources.folder import FolderSource, PhotoFile, check_sources, scan
+from smarty_async.archive.sources.patterns import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted
+from smarty_async.archive.sources.photo_list import EntryQueue, ListFile, common_folder, read_list
+from smarty_async.archive.sources.photo_names import is_photo_name
 from smarty_async.errors import OptionsError
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the file system has no such thing")
@@ -44,7 +48,7 @@ def found(*sources: Path | str, out: Path | None = None, **options: Any) -> list
 
 
 class TestFolders:
-    def test_photos_are_told_with_where_they_lie(self, root: Path) -> None:
+    def test_a_photo_has_its_path_size_and_version(self, root: Path) -> None:
         put(root, "a.jpg", "1943/b.JPG")
         (root / "a.jpg").write_bytes(b"12345")
         os.utime(root / "a.jpg", ns=(1, 1_000_000_000))
@@ -52,24 +56,24 @@ class TestFolders:
         assert set(by_name) == {"a.jpg", "1943/b.JPG"}
         assert by_name["a.jpg"] == PhotoFile(str(root), "a.jpg", str(root / "a.jpg"), 5, "1000000000", None)
 
-    def test_a_relative_source_is_told_as_an_absolute_one(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_relative_source_becomes_absolute(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg")
         monkeypatch.chdir(root.parent)
         (one,) = scan(["photos"], out=Path("out"))
         assert (one.source, one.path) == (str(root), str(root / "a.jpg"))
 
-    def test_hidden_things_and_litter_are_passed_over(self, root: Path) -> None:
+    def test_hidden_and_system_files_are_skipped(self, root: Path) -> None:
         put(
             root, "a.jpg", ".hidden.jpg", ".git/b.jpg", "Thumbs.db", "sub/desktop.ini", "__MACOSX/c.jpg", "@eaDir/d.jpg"
         )
         assert found(root) == ["a.jpg"]
 
-    def test_an_empty_folder_has_nothing(self, root: Path) -> None:
+    def test_an_empty_folder_has_no_photos(self, root: Path) -> None:
         check_sources([root])
         assert found(root) == []
 
     @linux_only
-    def test_odd_names_come_through(self, root: Path) -> None:
+    def test_unusual_names_are_kept(self, root: Path) -> None:
         names = [b"\xd1\x84\xd0\xbe\xd1\x82\xd0\xbe.jpg", b"two words.jpg", b"line\nbreak.jpg", b"caf\xe9.jpg"]
         names += [b"x" * 251 + b".jpg", b"*.jpg", b"back\\slash.jpg"]
         for name in names:
@@ -79,11 +83,11 @@ class TestFolders:
         assert all(Path(one.path).read_bytes() == b"x" for one in everything)
 
     @posix_only
-    def test_pipes_are_passed_over(self, root: Path) -> None:
+    def test_pipes_are_skipped(self, root: Path) -> None:
         os.mkfifo(root / "pipe.jpg")
         assert found(root) == []
 
-    def test_a_big_folder_begins_at_once_and_is_never_held(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_large_folder_is_read_as_a_stream(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, *(f"{number}.jpg" for number in range(300)))
         read = 0
         scandir = os.scandir
@@ -101,7 +105,7 @@ class TestFolders:
                 read += 1
                 return next(self._entries)
 
-        monkeypatch.setattr(walk.os, "scandir", Counting)
+        monkeypatch.setattr(os, "scandir", Counting)
         photos = scan([root], out=root / "out")
         next(photos)
         assert read == 1
@@ -122,7 +126,7 @@ class TestFolders:
         peak(root)
         assert peak(root) < peak(root.parent / "few") + 20_000
 
-    def test_leaving_early_closes_the_folders(self, root: Path) -> None:
+    def test_closing_the_scan_closes_the_folders(self, root: Path) -> None:
         put(root, "a/b/c/d.jpg", "a/b/c/e.jpg")
         photos = scan([root], out=root / "out")
         next(photos)
@@ -146,6 +150,158 @@ class TestFolders:
                 folder.rmdir()
 
 
+SKIPPED_FOLDERS = [
+    *("#recycle", "@Recycle", "#snapshot", "lost+found", "@tmp", "@eaDir", "$RECYCLE.BIN", ".Trash-1000"),
+    *(".AppleDouble", ".@__thumb", "@Recently-Snapshot", "System Volume Information", "Previews.lrdata", "CaptureOne"),
+]
+
+
+class TestSkipped:
+    @pytest.mark.parametrize("folder", SKIPPED_FOLDERS)
+    def test_folders_of_systems_and_photo_tools_are_skipped(self, root: Path, folder: str) -> None:
+        put(root, "a.jpg", f"{folder}/b.jpg", f"sub/{folder}/x/c.jpg")
+        assert found(root) == ["a.jpg"]
+        assert found(root / folder) == ["b.jpg"]  # it was named
+
+    def test_the_list_is_in_lower_case(self) -> None:
+        assert all(name == name.lower() for name in (*SYSTEM_FILES, *SYSTEM_SUFFIXES))
+
+    def test_the_results_of_another_run_are_skipped(self, root: Path) -> None:
+        put(root, "a.jpg", "restored/.smarty-async/journal.sqlite", "restored/improved/a.jpg", "restored/album/a.jpg")
+        assert found(root) == ["a.jpg"]
+        assert found(f"{root}/*") == ["a.jpg"]
+
+    def test_photos_beside_the_results_of_another_run_are_found_when_their_folder_is_named(self, root: Path) -> None:
+        put(root, "a.jpg", ".smarty-async/journal.sqlite", "improved/a.jpg", "sub/b.jpg")
+        assert found(root) == ["a.jpg", "sub/b.jpg"]
+
+
+class TestLeftAlone:
+    @pytest.mark.parametrize(
+        ("name", "data", "left_alone"),
+        [
+            ("a.jpg", b"a letter", False),
+            ("a.jpg.supplemental-metadata.json", b"{}", True),
+            ("a.MOV", b"\0\0\0\x14ftypqt  ", True),
+            ("a.AAE", b"<plist/>", True),
+            ("a.pdf", b"%PDF-1.4", True),
+            ("README", b"text", True),
+            ("empty", b"", True),
+            ("a.xyz", b"text", True),
+            ("no extension", b"\xff\xd8\xff\xe0....", False),
+            ("misnamed.txt", b"\x89PNG\r\n\x1a\n....", False),
+            ("misnamed.mov", b"\0\0\0\x18ftypheic", False),
+            ("misnamed.bin", b"RIFF....WEBPVP8 ", False),
+            ("sound.bin", b"RIFF....WAVEfmt ", True),
+        ],
+    )
+    def test_files_that_are_no_photos_by_name_and_content_are_left_alone(
+        self, root: Path, name: str, data: bytes, *, left_alone: bool
+    ) -> None:
+        (root / name).write_bytes(data)
+        (one,) = scan([root], out=root / "out")
+        assert one.left_alone is left_alone
+        (same,) = scan([root / name], out=root / "out")
+        assert same.left_alone is left_alone
+
+    @pytest.mark.parametrize(
+        ("name", "expected"), [("a.JPG", True), ("b/a.dng", True), ("a.xmp", False), ("a", None), ("a.1", None)]
+    )
+    def test_names_tell_photos(self, name: str, expected: Any) -> None:
+        assert is_photo_name(name) is expected
+
+    @needs_permissions
+    def test_a_file_that_cannot_be_read_is_left_alone_by_its_name(self, root: Path) -> None:
+        put(root, "a.json", "b")
+        for name in ("a.json", "b"):
+            (root / name).chmod(0)
+        assert {one.photo: one.left_alone for one in scan([root], out=root / "out")} == {"a.json": True, "b": False}
+
+
+class TestBatches:
+    def test_photos_come_in_batches(self, root: Path) -> None:
+        put(root, *(f"{number}.jpg" for number in range(300)))
+        batches = list(FolderSource([root], out=root / "out").scan())
+        assert [len(batch) for batch in batches] == [256, 44]
+
+    def test_a_batch_ends_before_a_wait_for_the_list(self, root: Path) -> None:
+        put(root, "a.jpg", "b.jpg", "c.jpg")
+        more = threading.Event()
+
+        def entries() -> Iterator[str]:
+            yield str(root / "a.jpg")
+            yield str(root / "b.jpg")
+            more.wait()
+            yield str(root / "c.jpg")
+
+        batches = FolderSource([], out=root / "out", listed=entries()).scan()
+        names: list[str] = []
+        while len(names) < 2:  # the thread that reads the list may be slower
+            names += [Path(one.path).name for one in next(batches)]
+        assert names == ["a.jpg", "b.jpg"]
+        assert next(batches) == []
+        more.set()
+        assert [Path(one.path).name for batch in batches for one in batch] == ["c.jpg"]
+
+    def test_a_wait_for_a_silent_list_can_be_ended(self, root: Path) -> None:
+        put(root, "a.jpg")
+        silent = threading.Event()
+
+        def entries() -> Iterator[str]:
+            yield str(root / "a.jpg")
+            silent.wait()
+
+        source = FolderSource([], out=root / "out", listed=entries())
+        batches = source.scan()
+        assert next(batch for batch in batches if batch)
+        assert next(batches) == []
+        threading.Timer(0.01, source.stop).start()
+        assert list(batches) == []
+        silent.set()
+
+    def test_a_stopped_scan_gives_nothing_more(self, root: Path) -> None:
+        put(root, *(f"{number}.jpg" for number in range(300)))
+        source = FolderSource([root], out=root / "out", listed=iter(["a.jpg"]))
+        batches = source.scan()
+        next(batches)
+        source.stop()
+        assert list(batches) == []
+
+    def test_an_error_of_the_list_is_raised(self, root: Path) -> None:
+        def entries() -> Iterator[str]:
+            yield "a.jpg"
+            raise OSError(5, "Input/output error")
+
+        with pytest.raises(OSError, match="Input/output error"):
+            list(FolderSource([], out=root / "out", listed=entries()).scan())
+
+    def test_a_queue_takes_no_more_than_it_can_hold(self) -> None:
+        taken = 0
+
+        def entries() -> Iterator[str]:
+            nonlocal taken
+            for _ in range(5000):
+                taken += 1
+                yield "a.jpg"
+
+        queue = EntryQueue(entries())
+        reader = iter(queue)
+        while next(reader) is None:
+            pass
+        assert len([entry for entry in reader if entry is not None]) == 4999
+        early = EntryQueue(entries())
+        taken = 0
+        early.close()
+        assert taken <= 1026
+
+    def test_a_source_that_is_the_output_folder_is_remarked(self, root: Path) -> None:
+        put(root, "a.jpg")
+        assert FolderSource([root], out=root.parent / "out").warnings() == []
+        (warning,) = FolderSource([f"{root}/."], out=root).warnings()
+        assert "is the source and the output folder" in warning
+        assert FolderSource(["gone"], out=Path("gone")).warnings() != []
+
+
 @posix_only
 class TestLinks:
     def test_links_to_files_and_folders_are_followed(self, root: Path) -> None:
@@ -154,7 +310,7 @@ class TestLinks:
         (root / "file.jpg").symlink_to(root.parent / "c.jpg")
         assert found(root) == ["file.jpg", "folder/b.jpg"]
 
-    def test_a_link_to_a_folder_above_is_passed_over(self, root: Path) -> None:
+    def test_a_link_to_a_folder_above_is_skipped(self, root: Path) -> None:
         put(root, "a/b/c.jpg")
         (root / "a/b/up").symlink_to(root)
         (root / "a/self").symlink_to(".")
@@ -178,7 +334,7 @@ class TestLinks:
 @posix_only
 class TestUnreadable:
     @needs_permissions
-    def test_a_folder_that_cannot_be_read_is_told(self, root: Path) -> None:
+    def test_a_folder_that_cannot_be_read_is_reported(self, root: Path) -> None:
         put(root, "a.jpg", "secret/b.jpg")
         (root / "secret").chmod(0)
         try:
@@ -190,7 +346,7 @@ class TestUnreadable:
         finally:
             (root / "secret").chmod(0o700)
 
-    def test_a_folder_that_may_not_be_entered_is_told_unless_it_was_left_out(
+    def test_a_folder_that_cannot_be_opened_is_reported_unless_it_is_excluded(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(root, "a.jpg", "secret/b.jpg")
@@ -201,13 +357,13 @@ class TestUnreadable:
                 raise PermissionError(13, "Permission denied", path)
             return whole(path)
 
-        monkeypatch.setattr(walk.os, "scandir", refusing)
+        monkeypatch.setattr(os, "scandir", refusing)
         assert found(root) == ["a.jpg", "secret [unreadable]"]
         assert found(root, exclude=["secret/*"]) == ["a.jpg"]
         assert found(root / "secret") == [". [unreadable]"]
 
     @linux_only
-    def test_a_path_too_long_to_look_at_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_that_is_too_long_is_reported(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg")
         monkeypatch.chdir(root)
         for _ in range(17):
@@ -220,7 +376,7 @@ class TestUnreadable:
         assert everything[1].endswith("x [unreadable]")
         shutil.rmtree("x" * 250)
 
-    def test_a_folder_that_breaks_off_is_told(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_folder_with_a_read_error_is_reported(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg", "sub/b.jpg")
 
         class Breaking:
@@ -237,7 +393,7 @@ class TestUnreadable:
                 pass
 
         whole = os.scandir
-        monkeypatch.setattr(walk.os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
+        monkeypatch.setattr(os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
         (one,) = scan([root / "sub"], out=root / "out")
         assert one.photo == "."
         assert one.problem is not None
@@ -251,7 +407,7 @@ class TestOut:
         put(root, "a.jpg", "done/improved/a.jpg", "done/other.jpg")
         assert found(root, out=root / "done") == ["a.jpg"]
 
-    def test_it_is_known_by_what_it_is(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_recognised_under_another_name(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg", "done/improved/a.jpg")
         monkeypatch.chdir(root)
         assert found(root, out=Path("done")) == ["a.jpg"]
@@ -259,14 +415,14 @@ class TestOut:
             (root.parent / "link").symlink_to(root / "done")
             assert found(root, out=root.parent / "link") == ["a.jpg"]
 
-    def test_it_may_come_to_be_while_the_scan_goes_on(self, root: Path) -> None:
+    def test_it_may_be_created_during_the_scan(self, root: Path) -> None:
         put(root, "a.jpg")
         photos = scan([root, root], out=root / "done")
         assert next(photos).photo == "a.jpg"
         put(root, "done/improved/a.jpg")
         assert [one.photo for one in photos] == ["a.jpg"]
 
-    def test_as_a_source_it_gives_all_but_what_runs_made(self, root: Path) -> None:
+    def test_as_a_source_it_gives_all_but_what_runs_create(self, root: Path) -> None:
         put(root, "a.jpg", "sub/improved/b.jpg", "results.jsonl", ".smarty-async/journal.db")
         put(root, *(f"{kind}/a.jpg" for kind in ("improved", "colorized", "colorized_improved", "resolved")))
         assert found(root, out=root) == ["a.jpg", "sub/improved/b.jpg"]
@@ -294,11 +450,11 @@ class TestFiles:
         (one,) = scan([root / "sub/.hidden.jpg"], out=root / "out")
         assert (one.source, one.photo) == (str(root / "sub"), ".hidden.jpg")
 
-    def test_patterns_hold_for_it_too(self, root: Path) -> None:
+    def test_patterns_apply_to_it_too(self, root: Path) -> None:
         put(root, "a.jpg")
         assert found(root / "a.jpg", exclude=["a*"]) == []
 
-    def test_one_that_vanished_is_a_problem(self, root: Path) -> None:
+    def test_one_that_does_not_exist_is_a_problem(self, root: Path) -> None:
         assert found(root / "gone.jpg") == ["gone.jpg [unreadable]"]
 
     @posix_only
@@ -328,14 +484,14 @@ class TestGlobs:
         check_sources([f"{root}/{pattern}"])
         assert found(f"{root}/{pattern}") == expected
 
-    def test_its_source_ends_where_its_magic_begins(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_its_source_is_the_folder_before_the_pattern(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "1943/x/d.jpg")
         monkeypatch.chdir(root.parent)
         assert {one.source for one in scan(["photos/1943/*/d.jpg"], out=Path("out"))} == {str(root / "1943")}
         assert {one.source for one in scan(["*/1943/*/d.jpg"], out=Path("out"))} == {str(root.parent)}
 
     @posix_only
-    def test_it_goes_in_no_circle(self, root: Path) -> None:
+    def test_it_does_not_follow_links_in_a_circle(self, root: Path) -> None:
         put(root, "a/1.jpg")
         (root / "a/up").symlink_to(root)
         assert found(f"{root}/**/*.jpg") == ["a/1.jpg"]
@@ -362,7 +518,7 @@ class TestGlobs:
 
 
 class TestCheckSources:
-    def test_what_is_not_there_is_named(self, root: Path) -> None:
+    def test_a_source_that_does_not_exist_is_named(self, root: Path) -> None:
         with pytest.raises(OptionsError, match=r"there is no '.*gone': check the path"):
             check_sources([root, root / "gone"])
 
@@ -373,12 +529,12 @@ class TestCheckSources:
             check_sources([f"{root}/{pattern}"])
 
     @posix_only
-    def test_a_link_to_nothing_is_told(self, root: Path) -> None:
+    def test_a_link_to_nothing_is_reported(self, root: Path) -> None:
         (root / "link").symlink_to("gone")
         with pytest.raises(OptionsError, match="the link leads to nothing"):
             check_sources([root / "link"])
 
-    def test_a_name_no_disk_can_hold_is_told(self) -> None:
+    def test_an_impossible_name_is_reported(self) -> None:
         with pytest.raises(OptionsError, match=r"cannot read|there is no"):
             check_sources(["a\0b"])
 
@@ -395,7 +551,7 @@ class TestWanted:
             (["*.jpg", "d*"], ["1943/*"], ["a.jpg", "d.png"]),
         ],
     )
-    def test_patterns_choose(self, root: Path, include: Any, exclude: Any, expected: list[str]) -> None:
+    def test_patterns_select_photos(self, root: Path, include: Any, exclude: Any, expected: list[str]) -> None:
         put(root, "a.jpg", "1943/B.JPG", "1943/x/c.png", "d.png")
         assert found(root, include=include, exclude=exclude) == expected
 
@@ -417,20 +573,47 @@ class TestLists:
         assert {one.source for one in everything} == {str(root)}
         assert found(listed=["."]) == ["1943/a.jpg", "1944/b.jpg", "1944/x/c.jpg"]
 
-    def test_absolute_paths_lose_their_anchor(self, root: Path) -> None:
-        put(root, "a.jpg")
-        (one,) = scan([], out=root / "out", listed=[str(root / "a.jpg")])
-        assert one.source == root.anchor
-        assert one.photo == (root / "a.jpg").relative_to(root.anchor).as_posix()
-        assert Path(one.path).samefile(root / "a.jpg")
+    def test_absolute_paths_are_relative_to_their_common_folder(self, root: Path, tmp_path: Path) -> None:
+        put(root, "1943/a.jpg", "1944/x/b.jpg")
+        entries: list[str | bytes] = [str(root / "1943/a.jpg"), os.fsencode(root / "1944")]
+        (tmp_path / "list").write_bytes(b"\n".join(os.fsencode(entry) for entry in entries))
+        either: tuple[list[str | bytes] | ListFile, ...] = (entries, ListFile(tmp_path / "list"))
+        for listed in either:
+            everything = list(scan([], out=root / "out", listed=listed))
+            assert [(one.source, one.photo) for one in everything] == [
+                (str(root), "1943/a.jpg"),
+                (str(root), "1944/x/b.jpg"),
+            ]
+            assert all(Path(one.path).is_file() for one in everything)
 
-    def test_paths_upwards_lose_what_leads_up(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_absolute_paths_of_a_stream_are_relative_to_the_current_folder_or_lose_their_anchor(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "1943/a.jpg")
+        monkeypatch.chdir(root)
+        (one,) = scan([], out=root / "out", listed=iter([str(root / "1943/a.jpg")]))
+        assert (one.source, one.photo) == (str(root), "1943/a.jpg")
+        monkeypatch.chdir(root / "1943")
+        (other,) = scan([], out=root / "out", listed=iter([str(root / "b.jpg")]))
+        assert other.source == root.anchor
+
+    def test_paths_without_a_common_folder_have_none(self) -> None:
+        anchor = Path.cwd().anchor
+        assert common_folder([f"{anchor}a/b.jpg", f"{anchor}c/d.jpg"]) is None
+        assert common_folder(["a/b.jpg", f"{anchor}c/../d.jpg"]) is None
+        assert common_folder([f"{anchor}a/b/c.jpg", "x.jpg", f"{anchor}a/b.jpg"]) == f"{anchor}a"
+
+    def test_of_paths_upwards_the_part_after_the_dots_is_kept(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         put(root, "a.jpg", "sub/b.jpg")
         monkeypatch.chdir(root / "sub")
         (one,) = scan([], out=root / "out", listed=["../a.jpg"])
         assert (one.source, one.photo) == (os.path.realpath(root), "a.jpg")
 
-    def test_what_is_not_there_is_a_problem_of_its_own(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_entry_that_does_not_exist_is_a_problem_of_its_own(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         put(root, "a.jpg")
         monkeypatch.chdir(root)
         assert found(listed=["gone/b.jpg", "a.jpg", "nul\0.jpg"]) == [
@@ -451,11 +634,11 @@ class TestLists:
             pytest.param(b"caf\xe9.jpg\n", [os.fsdecode(b"caf\xe9.jpg")], marks=posix_only),
         ],
     )
-    def test_lists_are_read_as_they_are_made(self, data: bytes, paths: list[str]) -> None:
+    def test_lists_have_lines_or_end_in_nuls(self, data: bytes, paths: list[str]) -> None:
         assert list(read_list(io.BytesIO(data))) == paths
 
     @pytest.mark.parametrize("separator", [b"\n", b"\0"])
-    def test_long_lists_stream_whatever_the_pieces(self, separator: bytes) -> None:
+    def test_long_lists_are_read_as_a_stream(self, separator: bytes) -> None:
         names = [f"folder/{number:06}.jpg" for number in range(5000)]
 
         class Trickling(io.BytesIO):

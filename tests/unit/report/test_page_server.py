@@ -206,6 +206,19 @@ async def test_it_listens_on_loopback_and_opens_the_browser(results: Path, monke
                 pass
 
 
+async def test_it_stops_while_pictures_wait_to_be_decoded(out: Path, source: Path) -> None:
+    big = pictures.tiff(2000, 1500)
+    make_output_folder(out, source, [Entry(name=f"{number}.tif", original=big) for number in range(30)])
+    async with aiohttp.ClientSession() as session:
+        async with view(out, open_browser=False) as url:
+            page = Page(session, url)
+            asking = [asyncio.create_task(page.get(f"thumbnails/{number}/before")) for number in range(1, 31)]
+            await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        # Each is answered, or its connection is closed; none is waited for in vain.
+        ends = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(end, (tuple, aiohttp.ClientError)) for end in ends)
+
+
 async def test_photos_of_a_run_under_way_appear(results: Path, source: Path) -> None:
     async with page_of(results) as page:
         before = await page.json("api/summary")

@@ -41,11 +41,11 @@ from yarl import URL
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
+from smarty_async.redaction import redact
 from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
-from smarty_async.transport.tokens import redact
 
 IMPROVE = (ModeSpec("improve"),)
 
@@ -156,6 +156,24 @@ async def failure_of(answer: Answer, *, silence: float = 20) -> RequestError | C
     for error in chain_of(caught.value):
         assert isinstance(error, RequestError | ConfigurationError), "a foreign exception"
         assert redact(str(error), TOKEN) == str(error)
+    assert isinstance(caught.value, RequestError | ConfigurationError)
+    return caught.value
+
+
+async def failure_of_bytes(answer: bytes) -> RequestError:
+    """What one photo meets when these bytes are the response."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"--\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server, sender_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as send:
+        with pytest.raises(RequestError) as caught:
+            await send(photo())
+    for error in chain_of(caught.value):
+        assert isinstance(error, RequestError)
     return caught.value
 
 
@@ -366,21 +384,16 @@ class TestSilence:
             assert send.progress.bytes_sent < 28_000_000
             gate.set()
 
-    async def test_a_slow_body_that_moves_is_no_silence(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        loop = asyncio.get_running_loop()
-        real, passed = loop.time, 0.0
-
+    async def test_a_slow_body_that_moves_is_no_silence(self) -> None:
         class Slow(MemoryBody):
             async def read(self) -> AsyncIterator[bytes]:
-                nonlocal passed
-                for at in range(self.size):
-                    passed += 15 if at < 10 else 0
-                    await asyncio.sleep(0)
+                for at in range(10):
+                    await asyncio.sleep(0.1)
                     yield self._data[at : at + 1]
+                yield self._data[10:]
 
-        async with FakeService() as service, sender_to(service.url, silence=20) as send:
-            monkeypatch.setattr(loop, "time", lambda: real() + passed)
-            inbox = await send(Slow(jpeg(16, 12), "image/jpeg"))  # 150 s in all
+        async with FakeService() as service, sender_to(service.url, silence=0.5) as send:
+            inbox = await send(Slow(jpeg(16, 12), "image/jpeg"))  # one second in all
         assert inbox.taken
 
     async def test_a_body_that_does_not_move_is_silence(self) -> None:
@@ -453,10 +466,15 @@ class TestErrors:
         assert isinstance(error, RequestError)
         assert (str(error), error.status) == ("400 Bad Request", 400)
 
-    async def test_html_is_reported_as_text(self) -> None:
+    async def test_html_is_not_quoted(self) -> None:
         error = await failure_of(http(502, "<html><h1>Bad\n\n gateway</h1></html>"))
         assert isinstance(error, RequestError)
-        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: Bad gateway", 502, False)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway", 502, False)
+
+    async def test_a_short_plain_text_is_quoted(self) -> None:
+        error = await failure_of(http(502, "no\n\n upstream"))
+        assert isinstance(error, RequestError)
+        assert (str(error), error.status, error.enveloped) == ("502 Bad Gateway: no upstream", 502, False)
 
     async def test_html_with_status_200_is_not_an_answer(self) -> None:
         error = await failure_of(http(200, "<html>please log in</html>"))
@@ -510,6 +528,43 @@ class TestErrors:
         assert isinstance(error, RequestError)
         assert error.retry_after is not None
         assert 3000 < error.retry_after <= 3600
+
+    @pytest.mark.parametrize(
+        "date",
+        [
+            "Fri, 31 Dec 9999 23:59:59 -2359",
+            "Mon, 01 Jan 0001 00:00:00 +2359",
+            "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
+            "Wed, 21 Oct 2015 07:28:00 +99999999999999999999",
+            "Wed, 99 Oct 2015 99:99:99 GMT",
+            "\x00",
+        ],
+    )
+    async def test_retry_after_as_an_absurd_date(self, date: str) -> None:
+        head = f"HTTP/1.1 503 Busy\r\nRetry-After: {date}\r\nContent-Length: 0\r\n\r\n"
+        error = await failure_of_bytes(head.encode())
+        assert error.status in (503, None, 400)
+
+    @pytest.mark.parametrize(
+        "reason", [b"\xff\xfe\xfa", "занят".encode("cp1251"), b"\x1b[2J", b"", "\u200b\u202e".encode()]
+    )
+    async def test_a_reason_phrase_of_any_bytes_is_printable_text(self, reason: bytes) -> None:
+        error = await failure_of_bytes(b"HTTP/1.1 503 " + reason + b"\r\nContent-Length: 0\r\n\r\n")
+        str(error).encode()
+        assert str(error).isprintable()
+
+    @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+    @pytest.mark.parametrize("status", [200, 400, 503])
+    async def test_a_deeply_nested_body_is_no_envelope(self, status: int, opening: str, closing: str) -> None:
+        deep = '{"status": 400, "body": ' + opening * 20_000 + "1" + closing * 20_000 + "}"
+        error = await failure_of(http(status, deep))
+        assert isinstance(error, RequestError)
+        assert error.status in (status, 400, None)
+        assert len(str(error)) <= 500
+
+    async def test_a_token_cut_by_invisible_characters_is_redacted(self) -> None:
+        error = await failure_of(http(503, "\u200b".join(TOKEN)))
+        assert "s3cr" not in str(error).replace("\u200b", "")
 
     @pytest.mark.parametrize("date", ["Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:00 -0000"])
     async def test_retry_after_as_a_date_in_the_past(self, date: str) -> None:

@@ -352,8 +352,12 @@ class TestTooLarge:
         images = [heavy(5_000, seed=seed) for seed in range(32)]
         async with FakeService() as service:
             async with client_of(service, concurrency=4, limits=Limits(max_images=8)) as client:
-                service.script(*[http(413)] * 4)
-                assert all_right(await improved(client, images), images)
+                gate = asyncio.Event()
+                service.script(*[hold(gate, http(413))] * 4)
+                asking = asyncio.create_task(improved(client, images))
+                await until(lambda: service.open_now == 4)
+                gate.set()
+                assert all_right(await asking, images)
             sizes = [len(request.images) for request in service.requests]
             assert 2 <= max(sizes[4:]) <= 4  # four halvings of the bound would leave each photo alone
 

@@ -1,4 +1,4 @@
-"""Items, budgets and requests in the rarer cases: an outage, a lost connection, an abandoned item."""
+"""Items, budgets and requests in the rarer cases: an outage, a lost connection, a partly answered item."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_data_received_before_the_connection_was_lost_is_read() -> None:
     assert came == b"the first item, and half of the next"
 
 
-async def test_an_abandoned_item_discards_the_outputs_it_has() -> None:
+async def test_an_item_hands_over_what_it_has_received_once() -> None:
     both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
     item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), Progress(), ImageBudget()))
     output = MemoryFile()
@@ -122,9 +122,11 @@ async def test_an_abandoned_item_discards_the_outputs_it_has() -> None:
     answered = Answered("improve", "file_0", 0, blobs={"improved": Blob(0, 3, b"\xff\xd8\xff")})
     assert item.receive(ReceivedItem(answered, {"improved": output}))
     assert not item.done
-    await item.abandon()
-    assert item.done
-    assert not output.data
+    received = item.take("improve")
+    assert received is not None
+    assert received.files == {"improved": output}
+    assert item.take("improve") is None
+    assert item.take("resolution") is None
 
 
 async def test_chunks_are_filled_while_the_number_of_items_to_come_is_unknown() -> None:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.clients import TOKEN, client_of, hasty
 from support.fake_service import FakeService, drop, hold, http, raw, until
 from support.pictures import jpeg
-from yarl import URL
 
 from smarty_async.errors import AuthorizationError, RequestError, ServiceUnavailable
 from smarty_async.options import OAuthCredentials, Timeouts
-from smarty_async.transport.tokens import OAuthTokens, ServiceToken, redact
+from smarty_async.transport.tokens import OAuthTokens, ServiceToken
 
 SECRET = "oauth/s3cret+тайна ="
 
@@ -40,7 +35,7 @@ async def tokens_of(
     given_ = {"client_id": "me", "auth_url": service.auth_url} | (credentials or {"client_secret": SECRET})
     async with aiohttp.ClientSession() as session:
         timeouts = Timeouts(connect=5, silence=silence)
-        yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())  # type: ignore[arg-type]
+        yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())
 
 
 def grant(**fields: object) -> str:
@@ -57,7 +52,7 @@ class TestServiceToken:
 
 
 class TestGrants:
-    async def test_one_flight_serves_everyone_who_asks(self) -> None:
+    async def test_concurrent_callers_share_one_request(self) -> None:
         gate = asyncio.Event()
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(hold(gate, http(200, grant())))
@@ -67,7 +62,7 @@ class TestGrants:
             assert set(await asyncio.gather(*asking)) == {"access"}
             assert service.grants == [{"client_id": "me", "client_secret": SECRET, "grant_type": "client_credentials"}]
 
-    async def test_who_asks_first_and_leaves_does_not_take_the_others_along(self) -> None:
+    async def test_cancelling_the_first_caller_does_not_cancel_the_others(self) -> None:
         gate = asyncio.Event()
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(hold(gate))
@@ -139,21 +134,21 @@ class TestGrants:
             "",
         ],
     )
-    async def test_a_grant_that_is_none_is_told_without_quoting_it(self, text: str) -> None:
+    async def test_an_invalid_grant_is_reported_without_its_text(self, text: str) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(http(200, text))
             with pytest.raises(AuthorizationError) as caught:
                 await tokens.get()
             assert "hidden-token" not in str(caught.value)
 
-    async def test_a_grant_that_is_no_utf8_is_none(self) -> None:
+    async def test_a_grant_that_is_not_utf8_is_invalid(self) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(raw(b'{"access_token": "\xff"}'))
             with pytest.raises(AuthorizationError):
                 await tokens.get()
 
     @pytest.mark.parametrize("status", [429, 500, 503])
-    async def test_a_server_in_trouble_is_worth_another_try(self, status: int) -> None:
+    async def test_a_server_error_is_temporary(self, status: int) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(http(status, "no"))
             with pytest.raises(RequestError) as caught:
@@ -161,14 +156,14 @@ class TestGrants:
             assert caught.value.status == 503
             assert await tokens.get() == "access-2"
 
-    async def test_a_connection_lost_is_worth_another_try(self) -> None:
+    async def test_a_lost_connection_is_temporary(self) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(drop(of=http(200, grant())))
             with pytest.raises(RequestError, match="did not answer"):
                 await tokens.get()
             assert await tokens.get() == "access-2"
 
-    async def test_a_server_that_says_nothing_is_not_waited_for_for_ever(self) -> None:
+    async def test_a_silent_server_is_given_up_after_the_timeout(self) -> None:
         async with FakeService() as service, tokens_of(service, silence=0.02) as tokens:
             service.script_grants(hold(asyncio.Event()))
             with pytest.raises(RequestError, match="did not answer"):
@@ -183,21 +178,21 @@ class TestGrants:
 
 
 class TestRenewal:
-    async def test_what_was_stale_for_many_is_renewed_once(self) -> None:
+    async def test_a_token_that_many_requests_find_stale_is_renewed_once(self) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             stale = await tokens.get()
             assert await asyncio.gather(*(tokens.renew(stale) for _ in range(9))) == [True] * 9
             assert len(service.grants) == 2
             assert await tokens.get() == "access-2"
 
-    async def test_the_same_token_again_is_no_renewal(self) -> None:
+    async def test_the_same_token_again_does_not_count_as_renewed(self) -> None:
         async with FakeService() as service, tokens_of(service) as tokens:
             service.script_grants(http(200, grant()), http(200, grant()))
             assert not await tokens.renew(await tokens.get())
 
 
 class TestOnTheWay:
-    async def test_a_401_renews_once_and_the_photos_ride_again(self) -> None:
+    async def test_a_401_renews_the_token_once_and_the_photos_are_sent_again(self) -> None:
         async with FakeService(valid_tokens=set()) as service:
             credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
             async with client_of(service, credentials=credentials) as client:
@@ -236,7 +231,7 @@ class TestOnTheWay:
             assert not service.requests
 
     @pytest.mark.parametrize("stale", [False, True], ids=["from the start", "at the renewal"])
-    async def test_an_authorization_server_that_is_down_is_an_outage_and_no_photos_fault(self, *, stale: bool) -> None:
+    async def test_an_authorization_server_that_is_down_is_an_outage_and_fails_no_photo(self, *, stale: bool) -> None:
         async with FakeService(valid_tokens=set()) as service:
             credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=service.auth_url)
             async with client_of(service, credentials=credentials, retries=hasty()) as client:
@@ -250,39 +245,19 @@ class TestOnTheWay:
 
 
 class TestRedaction:
-    @settings(deadline=None)
-    @given(st.text(string.ascii_letters + string.digits + string.punctuation + " тайна€😀", min_size=4, max_size=20))
-    def test_no_form_of_a_secret_survives(self, secret: str) -> None:
-        forms = {
-            secret,
-            quote(secret),
-            quote(secret, safe=""),
-            quote_plus(secret),
-            re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
-            URL("http://h/").with_query(t=secret).raw_query_string.removeprefix("t="),
-            json.dumps(secret)[1:-1],
-            json.dumps(secret, ensure_ascii=False)[1:-1],
-            json.dumps(secret)[1:-1].replace("/", "\\/"),
-        }
-        for form in forms:
-            assert redact(f"¡{form}!", secret) == "¡<redacted>!"
-
-    def test_what_is_no_secret_stays(self) -> None:
-        assert redact("nothing to see", None, "", "secret") == "nothing to see"
-
-    async def test_old_and_new_tokens_and_the_secret_are_known(self) -> None:
+    async def test_all_tokens_old_and_new_and_the_secret_are_known(self) -> None:
         clock = Clock()
         async with (
             FakeService() as service,
             tokens_of(service, clock=clock, refresh_token="reborn", client_secret=SECRET) as tokens,
         ):
-            await tokens.get()
-            clock.now += 4000
-            await tokens.get()
-            text = f"access-1 access-2 refresh-2 reborn {SECRET} {quote(SECRET)}"
+            for _ in range(5):
+                await tokens.get()
+                clock.now += 4000
+            text = f"access-1 access-2 access-3 access-4 access-5 refresh-1 refresh-5 reborn {SECRET} {quote(SECRET)}"
             assert set(tokens.redact(text).split()) == {"<redacted>"}
 
-    def test_without_a_token_the_words_of_an_error_stay(self) -> None:
+    def test_without_a_token_errors_are_not_redacted(self) -> None:
         client = client_of(FakeService(url="http://localhost:1"), token=None)
         assert ServiceToken(client._token).redact("cannot connect to localhost, local") == (
             "cannot connect to localhost, local"

@@ -14,7 +14,7 @@ IMPROVE = ModeSpec("improve")
 RESOLUTION = ModeSpec("resolution", 4, "art")
 
 
-def test_names_are_ours_and_unique() -> None:
+def test_names_of_items_are_unique() -> None:
     assert [item_name(number) for number in range(3)] == ["file_0", "file_1", "file_2"]
     assert len({item_name(number) for number in range(100)}) == 100
 
@@ -53,7 +53,8 @@ def test_every_mode_has_its_outputs_and_every_kind_its_field() -> None:
         (b'{"status":200,"body":{"improve":[]}}', (200, None)),
         (b'{"body":[1,null],"status":200,"more":{"status":400}}', (200, None)),
         (b'{"status":200,"body":null}', (200, None)),
-        (b' {"status":200} ', (200, None)),
+        (b' {"status":200,"body":{}} ', (200, None)),
+        (b'\xef\xbb\xbf{"status":500,"body":"no"}', (500, "no")),
         ('{"status":403,"body":"нет"}'.encode(), (403, "нет")),
     ],
 )
@@ -71,6 +72,10 @@ def test_an_envelope(text: bytes, envelope: tuple[int, str | None]) -> None:
         b"{}",
         b"<html></html>",
         b'{"body":"x"}',
+        b'{"status":200}',
+        b'{"timestamp":"now","status":404,"error":"Not Found","path":"/"}',  # Spring's own error
+        b'\xef\xbb\xbf\xef\xbb\xbf{"status":500,"body":"no"}',
+        b'{"status":500,"body":' + b"[" * 100_000,
         b'{"status":"400"}',
         b'{"status":null}',
         b'{"status":200',
@@ -83,7 +88,7 @@ def test_no_envelope(text: bytes) -> None:
         parse_envelope(text)
 
 
-def test_what_an_answer_is_made_of_is_frozen() -> None:
+def test_messages_are_frozen() -> None:
     for struct in (Envelope(200), Blob(0, 3, b"ABC"), Answered("improve", "file_0", 0)):
         with pytest.raises(AttributeError):
             setattr(struct, struct.__struct_fields__[0], None)

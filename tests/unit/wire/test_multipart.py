@@ -86,7 +86,7 @@ def test_the_type_has_both_its_names_for_resolution_and_none_otherwise(tasks: tu
     assert image.get_filename() == "file_0.jpg"
     assert image["Content-Disposition"].params["name"] == "file_0"
     assert meta["Content-Disposition"].params == {"name": "meta"}
-    said = json.loads(meta.get_payload())
+    said = json.loads(meta.get_content())
     last = tasks[-1]
     asked = {"rfactor": last.rfactor, "rtype": last.rtype, "ftype": last.rtype} if last.mode == "resolution" else {}
     assert said == {"mode": [task.mode for task in tasks], "images": [{"name": "file_0"}], **asked}
@@ -109,20 +109,20 @@ def test_frames_come_in_the_order_of_the_body() -> None:
     )
 
 
-def test_a_type_without_a_suffix_of_its_own_has_a_filename_all_the_same() -> None:
+def test_an_unknown_type_has_a_filename_too() -> None:
     multipart = Multipart([Image("image/x-odd", 0)], [IMPROVE])
     (image, _) = asyncio.run(parts_of(multipart, body_of(multipart, [b""])))
     assert image == Part("file_0", "file_0.bin", "image/x-odd", b"")
 
 
-def test_every_body_has_a_boundary_of_its_own() -> None:
+def test_every_body_has_its_own_boundary() -> None:
     types = {Multipart([], [IMPROVE]).content_type for _ in range(20)}
     assert len(types) == 20
 
 
 @pytest.mark.parametrize("tasks", TASKS, ids=lambda tasks: "+".join(map(str, tasks)))
 @pytest.mark.parametrize("content_type", [*TYPES, "application/octet-stream"])
-def test_what_frames_add_stays_under_the_published_bounds(tasks: tuple[ModeSpec, ...], content_type: str) -> None:
+def test_part_headers_stay_under_the_stated_bounds(tasks: tuple[ModeSpec, ...], content_type: str) -> None:
     empty = Multipart([], tasks).length
     assert empty <= TAIL_BYTES
     before = empty

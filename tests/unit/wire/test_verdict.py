@@ -116,7 +116,7 @@ def test_a_redirect_stops_the_job(status: int) -> None:
     assert found.error.status == status
 
 
-def test_the_judge_is_one_that_may_be_replaced() -> None:
+def test_the_judge_can_be_replaced() -> None:
     replaceable: Judge = judge
     assert replaceable(RequestError("x", status=429), ()) == SLOW_DOWN
 

@@ -20,7 +20,10 @@
   const viewer = by("viewer");
   const slider = document.createElement("before-after");
   const chosen = { state: null, folder: null };
+  const numbers = new Intl.NumberFormat(language);
   let summary = null;
+  let folders = new Map(); // by id
+  let severalSources = false;
   let cards = []; // the photos loaded so far, in order
   let more = true;
   let loading = null; // the promise of the page on its way
@@ -66,11 +69,15 @@
 
   async function begin() {
     translate();
+    const first = photos.page(null); // asked for at the same time
+    first.catch(() => {}); // `load` says so
     try {
       summary = await photos.summary();
     } catch {
       return sayLoadFailed(begin);
     }
+    folders = new Map(summary.folders.map((folder) => [folder.id, folder]));
+    severalSources = new Set(summary.folders.map((folder) => folder.source)).size > 1;
     const total = Object.values(summary.counts).reduce((sum, count) => sum + count, 0);
     document.title = text("pageTitle", { title: summary.title });
     by("title").textContent = summary.title;
@@ -79,7 +86,7 @@
     by("total").textContent = parts.join(" · ");
     showFilters(total);
     showFolders(total);
-    reload();
+    reload(first);
     new IntersectionObserver(fill, { rootMargin: AHEAD }).observe(by("end"));
   }
 
@@ -117,15 +124,14 @@
   }
 
   function folderLabel(folder) {
-    const several = new Set(summary.folders.map((one) => one.source)).size > 1;
     const name = folder.name || text("topFolder");
-    return several ? `${folder.source.split("/").pop()} / ${name}` : name;
+    return severalSources ? `${folder.source.split("/").pop()} / ${name}` : name;
   }
 
   function choice(className, label, count, pressed, choose) {
     const button = make("button", className, label);
     button.type = "button";
-    button.append(" ", make("small", "", new Intl.NumberFormat(language).format(count)));
+    button.append(" ", make("small", "", numbers.format(count)));
     button.setAttribute("aria-pressed", String(pressed));
     button.addEventListener("click", () => choose(button));
     return button;
@@ -135,7 +141,7 @@
     for (const other of group.children) other.setAttribute("aria-pressed", String(other === button));
   }
 
-  function reload() {
+  function reload(first = null) {
     round += 1;
     cards = [];
     more = true;
@@ -143,14 +149,14 @@
     section = null;
     by("sections").replaceChildren();
     window.scrollTo(0, 0);
-    load();
+    load(first);
   }
 
   // One page at a time; resolves when it is in the grid.
-  function load() {
+  function load(page = null) {
     if (!more) return Promise.resolve();
     if (!loading) {
-      const mine = loadPage(round).finally(() => {
+      const mine = loadPage(round, page).finally(() => {
         if (loading === mine) loading = null;
       });
       loading = mine;
@@ -158,13 +164,13 @@
     return loading;
   }
 
-  async function loadPage(mine) {
+  async function loadPage(mine, asked) {
     if (!cards.length) by("message").textContent = text("loading");
     let page;
     try {
-      page = await photos.page(cards.at(-1)?.id ?? null);
+      page = await (asked ?? photos.page(cards.at(-1)?.id ?? null));
     } catch {
-      if (mine === round) sayLoadFailed(load);
+      if (mine === round) sayLoadFailed(() => load());
       return;
     }
     if (mine !== round) return;
@@ -207,7 +213,7 @@
   function addSection(id) {
     const made = document.createElement("section");
     const grid = make("ul", "grid");
-    const folder = summary.folders.find((one) => one.id === id);
+    const folder = folders.get(id);
     if (folder && summary.folders.length > 1) {
       const count = chosen.state
         ? (folder.counts[chosen.state] ?? 0)
@@ -315,7 +321,8 @@
       const image = make("img", "");
       image.alt = `${card.name}: ${text(name)}`;
       image.addEventListener("error", () => image.replaceWith(make("p", "soft", text("noPicture"))));
-      image.src = photos.picture(card, name);
+      // Of a damaged file a browser shows nothing at all; the thumbnail was decoded, or is a sign that it could not be.
+      image.src = card.state === "rejected" ? photos.thumbnail(card, name) : photos.picture(card, name);
       by("stage").replaceChildren(image);
     } else {
       by("stage").replaceChildren(make("p", "soft", text("noPicture")));

@@ -17,11 +17,12 @@ from typing import BinaryIO, Final
 import msgspec
 
 from smarty_async.archive.catalog import Catalog, Photo
-from smarty_async.archive.paths import KINDS, STATE
+from smarty_async.archive.paths import STATE
 from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.listing import Card, Which, card_of, path_of, summary_of
 from smarty_async.report.page.previews import render
 from smarty_async.report.page.server import ASSETS
+from smarty_async.results import KINDS
 from smarty_async.web.assets import read_asset
 
 __all__ = ["MOST_PHOTOS", "write_static"]

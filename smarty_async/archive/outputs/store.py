@@ -1,0 +1,161 @@
+"""Where outputs are stored: the interface that the rest of the program uses, whatever the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile
+from smarty_async.archive.paths import FileNameRules
+from smarty_async.errors import DiskError
+from smarty_async.options import ModeSpec
+from smarty_async.results import ErrorInfo, Kind
+
+if TYPE_CHECKING:
+    from smarty_async.archive.journal.store import JournalStore
+
+__all__ = ["NameTaken", "OutputMove", "OutputRefused", "OutputStore"]
+
+
+class OutputRefused(DiskError):
+    """The storage refuses one output, and takes others: its name is not possible, or not free."""
+
+
+class NameTaken(OutputRefused):
+    """A file that no run made is at the output's place."""
+
+
+class OutputMove(msgspec.Struct, frozen=True, gc=False):
+    """How the outputs of one answer get from temporary files to their final places.
+
+    Attributes:
+        place: path relative to the folder of each kind.
+        outputs: the outputs by kind. A file that is there is replaced only when its size is the output's `replaces`.
+        removes: outputs of an earlier answer that has no successor; each is removed only when it has its size.
+    """
+
+    place: str
+    outputs: Mapping[Kind, StoredOutput]
+    removes: Mapping[Kind, StoredOutput] = {}
+
+
+class OutputStore(Protocol):
+    """Storage for outputs. One run at a time uses it.
+
+    An output is written to a temporary file, made durable (`fsync`), journalled as received, moved to its final place
+    (`commit`), and journalled as committed. What no run made is neither replaced nor removed.
+    """
+
+    @property
+    def rules(self) -> FileNameRules:
+        """Which names the storage takes; known once `lock` has returned."""
+        ...
+
+    def lock(self) -> None:
+        """Create and lock the storage; blocks, but does not wait for another run.
+
+        Raises:
+            OutputInUse: another run has locked it.
+            DiskError: it cannot be created or written.
+        """
+        ...
+
+    def release(self) -> None:
+        """Unlock, and remove temporary files that the next run does not need; blocks."""
+        ...
+
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs, once the journal has recovered what it knows of; blocks.
+
+        Args:
+            keep: names of those that the journal still needs.
+        """
+        ...
+
+    def is_taken(self, place: str) -> bool:
+        """Whether something that no run made is at `place`, in the folder of any kind; blocks."""
+        ...
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """The kinds of which something is at `place` that is none of the `known` outputs; blocks."""
+        ...
+
+    def problem_of(self, place: str) -> ErrorInfo | None:
+        """Why nothing can be stored at `place`, None when it can."""
+        ...
+
+    def open(self) -> TempFile:
+        """A new temporary file; its first write creates it."""
+        ...
+
+    def temp_path(self, name: str) -> Path:
+        """The path of the temporary file called `name`; temporary files are local, whatever the storage is."""
+        ...
+
+    async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
+        """Wait until the temporary files of each answer are durable; they outlive this run then, until committed.
+
+        Returns:
+            For each answer what the storage refused, None when nothing.
+        """
+        ...
+
+    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Move outputs to their final places, and wait until that is durable.
+
+        Returns:
+            For each move what the storage refused, None when nothing; `OutputRefused` when it concerns that move alone.
+        """
+        ...
+
+    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """`entries`, with committed answers marked ``missing`` (``stale`` with `redo`) when an output is not there."""
+        ...
+
+    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
+        """A temporary file with the bytes of an output; None when it is not there, or has another size.
+
+        Raises:
+            DiskError: the storage refuses, so that it is not known whether it is there.
+        """
+        ...
+
+    def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
+        """Remove those of `outputs` that are at `place` with their size; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
+        """Commit what an interrupted run had received; blocks. Returns whether all `outputs` are at `place` now.
+
+        Raises:
+            OutputRefused: the storage does not take this one; its temporary files stay.
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
+        """Enter into the empty `journal` what the storage itself tells of earlier runs; blocks.
+
+        Returns:
+            The number of photos entered.
+
+        Raises:
+            DiskError: the storage or the journal refuses.
+        """
+        ...

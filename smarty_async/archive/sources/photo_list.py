@@ -1,0 +1,175 @@
+"""Lists of photos: a file, a pipe, or whatever the caller iterates over."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Condition, Thread
+from typing import BinaryIO
+
+from smarty_async.errors import OptionsError
+
+__all__ = ["EntryQueue", "ListFile", "common_folder", "read_list"]
+
+_BLOCK = 16_384
+_QUEUE_ENTRIES = 1024
+
+
+class ListFile:
+    """The entries of the list in a file; it can be iterated over more than once.
+
+    Args:
+        path: of the list.
+
+    Raises:
+        OptionsError: it cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._opened().close()
+
+    def __iter__(self) -> Iterator[str]:
+        with self._opened() as file:
+            yield from read_list(file)
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise OptionsError(f"cannot read the list {str(self._path)!r}: {error.strerror}") from None
+
+
+def read_list(stream: BinaryIO) -> Iterator[str]:
+    r"""The entries of a list, each as soon as `stream` has given all of it.
+
+    They stand one a line (``\r\n`` too; blank lines mean nothing), or end in NULs, as `find -print0` makes them. The
+    first bytes that hold a separator decide which.
+
+    Args:
+        stream: the list's bytes, of which only a block is held at a time. Of a buffered stream the raw one below is
+            read: a thread that waits in a buffered one stops the interpreter from ending.
+    """
+    separator, rest = b"", b""
+    is_first = True
+    for block in _blocks(stream):
+        rest += block.removeprefix(b"\xef\xbb\xbf") if is_first else block  # what Windows' editors begin a text with
+        is_first = False
+        if not separator:
+            separator = b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else b""
+        if separator:
+            *whole, rest = rest.split(separator)
+            yield from _entries(whole, separator)
+    yield from _entries([rest], separator)
+
+
+def _blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """What `stream` has at the moment, again and again; waits when it has nothing."""
+    raw = getattr(stream, "raw", stream)
+    while True:
+        block = raw.read(_BLOCK)
+        if block is None:  # a pipe that another process has made non-blocking
+            select.select([raw], [], [])
+        elif not block:
+            return
+        else:
+            yield block
+
+
+def _entries(entries: Iterable[bytes], separator: bytes) -> Iterator[str]:
+    for entry in entries:
+        path = entry if separator == b"\0" else entry.rstrip(b"\r")
+        if path and (separator == b"\0" or path.strip()):
+            yield os.fsdecode(path)
+
+
+def common_folder(entries: Iterable[str | bytes]) -> str | None:
+    """The folder that holds all absolute paths in `entries`; None when there is none but the root.
+
+    Entries with ``..`` do not count: where they lead, only the disk knows.
+    """
+    common: str | None = None
+    for entry in entries:
+        path = os.fsdecode(entry)
+        if not Path(path).is_absolute() or ".." in Path(path).parts:
+            continue
+        folder = str(Path(path).parent)
+        try:
+            common = folder if common is None else os.path.commonpath([common, folder])
+        except ValueError:  # two drives
+            return None
+    return None if common is None or common == Path(common).anchor else common
+
+
+class EntryQueue:
+    """Entries read ahead by a thread, so that the caller learns when there are none at the moment.
+
+    Args:
+        entries: an iterable that may wait for its next entry (a pipe, a generator).
+    """
+
+    def __init__(self, entries: Iterable[str | bytes]) -> None:
+        self._queue: deque[str | bytes] = deque()
+        self._changed = Condition()
+        self._ended = False
+        self._error: Exception | None = None
+        # A daemon: nothing ends its wait for a pipe whose other end stays silent.
+        Thread(target=self._fill, args=(entries,), name="smarty_async list", daemon=True).start()
+
+    def __iter__(self) -> Generator[str | bytes | None, None, None]:
+        """The entries; None before a wait for the next one.
+
+        Raises whatever the iteration over the entries raised.
+        """
+        while True:
+            with self._changed:
+                is_empty = not (self._queue or self._ended)
+            if is_empty:
+                yield None
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._ended)
+                if not self._queue:
+                    break
+                entry = self._queue.popleft()
+                self._changed.notify_all()
+            yield entry
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """End the iteration, also from another thread. Entries that were read are dropped."""
+        with self._changed:
+            self._ended = True
+            self._queue.clear()
+            self._changed.notify_all()
+
+    def _fill(self, entries: Iterable[str | bytes]) -> None:
+        error: Exception | None = None
+        with suppress(_Closed):
+            try:
+                for entry in entries:
+                    self._put(entry)
+            except _Closed:
+                raise
+            except Exception as raised:  # noqa: BLE001 - it is raised to the caller who iterates
+                error = raised
+        with self._changed:
+            self._error = self._error or error
+            self._ended = True
+            self._changed.notify_all()
+
+    def _put(self, entry: str | bytes) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._queue) < _QUEUE_ENTRIES or self._ended)
+            if self._ended:
+                raise _Closed
+            self._queue.append(entry)
+            self._changed.notify_all()
+
+
+class _Closed(Exception):
+    """Nobody takes entries any more."""

@@ -1,0 +1,201 @@
+"""How long a run will still take.
+
+Photos are weighed by what makes them take long: by pixels where this machine works on them, by bytes where they are
+sent away. What was not sent (skipped, rejected, a duplicate) is no work and says nothing about the pace.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final, Literal
+
+import msgspec
+
+from smarty_async.results import InFlight, Outcome, Progress
+
+__all__ = ["Estimator", "Unit", "amount"]
+
+Unit = Literal["pixels", "bytes"]
+"""What photos are weighed by."""
+
+_SHORTEST_SPAN: Final = 60.0
+"""Seconds that the pace is taken over, at least; a long run takes it over its last half."""
+_SAMPLES: Final = 500
+"""Observations kept, about."""
+_KNOWN_PACE_WEIGHT: Final = 5.0
+"""Seconds of observation that the pace of earlier runs is worth."""
+_NEARLY_ANSWERED: Final = 0.9
+"""The share of its work that an open request has done at most, however long it has been open."""
+_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
+
+
+class _Sample(msgspec.Struct, frozen=True):
+    seconds: float
+    done: float
+    photos: int
+
+
+class Estimator:
+    """Estimates the pace of a run, and the time left, from what is seen of its progress.
+
+    Args:
+        unit: what photos are weighed by.
+        known_pace: seconds that a megapixel, or a MB, took in earlier runs; None when that is not known.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, unit: Unit, known_pace: float | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self._unit: Unit = unit
+        self._known_pace = known_pace
+        self._clock = clock
+        self._samples: deque[_Sample] = deque()
+        self._now = _Sample(0.0, 0.0, 0)
+        self._total = 0.0
+        self._in_flight = self._partly_done = 0.0
+        self._complete = False
+        self._request_starts: deque[float] = deque()
+        self._requests = self._answers = 0
+        self._request_seconds = 0.0
+        self._open_seconds = 0.0
+        self._began = 0.0
+
+    def look(self, progress: Progress, in_flight: Sequence[InFlight] = ()) -> None:
+        """Take in how far the run has come; to be called several times a second.
+
+        Args:
+            progress: of the run.
+            in_flight: the photos that have been sent and are not answered.
+        """
+        now = self._clock()
+        self._open_seconds += len(self._request_starts) * (now - self._now.seconds)
+        self._note_requests(progress, now, open_now=bool(in_flight))
+        done, total = amount(progress, unit=self._unit)
+        self._in_flight = sum(getattr(photo, self._unit) for photo in in_flight) / 1e6
+        photos = sum(progress.outcomes.get(outcome, 0) for outcome in _SENT)
+        self._total, self._complete = total, not progress.scanning
+        self._partly_done = self._open_work_done(now, done)
+        self._now = _Sample(now, done + self._partly_done, photos)
+        if not progress.requests:
+            self._began = now
+        else:
+            self._keep(self._now)
+
+    def _note_requests(self, progress: Progress, now: float, *, open_now: bool) -> None:
+        """Keep the times at which the open requests were sent: those sent first are taken to be answered first."""
+        self._request_starts.extend([now] * (progress.requests - self._requests))
+        answered = progress.latencies.count
+        for _ in range(min(answered - self._answers, len(self._request_starts))):
+            self._request_starts.popleft()
+        if not open_now:
+            self._request_starts.clear()
+        self._requests, self._answers = progress.requests, answered
+        self._request_seconds = progress.latencies.seconds / answered if answered else 0.0
+
+    def _open_work_done(self, now: float, answered: float) -> float:
+        """How much work is done on photos in open requests: by the time these have been open, less what is answered.
+
+        Args:
+            now: the time.
+            answered: the work of all photos that came to an end.
+        """
+        if not self._request_starts or not self._request_seconds:
+            return 0.0
+        shares = [min((now - start) / self._request_seconds, 1.0) for start in self._request_starts]
+        open_requests = len(shares)
+        work = max(self._in_flight, open_requests * (answered + self._in_flight) / (self._answers + open_requests))
+        done = work * sum(shares) / open_requests - (work - self._in_flight)
+        return min(max(0.0, done), _NEARLY_ANSWERED * self._in_flight)
+
+    def _keep(self, sample: _Sample) -> None:
+        if not self._samples:
+            self._samples.append(sample)
+            return
+        elapsed = sample.seconds - self._began
+        if sample.seconds - self._samples[-1].seconds >= max(_SHORTEST_SPAN, elapsed) / _SAMPLES:
+            self._samples.append(sample)
+        span = max(_SHORTEST_SPAN, elapsed / 2)
+        while len(self._samples) > 1 and self._samples[1].seconds <= sample.seconds - span:
+            self._samples.popleft()
+
+    @property
+    def _span(self) -> tuple[float, float]:
+        """Seconds, and the work done in them."""
+        if not self._samples:
+            return 0.0, 0.0
+        first = self._samples[0]
+        return self._now.seconds - first.seconds, self._now.done - first.done
+
+    @property
+    def measured_pace(self) -> float | None:
+        """Seconds a megapixel, or a MB, in this run alone; None while nothing is done."""
+        seconds, done = self._span
+        return seconds / done if seconds > 0 and done > 0 else None
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a megapixel, or a MB; None while it is not known."""
+        seconds, done = self._span
+        if self._known_pace:
+            seconds, done = seconds + _KNOWN_PACE_WEIGHT, done + _KNOWN_PACE_WEIGHT / self._known_pace
+        return seconds / done if seconds > 0 and done > 0 else None
+
+    @property
+    def seconds_a_photo(self) -> float | None:
+        """Seconds between two photos that are done; None while it is not known."""
+        seconds, _ = self._span
+        photos = self._now.photos - self._samples[0].photos if self._samples else 0
+        return seconds / photos if photos and seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until all that was found is done; None while that is not known."""
+        if self.pace is None or not self._complete or not self._total:
+            return None
+        left = max(0.0, self._total - self._now.done) * self.pace
+        if self._total - self._now.done > self._in_flight:
+            # Work is left to be sent. In the end fewer and fewer requests are open: half a request's time on average.
+            left += self._request_seconds / 2 * (1 - 1 / max(1.0, self._open_requests))
+        return max(left, self.seconds_to_drain or 0.0)
+
+    @property
+    def seconds_to_drain(self) -> float | None:
+        """Seconds until all that is in flight is answered, when nothing new is sent; None while that is not known."""
+        if self.pace is None:
+            return None
+        work = self._in_flight - self._partly_done
+        return max(work * self.pace * self._slowdown, self._seconds_to_last_answer)
+
+    @property
+    def _slowdown(self) -> float:
+        """How much slower work is done while fewer requests are open than on average: at the end of a run."""
+        open_now = len(self._request_starts)
+        return max(1.0, self._open_requests / open_now) if open_now else 1.0
+
+    @property
+    def _open_requests(self) -> float:
+        """How many requests were open at a time, on average."""
+        seconds = self._now.seconds - self._began
+        return self._open_seconds / seconds if seconds > 0 else 0.0
+
+    @property
+    def _seconds_to_last_answer(self) -> float:
+        """Seconds until the request that was sent last is answered, as long as others took."""
+        if not self._request_starts:
+            return 0.0
+        return max(0.0, self._request_seconds - (self._now.seconds - self._request_starts[-1]))
+
+
+def amount(progress: Progress, *, unit: Unit) -> tuple[float, float]:
+    """The work done and the work in all, in megapixels or MB.
+
+    The pixels of photos that are not probed yet are taken to be as many for their bytes as those of the others.
+    """
+    work = progress.work
+    if unit == "bytes":
+        return work.bytes_done / 1e6, work.bytes / 1e6
+    if not work.bytes_probed:
+        return 0.0, 0.0
+    unprobed = max(0, work.bytes - work.bytes_probed) * work.pixels_probed / work.bytes_probed
+    return work.pixels_done / 1e6, (work.pixels_probed + unprobed) / 1e6

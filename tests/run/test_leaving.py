@@ -1,0 +1,83 @@
+"""A consumer that leaves the iteration early: what was received is paid for, and the next run finds it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.archives import assert_right, client, fill, lines, outcomes, restore, sent, temporaries
+from support.fake_service import FakeService, Request, hold, items, until
+
+from smarty_async.errors import SmartyError
+from smarty_async.options import Limits
+
+BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
+
+
+@pytest.mark.parametrize("options", [{}, BOTH], ids=["improve", "both"])
+async def test_leaving_after_the_first_result_keeps_the_whole_answer(
+    source: Path, out: Path, options: dict[str, Any]
+) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(48)))
+    kinds = ("improved", "colorized_improved", "colorized", *(["resolved"] if options else []))
+    async with FakeService() as service:
+        async with client(service, concurrency=1) as open_client:
+            run = open_client.improve_archive(source, out=out, **options)
+            async with aclosing(aiter(run)) as results_of_run:
+                async for _ in results_of_run:
+                    await until(lambda: all(item.done for item in run._in_flight))
+                    break
+        assert len(sent(service)) == 48
+        assert not temporaries(out)
+        results = await restore(service, source, out, **options)
+        assert len(sent(service)) == 48, "something was paid for twice"
+    assert set(outcomes(results)) == set(photos)
+    assert {line["outcome"] for line in lines(out)} == {"restored"}
+    assert_right(out, photos, kinds=kinds)
+
+
+@pytest.mark.parametrize("turns", range(1, 40, 3))
+async def test_a_run_that_is_cancelled_at_any_moment_keeps_what_was_received(
+    source: Path, out: Path, turns: int
+) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(6)))
+    async with FakeService() as service:
+        async with client(service, limits=Limits(max_images=6)) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            results = aiter(run)
+            first = asyncio.ensure_future(anext(results))
+            await until(lambda: len(sent(service)) == 6 and all(item.done for item in run._in_flight))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.wait([first])
+            await run.aclose()
+        await restore(service, source, out)
+        assert Counter(Counter(sent(service)).values()) == {1: 6}
+    assert_right(out, photos)
+
+
+async def test_an_error_of_one_mode_keeps_the_answer_of_the_other(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg")
+    half_answered = asyncio.Event()
+
+    def never_whole(_: Request) -> Any:
+        return hold(half_answered, items({}))
+
+    async with FakeService() as service:
+        service.script(never_whole)
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out, **BOTH)
+            results = aiter(run)
+            first = asyncio.ensure_future(anext(results))
+            await until(lambda: len(service.requests) == 1)
+            await open_client.__aexit__(None, None, None)
+            with pytest.raises(SmartyError):
+                await first
+        assert not temporaries(out)
+        await restore(service, source, out, **BOTH)
+    assert_right(out, photos, kinds=("improved", "colorized_improved", "colorized", "resolved"))

@@ -1,0 +1,176 @@
+"""Damage that looks whole, and whole pictures that look damaged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from support.pictures import encoded, scene
+
+from smarty_async.archive.photos.damage import find_missing_rows, find_zero_tail
+from smarty_async.archive.photos.probe import probe
+from smarty_async.errors import PhotoRejected
+from smarty_async.options import Limits
+
+LIMITS = Limits()
+
+
+def bright(width: int, height: int, *, seed: int = 0) -> Image.Image:
+    """A scene without black in it."""
+    return scene(width, height, seed=seed).point(lambda value: 60 + value * 3 // 5)
+
+
+def zero_filled(data: bytes, part: float) -> bytes:
+    kept = int(len(data) * part)
+    return data[:kept] + bytes(len(data) - kept)
+
+
+TIFFS: list[dict[str, Any]] = [
+    {},
+    {"compression": "tiff_lzw"},
+    {"compression": "tiff_adobe_deflate"},
+    {"compression": "packbits"},
+    {"compression": "jpeg"},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("JPEG", {"optimize": True}),
+        ("PNG", {}),
+        *(("TIFF", options) for options in TIFFS),
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("JPEG2000", {}),
+    ],
+)
+@pytest.mark.parametrize("part", [0.35, 0.5, 0.75])
+@pytest.mark.parametrize("fit", [False, True])
+def test_a_file_whose_rest_is_zeros(kind: str, options: dict[str, Any], part: float, *, fit: bool) -> None:
+    data = encoded(bright(601, 401), kind, **options)
+    assert probe(data, limits=LIMITS, fit=fit).width == 601
+    with pytest.raises(PhotoRejected, match="copy it again") as caught:
+        probe(zero_filled(data, part), limits=LIMITS, fit=fit)
+    assert caught.value.type in ("damaged", "truncated")
+
+
+def black(width: int = 600, height: int = 400) -> Image.Image:
+    return Image.new("RGB", (width, height))
+
+
+def bordered() -> Image.Image:
+    image = black()
+    image.paste(bright(400, 200), (50, 30))
+    return image
+
+
+def half_black() -> Image.Image:
+    image = black()
+    image.paste(bright(600, 200))
+    return image
+
+
+def letterboxed() -> Image.Image:
+    image = black()
+    image.paste(bright(600, 301), (0, 50))
+    return image
+
+
+def round_picture() -> Image.Image:
+    image, mask = black(), Image.new("L", (600, 400))
+    ImageDraw.Draw(mask).ellipse((100, 20, 400, 220), fill=255)
+    image.paste(bright(600, 400), mask=mask)
+    return image
+
+
+def skewed(angle: float) -> Callable[[], Image.Image]:
+    def make() -> Image.Image:
+        image = black()
+        turned = bright(560, 200).rotate(angle, expand=True, resample=Image.Resampling.BICUBIC)
+        image.paste(turned, (20, 20))
+        return image
+
+    return make
+
+
+def night() -> Image.Image:
+    """A few lights over black ground."""
+    image = black()
+    draw = ImageDraw.Draw(image)
+    for x in range(20, 580, 60):
+        draw.ellipse((x, 100, x + 12, 112), fill=(250, 240, 200))
+    return image
+
+
+WHOLE = [black, bordered, half_black, letterboxed, round_picture, skewed(0.1), skewed(0.5), skewed(-0.3), night]
+
+
+@pytest.mark.parametrize("picture", WHOLE)
+@pytest.mark.parametrize("mode", ["RGB", "L", "1"])
+@pytest.mark.parametrize("options", TIFFS)
+def test_black_is_no_damage_in_tiff(picture: Callable[[], Image.Image], mode: str, options: dict[str, Any]) -> None:
+    if mode == "1" and options.get("compression") == "jpeg":
+        pytest.skip("JPEG has no such samples")
+    for image in (picture(), picture().transpose(Image.Transpose.ROTATE_180)):
+        assert probe(encoded(image.convert(mode), "TIFF", **options), limits=LIMITS).width == 600
+
+
+@pytest.mark.parametrize("picture", WHOLE)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "SGI", "GIF", "WEBP"])
+def test_black_is_no_damage_elsewhere(picture: Callable[[], Image.Image], kind: str) -> None:
+    assert probe(encoded(picture(), kind), limits=LIMITS).width == 600
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+@pytest.mark.parametrize("colour", [0, 1])
+def test_blank_faxes(compression: str, colour: int) -> None:
+    data = encoded(Image.new("1", (1728, 1000), colour), "TIFF", compression=compression)
+    assert probe(data, limits=LIMITS).width == 1728
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+@pytest.mark.parametrize("picture", [bright(600, 400), Image.effect_noise((400, 300), 80)])
+def test_the_last_bytes_may_be_missing(kind: str, options: dict[str, Any], cut: int, picture: Image.Image) -> None:
+    data = encoded(picture, kind, **options)[:-cut]
+    probed = probe(data, limits=LIMITS)
+    sent = probed.converted or data
+    with Image.open(io.BytesIO(sent)) as image:
+        image.load()  # what is sent can be decoded
+        assert image.size == picture.size
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9, 0.97])
+def test_a_jpeg_that_breaks_off(options: dict[str, Any], part: float) -> None:
+    data = encoded(Image.effect_noise((400, 300), 80), **options)
+    with pytest.raises(PhotoRejected) as caught:
+        probe(data[: int(len(data) * part)], limits=LIMITS)
+    assert caught.value.type == "truncated"
+
+
+def test_where_rows_are_missing() -> None:
+    rows = bright(600, 400).tobytes()
+    for at in (100_000, 333_333, 600_001):
+        assert find_missing_rows(rows[:at] + bytes(len(rows) - at), 1800) == at
+        hole = rows[:at] + bytes(20_000) + rows[at + 20_000 :]
+        assert find_missing_rows(hole, 1800) == at
+    assert find_missing_rows(rows, 1800) is None
+    assert find_missing_rows(bytes(100_000), 1800) is None
+    assert find_missing_rows(b"", 1800) is None
+
+
+def test_the_zeros_at_the_end() -> None:
+    assert find_zero_tail(io.BytesIO(b"abc" + bytes(64))) == 3
+    assert find_zero_tail(io.BytesIO(b"abc" + bytes(63))) is None
+    assert find_zero_tail(io.BytesIO(b"abc" + bytes(5_000_000))) == 3
+    assert find_zero_tail(io.BytesIO(bytes(100))) == 0
+    assert find_zero_tail(io.BytesIO(b"")) is None

@@ -1,0 +1,439 @@
+"""A container is not a picture: raw files, HEIC, animations, motion photos, PNGs with long texts."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import sys
+import threading
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops, ImageOps
+from support.pictures import encoded, jpeg, opened, png, scene
+
+from smarty_async.archive.photos.pixel_budget import PixelBudget
+from smarty_async.archive.photos.probe import probe
+from smarty_async.archive.photos.third_party import silenced
+from smarty_async.errors import PhotoRejected
+from smarty_async.options import Limits
+
+LIMITS = Limits()
+
+
+def rejected(data: str | bytes, *, limits: Limits = LIMITS, fit: bool = False) -> PhotoRejected:
+    with pytest.raises(PhotoRejected) as caught:
+        probe(data, limits=limits, fit=fit)
+    return caught.value
+
+
+def mean_difference(image: Image.Image, expected: Image.Image) -> float:
+    assert image.size == expected.size
+    gray = ImageChops.difference(image.convert("RGB"), expected.convert("RGB")).convert("L")
+    return sum(level * count for level, count in enumerate(gray.histogram())) / (image.width * image.height)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def directory(entries: list[tuple[int, int, int, int]], at: int) -> bytes:
+    """An IFD of a little-endian TIFF at the offset `at`, the last one."""
+    del at
+    packed = b"".join(struct.pack("<HHLL", *entry) for entry in sorted(entries))
+    return struct.pack("<H", len(entries)) + packed + bytes(4)
+
+
+def raw_tiff(*, make: bytes, extra: tuple[tuple[int, int, int, int], ...] = (), photometric: int = 32803) -> bytes:
+    """A TIFF as cameras write them: a small picture first, the data of the sensor in a directory of its own."""
+    preview, sensor = scene(32, 24).tobytes(), bytes(range(256)) * 96
+    make = make + b"\0"
+    first: list[tuple[int, int, int, int]] = [(254, 4, 1, 1), (256, 3, 1, 32), (257, 3, 1, 24), (258, 3, 1, 8)]
+    first += [(259, 3, 1, 1), (262, 3, 1, 2), (277, 3, 1, 3), (279, 4, 1, len(preview)), *extra]
+    second = [(254, 4, 1, 0), (256, 3, 1, 128), (257, 3, 1, 96), (258, 3, 1, 16), (259, 3, 1, 1), (277, 3, 1, 1)]
+    second += [(262, 3, 1, photometric), (279, 4, 1, len(sensor))]
+    at_second = 8 + 2 + 12 * (len(first) + 3) + 4
+    at_make = at_second + 2 + 12 * (len(second) + 1) + 4
+    at_preview = at_make + len(make)
+    first += [(271, 2, len(make), at_make), (273, 4, 1, at_preview), (330, 4, 1, at_second)]
+    second.append((273, 4, 1, at_preview + len(preview)))
+    head = b"II*\0" + struct.pack("<L", 8) + directory(first, 8) + directory(second, at_second)
+    return head + make + preview + sensor
+
+
+class TestRaw:
+    @pytest.mark.parametrize(
+        ("data", "name"),
+        [
+            (raw_tiff(make=b"ACME", extra=((50706, 1, 4, 0x401),)), "a DNG raw file"),
+            (raw_tiff(make=b"ACME", extra=((50706, 1, 4, 0x401),), photometric=34892), "a DNG raw file"),
+            (raw_tiff(make=b"NIKON CORPORATION"), "an NEF raw file"),
+            (raw_tiff(make=b"SONY"), "an ARW raw file"),
+            (raw_tiff(make=b"SAMSUNG"), "an SRW raw file"),
+            (raw_tiff(make=b"Pentax"), "a PEF raw file"),
+            (raw_tiff(make=b"Hasselblad"), "a 3FR raw file"),
+            (raw_tiff(make=b"Nobody"), "a camera raw file"),
+            (b"II*\0\x10\0\0\0CR\x02\0" + bytes(500), "a CR2 raw file"),
+            (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(500), "a CR3 raw file"),
+            (b"FUJIFILMCCD-RAW 0201FF383501" + bytes(500), "an RAF raw file"),
+            (b"IIRO\x08\0\0\0" + bytes(500), "an ORF raw file"),
+            (b"IIRS\x08\0\0\0" + bytes(500), "an ORF raw file"),
+            (b"MMOR\0\0\0\x08" + bytes(500), "an ORF raw file"),
+            (b"IIU\0\x18\0\0\0" + bytes(500), "an RW2 raw file"),
+            (b"FOVb" + bytes(500), "an X3F raw file"),
+            (b"\0MRM" + bytes(500), "an MRW raw file"),
+            (b"II\x1a\0\0\0HEAPCCDR" + bytes(500), "a CRW raw file"),
+            (b"II*\0\x08\0\0\0IIII" + bytes(500), "an IIQ raw file"),
+        ],
+    )
+    def test_without_the_extra(self, data: bytes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "rawpy", None)
+        error = rejected(data)
+        assert error.type == "raw"
+        assert name in str(error)
+        assert "pip install 'smarty_async[formats]'" in str(error)
+
+    @pytest.mark.parametrize("make", [b"ACME", b"NIKON CORPORATION"])
+    def test_the_preview_is_never_sent(self, make: bytes) -> None:
+        pytest.importorskip("rawpy")
+        dng = ((50706, 1, 4, 0x401),) if make == b"ACME" else ()
+        try:
+            probed = probe(raw_tiff(make=make, extra=dng), limits=LIMITS)
+        except PhotoRejected as error:
+            assert error.type in ("raw", "truncated")  # noqa: PT017 - LibRaw may know that this camera wrote no such file
+        else:
+            assert (probed.width, probed.height) == (128, 96)
+
+    def test_developed_at_the_size_of_the_sensor(self) -> None:
+        pytest.importorskip("rawpy")
+        probed = probe(dng(), limits=LIMITS)
+        assert (probed.width, probed.height) == (probed.source_width, probed.source_height) == (600, 400)
+        assert (probed.source_format, probed.orientation, probed.content_type) == ("DNG", 1, "image/png")
+        picture = opened(probed.converted or b"").convert("L")
+        assert picture.getpixel((10, 200)) < picture.getpixel((590, 200))  # type: ignore[operator]
+
+    def test_fitted(self) -> None:
+        pytest.importorskip("rawpy")
+        probed = probe(dng(), limits=Limits(max_dimensions=(300, 200)), fit=True)
+        assert (probed.width, probed.height) == (300, 200)
+
+    def test_rows_that_are_missing(self) -> None:
+        pytest.importorskip("rawpy")
+        data = dng()
+        assert rejected(data[: len(data) // 2] + bytes(len(data) // 2)).type == "damaged"
+        assert rejected(data[: len(data) // 2]).type in ("truncated", "raw")
+
+
+def dng() -> bytes:
+    """A raw file of 600×400 pixels, brighter to the right, with a preview of 32×24 before them."""
+    preview = scene(32, 24).tobytes()
+    row = b"".join(struct.pack("<H", 500 + 5 * column) for column in range(600))
+    sensor = row * 400
+    first: list[tuple[int, int, int, int]] = [(254, 4, 1, 1), (256, 3, 1, 32), (257, 3, 1, 24), (259, 3, 1, 1)]
+    first += [(262, 3, 1, 2), (277, 3, 1, 3), (278, 3, 1, 24), (279, 4, 1, len(preview)), (50706, 1, 4, 0x401)]
+    second = [(254, 4, 1, 0), (256, 3, 1, 600), (257, 3, 1, 400), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 32803)]
+    second += [(277, 3, 1, 1), (278, 3, 1, 400), (279, 4, 1, len(sensor))]
+    at_second = 8 + 2 + 12 * (len(first) + 3) + 4
+    at_bits = at_second + 2 + 12 * (len(second) + 1) + 4
+    first += [(258, 3, 3, at_bits), (273, 4, 1, at_bits + 6), (330, 4, 1, at_second)]
+    second.append((273, 4, 1, at_bits + 6 + len(preview)))
+    head = b"II*\0" + struct.pack("<L", 8) + directory(first, 8) + directory(second, at_second)
+    return head + struct.pack("<3H", 8, 8, 8) + preview + sensor
+
+
+class TestHeif:
+    @staticmethod
+    def heic(image: Image.Image, **options: Any) -> bytes:
+        pillow_heif = pytest.importorskip("pillow_heif")
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
+        return buffer.getvalue()
+
+    def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = self.heic(scene())
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        error = rejected(data)
+        assert error.type == "heic"
+        assert "HEIC" in str(error)
+        assert "pip install 'smarty_async[formats]'" in str(error)
+
+    def test_converted_and_nothing_registered(self) -> None:
+        before = dict(Image.OPEN)
+        probed = probe(self.heic(scene(200, 150)), limits=LIMITS)
+        assert before == Image.OPEN
+        assert (probed.source_format, probed.width, probed.height, probed.orientation) == ("HEIF", 200, 150, 1)
+        assert mean_difference(opened(probed.converted or b""), scene(200, 150)) < 4
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_turned_once(self, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        pillow_heif = pytest.importorskip("pillow_heif")
+        Image.init()
+        for registry in ("OPEN", "SAVE", "SAVE_ALL", "MIME", "EXTENSION"):
+            monkeypatch.setattr(Image, registry, dict(getattr(Image, registry)))
+        monkeypatch.setattr(Image, "ID", list(Image.ID))
+        pillow_heif.register_heif_opener()
+        exif, reference = Image.Exif(), scene(200, 150)
+        exif[0x0112] = reference.getexif()[0x0112] = orientation
+        data = encoded(scene(200, 150), "HEIF", quality=90, exif=exif.tobytes())  # with both EXIF and a box "irot"
+        assert (b"irot" in data or b"imir" in data) == (orientation != 1)
+        probed = probe(data, limits=LIMITS)
+        assert (probed.orientation, probed.source_orientation) == (1, 1)
+        assert mean_difference(opened(probed.converted or b""), ImageOps.exif_transpose(reference)) < 4
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_avif(self, orientation: int) -> None:
+        Image.init()
+        if "AVIF" not in Image.SAVE:
+            pytest.skip("this Pillow cannot write AVIF")
+        stored, exif, reference = scene(200, 150), Image.Exif(), scene(200, 150)
+        exif[0x0112] = reference.getexif()[0x0112] = orientation
+        probed = probe(encoded(stored, "AVIF", exif=exif, quality=90), limits=LIMITS)
+        assert mean_difference(opened(probed.converted or b""), ImageOps.exif_transpose(reference)) < 4
+
+    @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+    def test_damaged(self, part: float) -> None:
+        data = self.heic(Image.effect_noise((300, 200), 60).convert("RGB"))
+        kept = int(len(data) * part)
+        assert rejected(data[:kept]).type == "truncated"
+        assert rejected(data[:kept] + bytes(len(data) - kept)).type == "damaged"
+        assert probe(data + bytes(3000), limits=LIMITS).width == 300
+
+    def test_a_sequence(self) -> None:
+        data = bytearray(self.heic(scene()))
+        data[8:12] = b"msf1"
+        assert rejected(bytes(data)).type == "animation"
+
+    @pytest.mark.parametrize("brand", [b"qt  ", b"mp42", b"isom"])
+    def test_videos(self, brand: bytes) -> None:
+        assert rejected(b"\0\0\0\x18ftyp" + brand + bytes(2000)).type == "not_an_image"
+
+
+class TestAnimations:
+    @pytest.mark.parametrize(
+        ("kind", "options"), [("GIF", {}), ("WEBP", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("AVIF", {})]
+    )
+    def test_rejected_as_such(self, kind: str, options: dict[str, Any]) -> None:
+        Image.init()
+        if kind not in Image.SAVE_ALL:
+            pytest.skip(f"this Pillow cannot write {kind}")
+        frames = [scene(seed=seed) for seed in (1, 2, 3)]
+        error = rejected(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+        assert error.type == "animation"
+        assert kind in str(error)
+
+    @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+    def test_a_single_frame_is_a_photo(self, kind: str) -> None:
+        probed = probe(encoded(scene(), kind, save_all=True), limits=LIMITS)
+        assert (probed.width, probed.height) == (64, 48)
+
+    def test_a_gif_that_loops_over_one_frame(self) -> None:
+        data = encoded(scene(), "GIF", loop=0, duration=100)
+        assert probe(data, limits=LIMITS).width == 64
+
+
+class TestMotionPhoto:
+    def test_the_picture_without_its_video(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x010F], exif[0x0112] = "ACME", 6
+        photo = encoded(scene(), exif=exif)
+        path = tmp_path / "PXL.MP.jpg"
+        path.write_bytes(photo + b"\0\0\0\x18ftypmp42" + bytes(9_000_000))
+        probed = probe(str(path), limits=LIMITS)
+        assert probed.converted is None
+        assert (probed.size, probed.file_size) == (len(photo), path.stat().st_size)
+        assert (probed.orientation, probed.content_type) == (6, "image/jpeg")
+
+    def test_a_trailer_of_a_png(self) -> None:
+        probed = probe(png() + bytes(range(1, 256)) * 100, limits=LIMITS)
+        assert (probed.size, probed.converted) == (len(png()), None)
+
+
+class TestPng:
+    TEXT = zlib.compress(b"x" * 1_500_000)
+
+    @pytest.mark.parametrize("where", [33, -12])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            chunk(b"zTXt", b"prompt\0\0" + TEXT),
+            chunk(b"iTXt", b"prompt\0\1\0\0\0" + TEXT),
+            chunk(b"tEXt", b"prompt\0" + b"x" * 1_500_000),
+            chunk(b"zTXt", b"a\0\0" + zlib.compress(b"y" * 500_000)) * 3,
+        ],
+        ids=["zTXt", "iTXt", "tEXt", "several"],
+    )
+    def test_long_texts(self, where: int, text: bytes) -> None:
+        data = png()[:where] + text + png()[where:]
+        for fit in (False, True):
+            probed = probe(data, limits=LIMITS, fit=fit)
+            assert (probed.content_type, probed.converted) == ("image/png", png())
+        fitted = probe(data, limits=Limits(max_dimensions=(32, 24)), fit=True)
+        assert (fitted.width, fitted.height) == (32, 24)
+
+    def test_short_texts_are_left_in_place(self) -> None:
+        data = png()[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"y" * 1000)) + png()[33:]
+        assert probe(data, limits=LIMITS).converted is None
+
+    def test_a_wrong_checksum(self) -> None:
+        data = bytearray(png())
+        data[data.index(b"IDAT") + 100] ^= 0x40
+        error = rejected(bytes(data))
+        assert error.type == "damaged"
+        assert "checksum" in str(error)
+        assert "copy it again" in str(error)
+
+    def test_a_wrong_checksum_of_a_note(self) -> None:
+        note = bytearray(chunk(b"tEXt", b"a\0note"))
+        note[-1] ^= 1
+        probed = probe(png()[:33] + bytes(note) + png()[33:], limits=LIMITS)
+        assert probed.converted == png()
+
+    def test_the_second_half_is_zeros(self) -> None:
+        noise = encoded(Image.effect_noise((300, 200), 60), "PNG")
+        half = len(noise) // 2
+        assert rejected(noise[:half] + bytes(len(noise) - half)).type == "damaged"
+
+    @pytest.mark.parametrize("cut", [1, 2, 4, 8, 12])
+    def test_the_last_bytes_may_be_missing(self, cut: int) -> None:
+        probed = probe(png()[:-cut], limits=LIMITS)
+        assert opened(probed.converted or b"").tobytes() == scene().tobytes()
+
+    def test_an_orientation_behind_the_pixels(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 8
+        block = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+        data = png()[:-12] + block + png()[-12:]
+        assert probe(data, limits=LIMITS).orientation == 8
+
+    def test_sixteen_bits_of_gray(self) -> None:
+        gray = scene().convert("L")
+        wide = b"".join(bytes((value, value)) for value in gray.tobytes())
+        rows = b"".join(b"\0" + wide[at : at + 128] for at in range(0, len(wide), 128))
+        header = struct.pack(">IIBBBBB", 64, 48, 16, 0, 0, 0, 0)
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        probed = probe(data, limits=LIMITS)
+        assert opened(probed.converted or b"").tobytes() == gray.tobytes()
+
+    def test_transparency(self) -> None:
+        glass = scene().convert("RGBA")
+        assert probe(encoded(glass, "PNG"), limits=LIMITS).converted is None  # opaque
+        glass.putalpha(Image.linear_gradient("L").resize(glass.size))
+        picture = opened(probe(encoded(glass, "PNG"), limits=LIMITS).converted or b"")
+        assert picture.mode == "RGB"
+        assert min(picture.crop((0, 0, 64, 1)).tobytes()) > 250
+
+    def test_apples_variant(self) -> None:
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)) + png()[8:]
+        assert "Apple" in str(rejected(data))
+
+
+class TestLimits:
+    def test_no_limits_for_the_embedded_service(self) -> None:
+        limits = Limits(max_image_bytes=None, max_dimensions=None)
+        large = encoded(Image.effect_noise((4032, 3024), 50), "TIFF")
+        assert len(large) > 8_000_000
+        probed = probe(large, limits=limits)
+        assert (probed.converted, probed.warning) == (None, None)
+        assert probe(encoded(Image.effect_noise((800, 600), 90), "BMP"), limits=limits).content_type == "image/png"
+
+    def test_a_phone_s_photo_is_warned_of(self) -> None:
+        probed = probe(encoded(Image.new("L", (4032, 3024))), limits=LIMITS)
+        assert "4032×3024" in (probed.warning or "")
+        assert "--fit" in (probed.warning or "")
+
+    def test_a_hundred_megapixels(self) -> None:
+        data = encoded(Image.new("L", (20_000, 5000), 99), quality=60)
+        error = rejected(data)
+        assert error.type == "too_large"
+        assert "20000×5000" in str(error)
+        assert "add --fit" in str(error)
+        probed = probe(data, limits=LIMITS, fit=True)
+        assert (probed.width, probed.height) == (3840, 960)
+        assert (probed.source_width, probed.source_height) == (20_000, 5000)
+
+    @pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "WEBP"])
+    @pytest.mark.parametrize("max_dimensions", [None, (600, 600)])
+    def test_too_many_pixels(self, kind: str, max_dimensions: tuple[int, int] | None) -> None:
+        data = encoded(scene(1000, 500), kind)
+        limits = Limits(max_pixels=200_000, max_dimensions=max_dimensions)
+        assert "1000×500" in str(rejected(data, limits=limits))
+        probed = probe(data, limits=limits, fit=True)
+        assert probed.width * probed.height <= 201_000
+        assert probed.width == (600 if max_dimensions else 632)
+
+    def test_fit_is_never_advised_when_it_was_given(self) -> None:
+        assert "--fit" not in str(rejected(jpeg(), limits=Limits(max_image_bytes=10), fit=True))
+        narrow = encoded(Image.new("L", (50_000, 6)), "PNG")
+        error = rejected(narrow, limits=Limits(max_pixels=1000), fit=True)
+        assert "cannot be made smaller" in str(error)
+        assert "--fit" not in str(error)
+
+    def test_the_digest_of_what_is_converted(self) -> None:
+        import hashlib  # noqa: PLC0415
+
+        data = encoded(scene(), "BMP")
+        assert probe(data, limits=LIMITS).digest == hashlib.sha256(data).digest()
+        assert probe(jpeg(), limits=LIMITS).digest is None
+
+
+class TestBudget:
+    def test_large_ones_wait_for_each_other(self) -> None:
+        budget, active, most = PixelBudget(1000), 0, 0
+        lock = threading.Lock()
+
+        def work() -> None:
+            nonlocal active, most
+            with budget.acquire(100, 4):
+                with lock:
+                    active += 1
+                    most = max(most, active)
+                barrier.wait()
+                with lock:
+                    active -= 1
+
+        barrier = threading.Barrier(2)
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == 2
+
+    def test_one_alone_may_be_larger_than_all(self) -> None:
+        budget = PixelBudget(10)
+        with budget.acquire(1000, 4):
+            pass
+        with budget.acquire(2, 5):
+            pass
+
+    def test_given_back_after_an_error(self) -> None:
+        budget = PixelBudget(10)
+        with pytest.raises(ValueError, match="broken"), budget.acquire(10, 1):
+            raise ValueError("broken")
+        with budget.acquire(10, 1):
+            pass
+
+
+class TestSilence:
+    def test_warnings_of_libraries_become_no_errors(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            before = list(warnings.filters)
+            with silenced():
+                warnings.warn_explicit("odd tag", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+                with pytest.raises(UserWarning):
+                    warnings.warn_explicit("mine", UserWarning, "app.py", 1, module="app")
+            assert list(warnings.filters) == before
+            with pytest.raises(UserWarning):
+                warnings.warn_explicit("odd tag", UserWarning, "TiffImagePlugin.py", 1, module="PIL.TiffImagePlugin")
+
+    def test_logs_of_libraries_go_nowhere(self, caplog: pytest.LogCaptureFixture) -> None:
+        with silenced():
+            logging.getLogger("tifffile").error("odd tag")
+        assert not caplog.records
+        logging.getLogger("tifffile").error("somebody else's")
+        assert len(caplog.records) == 1

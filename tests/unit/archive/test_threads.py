@@ -1,0 +1,93 @@
+"""Blocking calls in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from smarty_async.archive.threads import ThreadBatcher, finish_despite_cancel, threaded
+from smarty_async.errors import DiskError
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """While the list is not empty, the system starts no threads."""
+    refusing: list[bool] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if refusing:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return refusing
+
+
+async def called(batcher: ThreadBatcher, count: int) -> list[Any]:
+    loop = asyncio.get_running_loop()
+    calls = [batcher.call(lambda number=number: number, loop) for number in range(count)]  # type: ignore[misc]
+    async with asyncio.timeout(20):
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_results_and_errors_return_to_the_caller() -> None:
+    @threaded
+    def divide(dividend: int, divisor: int) -> float:
+        return dividend / divisor
+
+    assert await divide(6, 3) == 2
+    with pytest.raises(ZeroDivisionError):
+        await divide(6, 0)
+
+
+async def test_a_system_that_starts_no_thread_is_an_error_and_no_hang(no_threads: list[bool]) -> None:
+    batcher = ThreadBatcher(2)
+    no_threads.append(True)
+    for error in await called(batcher, 20):
+        assert isinstance(error, DiskError)
+        assert "starts no more threads" in str(error)
+    no_threads.clear()
+    assert await called(batcher, 20) == list(range(20))
+
+
+async def test_the_threads_there_are_do_the_work_when_no_more_start(no_threads: list[bool]) -> None:
+    batcher = ThreadBatcher(4)
+    assert await called(batcher, 1) == [0]
+    no_threads.append(True)
+    for _ in range(3):
+        assert await called(batcher, 100) == list(range(100))
+
+
+async def test_a_cancelled_call_that_has_not_started_is_not_made() -> None:
+    batcher, made = ThreadBatcher(1), []
+    loop = asyncio.get_running_loop()
+    first = batcher.call(lambda: time.sleep(0.01), loop)
+    second = batcher.call(lambda: made.append(1), loop)
+    second.cancel()
+    await first
+    assert await called(batcher, 1) == [0]
+    assert made == []
+
+
+async def test_work_is_finished_although_its_task_is_cancelled() -> None:
+    started, go = asyncio.Event(), asyncio.Event()
+    done: list[bool] = []
+
+    async def work() -> None:
+        started.set()
+        await go.wait()
+        done.append(True)
+
+    task = asyncio.create_task(finish_despite_cancel(work()))
+    await started.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [True]
