@@ -1,6 +1,6 @@
 """Make `docs/images/before-after.jpg`: the sample photos of `examples/photos`, each beside what `restore` makes of it.
 
-    python -m benchmarks.quality.before_after
+python -m benchmarks.quality.before_after
 """
 
 from __future__ import annotations
