@@ -329,6 +329,7 @@ def unusual_files() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 async def test_files_of_many_programs_show_the_same_picture(source: Path, out: Path) -> None:
     for name, data in unusual_files().items():
         write(source / name, data)
@@ -458,6 +459,7 @@ async def test_the_results_of_another_run_are_no_photos(source: Path, out: Path)
         assert len(sent(service)) == 2
 
 
+@pytest.mark.slow
 async def test_sidecars_are_left_alone_and_counted(source: Path, tmp_path: Path) -> None:
     fill(source, "p0.jpg", "p1.jpg")
     for number in range(2):
@@ -480,6 +482,7 @@ async def test_a_photo_under_a_strange_name_is_a_photo(source: Path, out: Path) 
         assert set(outcomes(await restore(service, source, out)).values()) == {"restored"}
 
 
+@pytest.mark.slow
 async def test_a_source_that_is_the_output_folder_is_said_before_and_at_the_start(source: Path) -> None:
     fill(source, "a.jpg")
     plan = await plan_archive(source, out=source)
@@ -495,6 +498,7 @@ async def test_a_source_that_is_the_output_folder_is_said_before_and_at_the_star
 # limits
 
 
+@pytest.mark.slow
 async def test_a_phones_photo_is_warned_of_before_and_at_the_start(source: Path, tmp_path: Path) -> None:
     write(source / "IMG_1.jpg", encoded(Image.new("RGB", (4032, 3024), (90, 120, 60))))
     async with FakeService() as service:

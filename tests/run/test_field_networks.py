@@ -42,7 +42,9 @@ class Deploy:
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(
-    ("status", "text"), [(404, PAGE), (403, EDGE), (401, EDGE), (410, PAGE), (499, ""), (200, PAGE), (405, PAGE)]
+    ("status", "text"),
+    [(404, PAGE), (403, EDGE), (401, EDGE), (410, PAGE), (499, ""), (200, PAGE), (405, PAGE)],
+    ids=["404", "403", "401", "410", "499", "200", "405"],
 )
 async def test_pages_in_the_middle_of_a_run_fail_no_photo(
     source: Path, out: Path, status: int, text: str, concurrency: int
@@ -141,6 +143,7 @@ async def test_an_answer_that_begins_with_a_byte_order_mark(source: Path, out: P
     ],
     ids=["a stray character", "padding in the middle", "no JPEG"],
 )
+@pytest.mark.slow
 async def test_what_is_no_picture_is_not_paid_for_again_and_again(source: Path, out: Path, spelling: Spelling) -> None:
     fill(source, *PHOTOS)
     async with FakeService() as service:
@@ -171,6 +174,7 @@ def port_of(service: FakeService) -> int:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
+@pytest.mark.slow
 async def test_a_service_behind_a_proxy_and_a_private_authority(source: Path, out: Path, variable: str) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     authority = PrivateAuthority()
@@ -189,6 +193,7 @@ async def test_a_service_behind_a_proxy_and_a_private_authority(source: Path, ou
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_a_private_authority_alone(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg")
     authority = PrivateAuthority()
@@ -204,6 +209,7 @@ async def test_a_private_authority_alone(source: Path, out: Path) -> None:
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_a_host_of_no_proxy_is_reached_directly(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg")
     async with FakeService() as service, connect_proxy() as proxy:
@@ -226,6 +232,7 @@ def _login(proxy: ConnectProxy) -> None:
 @pytest.mark.parametrize(
     ("prepare", "said"), [(_refusing(403), "403"), (_refusing(502), "502"), (_login, "407")], ids=["403", "502", "407"]
 )
+@pytest.mark.slow
 async def test_a_proxys_refusal_is_told_as_the_proxys(
     source: Path, out: Path, prepare: Callable[[ConnectProxy], None], said: str
 ) -> None:
@@ -242,6 +249,7 @@ async def test_a_proxys_refusal_is_told_as_the_proxys(
     assert not lines(out)
 
 
+@pytest.mark.slow
 async def test_a_proxy_that_is_not_there_is_told_as_the_proxys(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     env = {"HTTPS_PROXY": "http://127.0.0.1:9", "SMARTY_TOKEN": TOKEN}
@@ -250,6 +258,7 @@ async def test_a_proxy_that_is_not_there_is_told_as_the_proxys(source: Path, out
     assert "proxy" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_proxys_password_is_never_shown(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with connect_proxy() as proxy:
