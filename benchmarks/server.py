@@ -103,11 +103,14 @@ class Server:
             photo["times"] += 1
             if self._dice(photos[name], photo["times"]).random() < options["temporary"]:
                 failed.add(name)
-        return options["per_request"] + sum(each[photos[name]]["seconds"] for name in names), frozenset(failed)
+        images: float = sum(each[photos[name]]["seconds"] for name in names)
+        request: float = options["per_request"]
+        return request + images, frozenset(failed)
 
     def _seconds(self, photo: str) -> float:
         """Of this photo, whenever it comes. Pareto: its mean is `per_image`; the nearer to 1 `tail` is, the heavier."""
-        mean, tail = self._options["per_image"], self._options["tail"]
+        mean: float = self._options["per_image"]
+        tail: float = self._options["tail"]
         return mean * (tail - 1) / tail * self._dice(photo, 0).paretovariate(tail) if tail else mean
 
     def _dice(self, photo: str, time: int) -> random.Random:

@@ -78,7 +78,7 @@ async def trace() -> Trace:
                     assert result.error is None, result
             finally:
                 sys.setprofile(None)
-                threading.setprofile(None)  # type: ignore[arg-type] # None takes it away
+                threading.setprofile(None)
     return found
 
 

@@ -240,7 +240,7 @@ class SmartyClient:
             PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
-            ServiceUnavailable: the service was given up on.
+            ServiceUnavailable: the service has failed for `Retries.give_up_single_after`.
             TimeoutError: `timeout` seconds have passed.
         """
         specs = check_modes(modes, rfactor, rtype, chain=chain)
@@ -289,7 +289,13 @@ class SmartyClient:
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
         if specs not in self._groups:
-            self._groups[specs] = BatchGroup(specs, MemorySink(), Progress(), ImageBudget())
+            self._groups[specs] = BatchGroup(
+                specs,
+                MemorySink(),
+                Progress(),
+                ImageBudget(),
+                give_up_after=self._retries.give_up_single_after,
+            )
         return self._groups[specs]
 
 

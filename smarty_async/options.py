@@ -90,6 +90,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
         longest_wait: the longest backoff, in seconds.
         longest_retry_after: what a `Retry-After` is capped at, in seconds.
         give_up_after: how long the service may fail every request before the job is given up, in seconds.
+        give_up_single_after: the same for one photo in memory (`SmartyClient.improve`), whose caller waits, in seconds.
         give_up_before_first: the same while it has not answered once in this run, in seconds: a wrong
             address shows itself soon.
     """
@@ -100,6 +101,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait: float = 60.0
     longest_retry_after: float = 120.0
     give_up_after: float = 900.0
+    give_up_single_after: float = 150.0
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -95,7 +95,7 @@ class ArchiveRun:
         self._source.stop()
         self._dispatcher.cancel_queued(self._in_flight)
 
-    async def __aiter__(self) -> AsyncIterator[Result]:
+    async def __aiter__(self) -> AsyncGenerator[Result]:
         """The result of each photo, as it becomes known.
 
         Raises:

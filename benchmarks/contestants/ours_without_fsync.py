@@ -27,5 +27,5 @@ def _open_unsynced(self: JournalStore, *options: Any, **more: Any) -> None:
     self._sql.execute("PRAGMA synchronous = OFF")
 
 
-os.fsync = _no_fsync
+os.fsync = _no_fsync  # type: ignore[assignment]
 JournalStore.__init__ = _open_unsynced  # type: ignore[method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -79,12 +80,12 @@ def scratch(
             steps = np.arange(0, dice.uniform(0.4, 1.0) * height, 4)
             xs = dice.uniform(0, width) + dice.normal(0, 0.1) * steps + np.cumsum(dice.normal(0, 0.15, steps.size))
             points = _turned(np.stack([xs, dice.uniform(-0.1, 0.4) * height + steps], axis=1), angle, height, width)
-            layer = _drawn(image, lambda mask, line=points: _line(mask, line, int(dice.integers(1, 3))))
+            layer = _drawn(image, partial(_line, points=points, thickness=int(dice.integers(1, 3))))
             spoilt = _over(spoilt, layer, float(dice.uniform(0.5, 0.95)), colour)
         for _ in range(specks):
             middle = (int(dice.integers(0, width)) * 8, int(dice.integers(0, height)) * 8)
             radius = int(dice.uniform(6, 20))
-            layer = _drawn(image, lambda mask, at=middle, r=radius: cv2.circle(mask, at, r, 255, -1, cv2.LINE_AA, 3))
+            layer = _drawn(image, partial(_speck, middle=middle, radius=radius))
             spoilt = _over(spoilt, layer, 0.9, colour)
         return spoilt
 
@@ -100,6 +101,10 @@ def _drawn(image: Array, draw: Callable[[Array], object]) -> NDArray[np.float64]
 def _line(mask: Array, points: NDArray[np.float64], thickness: int) -> None:
     cv2.polylines(mask, [np.rint(points * 8).astype(np.int32)], isClosed=False, color=255, thickness=thickness,
                   lineType=cv2.LINE_AA, shift=3)  # fmt: skip
+
+
+def _speck(mask: Array, middle: tuple[int, int], radius: int) -> None:
+    cv2.circle(mask, middle, radius, color=255, thickness=-1, lineType=cv2.LINE_AA, shift=3)
 
 
 def _over(image: Array, layer: NDArray[np.float64], strength: float, colour: tuple[int, int, int]) -> Array:

@@ -20,7 +20,7 @@ def ssim(one: Array, other: Array) -> float:
     x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float64) for image in (one, other))
 
     def mean(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-        return cv2.GaussianBlur(plane, (11, 11), 1.5)
+        return cv2.GaussianBlur(plane, (11, 11), 1.5).astype(np.float64, copy=False)
 
     mx, my = mean(x), mean(y)
     vx, vy, both = mean(x * x) - mx**2, mean(y * y) - my**2, mean(x * y) - mx * my

@@ -36,7 +36,7 @@ from benchmarks.service import service
 __all__ = ["Fate", "bound", "compare", "ideal", "measure"]
 
 _SLOTS, _IMAGES = 8, 48
-_MODELS = {
+_MODELS: dict[str, dict[str, Any]] = {
     "(a) fixed": {"per_request": 5.0, "per_image": 0.0},
     "(b) a + b × images": {"per_request": 1.0, "per_image": 0.1},
     "(c) heavy-tailed": {"per_request": 1.0, "per_image": 0.1, "tail": 1.5},

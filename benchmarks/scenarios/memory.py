@@ -44,6 +44,6 @@ def compare(medians: Medians) -> Iterator[Ratio]:
         elif (ours := medians.get((case, "ours", _PEAK))) is not None:
             yield Ratio(case, f"ours / {name}, peak RSS", ours / peak, "")
     for size in _SIZES:
-        peaks = [peak for count in _COUNTS[1:] if (peak := medians.get((f"{size} × {count:,}", "ours", _PEAK)))]
+        peaks = [found for count in _COUNTS[1:] if (found := medians.get((f"{size} × {count:,}", "ours", _PEAK)))]
         if len(peaks) > 1:
             yield Ratio(size, "ours, largest archive / 1,000 photos, peak RSS", peaks[-1] / peaks[0], "1: no slope")

@@ -10,6 +10,7 @@ import typer
 
 from smarty_async.cli.album import album
 from smarty_async.cli.bench import bench
+from smarty_async.cli.check import check
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
@@ -31,7 +32,7 @@ app = typer.Typer(
     # Plain help costs half the time.
     rich_markup_mode=None,
 )
-for _command in (improve, view, album, status, bench, serve):
+for _command in (improve, view, album, status, check, serve, bench):
     app.command(cls=Command, context_settings=_HELP_NAMES)(_command)
 
 

@@ -1,4 +1,4 @@
-"""``smarty-async bench``: what can be chosen. `cli.sweep` does it."""
+"""``smarty-async bench``: its options. `cli.bench_run` does the work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
-from smarty_async.cli.output import say
+from smarty_async.cli.output import Output, say
 from smarty_async.errors import OptionsError
 
 __all__ = ["bench"]
@@ -19,7 +19,11 @@ def bench(
     *,
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="SOURCE...", help="Folders, photos, or patterns.", show_default=False),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders, photos, or patterns; or: compare A.json B.json, two reports.",
+            show_default=False,
+        ),
     ],
     concurrency: Annotated[
         list[int] | None,
@@ -29,7 +33,11 @@ def bench(
         list[int] | None,
         typer.Option(metavar="N", help="Photos in one request (repeatable). [default: 1, 8, 48]", show_default=False),
     ] = None,
-    photos: Annotated[int, typer.Option(metavar="N", min=1, help="Photos sent with each setting, at most.")] = 96,
+    photos: Annotated[int, typer.Option(metavar="N", min=1, help="Photos sent in each run, at most.")] = 96,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs with each setting; from 3 on there is advice.")
+    ] = 3,
+    label: Annotated[str, typer.Option(metavar="TEXT", help="A name for the measurement, in the report.")] = "",
     base_url: Annotated[
         str | None,
         typer.Option(metavar="URL", help="The service to measure. [default: the embedded one, which echoes]"),
@@ -41,19 +49,24 @@ def bench(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending photos that are paid for.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write bench.json and bench.svg into it.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Write the report bench.json into this folder, with every sample.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON line a setting on stdout, and the advice last.")
     ] = False,
 ) -> None:
-    """Measure an endpoint: the same photos with every setting, and which one to take.
+    """Measure an endpoint: the same photos with every setting, several times in turn, and which setting to take.
 
-    What comes back is thrown away. Without --base-url it is the embedded service that is measured, for nothing; it
-    sends the photos back, so that the way there and back is what takes the time.
+    The results are thrown away. Without --base-url the embedded service is measured, for free. It sends the photos
+    back unchanged, so that only the transfer takes time.
     """
     with error_boundary(verbose=False) as hidden:
         concurrencies, chunks = tuple(concurrency or (1, 2, 4, 8)), tuple(chunk or (1, 8, 48))
+        if sources[0] == Path("compare") and not sources[0].exists():
+            _compare(sources[1:])
+            return
         if min(*concurrencies, *chunks, 1) < 1:
             raise OptionsError("--concurrency and --chunk must be at least 1")
 
@@ -61,7 +74,7 @@ def bench(
         import asyncio  # noqa: PLC0415
 
         from smarty_async.cli.account import read_account  # noqa: PLC0415
-        from smarty_async.cli.bench_run import Load, sweep  # noqa: PLC0415
+        from smarty_async.cli.bench_run import Load, measure  # noqa: PLC0415
 
         account = read_account(os.environ, base_url=base_url, provider=provider, local=base_url is None)
         hidden.extend(account.secrets)
@@ -72,25 +85,36 @@ def bench(
             photos=photos,
             concurrencies=concurrencies,
             chunks=chunks,
+            repeats=repeats,
+            label=label,
             out=out,
             json=as_json,
         )
         if not (account.local or yes or _agreed(load.price_line())):
             say("Nothing was sent.")
             raise typer.Exit(Exit.INTERRUPTED)
-        failed = asyncio.run(sweep(load))
+        failed = asyncio.run(measure(load))
     if failed:
         raise typer.Exit(Exit.PHOTOS_FAILED)
 
 
+def _compare(reports: list[Path]) -> None:
+    from smarty_async.cli.bench_report import compare_lines, read_report  # noqa: PLC0415 - help is quick
+
+    if len(reports) != 2:  # noqa: PLR2004 - a comparison is of two
+        raise OptionsError("bench compare takes two reports: bench compare A.json B.json")
+    before, after = map(read_report, reports)
+    Output().lines(compare_lines(before, after))
+
+
 def _agreed(question: str) -> bool:
-    """What the person at the terminal says to `question`.
+    """Ask the person at the terminal.
 
     Raises:
-        OptionsError: there is nobody.
+        OptionsError: there is none.
     """
     try:
         return typer.confirm(question, err=True)
     except typer.Abort:
         typer.echo(err=True)  # after the question
-        raise OptionsError("there is nobody here to ask: give --yes to send them unasked") from None
+        raise OptionsError("nobody can answer here: give --yes to send the photos without a question") from None

@@ -1,46 +1,51 @@
-"""What `bench` does: the same photos with every setting, one after the other, and advice from what was measured."""
+"""What `bench` does: the same photos with every setting, several times in turn."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 from time import monotonic
+from typing import Final
 
 import msgspec
 
-from smarty_async.archive.sources.folder import check_sources, scan
+from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
 from smarty_async.cli.account import Account
+from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting
 from smarty_async.cli.output import Output, say
 from smarty_async.client import SmartyClient
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.local.embedded import embedded_service
 from smarty_async.options import PRICE, Limits
-from smarty_async.report.chart import chart
 from smarty_async.report.wording import count, money
 from smarty_async.results import Outcome
 
-__all__ = ["Cell", "Load", "advised", "sweep"]
+__all__ = ["Load", "fillable", "measure"]
 
-_AS_GOOD = 0.95
-"""A setting with this share of the best throughput is as good, if it asks less of the service."""
-_GOOD: tuple[Outcome, ...] = ("restored", "already_good", "duplicate")
+_GOOD: Final[tuple[Outcome, ...]] = ("restored", "already_good", "duplicate")
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for.
+    """What is to be measured.
 
     Attributes:
         account: whom to send to.
         path: the method's path.
         sources: where the photos are.
-        photos: how many to send with each setting, at most.
+        photos: how many to send in each run, at most.
         concurrencies: requests open at once, to be tried.
-        chunks: photos a request, to be tried.
-        out: where the report goes, None for nowhere.
-        json: result lines on stdout.
+        chunks: photos in a request, to be tried.
+        repeats: runs with each setting.
+        label: the user's name for the measurement.
+        out: the folder that the report is written to, None for none.
+        json: JSON lines on stdout.
     """
 
     account: Account
@@ -49,112 +54,110 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     photos: int
     concurrencies: tuple[int, ...]
     chunks: tuple[int, ...]
+    repeats: int = 3
+    label: str = ""
     out: Path | None
     json: bool
 
-    @property
-    def settings(self) -> list[tuple[int, int]]:
+    def settings(self, chunks: Sequence[int]) -> list[tuple[int, int]]:
         """Chunk and concurrency of every setting, those that ask least of the service first."""
-        return list(product(sorted(set(self.chunks)), sorted(set(self.concurrencies))))
+        return list(product(sorted(set(chunks)), sorted(set(self.concurrencies))))
 
     def price_line(self) -> str:
         """What it may cost, as a question."""
-        images = len(self.settings) * self.photos
+        settings = len(self.settings(self.chunks))
+        images = (settings * self.repeats + 1) * self.photos
         return (
-            f"{count(len(self.settings), 'setting')} with up to {count(self.photos, 'photo')} each:"
-            f" {money(images * PRICE)}, and more if photos have to go again. Send them?"
+            f"{count(settings, 'setting')}, {count(self.repeats, 'run')} with each and one to warm up, up to"
+            f" {count(self.photos, 'photo')} in each run: {money(images * PRICE)}, and more if photos have to be sent"
+            " again. Send them?"
         )
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured with one setting.
-
-    Attributes:
-        chunk: photos a request, at most.
-        concurrency: requests open at once, at most.
-        photos: sent, and come to a good end.
-        failed: photos that did not.
-        requests: requests sent.
-        retries: items and requests tried again.
-        seconds: from the first look at a photo to the last output on the disk.
-        photos_per_second: those that came to a good end.
-        mb_per_second: bytes up and down, in MB.
-        p50: seconds within which half the requests were answered.
-        p90: likewise nine in ten.
-        p99: likewise 99 in a hundred.
-        cost: an estimate, in ₽; 0 for the embedded service.
-    """
-
-    chunk: int
-    concurrency: int
-    photos: int
-    failed: int
-    requests: int
-    retries: int
-    seconds: float
-    photos_per_second: float
-    mb_per_second: float
-    p50: float
-    p90: float
-    p99: float
-    cost: float
-
-
-def advised(cells: Sequence[Cell]) -> Cell | None:
-    """The setting to take: of those that lost least, the one that asks least of the service and is as fast as any.
-
-    None when no photo came to a good end.
-    """
-    worked = [cell for cell in cells if cell.photos]
-    if not worked:
-        return None
-    fewest = min(cell.failed for cell in worked)
-    worked = [cell for cell in worked if cell.failed == fewest]
-    enough = _AS_GOOD * max(cell.photos_per_second for cell in worked)
-    as_good = (cell for cell in worked if cell.photos_per_second >= enough)
-    return min(as_good, key=lambda cell: (cell.concurrency, cell.chunk))
-
-
-async def sweep(load: Load) -> int:
-    """Measure every setting and tell it; the number of photos that failed.
+async def measure(load: Load) -> int:
+    """Measure every setting and report it; the number of photos that failed.
 
     Raises:
         SmartyError: it could not begin, or had to stop early.
     """
     check_sources(load.sources)
     with tempfile.TemporaryDirectory(prefix="smarty-async-bench-") as work:
-        found = islice(scan(load.sources, out=Path(work)), load.photos)
-        photos = [one.path for one in found if one.problem is None]
+        found = islice((one for one in scan(load.sources, out=Path(work)) if _is_photo(one)), load.photos)
+        photos = list(found)
         if not photos:
             raise OptionsError("no photos found to measure with")
+        settings = load.settings(_chunks(load, photos))
+        machine = _machine()
+        if machine.busy:
+            say(f"This machine is busy (load {machine.load:.1f}): stop other programs, or the numbers mean little.")
         async with AsyncExitStack() as stack:
-            base_url = load.account.base_url
-            if base_url is None:
-                base_url = await stack.enter_async_context(embedded_service(engine="echo"))
-            telling = RunReporter(load)
-            for number, (chunk, concurrency) in enumerate(load.settings):
-                client = _client(load, base_url, chunk=chunk, concurrency=concurrency)
-                telling.cell(await _measured(client, photos, Path(work, str(number)), load, chunk, concurrency))
-    telling.end()
-    return sum(cell.failed for cell in telling.cells)
+            url = load.account.base_url
+            if url is None:
+                url = await stack.enter_async_context(embedded_service(engine="echo"))
+            samples = await _samples(load, url, [one.path for one in photos], settings, Path(work))
+    report = Report(
+        version=version("smarty_async"),
+        label=load.label,
+        endpoint=load.account.base_url or "embedded (echo)",
+        photo_set=_photo_set(photos),
+        machine=machine,
+        settings=[
+            Setting(chunk=chunk, concurrency=concurrency, samples=samples[chunk, concurrency])
+            for chunk, concurrency in settings
+        ],
+    )
+    _tell(report, load)
+    return sum(setting.failed for setting in report.settings)
 
 
-def _client(load: Load, base_url: str, *, chunk: int, concurrency: int) -> SmartyClient:
-    account = load.account
-    return SmartyClient(
-        token=account.token,
-        credentials=account.credentials,
-        base_url=base_url,
-        provider=account.provider,
+def _is_photo(file: PhotoFile) -> bool:
+    return file.problem is None and not file.left_alone
+
+
+def _chunks(load: Load, photos: Sequence[PhotoFile]) -> list[int]:
+    """The chunk sizes that these photos can fill, or one that they just fill."""
+    most = fillable(photos, Limits())
+    chunks = [chunk for chunk in load.chunks if chunk <= most]
+    left_out = sorted(set(load.chunks) - set(chunks))
+    if left_out:
+        sizes = " and ".join(map(str, left_out))
+        say(f"Left out: {sizes} photos in a request. These photos fill requests of up to {most}.")
+    return chunks or [most]
+
+
+def fillable(photos: Sequence[PhotoFile], limits: Limits) -> int:
+    """How many of `photos` one request can carry: as many as there are, within the limit on its bytes."""
+    average = sum(photo.size for photo in photos) / len(photos)
+    return max(1, min(len(photos), int(limits.max_request_bytes / max(1.0, average))))
+
+
+async def _samples(
+    load: Load, url: str, photos: list[str], settings: Sequence[tuple[int, int]], work: Path
+) -> dict[tuple[int, int], list[Sample]]:
+    """The samples by setting: one run to warm up, then all settings in turn, back and forth."""
+    samples: dict[tuple[int, int], list[Sample]] = {setting: [] for setting in settings}
+    await _run(load, url, photos, settings[-1], work / "warm-up")
+    for repeat in range(load.repeats):
+        say(f"Run {repeat + 1} of {load.repeats} with each of {count(len(settings), 'setting')}")
+        order = settings if repeat % 2 == 0 else settings[::-1]
+        for setting in order:
+            out = work / f"{repeat}-{setting[0]}-{setting[1]}"
+            samples[setting].append(await _run(load, url, photos, setting, out))
+    return samples
+
+
+async def _run(load: Load, url: str, photos: list[str], setting: tuple[int, int], out: Path) -> Sample:
+    chunk, concurrency = setting
+    machine_load = _load_average()
+    client = SmartyClient(
+        token=load.account.token,
+        credentials=load.account.credentials,
+        base_url=url,
+        provider=load.account.provider,
         path=load.path,
         concurrency=concurrency,
         limits=Limits(max_images=chunk),
     )
-
-
-async def _measured(  # noqa: PLR0917 - one setting
-    client: SmartyClient, photos: list[str], out: Path, load: Load, chunk: int, concurrency: int
-) -> Cell:
     async with client:
         began = monotonic()
         run = client.improve_archive(listed=photos, out=out)
@@ -163,78 +166,67 @@ async def _measured(  # noqa: PLR0917 - one setting
         seconds = monotonic() - began
     progress = run.progress
     good = sum(progress.outcomes.get(outcome, 0) for outcome in _GOOD)
-    return Cell(
-        chunk=chunk,
-        concurrency=concurrency,
+    return Sample(
+        seconds=seconds,
         photos=good,
         failed=progress.done - good,
         requests=progress.requests,
         retries=progress.retries,
-        seconds=seconds,
-        photos_per_second=good / seconds,
-        mb_per_second=(progress.bytes_sent + progress.bytes_received) / 1e6 / seconds,
+        mb=(progress.bytes_sent + progress.bytes_received) / 1e6,
         p50=progress.latencies.quantile(0.5),
         p90=progress.latencies.quantile(0.9),
         p99=progress.latencies.quantile(0.99),
+        load=machine_load,
         cost=0.0 if load.account.local else progress.cost,
     )
 
 
-class RunReporter:
-    """A line a setting as it is measured, and at the end the advice and the report."""
-
-    def __init__(self, load: Load) -> None:
-        self.cells: list[Cell] = []
-        self._load = load
-        self._output = Output()
-        if not load.json:
-            self._output.lines([" chunk  requests at once  photos/s    MB/s   p50 s   p90 s   p99 s  failed  retries"])
-
-    def cell(self, cell: Cell) -> None:
-        self.cells.append(cell)
-        if self._load.json:
-            self._output.struct(cell)
-        else:
-            self._output.lines([_line(cell)])
-
-    def end(self) -> None:
-        best = advised(self.cells)
-        cost = sum(cell.cost for cell in self.cells)
-        if self._load.json:
-            self._output.struct({"advised": best, "cost": cost})
-        else:
-            self._output.lines(_advice(best, cost))
-        if self._load.out is not None:
-            _write(self._load.out, self.cells, best)
+def _load_average() -> float | None:
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def _line(cell: Cell) -> str:
-    return (
-        f"{cell.chunk:6}  {cell.concurrency:16}  {cell.photos_per_second:8.1f}  {cell.mb_per_second:6.1f}"
-        f"  {cell.p50:6.3f}  {cell.p90:6.3f}  {cell.p99:6.3f}  {cell.failed:6}  {cell.retries:7}"
+def _machine() -> Machine:
+    return Machine(
+        system=platform.platform(),
+        cpu=platform.processor() or platform.machine(),
+        cpus=os.cpu_count() or 1,
+        python=platform.python_version(),
+        load=_load_average(),
     )
 
 
-def _advice(best: Cell | None, cost: float) -> Iterator[str]:
-    if best is None:
-        yield "No photo came to a good end: there is nothing to recommend."
+def _photo_set(photos: Sequence[PhotoFile]) -> PhotoSet:
+    named = "\n".join(f"{photo.photo}\t{photo.size}" for photo in photos)
+    return PhotoSet(
+        photos=len(photos),
+        bytes=sum(photo.size for photo in photos),
+        digest=hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest(),
+    )
+
+
+def _tell(report: Report, load: Load) -> None:
+    output = Output()
+    if load.out is not None:
+        _write(load.out, report)
+    if load.json:
+        for setting in report.settings:
+            output.struct(setting)
+        output.struct({"advised": report.advised(), "cost": report.cost})
     else:
-        yield f"Recommended: --concurrency {best.concurrency} --max-images {best.chunk}"
-    if cost:
-        yield f"Spent: {money(cost)}"
+        output.lines(_all_lines(report))
 
 
-def _write(folder: Path, cells: list[Cell], best: Cell | None) -> None:
-    lines = {
-        f"{chunk} a request": [(cell.concurrency, cell.photos_per_second) for cell in cells if cell.chunk == chunk]
-        for chunk in sorted({cell.chunk for cell in cells})
-    }
+def _all_lines(report: Report) -> Iterator[str]:
+    photo_set = report.photo_set
+    yield f"{count(photo_set.photos, 'photo')} ({photo_set.bytes / 1e6:,.1f} MB) to {report.endpoint}"
+    yield from report.lines()
+
+
+def _write(folder: Path, report: Report) -> None:
+    path = folder / "bench.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report = msgspec.json.format(msgspec.json.encode({"cells": cells, "advised": best}), indent=1)
-        (folder / "bench.json").write_bytes(report + b"\n")
-        picture = chart(lines, across="requests at once", up="photos a second")
-        (folder / "bench.svg").write_text(picture, encoding="utf-8")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     except OSError as error:
         raise DiskError.of(error, folder, "write to") from None
-    say(f"written: {folder / 'bench.json'}, {folder / 'bench.svg'}")
+    say(f"Wrote {path}")

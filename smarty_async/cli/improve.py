@@ -32,6 +32,13 @@ class PictureType(StrEnum):
     PHOTO = "photo"
 
 
+class LogFormat(StrEnum):
+    """How a log file is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 def _option(group: str, text: str, *names: str, metavar: str | None = None, default: bool = False) -> Any:
     return typer.Option(*names, help=text, metavar=metavar, show_default=default, rich_help_panel=group)
 
@@ -175,6 +182,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         bool, _option(_DISPLAY, "One line a photo; tracebacks of unexpected errors.", "--verbose")
     ] = False,
     no_progress: Annotated[bool, _option(_DISPLAY, "Plain lines instead of a moving bar.", "--no-progress")] = False,
+    log_file: Annotated[
+        Path | None, _option(_DISPLAY, "Append a log of requests, retries and failures to a file.", metavar="FILE")
+    ] = None,
+    log_format: Annotated[LogFormat, _option(_DISPLAY, "How the log is written.", default=True)] = (LogFormat.TEXT),
     metrics_port: Annotated[
         int | None, _option(_DISPLAY, "Serve Prometheus metrics on this port of this machine.", metavar="PORT")
     ] = None,
@@ -205,9 +216,11 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             limits_for,
         )
         from smarty_async.cli.improve_run import preview, restore  # noqa: PLC0415
+        from smarty_async.cli.logs import logging_to  # noqa: PLC0415
         from smarty_async.cli.output import say  # noqa: PLC0415
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
+        from smarty_async.redaction import redactor  # noqa: PLC0415
 
         photos = tuple(sources or ())
         folder = out or default_out(photos)
@@ -260,7 +273,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
-        status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
+        redactor.add(*account.secrets)
+        with logging_to(log_file, form=log_format.value):
+            status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
 

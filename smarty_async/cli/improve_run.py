@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from smarty_async.archive.sources.folder import check_sources
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
@@ -13,7 +14,7 @@ from smarty_async.cli.output import Output, say
 from smarty_async.cli.run_reporter import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
-from smarty_async.local.embedded import embedded_service
+from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
 from smarty_async.plan import plan_archive
 from smarty_async.report.metrics import serving_metrics
@@ -59,13 +60,17 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
     check_sources(options.sources, out=options.out)
     with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
-            base_url = options.account.base_url or await _start_service(stack, options)
+            service = await _start_service(stack, options, interrupts) if options.account.local else None
+            base_url = service.base_url if service else str(options.account.base_url)
             client = await stack.enter_async_context(_client(options, base_url))
             run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
             interrupts.drain = run.drain
             if options.metrics_port is not None:
-                await stack.enter_async_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
-            return await follow(run, options=options, interrupts=interrupts)
+                stack.enter_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
+            if service is None:
+                return await follow(run, options=options, interrupts=interrupts)
+            async with service.supervised():
+                return await follow(run, options=options, interrupts=interrupts, service=service)
 
 
 def _seconds_for(plan: Plan, options: ImproveOptions) -> float | None:
@@ -78,11 +83,17 @@ def _with_list(keywords: ArchiveKeywords, listed: Iterable[str]) -> ArchiveKeywo
     return {**keywords, "listed": listed}
 
 
-async def _start_service(stack: AsyncExitStack, options: ImproveOptions) -> str:
+async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interrupts: Interrupts) -> EmbeddedService:
     engine = best_engine()
     if not options.display.quiet:
         say(f"{options.account.why_local}: restoring on this machine with the embedded service (engine: {engine}).")
-    return await stack.enter_async_context(embedded_service(engine=engine, options=options.engine_options))
+    return await stack.enter_async_context(
+        EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
+    )
+
+
+def _say(interrupts: Interrupts, line: str) -> None:
+    interrupts.say(line)  # which changes while a display is open
 
 
 def _client(options: ImproveOptions, base_url: str) -> SmartyClient:

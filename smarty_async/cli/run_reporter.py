@@ -17,6 +17,7 @@ from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import DiskError, SmartyError
+from smarty_async.local.embedded import EmbeddedService
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.pace import PaceFile
 from smarty_async.report.progress import Bar, Display, Lines, Silence
@@ -54,13 +55,21 @@ class Run(Protocol):
         ...
 
 
-async def follow(run: Run, *, options: ImproveOptions, interrupts: Interrupts, paces: PaceFile | None = None) -> Exit:
+async def follow(
+    run: Run,
+    *,
+    options: ImproveOptions,
+    interrupts: Interrupts,
+    service: EmbeddedService | None = None,
+    paces: PaceFile | None = None,
+) -> Exit:
     """Display `run` to its end, and report what became of every photo.
 
     Args:
         run: the run.
         options: the command's options.
         interrupts: counts the signals.
+        service: the embedded service that the run uses, None when it uses another.
         paces: the paces of earlier runs; by default those in the user's cache folder.
 
     Raises:
@@ -82,7 +91,7 @@ async def follow(run: Run, *, options: ImproveOptions, interrupts: Interrupts, p
         if not run.progress.found and not run.progress.left_alone and not interrupts.asked:
             raise options.nothing_found
     except BaseException as error:
-        ended_by = error
+        ended_by = (service and service.failure) or error
         raise
     finally:
         interrupts.say = say

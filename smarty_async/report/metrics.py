@@ -1,103 +1,110 @@
-"""A run's counters as Prometheus text, and the little server that gives it to whoever asks.
-
-https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
+"""A run's counters for Prometheus, by the extra `metrics`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
-from typing import Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
-from smarty_async.errors import ConfigurationError
+from smarty_async.errors import ConfigurationError, MissingExtra
 from smarty_async.results import LATENCY_BOUNDS, Latencies, Outcome, Progress
 
-__all__ = ["metrics_text", "serving_metrics"]
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
-_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["ProgressCollector", "serving_metrics"]
+
 _EVERY: Final = 4
-"""Of the bounds between latencies one in so many is told: each is twice the one before."""
-_PATIENCE: Final = 5.0
-"""Seconds that whoever connects has for asking."""
+"""Every fourth of `LATENCY_BOUNDS` is a bucket: each is twice the one before."""
+
+_OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
-def metrics_text(progress: Progress) -> str:
-    """What is counted in `progress`; a scrape's whole body."""
-    return "\n".join([*_photos(progress), *_counters(progress), *_latencies(progress.latencies), ""])
-
-
-def _photos(progress: Progress) -> Iterator[str]:
-    yield from _about("smarty_photos_total", "counter", "Photos that came to an end in this run, by outcome.")
-    outcomes: tuple[Outcome, ...] = get_args(Outcome)
-    for outcome in outcomes:
-        yield f'smarty_photos_total{{outcome="{outcome}"}} {progress.outcomes.get(outcome, 0)}'
-
-
-def _counters(progress: Progress) -> Iterator[str]:
-    for name, kind, about, value in (
-        ("smarty_photos_found_total", "counter", "Photos seen by the scan.", progress.found),
-        ("smarty_scanning", "gauge", "Whether the scan may find more.", int(progress.scanning)),
-        ("smarty_requests_total", "counter", "Requests sent.", progress.requests),
-        ("smarty_images_total", "counter", "Images sent, which is what is paid for.", progress.images),
-        ("smarty_sent_bytes_total", "counter", "Bytes of request bodies.", progress.bytes_sent),
-        ("smarty_received_bytes_total", "counter", "Bytes of answers.", progress.bytes_received),
-        ("smarty_retries_total", "counter", "Items and requests tried again.", progress.retries),
-        ("smarty_slots", "gauge", "Requests that may be open at once now.", progress.permits),
-    ):
-        yield from _about(name, kind, about)
-        yield f"{name} {value}"
-
-
-def _latencies(latencies: Latencies) -> Iterator[str]:
-    name = "smarty_request_seconds"
-    yield from _about(name, "histogram", "From sending a request to its answer's last byte.")
-    cumulated = list(accumulate(latencies.counts))
-    for bound, count in list(zip(LATENCY_BOUNDS, cumulated, strict=False))[::_EVERY]:
-        yield f'{name}_bucket{{le="{bound:g}"}} {count}'
-    yield f'{name}_bucket{{le="+Inf"}} {cumulated[-1]}'
-    yield f"{name}_sum {latencies.seconds:.6f}"
-    yield f"{name}_count {cumulated[-1]}"
-
-
-def _about(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
-
-
-@asynccontextmanager
-async def serving_metrics(
-    look: Callable[[], Progress], *, host: str = "127.0.0.1", port: int = 0
-) -> AsyncGenerator[int, None]:
-    """Answer whoever asks with `metrics_text` while the block lasts; gives the port, which for 0 is one that was free.
+class ProgressCollector:
+    """Collects metrics from a run's progress; a collector of `prometheus_client` for any registry.
 
     Args:
-        look: gives the progress of the run, now.
+        look: returns the progress of the run, now; called from the thread that collects.
+    """
+
+    def __init__(self, look: Callable[[], Progress]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics."""
+        from prometheus_client.core import (  # noqa: PLC0415 - an extra
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        progress = self._look()
+        photos = CounterMetricFamily(
+            "smarty_photos", "Photos that came to an end in this run, by outcome.", labels=["outcome"]
+        )
+        for outcome in _OUTCOMES:
+            photos.add_metric([outcome], progress.outcomes.get(outcome, 0))
+        yield photos
+        for name, about, value in (
+            ("smarty_photos_found", "Photos found so far.", progress.found),
+            ("smarty_files_left_alone", "Files that are no photos.", progress.left_alone),
+            ("smarty_requests", "Requests sent.", progress.requests),
+            ("smarty_images", "Images sent; a photo that is sent again counts again.", progress.images),
+            ("smarty_images_paid", "Images probably paid for.", progress.images_paid),
+            ("smarty_sent_bytes", "Bytes of request bodies.", progress.bytes_sent),
+            ("smarty_received_bytes", "Bytes of answers.", progress.bytes_received),
+            ("smarty_retries", "Photos and requests sent again.", progress.retries),
+        ):
+            yield CounterMetricFamily(name, about, value=value)
+        yield GaugeMetricFamily("smarty_scanning", "Whether more photos may be found.", value=int(progress.scanning))
+        yield GaugeMetricFamily("smarty_permits", "Requests that may be open at once now.", value=progress.permits)
+        yield HistogramMetricFamily(
+            "smarty_request_seconds",
+            "From sending a request to the last byte of its answer.",
+            buckets=_buckets(progress.latencies),
+            sum_value=progress.latencies.seconds,
+        )
+
+
+def _buckets(latencies: Latencies) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound."""
+    cumulated = list(accumulate(latencies.counts))
+    bounds = [f"{bound:g}" for bound in LATENCY_BOUNDS]
+    return [*list(zip(bounds, cumulated, strict=False))[::_EVERY], ("+Inf", cumulated[-1])]
+
+
+@contextmanager
+def serving_metrics(
+    look: Callable[[], Progress], *, host: str = "127.0.0.1", port: int = 0
+) -> Generator[int, None, None]:
+    """Serve the metrics of a run over HTTP during the block; gives the port, which for 0 is one that was free.
+
+    Args:
+        look: returns the progress of the run, now.
         host: the address to listen on.
         port: the port.
 
     Raises:
+        MissingExtra: the extra `metrics` is not installed.
         ConfigurationError: the address cannot be listened on.
     """
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_PATIENCE):
-                await reader.readuntil(b"\r\n\r\n")
-                body = metrics_text(look()).encode()
-                head = f"HTTP/1.1 200 OK\r\nContent-Type: {_TYPE}\r\nContent-Length: {len(body)}\r\n"
-                writer.write(f"{head}Connection: close\r\n\r\n".encode() + body)
-                await writer.drain()
-        writer.close()
-
     try:
-        server = await asyncio.start_server(answer, host, port)
+        from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MissingExtra("prometheus_client", "metrics") from None
+    registry = CollectorRegistry()
+    registry.register(ProgressCollector(look))
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(
             f"cannot listen on {host}:{port} for metrics: {reason}; choose another port"
         ) from error
     try:
-        yield server.sockets[0].getsockname()[1]
+        yield int(server.server_address[1])
     finally:
-        server.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -104,6 +104,8 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
         budget: what pays.
         request_log: where requests are recorded before they are sent; None for nowhere.
         source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
+        give_up_after: how long the service may fail every request before the group's items fail with
+            `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
     """
 
     specs: tuple[ModeSpec, ...]
@@ -112,6 +114,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     budget: ImageBudget
     request_log: RequestLog | None = None
     source: object = None
+    give_up_after: float | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

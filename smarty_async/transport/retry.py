@@ -126,18 +126,16 @@ class CircuitBreaker:
         """Seconds since the first of the failures that no answer has interrupted; 0 without failures."""
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
-    @property
-    def time_left(self) -> float:
-        """Seconds of failing that are left until the service is given up on."""
-        limit = self._retries.give_up_after
+    def time_left(self, give_up_after: float) -> float:
+        """Seconds of failing that are left until the service is given up on.
+
+        Args:
+            give_up_after: how long it may fail, in seconds.
+        """
+        limit = give_up_after
         if not (self.answered or self._spoke_http):  # then the address is probably wrong
             limit = min(limit, self._retries.give_up_before_first)
         return max(0.0, limit - self.failing_for)
-
-    @property
-    def expired(self) -> bool:
-        """Whether it is time to give up on the service."""
-        return not self.time_left
 
 
 class _WaitForRequest(wait_base):
@@ -148,6 +146,7 @@ class _WaitForRequest(wait_base):
 
     def __init__(self, retries: Retries, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
+        self._give_up_after = retries.give_up_after
         self._cap = retries.longest_retry_after
         self._backoff = wait_random_exponential(multiplier=retries.first_wait, max=retries.longest_wait)
 
@@ -155,7 +154,7 @@ class _WaitForRequest(wait_base):
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = error.retry_after if isinstance(error, RequestError) else None
         wait = max(self._backoff(retry_state), min(asked or 0.0, self._cap))
-        return min(wait, self._breaker.time_left) if self._breaker.failing_for else wait
+        return min(wait, self._breaker.time_left(self._give_up_after)) if self._breaker.failing_for else wait
 
 
 class _WaitForItem(wait_base):
@@ -178,12 +177,13 @@ class _StopForRequest(stop_base):
 
     def __init__(self, retries: Retries, breaker: CircuitBreaker, photo_to_blame: Callable[[], bool]) -> None:
         self._attempts = retries.max_attempts
+        self._give_up_after = retries.give_up_after
         self._breaker = breaker
         self._photo_to_blame = photo_to_blame
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         spent = retry_state.attempt_number >= self._attempts
-        return self._breaker.expired or (spent and self._photo_to_blame())
+        return not self._breaker.time_left(self._give_up_after) or (spent and self._photo_to_blame())
 
 
 def item_retrying(retries: Retries, *, sleep: Sleep, clock: Callable[[], float] = monotonic) -> AsyncRetrying:

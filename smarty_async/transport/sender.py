@@ -320,7 +320,7 @@ class ChunkSender:
 
     def _give_up(self, chunk: list[Item], error: RequestError) -> None:
         """Requests with `chunk` failed too often. In an outage no photo is to blame, else find the one that is."""
-        if self._breaker.expired:
+        if not self._breaker.time_left(self._retries_for(chunk).give_up_after):
             seconds = self._breaker.failing_for
             hint = "" if self._breaker.answered else "; is the address right?"
             raise ServiceUnavailable(
@@ -335,9 +335,13 @@ class ChunkSender:
     # retries
 
     def _retries_for(self, chunk: Sequence[Item]) -> Retries:
+        retries = self._retries
+        limit = chunk[0].group.give_up_after if chunk else None
+        if limit is not None:
+            retries = msgspec.structs.replace(retries, give_up_after=min(limit, retries.give_up_after))
         if len(chunk) > 1 and any(item.suspected_at is not None for item in chunk):
-            return msgspec.structs.replace(self._retries, max_attempts=_SUSPECT_ATTEMPTS)
-        return self._retries
+            retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
+        return retries
 
     def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
         progress = chunk[0].group.progress
@@ -346,7 +350,7 @@ class ChunkSender:
             progress.retries += 1
             error = state.outcome and state.outcome.exception()
             seconds = state.next_action.sleep if state.next_action else 0.0
-            progress.status_message = self._status_message(str(error), seconds)
+            progress.status_message = self._status_message(str(error), seconds, retries)
             self._hooks.on_retry(
                 RetryDetails(
                     images=len(pending(chunk)),
@@ -365,12 +369,12 @@ class ChunkSender:
             retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep
         )
 
-    def _status_message(self, error: str, seconds: float) -> str:
+    def _status_message(self, error: str, seconds: float, retries: Retries) -> str:
         if not self._breaker.is_open:
             return f"{error}: next try in {seconds:.0f} s"
         return (
             f"the service has been down for {self._breaker.failing_for:.0f} s ({error}): next try in {seconds:.0f} s, "
-            f"giving up in {self._breaker.time_left:.0f} s"
+            f"giving up in {self._breaker.time_left(retries.give_up_after):.0f} s"
         )
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -10,11 +10,13 @@ from support.fake_service import FakeService, items
 from support.pictures import jpeg
 from typer.testing import CliRunner
 
+from smarty_async.archive.sources.folder import PhotoFile
 from smarty_async.cli.account import Account
 from smarty_async.cli.bench import bench
-from smarty_async.cli.bench_run import Cell, Load, advised, sweep
+from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting, compare_lines, read_report
+from smarty_async.cli.bench_run import Load, fillable, measure
 from smarty_async.errors import OptionsError
-from smarty_async.report.chart import chart
+from smarty_async.options import Limits
 
 
 @pytest.fixture
@@ -23,6 +25,7 @@ def photos(tmp_path: Path) -> Path:
     folder.mkdir()
     for number in range(6):
         (folder / f"{number}.jpg").write_bytes(jpeg(seed=number))
+    (folder / "notes.txt").write_text("no photo")
     return folder
 
 
@@ -34,92 +37,179 @@ def load_for(url: str, photos: Path, *, out: Path | None = None, chunks: tuple[i
         photos=5,
         concurrencies=(2, 1),
         chunks=chunks,
+        repeats=2,
+        label="before",
         out=out,
         json=True,
     )
 
 
-def cell(*, chunk: int = 8, concurrency: int = 4, speed: float = 100.0, photos: int = 10, failed: int = 0) -> Cell:
-    return Cell(
-        chunk=chunk,
-        concurrency=concurrency,
-        photos=photos,
-        failed=failed,
-        requests=1,
-        retries=0,
-        seconds=1.0,
-        photos_per_second=speed,
-        mb_per_second=1.0,
-        p50=0.1,
-        p90=0.1,
-        p99=0.1,
-        cost=0.0,
+def setting(*rates: float, chunk: int = 8, concurrency: int = 4, failed: int = 0) -> Setting:
+    samples = [
+        Sample(
+            seconds=1000 / max(rate, 1e-9),
+            photos=1000 if rate else 0,
+            failed=failed,
+            requests=1,
+            retries=0,
+            mb=1.0,
+            p50=0.1,
+            p90=0.1,
+            p99=0.1,
+        )
+        for rate in rates
+    ]
+    return Setting(chunk=chunk, concurrency=concurrency, samples=samples)
+
+
+def report(*settings: Setting, load: float | None = 0.1, digest: str = "d", endpoint: str = "https://a") -> Report:
+    return Report(
+        version="1",
+        endpoint=endpoint,
+        photo_set=PhotoSet(photos=1, bytes=2, digest=digest),
+        machine=Machine(system="s", cpu="c", cpus=2, python="3", load=load),
+        settings=list(settings),
     )
 
 
 class TestAdvice:
-    def test_the_fastest(self) -> None:
-        assert advised([cell(speed=50), best := cell(concurrency=8, speed=100)]) is best
+    def test_the_one_that_is_clearly_the_fastest(self) -> None:
+        slow, fast = setting(50, 51, 49, concurrency=1), setting(100, 98, 103, concurrency=8)
+        assert report(slow, fast).advised() is fast
 
-    def test_what_asks_less_of_the_service_and_is_nearly_as_fast(self) -> None:
-        assert advised([modest := cell(concurrency=2, speed=96), cell(concurrency=8, speed=100)]) is modest
+    def test_what_asks_less_of_the_service_and_is_as_fast(self) -> None:
+        modest, hungry = setting(96, 101, 99, concurrency=2), setting(100, 98, 103, concurrency=8)
+        assert report(modest, hungry).advised() is modest
 
-    def test_losing_fewer_photos_goes_before_speed(self) -> None:
-        assert advised([slow := cell(speed=10), cell(speed=100, failed=3)]) is slow
+    def test_there_is_none_when_the_spread_is_as_wide_as_the_difference(self) -> None:
+        slow, middle, fast = (
+            setting(60, 90, 75, concurrency=1),
+            setting(80, 110, 95, concurrency=2),
+            setting(94, 120, 110, concurrency=4),
+        )
+        measured = report(slow, middle, fast)
+        assert measured.advised() is None
+        assert any("No clear winner: the runs of one setting differ by up to 40%" in line for line in measured.lines())
+
+    def test_the_spread_of_few_runs_is_not_known(self) -> None:
+        measured = report(setting(50, 50, concurrency=1), setting(100, 100, concurrency=2))
+        assert measured.advised() is None
+        assert any("--repeats 3" in line for line in measured.lines())
+
+    def test_failing_less_goes_before_speed(self) -> None:
+        slow = setting(10, 10, 10)
+        assert report(slow, setting(100, 100, 100, failed=3)).advised() is slow
 
     def test_nothing_worked(self) -> None:
-        assert advised([cell(photos=0, failed=10, speed=0)]) is None
+        measured = report(setting(0, 0, 0, failed=10))
+        assert measured.advised() is None
+        assert any("nothing to recommend" in line for line in measured.lines())
+
+    def test_a_busy_machine_is_mentioned(self) -> None:
+        assert any("busy (load 1.7 on 2 CPUs)" in line for line in report(setting(1, 1, 1), load=1.7).lines())
+        assert not any("busy" in line for line in report(setting(1, 1, 1), load=0.3).lines())
+        assert not any("busy" in line for line in report(setting(1, 1, 1), load=None).lines())
 
 
-class TestSweep:
-    async def test_every_setting_sends_the_same_photos(
+class TestMeasuring:
+    async def test_every_setting_sends_the_same_photos_in_turn(
         self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         async with FakeService() as service:
-            assert await sweep(load_for(service.url, photos, out=tmp_path / "report")) == 0
+            assert await measure(load_for(service.url, photos, out=tmp_path / "report")) == 0
             sizes = [len(request.names) for request in service.requests]
-        assert sum(sizes) == 4 * 5
+        assert sum(sizes) == (1 + 2 * 4) * 5  # one run to warm up
         assert max(sizes) == 3
-        *cells, end = map(msgspec.json.decode, capfdbinary.readouterr().out.splitlines())
-        assert [(one["chunk"], one["concurrency"]) for one in cells] == [(1, 1), (1, 2), (3, 1), (3, 2)]
-        assert all(one["photos"] == 5 and one["p50"] > 0 and one["cost"] > 0 for one in cells)
-        assert end["advised"] in cells
-        assert {path.name for path in (tmp_path / "report").iterdir()} == {"bench.json", "bench.svg"}
-        report = msgspec.json.decode((tmp_path / "report" / "bench.json").read_bytes())
-        assert report["cells"] == cells
+        *settings, end = map(msgspec.json.decode, capfdbinary.readouterr().out.splitlines())
+        assert [(one["chunk"], one["concurrency"]) for one in settings] == [(1, 1), (1, 2), (3, 1), (3, 2)]
+        samples = [sample for one in settings for sample in one["samples"]]
+        assert len(samples) == 8
+        assert all(sample["photos"] == 5 and sample["p50"] > 0 and sample["cost"] > 0 for sample in samples)
+        assert end["advised"] is None  # two runs are too few
+
+    async def test_the_report_says_what_was_measured_where(
+        self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        async with FakeService() as service:
+            await measure(load_for(service.url, photos, out=tmp_path))
+        written = read_report(tmp_path / "bench.json")
+        assert (written.label, written.endpoint) == ("before", service.url)
+        assert (written.photo_set.photos, len(written.photo_set.digest)) == (5, 64)
+        assert written.machine.cpus == os.cpu_count()
+        printed = capfdbinary.readouterr()
+        assert b"bait-token" not in printed.out + printed.err + (tmp_path / "bench.json").read_bytes()
 
     async def test_what_fails_is_counted(self, photos: Path) -> None:
         async with FakeService() as service:
             service.default = lambda _: items({"file_0": {"status": 1, "error": "no"}})
-            load = msgspec.structs.replace(load_for(service.url, photos, chunks=(5,)), concurrencies=(1,))
-            assert await sweep(load) == 1
+            load = msgspec.structs.replace(load_for(service.url, photos, chunks=(5,)), concurrencies=(1,), repeats=1)
+            assert await measure(load) == 1
 
-    async def test_the_report_names_no_token(
-        self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    async def test_chunks_that_the_photos_cannot_fill_are_left_out(
+        self, photos: Path, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
         async with FakeService() as service:
-            await sweep(load_for(service.url, photos, out=tmp_path))
-        told = capfdbinary.readouterr()
-        files = b"".join((tmp_path / name).read_bytes() for name in ("bench.json", "bench.svg"))
-        assert b"bait-token" not in told.out + told.err + files
+            load = msgspec.structs.replace(load_for(service.url, photos, chunks=(48, 100)), repeats=1)
+            await measure(load)
+            assert max(len(request.names) for request in service.requests) == 5
+        assert b"Left out: 48 and 100 photos in a request. These photos fill requests of up to 5." in (
+            capfdbinary.readouterr().err
+        )
+
+    def test_a_request_is_filled_by_number_or_by_bytes(self) -> None:
+        small = [PhotoFile("/s", f"{number}", "", 1000, "0") for number in range(7)]
+        large = [PhotoFile("/s", f"{number}", "", 7_000_000, "0") for number in range(7)]
+        assert fillable(small, Limits()) == 7
+        assert fillable(large, Limits()) == 4
 
     async def test_no_photos(self, tmp_path: Path) -> None:
         with pytest.raises(OptionsError, match="no photos"):
-            await sweep(load_for("http://127.0.0.1:1", tmp_path))
+            await measure(load_for("http://127.0.0.1:1", tmp_path))
+
+
+class TestCompare:
+    def test_only_a_difference_beyond_the_spread_counts(self) -> None:
+        before = report(setting(50, 51, 52, chunk=1), setting(50, 60, 70, chunk=2), setting(90, 90, 90, chunk=3))
+        after = report(setting(80, 81, 82, chunk=1), setting(55, 65, 75, chunk=2), setting(45, 45, 45, chunk=3))
+        lines = list(compare_lines(before, after))
+        assert [line.rpartition("×  ")[2] for line in lines[1:]] == ["faster", "no clear difference", "slower"]
+        assert "1.59×" in lines[1]
+
+    def test_other_conditions_are_mentioned(self) -> None:
+        lines = list(compare_lines(report(load=2.0), report(digest="e", endpoint="https://b")))
+        assert lines[:3] == [
+            "Different photos: the numbers can hardly be compared.",
+            "Different endpoints: the numbers can hardly be compared.",
+            "A machine was busy.",
+        ]
+
+    def test_as_a_command(self, tmp_path: Path, app: typer.Typer) -> None:
+        for name, rate in (("a.json", 10.0), ("b.json", 20.0)):
+            (tmp_path / name).write_bytes(msgspec.json.encode(report(setting(rate, rate, rate))))
+        (tmp_path / "c.json").write_text("{}")
+        files = [str(tmp_path / name) for name in ("a.json", "b.json", "c.json")]
+        compared = CliRunner().invoke(app, ["compare", *files[:2]])
+        assert compared.exit_code == 0
+        assert "2.00×  faster" in compared.output
+        assert CliRunner().invoke(app, ["compare", files[0]]).exit_code == 2
+        assert "is not a report of bench" in CliRunner().invoke(app, ["compare", *files[1:]]).output
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    monkeypatch.setenv("SMARTY_TOKEN", "bait-token")
+    app = typer.Typer()
+    app.command()(bench)
+    return app
 
 
 class TestCommand:
-    @pytest.fixture
-    def app(self, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-        monkeypatch.setenv("SMARTY_TOKEN", "bait-token")
-        app = typer.Typer()
-        app.command()(bench)
-        return app
-
     def test_it_asks_before_anything_is_paid_for(self, app: typer.Typer, photos: Path) -> None:
         asked = CliRunner().invoke(app, [str(photos), "--base-url", "https://service.invalid"], input="n\n")
         assert asked.exit_code == 130
-        assert "12 settings with up to 96 photos each: about 69.12 ₽" in asked.output
+        assert "12 settings, 3 runs with each and one to warm up, up to 96 photos in each run: about 213.12 ₽" in (
+            " ".join(asked.output.split())
+        )
         assert "Nothing was sent." in asked.output
 
     def test_with_nobody_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
@@ -129,15 +219,3 @@ class TestCommand:
 
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2
-
-
-def test_a_chart_is_well_formed_and_names_its_lines() -> None:
-    picture = chart({"8 <a request>": [(1, 2.5), (4, 9.0)], "48": [(1, 3.0)]}, across="at once", up="photos a second")
-    root = ET.fromstring(picture)  # noqa: S314 - our own
-    texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"8 <a request>", "48", "at once", "photos a second"} <= texts
-    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
-
-
-def test_a_chart_of_noughts() -> None:
-    assert ET.fromstring(chart({"none": [(0, 0.0)]}, across="x", up="y")).tag.endswith("svg")  # noqa: S314 - our own

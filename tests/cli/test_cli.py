@@ -279,8 +279,9 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
 
 
 async def test_local_goes_before_an_account(service: FakeService, photos: Path, out: Path) -> None:
-    env = {"SMARTY_TOKEN": TOKEN, "SMARTY_BASE_URL": service.url}
-    ended = await run("improve", photos, "--out", out, "--local", "--json", **env)
+    ended = await run(
+        "improve", photos, "--out", out, "--local", "--json", SMARTY_TOKEN=TOKEN, SMARTY_BASE_URL=service.url
+    )
     assert ended.status == 0, ended.err
     assert ended.summary["cost"] == 0
     assert service.requests == []

@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns() -> None:
 def test_help_for_a_command_that_is_not_there() -> None:
     result = CliRunner().invoke(app, ["help", "restore"])
     assert result.exit_code == 2
-    assert "there is no command 'restore'; there are album, bench, " in result.output
+    assert "there is no command 'restore'; there are album, bench, check, " in result.output
 
 
 class TestConfigFile:
@@ -96,8 +96,9 @@ class TestConfigFile:
 
 
 async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
-    env = {"SMARTY_MAX_PHOTOS": "1", "SMARTY_JSON": "1", "SMARTY_OUT": str(out)}
-    ended = await run("improve", photos, "--base-url", service.url, **env)
+    ended = await run(
+        "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
+    )
     assert len(ended.results) == 1
     assert (out / "improved").is_dir()
 

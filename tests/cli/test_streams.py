@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ async def program(*args: str | Path, stdout: int, stderr: int = subprocess.PIPE)
         stdout=stdout,
         stderr=stderr,
     )
+
+
+def waiting_in(descriptor: int) -> int:
+    """Bytes that can be read."""
+    import fcntl  # noqa: PLC0415 - Windows has none
+    import termios  # noqa: PLC0415 - likewise
+
+    number = array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, number)
+    return number[0]
 
 
 @full_disk
@@ -99,8 +110,7 @@ async def test_no_line_is_lost_in_a_non_blocking_pipe(service: FakeService, tmp_
         "improve", folder, "--out", out, "--base-url", service.url, "--json", "--quiet", stdout=writing
     )
     os.close(writing)
-    await asyncio.sleep(0)
-    await until(lambda: len(service.requests) > 0)  # by now the pipe is filling up
+    await until(lambda: waiting_in(reading) > 65_536 - 500)  # no further line fits in
     with os.fdopen(reading, "rb") as reader:
         text = await asyncio.to_thread(reader.read)
     _, err = await process.communicate()

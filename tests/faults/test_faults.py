@@ -63,6 +63,12 @@ def repeat_a_line(out: Path) -> None:
     results.write_bytes(results.read_bytes() + results.read_bytes().splitlines(keepends=True)[0])
 
 
+def leave_a_temporary(out: Path) -> None:
+    folder = out / ".smarty-async" / "tmp"
+    folder.mkdir()
+    (folder / "1").touch()
+
+
 def lose_a_line(out: Path) -> None:
     results = out / "results.jsonl"
     results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[1:]))
@@ -71,9 +77,7 @@ def lose_a_line(out: Path) -> None:
 TAMPERINGS: dict[str, Callable[[Path], object]] = {
     "does not hold its own photo's output": swap,
     "is not there": lambda out: (out / "resolved" / "a.jpg").unlink(),
-    "a temporary was left": lambda out: (
-        (out / ".smarty-async" / "tmp").mkdir() or (out / ".smarty-async" / "tmp" / "1").touch()
-    ),
+    "a temporary was left": leave_a_temporary,
     "belongs to no photo": lambda out: (out / "improved" / "passwd").touch(),
     "was told of 2 times": repeat_a_line,
     "no line in results.jsonl": lose_a_line,

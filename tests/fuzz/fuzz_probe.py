@@ -74,7 +74,8 @@ def mutate(data: bytes, size: int, seed: int) -> bytes:
     if data and dice.random() < 0.1:
         start = dice.randrange(len(data))
         return data[:start] + bytes(len(data) - start)
-    return atheris.Mutate(data, size)
+    mutated: bytes = atheris.Mutate(data, size)
+    return mutated
 
 
 def main() -> None:

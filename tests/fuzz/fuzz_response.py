@@ -21,11 +21,11 @@ from yarl import URL
 with atheris.instrument_imports(include=["smarty_async.transport", "smarty_async.wire"]):
     from smarty_async.errors import ConfigurationError, RequestError
     from smarty_async.options import Limits, ModeSpec, Timeouts
+    from smarty_async.redaction import Redactor
     from smarty_async.results import Progress
     from smarty_async.transport.body import MemoryBody
     from smarty_async.transport.connection import Connection
     from smarty_async.transport.response import MemorySink, ReceivedItem
-    from smarty_async.transport.tokens import redact
 
 TOKEN = "t0ken-t0-redact"
 HEADS = (
@@ -71,7 +71,7 @@ class Harness:
             url=URL(f"http://127.0.0.1:{port}/"),
             provider="mcs",
             timeouts=Timeouts(connect=5, silence=5),
-            redact=lambda text: redact(text, TOKEN),
+            redact=Redactor([TOKEN]).redact,
             max_output_bytes=Limits().max_output_bytes,
         )
 

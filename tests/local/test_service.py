@@ -60,8 +60,8 @@ def form(meta: Any, files: dict[str, bytes] | None = None) -> aiohttp.FormData:
 
 @asynccontextmanager
 async def service(**options: Any) -> AsyncIterator[Service]:
-    app = make_app(**({"engine": EchoEngine(), "workers": 2} | options))
-    async with serving(app) as port, aiohttp.ClientSession() as session:
+    keywords: dict[str, Any] = {"engine": EchoEngine(), "workers": 2} | options
+    async with serving(make_app(**keywords)) as port, aiohttp.ClientSession() as session:
         yield Service(session, f"http://127.0.0.1:{port}")
 
 

@@ -191,7 +191,7 @@ async def test_results_have_one_line_a_photo_with_exactly_the_fields(source: Pat
 async def test_every_outcome_has_its_line(source: Path, out: Path) -> None:
     fill(source, "good.jpg", "bad.jpg", "fine.jpg")
     (source / "none.jpg").write_bytes(b"no photo")
-    answers = {
+    answers: dict[bytes, dict[str, Any]] = {
         photo("good.jpg"): {"improved": None, "colorized_improved": "", "colorized": None},
         photo("bad.jpg"): {"status": 1, "error": "no"},
     }
@@ -493,7 +493,11 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         replace(old, new)
 
     def noting(name: str, call: Any) -> Any:
-        return lambda *args, **more: (steps.append(name), call(*args, **more))[1]
+        def noted(*args: Any, **more: Any) -> Any:
+            steps.append(name)
+            return call(*args, **more)
+
+        return noted
 
     monkeypatch.setattr(JournalStore, "transaction", committing)
     monkeypatch.setattr(os, "replace", replaced)

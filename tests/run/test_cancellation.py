@@ -346,10 +346,14 @@ class TestArchive:
         source, out = photos(tmp_path / "in", 4), tmp_path / "out"
         gone = asyncio.Event()
 
+        def ended(task: asyncio.Task[Any]) -> None:
+            task.exception()
+            gone.set()
+
         async def main(service: FakeService) -> None:
             async with client_of(service) as client:
                 run = client.improve_archive(source, out=out)
-                asyncio.create_task(taken(run)).add_done_callback(lambda task: (task.exception(), gone.set()))
+                asyncio.create_task(taken(run)).add_done_callback(ended)
                 await asyncio.Event().wait()
 
         async with FakeService() as service:

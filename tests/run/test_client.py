@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.clients import TOKEN, client_of, hasty, photos
+from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
 
@@ -429,3 +429,16 @@ class TestDraining:
             run.drain()
             assert not await all_of(run)
             assert not service.requests
+
+
+class TestOutage:
+    async def test_a_caller_who_waits_gets_an_answer_before_an_archive_would_give_up(self, tmp_path: Path) -> None:
+        limits = retries(give_up_after=3600, give_up_single_after=0.05, give_up_before_first=3600)
+        async with FakeService() as service, client_of(service, retries=limits) as client:
+            service.default = lambda _: http(503, "busy")
+            with pytest.raises(ServiceUnavailable, match="gave up on the service"):
+                await client.improve(jpeg())
+            service.default = service.answer_rightly
+            results = await all_of(client.improve_archive(photos(tmp_path / "in", 2), out=tmp_path / "out"))
+            assert {result.outcome for result in results.values()} == {"restored"}
+            assert (await client.improve(jpeg())).outcome == "restored"

@@ -264,6 +264,6 @@ async def test_a_url_is_refused_before_anything_is_written(
     async with FakeService() as service:
         for arguments in ((source, url), (url, tmp_path / "out")):
             with pytest.raises(OptionsError, match="storage is not supported"):
-                await restore(service, *arguments)  # type: ignore[arg-type]
+                await restore(service, *arguments)
         assert not service.requests
     assert everything_in(tmp_path) == before

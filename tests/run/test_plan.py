@@ -113,7 +113,8 @@ async def test_a_plan_keeps_to_the_bounds(source: Path, out: Path, bounds: dict[
     fill(source, *(f"{number}.jpg" for number in range(8)))
     (source / "none.jpg").touch()
     plan = await plan_archive(source, out=out, **bounds)
-    assert (plan.photos, plan.cost, len(plan.rejected)) == (photos, pytest.approx(photos * 0.06), 1)
+    assert (plan.photos, len(plan.rejected)) == (photos, 1)
+    assert plan.cost == pytest.approx(photos * 0.06)
 
 
 async def test_a_plan_of_conversions_and_patterns(source: Path, out: Path) -> None:
@@ -154,7 +155,8 @@ async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> N
     )
     assert (by_outcome["rejected"].type, by_outcome["rejected"].example) == ("not_an_image", "none.jpg")
     assert (status.outcomes, status.unfinished) == ({"restored": 1, "failed": 1, "rejected": 1}, 0)
-    assert (status.images, status.cost) == (2, pytest.approx(0.12))
+    assert status.images == 2
+    assert status.cost == pytest.approx(0.12)
 
 
 async def test_status_of_what_no_run_has_touched(out: Path) -> None:

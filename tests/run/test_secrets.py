@@ -188,6 +188,10 @@ class TestEveryFailure:
             assert not shows(path.read_bytes()), path
 
 
+def always(answer: Answer) -> Callable[[str], Answer]:
+    return lambda _: answer
+
+
 GRANTS: dict[str, Callable[[str], Answer]] = {
     "ok": lambda _: http(200, '{"access_token": "' + ACCESS + '", "refresh_token": "' + REFRESH + '"}'),
     "401": lambda said: http(401, said),
@@ -198,7 +202,7 @@ GRANTS: dict[str, Callable[[str], Answer]] = {
     "400 with a form": lambda _: http(400, "access_token=" + quote(ACCESS)),
     "302": lambda said: http(302, said, {"Location": f"http://127.0.0.1:9/?{quote(SECRET)}"}),
     "500": lambda said: http(500, said),
-    **{f"401 with {name}": lambda _, text=text: http(401, text) for name, text in spellings(SECRET).items()},
+    **{f"401 with {name}": always(http(401, text)) for name, text in spellings(SECRET).items()},
     "no JSON": lambda said: http(200, said),
     "a token in a shape of its own": lambda _: http(200, '{"access_token": ["' + ACCESS + '"]}'),
     "no UTF-8": lambda _: raw(b'{"access_token": "' + ACCESS.encode() + b'\xff"}'),

@@ -42,7 +42,8 @@ def fill(folder: Path, *names: str) -> dict[str, bytes]:
 
 
 def client(service: FakeService, **choices: Any) -> SmartyClient:
-    return SmartyClient(**{"base_url": service.url, "sleep": at_once} | choices)
+    keywords: dict[str, Any] = {"base_url": service.url, "sleep": at_once} | choices
+    return SmartyClient(**keywords)
 
 
 async def restore(

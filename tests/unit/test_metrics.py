@@ -1,63 +1,81 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import urllib.request
 
-import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
-from smarty_async.errors import ConfigurationError
-from smarty_async.report.metrics import metrics_text, serving_metrics
+from smarty_async.errors import ConfigurationError, MissingExtra
+from smarty_async.report.metrics import ProgressCollector, serving_metrics
 from smarty_async.results import LATENCY_BOUNDS, Latencies, Progress
 
 
 def samples(text: str) -> dict[str, float]:
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    return {
+        sample.name + "".join(sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
 
 
-def test_every_counter_is_told() -> None:
+def text_of(progress: Progress) -> str:
+    registry = CollectorRegistry()
+    registry.register(ProgressCollector(lambda: progress))
+    return generate_latest(registry).decode()
+
+
+def read(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        return str(response.read().decode())
+
+
+def test_every_counter_is_there() -> None:
     progress = Progress(
         found=9,
         scanning=False,
         outcomes={"restored": 5, "failed": 1},
         requests=3,
         images=7,
+        images_paid=6,
         bytes_sent=100,
         bytes_received=400,
         retries=2,
         permits=4,
+        left_alone=8,
     )
-    told = samples(metrics_text(progress))
-    assert told['smarty_photos_total{outcome="restored"}'] == 5
-    assert told['smarty_photos_total{outcome="failed"}'] == 1
-    assert told['smarty_photos_total{outcome="skipped"}'] == 0
-    assert told["smarty_photos_found_total"] == 9
-    assert told["smarty_scanning"] == 0
-    assert told["smarty_requests_total"] == 3
-    assert told["smarty_images_total"] == 7
-    assert told["smarty_sent_bytes_total"] == 100
-    assert told["smarty_received_bytes_total"] == 400
-    assert told["smarty_retries_total"] == 2
-    assert told["smarty_slots"] == 4
+    values = samples(text_of(progress))
+    assert values["smarty_photos_totalrestored"] == 5
+    assert values["smarty_photos_totalfailed"] == 1
+    assert values["smarty_photos_totalskipped"] == 0
+    assert values["smarty_photos_found_total"] == 9
+    assert values["smarty_files_left_alone_total"] == 8
+    assert values["smarty_scanning"] == 0
+    assert values["smarty_requests_total"] == 3
+    assert values["smarty_images_total"] == 7
+    assert values["smarty_images_paid_total"] == 6
+    assert values["smarty_sent_bytes_total"] == 100
+    assert values["smarty_received_bytes_total"] == 400
+    assert values["smarty_retries_total"] == 2
+    assert values["smarty_permits"] == 4
 
 
 def test_latencies_are_a_cumulative_histogram() -> None:
     progress = Progress()
     for seconds in (0.0005, 0.5, 0.5, 5_000):
         progress.latencies.add(seconds)
-    text = metrics_text(progress)
-    told = samples(text)
-    buckets = [value for name, value in told.items() if "_bucket" in name]
+    values = samples(text_of(progress))
+    buckets = [value for name, value in values.items() if "_bucket" in name]
     assert buckets == sorted(buckets)
     assert buckets[0] == 1
-    assert told['smarty_request_seconds_bucket{le="+Inf"}'] == told["smarty_request_seconds_count"] == 4
-    assert told["smarty_request_seconds_sum"] == pytest.approx(5_001.0005)
-    assert text.endswith("\n")
-    assert text.count("# TYPE") == len({line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")})
+    assert values["smarty_request_seconds_bucket+Inf"] == values["smarty_request_seconds_count"] == 4
+    assert values["smarty_request_seconds_sum"] == pytest.approx(5_001.0005)
 
 
-def test_no_notice_and_no_token_can_get_into_it() -> None:
-    assert "secret" not in metrics_text(Progress(status_message="the token is secret"))
+def test_no_message_and_no_token_is_part_of_it() -> None:
+    assert "secret" not in text_of(Progress(status_message="the token is secret"))
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 7.0, 900.0])
@@ -75,27 +93,24 @@ def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
     assert latencies.quantile(0.5) == LATENCY_BOUNDS[-1]
 
 
-async def test_it_is_served_as_it_stands_at_the_time() -> None:
+async def test_the_progress_of_the_moment_is_served() -> None:
     progress = Progress()
-    async with serving_metrics(lambda: progress) as port, aiohttp.ClientSession() as session:
+    with serving_metrics(lambda: progress) as port:
         for images in (0, 5):
             progress.images = images
-            async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
-                assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-                assert samples(await response.text())["smarty_images_total"] == images
+            assert samples(await asyncio.to_thread(read, port))["smarty_images_total"] == images
 
 
-async def test_whoever_leaves_without_asking_does_no_harm() -> None:
-    async with serving_metrics(Progress) as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.close()
-        await writer.wait_closed()
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/") as response:
-            assert response.status == 200
+def test_a_port_that_is_taken_is_an_error() -> None:
+    with (
+        serving_metrics(Progress) as port,
+        pytest.raises(ConfigurationError, match=str(port)),
+        serving_metrics(Progress, port=port),
+    ):
+        pass
 
 
-async def test_a_port_that_is_taken_is_told() -> None:
-    async with serving_metrics(Progress) as port:
-        with pytest.raises(ConfigurationError, match=str(port)):
-            async with serving_metrics(Progress, port=port):
-                pass
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingExtra, match=r"smarty_async\[metrics\]"), serving_metrics(Progress):
+        pass

@@ -25,6 +25,7 @@ STATUS = Status(
     unfinished=2,
     failures=[Failures(outcome="failed", type="permanent", message="too old", count=1, example="a.jpg")],
     images=7,
+    images_paid=7,
     cost=0.42,
 )
 PLAN = Plan(photos=1, requests=1, bytes=10, skipped=0, rejected=[RESULT], cost=PRICE)

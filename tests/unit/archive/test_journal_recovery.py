@@ -111,10 +111,10 @@ async def test_only_photos_with_all_their_outputs_are_recovered(source: Path, ou
         (out / "improved" / "half.jpg").unlink()
         later = (out / "improved" / "newer.jpg").stat().st_mtime_ns + 1
         os.utime(source / "newer.jpg", ns=(later, later))
-        results = out / "results.jsonl"
-        kept = [line for line in results.read_bytes().splitlines(keepends=True) if b'"changed.jpg"' not in line]
+        results_file = out / "results.jsonl"
+        kept = [line for line in results_file.read_bytes().splitlines(keepends=True) if b'"changed.jpg"' not in line]
         stolen = json.dumps(line_of(out, "changed.jpg") | {"outputs": {"improved": "improved/../whole.jpg"}}).encode()
-        results.write_bytes(b"".join([b"{garbage\n", b"\xff\n", *kept, stolen + b"\n", kept[0], b'{"photo": 1}']))
+        results_file.write_bytes(b"".join([b"{garbage\n", b"\xff\n", *kept, stolen + b"\n", kept[0], b'{"photo": 1}']))
         service.requests.clear()
         results = await restore(service, source, out)
         again = {photo(name) for name in ("half.jpg", "newer.jpg", "never.jpg", "failed.jpg", "changed.jpg")}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.outputs import name_rules
 from smarty_async.archive.outputs.name_rules import probe_name_rules
 from smarty_async.archive.paths import POSIX_RULES, WINDOWS_CHARACTERS
 
@@ -37,7 +36,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], int]]
                 raise OSError(number, os.strerror(number))
             return create(path, flags, mode, **more)
 
-        monkeypatch.setattr(name_rules.os, "open", opened)
+        monkeypatch.setattr(os, "open", opened)
 
     return refuse_by
 

@@ -34,7 +34,12 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths that were looked up."""
     seen: list[str] = []
     access = os.access
-    monkeypatch.setattr(checker.os, "access", lambda path, mode: (seen.append(path), access(path, mode))[1])
+
+    def looking_up(path: str, mode: int) -> bool:
+        seen.append(path)
+        return access(path, mode)
+
+    monkeypatch.setattr(os, "access", looking_up)
     return seen
 
 

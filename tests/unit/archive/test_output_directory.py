@@ -434,5 +434,5 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
-    monkeypatch.setattr(fsync.os, "name", "nt")
+    monkeypatch.setattr(os, "name", "nt")
     fsync.sync_folder(gone)

@@ -28,7 +28,7 @@ Image.init()
 OTHERS = ["BMP", "GIF", "WEBP", "JPEG2000", "PPM", "PCX", "SGI"]
 
 
-def rejected(photo: str | bytes, *, fit: bool = False, **limits: int) -> PhotoRejected:
+def rejected(photo: str | bytes, *, fit: bool = False, **limits: Any) -> PhotoRejected:
     with pytest.raises(PhotoRejected) as caught:
         probe(photo, limits=Limits(**limits), fit=fit)
     return caught.value

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarty_async.archive.sources import walk
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile, check_sources, scan
 from smarty_async.archive.sources.patterns import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted
 from smarty_async.archive.sources.photo_list import EntryQueue, ListFile, common_folder, read_list
@@ -106,7 +105,7 @@ class TestFolders:
                 read += 1
                 return next(self._entries)
 
-        monkeypatch.setattr(walk.os, "scandir", Counting)
+        monkeypatch.setattr(os, "scandir", Counting)
         photos = scan([root], out=root / "out")
         next(photos)
         assert read == 1
@@ -358,7 +357,7 @@ class TestUnreadable:
                 raise PermissionError(13, "Permission denied", path)
             return whole(path)
 
-        monkeypatch.setattr(walk.os, "scandir", refusing)
+        monkeypatch.setattr(os, "scandir", refusing)
         assert found(root) == ["a.jpg", "secret [unreadable]"]
         assert found(root, exclude=["secret/*"]) == ["a.jpg"]
         assert found(root / "secret") == [". [unreadable]"]
@@ -394,7 +393,7 @@ class TestUnreadable:
                 pass
 
         whole = os.scandir
-        monkeypatch.setattr(walk.os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
+        monkeypatch.setattr(os, "scandir", lambda path: (Breaking if path.endswith("sub") else whole)(path))
         (one,) = scan([root / "sub"], out=root / "out")
         assert one.photo == "."
         assert one.problem is not None
@@ -576,9 +575,10 @@ class TestLists:
 
     def test_absolute_paths_are_relative_to_their_common_folder(self, root: Path, tmp_path: Path) -> None:
         put(root, "1943/a.jpg", "1944/x/b.jpg")
-        entries = [str(root / "1943/a.jpg"), os.fsencode(root / "1944")]
-        (tmp_path / "list").write_bytes(b"\n".join(map(os.fsencode, entries)))
-        for listed in (entries, ListFile(tmp_path / "list")):
+        entries: list[str | bytes] = [str(root / "1943/a.jpg"), os.fsencode(root / "1944")]
+        (tmp_path / "list").write_bytes(b"\n".join(os.fsencode(entry) for entry in entries))
+        either: tuple[list[str | bytes] | ListFile, ...] = (entries, ListFile(tmp_path / "list"))
+        for listed in either:
             everything = list(scan([], out=root / "out", listed=listed))
             assert [(one.source, one.photo) for one in everything] == [
                 (str(root), "1943/a.jpg"),

@@ -35,7 +35,7 @@ async def tokens_of(
     given_ = {"client_id": "me", "auth_url": service.auth_url} | (credentials or {"client_secret": SECRET})
     async with aiohttp.ClientSession() as session:
         timeouts = Timeouts(connect=5, silence=silence)
-        yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())  # type: ignore[arg-type]
+        yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())
 
 
 def grant(**fields: object) -> str:

@@ -86,7 +86,7 @@ def test_the_type_has_both_its_names_for_resolution_and_none_otherwise(tasks: tu
     assert image.get_filename() == "file_0.jpg"
     assert image["Content-Disposition"].params["name"] == "file_0"
     assert meta["Content-Disposition"].params == {"name": "meta"}
-    said = json.loads(meta.get_payload())
+    said = json.loads(meta.get_content())
     last = tasks[-1]
     asked = {"rfactor": last.rfactor, "rtype": last.rtype, "ftype": last.rtype} if last.mode == "resolution" else {}
     assert said == {"mode": [task.mode for task in tasks], "images": [{"name": "file_0"}], **asked}

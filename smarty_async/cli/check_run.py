@@ -1,0 +1,161 @@
+"""What `check` does: one request without an image, and what its answer says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from time import monotonic
+from typing import Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from smarty_async.cli.account import Account
+from smarty_async.errors import AuthorizationError, NotTheService, RequestError, ServiceUnavailable, SmartyError
+from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.redaction import quotable
+from smarty_async.report.wording import duration, plain
+from smarty_async.transport.http import (
+    make_session,
+    proxy_for,
+    read_prefix,
+    request_options,
+    service_url,
+    translate_error,
+)
+from smarty_async.transport.tokens import OAuthTokens
+from smarty_async.wire.messages import encode_meta, parse_envelope
+
+__all__ = ["Connectivity", "check_connection", "check_lines"]
+
+_CLOCK_TOLERANCE: Final = 60.0
+"""Seconds by which two clocks may differ; past that tokens and certificates may be refused."""
+
+
+class Connectivity(msgspec.Struct, kw_only=True):
+    """What was found out.
+
+    Attributes:
+        address: of the service; None for the embedded service.
+        account: how requests are authorized, in words.
+        proxy: the proxy's host and port, None for none.
+        status: the status of the service's answer, None while there is none.
+        seconds: how long it took.
+        clock_ahead: by how many seconds this machine's clock is ahead of the service's; None when it does not say.
+        accepted: whether the service accepted the account.
+    """
+
+    address: str | None
+    account: str
+    proxy: str | None = None
+    status: int | None = None
+    seconds: float = 0.0
+    clock_ahead: float | None = None
+    accepted: bool = False
+
+
+async def check_connection(
+    account: Account, *, path: str, seconds: float, report: Callable[[Connectivity], None]
+) -> None:
+    """Send one request without an image, which the service refuses before any work.
+
+    Args:
+        account: whom to send to, and as whom.
+        path: the method's path.
+        seconds: how long to wait for an answer.
+        report: called once with what was found out, also before an error is raised.
+
+    Raises:
+        AuthorizationError: the account is not accepted.
+        ConfigurationError: the address, the proxy or a certificate is wrong.
+        ServiceUnavailable: the service cannot be reached, or has trouble.
+    """
+    found = Connectivity(address=account.base_url, account=_account_words(account))
+    try:
+        if account.base_url is not None:
+            await _ask(account, service_url(account.base_url, path), found, seconds)
+    finally:
+        report(found)
+
+
+async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) -> None:
+    proxy = proxy_for(url)
+    found.proxy = f"{proxy.host}:{proxy.port}" if proxy else None
+    timeouts = Timeouts(connect=seconds, silence=seconds)
+    async with make_session(url, timeouts=timeouts) as session:
+        token = account.token or "no-token-given"
+        if account.credentials is not None:
+            token = await OAuthTokens(account.credentials, session, timeouts=timeouts).get()
+        query = {"oauth_provider": account.provider, "oauth_token": token}
+        form = aiohttp.FormData(default_to_multipart=True)
+        form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
+        began = monotonic()
+        try:
+            options = request_options(timeouts, headers={})
+            options["timeout"] = aiohttp.ClientTimeout(total=seconds)
+            async with session.post(url.update_query(query), data=form, **options) as response:
+                text = await read_prefix(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            translated = translate_error(error)
+            if isinstance(translated, RequestError):
+                raise ServiceUnavailable(str(translated), seconds=monotonic() - began) from None
+            raise translated from None
+        found.seconds = round(monotonic() - began, 3)
+        found.clock_ahead = _clock_ahead(response.headers.get("Date"))
+        _judge(response.status, text, found)
+
+
+def _judge(status: int, text: bytes, found: Connectivity) -> None:
+    """What the answer means; the service's own errors come in an envelope."""
+    try:
+        envelope = parse_envelope(text)
+    except (ValueError, SmartyError):
+        envelope = None
+    found.status = status if envelope is None else envelope.status
+    if found.status >= HTTPStatus.INTERNAL_SERVER_ERROR or found.status == HTTPStatus.TOO_MANY_REQUESTS:
+        raise ServiceUnavailable(f"the service has trouble (status {found.status})", seconds=found.seconds)
+    if envelope is None:
+        raise NotTheService(f"something else than the service answers there (status {status})", status=status)
+    if found.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        said = quotable(str(envelope.body)) if envelope.body else ""
+        raise AuthorizationError(f"the token is not accepted{f': {said}' if said else ''}", status=found.status)
+    found.accepted = True
+
+
+def _clock_ahead(date: str | None) -> float | None:
+    try:
+        return None if date is None else round(time.time() - parsedate_to_datetime(date).timestamp(), 1)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _account_words(account: Account) -> str:
+    if account.credentials is not None:
+        return "OAuth credentials (SMARTY_CLIENT_ID)"
+    return "a token (SMARTY_TOKEN or SMARTY_TOKEN_FILE)" if account.token else "none"
+
+
+def check_lines(found: Connectivity) -> Iterator[str]:
+    """What was found out, for people."""
+    if found.address is None:
+        yield "Account:  none. Photos are restored on this machine, for free."
+        return
+    yield f"Account:  {found.account}"
+    yield f"Service:  {plain(found.address)}"
+    yield f"Proxy:    {plain(found.proxy) if found.proxy else 'none'}"
+    if found.status is not None:
+        yield f"Answer:   status {found.status} after {found.seconds:.2f} s"
+    if found.clock_ahead is not None:
+        yield f"Clock:    {_clock_words(found.clock_ahead)}"
+    if found.accepted:
+        yield "The service can be reached and accepts the account. Nothing was sent that costs anything."
+
+
+def _clock_words(ahead: float) -> str:
+    if abs(ahead) <= _CLOCK_TOLERANCE:
+        return "right"
+    direction = "ahead" if ahead > 0 else "behind"
+    return f"{duration(abs(ahead))} {direction} of the service's: set it, or tokens may be refused"

@@ -1,0 +1,110 @@
+"""``check``: the account and the connection, without sending a photo."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.program import QUOTED, TOKEN, run
+
+from smarty_async.cli.check_run import Connectivity, check_lines
+
+PATH = "/api/v1/photo/improve"
+
+
+def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[TestServer, list[web.Request]]:
+    """A service that answers all requests alike, with a clock that is `ahead` seconds ahead."""
+    requests: list[web.Request] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        requests.append(request)
+        form = await request.post()
+        assert json.loads(str(form["meta"]))["images"] == []
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(status=status, text=text, headers={"Date": date})
+
+    app = web.Application()
+    app.router.add_post(PATH, answer)
+    return TestServer(app), requests
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_refused_request_without_images_means_that_all_is_well(status: int) -> None:
+    server, requests = service_with(status, {"status": 400, "body": "empty images"})
+    async with server:
+        ended = await run("check", "--base-url", str(server.make_url("")), SMARTY_TOKEN=TOKEN)
+    assert ended.status == 0, ended.err
+    assert "a token (SMARTY_TOKEN or SMARTY_TOKEN_FILE)" in ended.out
+    assert "status 400" in ended.out
+    assert "Clock:    right" in ended.out
+    assert "accepts the account" in ended.out
+    [request] = requests
+    assert request.query["oauth_token"] == TOKEN
+    assert TOKEN not in ended.out + ended.err
+
+
+async def test_json_and_a_clock_that_is_wrong() -> None:
+    server, _ = service_with(400, {"status": 400, "body": "empty images"}, ahead=-3600)
+    async with server:
+        ended = await run("check", "--base-url", str(server.make_url("")), "--json", SMARTY_TOKEN=TOKEN)
+    found = json.loads(ended.out)
+    assert found["accepted"] is True
+    assert 3590 < found["clock_ahead"] < 3700
+    line = "Clock:    1 h 0 min ahead of the service's: set it, or tokens may be refused"
+    assert line in list(check_lines(Connectivity(address="a", account="b", clock_ahead=3600)))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ends", "says"),
+    [
+        (403, {"status": 403, "body": f'oauth_token "{TOKEN}": Access Token invalid'}, 3, "the token is not accepted"),
+        (200, {"status": 401, "body": "authorization failed"}, 3, "the token is not accepted: authorization failed"),
+        (404, "<html>not here</html>", 3, "something else than the service answers"),
+        (503, "<html>later</html>", 4, "the service has trouble (status 503)"),
+    ],
+)
+async def test_what_is_wrong_is_said(status: int, body: object, ends: int, says: str) -> None:
+    server, _ = service_with(status, body)
+    async with server:
+        ended = await run("check", "--base-url", str(server.make_url("")), SMARTY_TOKEN=TOKEN)
+    assert ended.status == ends, ended.err
+    assert says in ended.err
+    assert "accepts the account" not in ended.out
+    for form in (TOKEN, QUOTED):
+        assert form not in ended.out + ended.err
+
+
+async def test_a_service_that_cannot_be_reached() -> None:
+    ended = await run("check", "--base-url", "http://127.0.0.1:9")
+    assert ended.status == 4
+    assert "cannot connect to 127.0.0.1:9" in ended.err
+    assert "Service:  http://127.0.0.1:9" in ended.out
+
+
+async def test_without_an_account_there_is_nothing_to_check() -> None:
+    ended = await run("check")
+    assert ended.status == 0
+    assert "restored on this machine" in ended.out
+
+
+async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
+    server, requests = service_with(400, {"status": 400, "body": "empty images"})
+
+    async def grant(_: web.Request) -> web.Response:
+        return web.json_response({"access_token": TOKEN, "refresh_token": "r", "expired_in": "3600"})
+
+    server.app.router.add_post("/token", grant)
+    async with server:
+        ended = await run(
+            *("check", "--base-url", str(server.make_url(""))),
+            SMARTY_CLIENT_ID="me",
+            SMARTY_CLIENT_SECRET="a-long-secret",
+            SMARTY_AUTH_URL=str(server.make_url("/token")),
+        )
+    assert ended.status == 0, ended.err
+    assert requests[0].query["oauth_token"] == TOKEN
