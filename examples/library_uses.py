@@ -133,4 +133,4 @@ async def in_a_test(photo: bytes) -> tuple[str, int]:
         service.fail_next(503, retry_after=0)
         async with SmartyClient(base_url=service.url) as client:
             restored = await client.improve(photo)
-    return kind_of(restored.best or b""), len(service.requests)  # "improved", 2
+    return kind_of(restored.best or b""), len(service.requests)  # "colorized_improved", 2
