@@ -142,8 +142,6 @@ write(
     "## Archive options",
     "The keywords of `SmartyClient.improve_archive` and `plan_archive`.",
     "::: smarty_async.archive_options.ArchiveOptions",
-    "## Hooks",
-    *(f"::: smarty_async.hooks.{name}\n" for name in ("Hooks", "RequestDetails", "ResponseDetails", "RetryDetails")),
     "## smarty_async.testing",
     *public_names(testing, prefix="smarty_async.testing"),
 )

@@ -13,9 +13,12 @@ from smarty_async import (
     OAuthCredentials,
     PhotoFailed,
     PhotoRejected,
+    RequestDetails,
+    ResponseDetails,
     Restored,
     Result,
     Retries,
+    RetryDetails,
     ServiceUnavailable,
     SmartyClient,
     Timeouts,
@@ -23,7 +26,6 @@ from smarty_async import (
     plan_archive,
     read_status,
 )
-from smarty_async.hooks import RequestDetails, ResponseDetails, RetryDetails
 from smarty_async.testing import FakeService, kind_of
 
 
