@@ -98,3 +98,22 @@ def test_the_journal_s_version_is_the_last_that_is_listed() -> None:
     text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
     versions = [int(number) for number in re.findall(r"^\| (\d+) \| ", text, re.MULTILINE)]
     assert versions == list(range(1, VERSION + 1))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_module_that_is_named_is_there(document: Path) -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", document.read_text(encoding="utf-8")))
+    assert sorted(name for name in named if not any(map(Path.exists, _places_of(name)))) == []
+
+
+def _places_of(name: str) -> list[Path]:
+    """Where a document may mean the module `name` to be."""
+    package = ROOT / "smarty_async"
+    return [folder / name for folder in (ROOT, package, package / "local", package / "local" / "engine")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_that_is_named_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = set(re.findall(r"\bsmarty-async (?:--config \S+ )?([a-z]+)\b", text))
+    assert sorted(named - PROGRAM.commands.keys()) == []  # type: ignore[attr-defined] # a group
