@@ -25,6 +25,11 @@ LINKS = [
     for document in DOCUMENTS
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
 ]
+MODULES = [
+    path.as_posix()
+    for folder in ("smarty_async", "tests", "benchmarks", "training", "examples", "docs")
+    for path in (ROOT / folder).rglob("*.py")
+]
 PROGRAM = get_command(app)
 OPTIONS = {
     name
@@ -32,8 +37,13 @@ OPTIONS = {
     for option in command.params
     for name in (*option.opts, *option.secondary_opts)
 } | {"--help"}
-OPTIONS_OF_OTHERS = {"--group", "--schedules", "--seed", "--call", "--kind"}
-"""Options of pip and of the test programs."""
+OPTIONS_OF_OTHERS = set(
+    # pip, and the programs of the tests and of the training
+    "--group --schedules --seed --call --kind --sources --work "
+    # docker and systemctl
+    "--now --rm --stop-timeout --user".split()
+)
+"""Options that are not this program's."""
 
 
 @pytest.mark.parametrize(("file", "test"), NAMED)
@@ -103,13 +113,7 @@ def test_the_journal_s_version_is_the_last_that_is_listed() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_module_that_is_named_is_there(document: Path) -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", document.read_text(encoding="utf-8")))
-    assert sorted(name for name in named if not any(map(Path.exists, _places_of(name)))) == []
-
-
-def _places_of(name: str) -> list[Path]:
-    """Where a document may mean the module `name` to be."""
-    package = ROOT / "smarty_async"
-    return [folder / name for folder in (ROOT, package, package / "local", package / "local" / "engine")]
+    assert sorted(name for name in named if not any(module.endswith(f"/{name}") for module in MODULES)) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
