@@ -37,12 +37,10 @@ OPTIONS = {
     for option in command.params
     for name in (*option.opts, *option.secondary_opts)
 } | {"--help"}
-OPTIONS_OF_OTHERS = set(
-    # pip, and the programs of the tests and of the training
-    "--group --schedules --seed --call --kind --sources --work "
-    # docker and systemctl
-    "--now --rm --stop-timeout --user".split()
-)
+OPTIONS_OF_OTHERS = {
+    *("--group", "--schedules", "--seed", "--call", "--kind", "--sources", "--work"),  # pip, tests, training
+    *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
+}
 """Options that are not this program's."""
 
 
