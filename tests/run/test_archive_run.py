@@ -239,7 +239,7 @@ async def test_a_second_run_does_what_is_new(source: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("size_too", [True, False])
-async def test_a_changed_photo_is_done_anew(source: Path, out: Path, *, size_too: bool) -> None:
+async def test_a_changed_photo_is_restored_again(source: Path, out: Path, *, size_too: bool) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         await restore(service, source, out, **BOTH)
@@ -292,7 +292,7 @@ async def test_a_new_mode_asks_for_that_mode_alone(source: Path, out: Path) -> N
     assert line_of(out, "a.jpg")["attempts"] == 2
 
 
-async def test_another_factor_is_asked_for_anew(source: Path, out: Path) -> None:
+async def test_another_factor_is_asked_for_separately(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         for factor, rtype in ((2, "photo"), (4, "photo"), (4, "art"), (4, "art")):
@@ -350,7 +350,7 @@ async def test_of_two_modes_only_the_failed_one_is_retried(source: Path, out: Pa
     assert_right(out, photos, kinds=EVERY)
 
 
-async def test_rejected_photos_are_looked_at_anew(source: Path, out: Path) -> None:
+async def test_rejected_photos_are_probed_again(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         assert outcomes(await restore(service, source, out, limits=Limits(max_image_bytes=1000))) == {
