@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smarty_async.archive_options import ArchiveKeywords
     from smarty_async.client import SmartyClient
     from smarty_async.errors import (
         AuthorizationError,
@@ -31,20 +32,40 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         SmartyError,
     )
-    from smarty_async.local.embedded import embedded_service
+    from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails, RetryDetails
+    from smarty_async.local.embedded import EmbeddedService, embedded_service
     from smarty_async.options import Limits, Mode, OAuthCredentials, Retries, Timeouts
     from smarty_async.plan import plan_archive, read_status
     from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
     from smarty_async.run import ArchiveRun
-    from smarty_async.wire.verdict import Judge, judge
+    from smarty_async.wire.verdict import (
+        Abort,
+        Drop,
+        Judge,
+        Refresh,
+        Retry,
+        Shrink,
+        SlowDown,
+        Split,
+        Verdict,
+        judge,
+    )
+
+__version__: str
+"""The version of the installed package."""
 
 __all__ = [
+    "Abort",
+    "ArchiveKeywords",
     "ArchiveRun",
     "AuthorizationError",
     "ConfigurationError",
     "DiskError",
+    "Drop",
+    "EmbeddedService",
     "ErrorInfo",
     "Failures",
+    "Hooks",
     "Judge",
     "Kind",
     "Limits",
@@ -60,27 +81,51 @@ __all__ = [
     "PhotoRejected",
     "Plan",
     "Progress",
+    "Refresh",
+    "RequestDetails",
     "RequestError",
     "RequestRefused",
+    "ResponseDetails",
     "Restored",
     "Result",
     "Retries",
+    "Retry",
+    "RetryDetails",
     "ServiceUnavailable",
+    "Shrink",
+    "SlowDown",
     "SmartyClient",
     "SmartyError",
+    "Split",
     "Status",
     "Timeouts",
+    "Verdict",
     "embedded_service",
     "judge",
     "plan_archive",
     "read_status",
 ]
 
-_ROOMS = ("errors", "options", "results", "wire.verdict", "client", "run", "plan", "local.embedded")
+_ROOMS = (
+    "errors",
+    "options",
+    "results",
+    "hooks",
+    "archive_options",
+    "wire.verdict",
+    "client",
+    "run",
+    "plan",
+    "local.embedded",
+)
 """Where the names live, the quick ones first."""
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - importing the package is quick
+
+        return version("smarty_async")
     if name in __all__:
         for room in _ROOMS:
             module = import_module(f"smarty_async.{room}")

@@ -1,4 +1,4 @@
-"""What happens, told to whoever wants to know: hooks that get frozen details, and the one that writes the log.
+"""Hooks that are called with frozen details of what happens, and the hook that writes the standard log.
 
     logger ``smarty_async``     DEBUG   one line a request
                                 INFO    what changes: a retry, fewer requests at once, the service down and back, a

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,17 @@ STRANGERS = {("local", "wire"), ("local", "transport"), ("transport", "archive")
 """Rooms that do not know each other though the layers would allow it: (who, whom)."""
 
 EXPORTED = [
+    "Abort",
+    "ArchiveKeywords",
     "ArchiveRun",
     "AuthorizationError",
     "ConfigurationError",
     "DiskError",
+    "Drop",
+    "EmbeddedService",
     "ErrorInfo",
     "Failures",
+    "Hooks",
     "Judge",
     "Kind",
     "Limits",
@@ -67,16 +73,25 @@ EXPORTED = [
     "PhotoRejected",
     "Plan",
     "Progress",
+    "Refresh",
+    "RequestDetails",
     "RequestError",
     "RequestRefused",
+    "ResponseDetails",
     "Restored",
     "Result",
     "Retries",
+    "Retry",
+    "RetryDetails",
     "ServiceUnavailable",
+    "Shrink",
+    "SlowDown",
     "SmartyClient",
     "SmartyError",
+    "Split",
     "Status",
     "Timeouts",
+    "Verdict",
     "embedded_service",
     "judge",
     "plan_archive",
@@ -185,6 +200,10 @@ def test_every_room_gives_what_it_says() -> None:
         module = import_module(f"smarty_async.{name_of(path)}".removesuffix("."))
         for name in getattr(module, "__all__", []):
             assert hasattr(module, name), f"{module.__name__}.{name}"
+
+
+def test_its_version_is_the_installed_one() -> None:
+    assert smarty_async.__version__ == version("smarty_async")
 
 
 def test_other_names_are_not_there() -> None:

@@ -41,7 +41,7 @@ def test_every_bound_that_is_named_is_there(bound: str, file: str) -> None:
 
 def test_every_environment_that_is_named_is_there() -> None:
     tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
-    for environment in set(re.findall(r"tox -e (\w+)", RELIABILITY)):
+    for environment in set(re.findall(r"tox -e ([\w-]+)", RELIABILITY)):
         assert f"[testenv:{environment}]" in tox
 
 

@@ -13,9 +13,9 @@ ROOT = Path(smarty_async.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 FORMER_WORDS = re.compile(
-    r"\b(couriers?|carriers?|trips?|lanes?|purses?|crews?|keepers?|ledgers?|journeys?|riders?|twins?|spool(ed|s)?|"
-    r"spoolfile|workplace|workshop|litter|anew|aboard|hopeless|patience|uncut|unread|depart|withdraw|deserted|"
-    r"blame|obey|strayed|moody|newcomers?|whoever)\b",
+    r"\b(couriers?|carriers?|lanes?|purses?|crews?|keepers?|ledgers?|journeys?|riders?|twins?|spool(ed|s)?|"
+    r"spoolfile|workplace|workshop|litter|anew|aboard|hopeless|patience|uncut|depart|withdraw|deserted|"
+    r"strayed|moody|newcomers?|whoever)\b",
     re.IGNORECASE,
 )
 

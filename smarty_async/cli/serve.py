@@ -76,7 +76,7 @@ def serve(
     max_images: Annotated[int, _limit("Images a request.")] = 48,
     max_image_bytes: Annotated[int | None, _limit("Bytes an image. [default: what the memory bears]")] = None,
     max_request_bytes: Annotated[int | None, _limit("Bytes a request with several images. [default: no limit]")] = None,
-    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, drawn anew each time.")] = 0.0,
+    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, decided again each time.")] = 0.0,
     fail_permanent: Annotated[float, _rate("Share of images always answered with status 1.")] = 0.0,
     fail_request: Annotated[float, _rate("Share of requests answered with 500.")] = 0.0,
     unavailable: Annotated[float, _rate("Share of requests answered with 503.")] = 0.0,

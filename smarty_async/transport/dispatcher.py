@@ -53,7 +53,7 @@ class Dispatcher:
         hooks: told about requests and retries.
 
     Attributes:
-        hooks: the same, for whoever has more to tell.
+        hooks: called with what happens to requests.
     """
 
     def __init__(

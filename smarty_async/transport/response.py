@@ -1,4 +1,4 @@
-"""A response's outputs on their way to where they are written, and its items to whoever waits for them."""
+"""Reads a response's outputs into sinks, and hands its items to the photos that wait for them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class OutputSink(Protocol):
 
 
 class ReceivedItem(msgspec.Struct, frozen=True):
-    """An answered item and its outputs; whoever takes it keeps or discards each one.
+    """An answered item and its outputs; the photo that takes it keeps or discards each one.
 
     Attributes:
         answered: the item.

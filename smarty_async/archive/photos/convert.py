@@ -40,7 +40,7 @@ _TRANSPOSITIONS = {
 
 
 class Converted(NamedTuple):
-    """A picture encoded anew.
+    """A picture that was encoded again.
 
     Attributes:
         data: the file.
