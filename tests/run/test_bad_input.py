@@ -35,6 +35,8 @@ from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other files")
 
@@ -208,7 +210,6 @@ async def test_an_output_folder_may_have_a_name_that_is_no_text(source: Path, tm
     assert_right(out, photos)
 
 
-@pytest.mark.slow
 @linux
 async def test_the_program_tells_of_an_output_folder_whose_name_is_no_text(source: Path, tmp_path: Path) -> None:
     fill(source, "a.jpg")
@@ -284,7 +285,6 @@ def _of(path: str, photos: dict[str, bytes]) -> tuple[str, bytes]:
 # output folders
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("where", ["file", "file/out", "/proc/out"])
 async def test_an_output_folder_that_cannot_be_written_is_the_disks_refusal(
     source: Path, tmp_path: Path, where: str
@@ -313,7 +313,6 @@ async def test_outputs_are_not_taken_for_a_source(source: Path, out: Path, insid
             await restore(service, out / inside, out)
 
 
-@pytest.mark.slow
 async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
@@ -375,7 +374,6 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     assert {line["photo"]: line["outcome"] for line in lines(out)} == dict.fromkeys(photos, "restored")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(os, "geteuid") or os.geteuid() != 0, reason="not root")
 async def test_a_disk_that_is_really_full(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "small disk"
@@ -421,7 +419,6 @@ async def _call(*command: str) -> int:
 # the program's exit statuses
 
 
-@pytest.mark.slow
 async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_path: Path) -> None:
     fill(source, "a.jpg")
     (source / "none.jpg").write_bytes(b"no photo")
@@ -477,7 +474,6 @@ async def test_a_photo_of_a_list_is_sent_although_the_list_has_not_ended(source:
     assert received == ["a.jpg", "b.jpg"]
 
 
-@pytest.mark.slow
 @posix
 async def test_a_run_over_a_silent_pipe_ends_on_a_signal(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
