@@ -1,10 +1,12 @@
-"""The command line, one file a command. What a command needs is imported when it runs: help is quick."""
+"""The command line, one file for each command. What a command needs is imported when it runs, so help is quick."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -32,8 +34,16 @@ app = typer.Typer(
     # Plain help costs half the time.
     rich_markup_mode=None,
 )
-for _command in (improve, view, album, status, check, serve, bench):
-    app.command(cls=Command, context_settings=_HELP_NAMES)(_command)
+for _command, _summary in (
+    (improve, "Restore photos."),
+    (view, "Look at the results in a browser, before and after."),
+    (album, "Make an album: the best picture of each photo."),
+    (status, "Show what became of the photos, and what was paid."),
+    (check, "Check the account and the connection."),
+    (serve, "Run the service on this machine."),
+    (bench, "Measure how fast an endpoint is."),
+):
+    app.command(cls=Command, context_settings=_HELP_NAMES, short_help=_summary)(_command)
 
 
 @app.command(name="help", cls=Command, hidden=True)
@@ -44,7 +54,7 @@ def help_(
     """Show the help of a command."""
     program = context.parent
     assert program is not None  # noqa: S101 - a command of a program
-    commands = program.command.commands  # type: ignore[attr-defined] # the program is a group
+    commands = cast("dict[str, Any]", getattr(program.command, "commands"))  # noqa: B009 - the program is a group
     if command is None:
         typer.echo(program.get_help())
     elif command in commands:
@@ -100,5 +110,9 @@ def program(
 def main() -> None:
     """Run the program; every end of it is an exit status of `cli.errors`."""
     use_waiting_streams()
+    if not sys.warnoptions:
+        # Warnings are for developers: -W default shows them, and a log file records them.
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())  # without a handler Python prints to stderr
     with error_boundary(verbose="--verbose" in sys.argv):
         app(prog_name="smarty-async")

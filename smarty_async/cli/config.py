@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from typer.core import TyperOption
 
@@ -44,7 +44,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     options = {name: _options(command) for name, command in commands.items()}
     for key, value in settings.items():
         if isinstance(value, dict) and key in commands:
-            for inner, setting in value.items():
+            for inner, setting in cast("dict[str, Any]", value).items():
                 defaults[key][_parameter(inner, options[key], path)] = setting
         else:
             owners = [name for name in commands if key.replace("-", "_") in options[name]]

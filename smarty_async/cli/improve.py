@@ -57,7 +57,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         list[Mode] | None,
         _option(
             _WHAT,
-            "improve: correct defects and colourize black-and-white photos. resolution: enlarge. Repeat it for both. "
+            "improve: correct defects and colourize monochrome photos. resolution: enlarge. Repeat it for both. "
             "[default: improve]",
             "--mode",
         ),

@@ -163,7 +163,8 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
         if local
         else {}
     )
-    return Limits(**(defaults | {name: value for name, value in given.items() if value is not None}))
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return Limits(**{**defaults, **chosen})
 
 
 def default_out(sources: tuple[Path, ...]) -> Path:

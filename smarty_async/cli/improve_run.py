@@ -39,7 +39,7 @@ async def preview(options: ImproveOptions) -> Exit:
             concurrency=options.client.concurrency,
             **_with_list(options.keywords, listed),
         )
-    if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected):
+    if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected or plan.left_alone):
         raise options.nothing_found
     output = Output()
     if options.display.json:
@@ -86,7 +86,8 @@ def _with_list(keywords: ArchiveKeywords, listed: Iterable[str]) -> ArchiveKeywo
 async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interrupts: Interrupts) -> EmbeddedService:
     engine = best_engine()
     if not options.display.quiet:
-        say(f"{options.account.why_local}: restoring on this machine with the embedded service (engine: {engine}).")
+        why = options.account.why_local
+        say(f"Restoring on this machine with the embedded service (engine: {engine}): {why}.")
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )

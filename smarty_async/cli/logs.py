@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,8 +56,6 @@ class _JsonFormatter(_TextFormatter):
 def logging_to(path: Path | None, *, form: LogFormat = "text") -> Generator[None, None, None]:
     """Append all log records of this package, and Python's warnings, to `path` during the block.
 
-    Without a file nothing is logged. Either way no library writes to the terminal.
-
     Args:
         path: of the file; None for none.
         form: how it is written.
@@ -64,27 +63,28 @@ def logging_to(path: Path | None, *, form: LogFormat = "text") -> Generator[None
     Raises:
         DiskError: it cannot be opened.
     """
-    silent = logging.NullHandler()  # without any handler Python prints warnings to stderr
-    logging.getLogger().addHandler(silent)
-    logging.captureWarnings(capture=True)
+    if path is None:
+        yield
+        return
     loggers = [logging.getLogger(name) for name in ("smarty_async", "py.warnings")]
     levels = [logger.level for logger in loggers]
-    handler: logging.Handler | None = None
+    handler = _opened(path, form)
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
     try:
-        if path is not None:
-            handler = _opened(path, form)
-            for logger in loggers:
-                logger.addHandler(handler)
-                logger.setLevel(logging.DEBUG)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            logging.captureWarnings(capture=True)
+            try:
+                yield
+            finally:
+                logging.captureWarnings(capture=False)
     finally:
-        logging.captureWarnings(capture=False)
-        logging.getLogger().removeHandler(silent)
-        if handler is not None:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.removeHandler(handler)
-                logger.setLevel(level)
-            handler.close()
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        handler.close()
 
 
 def _opened(path: Path, form: LogFormat) -> logging.Handler:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from smarty_async.cli.streams import to_nowhere
 from smarty_async.errors import DiskError
@@ -17,9 +20,19 @@ def say(line: str) -> None:
     from smarty_async.report.wording import plain  # noqa: PLC0415 - help is quick
 
     try:
-        print(plain(line), file=sys.stderr, flush=True)  # noqa: T201 - what the program says
+        print(_fitted(plain(line), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - what the program says
     except OSError:  # the reader has left, or the disk of a log file is full
         to_nowhere(sys.stderr.fileno())
+
+
+def _fitted(line: str, stream: TextIO) -> str:
+    """`line` in lines that fit a terminal; elsewhere it stays one line."""
+    from smarty_async.report.wording import wrapped  # noqa: PLC0415 - help is quick
+
+    # A terminal breaks lines in the middle of a word. Commands stay on one line, to be copied.
+    if not stream.isatty() or line.lstrip().startswith("smarty-async "):
+        return line
+    return wrapped(line, shutil.get_terminal_size().columns)
 
 
 class Output:
@@ -49,7 +62,7 @@ class Output:
         """
         encoding = sys.stdout.encoding or "utf-8"
         for line in lines:
-            self._write(line.encode(encoding, "backslashreplace"))
+            self._write(_fitted(line, sys.stdout).encode(encoding, "backslashreplace"))
 
     def _write(self, line: bytes) -> None:
         if self._closed:
@@ -57,10 +70,10 @@ class Output:
         try:
             sys.stdout.buffer.write(line + b"\n")
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            self._close()
         except OSError as error:
             self._close()
+            if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):
+                return  # Windows has no error of its own for a closed pipe
             raise DiskError(f"cannot write to stdout: {error.strerror}", errno=error.errno) from None
 
     def _close(self) -> None:

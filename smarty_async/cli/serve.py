@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
     port_file: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="File to write the port to, once it is listened on.")
+        Path | None, typer.Option(dir_okay=False, help="File to write the port to, once the service is ready.")
     ] = None,
     engine: Annotated[
         EngineName | None,
@@ -55,7 +56,7 @@ def serve(
         ),
     ] = None,
     toning: Annotated[
-        bool, typer.Option("--toning/--no-toning", help="Whether black-and-white photos get toned outputs, too.")
+        bool, typer.Option("--toning/--no-toning", help="Whether monochrome photos get toned outputs, too.")
     ] = True,
     colourist: Annotated[
         Path | None,
@@ -63,29 +64,33 @@ def serve(
             dir_okay=False,
             exists=True,
             metavar="FILE.onnx",
-            help="A network of your own that colours black-and-white photos, instead of toning; see docs/engine.md.",
+            help="A network of your own that colours monochrome photos, instead of toning; see docs/engine.md.",
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Images worked on at a time. [default: one a core]")
+        int | None, typer.Option(min=1, help="Images worked on at a time. [default: one for each CPU]")
     ] = None,
     error_style: Annotated[
         ErrorStyleName,
         typer.Option(help="http: errors under their own status; envelope: under HTTP 200, as envelopes."),
     ] = ErrorStyleName.HTTP,
-    max_images: Annotated[int, _limit("Images a request.")] = 48,
-    max_image_bytes: Annotated[int | None, _limit("Bytes an image. [default: what the memory bears]")] = None,
-    max_request_bytes: Annotated[int | None, _limit("Bytes a request with several images. [default: no limit]")] = None,
-    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, decided again each time.")] = 0.0,
+    max_images: Annotated[int, _limit("Images in one request.")] = 48,
+    max_image_bytes: Annotated[int | None, _limit("Bytes of one image. [default: as the memory allows]")] = None,
+    max_request_bytes: Annotated[
+        int | None, _limit("Bytes of a request with several images. [default: no limit]")
+    ] = None,
+    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, chosen again each time.")] = 0.0,
     fail_permanent: Annotated[float, _rate("Share of images always answered with status 1.")] = 0.0,
     fail_request: Annotated[float, _rate("Share of requests answered with 500.")] = 0.0,
     unavailable: Annotated[float, _rate("Share of requests answered with 503.")] = 0.0,
     throttle: Annotated[float, _rate("Share of requests answered with 429.")] = 0.0,
     drop: Annotated[float, _rate("Share of connections broken in the middle of the answer.")] = 0.0,
-    retry_after: Annotated[int, typer.Option(min=0, help="What 429 and 503 say, s.")] = 1,
-    latency: Annotated[float, _seconds("Wait before each answer, s.")] = 0.0,
-    latency_per_image: Annotated[float, _seconds("Wait before each item of an answer, s.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Another one, other faults.")] = 0,
+    retry_after: Annotated[
+        int, typer.Option(min=0, help="Seconds in the Retry-After of answers with 429 and 503.")
+    ] = 1,
+    latency: Annotated[float, _seconds("Seconds to wait before each answer.")] = 0.0,
+    latency_per_image: Annotated[float, _seconds("Seconds to wait before each item of an answer.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The seed of the random faults.")] = 0,
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run the embedded service: the API on this machine, without an account.
@@ -96,6 +101,7 @@ def serve(
     from smarty_async.local.engine import EngineOptions, best_engine, engine_named  # noqa: PLC0415 - help is quick
 
     options = EngineOptions(toning=toning, colourist=str(colourist) if colourist else None)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     maker = engine_named(engine.value if engine else best_engine(), options)
     application = server.make_app(
         engine=maker,

@@ -133,7 +133,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(Text(plain(line)), soft_wrap=True)
+        self._console.print(Text(plain(line)))
 
     def close(self) -> None:
         """Take the bar away: the summary says the same for good."""

@@ -245,7 +245,8 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
         yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
     yield f"Price: {FREE if free else _price(summary)}"
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
-        yield f"The results are in {plain(summary.out)}. Look at them with: smarty-async view {shell(summary.out)}"
+        yield f"The results are in {plain(summary.out)}. Look at them with:"
+        yield f"  smarty-async view {shell(summary.out)}"
 
 
 def _not_restored(failures: Sequence[Failures]) -> str:
@@ -323,10 +324,8 @@ def status_lines(status: Status, *, out: str) -> Iterator[str]:
     if status.unfinished:
         them = verb(status.unfinished, "it", "them")
         yield f"  {status.unfinished:,}  not finished: the same improve command continues with {them}"
-    yield (
-        f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}"
-        f" ({money(status.cost)}, where the service was a paid one)"
-    )
+    sent = f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}"
+    yield f"{sent}: {money(status.cost)} (nothing, if they were restored on this machine)"
     if status.failures:
         yield _not_restored(status.failures)
         yield from failure_lines(status.failures, see_all=f"smarty-async status {shell(out)} --failed")

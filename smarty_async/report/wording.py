@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "duration", "megabytes", "money", "pace", "plain", "verb"]
+import textwrap
+
+__all__ = ["count", "duration", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
 
 _MINUTE = 60
 _HOUR = 3600
@@ -14,6 +16,14 @@ def plain(text: str) -> str:
     Line ends, control characters (a terminal would obey them) and bytes that are no UTF-8 come out escaped.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def wrapped(line: str, width: int) -> str:
+    """`line` in lines of at most `width` characters, broken between words only."""
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -272,7 +272,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     photo.write_bytes(faded())
     ended = await run("improve", photo, "--out", out)
     assert ended.status == 0, ended.err
-    line = f"no account given: restoring on this machine with the embedded service (engine: {best_engine()})."
+    line = f"Restoring on this machine with the embedded service (engine: {best_engine()}): no account given."
     assert line in ended.err.splitlines()
     assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()

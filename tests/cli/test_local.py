@@ -115,8 +115,8 @@ class TestPace:
         folder.mkdir()
         (folder / "a.jpg").write_bytes(jpeg(seed=1))
         options = ("improve", folder, "--out", out, "--base-url", "http://127.0.0.1:9", "--dry-run")
-        environment: dict[str, Any] = {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
-        unknown = await run(*options, **environment)
+        environment = {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
+        unknown = await run(*options, stdin=b"", **environment)
         assert "take" not in unknown.out
         size = (folder / "a.jpg").stat().st_size
         script = (
@@ -125,7 +125,7 @@ class TestPace:
             f"90e6 / {size}, unit='bytes')"
         )
         await asyncio.to_thread(_python, script, environment)
-        known = await run(*options, **environment)
+        known = await run(*options, stdin=b"", **environment)
         assert "take    about 1 min 30 s, at the pace of earlier runs" in known.out
 
 

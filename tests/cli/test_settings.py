@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,20 @@ def test_help_works_everywhere(args: tuple[str, ...]) -> None:
     assert help_of(*args).endswith(help_of("improve", "-h").partition("\n")[2])
 
 
-def test_no_word_is_broken_at_80_columns() -> None:
-    lines = help_of("improve", "-h").splitlines()
+@pytest.mark.parametrize("command", ["improve", "view", "album", "status", "check", "serve", "bench"])
+def test_no_word_is_broken_at_80_columns(command: str) -> None:
+    lines = help_of(command, "-h").splitlines()
     assert max(map(len, lines)) <= 80
+    assert [line for line in lines if re.search(r"\w-$", line)] == []
+
+
+def test_the_list_of_commands_is_whole_sentences() -> None:
+    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].splitlines()
+    assert len(lines) == 7
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
+def test_where_config_files_are_read_is_in_the_help() -> None:
     assert "smarty-async.toml" in " ".join(help_of("help").split())
 
 

@@ -21,7 +21,7 @@ from smarty_async.report.summary import (
     status_lines,
     summary_lines,
 )
-from smarty_async.report.wording import count, duration, money, pace, plain
+from smarty_async.report.wording import count, duration, money, pace, plain, wrapped
 from smarty_async.results import ErrorInfo, Failures, InFlight, Outcome, Plan, Progress, Result, Status
 
 
@@ -58,6 +58,14 @@ def test_duration(seconds: float, words: str) -> None:
 )
 def test_a_pace_is_never_under_one(seconds: float, words: str) -> None:
     assert pace(seconds) == words
+
+
+def test_lines_are_broken_between_words_only() -> None:
+    line = "  1 photo not-sent: /a/very/long/path/without/any/space/in/it/and/more.jpg is damaged"
+    lines = wrapped(line, 30).splitlines()
+    assert lines[0] == "  1 photo not-sent:"
+    assert lines[1:] == ["    /a/very/long/path/without/any/space/in/it/and/more.jpg", "    is damaged"]
+    assert wrapped("short", 80) == "short"
 
 
 def test_counts_and_money() -> None:

@@ -43,9 +43,12 @@ Beside sure ones, up to 1.3 will do."""
 _LONG: Final = 0.22
 """The part of the picture's height that a scratch spans."""
 
-_SURE: Final = 3
+_VERY_STEADY: Final = 0.35
+
+_ENOUGH: Final = 3
+_ENOUGH_VERY_STEADY: Final = 2
 """So many sure scratches make a photo scratched: flagpoles and their shadows come in ones and twos. Of 119 clean
-photos, one was touched at three, six at two."""
+photos, 3 were touched with these bounds; 6 with two sure scratches of any kind."""
 
 _ANGLES_A_GROUP: Final = 3
 """Of the eleven angles, 4° apart, at which lines are looked for; lines at angles of one group are not separated."""
@@ -74,7 +77,9 @@ def damage_mask(light: NDArray[np.uint8], noise: float) -> Mask | None:
         return None
     labels, pieces = _traces(light, noise)
     lines = [_course(labels, piece, light) for piece in pieces if _is_long(piece, light.shape[0])]
-    if sum(line.steadiness <= _STEADY for line in lines) < _SURE:
+    sure = sum(line.steadiness <= _STEADY for line in lines)
+    very = sum(line.steadiness <= _VERY_STEADY for line in lines)
+    if sure < _ENOUGH and very < _ENOUGH_VERY_STEADY:
         return None
     courses = [line for line in lines if line.steadiness <= _LIKELY]
     found = [piece for piece in pieces if any(course.goes_through(piece) for course in courses)]
@@ -142,7 +147,7 @@ def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], 
 def _with_crossing_lines(
     labels: NDArray[np.int32], lines: list[_Piece], tangled: Mask, lean: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """The labels and lines, with those that cross each other in what is `tangled`: each leans at an angle of its own."""
+    """The labels and lines, with those that cross each other in `tangled`: each leans at an angle of its own."""
     for group in range(int(lean.max()) + 1):
         more, pieces = _labelled(_closed(tangled & (lean == group)))
         offset = int(labels.max())
