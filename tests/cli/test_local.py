@@ -39,6 +39,7 @@ def children(pid: int) -> list[int]:
         return []
 
 
+@pytest.mark.slow
 @posix
 async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: Path) -> None:
     photos = many(tmp_path / "photos", 150)
@@ -57,6 +58,7 @@ async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: P
     assert "paid" not in ended.err
 
 
+@pytest.mark.slow
 @with_proc
 async def test_a_service_that_dies_is_started_again_once_and_then_the_run_ends(tmp_path: Path, out: Path) -> None:
     photos = many(tmp_path / "photos", 300)
@@ -107,6 +109,7 @@ class TestPace:
         monkeypatch.setattr("sys.platform", "darwin")
         assert cache_folder({}) == Path.home() / "Library" / "Caches" / "smarty-async"
 
+    @pytest.mark.slow
     async def test_a_dry_run_says_how_long_it_takes_once_that_is_known(self, tmp_path: Path, out: Path) -> None:
         folder = tmp_path / "photos"
         folder.mkdir()

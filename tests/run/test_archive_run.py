@@ -72,6 +72,7 @@ async def test_every_output_is_its_own_photos_under_its_own_path(source: Path, o
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_many_photos_in_many_requests_never_get_mixed_up(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number % 7}/{number}.jpg" for number in range(200)))
     async with FakeService() as service:
@@ -593,6 +594,7 @@ async def test_a_bad_bound_is_refused(source: Path, out: Path) -> None:
 # what it holds
 
 
+@pytest.mark.slow
 async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: Path) -> None:
     data = jpeg(8, 6)
     fill(source)

@@ -20,6 +20,8 @@ from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
 from smarty_async.results import Result
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a.jpg", "b/c.png", "b/d e.jpg", "é.jpg")
 ENLARGE: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 
