@@ -12,7 +12,7 @@ import msgspec
 
 from smarty_async.errors import OptionsError
 from smarty_async.options import Mode, ModeSpec, check_modes, images_for
-from smarty_async.results import KINDS, Kind
+from smarty_async.results import KINDS, KINDS_BY_MODE, Kind
 
 __all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
 
@@ -85,6 +85,10 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise OptionsError(f"{name} must not be negative, but is {value}")
         if unknown := self.outputs - set(KINDS):
             raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
+        if self.outputs and not any(self.outputs & set(KINDS_BY_MODE[spec.mode]) for spec in self.specs):
+            modes = " and ".join(spec.mode for spec in self.specs)
+            kept = ", ".join(sorted(self.outputs))
+            raise OptionsError(f"nothing would be kept: {modes} makes no {kept}; change outputs, or the modes")
         if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
             raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
 
@@ -132,12 +136,14 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         OptionsError: it is a URL.
     """
     text = os.fspath(path)
-    found = _URL.match(text) or (None if isinstance(path, str) else _URL_AS_PATH.match(text))
+    spelled = text.replace(os.sep, "/")
+    found = _URL.match(spelled) or (None if isinstance(path, str) else _URL_AS_PATH.match(spelled))
     if found is None:
         return text
     scheme = found[1].lower()
     if scheme == "file":
         raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
+    url = f"{found[1]}://{spelled[found.end() :]}"  # a Path has lost one of the slashes
     raise OptionsError(
-        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {text!r} was given"
+        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {url!r} was given"
     )

@@ -18,7 +18,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.paths import RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
-from smarty_async.archive.sources.folder import check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
@@ -62,10 +62,10 @@ async def plan_archive(
 
 
 def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
-    check_sources(options.sources, out=options.out)
-    files = scan(
+    source = FolderSource(
         options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
     )
+    source.check()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(options.out)) as store, store.translated():
         store.recover(_is_placed)
@@ -73,7 +73,10 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
             rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
         checker = OutputChecker(options.out)
         counting = _Counting(options, limits, concurrency=concurrency, paid=store.images_paid())
-        for file in files:
+        counting.seen.warnings += source.warnings()
+        for file in source.files():
+            if file is None:  # the list has more to come
+                continue
             if file.left_alone:
                 counting.seen.leave_alone(display_path(file.photo))
                 continue

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BEST_FIRST",
     "KINDS",
+    "KINDS_BY_MODE",
     "ErrorInfo",
     "Failures",
     "InFlight",
@@ -45,6 +46,12 @@ Kind = Literal["improved", "colorized_improved", "colorized", "resolved"]
 """What an output is; the API's field names, and the folders under ``--out``."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+KINDS_BY_MODE: Final[dict[str, tuple[Kind, ...]]] = {
+    "improve": ("improved", "colorized_improved", "colorized"),
+    "resolution": ("resolved",),
+}
+"""The kinds that each mode makes."""
 
 BEST_FIRST: Final[tuple[Kind, ...]] = ("resolved", "colorized_improved", "improved", "colorized")
 """The outputs by how much of the service's work they show."""

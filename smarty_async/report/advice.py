@@ -19,7 +19,10 @@ _ADVICE = {
     "heic": f"install the decoders for these files: {_FORMATS}",
     "unsupported": f"install more decoders ({_FORMATS}), or save these photos as JPEG or PNG",
     "unreadable": "check that these files exist and that you may read them",
-    "too_large": "add --fit to send a smaller copy; or raise --max-image-bytes if your account allows more",
+    "too_large": (
+        "add --fit to send a smaller copy; or, where the bytes are too many and your account allows more, "
+        "raise --max-image-bytes"
+    ),
     "changed": f"these files changed while they were being sent; {_AGAIN}",
     "collision": "their results would overwrite those of another photo; choose another --out for them",
     "output": "these are results of an earlier run; leave them out, or choose another --out",

@@ -232,12 +232,13 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
 
 def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
     stopped = " so far" if summary.left else ""
-    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}:"
+    yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}{':' if summary.outcomes else '.'}"
     yield from outcome_lines(summary.outcomes)
     if summary.left and not summary.limit_reached and not summary.interrupted:
         yield f"{count(summary.left, 'photo')} left for another run: the same command continues with them."
     if summary.oversized:
-        yield f"{_oversized(summary.oversized)}: with --fit they are sent smaller."
+        sent = verb(summary.oversized, "it is", "they are")
+        yield f"{_oversized(summary.oversized)}: with --fit {sent} sent smaller."
     if summary.left_alone:
         yield f"{left_alone_line(summary.left_alone, summary.left_alone_names)}."
     if free and summary.coloured:
@@ -305,9 +306,9 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
         yield f"  take    about {duration(seconds)}, at the pace of earlier runs"
     cost = money(plan.cost)
     yield f"  cost    {f'nothing; the service in the cloud would cost {cost}' if free else cost}"
-    if plan.oversized:
-        yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller. The first one:"
-        yield from (f"  {plain(warning)}" for warning in plan.warnings)
+    yield from map(plain, plan.warnings)
+    if plan.oversized > 1:  # the first one is among the warnings
+        yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller."
     if plan.left_alone:
         yield f"{left_alone_line(plan.left_alone, plan.left_alone_names)}."
     if plan.rejected:

@@ -81,7 +81,7 @@ class ChunkSender:
         self._breaker = CircuitBreaker(retries, clock)
         self._clock = clock
         self._hooks = hooks
-        self._requests = 0
+        self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
         self._probes = 0
@@ -151,9 +151,13 @@ class ChunkSender:
 
     async def _exchange(self, request: ChunkRequest) -> None:
         began = self._clock()
+        self._open += 1
         try:
-            async with request.in_flight():
-                await self._connection.send(request)
+            try:
+                async with request.in_flight():
+                    await self._connection.send(request)
+            finally:
+                self._open -= 1
         except BodyFailed as failure:
             request.items[failure.number].fail(failure.error)
             self._batcher.put_back(request.items)
@@ -226,16 +230,17 @@ class ChunkSender:
         """The judge's verdict, unless it blames a photo, the token or the options for what is not the service's answer.
 
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
-        answer it is an outage of the way to the service; before the first one the address is probably wrong. A 413 is
-        believed to anyone.
+        answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
+        other requests are open: one of them may be answered. A 413 is believed to anyone.
         """
         verdict = self._judge(error, request.names)
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
         if error.enveloped or not refused or isinstance(verdict, Retry | SlowDown | Shrink):
             return verdict
-        if isinstance(verdict, Abort) and isinstance(verdict.error, NotTheService) and not self._breaker.answered:
-            return verdict
-        return SlowDown() if self._breaker.answered else Abort(_not_the_service(error))
+        if self._breaker.answered or self._open:
+            return SlowDown()
+        known = isinstance(verdict, Abort) and isinstance(verdict.error, NotTheService)
+        return verdict if known else Abort(_not_the_service(error))
 
     async def _apply(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
         """Do what `verdict` says about the request that failed with `error`."""

@@ -21,10 +21,10 @@ def test_every_keyword_has_its_field() -> None:
 
 
 def test_iterables_of_any_shape_are_kept() -> None:
-    options = ArchiveOptions.of("a", out="b", include=iter(["*.jpg"]), exclude={"x"}, outputs=["resolved"])
+    options = ArchiveOptions.of("a", out="b", include=iter(["*.jpg"]), exclude={"x"}, outputs=["improved"])
     assert options.include == ("*.jpg",)
     assert options.exclude == ("x",)
-    assert options.outputs == frozenset({"resolved"})
+    assert options.outputs == frozenset({"improved"})
     assert options.out == Path("b").absolute()
 
 
@@ -43,6 +43,8 @@ def test_a_chained_enlargement_is_another_spec() -> None:
         ({"max_cost": -0.5}, "max_cost must not be negative"),
         ({"max_cost_total": float("nan")}, "max_cost_total must not be negative"),
         ({"outputs": ["better"]}, "outputs must be some of improved, colorized_improved, colorized, resolved"),
+        ({"outputs": ["resolved"]}, "nothing would be kept: improve makes no resolved"),
+        ({"outputs": ["improved"], "modes": "resolution", "rfactor": 2}, "resolution makes no improved"),
         ({"chain": True}, "it needs both modes, improve and resolution"),
         ({"chain": True, "modes": "resolution", "rfactor": 2}, "it needs both modes"),
         (
@@ -55,3 +57,9 @@ def test_a_chained_enlargement_is_another_spec() -> None:
 def test_what_does_not_go_together(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         ArchiveOptions.of("a", out="b", **keywords)
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/x", Path("s3://bucket/x")])
+def test_a_url_is_shown_as_it_was_given(given: str | Path) -> None:
+    with pytest.raises(OptionsError, match=r"--out takes a path on a disk: .* but 's3://bucket/x' was given"):
+        ArchiveOptions.of("a", out=given)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from support.archives import assert_right, client, fill, outcomes
-from support.clients import client_of, hasty, retries
-from support.fake_service import FakeService, Request, envelope, expected, http, items
+from support.clients import client_of, hasty, no_wait, retries
+from support.fake_service import FakeService, Request, envelope, expected, hold, http, items
 from support.pictures import jpeg
 
 from smarty_async.errors import NotTheService, ServiceUnavailable
@@ -48,6 +48,19 @@ class TestFrontEnd:
             assert outcomes(results) == dict.fromkeys(photos, "restored")
             assert len(service.grants) == 1, "the token is not to blame either"
         assert_right(out, photos)
+
+    @pytest.mark.parametrize("status", FRONT_END_STATUSES)
+    async def test_a_page_while_other_first_requests_are_open_is_an_outage(self, status: int) -> None:
+        page_was_read = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            page_was_read.set()
+            await no_wait(seconds)
+
+        async with FakeService() as service, client_of(service, limits=Limits(max_images=1), sleep=sleep) as c:
+            service.script(hold(page_was_read), http(status, PAGE))
+            results = await asyncio.gather(c.improve(jpeg()), c.improve(jpeg(seed=1)))
+            assert [one.outcome for one in results] == ["restored", "restored"]
 
     async def test_a_redirect_after_a_good_answer_is_an_outage(self) -> None:
         async with FakeService() as service, client_of(service) as c:
