@@ -83,7 +83,7 @@ write(
     "command-line",
     "# Command line",
     "Generated from the program's own help. `smarty-async` and `python -m smarty_async` are the same.",
-    *(help_of(name, command) for name, command in sorted(COMMANDS.items()) if not command.hidden),
+    *(help_of(name, command) for name, command in COMMANDS.items() if not command.hidden),
     "## Exit statuses",
     table(("status", "means"), ((str(int(status)), EXIT_STATUSES[status]) for status in Exit)),
 )
@@ -112,7 +112,7 @@ write(
             ("`SSL_CERT_FILE`, `SSL_CERT_DIR`", "the certificates of a private authority"),
         ),
     ),
-    *(settings_of(name, command) for name, command in sorted(COMMANDS.items()) if not command.hidden),
+    *(settings_of(name, command) for name, command in COMMANDS.items() if not command.hidden),
 )
 
 write(
@@ -142,8 +142,6 @@ write(
     "## Archive options",
     "The keywords of `SmartyClient.improve_archive` and `plan_archive`.",
     "::: smarty_async.archive_options.ArchiveOptions",
-    "## Hooks",
-    *(f"::: smarty_async.hooks.{name}\n" for name in ("Hooks", "RequestDetails", "ResponseDetails", "RetryDetails")),
     "## smarty_async.testing",
     *public_names(testing, prefix="smarty_async.testing"),
 )

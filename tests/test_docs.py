@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+from smarty_async.archive.journal.schema import VERSION
+from smarty_async.cli import app
+from smarty_async.results import Progress
 
 ROOT = Path(__file__).parents[1]
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
@@ -18,6 +25,23 @@ LINKS = [
     for document in DOCUMENTS
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
 ]
+MODULES = [
+    path.as_posix()
+    for folder in ("smarty_async", "tests", "benchmarks", "training", "examples", "docs")
+    for path in (ROOT / folder).rglob("*.py")
+]
+PROGRAM = get_command(app)
+OPTIONS = {
+    name
+    for command in (PROGRAM, *PROGRAM.commands.values())  # type: ignore[attr-defined] # the program is a group
+    for option in command.params
+    for name in (*option.opts, *option.secondary_opts)
+} | {"--help"}
+OPTIONS_OF_OTHERS = {
+    *("--group", "--schedules", "--seed", "--call", "--kind", "--sources", "--work"),  # pip, tests, training
+    *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
+}
+"""Options that are not this program's."""
 
 
 @pytest.mark.parametrize(("file", "test"), NAMED)
@@ -52,3 +76,46 @@ def test_every_link_leads_somewhere(document: Path, target: str) -> None:
         assert f'"{path.stem}",' in GENERATOR, "no such generated page"
     else:
         assert path.exists()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_option_that_is_named_is_there(document: Path) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", document.read_text(encoding="utf-8")))
+    assert sorted(named - OPTIONS - OPTIONS_OF_OTHERS) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_python_example_compiles_and_imports_what_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        tree = compile(block, document.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smarty_async"):
+                module = import_module(node.module or "")
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+def test_every_former_name_that_is_listed_is_deprecated() -> None:
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    for former, name in re.findall(r"^\| `Progress\.(\w+)` \| `Progress\.(\w+)` \|", text, re.MULTILINE):
+        with pytest.warns(DeprecationWarning, match=name):
+            getattr(Progress(), former)
+
+
+def test_the_journal_s_version_is_the_last_that_is_listed() -> None:
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    versions = [int(number) for number in re.findall(r"^\| (\d+) \| ", text, re.MULTILINE)]
+    assert versions == list(range(1, VERSION + 1))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_module_that_is_named_is_there(document: Path) -> None:
+    named = set(re.findall(r"`([\w/]+\.py)`", document.read_text(encoding="utf-8")))
+    assert sorted(name for name in named if not any(module.endswith(f"/{name}") for module in MODULES)) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_that_is_named_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    named = set(re.findall(r"\bsmarty-async (?:--config \S+ )?([a-z]+)\b", text))
+    assert sorted(named - PROGRAM.commands.keys()) == []  # type: ignore[attr-defined] # a group

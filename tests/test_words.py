@@ -1,16 +1,26 @@
-"""The package is written in the field's words: those of a former private dialect do not come back."""
+"""Code, documents and tests' names use the field's words: those of a former private dialect do not come back."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import smarty_async
 
-ROOT = Path(smarty_async.__file__).parent
-MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+PACKAGE = Path(smarty_async.__file__).parent
+ROOT = Path(__file__).parents[1]
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.rglob(pattern) if not {"__pycache__", ".venv", ".tox"} & set(path.parts))
+
+
+MODULES = files(PACKAGE, "*.py")
+TEXTS = [*sorted(ROOT.glob("*.md")), *files(ROOT / "docs", "*.md"), *files(ROOT / "examples", "*.[mp][dy]")]
+TESTS = files(ROOT / "tests", "*.py")
 
 FORMER_WORDS = re.compile(
     r"\b(couriers?|carriers?|lanes?|purses?|crews?|keepers?|ledgers?|journeys?|riders?|twins?|spool(ed|s)?|"
@@ -20,12 +30,26 @@ FORMER_WORDS = re.compile(
 )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_former_word_comes_back(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    found = [
+def former_words(lines: Iterable[str]) -> list[str]:
+    """Each former word in `lines`, after the number of its line."""
+    return [
         f"{number}: {match[0]}"
-        for number, line in enumerate(text.splitlines(), 1)
+        for number, line in enumerate(lines, 1)
         for match in FORMER_WORDS.finditer(line.replace("_", " "))
     ]
-    assert found == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_no_former_word_comes_back(path: Path) -> None:
+    assert former_words(path.read_text(encoding="utf-8").splitlines()) == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_former_word_is_in_a_document(path: Path) -> None:
+    assert former_words(path.read_text(encoding="utf-8").splitlines()) == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_former_word_names_a_test(path: Path) -> None:
+    names = re.findall(r"^\s*(?:async )?(?:def|class) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert former_words([path.stem, *names]) == []

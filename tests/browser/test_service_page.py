@@ -18,6 +18,8 @@ from support.browsing import Tab, Tabs
 from smarty_async.local.engine import engine_named
 from smarty_async.local.server import PATHS, make_app, serving
 
+pytestmark = pytest.mark.slow
+
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""
 DROP = """

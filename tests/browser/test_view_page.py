@@ -12,6 +12,8 @@ from support.journals import Entry, make_output_folder, picture_entry
 
 from smarty_async.report.page import view, write_static
 
+pytestmark = pytest.mark.slow
+
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""
 

@@ -112,6 +112,7 @@ class TestAdvice:
 
 
 class TestMeasuring:
+    @pytest.mark.slow
     async def test_every_setting_sends_the_same_photos_in_turn(
         self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
@@ -127,6 +128,7 @@ class TestMeasuring:
         assert all(sample["photos"] == 5 and sample["p50"] > 0 and sample["cost"] > 0 for sample in samples)
         assert end["advised"] is None  # two runs are too few
 
+    @pytest.mark.slow
     async def test_the_report_says_what_was_measured_where(
         self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:

@@ -48,6 +48,7 @@ async def test_a_refused_request_without_images_means_that_all_is_well(status: i
     assert TOKEN not in ended.out + ended.err
 
 
+@pytest.mark.slow
 async def test_json_and_a_clock_that_is_wrong() -> None:
     server, _ = service_with(400, {"status": 400, "body": "empty images"}, ahead=-3600)
     async with server:
@@ -59,6 +60,7 @@ async def test_json_and_a_clock_that_is_wrong() -> None:
     assert line in list(check_lines(Connectivity(address="a", account="b", clock_ahead=3600)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "ends", "says"),
     [
@@ -79,6 +81,7 @@ async def test_what_is_wrong_is_said(status: int, body: object, ends: int, says:
         assert form not in ended.out + ended.err
 
 
+@pytest.mark.slow
 async def test_a_service_that_cannot_be_reached() -> None:
     ended = await run("check", "--base-url", "http://127.0.0.1:9")
     assert ended.status == 4

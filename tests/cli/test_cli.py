@@ -278,6 +278,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     assert (out / "improved" / "old.jpg").is_file()
 
 
+@pytest.mark.slow
 async def test_local_goes_before_an_account(service: FakeService, photos: Path, out: Path) -> None:
     ended = await run(
         "improve", photos, "--out", out, "--local", "--json", SMARTY_TOKEN=TOKEN, SMARTY_BASE_URL=service.url
@@ -287,6 +288,7 @@ async def test_local_goes_before_an_account(service: FakeService, photos: Path, 
     assert service.requests == []
 
 
+@pytest.mark.slow
 async def test_a_list_of_photos_from_a_pipe(service: FakeService, photos: Path, out: Path) -> None:
     listed = "\n".join(str(photos / name) for name in ("0.jpg", "2.jpg"))
     ended = await run(
@@ -297,6 +299,7 @@ async def test_a_list_of_photos_from_a_pipe(service: FakeService, photos: Path, 
     assert ended.summary["outcomes"] == {"restored": 2}
 
 
+@pytest.mark.slow
 async def test_a_dry_run_sends_and_creates_nothing(service: FakeService, photos: Path, out: Path) -> None:
     (photos / "words.jpg").write_text("no picture")
     words, machine = await asyncio.gather(
@@ -313,6 +316,7 @@ async def test_a_dry_run_sends_and_creates_nothing(service: FakeService, photos:
     assert files_of(out) == {}
 
 
+@pytest.mark.slow
 async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     await run("improve", photos, "--out", out, "--base-url", service.url, "--quiet")
     words, machine, nothing = await asyncio.gather(
@@ -327,11 +331,13 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert str(photos) in nothing.err
 
 
+@pytest.mark.slow
 async def test_quiet_says_nothing_when_all_is_well(service: FakeService, photos: Path, out: Path) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--quiet")
     assert (ended.status, ended.out, ended.err) == (0, "", "")
 
 
+@pytest.mark.slow
 async def test_verbose_is_a_line_a_photo(service: FakeService, photos: Path, out: Path) -> None:
     (photos / "a\nb.jpg" if os.name != "nt" else photos / "ab.jpg").write_bytes(jpeg(seed=9))
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--verbose")
@@ -345,6 +351,7 @@ async def test_verbose_is_a_line_a_photo(service: FakeService, photos: Path, out
 LOOPBACK = ("--base-url", "http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -367,6 +374,7 @@ async def test_a_slip_in_the_options(photos: Path, out: Path, args: tuple[str, .
     assert ended.out == ""
 
 
+@pytest.mark.slow
 async def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -397,6 +405,7 @@ async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out:
         assert form.encode() not in kept
 
 
+@pytest.mark.slow
 async def test_an_unreachable_service_is_given_up_on(photos: Path, out: Path) -> None:
     ended = await run("improve", photos, "--out", out, *LOOPBACK, "--give-up-after", "0.1")
     assert ended.status == 4, ended.err
@@ -424,6 +433,7 @@ async def test_a_folder_that_cannot_be_made(service: FakeService, photos: Path, 
     assert service.requests == []
 
 
+@pytest.mark.slow
 async def test_a_broken_connection_is_tried_again(service: FakeService, photos: Path, out: Path) -> None:
     service.script(drop(after_bytes=40))
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--json")
@@ -434,6 +444,7 @@ async def test_a_broken_connection_is_tried_again(service: FakeService, photos: 
 # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_open_answers_are_waited_for(
@@ -464,6 +475,7 @@ async def test_the_open_answers_are_waited_for(
     assert rest.summary["outcomes"] == {"restored": 2, "skipped": 1}
 
 
+@pytest.mark.slow
 @posix
 async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda _: hold(asyncio.Event(), items({}))

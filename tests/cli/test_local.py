@@ -39,6 +39,7 @@ def children(pid: int) -> list[int]:
         return []
 
 
+@pytest.mark.slow
 @posix
 async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: Path) -> None:
     photos = many(tmp_path / "photos", 150)
@@ -57,6 +58,7 @@ async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: P
     assert "paid" not in ended.err
 
 
+@pytest.mark.slow
 @with_proc
 async def test_a_service_that_dies_is_started_again_once_and_then_the_run_ends(tmp_path: Path, out: Path) -> None:
     photos = many(tmp_path / "photos", 300)
@@ -107,13 +109,14 @@ class TestPace:
         monkeypatch.setattr("sys.platform", "darwin")
         assert cache_folder({}) == Path.home() / "Library" / "Caches" / "smarty-async"
 
+    @pytest.mark.slow
     async def test_a_dry_run_says_how_long_it_takes_once_that_is_known(self, tmp_path: Path, out: Path) -> None:
         folder = tmp_path / "photos"
         folder.mkdir()
         (folder / "a.jpg").write_bytes(jpeg(seed=1))
         options = ("improve", folder, "--out", out, "--base-url", "http://127.0.0.1:9", "--dry-run")
         environment = {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
-        unknown = await run(*options, stdin=b"", **environment)
+        unknown = await run(*options, **environment)
         assert "take" not in unknown.out
         size = (folder / "a.jpg").stat().st_size
         script = (
@@ -122,7 +125,7 @@ class TestPace:
             f"90e6 / {size}, unit='bytes')"
         )
         await asyncio.to_thread(_python, script, environment)
-        known = await run(*options, stdin=b"", **environment)
+        known = await run(*options, **environment)
         assert "take    about 1 min 30 s, at the pace of earlier runs" in known.out
 
 

@@ -95,6 +95,7 @@ class TestConfigFile:
         with pytest.raises(ConfigurationError, match="cannot read the config file"):
             read_config(tmp_path / "none.toml", commands())
 
+    @pytest.mark.slow
     async def test_it_sets_defaults_and_the_command_line_goes_first(
         self, tmp_path: Path, photos: Path, out: Path, service: FakeService
     ) -> None:
@@ -141,6 +142,7 @@ async def test_a_spend_limit_ends_with_6_also_when_quiet(photos: Path, out: Path
     assert "limit" in ended.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 async def test_only_some_kinds_are_kept(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "improved,resolved")
     assert ended.status == 0

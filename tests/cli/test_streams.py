@@ -15,6 +15,8 @@ from support.fake_service import FakeService, hold, items, until
 from support.pictures import jpeg
 from support.program import out, photos, posix, run, service
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["out", "photos", "service"]  # fixtures
 
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -75,6 +75,7 @@ def test_view_writes_a_page(results: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send to one process on Windows")
 def test_view_serves_until_it_is_interrupted(results: Path) -> None:
     command = [sys.executable, "-m", "smarty_async", "view", str(results), "--no-browser"]

@@ -31,10 +31,12 @@ def run(module: str, *args: str) -> None:
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
 
 
+@pytest.mark.slow
 def test_schedules() -> None:
     run("faults", "--schedules", "50")
 
 
+@pytest.mark.slow
 def test_torture() -> None:
     run("faults.torture")
 
@@ -84,6 +86,7 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.slow
 async def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     schedule, out, book = await restored(tmp_path)
     assert list(invariants.of_the_end(schedule, out, book)) == []

@@ -21,6 +21,8 @@ from smarty_async.errors import ConfigurationError, ServiceUnavailable
 from smarty_async.local.embedded import EmbeddedService, embedded_service
 from smarty_async.local.engine import best_engine
 
+pytestmark = pytest.mark.slow
+
 SERVE = [sys.executable, "-m", "smarty_async", "serve", "--port", "0", "--engine", "echo"]
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")

@@ -141,6 +141,7 @@ def test_a_reply_that_is_cut_short_is_no_reply() -> None:
             read(io.BytesIO(whole[:length]), REPLIES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(best_engine() != "restore", reason="the extra `local` is not installed")
 def test_the_learned_engine_keeps_out_of_the_services_process() -> None:
     """What holds the loop up is not even there: neither networks nor pictures as arrays."""

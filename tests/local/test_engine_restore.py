@@ -21,6 +21,8 @@ from smarty_async.local.engine.decoding import decode, quality_of
 from smarty_async.local.engine.pixel_budget import PixelBudget
 from smarty_async.local.server import make_app, serving
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING or best_engine() == "restore":
     import numpy as np
 

@@ -249,7 +249,7 @@ async def test_the_first_image_of_a_name_counts() -> None:
     assert kinds(answer["body"]["improve"][0], pictures.jpeg(seed=1))
 
 
-class Moody(EchoEngine):
+class Unsteady(EchoEngine):
     """Fails in every way an engine can, by what the image says."""
 
     def improve(self, image: bytes, /) -> Improved:
@@ -264,7 +264,7 @@ class Moody(EchoEngine):
 
 async def test_one_bad_image_does_not_affect_the_others() -> None:
     files = {"ok": pictures.jpeg(), "bad": b"no picture", "bug": b"bug", "huge": b"huge", "good": b"good"}
-    async with service(engine=Moody()) as at:
+    async with service(engine=Unsteady()) as at:
         status, answer = await at.post(asking(files, "improve"), files)
     items = {item.pop("name"): item for item in answer["body"]["improve"]}
     assert status == 200

@@ -72,6 +72,7 @@ async def test_every_output_is_its_own_photos_under_its_own_path(source: Path, o
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_many_photos_in_many_requests_never_get_mixed_up(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number % 7}/{number}.jpg" for number in range(200)))
     async with FakeService() as service:
@@ -239,7 +240,7 @@ async def test_a_second_run_does_what_is_new(source: Path, out: Path) -> None:
 
 
 @pytest.mark.parametrize("size_too", [True, False])
-async def test_a_changed_photo_is_done_anew(source: Path, out: Path, *, size_too: bool) -> None:
+async def test_a_changed_photo_is_restored_again(source: Path, out: Path, *, size_too: bool) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         await restore(service, source, out, **BOTH)
@@ -292,7 +293,7 @@ async def test_a_new_mode_asks_for_that_mode_alone(source: Path, out: Path) -> N
     assert line_of(out, "a.jpg")["attempts"] == 2
 
 
-async def test_another_factor_is_asked_for_anew(source: Path, out: Path) -> None:
+async def test_another_factor_is_asked_for_separately(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         for factor, rtype in ((2, "photo"), (4, "photo"), (4, "art"), (4, "art")):
@@ -350,7 +351,7 @@ async def test_of_two_modes_only_the_failed_one_is_retried(source: Path, out: Pa
     assert_right(out, photos, kinds=EVERY)
 
 
-async def test_rejected_photos_are_looked_at_anew(source: Path, out: Path) -> None:
+async def test_rejected_photos_are_probed_again(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         assert outcomes(await restore(service, source, out, limits=Limits(max_image_bytes=1000))) == {
@@ -593,6 +594,7 @@ async def test_a_bad_bound_is_refused(source: Path, out: Path) -> None:
 # what it holds
 
 
+@pytest.mark.slow
 async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: Path) -> None:
     data = jpeg(8, 6)
     fill(source)

@@ -35,6 +35,8 @@ from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other files")
 

@@ -33,6 +33,8 @@ from smarty_async.options import Limits, Retries
 from smarty_async.results import Result
 from smarty_async.wire import splitter
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a.jpg", "b/c.jpg", "d.jpg")
 BOUND = 100_000
 """Bytes, where the real bounds would make a test slow."""

@@ -25,7 +25,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
 from smarty_async.options import PRICE, Limits
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL")]
 
 EVERY = (*IMPROVED, "resolved")
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2, "rtype": "photo"}

@@ -19,6 +19,8 @@ from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows takes no such names")
 
 EXFAT = FileNameRules(

@@ -27,12 +27,17 @@ _MAX_LINE: Final = 1 << 20
 """Bytes of a line of ``results.jsonl``: a few paths."""
 
 
+_COARSE_TIME_NS = 2_000_000_000
+"""FAT keeps modification times to two seconds."""
+
+
 def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[ModeSpec]) -> int:
     """Fill `store`, which is empty, from the lines of ``results.jsonl`` and the files on the disk.
 
     A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
     written. The lines do not tell with which settings a photo was enlarged: the factor is the ratio of the pictures'
-    sizes, the rest is taken from `specs`. Images of earlier requests are counted as paid.
+    sizes, the rest is taken from `specs`. Outputs of which that cannot be found out, or that are older than the photo,
+    are noted as ``stale``, so that a later answer replaces them. Images of earlier requests are counted as paid.
 
     Returns:
         The number of photos that were recovered.
@@ -45,10 +50,14 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
     for result in _lines(results):
         images += result.attempts
         file, where = _file_of(result), _place_of(result)
-        answers = dict(_answers(result, file, where, out, wanted)) if file else {}
-        if file and answers:
-            recovered += 1
-            store.insert_finished(file, where, answers, result)
+        if file is None:
+            continue
+        answers = dict(_answers(result, file, where, out, wanted))
+        known = {spec.mode for spec in answers}
+        stale = {mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known}
+        if answers or stale:
+            recovered += bool(answers)
+            store.insert_finished(file, where, answers, result, stale=stale)
     if images:
         store.finish_request(store.start_request(images=images, size=0), "answered")
     return recovered
@@ -88,28 +97,43 @@ def _answers(
     """The answers of the photo. A mode without outputs is known to be answered only when no mode has outputs."""
     if not result.outputs and result.outcome in ("already_good", "duplicate"):
         yield from ((spec, {}) for spec in wanted.values())
-    for mode in MODES:
-        outputs: dict[Kind, StoredOutput | None] = {
-            kind: _stored(out / kind / where, result.outputs[kind], out, file)
-            for kind in OUTPUT_FIELDS[mode].values()
-            if kind in result.outputs
-        }
-        existing: dict[Kind, StoredOutput] = {kind: output for kind, output in outputs.items() if output}
-        if existing and len(existing) == len(outputs):
-            spec = _spec(mode, file, out / next(iter(existing)) / where, wanted)
+    for mode, outputs in _existing(result, where, out):
+        kinds = _kinds(mode, result)
+        if len(outputs) == len(kinds) and all(_is_current(out / kind / where, file) for kind in kinds):
+            spec = _spec(mode, file, out / kinds[0] / where, wanted)
             if spec:
-                yield spec, existing
+                yield spec, outputs
 
 
-def _stored(output: Path, named: str, out: Path, file: PhotoFile) -> StoredOutput | None:
-    """The output as the journal would know it, None when it does not exist or is older than the photo."""
+def _existing(result: Result, where: str, out: Path) -> Iterator[tuple[Mode, dict[Kind, StoredOutput]]]:
+    """The outputs that `result` names and that exist, by mode; modes without any are left out."""
+    for mode in MODES:
+        outputs = {kind: _stored(out / kind / where, result.outputs[kind], out) for kind in _kinds(mode, result)}
+        existing: dict[Kind, StoredOutput] = {kind: output for kind, output in outputs.items() if output}
+        if existing:
+            yield mode, existing
+
+
+def _kinds(mode: Mode, result: Result) -> list[Kind]:
+    """The kinds of output of `mode` that `result` names."""
+    return [kind for kind in dict.fromkeys(OUTPUT_FIELDS[mode].values()) if kind in result.outputs]
+
+
+def _stored(output: Path, named: str, out: Path) -> StoredOutput | None:
+    """The output as the journal would know it, None when it does not exist."""
     try:
         status = output.stat()
     except (OSError, ValueError):
         return None
-    if display_path(os.path.relpath(output, out)) != named or status.st_mtime_ns < int(file.version):
-        return None
-    return StoredOutput("", status.st_size)
+    return StoredOutput("", status.st_size) if display_path(os.path.relpath(output, out)) == named else None
+
+
+def _is_current(output: Path, file: PhotoFile) -> bool:
+    """Whether the photo was not modified after `output` was made; outputs have the photo's own modification time."""
+    try:
+        return output.stat().st_mtime_ns + _COARSE_TIME_NS >= int(file.version)
+    except OSError:
+        return False
 
 
 def _spec(mode: Mode, file: PhotoFile, output: Path, wanted: Mapping[Mode, ModeSpec]) -> ModeSpec | None:

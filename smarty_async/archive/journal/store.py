@@ -401,11 +401,25 @@ class JournalStore:
         return [why.message for why in self._unplaced.values()]
 
     def insert_finished(
-        self, file: PhotoFile, place: str, answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]], result: Result
+        self,
+        file: PhotoFile,
+        place: str,
+        answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]],
+        result: Result,
+        *,
+        stale: Mapping[Mode, Mapping[Kind, StoredOutput]] | None = None,
     ) -> None:
-        """Add a photo with its committed answers and its result, or replace what an earlier call has added."""
+        """Add a photo with its committed answers and its result, or replace what an earlier call has added.
+
+        Args:
+            file: the photo.
+            place: where its outputs are.
+            answers: the committed answers.
+            result: its last result.
+            stale: outputs at its place that a later answer replaces.
+        """
         key = (*key_of(file), os.fsencode(place) or None)
-        outcome = None if result.error else result.outcome
+        outcome = None if result.error or not answers else result.outcome
         self._sql.execute(
             "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
             key,
@@ -418,6 +432,10 @@ class JournalStore:
         for spec, outputs in answers.items():
             self.record_received(number, spec, outputs, bw=result.bw)
             self.record_committed(number, spec)
+        self._sql.executemany(
+            "INSERT INTO answers (photo, mode, spec, state, outputs) VALUES (?, ?, '', 'stale', ?)",
+            [(number, mode, msgspec.json.encode(outputs).decode()) for mode, outputs in (stale or {}).items()],
+        )
         self._sql.execute(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ? WHERE id = ?",
             (outcome, result.bw, result.attempts, number),

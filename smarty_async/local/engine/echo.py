@@ -11,6 +11,7 @@ __all__ = ["EchoEngine", "stamp", "unstamp"]
 
 _START: Final = b"\xff\xd8"
 _COMMENT: Final = b"\xff\xfe"
+_SCAN: Final = b"\xda"
 _TEXT: Final = b"smarty-async echo "
 
 
@@ -55,13 +56,18 @@ def stamp(jpeg: bytes, kind: str) -> bytes:
 
 
 def unstamp(jpeg: bytes) -> tuple[str, bytes]:
-    """The kind a stamped JPEG's comment names, and the JPEG as it was before.
+    """The kind a stamped JPEG's comment names, and the JPEG without that comment.
+
+    The comment is looked for among all segments before the pixels: metadata may have been put in front of it.
 
     Raises:
         ValueError: it bears no stamp.
     """
-    length = int.from_bytes(jpeg[4:6], "big")
-    text = jpeg[6 : 4 + length]
-    if not jpeg.startswith(_START + _COMMENT) or not text.startswith(_TEXT):
-        raise ValueError("not a stamped JPEG")
-    return text.removeprefix(_TEXT).decode("ascii"), _START + jpeg[4 + length :]
+    at = len(_START)
+    while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != _SCAN:
+        end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+        text = jpeg[at + 4 : end]
+        if jpeg[at : at + 2] == _COMMENT and text.startswith(_TEXT):
+            return text.removeprefix(_TEXT).decode("ascii"), jpeg[:at] + jpeg[end:]
+        at = end
+    raise ValueError("not a stamped JPEG")

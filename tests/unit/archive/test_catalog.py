@@ -104,6 +104,7 @@ def test_what_a_run_adds_is_seen_and_folders_keep_their_ids(catalog: Catalog, ou
         assert catalog.counts()["restored"] == 4
 
 
+@pytest.mark.slow
 def test_every_photo_once(out: Path, source: Path) -> None:
     many = [Entry(name=f"f{number % 7}/{number}.jpg", outputs={"improved": b""}) for number in range(1203)]
     with Catalog(make_output_folder(out, source, many)) as catalog:

@@ -37,6 +37,7 @@ TIFFS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -112,6 +113,7 @@ def night() -> Image.Image:
 WHOLE = [black, bordered, half_black, letterboxed, round_picture, skewed(0.1), skewed(0.5), skewed(-0.3), night]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", WHOLE)
 @pytest.mark.parametrize("mode", ["RGB", "L", "1"])
 @pytest.mark.parametrize("options", TIFFS)
@@ -122,6 +124,7 @@ def test_black_is_no_damage_in_tiff(picture: Callable[[], Image.Image], mode: st
         assert probe(encoded(image.convert(mode), "TIFF", **options), limits=LIMITS).width == 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture", WHOLE)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "SGI", "GIF", "WEBP"])
 def test_black_is_no_damage_elsewhere(picture: Callable[[], Image.Image], kind: str) -> None:

@@ -61,6 +61,7 @@ async def test_photos_of_the_same_size_with_different_contents_are_all_sent(sour
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_one_of_many_duplicates_is_sent(source: Path, out: Path) -> None:
     names = [f"{number % 5}/{number}.jpg" for number in range(150)]
     photos = fill(source, *names)

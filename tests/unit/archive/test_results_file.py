@@ -59,7 +59,7 @@ def test_a_line_has_exactly_its_fields(out: Path) -> None:
     ]
 
 
-def test_lines_are_added_and_written_anew(out: Path) -> None:
+def test_lines_are_appended_and_rewritten(out: Path) -> None:
     file = ResultsFile(out / "results.jsonl")
     file.append([GOOD])
     file.append([WHOLE])
@@ -71,7 +71,7 @@ def test_lines_are_added_and_written_anew(out: Path) -> None:
     assert {path.name for path in out.rglob("*")} == {STATE, "results.jsonl"}
 
 
-def test_what_goes_wrong_in_writing_anew_leaves_the_former_file(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_rewriting_leaves_the_former_file(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: Path) -> None:
         raise OSError(28, "No space left on device")
 

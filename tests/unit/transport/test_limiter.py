@@ -104,7 +104,7 @@ async def test_permits_are_given_in_the_order_of_asking() -> None:
     assert holder.held == ["third"]
 
 
-async def test_whoever_stops_waiting_leaves_the_permit_to_others() -> None:
+async def test_a_cancelled_waiter_leaves_the_permit_to_others() -> None:
     limit = AdaptiveSemaphore(1)
     holder = Holder(limit)
     await holder.take("a", "b", "c")
@@ -138,7 +138,7 @@ async def test_no_permit_is_given_until_fewer_are_held_than_the_new_size() -> No
     assert holder.held == ["d", "e"]
 
 
-async def test_growth_wakes_whoever_waits() -> None:
+async def test_growth_wakes_those_that_wait() -> None:
     limit = AdaptiveSemaphore(2)
     limit.slow_down(limit.epoch)
     holder = Holder(limit)

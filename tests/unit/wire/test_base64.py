@@ -91,6 +91,7 @@ def test_the_error_does_not_depend_on_the_cut(text: bytes, places: list[int], ma
     assert read([text[i : i + 1] for i in range(len(text))], max_bytes=max_bytes)[0] == blob
 
 
+@pytest.mark.slow
 @thorough
 @given(st.binary(max_size=60), st.data())
 def test_escapes_are_the_characters_they_stand_for(data: bytes, drawn: st.DataObject) -> None:

@@ -317,6 +317,7 @@ def envelopes(draw: st.DrawFn, *, proper: bool = False) -> dict[str, Any]:
 randoms = st.randoms(use_true_random=True)
 
 
+@pytest.mark.slow
 @thorough
 @given(envelopes(), randoms)
 def test_an_answer_reads_as_a_whole_document_parser_reads_it(envelope: dict[str, Any], random: Random) -> None:
@@ -325,6 +326,7 @@ def test_an_answer_reads_as_a_whole_document_parser_reads_it(envelope: dict[str,
     assert (found.plain(), found.end) == reference(answer)
 
 
+@pytest.mark.slow
 @costly
 @given(envelopes(proper=True), randoms)
 def test_of_a_truncated_answer_the_closed_items_are_given(envelope: dict[str, Any], random: Random) -> None:
@@ -338,6 +340,7 @@ def test_of_a_truncated_answer_the_closed_items_are_given(envelope: dict[str, An
         assert found.plain() == items[: sum(end <= length for end in scribe.item_ends)]
 
 
+@pytest.mark.slow
 @costly
 @given(envelopes(proper=True), randoms, st.binary(min_size=1, max_size=6).filter(bytes.strip))
 def test_garbage_ends_the_answer_and_takes_no_item_that_had_closed(
@@ -355,6 +358,7 @@ def test_garbage_ends_the_answer_and_takes_no_item_that_had_closed(
     assert isinstance(found.end, str)
 
 
+@pytest.mark.slow
 @thorough
 @given(envelopes(), randoms, st.binary(max_size=3), st.integers(0, 3))
 def test_a_damaged_answer_reads_the_same_for_any_cut(
@@ -372,6 +376,7 @@ _SHARDS = [
 ]
 
 
+@pytest.mark.slow
 @settings(thorough, max_examples=300)
 @given(
     st.sampled_from(["", '{"body":{"improve":[', '{"status":200,"body":{"improve":[{"status":0,"improved":"']),
