@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image, ImageCms, ImageOps
@@ -73,6 +73,10 @@ def output(out: Path, result: Result, kind: Any = "improved") -> Path:
 def seen(path: Path) -> Image.Image:
     """The picture as every viewer shows it."""
     return ImageOps.exif_transpose(opened(path.read_bytes())).convert("RGB")
+
+
+def unchanged(image: bytes) -> bytes:
+    return image
 
 
 async def only_rejections(source: Path, out: Path, **choices: Any) -> dict[str, Any]:
@@ -184,7 +188,7 @@ async def test_strip_metadata_leaves_none_and_upright(source: Path, out: Path, p
 
 async def test_metadata_is_not_doubled_where_the_service_keeps_it(source: Path, out: Path) -> None:
     write(source / "a.jpg", encoded(scene(), exif=camera_exif()))
-    result = (await restored(source, out, lambda image: image))["a.jpg"]
+    result = (await restored(source, out, unchanged))["a.jpg"]
     data = output(out, result).read_bytes()
     assert_camera_metadata(output(out, result))
     assert data.count(b"Exif\0\0") == 1
@@ -311,7 +315,8 @@ def unusual_files() -> dict[str, bytes]:
     """The scene as other programs and phones write it."""
     picture, small, buffer = scene(), scene(30, 20), io.BytesIO()
     picture.save(buffer, "MPO", save_all=True, append_images=[small])
-    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    profile = cast("Any", ImageCms).createProfile
+    srgb, lab = profile("sRGB"), profile("LAB")
     in_lab = ImageCms.profileToProfile(picture, srgb, lab, outputMode="LAB")
     assert in_lab is not None
     return {
@@ -546,7 +551,11 @@ async def test_a_hundred_megapixels_are_fitted_or_rejected_for_their_dimensions(
 @pytest.fixture
 def rules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The output disk has these rules for names, as far as the program is concerned."""
-    monkeypatch.setattr(output_folder, "probe_name_rules", lambda _: FileNameRules(**request.param))
+
+    def probed(_: object) -> FileNameRules:
+        return FileNameRules(**request.param)
+
+    monkeypatch.setattr(output_folder, "probe_name_rules", probed)
 
 
 TWINS = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
@@ -589,7 +598,8 @@ def assert_own_improved(out: Path, results: list[Result], photos: dict[str, byte
 
 def shift_times(folder: Path) -> None:
     for path in folder.iterdir():
-        os.utime(path, (path.stat().st_mtime + 3600,) * 2)
+        later = path.stat().st_mtime + 3600
+        os.utime(path, (later, later))
 
 
 def move(old: Path, new: Path) -> None:
