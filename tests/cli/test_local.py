@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.fake_service import until
@@ -115,7 +116,11 @@ class TestPace:
         folder.mkdir()
         (folder / "a.jpg").write_bytes(jpeg(seed=1))
         options = ("improve", folder, "--out", out, "--base-url", "http://127.0.0.1:9", "--dry-run")
-        environment = {"XDG_CACHE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path), "HOME": str(tmp_path)}
+        environment: dict[str, Any] = {
+            "XDG_CACHE_HOME": str(tmp_path),
+            "LOCALAPPDATA": str(tmp_path),
+            "HOME": str(tmp_path),
+        }
         unknown = await run(*options, **environment)
         assert "take" not in unknown.out
         size = (folder / "a.jpg").stat().st_size

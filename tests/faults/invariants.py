@@ -153,7 +153,7 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
             continue
         yield from _of_a_photo(photo, result, schedule, expected)
     yield from (f"a line in results.jsonl for {photo!r}, which is none" for photo in by_photo)
-    yield from _of_the_disk(out, expected)
+    yield from _of_the_disk(out, expected, forgettable=any(life.harm for life in schedule.lives))
     for (content, mode), times in book.paid.items():
         if times > 1:
             yield f"{mode} of {content} was paid {times} times"
@@ -169,32 +169,27 @@ def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expect
         yield f"{photo.path!r} came to a wrong end: {result}"
     if set(result["outputs"]) != set(files):
         yield f"{photo.path!r} has the outputs {sorted(result['outputs'])}, not {sorted(files)}"
+    forgettable = any(life.harm for life in schedule.lives)
     for kind, place in result["outputs"].items():
         right = f"{kind}/{display_path(place_of(photo.path))}"
-        if _may_be_forgotten(photo, schedule):
-            expected.setdefault(right, files.get(kind, b""))
-            place = _DISTINCT.sub("", place)  # noqa: PLW2901 - beside the forgotten output
-        if len(os.fsencode(photo.path).rsplit(b"/")[-1]) < 250 and place != right:
+        # An output that a damaged journal has forgotten is a file that no known run made: a new one goes beside it.
+        named = _DISTINCT.sub("", place) if forgettable else place
+        if len(os.fsencode(photo.path).rsplit(b"/")[-1]) < _LONG_NAME and named != right:
             yield f"{photo.path!r} has its {kind} at {place!r}"
-        place = result["outputs"][kind]  # noqa: PLW2901 - as it is
-        if place in expected and not _may_be_forgotten(photo, schedule):
+        if place in expected:
             yield f"{place!r} is the output of two photos"
         expected[place] = files.get(kind, b"")
 
 
 _DISTINCT = re.compile("~[0-9a-f]{12}")
+"""What makes the name of an output distinct from that of a file that no run made."""
+_LONG_NAME = 250
+"""Bytes; longer names are shortened."""
 
 
-def _may_be_forgotten(photo: Photo, schedule: Schedule) -> bool:
-    """Whether the journal was damaged, and results.jsonl cannot name the photo: its path is no valid text.
-
-    Then its outputs are files that no known run made, and new ones go beside them.
-    """
-    return any(life.harm for life in schedule.lives) and "\\udc" in ascii(photo.path)
-
-
-def _of_the_disk(out: Path, expected: dict[str, bytes]) -> Iterator[str]:
+def _of_the_disk(out: Path, expected: dict[str, bytes], *, forgettable: bool) -> Iterator[str]:
     found: set[str] = set()
+    beside = {_DISTINCT.sub("", place): data for place, data in expected.items()} if forgettable else {}
     for path in (path for path in out.rglob("*") if path.is_file()):
         place = display_path(str(path.relative_to(out)))
         if place.startswith(_STATE):
@@ -202,7 +197,9 @@ def _of_the_disk(out: Path, expected: dict[str, bytes]) -> Iterator[str]:
                 yield f"a temporary was left: {place!r}"
         elif place != "results.jsonl":
             found.add(place)
-            if place not in expected:
+            if place not in expected and path.read_bytes() == beside.get(place):
+                found.discard(place)  # forgotten
+            elif place not in expected:
                 yield f"a file that belongs to no photo: {place!r}"
             elif path.read_bytes() != expected[place]:
                 yield f"{place!r} does not hold its own photo's output"
