@@ -189,7 +189,8 @@ class ChunkSender:
         reasons = set(self._unusable.values())
         if len(self._unusable) >= _UNUSABLE_OUTPUTS and len(reasons) == 1 and request.unusable:
             self._rejected.update(self._unusable)
-            self._unusable.clear()
+            # Some are kept: the requests that are open now get the same answers, one by one.
+            self._unusable = dict(list(self._unusable.items())[-_UNUSABLE_OUTPUTS:])
             raise _unusable(reasons.pop())
 
     # the token
