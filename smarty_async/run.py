@@ -209,7 +209,7 @@ class ArchiveRun:
                 with nullcontext() if waiting else announce():
                     batch = await next_batch()
                     if batch is None:
-                        self.progress.scanning = False
+                        self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
                         break
                     waiting = not batch
                     entries = await self._look_up(self._photos_of(batch), context)

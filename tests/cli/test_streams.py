@@ -112,7 +112,7 @@ async def test_no_line_is_lost_in_a_non_blocking_pipe(service: FakeService, tmp_
         "improve", folder, "--out", out, "--base-url", service.url, "--json", "--quiet", stdout=writing
     )
     os.close(writing)
-    await until(lambda: waiting_in(reading) > 65_536 - 500)  # no further line fits in
+    await until(lambda: waiting_in(reading) > 65_536 - 1500)  # no further line fits in
     with os.fdopen(reading, "rb") as reader:
         text = await asyncio.to_thread(reader.read)
     _, err = await process.communicate()

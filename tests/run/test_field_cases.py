@@ -574,7 +574,7 @@ NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jp
     ids=str,
 )
 @pytest.mark.usefixtures("rules")
-async def test_twins_get_an_output_each(source: Path, out: Path, names: tuple[str, ...]) -> None:
+async def test_colliding_names_get_an_output_each(source: Path, out: Path, names: tuple[str, ...]) -> None:
     photos = fill(source, *names)
     async with FakeService() as service:
         results = await restore(service, source, out, limits=Limits(max_images=2))
