@@ -104,7 +104,7 @@ async def test_no_line_is_lost_in_a_non_blocking_pipe(service: FakeService, tmp_
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(300):  # 300 lines are more than a pipe holds
-        (folder / f"{'long' * 50} {number}.jpg").write_bytes(b"\xff\xd8\xff no picture")
+        (folder / f"{'long' * 50} {number}.jpg").write_bytes(b"\xff\xd8\xff no picture %d" % number)
     (folder / "one.jpg").write_bytes(jpeg(seed=1))
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
