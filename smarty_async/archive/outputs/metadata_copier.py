@@ -106,7 +106,7 @@ class MetadataCopier:
         make = stripped_segments if self._strip else metadata_segments
         segments = make(self._metadata, header, orientation=self._orientation(header, output()))
         self._warn(segments.warnings)
-        return (header, segments) if segments.data or segments.replaces else None
+        return (header, segments) if segments.data != _replaced(stream, header, segments) else None
 
     @cached_property
     def _metadata(self) -> SourceMetadata:
@@ -131,3 +131,13 @@ class MetadataCopier:
 
     def _warn(self, warnings: tuple[str, ...] | list[str]) -> None:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
+
+
+def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> bytes:
+    """The segments of an output that `segments` stand in for, as they are: often the same."""
+    replaced: list[bytes] = []
+    for found in header.segments:
+        if found.kind in segments.replaces:
+            stream.seek(found.start)
+            replaced.append(stream.read(found.end - found.start))
+    return b"".join(replaced)
