@@ -295,7 +295,7 @@ class PhotoRun:
 
     async def _photo_body(self) -> Body:
         context, file = self._context, self.entry.file
-        probed = await context.source.probe(file, limits=context.limits, fit=context.options.fit)
+        probed = await context.probe(file)
         self.pages = probed.pages
         self.pixels = probed.width * probed.height
         context.progress.work.add_probed(file.size, self.pixels)

@@ -17,6 +17,7 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.paths import RESULTS, display_path
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
@@ -84,6 +85,7 @@ class ArchiveRun:
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
         self._spending = Spending(self.progress, photos=options.max_photos)
         self._in_flight: dict[Item, InFlight] = {}
+        self._probing: set[asyncio.Future[Probed]] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -94,6 +96,8 @@ class ArchiveRun:
         self._spending.images.close()
         self._source.stop()
         self._dispatcher.cancel_queued(self._in_flight)
+        for probing in self._probing:
+            probing.cancel()
 
     async def __aiter__(self) -> AsyncGenerator[Result]:
         """The result of each photo, as it becomes known.
@@ -182,6 +186,7 @@ class ArchiveRun:
                 spending=self._spending,
                 groups={},
                 in_flight=self._in_flight,
+                probing=self._probing,
                 stopping=self._stopping,
                 sleep=self._sleep,
             )

@@ -12,7 +12,9 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
@@ -75,6 +77,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         spending: what may still be sent.
         groups: the batch group of each combination of mode specs, made when it is first needed.
         in_flight: items that wait for their reply, and the photos they are of.
+        probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
     """
@@ -92,6 +95,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     spending: Spending
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
     in_flight: dict[Item, InFlight]
+    probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
 
@@ -107,6 +111,26 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 source=self.spending,
             )
         return self.groups[specs]
+
+    async def probe(self, file: PhotoFile) -> Probed:
+        """Look into `file`; raises what `PhotoSource.probe` does.
+
+        Raises:
+            Stopped: the run stops: photos that are not probed yet are left for another run.
+        """
+        if self.stopping.is_set():
+            raise Stopped
+        probing = asyncio.ensure_future(self.source.probe(file, limits=self.limits, fit=self.options.fit))
+        self.probing.add(probing)
+        try:
+            return await probing
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.stopping.is_set() and probing.cancelled() and not (task and task.cancelling()):
+                raise Stopped from None
+            raise
+        finally:
+            self.probing.discard(probing)
 
     async def submit(self, item: Item, *, photo: InFlight) -> Reply:
         """Send `item` of `photo`, unless the run is stopping; raises what `Dispatcher.submit` does.
