@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from ssl import SSLContext
@@ -14,6 +14,7 @@ from typing import Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
+from tenacity import AsyncRetrying
 from yarl import URL
 
 from smarty_async.account import account_from_env
@@ -244,9 +245,16 @@ class SmartyClient:
             TimeoutError: `timeout` seconds have passed.
         """
         specs = check_modes(modes, rfactor, rtype, chain=chain)
-        in_memory = _PhotoInMemory(photo, specs)
+        in_memory = _PhotoInMemory(
+            photo,
+            specs,
+            dispatcher=self._open_dispatcher(),
+            limits=self._limits,
+            policy=self._retry_policy,
+            group=self._group,
+        )
         async with asyncio.timeout(timeout):
-            return await in_memory.run(self)
+            return await in_memory.run()
 
     def improve_archive(
         self, source: PathLike | Sequence[PathLike] = (), *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
@@ -286,6 +294,10 @@ class SmartyClient:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
 
+    def _retry_policy(self) -> AsyncRetrying:
+        """When a photo in memory with a temporary error is sent again."""
+        return item_retrying(self._retries, sleep=partial(self._open_dispatcher().backoff, sleep=self._sleep))
+
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
         if specs not in self._groups:
@@ -305,24 +317,41 @@ class _PhotoInMemory:
     Args:
         photo: the photo as the caller gave it.
         specs: the mode specs it is sent with.
+        dispatcher: sends it.
+        limits: what one request may carry.
+        policy: when it is sent again after a temporary error.
+        group: the batch group of mode specs.
     """
 
-    def __init__(self, photo: PhotoInput, specs: tuple[ModeSpec, ...]) -> None:
+    def __init__(
+        self,
+        photo: PhotoInput,
+        specs: tuple[ModeSpec, ...],
+        *,
+        dispatcher: Dispatcher,
+        limits: Limits,
+        policy: Callable[[], AsyncRetrying],
+        group: Callable[[tuple[ModeSpec, ...]], BatchGroup],
+    ) -> None:
         self._photo = photo
         self._specs = specs
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._policy = policy
+        self._group = group
         self._files: dict[Kind, bytes] = {}
         self._bw: bool | None = None
 
-    async def run(self, client: SmartyClient) -> Restored:
+    async def run(self) -> Restored:
         """The restored photo; raises what `SmartyClient.improve` does."""
         total = RequestOutcome()
         try:
-            with client._open_dispatcher().announce():  # noqa: SLF001 - a part of the client
-                photo = await read_input(self._photo, client._limits)  # noqa: SLF001 - likewise
+            with self._dispatcher.announce():
+                photo = await read_input(self._photo, self._limits)
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
                 if specs and not total.failures:
-                    outcome = await self._ask(specs, await self._source(photo, specs, client), client)
+                    outcome = await self._ask(specs, await self._source(photo, specs))
                     total.failures |= outcome.failures
                     total.attempts += outcome.attempts
         except PhotoRejected as error:
@@ -331,25 +360,18 @@ class _PhotoInMemory:
         await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(total)
 
-    async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...], client: SmartyClient) -> InputPhoto:
+    async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...]) -> InputPhoto:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""
         restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
-        if not specs[0].chained or restored is None:
-            return photo
-        return await read_input(restored, client._limits)  # noqa: SLF001 - likewise
+        return photo if not specs[0].chained or restored is None else await read_input(restored, self._limits)
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], photo: InputPhoto, client: SmartyClient) -> RequestOutcome:
-        dispatcher = client._open_dispatcher()  # noqa: SLF001 - likewise
+    async def _ask(self, specs: tuple[ModeSpec, ...], photo: InputPhoto) -> RequestOutcome:
         return await ask(
             specs,
-            make_item=lambda missing: Item(photo.body, client._group(missing)),  # noqa: SLF001 - likewise
-            submit=dispatcher.submit,
+            make_item=lambda missing: Item(photo.body, self._group(missing)),
+            submit=self._dispatcher.submit,
             commit=self._commit,
-            policy=partial(
-                item_retrying,
-                client._retries,  # noqa: SLF001 - likewise
-                sleep=partial(dispatcher.backoff, sleep=client._sleep),  # noqa: SLF001 - likewise
-            ),
+            policy=self._policy,
         )
 
     async def _commit(self, _: ModeSpec, received: ReceivedItem) -> None:

@@ -31,7 +31,7 @@ from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.body import Body
 from smarty_async.transport.request import Item, Reply, Stopped
-from smarty_async.transport.response import ReceivedItem
+from smarty_async.transport.response import ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
@@ -223,16 +223,18 @@ class PhotoRun:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
-            copies = {
+            copies: dict[Kind, TempFile | None] = {
                 kind: await directory.copy(kind, place, stored)
                 for kind, stored in answer.outputs.items()
                 if self._wanted(kind)
             }
-            files = {kind: file for kind, file in copies.items() if file is not None}
+            files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
-                outputs = {kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()}
+                outputs: dict[Kind, StoredOutput] = {
+                    kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()
+                }
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
                 return
@@ -353,8 +355,8 @@ class PhotoRun:
         """Make the outputs that are wanted durable, and discard the others."""
         blobs = received.answered.blobs
         self._made_outputs = self._made_outputs or bool(received.files)
-        wanted = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
-        outputs = {
+        wanted: dict[Kind, SinkFile] = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
+        outputs: dict[Kind, StoredOutput] = {
             kind: StoredOutput(file.name, blobs[kind].size)
             for kind, file in wanted.items()
             if isinstance(file, TempFile)

@@ -93,7 +93,7 @@ class Duplicates:
         async with self._reading:
             while photo.content is None:
                 unhashed = await self._journal.unhashed(entry.file.size)
-                digests = await self._read(unhashed) if unhashed else {}
+                digests: Mapping[int, bytes] = await self._read(unhashed) if unhashed else {}
                 # A content that is known is not asked for again: a photo that comes later compares by itself.
                 asking = [number for number, other in same_size.items() if other.content is None]
                 contents = await self._journal.note_digests(digests, asking=asking)

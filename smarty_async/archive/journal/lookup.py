@@ -87,7 +87,7 @@ class EntryLookup:
         self._sql = sql
         self._outputs = outputs
         self._has_place_keys = outputs.rules.is_exact
-        self._unplaced = {} if unplaced is None else unplaced
+        self._unplaced: Mapping[int, ErrorInfo] = {} if unplaced is None else unplaced
         self._seen = bytearray()  # a bit for each entry: there may be millions
         self._seen_now: list[int] = []  # in this transaction
 
@@ -124,7 +124,8 @@ class EntryLookup:
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
         if not self._mark_seen(number):
             return None
-        answers, changed, unplaced = answers_of(rows), False, self._unplaced.get(number)
+        answers: dict[Mode, StoredAnswer] = answers_of(rows)
+        changed, unplaced = False, self._unplaced.get(number)
         # Whether a file that cannot be read has changed is not known.
         if file.problem is None and (size, version) != (file.size, file.version):
             outcome, changed = None, size == file.size and self._knows_content(number)

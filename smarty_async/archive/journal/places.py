@@ -117,7 +117,9 @@ def check_place(
     Returns:
         Its place, another one if a file that no run made is there; and why it must not be sent, None when it may.
     """
-    known = {kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()}
+    known: dict[Kind, StoredOutput] = {
+        kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()
+    }
     wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
     foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
     if not foreign:

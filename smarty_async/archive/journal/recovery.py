@@ -54,7 +54,9 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
             continue
         answers = dict(_answers(result, file, where, out, wanted))
         known = {spec.mode for spec in answers}
-        stale = {mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known}
+        stale: dict[Mode, Mapping[Kind, StoredOutput]] = {
+            mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known
+        }
         if answers or stale:
             recovered += bool(answers)
             store.insert_finished(file, where, answers, result, stale=stale)
@@ -108,7 +110,9 @@ def _answers(
 def _existing(result: Result, where: str, out: Path) -> Iterator[tuple[Mode, dict[Kind, StoredOutput]]]:
     """The outputs that `result` names and that exist, by mode; modes without any are left out."""
     for mode in MODES:
-        outputs = {kind: _stored(out / kind / where, result.outputs[kind], out) for kind in _kinds(mode, result)}
+        outputs: dict[Kind, StoredOutput | None] = {
+            kind: _stored(out / kind / where, result.outputs[kind], out) for kind in _kinds(mode, result)
+        }
         existing: dict[Kind, StoredOutput] = {kind: output for kind, output in outputs.items() if output}
         if existing:
             yield mode, existing

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
+from smarty_async.options import Mode
 from smarty_async.results import Kind
 
 __all__ = ["OutputChecker"]
@@ -45,7 +46,7 @@ class OutputChecker:
         return [self._checked(entry, state="stale" if redo else "missing") for entry in entries]
 
     def _checked(self, entry: PhotoEntry, *, state: Literal["stale", "missing"]) -> PhotoEntry:
-        gone = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
+        gone: list[Mode] = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
         if not gone:
             return entry
         marked = {mode: msgspec.structs.replace(entry.answers[mode], state=state) for mode in gone}

@@ -175,9 +175,9 @@ class OutputDirectory:
         """The path of the temporary file called `name`."""
         return self.temp_dir / name
 
-    async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
-        await append_all(writes)
+        await append_all(lots)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""

@@ -21,6 +21,7 @@ from smarty_async.archive.paths import POSIX_RULES, WINDOWS_CHARACTERS, WINDOWS_
 
 __all__ = ["probe_name_rules"]
 
+_IS_WINDOWS: bool = os.name == "nt"
 _BYTE = "\udcff"  # a byte that is no UTF-8, as Python puts it
 _ASTRAL = "\U0001f600"
 _LETTER = "ж"
@@ -54,7 +55,7 @@ class _NameProbe:
         self.folder = folder
 
     def rules(self) -> FileNameRules:
-        rules = WINDOWS_RULES if os.name == "nt" else self._characters()
+        rules = WINDOWS_RULES if _IS_WINDOWS else self._characters()
         case_sensitive, normalization_sensitive = self._comparison()
         max_name, unit = self._longest()
         return msgspec.structs.replace(

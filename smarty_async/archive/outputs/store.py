@@ -96,7 +96,7 @@ class OutputStore(Protocol):
         """The path of the temporary file called `name`; temporary files are local, whatever the storage is."""
         ...
 
-    async def write(self, writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file.
 
         Raises:
