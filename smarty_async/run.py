@@ -195,6 +195,10 @@ class ArchiveRun:
                     await self._start_photos(next_batch, context, photos)
             if self._error is not None:
                 raise self._error
+        except BaseException:
+            # A request that goes on would write to temporary files that are removed now.
+            await finish_despite_cancel(self._dispatcher.abort(self._spending))
+            raise
         finally:
             await committer.close()
             await journal.close()

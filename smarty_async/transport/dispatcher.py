@@ -165,6 +165,18 @@ class Dispatcher:
                 item.fail(Stopped())
         self._wake()
 
+    async def abort(self, source: object) -> None:
+        """Cancel the requests for items of `source` that are open, and wait until their files are discarded.
+
+        Args:
+            source: as for `announce`; nobody waits for its items any more.
+        """
+        senders = [sender for sender, chunk in self._senders.items() if chunk[0].group.source is source]
+        for sender in senders:
+            sender.cancel()
+        if senders:
+            await asyncio.wait(senders)
+
     async def close(self) -> None:
         """Close every open request, and fail every item that is or will be submitted."""
         self._closed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,15 @@ class Storage:
         self.directory = directory
         self.journal = journal
         self.committer = OutputCommitter(directory, journal)
+        self.is_closed = False
+
+    async def close(self) -> None:
+        """Wait for what is being committed, and close the journal; twice does no harm."""
+        if not self.is_closed:
+            self.is_closed = True
+            await self.committer.close()
+            await self.journal.close()
+            self.directory.release()
 
     async def received(self, name: str) -> ReceivedAnswer:
         """An answer to a photo, with its output in a temporary file."""
@@ -44,20 +54,20 @@ class Storage:
 
 
 @pytest.fixture
-async def storage(tmp_path: Path) -> Storage:
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     directory = OutputDirectory(tmp_path / "out")
     directory.lock()
     directory.remove_stale_temp_files()
     path = directory.state_dir / "journal.sqlite"
     results = directory.out / "results.jsonl"
-    return Storage(directory, await Journal.open(path, results=results, outputs=directory))
+    storage = Storage(directory, await Journal.open(path, results=results, outputs=directory))
+    yield storage
+    await storage.close()
 
 
 async def closed(storage: Storage) -> dict[str, bool]:
     """Whether the journal has each photo's answer at its place, after everything was closed."""
-    await storage.committer.close()
-    await storage.journal.close()
-    storage.directory.release()
+    await storage.close()
     store = JournalStore(storage.directory.state_dir / "journal.sqlite")
     names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
