@@ -63,7 +63,10 @@ def use_waiting_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
             continue
         stream.flush()
-        buffer = io.BufferedWriter(_Descriptor(stream.fileno()))
+        try:
+            buffer = io.BufferedWriter(_Descriptor(stream.fileno()))
+        except io.UnsupportedOperation:  # a stream in memory
+            continue
         setattr(
             sys,
             name,

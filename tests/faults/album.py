@@ -109,7 +109,7 @@ def _with_notes(picture: bytes, notes: bytes) -> bytes:
 def _bad(dice: Random) -> tuple[str, bytes]:
     whole = _picture("jpg", 1)
     return dice.choice(
-        [("jpg", b""), ("jpg", whole[: len(whole) // 2]), ("txt", b"no photo"), ("jpg", b"\xff\xd8\xff")]
+        [("jpg", b""), ("jpg", whole[: len(whole) // 2]), ("jpg", b"no photo"), ("jpg", b"\xff\xd8\xff")]
     )
 
 

@@ -153,7 +153,11 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
             continue
         yield from _of_a_photo(photo, result, schedule, expected)
     yield from (f"a line in results.jsonl for {photo!r}, which is none" for photo in by_photo)
-    yield from _of_the_disk(out, expected, forgettable=any(life.harm for life in schedule.lives))
+    forgotten: set[bytes] = set()
+    if any(life.harm for life in schedule.lives):
+        made = [expected_outputs(photo.content, schedule.modes) for photo in schedule.album if photo.content]
+        forgotten = {data for files in made for data in files.values()}
+    yield from _of_the_disk(out, expected, forgotten)
     for (content, mode), times in book.paid.items():
         if times > 1:
             yield f"{mode} of {content} was paid {times} times"
@@ -165,14 +169,18 @@ def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expect
             yield f"{photo.path!r} is no photo and was not rejected: {result}"
         return
     files = expected_outputs(photo.content, schedule.modes)
+    forgettable = any(life.harm for life in schedule.lives)
+    if forgettable and result["error"] and result["error"]["type"] == "output_exists":
+        # A damaged journal has forgotten an output, which is a file that no known run made, and in the way.
+        expected |= {place: files[kind] for kind, place in result["outputs"].items()}
+        return
     if result["outcome"] not in ("restored" if files else "already_good", "duplicate"):
         yield f"{photo.path!r} came to a wrong end: {result}"
     if set(result["outputs"]) != set(files):
         yield f"{photo.path!r} has the outputs {sorted(result['outputs'])}, not {sorted(files)}"
-    forgettable = any(life.harm for life in schedule.lives)
     for kind, place in result["outputs"].items():
         right = f"{kind}/{display_path(place_of(photo.path))}"
-        # An output that a damaged journal has forgotten is a file that no known run made: a new one goes beside it.
+        # A new output goes beside one that was forgotten.
         named = _DISTINCT.sub("", place) if forgettable else place
         if len(os.fsencode(photo.path).rsplit(b"/")[-1]) < _LONG_NAME and named != right:
             yield f"{photo.path!r} has its {kind} at {place!r}"
@@ -187,9 +195,8 @@ _LONG_NAME = 250
 """Bytes; longer names are shortened."""
 
 
-def _of_the_disk(out: Path, expected: dict[str, bytes], *, forgettable: bool) -> Iterator[str]:
+def _of_the_disk(out: Path, expected: dict[str, bytes], forgotten: set[bytes]) -> Iterator[str]:
     found: set[str] = set()
-    beside = {_DISTINCT.sub("", place): data for place, data in expected.items()} if forgettable else {}
     for path in (path for path in out.rglob("*") if path.is_file()):
         place = display_path(str(path.relative_to(out)))
         if place.startswith(_STATE):
@@ -197,9 +204,9 @@ def _of_the_disk(out: Path, expected: dict[str, bytes], *, forgettable: bool) ->
                 yield f"a temporary was left: {place!r}"
         elif place != "results.jsonl":
             found.add(place)
-            if place not in expected and path.read_bytes() == beside.get(place):
-                found.discard(place)  # forgotten
-            elif place not in expected:
+            if place not in expected and path.read_bytes() in forgotten:
+                continue
+            if place not in expected:
                 yield f"a file that belongs to no photo: {place!r}"
             elif path.read_bytes() != expected[place]:
                 yield f"{place!r} does not hold its own photo's output"
