@@ -245,12 +245,13 @@ class SmartyClient:
             TimeoutError: `timeout` seconds have passed.
         """
         specs = check_modes(modes, rfactor, rtype, chain=chain)
+        dispatcher = self._open_dispatcher()
         in_memory = _PhotoInMemory(
             photo,
             specs,
-            dispatcher=self._open_dispatcher(),
+            dispatcher=dispatcher,
             limits=self._limits,
-            policy=self._retry_policy,
+            policy=partial(self._retry_policy, dispatcher),
             group=self._group,
         )
         async with asyncio.timeout(timeout):
@@ -294,9 +295,9 @@ class SmartyClient:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
 
-    def _retry_policy(self) -> AsyncRetrying:
+    def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
         """When a photo in memory with a temporary error is sent again."""
-        return item_retrying(self._retries, sleep=partial(self._open_dispatcher().backoff, sleep=self._sleep))
+        return item_retrying(self._retries, sleep=partial(dispatcher.backoff, sleep=self._sleep))
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
