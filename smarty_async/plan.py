@@ -16,7 +16,7 @@ from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import RESULTS, STATE, display_path
+from smarty_async.archive.paths import JOURNAL, RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
@@ -24,7 +24,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
 from smarty_async.options import PRICE, Limits, ModeSpec
 from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
-from smarty_async.run import JOURNAL, other_pages
+from smarty_async.run import other_pages
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 

@@ -16,7 +16,7 @@ from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import RESULTS, display_path
+from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
@@ -31,10 +31,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["JOURNAL", "ArchiveRun", "other_pages"]
-
-JOURNAL = "journal.sqlite"
-"""The journal's file name, in ``DIR/.smarty-async/``."""
+__all__ = ["ArchiveRun", "other_pages"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""

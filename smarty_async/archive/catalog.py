@@ -17,7 +17,7 @@ import msgspec
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import photo_of_key
-from smarty_async.archive.paths import STATE, display_path
+from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.results import ErrorInfo, Kind, Outcome
 
@@ -28,7 +28,6 @@ State = Literal["restored", "already_good", "failed", "rejected", "skipped", "du
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 
-_JOURNAL: Final = "journal.sqlite"
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
 _BATCH: Final = 500
@@ -110,7 +109,7 @@ class Catalog:
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.out = Path(out).absolute()
-        self._path = self.out / STATE / _JOURNAL
+        self._path = self.out / STATE / JOURNAL
         if not self._path.is_file():
             raise ConfigurationError(
                 f"there is no journal in {str(out)!r}: give the folder that was given to improve as --out"

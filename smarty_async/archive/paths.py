@@ -20,6 +20,7 @@ import msgspec
 from smarty_async.results import KINDS
 
 __all__ = [
+    "JOURNAL",
     "POSIX_RULES",
     "PRODUCE",
     "RESULTS",
@@ -36,6 +37,9 @@ __all__ = [
 
 STATE = ".smarty-async"
 """The folder under ``--out`` that holds the journal, the lock and the temporary files."""
+
+JOURNAL = "journal.sqlite"
+"""The journal's file name, in ``DIR/.smarty-async/``."""
 
 RESULTS = "results.jsonl"
 """The file under ``--out`` with one line for each photo."""
