@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from smarty_async.archive.sources.photo_list import ListFile, read_list
+from smarty_async.archive.sources.scan_roots import ListFile, read_list
 from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
