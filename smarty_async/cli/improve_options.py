@@ -17,8 +17,7 @@ from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
 from smarty_async.options import Limits, Retries, Timeouts
-from smarty_async.report.estimate import Unit
-from smarty_async.report.pace import pace_key
+from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
 
 __all__ = [
