@@ -125,6 +125,7 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield name.removeprefix("smarty_async").removeprefix(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path: Path) -> None:
     here = room_of(name_of(path))

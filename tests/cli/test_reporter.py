@@ -135,6 +135,7 @@ class _Unwritable:
         """Nothing is buffered."""
 
 
+@pytest.mark.slow
 async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda request: items({name: {"status": 1, "error": "no face"} for name in request.images})
     for number in range(22):
@@ -152,6 +153,7 @@ async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: 
     assert {"photo", "source", "outcome", "error"} <= photo.keys()
 
 
+@pytest.mark.slow
 @posix
 async def test_view_opens_the_results_at_the_end(service: FakeService, photos: Path, out: Path) -> None:
     options = ("--base-url", service.url, "--view", "--quiet")

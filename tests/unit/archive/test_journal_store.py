@@ -146,6 +146,7 @@ def test_a_photo_that_is_named_twice_is_looked_up_once(store: JournalStore) -> N
 # how entries are met
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
 def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[tuple[str, int]]]]) -> None:
     with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
@@ -163,6 +164,7 @@ def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[
         assert len(set(numbers.values())) == len(numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, order: int) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
@@ -175,6 +177,7 @@ def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, orde
     assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
 
 
+@pytest.mark.slow
 def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):

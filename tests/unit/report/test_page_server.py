@@ -130,6 +130,7 @@ async def test_what_is_no_picture_gets_a_sign(results: Path) -> None:
     assert b"no picture" not in picture[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -159,6 +160,7 @@ async def test_no_address_names_a_file(results: Path, path: str) -> None:
     assert (status, b"secret" in data) == (404, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query", ["after=x", "after=-1", "folder=1e5", "limit=²", f"after={'9' * 30}", "state=nonsense", "state=%27"]
 )
@@ -206,6 +208,7 @@ async def test_it_listens_on_loopback_and_opens_the_browser(results: Path, monke
                 pass
 
 
+@pytest.mark.slow
 async def test_it_stops_while_pictures_wait_to_be_decoded(out: Path, source: Path) -> None:
     big = pictures.tiff(2000, 1500)
     make_output_folder(out, source, [Entry(name=f"{number}.tif", original=big) for number in range(30)])
