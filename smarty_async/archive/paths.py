@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import re
 import secrets
@@ -24,7 +23,7 @@ import unicodedata
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import msgspec
 
@@ -43,7 +42,6 @@ __all__ = [
     "display_path",
     "distinct_place",
     "folded_key",
-    "open_for_parsing",
     "output_place",
     "probe_name_rules",
 ]
@@ -245,30 +243,6 @@ def _encoded(text: str) -> bytes:
 def _bytes(name: str) -> bytes:
     """The bytes of `name` on a disk; a surrogate that stands for no byte counts as three."""
     return name.encode("utf-8", "surrogatepass" if _LONE_SURROGATE.search(name) else "surrogateescape")
-
-
-_READ_AT_ONCE = 1 << 20
-"""Files up to this size, in bytes, are read at once by those who parse them."""
-
-
-def open_for_parsing(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open the file at `path` for many small reads; blocks. A file of up to 1 MiB is read at once and closed.
-
-    Every read and seek of an open file lets another thread take the interpreter's lock. For a photo of 20 KB, which
-    takes some eighty of them, that costs more than the parsing.
-
-    Raises:
-        OSError: it cannot be opened or read.
-    """
-    file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - a Path costs as much; closed here or by the caller
-    try:
-        if os.fstat(file.fileno()).st_size > _READ_AT_ONCE:
-            return io.BufferedReader(file)
-        with file:
-            return io.BytesIO(file.read())
-    except BaseException:
-        file.close()
-        raise
 
 
 _IS_WINDOWS: bool = os.name == "nt"

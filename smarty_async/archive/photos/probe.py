@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.paths import open_for_parsing
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
 from smarty_async.archive.photos.identify import Orientation, silenced
+from smarty_async.archive.photos.reader import open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 

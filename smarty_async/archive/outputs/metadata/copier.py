@@ -34,7 +34,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
-from smarty_async.archive.paths import open_for_parsing
+from smarty_async.archive.photos.reader import open_for_parsing
 from smarty_async.errors import DiskError
 
 __all__ = [

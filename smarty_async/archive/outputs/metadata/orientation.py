@@ -16,8 +16,8 @@ import msgspec
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from smarty_async.archive.paths import open_for_parsing
 from smarty_async.archive.photos.convert import upright
+from smarty_async.archive.photos.reader import open_for_parsing
 
 __all__ = ["Geometry", "find_orientation"]
 

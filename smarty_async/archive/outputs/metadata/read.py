@@ -23,7 +23,7 @@ from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
 from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
-from smarty_async.archive.paths import open_for_parsing
+from smarty_async.archive.photos.reader import open_for_parsing
 
 __all__ = ["read_metadata"]
 
