@@ -32,8 +32,16 @@ _TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript"
 
 
 def read_asset(package: str, name: str) -> str:
-    """The text of the file `name` in the folder ``static`` of `package`."""
-    return (files(package) / "static" / name).read_text("utf-8")
+    """The text of the file `name` in the folder ``static`` of `package`.
+
+    An HTML file holds the body of a page; what is around it, the same for all pages, is in ``page.html``.
+    """
+    text = (files(package) / "static" / name).read_text("utf-8")
+    stem, _, suffix = name.rpartition(".")
+    if suffix != "html":
+        return text
+    frame = (files("smarty_async.web") / "static" / "page.html").read_text("utf-8")
+    return frame.replace("{name}", stem).replace("{body}", text)
 
 
 def add_assets(app: web.Application, assets: Mapping[str, str], *, page: str) -> None:

@@ -31,7 +31,7 @@ __all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "
 T = TypeVar("T")
 
 ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
-    ("index.html", "view.css", "view.js"), "smarty_async.report.page"
+    ("view.css", "view.html", "view.js"), "smarty_async.report.page"
 )
 """The page's files: {name: package}."""
 
@@ -72,7 +72,7 @@ def _make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web
     app.on_startup.append(viewer.prepare)
     app.on_shutdown.append(viewer.stop)
     app.on_cleanup.append(viewer.close)
-    add_assets(app, ASSETS, page="index.html")
+    add_assets(app, ASSETS, page="view.html")
     which = f"{{which:{'|'.join(_WHICH)}}}"
     app.router.add_get("/api/summary", viewer.summary)
     app.router.add_get("/api/photos", viewer.photos)

@@ -176,7 +176,7 @@ def _inlined() -> str:
             return f'<link rel="icon" href="data:image/svg+xml;base64,{b64encode(content.encode()).decode("ascii")}">'
         return f"<style>{content}</style>"
 
-    html = _ASSET.sub(asset, read_asset(ASSETS["index.html"], "index.html"))
+    html = _ASSET.sub(asset, read_asset(ASSETS["view.html"], "view.html"))
     styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     policy = (
         f"default-src 'none'; img-src 'self' data: file:; script-src {_hashes(scripts)}; style-src {_hashes(styles)};"

@@ -146,7 +146,7 @@ async def test_what_is_no_picture_gets_a_sign(results: Path) -> None:
         "thumbnails/1/..%2f..%2fjournal.sqlite",
         "assets/..%2fserver.py",
         "assets/../server.py",
-        "assets/index.html",
+        "assets/view.html",
         ".smarty-async/journal.sqlite",
         "results.jsonl",
         "healthz",
@@ -233,7 +233,7 @@ def test_the_page_holds_no_inline_script_and_no_address_of_another_host() -> Non
         text = read_asset(package, name)
         assert "innerHTML" not in text
         assert [word for word in text.split() if "://" in word and "www.w3.org/2000/svg" not in word] == []
-    html = read_asset(ASSETS["index.html"], "index.html")
+    html = read_asset(ASSETS["view.html"], "view.html")
     assert html.count("<script") == html.count("<script defer src=")
     assert " style=" not in html
     assert " on" not in html.replace(" only", "")
