@@ -20,7 +20,6 @@ LAYERS = {
     "redaction": 0,
     "account": 1,
     "results": 0,
-    "failures": 1,
     "hooks": 1,
     "web": 1,
     "wire": 1,

@@ -34,8 +34,7 @@ from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.items import Pace, failed_item, process_item
 from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
-from smarty_async.web.assets import SHARED, add_assets
-from smarty_async.web.guard import guard
+from smarty_async.web.page import SHARED, add_assets, guard
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 

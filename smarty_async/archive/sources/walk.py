@@ -65,6 +65,10 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     page: int = 1
     left_alone: bool = False
 
+    def other_pages(self, pages: int) -> list[PhotoFile]:
+        """The other pictures of a file that holds `pages` of them; none for page 2 or later."""
+        return [msgspec.structs.replace(self, page=page) for page in range(2, pages + 1)] if self.page == 1 else []
+
 
 def photo_file(source: str, photo: str, path: str, status: os.stat_result) -> PhotoFile:
     """The regular file at `path`."""

@@ -20,7 +20,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page import view
 from smarty_async.report.page.previews import Previews, render
 from smarty_async.report.page.server import ASSETS
-from smarty_async.web.assets import read_asset
+from smarty_async.web.page import read_asset
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 
@@ -147,7 +147,7 @@ async def test_what_is_no_picture_gets_a_sign(results: Path) -> None:
         "thumbnails/1/..%2f..%2fjournal.sqlite",
         "assets/..%2fserver.py",
         "assets/../server.py",
-        "assets/index.html",
+        "assets/view.html",
         ".smarty-async/journal.sqlite",
         "results.jsonl",
         "healthz",
@@ -236,7 +236,7 @@ def test_the_page_holds_no_inline_script_and_no_address_of_another_host() -> Non
         text = read_asset(package, name)
         assert "innerHTML" not in text
         assert [word for word in text.split() if "://" in word and "www.w3.org/2000/svg" not in word] == []
-    html = read_asset(ASSETS["index.html"], "index.html")
+    html = read_asset(ASSETS["view.html"], "view.html")
     assert html.count("<script") == html.count("<script defer src=")
     assert " style=" not in html
     assert " on" not in html.replace(" only", "")

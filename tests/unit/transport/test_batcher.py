@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from smarty_async.options import Limits
 from smarty_async.transport.batcher import Batcher, Outlook
-from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES
+from smarty_async.wire.messages import FRAME_BYTES, TAIL_BYTES
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smarty_async.options import ModeSpec
-from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES, Image, Multipart
+from smarty_async.wire.messages import FRAME_BYTES, TAIL_BYTES, Image, Multipart
 
 IMPROVE = ModeSpec("improve")
 TASKS = [
