@@ -27,7 +27,7 @@ from smarty_async.local.engine import engine_named
 from smarty_async.local.server import make_app, serving
 
 PACKAGE = Path(smarty_async.__file__).parent
-OUTSIDE = ("local/",)
+OUTSIDE = ("local/", "web/")
 """The embedded service plays the service's part here: it is not on the photo's way."""
 
 

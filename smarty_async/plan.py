@@ -19,10 +19,9 @@ from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.paths import JOURNAL, RESULTS, STATE, display_path
 from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import FolderSource
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.options import PRICE, Limits, ModeSpec
-from smarty_async.results import ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
+from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 

@@ -26,7 +26,6 @@ LAYERS = {
     "transport": 2,
     "archive": 2,
     "inputs": 3,
-    "archive_options": 1,
     "run_context": 3,
     "photo": 4,
     "run": 5,

@@ -14,7 +14,6 @@ from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
 
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     ConfigurationError,
@@ -26,7 +25,7 @@ from smarty_async.errors import (
     ServiceUnavailable,
     SmartyError,
 )
-from smarty_async.options import Limits, OAuthCredentials
+from smarty_async.options import ArchiveOptions, Limits, OAuthCredentials
 from smarty_async.results import Result
 from smarty_async.run import ArchiveRun
 

@@ -23,7 +23,8 @@ from smarty_async import read_status
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
-from smarty_async.options import PRICE, Limits
+from smarty_async.options import Limits
+from smarty_async.results import PRICE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL")]
 

@@ -15,11 +15,10 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.outputs.store import OutputStore, sync_file, sync_folder
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.store import (
@@ -34,6 +33,8 @@ from smarty_async.archive.outputs.store import (
     append_all,
     copy_file,
     sync_all,
+    sync_file,
+    sync_folder,
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded

@@ -18,9 +18,8 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
 from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
-from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
-from smarty_async.options import Limits
+from smarty_async.options import Limits, local_path
 from smarty_async.results import ErrorInfo
 
 __all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]

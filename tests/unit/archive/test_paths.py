@@ -18,8 +18,8 @@ from smarty_async.archive.paths import (
     folded_key,
     output_place,
 )
-from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
+from smarty_async.options import local_path
 from smarty_async.results import KINDS
 
 ODD = os.fsdecode(b"caf\xe9.jpg")
