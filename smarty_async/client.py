@@ -80,7 +80,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
-        hooks: told about requests, retries and photos; the standard log is written in any case.
+        hooks: called for requests, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:

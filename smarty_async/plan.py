@@ -1,4 +1,4 @@
-"""What a run would do, and what earlier runs have done: told without sending or changing anything."""
+"""What a run would do, and what earlier runs have done; nothing is sent or changed."""
 
 from __future__ import annotations
 

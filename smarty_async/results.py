@@ -353,7 +353,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         photos: photos that would be sent.
-        requests: requests they would ride in, if none had to be tried again.
+        requests: requests they would take, if none had to be tried again.
         bytes: bytes of those photos.
         duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.

@@ -36,7 +36,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be measured.
 
     Attributes:
-        account: whom to send to.
+        account: the account, or the embedded service.
         path: the method's path.
         sources: where the photos are.
         photos: how many to send in each run, at most.

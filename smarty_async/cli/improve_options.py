@@ -79,7 +79,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
         sources: folders, photos, patterns.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
         out: the output folder.
-        account: whom to send to.
+        account: the account, or the embedded service.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
         display: what is displayed.

@@ -34,7 +34,7 @@ _TICK_SECONDS = 1.0
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and whom it tells how it goes."""
+    """One request and its response: what a connection sends, and the callbacks for its progress."""
 
     @property
     def bodies(self) -> Sequence[Body]:

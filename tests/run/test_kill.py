@@ -109,11 +109,11 @@ async def runner(service: FakeService, source: Path) -> AsyncIterator[Run]:
         job = {"moment": moment, "url": service.url, "source": str(source), "out": str(out), "choices": choices}
         assert process.stdin is not None
         process.stdin.write(json.dumps(job | {"images": IMAGES, "slots": SLOTS}).encode() + b"\n")
-        told: list[str] = []
-        while not told or told[-1] not in ("killed", "ended"):
-            told.append((await said.readline()).decode().strip())
-            assert told[-1], "the runner is gone"
-        return told
+        reported: list[str] = []
+        while not reported or reported[-1] not in ("killed", "ended"):
+            reported.append((await said.readline()).decode().strip())
+            assert reported[-1], "the runner is gone"
+        return reported
 
     try:
         yield run

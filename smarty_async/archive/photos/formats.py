@@ -314,7 +314,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
         pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read())
     except MemoryError:
         raise
-    except Exception as error:  # whatever a codec trips over
+    except Exception as error:  # codecs raise exceptions of any class for broken data
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     bits = 8 * pixels.dtype.itemsize
@@ -345,7 +345,7 @@ def _read(stream: BinaryIO, directory: Directory, what: str) -> tuple[Array, tup
             profile: bytes = page.iccprofile or b""
     except MemoryError:
         raise
-    except Exception as error:  # whatever a parser or a codec trips over
+    except Exception as error:  # parsers and codecs raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error

@@ -155,7 +155,7 @@ class TestUnusableOutputs:
 class TestRetryAfterAtTheStart:
     @pytest.mark.parametrize(("asked", "waited"), [(41, 41), (500, 120)])
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_it_is_kept_to(self, status: int, asked: int, waited: int) -> None:
+    async def test_it_is_respected(self, status: int, asked: int, waited: int) -> None:
         waits: list[float] = []
 
         async def sleep(seconds: float) -> None:
