@@ -86,6 +86,7 @@ class ChunkSender:
         self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
+        self._largest_answered = 0  # bytes of a request
         self._probes = 0
         self._outputs_usable = False
         self._has_received = False  # whether any answer mentioned a photo
@@ -174,6 +175,7 @@ class ChunkSender:
 
     def _answered(self, request: ChunkRequest) -> None:
         self._record_success(request.token, started=request.started)
+        self._largest_answered = max(self._largest_answered, request.size)
         self._limit.speed_up()
         request.progress.status_message = None
         for item in request.items:
@@ -258,11 +260,14 @@ class ChunkSender:
 
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
         answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
-        other requests are open: one of them may be answered. A 413 is believed to anyone.
+        other requests are open: one of them may be answered. A 413 is believed to anyone; where a request of this size
+        was answered before, only after all attempts.
         """
         verdict = self._judge(error, request.names)
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if error.enveloped or not refused or isinstance(verdict, Retry | SlowDown | Shrink):
+        doubted = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
+        too_large = isinstance(verdict, Shrink) and not doubted
+        if error.enveloped or not refused or too_large or isinstance(verdict, Retry | SlowDown):
             return verdict
         if self._breaker.answered or self._open:
             return SlowDown()

@@ -11,9 +11,9 @@ from aiohttp import web
 from support.archives import assert_right, client, fill, outcomes
 from support.clients import client_of, hasty, no_wait, retries
 from support.fake_service import FakeService, Request, Respond, envelope, expected, hold, http, items, raw
-from support.pictures import jpeg
+from support.pictures import heavy, jpeg
 
-from smarty_async.errors import NotTheService, ServiceUnavailable
+from smarty_async.errors import NotTheService, PhotoFailed, ServiceUnavailable
 from smarty_async.options import Limits, OAuthCredentials, Retries
 from smarty_async.results import Restored
 
@@ -79,6 +79,19 @@ class TestFrontEnd:
             with pytest.raises(NotTheService, match=f"is not the service \\({status}"):
                 assert [result async for result in run] == []
             assert not run.progress.outcomes
+
+    async def test_a_413_for_a_size_that_was_answered_before_is_an_outage(self) -> None:
+        async with FakeService() as service, client_of(service) as c:
+            await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in (1, 2)))
+            service.script(*[http(413, PAGE)] * 3)
+            assert (await c.improve(jpeg(seed=3))).attempts == 4
+
+    async def test_a_413_for_a_larger_size_is_about_the_photo(self) -> None:
+        async with FakeService() as service, client_of(service) as c:
+            await c.improve(jpeg(seed=1))
+            service.script(http(413, PAGE))
+            with pytest.raises(PhotoFailed, match="413"):
+                await c.improve(heavy(50_000, seed=2))
 
     async def test_a_page_that_stays_is_given_up_on(self) -> None:
         async with FakeService() as service, client_of(service, retries=hasty()) as c:
