@@ -19,8 +19,10 @@ __all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
 PathLike = str | os.PathLike[str]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_URL_AS_PATH = re.compile(r"(abfss?|adl|az|azure|b2|ftp|ftps|gcs|gs|https?|oss|s3a?|sftp|smb|swift|wasbs?|webdav):/")
-"""A URL from which `pathlib.Path` has removed a slash."""
+_URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""A URL from which `pathlib.Path` has removed a slash; or a path below a folder whose name ends in a colon."""
+_USER = re.compile(r"^[^/]*@")
+"""A user name, and perhaps a password, in a URL."""
 
 
 class ArchiveKeywords(TypedDict, total=False):
@@ -137,13 +139,17 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
     """
     text = os.fspath(path)
     spelled = text.replace(os.sep, "/")
-    found = _URL.match(spelled) or (None if isinstance(path, str) else _URL_AS_PATH.match(spelled))
+    found = _URL.match(spelled)
+    if found is None and not isinstance(path, str):
+        found = _URL_AS_PATH.match(spelled)
+        if found and Path(f"{found[1]}:").exists():
+            return text
     if found is None:
         return text
     scheme = found[1].lower()
     if scheme == "file":
-        raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
-    url = f"{found[1]}://{spelled[found.end() :]}"  # a Path has lost one of the slashes
+        raise OptionsError(f"{option} takes a path, not a URL: leave out 'file://'")
+    rest = _USER.sub("", spelled[found.end() :].lstrip("/"))  # a Path has lost one of the slashes
     raise OptionsError(
-        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {url!r} was given"
+        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but '{found[1]}://{rest}' was given"
     )

@@ -161,7 +161,8 @@ class RequestError(SmartyError):
     """One request has no complete answer. `smarty_async.judge` says what that means.
 
     Attributes:
-        status: the real status (the envelope's, where there is one), None when no answer came or it broke off.
+        status: the real status (the envelope's, where there is one), None when no answer came or it broke off; one
+            from 200 to 299 when the answer came whole and cannot be read.
         retry_after: how long the service asks to wait, in seconds; None when it does not.
         enveloped: whether the answer was in the service's envelope, an object with `status` and `body`. A page of a
             proxy or of another service is not.

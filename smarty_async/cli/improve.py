@@ -46,7 +46,7 @@ def _option(group: str, text: str, *names: str, metavar: str | None = None, defa
 def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     *,
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="Folders, photos, or patterns such as 'scans/**/*.jpg'.",
@@ -89,7 +89,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         _option(_WHICH, "Send photos again, and pay again, whose results are no longer in DIR.", "--redo-missing"),
     ] = False,
     out: Annotated[
-        Path | None,
+        str | None,
         _option(
             _RESULTS,
             "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
@@ -205,6 +205,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
+        from smarty_async.archive_options import local_path  # noqa: PLC0415
         from smarty_async.cli.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
@@ -222,8 +223,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
 
-        photos = tuple(sources or ())
-        folder = out or default_out(photos)
+        # Before they become a Path, which makes one slash of two.
+        photos = tuple(Path(local_path(source, option="a source")) for source in sources or ())
+        folder = default_out(photos) if out is None else Path(local_path(out, option="--out"))
         if out is None and not quiet:
             say(f"The results go to {folder}.")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)

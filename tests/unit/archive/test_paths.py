@@ -203,6 +203,8 @@ def test_a_distinct_place_is_the_same_in_every_run_and_fits_the_disk() -> None:
         ("gopher://host/x", r"'gopher://' storage is not supported"),
         ("file:///home/me", r"leave out 'file://'"),
         (Path("s3://bucket/scans"), r"'s3://' storage is not supported"),
+        (Path("S3://bucket/scans"), r"'s3://' storage is not supported"),
+        (Path("gopher://host/x"), r"'gopher://' storage is not supported"),
     ],
 )
 def test_a_url_is_no_path(path: str | Path, message: str) -> None:
@@ -215,3 +217,14 @@ def test_a_url_is_no_path(path: str | Path, message: str) -> None:
 )
 def test_a_path_is_a_path(path: str | Path) -> None:
     assert local_path(path, option="--out") == os.fspath(path)
+
+
+def test_a_folder_that_is_spelled_like_a_url_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weird:").mkdir()
+    assert local_path(Path("weird:/x"), option="--out") == "weird:/x"
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    with pytest.raises(OptionsError, match="'sftp://host/x' was given"):
+        local_path("sftp://me:secret@host/x", option="--out")
