@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from smarty_async.archive.sources.folder import check_sources
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import ImproveOptions
@@ -21,6 +20,7 @@ from smarty_async.report.metrics import serving_metrics
 from smarty_async.report.pace import PaceFile
 from smarty_async.report.summary import plan_lines
 from smarty_async.results import Plan
+from smarty_async.run import check_archive
 
 __all__ = ["preview", "restore"]
 
@@ -56,8 +56,8 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
         SmartyError: it could not start, or had to stop early; what was done until then is reported first.
     """
     # Here, too, so that a mistake is reported before the embedded service starts.
-    ArchiveOptions.of(options.sources, out=options.out, **options.keywords)
-    check_sources(options.sources, out=options.out)
+    # Not in a thread: nothing else runs yet.
+    check_archive(ArchiveOptions.of(options.sources, out=options.out, **options.keywords))
     with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
             service = await _start_service(stack, options, interrupts) if options.account.local else None

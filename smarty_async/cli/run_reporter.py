@@ -219,7 +219,7 @@ class RunReporter:
         display, free = self._options.display, self._options.account.local
         summary = self.tally.summary(
             progress,
-            out=display_path(str(self._options.out)),
+            out=display_path(self._options.out),
             seconds=self.seconds,
             free=free,
             interrupted=interrupted,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
@@ -14,9 +15,35 @@ from aiofiles.threadpool.binary import AsyncFileIO
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["FileBody"]
+__all__ = ["FileBody", "PhotoData", "file_digest", "open_photo"]
+
+PhotoData = str | Path | bytes | Callable[[], BinaryIO]
+"""A photo: the path of its file, its bytes, or what opens it, where it is no file."""
 
 _PIECE_BYTES = 1 << 18
+
+
+def open_photo(photo: PhotoData) -> BinaryIO:
+    """`photo`, opened for reading; blocks.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(photo, bytes):
+        return io.BytesIO(photo)
+    return photo() if callable(photo) else Path(photo).open("rb")
+
+
+def file_digest(path: str, *, size: int, version: str) -> bytes:
+    """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()
+        status = file.stat()
+    except (OSError, ValueError):
+        return b""
+    return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
 
 
 class _Digest(Protocol):
