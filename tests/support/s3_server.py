@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -31,7 +32,10 @@ class S3Server:
     """
 
     def __init__(self, *, ignores_conditions: bool = False) -> None:
-        from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415 - a group of its own
+        from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 - a group of its own
+            DomainDispatcherApplication,
+            create_backend_app,
+        )
         from werkzeug.serving import make_server  # noqa: PLC0415
 
         self.requests: Counter[str] = Counter()
@@ -39,7 +43,6 @@ class S3Server:
         self.failing: list[tuple[str, str, int]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -89,16 +92,14 @@ class S3Server:
 
     def client(self, service: str = "s3") -> Any:
         """boto3's client of it."""
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-
+        boto3, config = import_module("boto3"), import_module("botocore.config")  # without types
         return boto3.client(
-            service,  # pyright: ignore[reportArgumentType]
+            service,
             endpoint_url=self.url,
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
             region_name=REGION,
-            config=Config(s3={"addressing_style": "path"}),
+            config=config.Config(s3={"addressing_style": "path"}),
         )
 
     def authorize(self) -> None:

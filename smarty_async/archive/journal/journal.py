@@ -1,4 +1,7 @@
-"""The journal as a run uses it: asynchronous, with updates grouped into transactions of one thread."""
+"""The journal as a run uses it: asynchronous, with updates grouped into transactions of one thread.
+
+``results.jsonl``, one line a photo, follows the journal and can be rewritten from it at any time.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
 __all__ = ["Journal"]
+
 
 T = TypeVar("T")
 
@@ -274,14 +278,11 @@ class Journal:
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
     try:
-        there_was_none = not path.exists()
-        store, temporaries, recovered = _recovered(path, outputs, specs)
-        state = "There was no journal" if there_was_none else "The journal was not up to date"
-        warnings = [f"{state}; {_recovered_photos(outputs, recovered)}"] if recovered else []
+        store, temporaries, warnings = _recovered(path, outputs, specs)
     except DamagedJournal:
         aside = set_aside(path)
-        store, temporaries, recovered = _recovered(path, outputs, specs)
-        warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(outputs, recovered)}"]
+        damaged = f"The journal was damaged, and is kept as {str(aside)!r}"
+        store, temporaries, warnings = _recovered(path, outputs, specs, found=damaged)
     if refused := store.unplaced():
         warnings.append(
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
@@ -290,17 +291,25 @@ def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _O
     return _Opened(store, temporaries, warnings)
 
 
-def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, set[str], int]:
-    """The store, the temporary files it still needs, and the number of photos it took from elsewhere."""
+def _recovered(
+    path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], *, found: str = ""
+) -> tuple[JournalStore, set[str], list[str]]:
+    """The store, the temporary files it still needs, and what a person should know.
+
+    Args:
+        path: of the database.
+        outputs: where outputs are stored.
+        specs: what the run asks of every photo.
+        found: the state of the journal, for people; empty to say it only when photos are recovered.
+    """
     store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
-            rebuilt = outputs.rebuild(store, specs)
-            return store, store.recover(outputs.recover), rebuilt
+            state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
+            count = outputs.rebuild(store, specs)
+            temporaries = store.recover(outputs.recover)
     except BaseException:
         store.close()
         raise
-
-
-def _recovered_photos(outputs: OutputStore, count: int) -> str:
-    return f"photos recovered from {outputs.source_of_truth}: {count:,}"
+    told = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
+    return store, temporaries, [told] if count or found else []

@@ -19,8 +19,7 @@ from smarty_async.archive.outputs.key_pages import KeyPages
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove, OutputRefused
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile
+from smarty_async.archive.outputs.store import Appendable, FinishedPhoto, NameTaken, OutputMove, OutputRefused, TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
@@ -157,8 +156,8 @@ class OutputBucket:
         if self.conditional:
             return []
         ignored = (
-            f"{str(self.address)!r} ignores conditional writes: a second run into it, on another machine, is not noticed,"
-            " and neither is an object that someone else writes where an output goes"
+            f"{str(self.address)!r} ignores conditional writes: a run into it on another machine goes unnoticed,"
+            " and so does an object that someone else writes where an output goes"
         )
         return [ignored]
 

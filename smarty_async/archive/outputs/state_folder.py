@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, sync_all
+from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, sync_all
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.store_address import StoreAddress
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
-from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
-from smarty_async.archive.photos.identify import Orientation
-from smarty_async.archive.photos.reader import open_photo
-from smarty_async.archive.photos.third_party import silenced
+from smarty_async.archive.photos.identify import Orientation, silenced
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -75,7 +73,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     warning: str | None = None
 
 
-def probe(photo: str | bytes | Callable[[], BinaryIO], *, limits: Limits, fit: bool = False, page: int = 1) -> Probed:
+def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1) -> Probed:
     """Look into `photo`, and convert it where the service would not take it as it is.
 
     JPEG, PNG and plain TIFF of one page are sent as they are, less what follows their picture. Whatever else can be
@@ -111,10 +109,10 @@ def probe(photo: str | bytes | Callable[[], BinaryIO], *, limits: Limits, fit: b
         raise PhotoRejected(f"it cannot be understood ({reason})", type="not_an_image") from error
 
 
-def _opened(photo: str | bytes | Callable[[], BinaryIO]) -> BinaryIO:
-    if isinstance(photo, str) and not stat.S_ISREG(Path(photo).stat().st_mode):
+def _opened(photo: PhotoData) -> BinaryIO:
+    if isinstance(photo, str) and not stat.S_ISREG(os.stat(photo).st_mode):  # noqa: PTH116 - a Path for each costs more
         raise OSError("not a regular file")  # a pipe would keep us waiting
-    return open_photo(photo)
+    return open_for_parsing(photo)
 
 
 def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:

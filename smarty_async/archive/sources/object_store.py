@@ -16,9 +16,15 @@ from smarty_async.archive.object_store import Bucket, StoredObject
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.sources.object_file import ObjectFile, opened_object
-from smarty_async.archive.sources.patterns import Glob, Wanted, is_skipped
-from smarty_async.archive.sources.photo_names import SIGNATURE_BYTES, has_photo_signature, is_photo_name
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.walk import (
+    SIGNATURE_BYTES,
+    Glob,
+    PhotoFile,
+    Wanted,
+    has_photo_signature,
+    is_photo_name,
+    is_skipped,
+)
 from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError, PhotoRejected, StoreError

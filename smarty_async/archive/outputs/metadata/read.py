@@ -22,7 +22,7 @@ from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
 from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
-from smarty_async.archive.photos.reader import PhotoData, open_photo
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["read_metadata"]
 
@@ -48,7 +48,7 @@ def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
     Raises:
         OSError: the file cannot be read.
     """
-    with open_photo(photo) as stream:
+    with open_for_parsing(photo) as stream:
         parts = Parts()
         prefix = stream.read(16)
         try:
