@@ -49,7 +49,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos, or patterns such as 'scans/**/*.jpg'.",
+            help="Folders, photos, or patterns such as 'scans/**/*.jpg'; also in a bucket: s3://, gs:// or az://.",
             show_default=False,
         ),
     ] = None,
@@ -92,9 +92,20 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         str | None,
         _option(
             _RESULTS,
-            "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
+            "Where the results go, a folder or s3://bucket/folder; your photos are never changed. "
+            "[default: SOURCE-restored, beside the only source]",
             "--out",
             "-o",
+            metavar="DIR",
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        _option(
+            _RESULTS,
+            "With results in a bucket: where the journal and results that are still to be stored lie on this machine. "
+            "[default: a folder of the user's]",
+            "--state",
             metavar="DIR",
         ),
     ] = None,
@@ -270,6 +281,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "max_photos": max_photos,
                 "max_cost": max_cost,
                 "max_cost_total": max_cost_total,
+                "state": state,
             },
         )
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
@@ -281,6 +293,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
 
-        show_results(folder, verbose=verbose)
+        show_results(Path(folder), verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

@@ -121,11 +121,11 @@ class TestDefaultOut:
     def test_it_lies_beside_the_only_source(self, tmp_path: Path) -> None:
         (tmp_path / "a.b").mkdir()
         (tmp_path / "c.jpg").touch()
-        assert default_out((tmp_path / "a.b",)) == tmp_path / "a.b-restored"
-        assert default_out((tmp_path / "c.jpg",)) == tmp_path / "c-restored"
+        assert default_out((str(tmp_path / "a.b"),)) == str(tmp_path / "a.b-restored")
+        assert default_out((str(tmp_path / "c.jpg"),)) == str(tmp_path / "c-restored")
 
     def test_with_several_sources_it_must_be_given(self, tmp_path: Path) -> None:
-        for sources in ((tmp_path, tmp_path), (), (tmp_path / "*.jpg",)):
+        for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
 

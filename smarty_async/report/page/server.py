@@ -30,9 +30,7 @@ __all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "
 
 T = TypeVar("T")
 
-ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
-    ("view.css", "view.html", "view.js"), "smarty_async.report.page"
-)
+ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(("view.css", "view.html", "view.js"), "smarty_async.report.page")
 """The page's files: {name: package}."""
 
 _HOST: Final = "127.0.0.1"
