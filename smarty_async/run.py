@@ -13,11 +13,12 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
+from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.options import ArchiveOptions, Limits, Retries
@@ -28,7 +29,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["ArchiveRun"]
+__all__ = ["ArchiveRun", "check_archive"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -70,10 +71,8 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
-        self._source: PhotoSource = FolderSource(
-            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-        )
-        self._directory = OutputDirectory(options.out)
+        self._source = open_source(options)
+        self._directory = open_outputs(options)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
@@ -154,14 +153,9 @@ class ArchiveRun:
 
     async def _restore(self) -> None:
         directory = self._directory
-        journal = await Journal.open(
-            directory.state_dir / JOURNAL,
-            results=directory.out / RESULTS,
-            outputs=directory,
-            specs=self._options.specs,
-        )
+        journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += journal.warnings
+        self.progress.warnings += [*directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
             self._spending.limit_images(self._options.images_left(await journal.images_paid()))
@@ -174,7 +168,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
                 dispatcher=self._dispatcher,
                 progress=self.progress,
                 spending=self._spending,
@@ -190,6 +184,7 @@ class ArchiveRun:
             if self._error is not None:
                 raise self._error
         except BaseException:
+            directory.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
             await finish_despite_cancel(self._dispatcher.abort(self._spending))
             raise
@@ -296,6 +291,17 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         source.stop()
         thread.submit(batches.close)
         thread.shutdown(wait=False)
+
+
+def check_archive(options: ArchiveOptions) -> None:
+    """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
+
+    Raises:
+        OptionsError: a source does not exist, or lies among the outputs.
+        ConfigurationError: a store cannot be used.
+    """
+    open_source(options).check()
+    open_outputs(options).check_access()
 
 
 def _first(error: BaseException) -> BaseException:

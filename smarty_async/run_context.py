@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
@@ -85,7 +85,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     limits: Limits
     retries: Retries
     source: PhotoSource
-    directory: OutputDirectory
+    directory: OutputStore
     journal: Journal
     committer: OutputCommitter
     duplicates: Duplicates

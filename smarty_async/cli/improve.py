@@ -46,10 +46,10 @@ def _option(group: str, text: str, *names: str, metavar: str | None = None, defa
 def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     *,
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos, or patterns such as 'scans/**/*.jpg'.",
+            help="Folders, photos, or patterns such as 'scans/**/*.jpg'; also in a bucket: s3://, gs:// or az://.",
             show_default=False,
         ),
     ] = None,
@@ -89,12 +89,23 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         _option(_WHICH, "Send photos again, and pay again, whose results are no longer in DIR.", "--redo-missing"),
     ] = False,
     out: Annotated[
+        str | None,
+        _option(
+            _RESULTS,
+            "Where the results go, a folder or s3://bucket/folder; your photos are never changed. "
+            "[default: SOURCE-restored, beside the only source]",
+            "--out",
+            "-o",
+            metavar="DIR",
+        ),
+    ] = None,
+    state: Annotated[
         Path | None,
         _option(
             _RESULTS,
-            "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
-            "--out",
-            "-o",
+            "With results in a bucket: where the journal and results that are still to be stored lie on this machine. "
+            "[default: a folder of the user's]",
+            "--state",
             metavar="DIR",
         ),
     ] = None,
@@ -221,9 +232,11 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
+        from smarty_async.store_address import local_path  # noqa: PLC0415
 
-        photos = tuple(sources or ())
-        folder = out or default_out(photos)
+        # Before they become a Path, which makes one slash of two.
+        photos = tuple(Path(local_path(source, option="a source")) for source in sources or ())
+        folder = default_out(photos) if out is None else Path(local_path(out, option="--out"))
         if out is None and not quiet:
             say(f"The results go to {folder}.")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)
@@ -268,6 +281,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "max_photos": max_photos,
                 "max_cost": max_cost,
                 "max_cost_total": max_cost_total,
+                "state": state,
             },
         )
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
@@ -279,6 +293,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
 
-        show_results(folder, verbose=verbose)
+        show_results(Path(folder), verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

@@ -76,9 +76,9 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one command is to do.
 
     Attributes:
-        sources: folders, photos, patterns.
+        sources: folders, photos, patterns, addresses of stores.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
-        out: the output folder.
+        out: the output folder, or its address in a store.
         account: the account, or the embedded service.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
@@ -87,9 +87,9 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
         keywords: the other keywords of `SmartyClient.improve_archive`.
     """
 
-    sources: tuple[Path, ...]
+    sources: tuple[str, ...]
     from_file: str | None
-    out: Path
+    out: str
     account: Account
     engine_options: tuple[str, ...] = ()
     metrics_port: int | None
@@ -112,7 +112,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def nothing_found(self) -> OptionsError:
         """The error when there is not a single photo: most likely a wrong folder or pattern."""
-        places = [repr(str(source)) for source in self.sources]
+        places = [repr(source) for source in self.sources]
         if self.from_file is not None:
             places.append("the list")
         return OptionsError(f"no photos found in {', '.join(places)}: check the place, --include and --exclude")
@@ -165,16 +165,16 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
     return Limits(**{**defaults, **chosen})
 
 
-def default_out(sources: tuple[Path, ...]) -> Path:
+def default_out(sources: tuple[str, ...]) -> str:
     """The output folder when none is given: ``<source>-restored`` beside the only source.
 
     Raises:
-        OptionsError: there are several sources, none, or a pattern.
+        OptionsError: there are several sources, none, a pattern, or one that is not on the disk.
     """
-    if len(sources) != 1 or not sources[0].exists():
+    if len(sources) != 1 or not Path(sources[0]).exists():
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
-    source = sources[0].absolute()
-    return source.with_name(f"{source.stem if source.is_file() else source.name}-restored")
+    source = Path(sources[0]).absolute()
+    return str(source.with_name(f"{source.stem if source.is_file() else source.name}-restored"))
 
 
 def kinds(text: str | None) -> tuple[Kind, ...]:

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from rich.console import Console
 
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.folder import check_sources
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
@@ -30,6 +29,7 @@ from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
 from smarty_async.report.wording import count, duration
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
+from smarty_async.run import check_archive
 
 __all__ = ["Run", "follow", "preview", "restore"]
 
@@ -65,8 +65,8 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
         SmartyError: it could not start, or had to stop early; what was done until then is reported first.
     """
     # Here, too, so that a mistake is reported before the embedded service starts.
-    ArchiveOptions.of(options.sources, out=options.out, **options.keywords)
-    check_sources(options.sources, out=options.out)
+    # Not in a thread: nothing else runs yet.
+    check_archive(ArchiveOptions.of(options.sources, out=options.out, **options.keywords))
     with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
             service = await _start_service(stack, options, interrupts) if options.account.local else None
@@ -313,7 +313,7 @@ class _RunReporter:
         display, free = self._options.display, self._options.account.local
         summary = self.tally.summary(
             progress,
-            out=display_path(str(self._options.out)),
+            out=display_path(self._options.out),
             seconds=self.seconds,
             free=free,
             interrupted=interrupted,

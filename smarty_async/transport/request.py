@@ -237,6 +237,7 @@ class ChunkRequest:
 
     Attributes:
         names: the items by the names of their parts.
+        size: bytes of the body; 0 until its upload starts.
         received: how many answers its items have taken.
         usable: how many of these hold outputs that can be used.
         unusable: why the outputs of others cannot be used, by the image's body.
@@ -264,7 +265,7 @@ class ChunkRequest:
         self.started = started
         self._hooks = hooks
         self._number = number
-        self._size = 0  # bytes of the body, once its upload has started
+        self.size = 0
         self.received = 0
         self.usable = 0
         self.unusable: dict[Body, str] = {}
@@ -309,7 +310,7 @@ class ChunkRequest:
             failure = error
             # An upload that was given up is no whole request, and so refused.
             refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
-            if self._size and not self.received and refused:
+            if self.size and not self.received and refused:
                 self._paid = False
                 self.progress.images_paid -= len(self.items)
                 self._finish("refused")
@@ -319,7 +320,7 @@ class ChunkRequest:
                 item.in_flight = False
             if not self._paid:
                 self._group.budget.give_back(len(self.items))
-            if self._size:
+            if self.size:
                 self._report(self._clock() - began, failure)
 
     async def on_upload_started(self, size: int) -> None:
@@ -327,7 +328,7 @@ class ChunkRequest:
         if self._group.request_log is not None:
             self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
         self._paid = True
-        self._size = size
+        self.size = size
         self.progress.requests += 1
         self.progress.images += len(self.items)
         self.progress.images_paid += len(self.items)
@@ -365,7 +366,7 @@ class ChunkRequest:
             ResponseDetails(
                 number=self._number,
                 images=len(self.items),
-                size=self._size,
+                size=self.size,
                 attempts=self._attempts,
                 status=None if status is None else int(status),
                 seconds=seconds,

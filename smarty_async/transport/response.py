@@ -140,7 +140,8 @@ class ResponseReader:
         self._on_item = on_item
         self._clean = clean
         self._files: dict[int, SinkFile] = {}  # of the item that is open
-        self._closed: list[tuple[Answered, dict[int, SinkFile]]] = []
+        self._item = 0  # its number
+        self._closed: list[tuple[Answered | None, dict[int, SinkFile]]] = []  # None: what was no valid item
         self._pieces: dict[SinkFile, list[bytes]] = {}
         self._buffered = 0  # bytes in `_pieces`
         self._writer: asyncio.Task[None] | None = None
@@ -157,6 +158,9 @@ class ResponseReader:
                     self._closed.append((event, self._files))
                     self._files = {}
                     continue
+                if self._item != self._splitter.items:
+                    self._item = self._splitter.items
+                    self._drop_files()
                 if (file := self._files.get(event.number)) is None:
                     if len(self._files) == _MAX_OUTPUTS:
                         raise RequestError("one of the answer's items has outputs without an end", enveloped=True)
@@ -189,6 +193,12 @@ class ResponseReader:
                 while files:
                     await files.popitem()[1].discard()
 
+    def _drop_files(self) -> None:
+        """Have the outputs of an item that turned out to be none discarded."""
+        if self._files:
+            self._closed.append((None, self._files))
+            self._files = {}
+
     def _events(self, data: bytes) -> Iterator[Piece | Answered]:
         with foreign_data("the answer"):
             yield from self._splitter.feed(data)
@@ -217,14 +227,17 @@ class ResponseReader:
             if number and not number % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)  # lets the coroutines woken so far, and other requests, run
             answered, files = self._closed[0]
-            if answered.error is not None:
-                answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
-            outputs: dict[Kind, SinkFile] = {
-                kind: files[blob.number] for kind, blob in answered.blobs.items() if blob.number in files
-            }
-            if self._on_item(ReceivedItem(answered, outputs)):
+            if answered is not None and self._on_item(self._received(answered, files)):
                 for blob in answered.blobs.values():
                     files.pop(blob.number, None)
             del self._closed[0]
             for file in files.values():
                 await file.discard()
+
+    def _received(self, answered: Answered, files: dict[int, SinkFile]) -> ReceivedItem:
+        if answered.error is not None:
+            answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
+        outputs: dict[Kind, SinkFile] = {
+            kind: files[blob.number] for kind, blob in answered.blobs.items() if blob.number in files
+        }
+        return ReceivedItem(answered, outputs)

@@ -202,7 +202,7 @@ async def test_temporary_files_of_an_earlier_run_stay_until_the_journal_has_reco
     directory: OutputDirectory,
 ) -> None:
     output = await written(directory, b"paid for")
-    directory._lock.release()  # as a kill does
+    directory._state._lock.release()  # as a kill does
     following = OutputDirectory(directory.out)
     following.lock()
     following.release()
@@ -398,7 +398,7 @@ async def test_a_copy_to_another_disk_without_space_leaves_nothing_there(
         patch.setattr(output_folder, "sync_file", full)
         assert "No space left" in str(await committed(directory, "a.jpg", output))
     assert paths_in(other_disk) == set()
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert (other_disk / "a.jpg").read_bytes() == b"paid for"
 
 
@@ -408,7 +408,7 @@ async def test_a_copy_to_another_disk_is_recovered_when_its_temporary_file_is_st
 ) -> None:
     output = await written(directory, b"paid for")
     (other_disk / "a.jpg").write_bytes(b"paid for")
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert not directory.temp_path(output.temporary).exists()
 
 

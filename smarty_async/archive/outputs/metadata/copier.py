@@ -34,7 +34,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.errors import DiskError
 
 __all__ = [
@@ -54,7 +54,7 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
     """What outputs were made of.
 
     Attributes:
-        photo: the photo: its path, or its file's bytes.
+        photo: the photo: its path, its file's bytes, or what opens it.
         page: which picture of the file, from 1.
         sent: what was sent: the photo itself, or a picture made of it.
         orientation: the EXIF orientation of what was sent.
@@ -62,9 +62,9 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
         modified_ns: the photo's modification time in nanoseconds since 1970; None when it has none.
     """
 
-    photo: str | bytes
+    photo: PhotoData
     page: int = 1
-    sent: str | bytes
+    sent: PhotoData
     orientation: int = 1
     to_srgb: bool = False
     modified_ns: int | None = None
