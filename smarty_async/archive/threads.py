@@ -25,9 +25,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
-_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2, "probing": 4}
+_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2, "probing": 4, "logs": 1}
 """Threads of each pool, at most. Fsyncs that run at the same time share a commit of the file system's journal; reads
-and appends that an open request waits for have pools of their own, so they never queue behind fsyncs."""
+and appends that an open request waits for have pools of their own, so they never queue behind fsyncs; so have the logs
+by which a cluster's workers show that they live."""
 _CALLS_PER_THREAD = 8
 """Queued calls for which one more thread is started."""
 _REPORT_EVERY = 0.005
