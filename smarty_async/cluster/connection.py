@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from distributed import Client
 
@@ -32,8 +32,9 @@ __all__ = ["ClusterConnection"]
 
 _log = logging.getLogger("smarty_async")
 
-_SILENT_SECONDS: Final = 10 * BEAT_SECONDS
+_SILENT_SECONDS: Final = 5 * BEAT_SECONDS
 """How long a chunk's log may not grow before its worker is taken to be dead."""
+_NO_WORKER: Final = "the cluster has no worker that can be used: waiting for one"
 _POLL_SECONDS: Final = 0.25
 _ITEMS_PER_TURN: Final = 8
 """Items handed over in one turn of the event loop."""
@@ -46,23 +47,21 @@ class ClusterConnection:
         dask: an asynchronous client of the cluster.
         service: where and how workers send requests.
         wait_seconds: how long to wait for a worker when there is none.
-        ours: whether the caller started the workers.
 
     Raises:
         OptionsError: the client is not asynchronous.
         ConfigurationError: the token would travel unencrypted to the scheduler.
     """
 
-    def __init__(self, dask: Client, *, service: ServiceAddress, wait_seconds: float, ours: bool = False) -> None:
+    def __init__(self, dask: Client, *, service: ServiceAddress, wait_seconds: float) -> None:
         if not dask.asynchronous:
             raise OptionsError("cluster must be an asynchronous client: distributed.Client(…, asynchronous=True)")
-        address = str(dask.scheduler.address) if dask.scheduler is not None else ""
+        self._dask = cast("Any", dask)  # its methods are coroutines or not, which their types do not tell
+        address: str = self._dask.scheduler.address
         if not is_private(address):
             raise ConfigurationError(f"the token would travel unencrypted to the scheduler at {address}: use tls://")
-        self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
         self._service = service
         self._wait_seconds = wait_seconds
-        self._ours = ours
         self._folder = ""
         self._workers: ClusterWorkers | None = None
 
@@ -86,6 +85,10 @@ class ClusterConnection:
 
         def on_change(workers: int, threads: int) -> None:
             progress.workers = workers
+            if not workers:
+                progress.status_message = _NO_WORKER
+            elif progress.status_message == _NO_WORKER:
+                progress.status_message = None
             set_capacity(max(1, threads))
 
         self._folder = str(folder)
@@ -95,7 +98,6 @@ class ClusterConnection:
             sources=sources,
             wait_seconds=self._wait_seconds,
             on_change=on_change,
-            ours=self._ours,
         )
         async with self._workers.watched():
             yield

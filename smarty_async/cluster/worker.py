@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
@@ -113,20 +112,15 @@ class DrainPlugin(WorkerPlugin):
         await _requests().drain()
 
 
-async def prepare(
-    folder: str, file: str, sources: Sequence[str], *, ours: bool, dask_worker: Worker
-) -> tuple[str, str | None]:
+async def prepare(folder: str, file: str, sources: Sequence[str], *, dask_worker: Worker) -> tuple[str, str | None]:
     """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all.
 
     Args:
         folder: where outputs go.
         file: the name of a file that the caller has put there.
         sources: where photos come from.
-        ours: whether the caller started the worker: then Ctrl-C in the terminal is for the caller alone.
         dask_worker: the worker.
     """
-    if ours and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
     return version("smarty_async"), _unseen(Path(folder), file, sources)

@@ -51,7 +51,6 @@ class ClusterWorkers:
         sources: where photos come from; likewise.
         wait_seconds: how long to wait for a worker when there is none, in seconds.
         on_change: called with the usable workers and their threads when these change.
-        ours: whether the caller started the workers.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class ClusterWorkers:
         sources: Sequence[str],
         wait_seconds: float,
         on_change: Callable[[int, int], None],
-        ours: bool,
     ) -> None:
         self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
         self._folder = folder
@@ -70,7 +68,6 @@ class ClusterWorkers:
         self._file = f"cluster-{secrets.token_hex(8)}"
         self._wait_seconds = wait_seconds
         self._on_change = on_change
-        self._ours = ours
         self._known: dict[str, _Worker] = {}
         self._changed = asyncio.Condition()
         self._unreachable: ServiceUnavailable | None = None
@@ -90,6 +87,7 @@ class ClusterWorkers:
         except OSError as error:
             raise DiskError.of(error, self._folder, "write to") from None
         try:
+            self._on_change(0, 0)
             await self._look()
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:
@@ -194,7 +192,6 @@ class ClusterWorkers:
                 self._sources,
                 workers=list(addresses),
                 on_error="return",
-                ours=self._ours,
             )
         )
         prepared: dict[str, _Worker] = {}
