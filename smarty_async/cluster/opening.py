@@ -15,8 +15,9 @@ from smarty_async.errors import ConfigurationError, OptionsError, ServiceUnavail
 
 __all__ = ["open_cluster"]
 
-_CONNECT_SECONDS: Final = 15.0
+_CONNECT_SECONDS: Final = 10.0
 """How long to wait for a scheduler, also for one that is gone."""
+_NO_ADDRESS: Final = "--scheduler takes an address such as tls://host:8786, with nothing after the port"
 _URL: Final = re.compile(r"[a-z]+://[^/@\s]+:\d+/?")
 _IGNORE_INTERRUPTS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by each worker on this machine: Ctrl-C in the terminal is for the caller alone, which waits for what is paid."""
@@ -69,13 +70,13 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
 
 async def _connected(scheduler: str) -> Client:
     if not _URL.fullmatch(scheduler):
-        raise OptionsError(f"--scheduler takes an address such as tls://host:8786, not {scheduler!r}")
+        raise OptionsError(_NO_ADDRESS)
     if not is_private(scheduler):
         raise ConfigurationError(f"the token would travel unencrypted to {scheduler}: use tls://")
     try:
         client: Client = await _client(scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS)
     except ValueError:
-        raise OptionsError(f"--scheduler takes an address such as tls://host:8786, not {scheduler!r}") from None
+        raise OptionsError(_NO_ADDRESS) from None
     except (RuntimeError, TypeError) as error:  # no TLS context
         raise ConfigurationError(
             f"Dask has no certificates for {scheduler} ({error}): name them in "

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from support.clients import photos
-from support.cluster import THREADS, Cluster, slowly
-from support.fake_service import FakeService, until
+from support.cluster import THREADS, Cluster
+from support.fake_service import FakeService, late, until
 from support.program import end_of, started
 
 from smarty_async import Limits, ServiceUnavailable, SmartyClient
@@ -93,7 +93,7 @@ async def test_a_worker_goes_and_another_joins(
     end_worker: Callable[[Cluster, Any], Awaitable[None]],
     bound: int,
 ) -> None:
-    slowly(service, 0.3)
+    service.default = lambda _: late(0.3)
     async with cluster.client() as dask:
         running = asyncio.create_task(run(service, source, out, dask))
         await requests_came(service, moment)
@@ -107,7 +107,7 @@ async def test_a_worker_goes_and_another_joins(
 async def test_the_scheduler_is_killed_and_the_same_run_goes_on(
     cluster: Cluster, service: FakeService, source: Path, out: Path, moment: int
 ) -> None:
-    slowly(service, 0.3)
+    service.default = lambda _: late(0.3)
     async with cluster.client() as dask:
         running = asyncio.create_task(run(service, source, out, dask))
         await requests_came(service, moment)
@@ -127,7 +127,7 @@ async def test_the_scheduler_is_killed_and_the_same_run_goes_on(
 async def test_the_caller_is_killed_and_the_same_command_goes_on(
     cluster: Cluster, service: FakeService, source: Path, out: Path, *, moment: int, tmp_path: Path
 ) -> None:
-    slowly(service, 0.3)
+    service.default = lambda _: late(0.3)
     async with cluster.client():
         pass
     command = ("improve", source, "--out", out, "--scheduler", cluster.address, "--base-url", service.url)

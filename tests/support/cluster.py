@@ -15,8 +15,6 @@ from typing import Any, cast
 import trustme
 from distributed import Client, Security
 
-from support.fake_service import FakeService, Respond, ok, settle
-
 THREADS = 4
 """Requests that one worker has open at once."""
 
@@ -109,16 +107,3 @@ class Cluster:
                 process.send_signal(signal.SIGKILL)
         for process in processes:
             await process.wait()
-
-
-def slowly(service: FakeService, seconds: float) -> None:
-    """Let `service` take so long for every answer."""
-
-    def default(_: object) -> Respond:
-        async def respond(request: Any) -> Any:
-            await asyncio.sleep(seconds)
-            return await settle(ok(), request)
-
-        return respond
-
-    service.default = default
