@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from distributed import Client
 
-from smarty_async.archive.outputs.temp_file import TempFile
+from smarty_async.archive.outputs.store import TempFile
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
@@ -25,8 +25,7 @@ from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import ReceivedItem, SinkFile
-from smarty_async.wire.messages import item_name
-from smarty_async.wire.multipart import Image, Multipart
+from smarty_async.wire.messages import Image, Multipart, item_name
 
 __all__ = ["ClusterConnection"]
 

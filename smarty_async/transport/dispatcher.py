@@ -15,9 +15,8 @@ from aiolimiter import AsyncLimiter
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.options import Limits, Retries
-from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.forecast import Forecast
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep
@@ -238,7 +237,11 @@ class Dispatcher:
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
 
     def _forecast(self, source: object) -> Forecast:
-        return self._forecasts.setdefault(self if source is None else source, Forecast())
+        source = self if source is None else source
+        forecast = self._forecasts.get(source)
+        if forecast is None:
+            forecast = self._forecasts[source] = Forecast()
+        return forecast
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)

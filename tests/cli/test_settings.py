@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from smarty_async.cli import app
-from smarty_async.cli.config import read_config
+from smarty_async.cli.command import read_config
 from smarty_async.cli.improve_options import default_out
 from smarty_async.errors import ConfigurationError, OptionsError
 
@@ -108,6 +108,7 @@ class TestConfigFile:
         assert len(ended.results) == 3
 
 
+@pytest.mark.slow
 async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
@@ -128,6 +129,7 @@ class TestDefaultOut:
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
 
+    @pytest.mark.slow
     async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
         ended = await run("improve", photos, "--base-url", service.url)
         assert ended.status == 0
@@ -135,6 +137,7 @@ class TestDefaultOut:
         assert (photos.with_name("photos-restored") / "improved" / "0.jpg").is_file()
 
 
+@pytest.mark.slow
 async def test_a_spend_limit_ends_with_6_also_when_quiet(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--max-photos", "2", "--quiet")
     assert ended.status == 6

@@ -17,13 +17,15 @@ import msgspec
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import (
     ANSWER_COLUMNS,
+    NO_OUTPUTS,
     EntryLookup,
+    OutputPlaces,
     answers_of,
+    give_distinct_place,
     key_of,
     outputs_of,
     photo_of_key,
 )
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import (
     Content,
     Counts,
