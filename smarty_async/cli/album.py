@@ -36,8 +36,8 @@ def album(
     with error_boundary(verbose=verbose):
         # Only here: help needs none of it.
         from smarty_async.archive.album import make_album  # noqa: PLC0415
-        from smarty_async.archive_options import local_path  # noqa: PLC0415
         from smarty_async.report.wording import count  # noqa: PLC0415
+        from smarty_async.store_address import local_path  # noqa: PLC0415
 
         album = Path(local_path(to, option="--to"))
         made = make_album(out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])
