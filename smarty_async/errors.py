@@ -181,6 +181,7 @@ class RequestError(SmartyError):
         enveloped: whether the answer was in the service's envelope, an object with `status` and `body`. A page of a
             proxy or of another service is not.
         timed_out: whether waiting for the answer ended at a timeout.
+        sent: False when not one byte of it was sent.
     """
 
     def __init__(
@@ -191,12 +192,14 @@ class RequestError(SmartyError):
         retry_after: float | None = None,
         enveloped: bool = False,
         timed_out: bool = False,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.enveloped = enveloped
         self.timed_out = timed_out
+        self.sent = sent
 
 
 class PhotoError(SmartyError):

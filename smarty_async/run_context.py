@@ -18,7 +18,7 @@ from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -79,6 +79,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
+        sender: what requests go through; None for the client's own connection.
     """
 
     options: ArchiveOptions
@@ -97,6 +98,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
+    sender: RequestSender | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -108,6 +110,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 self.spending.images,
                 request_log=self.journal,
                 source=self.spending,
+                sender=self.sender,
             )
         return self.groups[specs]
 

@@ -15,7 +15,16 @@ from smarty_async.results import Kind
 from smarty_async.wire.messages import Answered, Envelope, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
-__all__ = ["MemoryFile", "MemorySink", "OutputSink", "ReceivedItem", "ResponseReader", "SinkFile", "foreign_data"]
+__all__ = [
+    "MemoryFile",
+    "MemorySink",
+    "OutputEditor",
+    "OutputSink",
+    "ReceivedItem",
+    "ResponseReader",
+    "SinkFile",
+    "foreign_data",
+]
 
 _FLUSH_BYTES = 1 << 19
 """How much is collected in memory before it is written; as much again may be being written."""
@@ -67,16 +76,29 @@ class OutputSink(Protocol):
         ...
 
 
+class OutputEditor(Protocol):
+    """What is done to each output of one image once it is complete."""
+
+    warnings: list[str]
+    """What could not be done, and why."""
+
+    def copy_to(self, output: str) -> int:
+        """Rewrite the file `output`; its size in bytes then; blocks."""
+        ...
+
+
 class ReceivedItem(msgspec.Struct, frozen=True):
     """An answered item and its outputs; the photo that takes it keeps or discards each one.
 
     Attributes:
         answered: the item.
         files: its outputs, each complete.
+        edited: whether `Item.editor` has been applied to them.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
+    edited: bool = False
 
     async def discard(self) -> None:
         """Discard all its outputs."""

@@ -151,7 +151,7 @@ class ChunkSender:
         try:
             try:
                 async with request.in_flight():
-                    await self._connection.send(request)
+                    await (request.sender or self._connection).send(request)
             finally:
                 self._open -= 1
         except BodyFailed as failure:
