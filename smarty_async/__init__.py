@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RequestRefused,
         ServiceUnavailable,
         SmartyError,
+        StoreError,
     )
     from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails, RetryDetails
     from smarty_async.local.embedded import EmbeddedService, embedded_service
@@ -98,6 +99,7 @@ __all__ = [
     "SmartyError",
     "Split",
     "Status",
+    "StoreError",
     "Timeouts",
     "Verdict",
     "embedded_service",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -13,14 +12,11 @@ import msgspec
 from smarty_async.errors import OptionsError
 from smarty_async.options import Mode, ModeSpec, check_modes, images_for
 from smarty_async.results import KINDS, KINDS_BY_MODE, Kind
+from smarty_async.store_address import StoreAddress, is_store_address, local_path
 
-__all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "local_path"]
+__all__ = ["ArchiveKeywords", "ArchiveOptions", "PathLike", "StoreOptions"]
 
 PathLike = str | os.PathLike[str]
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_URL_AS_PATH = re.compile(r"(abfss?|adl|az|azure|b2|ftp|ftps|gcs|gs|https?|oss|s3a?|sftp|smb|swift|wasbs?|webdav):/")
-"""A URL from which `pathlib.Path` has removed a slash."""
 
 
 class ArchiveKeywords(TypedDict, total=False):
@@ -41,14 +37,33 @@ class ArchiveKeywords(TypedDict, total=False):
     max_photos: int | None
     max_cost: float | None
     max_cost_total: float | None
+    state: PathLike | None
+    store_options: Mapping[str, Any]
+
+
+class StoreOptions(msgspec.Struct, frozen=True):
+    """What a store is opened with, besides the environment; its `repr` shows no value.
+
+    Attributes:
+        values: keywords of obstore's stores: ``endpoint``, ``region``, ``access_key_id``, ``credential_provider`` …
+    """
+
+    values: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"StoreOptions({', '.join(sorted(self.values))})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec gives one that shows every field, and rich's tracebacks use it.
+        return [("values", sorted(self.values))]
 
 
 class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one run is to do.
 
     Attributes:
-        sources: folders, files and globs.
-        out: the output folder, an absolute path.
+        sources: folders, files and globs, and addresses of stores.
+        out: the output folder, an absolute path; or a folder of a bucket.
         specs: the modes that every photo is sent with.
         include: patterns of photos to take; all when empty.
         exclude: patterns of photos to leave out.
@@ -61,10 +76,13 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_photos: photos sent in this run, at most.
         max_cost: estimated cost of this run, in ₽, at most.
         max_cost_total: estimated cost of all runs over `out` together, in ₽, at most.
+        state: the folder of the journal and the temporary files, when `out` is in a bucket; None for one below the
+            user's own folder for such things.
+        store_options: what the stores of `sources` and `out` are opened with, besides the environment.
     """
 
     sources: Sequence[str]
-    out: Path
+    out: Path | StoreAddress
     specs: tuple[ModeSpec, ...] = (ModeSpec("improve"),)
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -77,6 +95,8 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_photos: int | None = None
     max_cost: float | None = None
     max_cost_total: float | None = None
+    state: Path | None = None
+    store_options: StoreOptions = StoreOptions()
 
     def __post_init__(self) -> None:
         for name in ("max_photos", "max_cost", "max_cost_total"):
@@ -89,6 +109,8 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             modes = " and ".join(spec.mode for spec in self.specs)
             kept = ", ".join(sorted(self.outputs))
             raise OptionsError(f"nothing would be kept: {modes} makes no {kept}; change outputs, or the modes")
+        if self.state is not None and isinstance(self.out, Path):
+            raise OptionsError("state (--state) goes with an --out in a bucket: a folder holds its journal itself")
         if self.outputs and any(spec.chained for spec in self.specs) and not self.outputs & {"improved"}:
             raise OptionsError("chain enlarges the restored picture, which must be kept: add improved to outputs")
 
@@ -121,29 +143,18 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
             values[name] = kind(values.get(name, ()))
-        folder = Path(local_path(out, option="--out")).absolute()
-        return cls(sources=tuple(local_path(one, option="a source") for one in sources), out=folder, **values)
+        values["store_options"] = StoreOptions(dict(values.get("store_options") or {}))
+        if values.get("state") is not None:
+            values["state"] = Path(local_path(values["state"], option="--state")).absolute()
+        return cls(sources=tuple(_place(one, option="a source") for one in sources), out=_out_of(out), **values)
 
 
-def local_path(path: str | os.PathLike[str], *, option: str) -> str:
-    """`path` as text, after a check that it is no URL: ``s3://bucket`` would become a folder called ``s3:``.
+def _place(place: PathLike, *, option: str) -> str:
+    """A path, or the address of a store as it is written everywhere."""
+    return str(StoreAddress.parse(str(place))) if is_store_address(place) else local_path(place, option=option)
 
-    Args:
-        path: a path that the caller gave.
-        option: what the caller gave it for (``--out``), for the message.
 
-    Raises:
-        OptionsError: it is a URL.
-    """
-    text = os.fspath(path)
-    spelled = text.replace(os.sep, "/")
-    found = _URL.match(spelled) or (None if isinstance(path, str) else _URL_AS_PATH.match(spelled))
-    if found is None:
-        return text
-    scheme = found[1].lower()
-    if scheme == "file":
-        raise OptionsError(f"{option} takes a path, not the URL {text!r}: leave out 'file://'")
-    url = f"{found[1]}://{spelled[found.end() :]}"  # a Path has lost one of the slashes
-    raise OptionsError(
-        f"{option} takes a path on a disk: '{scheme}://' storage is not supported, but {url!r} was given"
-    )
+def _out_of(out: PathLike) -> Path | StoreAddress:
+    if is_store_address(out):
+        return StoreAddress.parse(str(out))
+    return Path(local_path(out, option="--out")).absolute()

@@ -138,6 +138,13 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True):
     rtype: str | None = None
     chained: bool = False
 
+    @classmethod
+    def parse(cls, text: str) -> ModeSpec:
+        """The spec that `str` gave."""
+        mode, *settings = text.split(":")
+        rfactor, rtype = (int(settings[0]), settings[1]) if settings else (None, None)
+        return cls(cast("Mode", mode), rfactor, rtype, "chained" in settings)
+
     def __str__(self) -> str:
         settings = () if self.rfactor is None else (str(self.rfactor), str(self.rtype))
         return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))

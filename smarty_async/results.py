@@ -1,9 +1,10 @@
-"""What a caller gets back: results, counters, plans."""
+"""What a caller gets back: results, counters, plans, and failures by their reason."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from bisect import bisect_left
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "KINDS",
     "KINDS_BY_MODE",
     "ErrorInfo",
+    "FailureGroups",
     "Failures",
     "InFlight",
     "Kind",
@@ -33,6 +35,7 @@ __all__ = [
     "Status",
     "Work",
 ]
+
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -271,6 +274,7 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_received: bytes of answers.
         retries: items and requests tried again.
         permits: requests that may be open at once now; 0 before the first.
+        workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
@@ -292,6 +296,7 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_received: int = 0
     retries: int = 0
     permits: int = 0
+    workers: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
     oversized: int = 0
@@ -414,3 +419,46 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     example: str
     names: list[str] = []
+
+
+_MAX_NAMES: Final = 20
+"""Photos named for each reason."""
+
+_MAX_GROUPS: Final = 100
+"""Reasons kept apart; past that they are grouped by type."""
+
+_VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
+"""What differs between two messages with the same reason: names in quotes, and numbers."""
+
+
+class FailureGroups:
+    """Photos by the reason why they have no results."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Outcome, str, str], Failures] = {}
+
+    def add(self, photo: str, outcome: Outcome, error: ErrorInfo) -> None:
+        """Add one photo."""
+        key = (outcome, error.type, _VARYING.sub("…", error.message))
+        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            key = (outcome, error.type, "")
+        known = self._groups.get(key)
+        if known is None:
+            self._groups[key] = Failures(
+                outcome=outcome, type=error.type, message=error.message, count=1, example=photo, names=[photo]
+            )
+            return
+        if len(known.names) < _MAX_NAMES:
+            known.names.append(photo)
+        self._groups[key] = Failures(
+            outcome=outcome,
+            type=known.type,
+            message=known.message,
+            count=known.count + 1,
+            example=known.example,
+            names=known.names,
+        )
+
+    def sorted(self) -> list[Failures]:
+        """The groups, the largest first."""
+        return sorted(self._groups.values(), key=lambda group: -group.count)

@@ -23,8 +23,7 @@ from smarty_async.results import Progress
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
-from smarty_async.wire.messages import Envelope, parse_envelope
-from smarty_async.wire.multipart import Image, Multipart
+from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
 __all__ = ["Connection", "Exchange", "SilenceTimer"]
 
@@ -150,10 +149,10 @@ class Connection:
     async def _read(
         self, response: aiohttp.ClientResponse, exchange: Exchange, silence: SilenceTimer, began: float
     ) -> None:
-        if response.status != HTTPStatus.OK:
+        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise await _refusal(response)
         if _compressed(response):
-            raise RequestError("the answer came compressed, which was not asked for")
+            raise RequestError("the answer came compressed, which was not asked for", status=response.status)
         reader = ResponseReader(
             exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
         )

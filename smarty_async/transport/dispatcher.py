@@ -15,9 +15,8 @@ from aiolimiter import AsyncLimiter
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.options import Limits, Retries
-from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.forecast import Forecast
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep
@@ -71,6 +70,7 @@ class Dispatcher:
         hooks: Hooks,
     ) -> None:
         self.hooks = hooks
+        self._concurrency = concurrency
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -90,6 +90,10 @@ class Dispatcher:
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
         self._woken = False
         self._closed = False
+
+    def set_capacity(self, requests: int | None) -> None:
+        """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone."""
+        self._limit.cap(self._concurrency if requests is None else min(self._concurrency, requests))
 
     # items in, replies out
 
@@ -202,8 +206,8 @@ class Dispatcher:
 
     def _take_steps(self) -> None:
         self._woken = False
-        if self._closed:
-            return
+        if self._closed or any(sender.done() for sender in self._senders):
+            return  # what has ended may fail all that is queued: `_sent` decides that first, and wakes
         steps = self._next_steps()
         for sender in steps.cancel:
             sender.cancel()
@@ -233,7 +237,11 @@ class Dispatcher:
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
 
     def _forecast(self, source: object) -> Forecast:
-        return self._forecasts.setdefault(self if source is None else source, Forecast())
+        source = self if source is None else source
+        forecast = self._forecasts.get(source)
+        if forecast is None:
+            forecast = self._forecasts[source] = Forecast()
+        return forecast
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)

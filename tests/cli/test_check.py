@@ -33,6 +33,7 @@ def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[Test
     return TestServer(app), requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 400])
 async def test_a_refused_request_without_images_means_that_all_is_well(status: int) -> None:
     server, requests = service_with(status, {"status": 400, "body": "empty images"})
@@ -89,12 +90,14 @@ async def test_a_service_that_cannot_be_reached() -> None:
     assert "Service:  http://127.0.0.1:9" in ended.out
 
 
+@pytest.mark.slow
 async def test_without_an_account_there_is_nothing_to_check() -> None:
     ended = await run("check")
     assert ended.status == 0
     assert "restored on this machine" in ended.out
 
 
+@pytest.mark.slow
 async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
     server, requests = service_with(400, {"status": 400, "body": "empty images"})
 

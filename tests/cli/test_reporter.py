@@ -16,11 +16,11 @@ from support.program import end_of, out, photos, posix, run, service, started
 from smarty_async.cli.account import Account
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import ClientOptions, DisplayOptions, ImproveOptions
-from smarty_async.cli.run_reporter import follow
+from smarty_async.cli.improve_run import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits, Retries, Timeouts
-from smarty_async.report.pace import PaceFile
+from smarty_async.report.estimate import PaceFile
 from smarty_async.results import ErrorInfo, InFlight, Outcome, Progress, Result
 
 __all__ = ["out", "photos", "service"]  # fixtures
@@ -46,9 +46,9 @@ class FinishedRun:
 
 def options(*, json: bool = False) -> ImproveOptions:
     return ImproveOptions(
-        sources=(Path("scans"),),
+        sources=("scans",),
         from_file=None,
-        out=Path("restored"),
+        out="restored",
         account=Account(base_url="http://127.0.0.1:1"),
         metrics_port=None,
         display=DisplayOptions(json=json),
@@ -135,6 +135,7 @@ class _Unwritable:
         """Nothing is buffered."""
 
 
+@pytest.mark.slow
 async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda request: items({name: {"status": 1, "error": "no face"} for name in request.images})
     for number in range(22):
@@ -152,6 +153,7 @@ async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: 
     assert {"photo", "source", "outcome", "error"} <= photo.keys()
 
 
+@pytest.mark.slow
 @posix
 async def test_view_opens_the_results_at_the_end(service: FakeService, photos: Path, out: Path) -> None:
     options = ("--base-url", service.url, "--view", "--quiet")

@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from smarty_async.cli import app
-from smarty_async.cli.config import read_config
+from smarty_async.cli.command import read_config
 from smarty_async.cli.improve_options import default_out
 from smarty_async.errors import ConfigurationError, OptionsError
 
@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns(command: str) -> None:
 
 
 def test_the_list_of_commands_is_whole_sentences() -> None:
-    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].splitlines()
+    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].strip("\n").splitlines()
     assert len(lines) == 7
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 
@@ -108,6 +108,7 @@ class TestConfigFile:
         assert len(ended.results) == 3
 
 
+@pytest.mark.slow
 async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
@@ -120,14 +121,15 @@ class TestDefaultOut:
     def test_it_lies_beside_the_only_source(self, tmp_path: Path) -> None:
         (tmp_path / "a.b").mkdir()
         (tmp_path / "c.jpg").touch()
-        assert default_out((tmp_path / "a.b",)) == tmp_path / "a.b-restored"
-        assert default_out((tmp_path / "c.jpg",)) == tmp_path / "c-restored"
+        assert default_out((str(tmp_path / "a.b"),)) == str(tmp_path / "a.b-restored")
+        assert default_out((str(tmp_path / "c.jpg"),)) == str(tmp_path / "c-restored")
 
     def test_with_several_sources_it_must_be_given(self, tmp_path: Path) -> None:
-        for sources in ((tmp_path, tmp_path), (), (tmp_path / "*.jpg",)):
+        for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
 
+    @pytest.mark.slow
     async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
         ended = await run("improve", photos, "--base-url", service.url)
         assert ended.status == 0
@@ -135,6 +137,7 @@ class TestDefaultOut:
         assert (photos.with_name("photos-restored") / "improved" / "0.jpg").is_file()
 
 
+@pytest.mark.slow
 async def test_a_spend_limit_ends_with_6_also_when_quiet(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--max-photos", "2", "--quiet")
     assert ended.status == 6

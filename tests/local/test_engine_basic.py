@@ -7,10 +7,9 @@ from PIL import Image, ImageChops, ImageCms, ImageFile, ImageStat
 from support import pictures
 
 from smarty_async.local.engine import BasicEngine, EchoEngine, Engine, Improved, ItemRefused
-from smarty_async.local.engine.basic import TONED
+from smarty_async.local.engine.basic import TONED, measure, percentile
 from smarty_async.local.engine.decoding import decode
 from smarty_async.local.engine.echo import stamp, unstamp
-from smarty_async.local.engine.measuring import measure, percentile
 
 SEEDS = range(4)
 
@@ -63,6 +62,7 @@ def test_stretching_is_bounded_and_a_blank_is_no_faded_photo() -> None:
         assert BasicEngine().improve(pictures.encoded(Image.new("RGB", (64, 48), colour))).improved is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_noisy_photo_is_denoised(seed: int) -> None:
     noisy = pictures.noisy(320, 240, seed=seed)

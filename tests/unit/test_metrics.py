@@ -93,6 +93,7 @@ def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
     assert latencies.quantile(0.5) == LATENCY_BOUNDS[-1]
 
 
+@pytest.mark.slow
 async def test_the_progress_of_the_moment_is_served() -> None:
     progress = Progress()
     with serving_metrics(lambda: progress) as port:
@@ -101,6 +102,7 @@ async def test_the_progress_of_the_moment_is_served() -> None:
             assert samples(await asyncio.to_thread(read, port))["smarty_images_total"] == images
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_an_error() -> None:
     with (
         serving_metrics(Progress) as port,

@@ -1,35 +1,47 @@
-"""Outputs in a folder: ``DIR/.smarty-async/tmp/`` until they are committed, then ``DIR/<kind>/<place>``."""
+"""Outputs in a folder: ``DIR/.smarty-async/tmp/`` until they are committed, then ``DIR/<kind>/<place>``.
+
+A commit renames files and then syncs their folders. There are no Paths there: creating one costs as much as the rename.
+"""
+# ruff: noqa: PTH105, PTH108, PTH120
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import itertools
+import filecmp
 import os
-import secrets
+import shutil
+import stat
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+import msgspec
 
+from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.moves import commit_moves, file_size, remove_known
-from smarty_async.archive.outputs.name_rules import probe_name_rules
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, copy_file, sync_all
-from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules
+from smarty_async.archive.outputs.state_folder import StateFolder
+from smarty_async.archive.outputs.store import (
+    Appendable,
+    FinishedPhoto,
+    NameTaken,
+    OutputMove,
+    OutputRefused,
+    TempFile,
+    copy_file,
+)
+from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import DiskError, OutputInUse
+from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import KINDS, ErrorInfo, Kind
+from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputDirectory", "TempFile"]
+__all__ = ["OutputDirectory", "ResultsFile", "TempFile", "commit_moves", "remove_known"]
 
 _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
@@ -45,6 +57,7 @@ class OutputDirectory:
         out: the output folder.
         state_dir: ``DIR/.smarty-async``: the journal, the lock and the temporary files.
         temp_dir: ``DIR/.smarty-async/tmp``.
+        source_of_truth: what a lost journal is rebuilt from, for people.
         rules: which names the disk takes; the running system's rules until `lock` has asked the disk.
     """
 
@@ -52,14 +65,11 @@ class OutputDirectory:
         self.out = out
         self.state_dir = out / STATE
         self.temp_dir = self.state_dir / "tmp"
+        self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
         self._checker = OutputChecker(out)
-        # Not thread-local: different threads acquire and release it.
-        self._lock = FileLock(self.state_dir / "lock", thread_local=False)
-        # The prefix keeps the names apart from those of earlier runs, whose files may still be there.
-        self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
-        self._is_recovered = False
-        self._retained: set[str] = set()  # temporary files that the journal may know of
+        self._state = StateFolder(self.state_dir)
+        self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
         self._folders: set[str] = set()  # known to be free of files
 
@@ -68,36 +78,29 @@ class OutputDirectory:
     def lock(self) -> None:
         """Create the folder, lock it and find out which names its disk takes; see `OutputStore.lock`."""
         try:
-            self.state_dir.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            self.temp_dir.mkdir(exist_ok=True)
+            self._state.lock(shown=self.out)
             self._check_kind_dirs()
             self._remove_left_probes()
             self.rules = probe_name_rules(self.state_dir)
-        except Timeout:
-            raise OutputInUse(self.out) from None
         except OSError as error:
             raise DiskError.of(error, self.out, "write to") from None
 
+    is_remote = False
+
+    def check_access(self) -> None:
+        """Nothing: `lock` does not cost more."""
+
+    def warnings(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def release(self) -> None:
         """Unlock, and remove temporary files that the next run does not need; blocks."""
-        if self._is_recovered:
-            self._remove_temp_files()
-            with suppress(OSError):
-                self.temp_dir.rmdir()
-        self._lock.release()
+        self._state.release()
 
     def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
         """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
-        self._is_recovered = True
-        self._retained.update(keep)
-        self._remove_temp_files()
-
-    def _remove_temp_files(self) -> None:
-        for path in self.temp_dir.glob("*"):
-            if path.name not in self._retained:
-                with suppress(OSError):
-                    path.unlink()
+        self._state.remove_stale_temp_files(keep)
 
     def _check_kind_dirs(self) -> None:
         """Make sure that no file and no link to nothing is where the folder of a kind is needed."""
@@ -135,7 +138,7 @@ class OutputDirectory:
             return []
         found: list[Kind] = []
         for kind in KINDS:
-            size = file_size(f"{self.out}/{kind}/{place}")
+            size = _file_size(f"{self.out}/{kind}/{place}")
             if size is not None and not (kind in known and size == known[kind].size):
                 found.append(kind)
         return found
@@ -169,22 +172,19 @@ class OutputDirectory:
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(str(self.temp_dir), next(self._names))
+        return self._state.open()
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
-        return self.temp_dir / name
+        return self._state.temp_path(name)
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
-        await append_all(lots)
+        await self._state.write(lots)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
-        names = [[output.temporary for output in outputs] for outputs in answers]
-        refused: list[DiskError | None] = await asyncio.gather(*(sync_all(str(self.temp_dir), each) for each in names))
-        self._retained.update(name for each, error in zip(names, refused, strict=True) if not error for name in each)
-        return refused
+        return await self._state.fsync(answers)
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""
@@ -198,6 +198,10 @@ class OutputDirectory:
         await copied.discard()
         return None
 
+    async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:  # noqa: ARG002
+        """The file of an output; see `OutputStore.picture`."""
+        return self.out / kind / place, None
+
     # outputs
 
     async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
@@ -205,31 +209,38 @@ class OutputDirectory:
         refused = await _commit(str(self.out), str(self.temp_dir), moves)
         for move, error in zip(moves, refused, strict=True):
             if error is None:
-                self._retained.difference_update(output.temporary for output in move.outputs.values())
+                self._state.forget(output.temporary for output in move.outputs.values())
         return refused
+
+    def stop_committing(self) -> None:
+        """Nothing: a rename is quick."""
 
     async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """Look for the outputs of `entries`; see `OutputStore.check`."""
         return await _check(self._checker, entries, redo=redo)
 
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """What `check` does; blocks."""
+        return self._checker.checked(entries, redo=redo)
+
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
         remove_known(str(self.out), place, outputs)
 
-    def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
+    def recover(self, move: OutputMove) -> bool:
         """Commit what an interrupted run had received; see `OutputStore.recover`."""
         waiting: dict[Kind, StoredOutput] = {}
-        for kind, output in outputs.items():
+        for kind, output in move.outputs.items():
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif file_size(f"{self.out}/{kind}/{place}") != output.size:
+                elif _file_size(f"{self.out}/{kind}/{move.place}") != output.size:
                     return False
             except OSError as error:
-                raise DiskError.of(error, self.out / kind / place, "read") from None
-        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(place, waiting)])
+                raise DiskError.of(error, self.out / kind / move.place, "read") from None
+        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(move.place, waiting)])
         if isinstance(refused, OutputRefused):
-            self._retained.update(output.temporary for output in waiting.values())
+            self._state.retain(output.temporary for output in waiting.values())
         if refused is not None:
             raise refused
         return True
@@ -238,11 +249,209 @@ class OutputDirectory:
         """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
 
+        if not journal.is_empty:
+            return 0
         if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
             # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
             # comparing it with the new output.
             self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
+
+    # results
+
+    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+        """Add a line for each photo to ``results.jsonl``; see `OutputStore.record`."""
+        self._results.append(photo.result for photo in photos)
+
+    def write_results(self, results: Iterable[Result]) -> None:
+        """Rewrite ``results.jsonl``; see `OutputStore.write_results`."""
+        self._results.rewrite(results)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+class ResultsFile:
+    """The file at `path`, in the output folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, results: Iterable[Result]) -> None:
+        """Add a line for each of `results`.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        lines = b"".join(_encoder.encode(result) + b"\n" for result in results)
+        try:
+            with self._path.open("ab") as file:
+                file.write(lines)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None
+
+    def rewrite(self, results: Iterable[Result]) -> None:
+        """Replace its content with `results`, atomically.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        new = self._path.parent / STATE / f"{self._path.name}.new"
+        try:
+            with new.open("wb") as file:
+                file.writelines(_encoder.encode(result) + b"\n" for result in results)
+            sync_file(new)
+            os.replace(new, self._path)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None
+
+
+_NAME_ERRORS = frozenset({
+    errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.ENOTEMPTY,
+})  # fmt: skip
+"""Errors that concern one name: the disk takes others."""
+
+_creating_folders = threading.Lock()
+
+
+def commit_moves(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+    """Make each move, and wait until all are durable; a folder with many new outputs is synced once.
+
+    Args:
+        out: the output folder.
+        temp_dir: the folder of the temporary files.
+        moves: what to move.
+
+    Returns:
+        For each move what the disk refused, None when nothing.
+    """
+    created: set[str] = set()
+    refused = [_move(out, temp_dir, move, created) for move in moves]
+    synced: dict[str, DiskError | None] = {}
+    for number, move in enumerate(moves):
+        for kind in move.outputs:
+            if refused[number] is None:
+                folder = os.path.dirname(f"{out}/{kind}/{move.place}")
+                if folder not in synced:
+                    synced[folder] = _sync_folder(folder)
+                refused[number] = synced[folder]
+    return refused
+
+
+def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskError | None:
+    final = out
+    try:
+        remove_known(out, move.place, move.removes)
+        for kind, output in move.outputs.items():
+            final = f"{out}/{kind}/{move.place}"
+            _check_free(final, output, f"{temp_dir}/{output.temporary}")
+        for kind, output in move.outputs.items():
+            final = f"{out}/{kind}/{move.place}"
+            folder = os.path.dirname(final)
+            if folder not in created:
+                _create_folder(folder)
+                created.add(folder)
+            _rename(f"{temp_dir}/{output.temporary}", final)
+    except OSError as error:
+        return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, Path(final), "write")
+    except DiskError as error:
+        return error
+    return None
+
+
+def _check_free(final: str, output: StoredOutput, temp: str) -> None:
+    """Make sure that nothing is at `final` but what `output` replaces, or the output itself.
+
+    Raises:
+        NameTaken: something else is.
+    """
+    size = _file_size(final)
+    if size is None or size == output.replaces:
+        return
+    # An earlier run may have copied it there, and not come to remove the temporary file.
+    if size == output.size and filecmp.cmp(temp, final, shallow=False):
+        return
+    told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
+    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
+
+
+def _file_size(path: str) -> int | None:
+    """The size of the file at `path`; -1 for what is no file, None when nothing is there.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
+    """Remove those of `outputs` that are at `place` in `out` with the size they had when they were committed.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    for kind, output in outputs.items():
+        path = f"{out}/{kind}/{place}"
+        try:
+            if _file_size(path) == output.size:
+                os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DiskError.of(error, Path(path), "remove") from None
+
+
+def _rename(temp: str, final: str) -> None:
+    try:
+        os.replace(temp, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_to_other_disk(temp, final)
+
+
+def _copy_to_other_disk(temp: str, final: str) -> None:
+    """What a rename does, where the folder of `final` is a link to another disk: copy beside it, and rename there."""
+    beside = f"{os.path.dirname(final)}/.smarty-async-{os.path.basename(temp)}"  # noqa: PTH119
+    try:
+        shutil.copy2(temp, beside)
+        sync_file(beside)
+        os.replace(beside, final)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    os.unlink(temp)
+
+
+def _sync_folder(folder: str) -> DiskError | None:
+    try:
+        sync_folder(Path(folder))
+    except OSError as error:
+        return DiskError.of(error, Path(folder), "write to")
+    return None
+
+
+def _create_folder(folder: str) -> None:
+    """Create `folder`; its name is durable before another photo finds the folder there."""
+    with _creating_folders:
+        for parent in _create_missing(Path(folder)):
+            sync_folder(parent)
+
+
+def _create_missing(folder: Path) -> list[Path]:
+    """Create `folder` and those above it that are missing; the folders that got a new name in them."""
+    if folder.is_dir():
+        return []
+    created = _create_missing(folder.parent)
+    folder.mkdir(exist_ok=True)
+    return [*created, folder.parent]
 
 
 _commit = threaded(commit_moves)

@@ -14,7 +14,7 @@ from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs import moves
+from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.sources.walk import PhotoFile
@@ -59,8 +59,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     directory.lock()
     directory.remove_stale_temp_files()
     path = directory.state_dir / "journal.sqlite"
-    results = directory.out / "results.jsonl"
-    storage = Storage(directory, await Journal.open(path, results=results, outputs=directory))
+    storage = Storage(directory, await Journal.open(path, outputs=directory))
     yield storage
     await storage.close()
 
@@ -69,7 +68,7 @@ async def closed(storage: Storage) -> dict[str, bool]:
     """Whether the journal has each photo's answer at its place, after everything was closed."""
     await storage.close()
     store = JournalStore(storage.directory.state_dir / "journal.sqlite")
-    names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
+    names = sorted(name for (name,) in store.sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
     return {entry.file.photo: entry.has(IMPROVE) for entry in entries}
@@ -78,7 +77,7 @@ async def closed(storage: Storage) -> dict[str, bool]:
 async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [await storage.received(f"{number:03}.jpg") for number in range(100)]
     synced: list[Path] = []
-    monkeypatch.setattr(moves, "sync_folder", synced.append)
+    monkeypatch.setattr(output_folder, "sync_folder", synced.append)
     await asyncio.gather(*map(storage.committer.commit, answers))
     assert all(storage.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
     assert synced.count(storage.directory.out / "improved") < 10

@@ -39,7 +39,7 @@ class Place:
         self.path = out / STATE / "journal.sqlite"
 
     async def journal(self) -> Journal:
-        return await Journal.open(self.path, results=self.out / "results.jsonl", outputs=OutputDirectory(self.out))
+        return await Journal.open(self.path, outputs=OutputDirectory(self.out))
 
     def put(self, path: str, data: bytes) -> Path:
         whole = self.out / path
@@ -278,7 +278,7 @@ async def test_an_unwritable_results_file_is_an_error_and_the_journal_is_closed(
 
 async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
     journal = await place.journal()
-    await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
+    await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store.sql.execute, "DROP TABLE photos")
     with pytest.raises(DiskError, match="no such table"):
         await journal.close()
 

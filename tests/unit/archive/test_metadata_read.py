@@ -234,6 +234,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_metadata_comes_to_an_end(name: str) -> None:
     """A plainer reader takes minutes or gigabytes for each."""
