@@ -33,6 +33,7 @@ from smarty_async.archive.outputs.store import (
     TempFile,
     append_all,
     copy_file,
+    output_digest,
     sync_all,
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
@@ -150,8 +151,8 @@ class OutputDirectory:
             return []
         found: list[Kind] = []
         for kind in KINDS:
-            size = _file_size(f"{self.out}/{kind}/{place}")
-            if size is not None and not (kind in known and size == known[kind].size):
+            path = f"{self.out}/{kind}/{place}"
+            if _file_size(path) is not None and not (kind in known and _is_output(path, known[kind])):
                 found.append(kind)
         return found
 
@@ -205,7 +206,8 @@ class OutputDirectory:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""
         copied = self.open()
         try:
-            if await copy_file(self.out / kind / place, copied) == output.size:
+            size = await copy_file(self.out / kind / place, copied)
+            if size == output.size and await _has_digest(str(copied.path), output.digest):
                 return copied
         except BaseException:
             await copied.discard()
@@ -228,7 +230,7 @@ class OutputDirectory:
         return await _check(self._checker, entries, redo=redo)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         remove_known(str(self.out), place, outputs)
 
     def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
@@ -238,7 +240,7 @@ class OutputDirectory:
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif _file_size(f"{self.out}/{kind}/{place}") != output.size:
+                elif not _is_output(f"{self.out}/{kind}/{place}", output):
                     return False
             except OSError as error:
                 raise DiskError.of(error, self.out / kind / place, "read") from None
@@ -321,7 +323,7 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
         NameTaken: something else is.
     """
     size = _file_size(final)
-    if size is None or size == output.replaces:
+    if size is None or (size == output.replaces and _matches(final, output.replaced_digest)):
         return
     # An earlier run may have copied it there, and not come to remove the temporary file.
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
@@ -343,8 +345,22 @@ def _file_size(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
+def _matches(path: str, digest: str) -> bool:
+    """Whether the file at `path` has this digest; True when that is empty: an older journal has none."""
+    return not digest or output_digest(path) == digest
+
+
+def _is_output(path: str, output: StoredOutput) -> bool:
+    """Whether the file at `path` is `output` as it was committed.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    return _file_size(path) == output.size and _matches(path, output.digest)
+
+
 def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-    """Remove those of `outputs` that are at `place` in `out` with the size they had when they were committed.
+    """Remove those of `outputs` that are at `place` in `out` as they were when they were committed.
 
     Raises:
         DiskError: the disk refuses.
@@ -352,7 +368,7 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
     for kind, output in outputs.items():
         path = f"{out}/{kind}/{place}"
         try:
-            if _file_size(path) == output.size:
+            if _is_output(path, output):
                 os.unlink(path)
         except FileNotFoundError:
             continue
@@ -408,4 +424,5 @@ def _create_missing(folder: Path) -> list[Path]:
 
 
 _commit = threaded(commit_moves)
+_has_digest = threaded(_matches)
 _check = threaded(OutputChecker.checked)
