@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -61,6 +62,8 @@ __all__ = ["SmartyClient"]
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
 """The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
 error messages, from which tokens are redacted."""
+_LOWEST_RATE = 1e-6
+"""Requests a second, at least: one in eleven days."""
 _SMALLEST_WINDOW = 64
 """Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
@@ -115,7 +118,7 @@ class SmartyClient:
     ) -> None:
         if concurrency < 1:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
-        if rate is not None and not rate > 0:
+        if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         if token and credentials:
             raise OptionsError("token and credentials exclude each other: give one of them")
@@ -131,7 +134,7 @@ class SmartyClient:
         self._credentials = credentials
         self._provider = provider
         self._concurrency = concurrency
-        self._rate = rate
+        self._rate = None if rate == math.inf else rate
         self._limits = limits or Limits()
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()

@@ -156,9 +156,15 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True):
         return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))
 
 
+_ALL_MONEY = 1e15
+"""Rubles beyond which a limit is none: infinity, for example."""
+
+
 def _images_for(rubles: float | None) -> int | None:
     """How many images `rubles` pay for, by the estimate; None for no bound."""
-    return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
+    if rubles is None or rubles > _ALL_MONEY:
+        return None
+    return int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
 def check_modes(

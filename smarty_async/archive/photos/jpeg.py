@@ -20,6 +20,7 @@ import msgspec
 from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 
+from smarty_async.archive.photos.damage import find_zero_tail
 from smarty_async.archive.photos.identify import decode, decoding, open_image
 from smarty_async.errors import PhotoRejected
 
@@ -252,7 +253,7 @@ def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
     walk = _Walk(stream)
     end = walk.find_end()
     if end is None:
-        return JpegExtent(size=size, hole=_trailing_zeros(stream, size))
+        return JpegExtent(size=size, hole=find_zero_tail(stream, shortest=_PADDING_BYTES + 1))
     hole = walk.hole
     if hole is None and walk.doubtful is not None and not _has_all_scans(_read(stream, 0, end)):
         hole = walk.doubtful
