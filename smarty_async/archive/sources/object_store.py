@@ -193,7 +193,8 @@ class BucketSource:
         folder = f"{out.prefix}/" if out.prefix else ""
         if not key.startswith(folder):
             return False
-        inside = folder.startswith(f"{self.address.prefix}/") if self.address.prefix else bool(folder)
+        source = f"{self.address.prefix}/" if self.address.prefix else ""
+        inside = folder != source and folder.startswith(source)  # a folder of its own among the photos
         return inside or _first(key, folder) in _GENERATED
 
     # one photo
