@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from smarty_async.archive.aws_profile import aws_profile
+from smarty_async.archive.s3_listing import list_any_key
 from smarty_async.archive.store_errors import ObjectMissing, UnlistableKey, store_error
 from smarty_async.errors import ConfigurationError, MissingExtra, StoreError
 from smarty_async.store_address import StoreAddress
@@ -99,9 +100,23 @@ class Bucket:
             after: only those whose keys follow this one.
 
         Raises:
-            UnlistableKey: obstore cannot represent a key; the keys before it in its page are not listed either.
+            UnlistableKey: obstore cannot represent a key, and `list_any_key` cannot list it.
             StoreError: the store refuses.
         """
+        try:
+            for page in self._pages(under, after):
+                yield page
+                after = page[-1].key if page else after
+        except UnlistableKey as odd:
+            if self.address.scheme != "s3":
+                raise
+            folder, last = self.address.key(under) if under else self.address.prefix, self.address.key(after)
+            address = msgspec.structs.replace(self.address, prefix="")
+            for keys in list_any_key(address, self.config, folder=folder, after=last if after else "", odd=odd):
+                yield [StoredObject(self.address.relative(one.key), one.size, one.etag) for one in keys]
+
+    def _pages(self, under: str, after: str) -> Iterator[list[StoredObject]]:
+        """The pages of obstore's listing."""
         folder = self.address.key(under) if under else self.address.prefix
         offset = self.address.key(after) if after else None
         with self._translated("list"):
@@ -203,8 +218,12 @@ class Bucket:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The settings that the store was opened with, its keys among them."""
-        return cast("Mapping[str, Any]", cast("Any", self._store).config)
+        """The settings of an S3 store, its keys among them: those of the environment, and those that were given."""
+        found = {name.removeprefix("AWS_").lower(): value for name, value in os.environ.items() if name[:4] == "AWS_"}
+        found["region"] = found.get("region") or found.get("default_region")
+        found["endpoint"] = _endpoint_of_environment()
+        given = cast("Mapping[str, Any]", cast("Any", self._store).config)
+        return {**found, **{name.removeprefix("aws_"): value for name, value in given.items()}}
 
     @cached_property
     def _store(self) -> ObjectStore:

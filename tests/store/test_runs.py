@@ -14,7 +14,11 @@ from support.s3_server import S3Server, s3_server
 from support.stores import StorePlace
 
 from smarty_async import ConfigurationError, OptionsError, plan_archive, read_status
+from smarty_async.archive.s3_listing import list_any_key
+from smarty_async.archive.sources.object_store import BucketSource
+from smarty_async.archive.store_errors import UnlistableKey
 from smarty_async.errors import OutputInUse, StoreError
+from smarty_async.store_address import StoreAddress
 
 NAMES = ("a.jpg", "b/c.png", "b/d.jpg", "name with spaces.jpg", "фото.jpg")
 
@@ -314,3 +318,34 @@ def test_nothing_is_left_over(place: StorePlace, s3: S3Server) -> None:
     outputs.lock()
     outputs.release()
     assert [key for key in s3.objects(place.out.removeprefix("s3://photos/")) if "check-" in key] == []
+
+
+# odd keys
+
+
+async def test_odd_keys_are_named_and_left_out(place: StorePlace, out: Path) -> None:
+    names = ("0.jpg", "a.jpg", "x/c.jpg", "zz.jpg")
+    photos = place.fill(*names)
+    odd = ["a//b.jpg", "x/./c.jpg", "x/../d.jpg", "ctl\x01.jpg", "del\x7f.jpg", "folder/", "x//note.txt"]
+    place.s3.put(dict.fromkeys(odd, b"x") | {"folder/": b""}, prefix=place.scans.removeprefix("s3://photos/") + "/")
+    async with FakeService() as service:
+        results = await place.restore(service, out=out)
+    rejected = dict.fromkeys(odd[:5], "rejected")
+    assert outcomes(results) == dict.fromkeys(names, "restored") | rejected
+    assert {result.error.type for result in results if result.error} == {"unreadable"}
+    assert_right(out, photos)
+
+
+async def test_many_keys_around_an_odd_one_are_all_listed(place: StorePlace) -> None:
+    names = [f"{number:04}.jpg" for number in range(1200)]
+    place.s3.put(dict.fromkeys([*names, "0600//x.jpg"], b"x"), prefix=place.scans.removeprefix("s3://photos/") + "/")
+    source = BucketSource(StoreAddress.parse(place.scans), options=place.s3.options)
+    found = [file for batch in source.scan() for file in batch]
+    assert sorted(file.photo for file in found if file.problem is None) == names
+    assert [file.photo for file in found if file.problem] == ["0600//x.jpg"]
+
+
+def test_an_odd_key_ends_the_listing_where_there_are_no_keys_to_sign_with() -> None:
+    odd = UnlistableKey("the key 'a//b' cannot be listed", key="a//b")
+    with pytest.raises(UnlistableKey):
+        next(list_any_key(StoreAddress("s3", "photos"), {"region": "x"}, folder="", after="", odd=odd))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -123,9 +124,13 @@ class S3Server:
         moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
 
     def put(self, objects: dict[str, bytes], *, prefix: str = "") -> None:
-        client = self.client()
+        """Put objects into the bucket; not by requests, of which there may be thousands."""
+        from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
+        from moto.s3.models import s3_backends  # noqa: PLC0415
+
+        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         for key, data in objects.items():
-            client.put_object(Bucket=BUCKET, Key=prefix + key, Body=data)
+            backend.put_object(BUCKET, prefix + key, data)
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
         """What is in the bucket below `prefix`, by the rest of the key."""
@@ -143,13 +148,12 @@ def s3_server(*, authorized: bool = True, ignores_conditions: bool = False) -> I
     pytest.importorskip("moto")
     pytest.importorskip("obstore")
     import moto.settings  # noqa: PLC0415
-    from moto.core.model_instances import reset_model_data  # noqa: PLC0415
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request
-    reset_model_data()
     moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = float("inf")
     server = S3Server(ignores_conditions=ignores_conditions)
     try:
+        urlopen(Request(f"{server.url}/moto-api/reset", method="POST")).close()  # noqa: S310 - moto keeps one state for all
         server.client().create_bucket(Bucket=BUCKET)
         if authorized:
             server.authorize()
