@@ -175,11 +175,13 @@ class RequestError(SmartyError):
     """One request has no complete answer. `smarty_async.judge` says what that means.
 
     Attributes:
-        status: the real status (the envelope's, where there is one), None when no answer came or it broke off.
+        status: the real status (the envelope's, where there is one), None when no answer came or it broke off; one
+            from 200 to 299 when the answer came whole and cannot be read.
         retry_after: how long the service asks to wait, in seconds; None when it does not.
         enveloped: whether the answer was in the service's envelope, an object with `status` and `body`. A page of a
             proxy or of another service is not.
         timed_out: whether waiting for the answer ended at a timeout.
+        sent: False when not one byte of it was sent.
     """
 
     def __init__(
@@ -190,12 +192,14 @@ class RequestError(SmartyError):
         retry_after: float | None = None,
         enveloped: bool = False,
         timed_out: bool = False,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.enveloped = enveloped
         self.timed_out = timed_out
+        self.sent = sent
 
 
 class PhotoError(SmartyError):

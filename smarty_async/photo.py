@@ -269,7 +269,7 @@ class PhotoRun:
     async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
         return await ask(
             specs,
-            make_item=lambda missing: Item(body, self._context.group(missing)),
+            make_item=lambda missing: Item(body, self._context.group(missing), editor=self._metadata),
             submit=partial(
                 self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
             ),
@@ -348,7 +348,7 @@ class PhotoRun:
     async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
         outputs = self.entry.answers["improve"].outputs
-        kind = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
         if kind is None:
             return None
         path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])
@@ -371,7 +371,8 @@ class PhotoRun:
             if isinstance(file, TempFile)
         }
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=self._metadata)
+        metadata = None if received.edited else self._metadata
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata)
         for kind, file in received.files.items():
             if kind not in wanted:
                 await file.discard()

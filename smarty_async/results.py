@@ -274,6 +274,7 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_received: bytes of answers.
         retries: items and requests tried again.
         permits: requests that may be open at once now; 0 before the first.
+        workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
@@ -295,6 +296,7 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_received: int = 0
     retries: int = 0
     permits: int = 0
+    workers: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
     oversized: int = 0

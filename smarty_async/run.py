@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
@@ -30,6 +30,9 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
+if TYPE_CHECKING:
+    from smarty_async.cluster.connection import ClusterConnection
+
 __all__ = ["ArchiveRun", "check_archive"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
@@ -51,6 +54,7 @@ class ArchiveRun:
         retries: how long to go on asking.
         window: photos alive at a time.
         sleep: waits, in seconds.
+        cluster: whose workers send the requests; None to send them from here.
 
     Attributes:
         progress: how far the run has come; changes while it runs.
@@ -65,6 +69,7 @@ class ArchiveRun:
         retries: Retries,
         window: int,
         sleep: Sleep,
+        cluster: ClusterConnection | None = None,
     ) -> None:
         self.progress = Progress()
         self._options = options
@@ -72,6 +77,7 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
+        self._cluster = cluster
         self._source = open_source(options)
         self._directory = open_outputs(options)
         self._window = asyncio.Semaphore(window)
@@ -178,10 +184,12 @@ class ArchiveRun:
                 probing=self._probing,
                 stopping=self._stopping,
                 sleep=self._sleep,
+                sender=self._cluster,
             )
-            with _scanning(self._source) as next_batch:
-                async with asyncio.TaskGroup() as photos:
-                    await self._start_photos(next_batch, context, photos)
+            async with self._cluster_opened():
+                with _scanning(self._source) as next_batch:
+                    async with asyncio.TaskGroup() as photos:
+                        await self._start_photos(next_batch, context, photos)
             if self._error is not None:
                 raise self._error
         except BaseException:
@@ -192,6 +200,23 @@ class ArchiveRun:
         finally:
             await committer.close()
             await journal.close()
+
+    @asynccontextmanager
+    async def _cluster_opened(self) -> AsyncGenerator[None]:
+        """Use the workers of the cluster during the block, if there is one."""
+        if self._cluster is None:
+            yield
+            return
+        try:
+            async with self._cluster.opened(
+                self._directory.temp_path(""),
+                sources=self._options.sources,
+                progress=self.progress,
+                set_capacity=self._dispatcher.set_capacity,
+            ):
+                yield
+        finally:
+            self._dispatcher.set_capacity(None)
 
     async def _start_photos(
         self,

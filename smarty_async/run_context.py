@@ -19,7 +19,7 @@ from smarty_async.archive_options import ArchiveOptions
 from smarty_async.options import Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -80,6 +80,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
+        sender: what requests go through; None for the client's own connection.
     """
 
     options: ArchiveOptions
@@ -98,6 +99,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
+    sender: RequestSender | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -109,6 +111,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 self.spending.images,
                 request_log=self.journal,
                 source=self.spending,
+                sender=self.sender,
             )
         return self.groups[specs]
 

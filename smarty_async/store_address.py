@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Final, Self
 from urllib.request import url2pathname
 
@@ -17,10 +18,10 @@ STORE_SCHEMES: Final = ("s3", "gs", "az")
 """Kinds of object store: S3 (and all that speak it), Google Cloud Storage, Azure Blob Storage."""
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_URL_AS_PATH: Final = re.compile(
-    r"(abfss?|adl|az|azure|b2|file|ftp|ftps|gcs|gs|https?|oss|s3a?|sftp|smb|swift|wasbs?|webdav):/"
-)
-"""A URL from which `pathlib.Path` has removed a slash."""
+_URL_AS_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""A URL from which `pathlib.Path` has removed a slash; or a path below a folder whose name ends in a colon."""
+_USER: Final = re.compile(r"^[^/]*@")
+"""A user name, and perhaps a password, in a URL."""
 
 
 class StoreAddress(msgspec.Struct, frozen=True):
@@ -96,7 +97,11 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
     """
     text = os.fspath(path)
     spelled = text.replace(os.sep, "/")
-    found = _URL.match(spelled) or (None if isinstance(path, str) else _URL_AS_PATH.match(spelled))
+    found = _URL.match(spelled)
+    if found is None and not isinstance(path, str):
+        found = _URL_AS_PATH.match(spelled)
+        if found and Path(f"{found[1]}:").exists():
+            return text
     if found is None:
         return text
     scheme = found[1].lower()
@@ -107,8 +112,8 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         return url2pathname(f"/{name}")
     if scheme in (*STORE_SCHEMES, "file"):
         raise OptionsError(f"{option} {text!r} is a path made of a URL: give the URL as text")
-    url = f"{found[1]}://{spelled[found.end() :]}"  # a Path has lost one of the slashes
+    rest = _USER.sub("", spelled[found.end() :].lstrip("/"))  # a Path has lost one of the slashes
     kinds = ", ".join(f"{kind}://" for kind in STORE_SCHEMES)
     raise OptionsError(
-        f"{option} takes a path, file:// or {kinds}: {scheme}:// is not supported, but {url!r} was given"
+        f"{option} takes a path, file:// or {kinds}: {scheme}:// is not supported, but '{found[1]}://{rest}' was given"
     )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.rglob(pattern) if not {"__pycache__", ".venv", ".tox"} & set(path.parts))
+    return sorted(path for path in folder.rglob(pattern) if "__pycache__" not in path.parts)
 
 
 MODULES = files(PACKAGE, "*.py")

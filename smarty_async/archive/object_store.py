@@ -92,7 +92,7 @@ class Bucket:
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
 
-    def list(self, *, under: str = "", after: str = "") -> Iterator[list[StoredObject]]:
+    def pages(self, *, under: str = "", after: str = "") -> Iterator[list[StoredObject]]:
         """All objects in pages, in the order of their keys, as the store gives them.
 
         Args:
@@ -104,7 +104,7 @@ class Bucket:
             StoreError: the store refuses.
         """
         try:
-            for page in self._pages(under, after):
+            for page in self._obstore_pages(under, after):
                 yield page
                 after = page[-1].key if page else after
         except UnlistableKey as odd:
@@ -115,7 +115,7 @@ class Bucket:
             for keys in list_any_key(address, self.config, folder=folder, after=last if after else "", odd=odd):
                 yield [StoredObject(self.address.relative(one.key), one.size, one.etag) for one in keys]
 
-    def _pages(self, under: str, after: str) -> Iterator[list[StoredObject]]:
+    def _obstore_pages(self, under: str, after: str) -> Iterator[list[StoredObject]]:
         """The pages of obstore's listing."""
         folder = self.address.key(under) if under else self.address.prefix
         offset = self.address.key(after) if after else None
@@ -219,14 +219,16 @@ class Bucket:
     @property
     def config(self) -> Mapping[str, Any]:
         """The settings of an S3 store, its keys among them: those of the environment, and those that were given."""
-        found = {name.removeprefix("AWS_").lower(): value for name, value in os.environ.items() if name[:4] == "AWS_"}
+        found: dict[str, Any] = {
+            name.removeprefix("AWS_").lower(): value for name, value in os.environ.items() if name[:4] == "AWS_"
+        }
         found["region"] = found.get("region") or found.get("default_region")
         found["endpoint"] = _endpoint_of_environment()
-        given = cast("Mapping[str, Any]", cast("Any", self._store).config)
+        given = cast("Mapping[str, Any]", self._store.config)
         return {**found, **{name.removeprefix("aws_"): value for name, value in given.items()}}
 
     @cached_property
-    def _store(self) -> ObjectStore:
+    def _store(self) -> Any:  # obstore's types leave some of its calls open
         return self._opened(_RETRIES)
 
     def _opened(self, retries: Mapping[str, Any]) -> ObjectStore:

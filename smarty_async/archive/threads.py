@@ -49,10 +49,12 @@ _POOLS = {
     "probing": _Pool(4),
     "fetching": _Pool(24, 1),
     "storing": _Pool(24, 1),
+    "logs": _Pool(1),
 }
 """Fsyncs that run at the same time share a commit of the file system's journal; reads and appends that an open request
 waits for have pools of their own, so they never queue behind fsyncs. Calls to an object store wait for its answer: each
-has a thread, and what is fetched for a request does not queue behind what is stored."""
+has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which a cluster's
+workers show that they live wait for none of them."""
 _REPORT_EVERY = 0.005
 """Seconds after which a thread reports the results it has, before it takes the next call."""
 

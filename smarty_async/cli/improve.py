@@ -144,10 +144,27 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     ] = "/api/v1/photo/improve",
     concurrency: Annotated[
         int | None,
-        _option(_SERVICE, "Requests open at once, at most. [default: 8; with --local as the CPUs need]", metavar="N"),
+        _option(
+            _SERVICE,
+            "Requests open at once, at most. [default: 8, or 8 for each of --workers; with --local as the CPUs need; "
+            "with --scheduler 64, and no more than the workers have threads]",
+            metavar="N",
+        ),
     ] = None,
     rate: Annotated[
         float | None, _option(_SERVICE, "Requests a second, at most. [default: no limit]", metavar="R")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        _option(
+            _SERVICE,
+            "Let the workers of a Dask cluster send the requests; they must see SOURCE and DIR under the same paths.",
+            metavar="URL",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        _option(_SERVICE, "Let N processes on this machine send the requests; needs no cluster.", metavar="N"),
     ] = None,
     max_images: Annotated[
         int | None, _option(_LIMITS, "Photos in one request, at most. [default: 48; with --local 2]", metavar="N")
@@ -219,6 +236,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
+            ClusterOptions,
             DisplayOptions,
             ImproveOptions,
             default_concurrency,
@@ -245,10 +263,15 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             out=folder,
             account=account,
             metrics_port=metrics_port,
+            cluster=ClusterOptions.of(scheduler=scheduler, workers=workers, local=account.local),
             display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
             client=ClientOptions(
                 path=path,
-                concurrency=default_concurrency(local=account.local) if concurrency is None else concurrency,
+                concurrency=(
+                    default_concurrency(local=account.local, scheduler=scheduler is not None, workers=workers)
+                    if concurrency is None
+                    else concurrency
+                ),
                 rate=rate,
                 limits=limits_for(
                     local=account.local,

@@ -22,6 +22,7 @@ from smarty_async.results import Kind
 
 __all__ = [
     "ClientOptions",
+    "ClusterOptions",
     "DisplayOptions",
     "ImproveOptions",
     "default_concurrency",
@@ -33,6 +34,10 @@ __all__ = [
 _LOCAL_IMAGES: Final = 2
 """Photos in one request to the embedded service: a request once begun is finished, so Ctrl-C waits for all of them."""
 _LOCAL_REQUEST_BYTES: Final = 1_000_000_000
+_REQUESTS: Final = 8
+"""Requests that one process has open at once."""
+_CLUSTER_REQUESTS: Final = 64
+"""Requests that a cluster has open at once."""
 
 
 class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,42 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
 
 
+class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sends the requests in place of this process.
+
+    Attributes:
+        scheduler: the address of a Dask scheduler.
+        workers: or how many processes on this machine.
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+
+    @classmethod
+    def of(cls, *, scheduler: str | None, workers: int | None, local: bool) -> ClusterOptions | None:
+        """The options of a command; None when this process sends the requests.
+
+        Args:
+            scheduler: the address of a Dask scheduler.
+            workers: or how many processes on this machine.
+            local: whether the embedded service is used.
+
+        Raises:
+            OptionsError: they do not go together.
+        """
+        if scheduler is None and workers is None:
+            return None
+        if scheduler is not None and workers is not None:
+            raise OptionsError("--scheduler and --workers exclude each other: leave one of them out")
+        if workers is not None and workers < 1:
+            raise OptionsError(f"--workers must be at least 1, not {workers}")
+        if scheduler is not None and local:
+            raise OptionsError(
+                "--scheduler needs an account or --base-url: no other machine reaches this one's service"
+            )
+        return cls(scheduler=scheduler, workers=workers)
+
+
 class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one command is to do.
 
@@ -83,6 +124,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
         account: whom to send to.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
+        cluster: who sends the requests; None for this process.
         display: what is displayed.
         client: options of the client.
         keywords: the other keywords of `SmartyClient.improve_archive`.
@@ -94,6 +136,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     account: Account
     engine_options: tuple[str, ...] = ()
     metrics_port: int | None
+    cluster: ClusterOptions | None = None
     display: DisplayOptions
     client: ClientOptions
     keywords: ArchiveKeywords
@@ -140,9 +183,17 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
                 yield read_list(file)
 
 
-def default_concurrency(*, local: bool) -> int:
-    """Requests open at once: a service's own choice, or as many as keep every CPU of this machine at work."""
-    return (os.cpu_count() or 1) // _LOCAL_IMAGES + 1 if local else 8
+def default_concurrency(*, local: bool, scheduler: bool = False, workers: int | None = None) -> int:
+    """Requests open at once: a service's own choice, or as many as keep every CPU of this machine at work.
+
+    Args:
+        local: whether the embedded service is used.
+        scheduler: whether the workers of a cluster send the requests, whose threads are the bound then.
+        workers: how many processes on this machine send them; None for this one.
+    """
+    if local:
+        return (os.cpu_count() or 1) // _LOCAL_IMAGES + 1
+    return _CLUSTER_REQUESTS if scheduler else _REQUESTS * (workers or 1)
 
 
 def limits_for(*, local: bool, **given: int | None) -> Limits:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import monotonic
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 
@@ -19,6 +19,7 @@ from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
+from smarty_async.cluster import require_distributed
 from smarty_async.errors import DiskError, SmartyError
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
@@ -30,6 +31,9 @@ from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_l
 from smarty_async.report.wording import count, duration
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
 from smarty_async.run import check_archive
+
+if TYPE_CHECKING:
+    from distributed import Client as DaskClient
 
 __all__ = ["Run", "follow", "preview", "restore"]
 
@@ -72,7 +76,12 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
             service = await _start_service(stack, options, interrupts) if options.account.local else None
             base_url = service.base_url if service else str(options.account.base_url)
             client = await stack.enter_async_context(_client(options, base_url))
-            run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
+            run = client.improve_archive(
+                list(options.sources),
+                out=options.out,
+                cluster=await _open_cluster(stack, options),
+                **_with_list(options.keywords, listed),
+            )
             interrupts.drain = run.drain
             if options.metrics_port is not None:
                 stack.enter_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
@@ -100,6 +109,23 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )
+
+
+async def _open_cluster(stack: AsyncExitStack, options: ImproveOptions) -> DaskClient | None:
+    """A client of the cluster that `options` name, closed with `stack`; None when they name none.
+
+    Raises:
+        SmartyError: see `open_cluster`.
+    """
+    if options.cluster is None:
+        return None
+    require_distributed()
+    from smarty_async.cluster.opening import open_cluster  # noqa: PLC0415 - an extra
+
+    cluster = open_cluster(
+        scheduler=options.cluster.scheduler, workers=options.cluster.workers, requests=options.client.concurrency
+    )
+    return await stack.enter_async_context(cluster)
 
 
 def _say(interrupts: Interrupts, line: str) -> None:

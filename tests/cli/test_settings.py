@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns(command: str) -> None:
 
 
 def test_the_list_of_commands_is_whole_sentences() -> None:
-    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].splitlines()
+    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].strip("\n").splitlines()
     assert len(lines) == 7
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 

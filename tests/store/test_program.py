@@ -9,6 +9,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support.archives import sent
@@ -106,7 +107,7 @@ async def test_a_dry_run_changes_nothing(place: StorePlace, service: FakeService
 # what is wrong
 
 
-async def refused(*args: str | Path, **env: str) -> str:
+async def refused(*args: str | Path, **env: Any) -> str:
     """What a run that cannot start says, in one line."""
     ended = await run("improve", *args, "--base-url", "http://127.0.0.1:9", **env)
     assert ended.status == 3
@@ -133,7 +134,11 @@ async def test_a_store_that_cannot_be_used_is_said_at_the_start(
 
 
 async def test_without_credentials_it_is_said_what_to_set(s3: S3Server, place: StorePlace, tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"}
+    home: dict[str, Any] = {
+        "HOME": str(tmp_path),
+        "USERPROFILE": str(tmp_path),
+        "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9",
+    }
     said = await refused(place.scans, "--out", tmp_path / "out", AWS_ENDPOINT_URL=s3.url, **home)
     assert "there are no credentials for" in said
     assert "AWS_ACCESS_KEY_ID" in said
@@ -144,7 +149,7 @@ async def test_the_keys_of_a_profile_are_read(place: StorePlace, service: FakeSe
     (tmp_path / "credentials").write_text(
         f"[archive]\naws_access_key_id = {place.s3.key}\naws_secret_access_key = {place.s3.secret}\n", "utf-8"
     )
-    profile = {
+    profile: dict[str, Any] = {
         "AWS_PROFILE": "archive",
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
         "AWS_ENDPOINT_URL": place.s3.url,

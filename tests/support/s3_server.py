@@ -21,6 +21,9 @@ BUCKET = "photos"
 
 REGION = "us-east-1"
 
+_ACCOUNT = "123456789012"
+"""The account of everyone without another, in moto."""
+
 
 class S3Server:
     """The server, and what was asked of it.
@@ -76,7 +79,7 @@ class S3Server:
     # objects
 
     @property
-    def environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, Any]:
         """The variables for a program that uses it."""
         return {
             "AWS_ACCESS_KEY_ID": self.key,
@@ -125,10 +128,7 @@ class S3Server:
 
     def put(self, objects: dict[str, bytes], *, prefix: str = "") -> None:
         """Put objects into the bucket; not by requests, of which there may be thousands."""
-        from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
-        from moto.s3.models import s3_backends  # noqa: PLC0415
-
-        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        backend = import_module("moto.s3.models").s3_backends[_ACCOUNT]["aws"]
         for key, data in objects.items():
             backend.put_object(BUCKET, prefix + key, data)
 

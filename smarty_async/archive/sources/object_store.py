@@ -124,7 +124,7 @@ class BucketSource:
     def _pages(self) -> Iterator[list[StoredObject]]:
         """The pages of the listing, with keys in the whole bucket."""
         found = False
-        for page in self._bucket.list(under=self.address.prefix):
+        for page in self._bucket.pages(under=self.address.prefix):
             found = True
             yield page
         if found:
@@ -138,7 +138,7 @@ class BucketSource:
         """The pages of a pattern."""
         base, pattern = _split_pattern(self.address.prefix)
         states = Glob(tuple(pattern))
-        for page in self._bucket.list(under=base):
+        for page in self._bucket.pages(under=base):
             yield [one for one in page if _matches(states, one.key.removeprefix(base).strip("/"))]
 
     def _file(self, found: StoredObject) -> PhotoFile | None:

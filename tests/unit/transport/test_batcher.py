@@ -125,7 +125,7 @@ class Batching(RuleBasedStateMachine):
 
 
 TestBatching = Batching.TestCase
-TestBatching.pytestmark = [pytest.mark.slow]
+pytest.mark.slow(TestBatching)
 TestBatching.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
 
 
