@@ -85,8 +85,9 @@ class Bucket:
         """
         try:
             with self._translated("list"):
-                stream = self._opened(_FIRST_RETRIES).list(prefix=self.address.prefix or None, chunk_size=1)
-                next(iter(cast("Any", stream)), None)
+                store: Any = self._opened(_FIRST_RETRIES)
+                stream = store.list(prefix=self.address.prefix or None, chunk_size=1)
+                next(iter(stream), None)
         except UnlistableKey:
             pass
         except StoreError as error:
@@ -120,7 +121,7 @@ class Bucket:
         folder = self.address.key(under) if under else self.address.prefix
         offset = self.address.key(after) if after else None
         with self._translated("list"):
-            pages = iter(cast("Any", self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE)))
+            pages = iter(self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE))
         while True:
             with self._translated("list"):
                 page: Sequence[Any] | None = next(pages, None)
@@ -143,7 +144,8 @@ class Bucket:
                 attributes = self._store.get(self.address.key(key), options={"head": True}).attributes
         except ObjectMissing:
             return None
-        return cast("Mapping[str, str]", attributes).get(name)
+        found: str | None = attributes.get(name)
+        return found
 
     # reading
 
@@ -165,7 +167,7 @@ class Bucket:
         """The bytes of an object in pieces of about `piece` bytes; raises as `get` does."""
         with self._translated("read", key):
             result = self._store.get(self.address.key(key), options={"if_match": etag} if etag else {})
-            pieces = iter(cast("Any", result.stream(min_chunk_size=piece)))
+            pieces = iter(result.stream(min_chunk_size=piece))
         while True:
             with self._translated("read", key):
                 data: Any = next(pieces, None)
