@@ -19,7 +19,6 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
@@ -27,10 +26,13 @@ from smarty_async.options import (
     BASE_URL,
     PATH,
     PROVIDER,
+    ArchiveKeywords,
+    ArchiveOptions,
     Limits,
     Mode,
     ModeSpec,
     OAuthCredentials,
+    PathLike,
     Retries,
     Timeouts,
     check_modes,
@@ -83,7 +85,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
-        hooks: told about requests, retries and photos; the standard log is written in any case.
+        hooks: called for requests, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:

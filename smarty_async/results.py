@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
-from smarty_async.options import PRICE
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -21,6 +19,7 @@ __all__ = [
     "BEST_FIRST",
     "KINDS",
     "KINDS_BY_MODE",
+    "PRICE",
     "ErrorInfo",
     "FailureGroups",
     "Failures",
@@ -36,6 +35,9 @@ __all__ = [
     "Work",
 ]
 
+
+PRICE = 0.06
+"""₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -353,7 +355,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         photos: photos that would be sent.
-        requests: requests they would ride in, if none had to be tried again.
+        requests: requests they would take, if none had to be tried again.
         bytes: bytes of those photos.
         duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.

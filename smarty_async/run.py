@@ -20,9 +20,8 @@ from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
-from smarty_async.options import Limits, Retries
+from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending

@@ -15,8 +15,7 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive_options import ArchiveOptions
-from smarty_async.options import Limits, ModeSpec, Retries
+from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped

@@ -325,7 +325,7 @@ class _NameProbe:
             _raise_disk_error(error)
             normalization_sensitive = True
         (self.folder / "Sample").touch()
-        # Windows can be told to tell case apart in one folder and not in the next.
+        # Windows can be set to distinguish case in one folder and not in the next.
         return os.name != "nt" and not self._exists("sample"), normalization_sensitive
 
     def _longest(self) -> tuple[int, Literal["bytes", "utf-16"]]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from rich.console import Console
 
 from smarty_async.archive.paths import display_path
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
@@ -23,6 +22,7 @@ from smarty_async.cluster import require_distributed
 from smarty_async.errors import DiskError, SmartyError
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
+from smarty_async.options import ArchiveKeywords, ArchiveOptions
 from smarty_async.plan import plan_archive
 from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.report.metrics import serving_metrics

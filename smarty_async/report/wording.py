@@ -14,7 +14,7 @@ _HOUR = 3600
 def plain(text: str) -> str:
     """`text` on one line, safe to print: a photo's name or a service's sentence may hold anything.
 
-    Line ends, control characters (a terminal would obey them) and bytes that are no UTF-8 come out escaped.
+    Line ends, control characters (which a terminal would execute) and bytes that are no UTF-8 come out escaped.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 

@@ -34,7 +34,7 @@ _TICK_SECONDS = 1.0
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and whom it tells how it goes."""
+    """One request and its response: what a connection sends, and the callbacks for its progress."""
 
     @property
     def bodies(self) -> Sequence[Body]:
@@ -156,9 +156,10 @@ class Connection:
         reader = ResponseReader(
             exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
         )
+        progress = exchange.progress
         try:
             async for data in _arriving(response.content):
-                exchange.progress.bytes_received += len(data)
+                progress.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
                 await reader.feed(data)
                 silence.restart()
@@ -245,13 +246,14 @@ async def _upload(
     multipart: Multipart, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
 ) -> AsyncIterator[bytes]:
     """The request's body; each piece that the service takes shows that it listens."""
+    progress = exchange.progress
     try:
         silence.pause()
         await exchange.on_upload_started(multipart.length)
         silence.restart()
         async for piece in stream(multipart, exchange.bodies):
             yield piece
-            exchange.progress.bytes_sent += len(piece)
+            progress.bytes_sent += len(piece)
             silence.restart()
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)

@@ -49,7 +49,7 @@ class Dispatcher:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
-        hooks: told about requests and retries.
+        hooks: called for requests and retries.
 
     Attributes:
         hooks: called with what happens to requests.

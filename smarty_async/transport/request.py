@@ -249,7 +249,7 @@ class ChunkRequest:
         permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
-        hooks: told about it.
+        hooks: called for it.
         clock: monotonic seconds.
 
     Attributes:

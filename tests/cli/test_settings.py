@@ -33,7 +33,7 @@ def help_of(*args: str) -> str:
     return result.output
 
 
-def test_options_stand_in_named_groups() -> None:
+def test_options_are_in_named_groups() -> None:
     text = help_of("improve", "-h")
     places = [text.index(f"\n{group}:") for group in GROUPS]
     assert places == sorted(places)
@@ -109,7 +109,7 @@ class TestConfigFile:
 
 
 @pytest.mark.slow
-async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
+async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
     )

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import StateFolder
@@ -31,6 +30,8 @@ from smarty_async.archive.outputs.store import (
     OutputRefused,
     TempFile,
     copy_file,
+    sync_file,
+    sync_folder,
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
@@ -151,8 +152,8 @@ class OutputDirectory:
         longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
         if longest <= self.rules.max_path:
             return None
-        told = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
-        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter path")
+        message = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter path")
 
     def _file_above(self, kind: Kind, folder: str) -> str | None:
         """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
@@ -373,8 +374,8 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
     # An earlier run may have copied it there, and not come to remove the temporary file.
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
         return
-    told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
-    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
+    message = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
+    raise NameTaken(message, path=Path(final), errno=errno.EEXIST)
 
 
 def _file_size(path: str) -> int | None:

@@ -1,11 +1,13 @@
 """Where outputs are stored: the interface that the rest of the program uses, whatever the storage, and temporary files.
 
-Outputs are written to temporary files, which are local whatever the storage is, until they are committed.
+Outputs are written to temporary files, which are local whatever the storage is, until they are committed. `sync_file`
+and `sync_folder` make writes outlast a power cut; what differs between systems is in these two functions.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import FileNameRules
@@ -37,6 +38,8 @@ __all__ = [
     "append_all",
     "copy_file",
     "sync_all",
+    "sync_file",
+    "sync_folder",
 ]
 
 
@@ -432,3 +435,33 @@ def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - see above
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until the bytes of the file at `path` are on the disk itself."""
+    # Windows' FlushFileBuffers wants a handle that may write.
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - not there on Windows
+
+            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder at `path` are on the disk itself.
+
+    Windows cannot open a folder for this; NTFS journals its names itself.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
