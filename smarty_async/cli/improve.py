@@ -11,6 +11,7 @@ import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
+from smarty_async.store_address import is_store_address
 
 __all__ = ["Mode", "PictureType", "improve"]
 
@@ -226,6 +227,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     with error_boundary(verbose=verbose) as secrets:
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
+        if view and is_store_address(out or ""):
+            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         if not sources and from_file is None:
             raise OptionsError("nothing to restore: name a folder or photos, or give a list with --from-file")
 
