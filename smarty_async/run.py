@@ -23,6 +23,7 @@ from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
+from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
@@ -48,6 +49,7 @@ class ArchiveRun:
     Args:
         options: what the run is to do.
         dispatcher: sends items to the service.
+        hooks: called with what happens to its requests and photos.
         limits: what one request may carry.
         retries: how long to go on asking.
         window: photos alive at a time.
@@ -62,6 +64,7 @@ class ArchiveRun:
         options: ArchiveOptions,
         dispatcher: Dispatcher,
         *,
+        hooks: Sequence[Hooks],
         limits: Limits,
         retries: Retries,
         window: int,
@@ -70,6 +73,7 @@ class ArchiveRun:
         self.progress = Progress()
         self._options = options
         self._dispatcher = dispatcher
+        self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
@@ -179,6 +183,7 @@ class ArchiveRun:
                 committer=committer,
                 duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
                 dispatcher=self._dispatcher,
+                hooks=self._hooks,
                 progress=self.progress,
                 spending=self._spending,
                 groups={},
@@ -280,10 +285,8 @@ class ArchiveRun:
         if not results:
             return
         await self._unread.acquire()
-        outcomes = self.progress.outcomes
         for result in results:
-            outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
-            self._dispatcher.hooks.on_photo(result)
+            self._hooks.on_photo(result)
         self._results.put_nowait(results)
 
 

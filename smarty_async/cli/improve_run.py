@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -14,10 +14,11 @@ from smarty_async.cli.output import Output, say
 from smarty_async.cli.run_reporter import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
+from smarty_async.hooks import Hooks
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
 from smarty_async.plan import plan_archive
-from smarty_async.report.metrics import serving_metrics
+from smarty_async.report.metrics import MetricsHooks
 from smarty_async.report.pace import PaceFile
 from smarty_async.report.summary import plan_lines
 from smarty_async.results import Plan
@@ -62,11 +63,12 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
         async with AsyncExitStack() as stack:
             service = await _start_service(stack, options, interrupts) if options.account.local else None
             base_url = service.base_url if service else str(options.account.base_url)
-            client = await stack.enter_async_context(_client(options, base_url))
+            metrics = MetricsHooks() if options.metrics_port is not None else None
+            client = await stack.enter_async_context(_client(options, base_url, hooks=[metrics] if metrics else []))
             run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
             interrupts.drain = run.drain
-            if options.metrics_port is not None:
-                stack.enter_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
+            if metrics is not None:
+                stack.enter_context(metrics.serving(lambda: run.progress, port=options.metrics_port or 0))
             if service is None:
                 return await follow(run, options=options, interrupts=interrupts)
             async with service.supervised():
@@ -97,8 +99,9 @@ def _say(interrupts: Interrupts, line: str) -> None:
     interrupts.say(line)  # which changes while a display is open
 
 
-def _client(options: ImproveOptions, base_url: str) -> SmartyClient:
+def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -> SmartyClient:
     return SmartyClient(
+        hooks=hooks,
         token=options.account.token,
         credentials=options.account.credentials,
         base_url=base_url,
