@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from smarty_async.account import account_from_env
-from smarty_async.archive.outputs.metadata_copier import MetadataCopier
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks

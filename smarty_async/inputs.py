@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import msgspec
 
-from smarty_async.archive.outputs.metadata_copier import SentPhoto
+from smarty_async.archive.outputs.metadata.copier import SentPhoto
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody

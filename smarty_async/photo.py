@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying
 
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
-from smarty_async.archive.outputs.metadata_copier import MetadataCopier, SentPhoto
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed

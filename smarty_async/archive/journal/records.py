@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from smarty_async.archive.outputs.metadata_copier import MetadataCopier
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec

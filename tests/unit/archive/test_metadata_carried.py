@@ -32,19 +32,17 @@ from support.metadata_samples import (
 )
 from support.pictures import encoded, opened
 
-from smarty_async.archive.outputs.metadata import (
-    JpegError,
-    SourceMetadata,
+from smarty_async.archive.outputs.metadata.copier import (
     metadata_segments,
-    read_header,
-    read_metadata,
     set_modified,
     splice,
     splice_bytes,
     stripped_segments,
     tagged_orientation,
 )
-from smarty_async.archive.outputs.metadata.jpeg import Kind, xmp_segments
+from smarty_async.archive.outputs.metadata.jpeg import JpegError, Kind, read_header, xmp_segments
+from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.read import read_metadata
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 

@@ -29,10 +29,12 @@ from support.metadata_samples import (
 )
 from support.pictures import encoded
 
-from smarty_async.archive.outputs.metadata import metadata_segments, read, read_header, read_metadata
+from smarty_async.archive.outputs.metadata import read
+from smarty_async.archive.outputs.metadata.copier import metadata_segments
 from smarty_async.archive.outputs.metadata.exif import correct_exif, short_exif
-from smarty_async.archive.outputs.metadata.geometry import Geometry
-from smarty_async.archive.outputs.metadata.photoshop import PhotoshopError, descriptive_resources
+from smarty_async.archive.outputs.metadata.jpeg import PhotoshopError, descriptive_resources, read_header
+from smarty_async.archive.outputs.metadata.orientation import Geometry
+from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError, TiffReader
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from support.metadata_samples import scene
 from support.pictures import encoded
 
-from smarty_async.archive.outputs.orientation import find_orientation
+from smarty_async.archive.outputs.metadata.orientation import find_orientation
 from smarty_async.archive.photos.convert import upright
 
 STORED = {

@@ -1,29 +1,25 @@
-"""Correct an EXIF block for an output: orientation, size, resolution; no thumbnail.
+"""Read an EXIF block, and correct it for an output: orientation, size, resolution; no thumbnail.
 
-The block is changed in place wherever possible, so that maker notes, and whatever else is not understood, stay byte
-for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3.0), section 4.6.
+The block is changed in place wherever possible, so that maker notes, and other data whose meaning is not known, stay
+byte for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3.0), section 4.6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 
 import msgspec
 from PIL import TiffTags
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
 
-from smarty_async.archive.outputs.metadata.exif_editor import POSITIONS, ExifEditor
-from smarty_async.archive.outputs.metadata.exif_fields import (
-    orientation_of,
-    read_block,
-    resolutions_of,
-    short_field,
-    with_numbers,
-)
-from smarty_async.archive.outputs.metadata.geometry import Geometry
-from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, build
+from smarty_async.archive.outputs.metadata.orientation import Geometry
+from smarty_async.archive.outputs.metadata.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
 
 __all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "short_exif"]
+
 
 _INCHES, _CENTIMETRES = 2, 3
 _UNITS = {_INCHES: 1.0, _CENTIMETRES: 2.54}
@@ -53,12 +49,12 @@ def correct_exif(block: bytes, geometry: Geometry) -> bytes:
     Raises:
         TiffError: it is malformed.
     """
-    editor = ExifEditor(block)
+    editor = _ExifEditor(block)
     editor.set_orientation(geometry.orientation)
     editor.set_sizes(geometry)
     editor.set_resolutions(geometry)
     if not geometry.unchanged:
-        editor.remove(POSITIONS)
+        editor.remove(_POSITIONS)
     return editor.finish()
 
 
@@ -70,8 +66,8 @@ def short_exif(block: bytes, limit: int) -> tuple[bytes, list[int]]:
     """
     if len(block) <= limit:
         return block, []
-    reader, root = read_block(block)
-    places = [(len(field.value), tag, owner) for _, owner in with_numbers(root) for tag, field in owner.fields.items()]
+    reader, root = _read_block(block)
+    places = [(len(field.value), tag, owner) for _, owner in _with_numbers(root) for tag, field in owner.fields.items()]
     places.sort(key=lambda place: place[:2])
     left_out: list[int] = []
     while len(block) > limit:
@@ -89,7 +85,7 @@ def short_exif(block: bytes, limit: int) -> tuple[bytes, list[int]]:
 
 def minimal_exif(orientation: int) -> bytes:
     """An EXIF block that holds an orientation alone."""
-    return build(Directory({Base.Orientation: short_field(orientation, "<")}), "<")
+    return build(Directory({Base.Orientation: _short_field(orientation, "<")}), "<")
 
 
 def exif_with(block: bytes | None, texts: Mapping[int, str]) -> bytes:
@@ -98,7 +94,7 @@ def exif_with(block: bytes | None, texts: Mapping[int, str]) -> bytes:
     Raises:
         TiffError: it is malformed.
     """
-    reader, root = read_block(block) if block else (None, Directory({}))
+    reader, root = _read_block(block) if block else (None, Directory({}))
     missing = {tag: text for tag, text in texts.items() if tag not in root.fields}
     for tag, text in missing.items():
         value = text.encode() + b"\0"
@@ -114,12 +110,261 @@ def read_exif(block: bytes) -> ExifSummary:
     Raises:
         TiffError: it is malformed.
     """
-    reader, root = read_block(block)
-    pair = resolutions_of(root, Base.XResolution, Base.YResolution, reader.order)
+    reader, root = _read_block(block)
+    pair = _resolutions_of(root, Base.XResolution, Base.YResolution, reader.order)
     field = root.fields.get(Base.ResolutionUnit)
     unit = int.from_bytes(field.value[:2], "little" if reader.order == "<" else "big") if field else _INCHES
     return ExifSummary(
-        orientation=orientation_of(root, reader.order),
+        orientation=_orientation_of(root, reader.order),
         resolution=(float(pair[0]), float(pair[1])) if pair else None,
         inches=_UNITS.get(unit),
     )
+
+
+_UPRIGHT = 1
+
+_SIZES = {
+    (ROOT, Base.ImageWidth): 0,
+    (ROOT, Base.ImageLength): 1,
+    (IFD.Exif, Base.ExifImageWidth): 0,
+    (IFD.Exif, Base.ExifImageHeight): 1,
+    (IFD.Interop, Base.RelatedImageWidth): 0,
+    (IFD.Interop, Base.RelatedImageLength): 1,
+}
+"""Where a width (0) or a height (1) in pixels is written."""
+
+_RESOLUTIONS = (
+    (ROOT, Base.XResolution, Base.YResolution),
+    (IFD.Exif, Base.FocalPlaneXResolution, Base.FocalPlaneYResolution),
+)
+"""Where pairs of resolutions are written."""
+
+_POSITIONS = ((IFD.Exif, 0x9214), (IFD.Exif, 0xA214))
+"""Where positions in pixels are written: SubjectArea, SubjectLocation."""
+
+_THUMBNAIL_DATA = (
+    (Base.JpegIFOffset, Base.JpegIFByteCount),
+    (Base.StripOffsets, Base.StripByteCounts),
+)
+
+_MOST_STRIPS = 64
+
+_Key = tuple[int, int]
+"""A directory, by the tag that leads to it, and a tag in it."""
+
+
+class _ExifEditor:
+    """Changes an EXIF block in place.
+
+    Raises:
+        TiffError: it is malformed.
+    """
+
+    def __init__(self, block: bytes) -> None:
+        self._reader, self._root = _read_block(block)
+        self._directories = dict(_with_numbers(self._root))
+        self._order = self._reader.order
+        self._data = bytearray(block)
+        self._changed: dict[_Key, bytes] = {}
+        self._removed: set[_Key] = set()
+        self._added: dict[_Key, Field] = {}
+
+    def set_orientation(self, orientation: int) -> None:
+        """Set the orientation; 1 is not added where there is none."""
+        key = (ROOT, int(Base.Orientation))
+        if not self._set_integer(key, orientation) and orientation != _UPRIGHT:
+            self._added[key] = _short_field(orientation, self._order)
+
+    def set_sizes(self, geometry: Geometry) -> None:
+        """Set all widths and heights that the block holds."""
+        for (directory, tag), axis in _SIZES.items():
+            self._set_integer((int(directory), int(tag)), (geometry.width, geometry.height)[axis])
+
+    def set_resolutions(self, geometry: Geometry) -> None:
+        """Set all resolutions that the block holds, for the same physical size."""
+        if not geometry.turned and geometry.scale == (1.0, 1.0):
+            return
+        for number, across, down in _RESOLUTIONS:
+            owner = self._directories.get(number)
+            pair = _resolutions_of(owner, across, down, self._order) if owner else None
+            if pair:
+                horizontal, vertical = geometry.resolution(float(pair[0]), float(pair[1]))
+                self._changed[number, across] = _rational_value(horizontal, self._order)
+                self._changed[number, down] = _rational_value(vertical, self._order)
+
+    def remove(self, keys: Iterable[_Key]) -> None:
+        """Remove fields."""
+        self._removed.update((int(directory), int(tag)) for directory, tag in keys)
+
+    def finish(self) -> bytes:
+        """The block with all changes made.
+
+        Raises:
+            TiffError: its parts overlap, so that a change would damage another part.
+        """
+        self._remove_thumbnail()
+        for (number, tag), value in self._changed.items():
+            offset = self._directories[number].fields[tag].offset
+            self._data[offset : offset + len(value)] = value
+        for number, directory in self._directories.items():
+            self._write_entries(number, directory)
+        self._check()
+        return bytes(self._data)
+
+    def _set_integer(self, key: _Key, value: int) -> bool:
+        """Set a field that holds one integer; False when there is none, or one of another type, which is removed."""
+        owner = self._directories.get(key[0])
+        field = owner.fields.get(key[1]) if owner else None
+        if not field:
+            return False
+        if field.count == 1 and field.type in (TiffTags.SHORT, TiffTags.LONG):
+            self._changed[key] = struct.pack(self._order + {TiffTags.SHORT: "H"}.get(field.type, "I"), value)
+            return True
+        self._removed.add(key)
+        return False
+
+    def _write_entries(self, number: int, directory: Directory) -> None:
+        """Write the entries of a directory without those removed or broken, and with those added."""
+        gone = {tag for owner, tag in self._removed if owner == number} | directory.broken
+        new = {tag: field for (owner, tag), field in self._added.items() if owner == number}
+        kept = [
+            (tag, bytes(self._data[position : position + 12])) for tag, position in directory.entries if tag not in gone
+        ]
+        if len(kept) == len(directory.entries) and not new and number != ROOT:
+            return
+        kept += [
+            (tag, struct.pack(self._order + "HHI", tag, field.type, field.count) + field.value.ljust(4, b"\0"))
+            for tag, field in new.items()
+        ]
+        table = struct.pack(self._order + "H", len(kept)) + b"".join(entry for _, entry in sorted(kept)) + bytes(4)
+        room = _extent(directory, len(self._data))
+        if len(table) <= len(room):
+            self._data[room.start : room.stop] = table.ljust(len(room), b"\0")
+        else:
+            self._append(table)
+
+    def _append(self, table: bytes) -> None:
+        """Write the first directory behind everything else: it has become too long for its place."""
+        self._data += bytes(len(self._data) % 2)
+        struct.pack_into(self._order + "I", self._data, 4, len(self._data))
+        self._data += table
+
+    def _remove_thumbnail(self) -> None:
+        """Overwrite the thumbnail, and cut it off where it is the last part; `_write_entries` ends the chain."""
+        used = [
+            range(8),
+            *(part for directory in self._directories.values() for part in _parts(directory, len(self._data))),
+        ]
+        for part in self._thumbnail():
+            if not any(part.start < other.stop and other.start < part.stop for other in used):
+                self._data[part.start : part.stop] = bytes(len(part))
+        end = max(part.stop for part in used)
+        if not any(self._data[end:]):
+            del self._data[end:]
+
+    def _thumbnail(self) -> Iterator[range]:
+        """The directory that describes the thumbnail, and its data."""
+        size = len(self._data)
+        try:
+            second = self._reader.directory(self._root.next, wanted=[tag for pair in _THUMBNAIL_DATA for tag in pair])
+        except TiffError:
+            return
+        yield _extent(second, size)
+        for offsets, lengths in _THUMBNAIL_DATA:
+            try:
+                places = integers(second.fields[offsets], self._order)
+                sizes = integers(second.fields[lengths], self._order)
+            except (KeyError, TiffError):
+                continue
+            for place, length in zip(places[:_MOST_STRIPS], sizes, strict=False):
+                yield range(min(place, size), min(place + length, size))
+
+    def _check(self) -> None:
+        """Read the block again.
+
+        Raises:
+            TiffError: anything but the changes has changed.
+        """
+        _, root = _read_block(bytes(self._data))
+        found = _values(root)
+        expected = {key: value for key, value in _values(self._root).items() if key not in self._removed}
+        expected |= self._changed | {key: field.value for key, field in self._added.items()}
+        if found != expected or root.next:
+            raise TiffError("its parts overlap")
+
+
+def _values(root: Directory) -> dict[_Key, bytes]:
+    return {
+        (number, tag): field.value
+        for number, directory in _with_numbers(root)
+        for tag, field in directory.fields.items()
+    }
+
+
+def _extent(directory: Directory, size: int) -> range:
+    """Where a directory lies; the offset of the next one is part of it unless the block ends before."""
+    end = directory.offset + 2 + 12 * len(directory.entries)
+    return range(directory.offset, end + 4 if end + 4 <= size else end)
+
+
+def _parts(directory: Directory, size: int) -> Iterator[range]:
+    yield _extent(directory, size)
+    for field in directory.fields.values():
+        yield range(field.offset, field.offset + len(field.value))
+
+
+_FIRST, _LAST = 1, 8
+
+
+def _read_block(block: bytes) -> tuple[TiffReader, Directory]:
+    """What reads `block`, and its first directory.
+
+    Raises:
+        TiffError: it is malformed.
+    """
+    reader = TiffReader(io.BytesIO(block))
+    if reader.big:
+        raise TiffError("it is a BigTIFF")
+    return reader, reader.directory(reader.first)
+
+
+def _with_numbers(directory: Directory, number: int = ROOT) -> Iterator[tuple[int, Directory]]:
+    """The children of `directory`, then itself, each with the tag that leads to it."""
+    for tag, child in directory.children.items():
+        yield from _with_numbers(child, tag)
+    yield number, directory
+
+
+def _orientation_of(root: Directory, order: str) -> int | None:
+    """The orientation (1…8) in a directory, None when there is none."""
+    field = root.fields.get(Base.Orientation)
+    try:
+        value = integers(field, order)[0] if field else 0
+    except TiffError:
+        return None
+    return value if _FIRST <= value <= _LAST else None
+
+
+def _resolutions_of(owner: Directory, across: int, down: int, order: str) -> tuple[Fraction, Fraction] | None:
+    """Two resolutions, None unless both are there and over zero."""
+    pair: list[Fraction] = []
+    for tag in (across, down):
+        field = owner.fields.get(tag)
+        if not field or field.type != TiffTags.RATIONAL or field.count != 1:
+            return None
+        numerator, denominator = struct.unpack(order + "II", field.value)
+        if not numerator or not denominator:
+            return None
+        pair.append(Fraction(numerator, denominator))
+    return pair[0], pair[1]
+
+
+def _short_field(value: int, order: str) -> Field:
+    """A field that holds one integer below 65,536."""
+    return Field(TiffTags.SHORT, 1, struct.pack(order + "H", value))
+
+
+def _rational_value(value: float, order: str) -> bytes:
+    """The bytes of one unsigned rational number."""
+    fraction = Fraction(min(value, 0xFFFFFFFF)).limit_denominator(1000 if value < 0xFFFFFFFF // 1000 else 1)
+    return struct.pack(order + "II", fraction.numerator, fraction.denominator)

@@ -1,12 +1,13 @@
-"""The parts of a source's metadata, checked as they are read."""
+"""The metadata of a source, and its parts, each checked as it is read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from smarty_async.archive.outputs.metadata.exif import ExifSummary, exif_with, read_exif
-from smarty_async.archive.outputs.metadata.photoshop import PhotoshopError, descriptive_resources, iptc_resource
-from smarty_async.archive.outputs.metadata.source_metadata import SourceMetadata
+from smarty_async.archive.outputs.metadata.jpeg import PhotoshopError, descriptive_resources, iptc_resource
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import (
     XmpError,
@@ -16,7 +17,38 @@ from smarty_async.archive.outputs.metadata.xmp import (
     without_extension,
 )
 
-__all__ = ["Parts"]
+__all__ = ["Parts", "SourceMetadata"]
+
+
+class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What is carried from a source into its outputs.
+
+    Attributes:
+        exif: an EXIF block that begins with the TIFF header.
+        xmp: an XMP packet in UTF-8.
+        extended_xmp: what the packet refers to as its extension.
+    iptc: Photoshop image resources that hold IPTC data.
+        icc: an ICC profile.
+        comment: text in the source's own encoding, UTF-8 where the format says so.
+        dpi: horizontal and vertical resolution of the pixels as stored, in pixels an inch.
+        aspect: horizontal and vertical density of the pixels as stored, where only their ratio is known and is not 1.
+        orientation: EXIF orientation, 1…8.
+        size: width and height as stored, in pixels; None when they are not known.
+        warnings: what was left out, and why.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    extended_xmp: bytes | None = None
+    iptc: bytes | None = None
+    icc: bytes | None = None
+    comment: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    aspect: tuple[float, float] | None = None
+    orientation: int = 1
+    size: tuple[int, int] | None = None
+    warnings: tuple[str, ...] = ()
+
 
 _LARGEST_EXIF = 8 << 20
 _LARGEST_XMP = 1 << 20

@@ -1,24 +1,31 @@
-"""Read the metadata of a source, whatever its format."""
+"""Read the metadata of a source, whatever its format.
+
+TIFF covers RAW files that are built like one: DNG, NEF, CR2, ARW, PEF, ORF, RW2. Canon's newer RAW files (CR3) are
+built of boxes as MP4 is; a box of Canon's own holds the directories of an EXIF block, each as a TIFF structure by
+itself: https://github.com/lclevy/canon_cr3.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+from uuid import UUID
 
+import msgspec
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 
-from smarty_async.archive.outputs.metadata.canon_raw import read_canon_raw
 from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, read_header
-from smarty_async.archive.outputs.metadata.parts import Parts
+from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
-from smarty_async.archive.outputs.metadata.source_metadata import SourceMetadata
-from smarty_async.archive.outputs.metadata.tiff_file import read_tiff
+from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
 
 __all__ = ["read_metadata"]
+
 
 _LARGEST_READ_WHOLE = 200 << 20
 """Files over this, in bytes, are left alone where a decoder would read them whole."""
@@ -61,11 +68,11 @@ def _read(stream: BinaryIO, prefix: bytes, parts: Parts, page: int) -> None:
     elif prefix.startswith(b"\x89PNG"):
         read_png(stream, parts)
     elif prefix.startswith((b"II", b"MM")):
-        read_tiff(stream, parts, page=page)
+        _read_tiff(stream, parts, page=page)
     elif prefix.startswith(b"FUJIFILMCCD-RAW"):
         _read_fujifilm(stream, parts)
     elif prefix[4:12] == b"ftypcrx ":
-        read_canon_raw(stream, parts)
+        _read_canon_raw(stream, parts)
     else:
         _read_with_pillow(stream, prefix, parts)
 
@@ -137,3 +144,165 @@ def _opener(prefix: bytes) -> Callable[[BinaryIO, str], Image.Image] | None:
 
 def _bytes(value: object) -> bytes | None:
     return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
+
+
+_DESCRIPTIVE = frozenset(
+    map(
+        int,
+        (
+            Base.DocumentName,
+            Base.ImageDescription,
+            Base.Make,
+            Base.Model,
+            Base.Orientation,
+            Base.XResolution,
+            Base.YResolution,
+            Base.PageName,
+            Base.ResolutionUnit,
+            Base.Software,
+            Base.DateTime,
+            Base.Artist,
+            Base.HostComputer,
+            Base.Rating,
+            Base.RatingPercent,
+            Base.Copyright,
+            Base.XPTitle,
+            Base.XPComment,
+            Base.XPAuthor,
+            Base.XPKeywords,
+            Base.XPSubject,
+            Base.DateTimeOriginal,
+        ),
+    )
+)
+"""Fields of a page that describe the picture. All others describe how its pixels are stored."""
+
+_XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
+_REDUCED = 1
+_MOST_PAGES = 65_535
+
+
+def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
+    """Read the metadata of one page of the TIFF in `stream` into `parts`.
+
+    Args:
+        stream: seekable.
+        parts: where what is found goes; what is malformed is left out there.
+        page: from 0.
+
+    Raises:
+        TiffError: the page cannot be read.
+    """
+    reader = TiffReader(stream)
+    wanted = {
+        *_DESCRIPTIVE,
+        *(Base.NewSubfileType, Base.ImageWidth, Base.ImageLength, IFD.Exif, IFD.GPSInfo),
+        *(_XMP, _IPTC, _PHOTOSHOP, _ICC),
+    }
+    directory = reader.directory(_page_offset(reader, page), wanted=wanted)
+    for tag in directory.broken:
+        parts.leave_out(f"TIFF's field {tag}", "it cannot be read")
+    parts.size = _size(directory, reader.order)
+    kept = _descriptive_fields(directory)
+    if kept or directory.children:
+        parts.set_exif(build(Directory(kept, directory.children), reader.order))
+    values = {tag: directory.fields[tag].value for tag in (_XMP, _IPTC, _PHOTOSHOP, _ICC) if tag in directory.fields}
+    parts.set_xmp(values.get(_XMP))
+    parts.set_icc(values.get(_ICC))
+    if _PHOTOSHOP in values:
+        parts.set_iptc(values[_PHOTOSHOP])
+    elif _IPTC in values:
+        parts.set_iptc(_iptc(values[_IPTC]))
+
+
+def _descriptive_fields(directory: Directory) -> dict[int, Field]:
+    """The fields of a page that describe the picture."""
+    return {tag: field for tag, field in directory.fields.items() if tag in _DESCRIPTIVE}
+
+
+def _page_offset(reader: TiffReader, page: int) -> int:
+    offset = reader.first
+    for _ in range(min(page, _MOST_PAGES)):
+        offset = reader.directory(offset, wanted=()).next
+    return offset
+
+
+def _size(directory: Directory, order: str) -> tuple[int, int] | None:
+    """The page's size; None for the preview in front of a RAW's pixels."""
+    try:
+        kind = directory.fields.get(Base.NewSubfileType)
+        if kind and integers(kind, order)[0] & _REDUCED:
+            return None
+        width = integers(directory.fields[Base.ImageWidth], order)[0]
+        height = integers(directory.fields[Base.ImageLength], order)[0]
+    except (KeyError, TiffError):
+        return None
+    return width, height
+
+
+def _iptc(records: bytes) -> bytes:
+    """The page's IPTC records. Some programs store them as 32-bit numbers, which a byte order has swapped."""
+    if records[:1] != b"\x1c" and records[3:4] == b"\x1c":
+        swapped = bytearray(records[: len(records) // 4 * 4])
+        for at in range(4):
+            swapped[at::4] = records[3 - at : len(swapped) : 4]
+        records = bytes(swapped)
+    return records
+
+
+_CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
+_DIRECTORIES = {b"CMT2": IFD.Exif, b"CMT4": IFD.GPSInfo}
+_MOST_BOXES = 256
+_LARGEST_BOX = 1 << 20
+
+
+def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
+    """Read the metadata of the CR3 in `stream` into `parts`; the maker note (CMT3) is left out.
+
+    Args:
+        stream: seekable.
+        parts: where what is found goes.
+
+    Raises:
+        TiffError: it is malformed.
+    """
+    end = stream.seek(0, io.SEEK_END)
+    for kind, start, stop in _boxes(stream, 0, end):
+        if kind == b"moov":
+            for inner, begin, finish in _boxes(stream, start, stop):
+                stream.seek(begin)
+                if inner == b"uuid" and stream.read(16) == _CANON:
+                    _read_directories(stream, begin + 16, finish, parts)
+                    return
+
+
+def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> None:
+    root, order = Directory({}), ""
+    for kind, begin, finish in _boxes(stream, start, stop):
+        if kind not in (b"CMT1", *_DIRECTORIES):
+            continue
+        stream.seek(begin)
+        reader = TiffReader(io.BytesIO(stream.read(min(finish - begin, _LARGEST_BOX))))
+        directory = reader.directory(reader.first)
+        if kind == b"CMT1":
+            order = reader.order
+            root = msgspec.structs.replace(root, fields=_descriptive_fields(directory))
+        elif reader.order == order:
+            root.children[_DIRECTORIES[kind]] = directory
+    if not order:
+        raise TiffError("it has no directory")
+    parts.set_exif(build(root, order))
+
+
+def _boxes(stream: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, begin and end of the content of each box from `start` to `stop`."""
+    for _ in range(_MOST_BOXES):
+        stream.seek(start)
+        head = stream.read(8)
+        size, skipped = int.from_bytes(head[:4]), 8
+        if size == 1:
+            size, skipped = int.from_bytes(stream.read(8)), 16
+        if start + 8 > stop or size < skipped or start + size > stop:
+            return
+        yield head[4:], start + skipped, start + size
+        start += size

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from xml.parsers.expat import ExpatError, ParserCreate  # entities are refused below
 
-from smarty_async.archive.outputs.metadata.geometry import Geometry
+from smarty_async.archive.outputs.metadata.orientation import Geometry
 
 __all__ = ["XmpError", "check_xmp", "correct_xmp", "extension_digest", "read_xmp_orientation", "without_extension"]
 

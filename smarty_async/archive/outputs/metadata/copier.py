@@ -1,0 +1,364 @@
+"""Copies the metadata of a photo into its outputs, without decoding them. Blocking.
+
+The source's metadata becomes segments (`metadata_segments`), which `splice` puts in front of an output's own; the
+orientation is the one under which the output shows upright.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import struct
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_exif, short_exif
+from smarty_async.archive.outputs.metadata.jpeg import (
+    LARGEST_PAYLOAD,
+    JpegError,
+    JpegHeader,
+    Kind,
+    icc_segments,
+    photoshop_segments,
+    read_header,
+    segment,
+    xmp_segments,
+)
+from smarty_async.archive.outputs.metadata.orientation import Geometry, find_orientation
+from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.read import read_metadata
+from smarty_async.archive.outputs.metadata.tiff import TiffError
+from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
+from smarty_async.errors import DiskError
+
+__all__ = [
+    "MetadataCopier",
+    "MetadataSegments",
+    "SentPhoto",
+    "metadata_segments",
+    "set_modified",
+    "splice",
+    "splice_bytes",
+    "stripped_segments",
+    "tagged_orientation",
+]
+
+
+class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
+    """What outputs were made of.
+
+    Attributes:
+        photo: the photo: its path, or its file's bytes.
+        page: which picture of the file, from 1.
+        sent: what was sent: the photo itself, or a picture made of it.
+        orientation: the EXIF orientation of what was sent.
+        to_srgb: whether what was sent was converted to sRGB, so that the photo's ICC profile does not fit the outputs.
+        modified_ns: the photo's modification time in nanoseconds since 1970; None when it has none.
+    """
+
+    photo: str | bytes
+    page: int = 1
+    sent: str | bytes
+    orientation: int = 1
+    to_srgb: bool = False
+    modified_ns: int | None = None
+
+
+class MetadataCopier:
+    """Copies the metadata of one photo into its outputs, without decoding or changing their pixels.
+
+    Nothing here fails a photo: what cannot be read or written is left out, and `warnings` says so. An output that is
+    no JPEG with a readable header stays as it is.
+
+    Args:
+        sent: what the outputs were made of.
+        strip: leave personal metadata out instead; colours and orientation stay right.
+
+    Attributes:
+        warnings: what was left out, and why.
+    """
+
+    def __init__(self, sent: SentPhoto, *, strip: bool) -> None:
+        self._sent = sent
+        self._strip = strip
+        self.warnings: list[str] = []
+
+    def copy_to(self, output: str) -> int:
+        """Rewrite the file `output` with the photo's metadata and modification time; its size in bytes then.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        try:
+            with open(output, "rb") as stream:  # noqa: PTH123 - a Path for each output costs more than its opening
+                segments = self._segments(stream, lambda: output)
+                if segments is not None:
+                    header, insert = segments
+                    with open(f"{output}.new", "wb") as copy:  # noqa: PTH123 - likewise
+                        splice(stream, copy, header=header, segments=insert)
+                    os.replace(f"{output}.new", output)  # noqa: PTH105 - likewise
+            if self._sent.modified_ns is not None and not self._strip:
+                set_modified(output, self._sent.modified_ns)
+            return os.stat(output).st_size  # noqa: PTH116 - likewise
+        except OSError as error:
+            raise DiskError.of(error, Path(output), "write") from None
+
+    def copied(self, output: bytes) -> bytes:
+        """The JPEG file `output` with the photo's metadata."""
+        segments = self._segments(io.BytesIO(output), lambda: output)
+        return output if segments is None else splice_bytes(output, header=segments[0], segments=segments[1])
+
+    def _segments(
+        self, stream: BinaryIO, output: Callable[[], str | bytes]
+    ) -> tuple[JpegHeader, MetadataSegments] | None:
+        """The header of an output and the segments to insert; None when it stays as it is."""
+        try:
+            header = read_header(stream)
+        except JpegError:
+            return None
+        make = stripped_segments if self._strip else metadata_segments
+        segments = make(self._metadata, header, orientation=self._orientation(header, output()))
+        self._warn(segments.warnings)
+        return (header, segments) if segments.data != _replaced(stream, header, segments) else None
+
+    @cached_property
+    def _metadata(self) -> SourceMetadata:
+        try:
+            metadata = read_metadata(self._sent.photo, page=self._sent.page - 1)
+        except OSError as error:
+            self._warn([f"the photo's metadata cannot be read: {error.strerror or error}"])
+            return SourceMetadata()
+        self._warn(metadata.warnings)
+        return msgspec.structs.replace(metadata, icc=None) if self._sent.to_srgb else metadata
+
+    def _orientation(self, header: JpegHeader, output: str | bytes) -> int:
+        tagged = tagged_orientation(header)
+        if self._sent.orientation == 1:
+            return tagged
+        try:
+            return find_orientation(
+                self._sent.sent, output, source_orientation=self._sent.orientation, output_orientation=tagged
+            )
+        except OSError:  # the photo has gone since it was sent
+            return tagged
+
+    def _warn(self, warnings: tuple[str, ...] | list[str]) -> None:
+        self.warnings += [warning for warning in warnings if warning not in self.warnings]
+
+
+def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> bytes:
+    """The segments of an output that `segments` stand in for, as they are: often the same."""
+    replaced: list[bytes] = []
+    for found in header.segments:
+        if found.kind in segments.replaces:
+            stream.seek(found.start)
+            replaced.append(stream.read(found.end - found.start))
+    return b"".join(replaced)
+
+
+_LARGEST_EXIF = LARGEST_PAYLOAD - 6
+_LARGEST_DENSITY = 0xFFFF
+_ASPECT_RATIO, _PIXELS_AN_INCH = 0, 1
+_ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
+_PERSONAL = frozenset((Kind.EXIF, Kind.XMP, Kind.EXTENDED_XMP, Kind.IPTC, Kind.COMMENT, Kind.APPLICATION))
+
+
+class MetadataSegments(msgspec.Struct, frozen=True):
+    """What is put behind the first two bytes of an output.
+
+    Attributes:
+        data: whole segments.
+        replaces: the kinds of the output's own segments that they stand in for.
+        warnings: what was left out, and why.
+    """
+
+    data: bytes
+    replaces: frozenset[Kind]
+    warnings: tuple[str, ...] = ()
+
+
+def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientation: int) -> MetadataSegments:
+    """What carries `metadata` in `output`.
+
+    The output's own EXIF stays where the source has none; its own ICC profile stays in any case, for the service made
+    the pixels. The source's profile is taken where the output has none and the profile is for as many components.
+
+    Args:
+        metadata: the source's. Without `SourceMetadata.icc` where the pixels were converted to another colour space.
+        output: the output's header.
+        orientation: the EXIF orientation (1…8) under which the output, as it is stored, shows upright.
+    """
+    geometry = _geometry(metadata, output, orientation)
+    found: dict[Kind, bytes] = {}
+    warnings: list[str] = []
+    jfif = _jfif(metadata, output, geometry)
+    if jfif:
+        found[Kind.JFIF] = jfif
+    exif = _exif(metadata, output, geometry, warnings)
+    if exif:
+        found[Kind.EXIF] = segment(Kind.EXIF, exif)
+    xmp = _xmp(metadata, geometry, warnings)
+    if xmp:
+        found[Kind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
+    if metadata.icc and output.payload(Kind.ICC) is None and _profile_fits(metadata.icc, output, warnings):
+        found[Kind.ICC] = icc_segments(metadata.icc)
+    if metadata.iptc:
+        found[Kind.IPTC] = photoshop_segments(metadata.iptc)
+    if metadata.comment:
+        found[Kind.COMMENT] = segment(Kind.COMMENT, metadata.comment)
+    replaces = {*found, Kind.EXTENDED_XMP} if xmp else set(found)
+    return MetadataSegments(b"".join(found.values()), frozenset(replaces), tuple(warnings))
+
+
+def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientation: int) -> MetadataSegments:
+    """What `output` needs to look right when it shall carry no metadata: a profile, the pixels' shape, an orientation.
+
+    Stands in for everything else that the service put there. Arguments as for `metadata_segments`.
+    """
+    kept = SourceMetadata(
+        icc=metadata.icc,
+        aspect=_aspect(metadata),
+        size=metadata.size,
+        orientation=metadata.orientation,
+    )
+    bare = msgspec.structs.replace(
+        output, segments=tuple(found for found in output.segments if found.kind not in _PERSONAL)
+    )
+    needed = metadata_segments(kept, bare, orientation=orientation)
+    return msgspec.structs.replace(needed, replaces=needed.replaces | _PERSONAL)
+
+
+def tagged_orientation(output: JpegHeader) -> int:
+    """The orientation (1…8) that a JPEG's own EXIF, or else its XMP, gives it."""
+    try:
+        found = read_exif(output.payload(Kind.EXIF) or b"").orientation
+    except TiffError:
+        found = None
+    return found or read_xmp_orientation(output.payload(Kind.XMP) or b"") or 1
+
+
+def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) -> Geometry:
+    return Geometry(
+        width=output.width,
+        height=output.height,
+        orientation=orientation,
+        source_size=metadata.size,
+        source_orientation=metadata.orientation,
+    )
+
+
+def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
+    """The source's block, else the output's own where it must change, else as little as tells the orientation."""
+    own = output.payload(Kind.EXIF) if tagged_orientation(output) != geometry.orientation else None
+    for block in (metadata.exif, own):
+        if not block:
+            continue
+        try:
+            corrected, left_out = short_exif(correct_exif(block, geometry), _LARGEST_EXIF)
+        except TiffError as error:
+            warnings.append(f"EXIF left out, malformed: {error}")
+        else:
+            if left_out:
+                warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
+            return corrected
+    return minimal_exif(geometry.orientation) if tagged_orientation(output) != geometry.orientation else None
+
+
+def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
+    try:
+        return correct_xmp(metadata.xmp, geometry) if metadata.xmp else None
+    except XmpError as error:
+        warnings.append(f"XMP left out, malformed: {error}")
+        return None
+
+
+def _jfif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry) -> bytes | None:
+    """The segment that gives the source's physical size, else the output's own: it must be the first of all."""
+    own = output.payload(Kind.JFIF)
+    known = metadata.dpi or metadata.aspect
+    if known and output.takes_jfif:
+        across, down = map(round, geometry.resolution(*known))
+        if 0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY:
+            unit = _PIXELS_AN_INCH if metadata.dpi else _ASPECT_RATIO
+            return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
+    return None if own is None else segment(Kind.JFIF, own)
+
+
+def _aspect(metadata: SourceMetadata) -> tuple[float, float] | None:
+    """The density of pixels that are not square."""
+    known = metadata.dpi or metadata.aspect
+    return known if known and abs(known[0] - known[1]) > 0.01 * known[0] else None
+
+
+def _profile_fits(profile: bytes, output: JpegHeader, warnings: list[str]) -> bool:
+    space = profile[16:20]
+    if space == _ICC_SPACES.get(output.components):
+        return True
+    name = space.decode("latin-1").strip()
+    warnings.append(f"ICC profile left out: it is for {name}, the output has {output.components} components")
+    return False
+
+
+_COPY_BYTES = 1 << 20
+
+
+def splice(source: BinaryIO, destination: BinaryIO, *, header: JpegHeader, segments: MetadataSegments) -> None:
+    """Copy a JPEG with its metadata exchanged; all else is copied as it is, 1 MiB at a time.
+
+    Args:
+        source: a seekable JPEG.
+        destination: where the copy is written.
+        header: that of `source`.
+        segments: what is put in, and what is left out for it.
+    """
+    destination.write(b"\xff\xd8" + segments.data)
+    at = 2
+    for found in header.segments:
+        if found.kind in segments.replaces:
+            _copy(source, destination, at, found.start)
+            at = found.end
+    source.seek(at)
+    shutil.copyfileobj(source, destination, _COPY_BYTES)
+
+
+def splice_bytes(data: bytes, *, header: JpegHeader | None = None, segments: MetadataSegments) -> bytes:
+    """As `splice`, in memory.
+
+    Raises:
+        JpegError: `header` is None and that of `data` is malformed.
+    """
+    source, copy = io.BytesIO(data), io.BytesIO()
+    splice(source, copy, header=header or read_header(source), segments=segments)
+    return copy.getvalue()
+
+
+def set_modified(output: str | Path | int, modified_ns: int) -> bool:
+    """Give `output` a time of modification, its time of access being kept.
+
+    Args:
+        output: a path, or an open file's descriptor where the system takes one (`os.supports_fd`).
+        modified_ns: nanoseconds since 1970, as `os.stat_result.st_mtime_ns`; negative for earlier ones.
+
+    Returns:
+        Whether the disk takes it: FAT knows no time before 1980.
+    """
+    try:
+        os.utime(output, ns=(os.stat(output).st_atime_ns, modified_ns))  # noqa: PTH116 - a descriptor has no Path
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _copy(source: BinaryIO, destination: BinaryIO, start: int, end: int) -> None:
+    source.seek(start)
+    while start < end:
+        part = source.read(min(_COPY_BYTES, end - start))
+        if not part:
+            return
+        destination.write(part)
+        start += len(part)
