@@ -1,46 +1,34 @@
-"""Archives to measure with: small real JPEGs made heavy by bytes after their end, as cameras leave them."""
+"""Archives to measure with: real JPEGs of any size, with the metadata of a camera's photo."""
 
 from __future__ import annotations
 
 import io
+import math
 import random
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import ExifTags, Image
 
-from benchmarks.server import ID_BYTES
+from benchmarks.server import ID_MARK
 
 __all__ = ["archive", "photo"]
 
-_END = b"\xff\xd9"
 _FOLDER = 1_000
 """Photos a folder."""
+_SEGMENT = 65_533
+"""Bytes of a JPEG segment's content, at most."""
+_OVERHEAD = 4
+"""Bytes of a segment's marker and length."""
 
 
 def photo(size: int, *, number: int = 0) -> bytes:
-    """A JPEG of nearly `size` bytes, unlike those with other numbers; it ends as a JPEG does."""
-    head = _head()
-    dice = random.Random(5)  # noqa: S311 - not secrets
-    return head + dice.randbytes(max(0, _size(size, number) - len(head) - ID_BYTES)) + _id(number)
-
-
-@cache
-def _head() -> bytes:
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 48)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def _size(size: int, number: int) -> int:
-    """Nearly `size`, and never more: few photos are as large as another to the byte."""
-    return size - number * 7_919 % max(1, size // 64)
-
-
-def _id(number: int) -> bytes:
-    """What tells photos apart: their last bytes."""
-    return number.to_bytes(ID_BYTES - len(_END), "big") + _END
+    """A JPEG of nearly `size` bytes, unlike those with other numbers."""
+    file = io.BytesIO()
+    _write(file, _size(size, number), number, size)
+    return file.getvalue()
 
 
 def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differing: int = 1) -> Path:
@@ -50,7 +38,7 @@ def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differ
         folder: where archives lie.
         count: photos.
         size: bytes of each, at most.
-        sparse: leave a hole in each, where a million files' bytes would not fit on the disk.
+        sparse: a tiny picture behind segments that are holes, where a million files' bytes would not fit on the disk.
         differing: bytes by which their sizes differ besides, a prime: of so many photos few are of one size.
     """
     whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}{f'-{differing}' if differing > 1 else ''}"
@@ -59,14 +47,54 @@ def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differ
     making = whole.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    noise = photo(2 * size)[:-ID_BYTES]
     for number in range(count):
         place = making / f"{number // _FOLDER:04}" / f"{number:07}.jpg"
         if number % _FOLDER == 0:
             place.parent.mkdir()
-        inside = _size(size, number) + number * 7_919 % differing - ID_BYTES
         with place.open("wb") as file:
-            file.write(_head() if sparse else noise[:inside])
-            file.seek(inside)
-            file.write(_id(number))
+            _write(file, _size(size, number) + number * 7_919 % differing, number, 0 if sparse else size)
     return making.rename(whole)
+
+
+def _size(size: int, number: int) -> int:
+    """Nearly `size`, and never more: few photos are as large as another to the byte."""
+    return size - number * 7_919 % max(1, size // 64)
+
+
+def _write(file: BinaryIO, size: int, number: int, picture: int) -> None:
+    """Write `size` bytes: what tells the photo from others, a picture for photos of `picture` bytes, and holes between."""
+    head, rest = _picture(picture)
+    file.write(head[:2] + ID_MARK + number.to_bytes(8, "big") + head[2:])
+    left = size - len(head) - len(ID_MARK) - 8 - len(rest)
+    while left >= _OVERHEAD:
+        length = min(left - _OVERHEAD, _SEGMENT)
+        file.write(b"\xff\xe4" + (length + 2).to_bytes(2, "big"))
+        file.seek(length, io.SEEK_CUR)
+        left -= length + _OVERHEAD
+    file.write(rest)
+
+
+@cache
+def _picture(size: int) -> tuple[bytes, bytes]:
+    """A JPEG of a little less than ``size * 63 / 64`` bytes, cut behind its EXIF block; gray noise makes the bytes."""
+    side, buffer = 8, io.BytesIO()
+    for bytes_per_pixel in (1.1, 1.0, 0.9):  # the first guess may be a little too large
+        side = max(8, int(math.sqrt(max(0, size * 63 / 64 - 1_500) / bytes_per_pixel)))
+        noise = Image.frombytes("L", (side, side), random.Random(5).randbytes(side * side))  # noqa: S311 - not secrets
+        attempt = io.BytesIO()
+        noise.save(attempt, "JPEG", quality=85, exif=_exif())
+        if buffer.getvalue() and len(attempt.getvalue()) > size * 63 / 64 - 100:
+            break
+        buffer = attempt
+    whole = buffer.getvalue()
+    begin = whole.index(b"\xff\xdb")
+    return whole[:begin], whole[begin:]
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Model] = "Maker", "Model 1"
+    exif[ExifTags.Base.Orientation] = 1
+    exif[ExifTags.Base.DateTime] = "2001:02:03 04:05:06"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2001:02:03 04:05:06"
+    return exif

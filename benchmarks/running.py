@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.server import KINDS, picture
+from benchmarks.server import KINDS, SCAN, picture
 
 __all__ = ["check_outputs", "run_contestant", "started"]
 
@@ -56,8 +56,8 @@ def started(
 
 
 def check_outputs(out: Path, *, photos: int, output_bytes: int) -> None:
-    """Three outputs a photo, each as long as it should be, and one of them byte for byte."""
+    """Three outputs a photo, none shorter than it should be, and one of them byte for byte, but for metadata before it."""
     outputs = [path for path in out.rglob("*.jpg") if ".smarty-async" not in path.parts]
     assert len(outputs) == photos * len(KINDS), f"{len(outputs)} outputs of {photos} photos"
-    assert all(path.stat().st_size == output_bytes for path in outputs), "an output is cut"
-    assert outputs[-1].read_bytes() == picture(output_bytes), "an output is wrong"
+    assert all(path.stat().st_size >= output_bytes for path in outputs), "an output is cut"
+    assert outputs[-1].read_bytes().endswith(picture(output_bytes)[SCAN:]), "an output is wrong"

@@ -26,8 +26,12 @@ _BUFFER = 1 << 20
 _NAME = re.compile(rb'"name":\s*"([^"]+)"')
 _PART = re.compile(rb'\bname="(file_\d+)"')
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
-ID_BYTES = 10
-"""At the end of each photo, and of no other."""
+ID_MARK = b"\xff\xe4\x00\x0a"
+"""Begins the JPEG segment whose eight bytes tell a photo from others."""
+_FRAME = bytes.fromhex("ffd8 ffe00010 4a46494600010100000100010000 ffc0000b 080040004001011100 ffda0008 0101 00003f00")
+"""A JPEG's markers up to its scan: JFIF, a gray frame of 64 by 64, the scan's header."""
+SCAN = 20
+"""Where the frame begins, behind what a client may write anew."""
 KINDS = ("improved", "colorized_improved", "colorized")
 
 
@@ -129,8 +133,9 @@ class Server:
 
 
 def picture(size: int) -> bytes:
-    """What stands for every output: `size` bytes that begin as a JPEG does."""
-    return (b"\xff\xd8\xff" + random.Random(5).randbytes(max(0, size - 3)))[:size]  # noqa: S311 - not secrets
+    """What stands for every output: `size` bytes that a reader of markers takes for a JPEG; no decoder would like it."""
+    noise = random.Random(5).randbytes(max(0, size - len(_FRAME) - 2)).replace(b"\xff", b"\xfe")  # noqa: S311 - not secrets
+    return _FRAME + noise + b"\xff\xd9"
 
 
 def _received(connection: socket.socket, buffer: bytearray, ends: int) -> tuple[bytes, bytes] | None:
@@ -164,11 +169,16 @@ def _names(head: bytes, tail: bytes) -> tuple[bytes, ...]:
 
 
 def _photos(body: bytes) -> dict[bytes, str]:
-    """By name, what tells each photo of a whole request from others: its last bytes."""
+    """By name, what tells each photo of a whole request from others."""
     body = body[body.index(b"\r\n\r\n") + 2 :]
     boundary = body[: body.index(b"\r\n", 2)]
     parts = body.split(boundary)
-    return {name[1]: part[-ID_BYTES:].hex() for part in parts if (name := _PART.search(part))}
+    return {name[1]: _id(part) for part in parts if (name := _PART.search(part))}
+
+
+def _id(part: bytes) -> str:
+    begin = part.index(ID_MARK) + len(ID_MARK)
+    return part[begin : begin + 8].hex()
 
 
 def _cpu() -> float:

@@ -1,19 +1,20 @@
-"""Making a picture into one that the service takes: its format, and on demand its size."""
+"""Make a picture into one that the service takes: 8-bit gray or RGB, its format, and on demand its size."""
 
 from __future__ import annotations
 
 import io
+from functools import cache
 from math import sqrt
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-from PIL import Image
+from PIL import Image, ImageCms
 
-from smarty_async.archive.photos.color import CONVERTED_SPACES, flattened, profile_space
 from smarty_async.archive.photos.identify import Orientation
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["SHORTEST_SIDE", "Converted", "converted", "scale_to_fit", "upright"]
+__all__ = ["SHORTEST_SIDE", "converted", "flattened", "scale_to_fit", "upright"]
+
 
 SHORTEST_SIDE = 5
 """The service's smallest side, in pixels."""
@@ -39,7 +40,7 @@ _TRANSPOSITIONS = {
 """What turns a picture upright (CIPA DC-008, "Orientation")."""
 
 
-class Converted(NamedTuple):
+class _Converted(NamedTuple):
     """A picture that was encoded again.
 
     Attributes:
@@ -68,7 +69,7 @@ def scale_to_fit(width: int, height: int, limits: Limits) -> float:
 
 def converted(
     image: Image.Image, *, size: tuple[int, int], orientation: Orientation, lossy: bool, limits: Limits, fit: bool
-) -> Converted:
+) -> _Converted:
     """`image` as PNG when that is within the limit and nothing was lost before, else as JPEG, 4:4:4.
 
     It is turned upright, its transparency laid on white, its samples brought to 8 bits. CMYK and Lab become sRGB;
@@ -85,7 +86,7 @@ def converted(
     Raises:
         PhotoRejected: with type ``too_large`` or ``unsupported``.
     """
-    to_srgb = image.mode in CONVERTED_SPACES
+    to_srgb = image.mode in _CONVERTED_SPACES
     try:
         picture = flattened(image)
     except (ValueError, OSError) as error:
@@ -96,7 +97,7 @@ def converted(
     data, content_type, picture = _encoded(
         upright(picture, orientation), profile, limits.max_image_bytes, lossy=lossy, fit=fit
     )
-    return Converted(data, content_type, *picture.size, to_srgb)
+    return _Converted(data, content_type, *picture.size, to_srgb)
 
 
 def upright(picture: Image.Image, orientation: Orientation) -> Image.Image:
@@ -143,7 +144,7 @@ def _scaled(picture: Image.Image, scale: float) -> Image.Image:
 def _fitting_profile(picture: Image.Image) -> bytes | None:
     """The picture's profile; one for colours that the picture no longer has would spoil those it has."""
     profile: bytes = picture.info.get("icc_profile") or b""
-    return profile if profile_space(profile) == {"L": "GRAY", "RGB": "RGB"}[picture.mode] else None
+    return profile if _profile_space(profile) == {"L": "GRAY", "RGB": "RGB"}[picture.mode] else None
 
 
 def _saved(picture: Image.Image, kind: str, profile: bytes | None, **options: int) -> bytes:
@@ -154,3 +155,91 @@ def _saved(picture: Image.Image, kind: str, profile: bytes | None, **options: in
     except (OSError, ValueError) as error:
         raise PhotoRejected(f"it cannot be converted to {kind}: {error}", type="too_large") from error
     return buffer.getvalue()
+
+
+_CONVERTED_SPACES = ("CMYK", "LAB")
+"""Modes of Pillow whose colours become sRGB; in all others the pixels keep the profile they have."""
+
+_SIXTEEN_BITS = 65535 // 255
+"""A 16-bit sample is so many times an 8-bit one: 0xABAB is 0xAB."""
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """`image` as 8-bit gray (``L``) or ``RGB``, what shows through on white.
+
+    CMYK is converted to sRGB through the profile in ``image.info``, by relative colorimetric intent with black point
+    compensation, as image editors do; without a usable profile by the plain formula. Lab is CIE L*a*b* at D50.
+
+    Raises:
+        PhotoRejected: its type is ``unsupported``: nothing says how its samples are to be shown.
+    """
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return image.convert("I").point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
+    if mode == "CMYK":
+        return _cmyk_to_rgb(image)
+    if mode == "LAB":
+        return _transformed(image, _profile_of("LAB"))
+    if mode in ("La", "RGBa"):  # premultiplied
+        image = image.convert("LA" if mode == "La" else "RGBA")
+    if mode in ("I", "F"):
+        return _wide(image)
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image.convert("L" if mode in ("1", "L") else "RGB")
+
+
+def _profile_space(profile: bytes) -> str:
+    """The colour space that an ICC profile is for, such as ``RGB``, ``GRAY`` or ``CMYK`` (ICC.1:2022, 7.2.6)."""
+    return profile[16:20].decode("latin-1").strip()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    kind = "L" if image.mode == "LA" else "RGB"
+    rgba = image.convert("LA" if kind == "L" else "RGBA")
+    picture = Image.new(kind, image.size, "white")
+    picture.paste(rgba.convert(kind), mask=rgba.getchannel("A"))
+    picture.info = image.info
+    return picture
+
+
+def _wide(image: Image.Image) -> Image.Image:
+    """32-bit gray: integers, which come from 16-bit files, or real numbers."""
+    image.info.pop("transparency", None)
+    if image.mode == "I":
+        return image.point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
+    raise PhotoRejected("its samples are real numbers that need a scale", type="unsupported")
+
+
+def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
+    profile: bytes = image.info.get("icc_profile") or b""
+    if _profile_space(profile) == "CMYK":
+        try:
+            return _transformed(image, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a broken profile
+    picture = image.convert("RGB")
+    picture.info = {}
+    return picture
+
+
+@cache
+def _profile_of(space: Literal["LAB", "sRGB"]) -> ImageCms.ImageCmsProfile:
+    profile = cast("Any", ImageCms.createProfile(space))  # pyright: ignore[reportUnknownMemberType] - it has no stub
+    return ImageCms.ImageCmsProfile(profile)
+
+
+def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """`image` in sRGB."""
+    picture = ImageCms.profileToProfile(
+        image,
+        profile,
+        _profile_of("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    if picture is None:
+        raise PhotoRejected("its colours cannot be converted", type="unsupported")
+    picture.info = {}
+    return picture

@@ -17,22 +17,22 @@ import msgspec
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from smarty_async.archive.photos import jpeg, tiff_image
-from smarty_async.archive.photos.damage import find_missing_rows, find_zero_tail, is_zero_filled_segment
-from smarty_async.archive.photos.formats import PREFIX_BYTES, RAW_FORMATS, format_of
-from smarty_async.archive.photos.heif import check_boxes
+from smarty_async.archive.photos import jpeg
+from smarty_async.archive.photos.damage import check_boxes, find_missing_rows, find_zero_tail, is_zero_filled_segment
+from smarty_async.archive.photos.formats import decode_stream, decoded_page, develop, sensor_size
 from smarty_async.archive.photos.identify import (
+    DECODING,
+    PREFIX_BYTES,
+    RAW_FORMATS,
     Orientation,
     check_pixels,
     decode,
     decoding,
+    format_of,
     open_image,
     orientation_of,
 )
-from smarty_async.archive.photos.pixel_budget import DECODING
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
-from smarty_async.archive.photos.raw import develop, sensor_size
-from smarty_async.archive.photos.samples import decode_stream
 from smarty_async.archive.photos.tiff import Directory, Tag, pictures, raw_name, read_directories
 from smarty_async.errors import PhotoRejected
 
@@ -253,7 +253,7 @@ def _batches(stream: BinaryIO, segments: list[tuple[int, int]]) -> Iterator[byte
 @contextmanager
 def _loaded_page(stream: BinaryIO, page: Directory, scale: float) -> Generator[Image.Image]:
     del scale
-    with tiff_image.decoded_page(stream, page) as image:
+    with decoded_page(stream, page) as image:
         yield image
 
 

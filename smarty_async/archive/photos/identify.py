@@ -1,33 +1,50 @@
-"""Opening a picture: its header is read, its pixels are not."""
+"""Identify a picture and open it: its format by the first bytes, its header, and the memory that decoding it takes.
+
+Image libraries say nothing on the terminal meanwhile (`silenced`): Pillow warns of odd EXIF and large dimensions,
+tifffile logs each tag that it does not understand. What is worth knowing about a photo is in its result; a warning
+would be noise, or an exception under ``-W error``.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import os
+import re
+import threading
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import IO, BinaryIO
+from functools import cache
+from threading import Condition
+from typing import IO, Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, _imaging
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from smarty_async.archive.photos.formats import INSTALL_FORMATS, PREFIX_BYTES, format_of, missing_extra
-from smarty_async.archive.photos.pixel_budget import DECODING
-from smarty_async.archive.photos.third_party import silenced
 from smarty_async.errors import PhotoRejected
 
 __all__ = [
-    "MOST_PIXELS",
+    "DECODING",
+    "PREFIX_BYTES",
+    "RAW_FORMATS",
     "Orientation",
+    "PixelBudget",
     "check_pixels",
     "decode",
     "decoding",
     "dimensions",
+    "format_of",
+    "missing_extra",
+    "mute_libtiff",
     "open_image",
     "orientation_of",
+    "silenced",
 ]
 
-MOST_PIXELS = 250_000_000
+
+_MOST_PIXELS = 250_000_000
 """Pixels of a picture that is decoded in full; 1 GB of memory as Pillow keeps RGB."""
 
 Orientation = int
@@ -89,7 +106,7 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if "support not installed" in str(error):
-            raise PhotoRejected(f"this Pillow cannot read {name}: {INSTALL_FORMATS}", type="heic") from error
+            raise PhotoRejected(f"this Pillow cannot read {name}: {_INSTALL_FORMATS}", type="heic") from error
         if stream.tell() >= size and name not in ("BMP", "PPM", "PCX", "SGI"):  # signatures of two bytes
             raise PhotoRejected(f"the {name} file breaks off in its header: copy it again", type="truncated") from error
         raise PhotoRejected(f"its {name} header cannot be read", type="not_an_image") from error
@@ -117,9 +134,9 @@ def orientation_of(image: Image.Image) -> Orientation:
 
 def check_pixels(width: int, height: int) -> None:
     """Make sure that a picture is not too large to be decoded in full."""
-    if width * height > MOST_PIXELS:
+    if width * height > _MOST_PIXELS:
         raise PhotoRejected(
-            f"{width}×{height} pixels are more than can be decoded: {MOST_PIXELS:,} pixels in all", type="too_large"
+            f"{width}×{height} pixels are more than can be decoded: {_MOST_PIXELS:,} pixels in all", type="too_large"
         )
 
 
@@ -152,3 +169,195 @@ def decode(image: ImageFile) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoRejected(f"the file breaks off or is damaged: {error}: copy it again", type="truncated") from error
+
+
+_INSTALL_FORMATS = "pip install 'smarty_async[formats]'"
+"""The command that installs the decoders of the formats that Pillow does not read."""
+
+PREFIX_BYTES = 64
+"""Bytes that tell a file's format."""
+
+_SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), name)
+    for pattern, name in (
+        (rb"\xff\xd8\xff", "JPEG"),
+        (rb"\x89PNG\r\n\x1a\n", "PNG"),
+        # Camera raw files; those that are TIFF by structure are found by their tags (raw_tiff_name).
+        (rb"II\*\0.{4}CR\x02", "CR2"),
+        (rb"II\*\0.{4}IIII|MM\0\*.{4}MMMM|IIII\xd4\0\0\0|MMMM\0\0\0\xd4", "IIQ"),
+        (rb"IIU\0", "RW2"),
+        (rb"IIR[OS]|MMOR", "ORF"),
+        (rb"FUJIFILMCCD-RAW", "RAF"),
+        (rb"\0MRM", "MRW"),
+        (rb"FOVb", "X3F"),
+        (rb"II\x1a\0\0\0HEAPCCDR", "CRW"),
+        (rb".{4}ftypcrx ", "CR3"),
+        (rb"II[*+]\0|MM\0[*+]", "TIFF"),
+        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
+        (rb"GIF8[79]a", "GIF"),
+        (rb"RIFF.{4}WEBP", "WEBP"),
+    )
+)
+
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+
+# What Pillow reads besides, with decoders that run no other program.
+_OTHERS = ("JPEG2000", "PSD", "BMP", "PPM", "PCX", "SGI")
+
+RAW_FORMATS = frozenset(
+    {"3FR", "ARW", "CR2", "CR3", "CRW", "DCR", "DNG", "ERF", "IIQ", "MEF", "MOS"}
+    | {"MRW", "NEF", "ORF", "PEF", "RAF", "RW2", "RWL", "SRW", "X3F", "camera"}
+)
+"""Names of camera raw formats; ``camera`` where the maker is not known."""
+
+
+def format_of(prefix: bytes) -> str:
+    """The name of the format that begins with `prefix`: Pillow's, or the usual suffix of a camera's raw format.
+
+    Args:
+        prefix: the first `PREFIX_BYTES` bytes of a file, or all of a shorter one.
+
+    Raises:
+        PhotoRejected: with type ``not_an_image``.
+    """
+    for signature, name in _SIGNATURES:
+        if signature.match(prefix):
+            return name
+    if prefix[4:8] == b"ftyp" and (found := _isobmff_name(prefix)):
+        return found
+    Image.init()
+    padded = prefix.ljust(16, b"\0")
+    for name in _OTHERS:
+        accept = Image.OPEN[name][1] if name in Image.OPEN else None
+        if accept is not None and accept(padded) is True:
+            return name
+    raise PhotoRejected("it is not an image in a format that can be read", type="not_an_image")
+
+
+def _isobmff_name(prefix: bytes) -> str | None:
+    """The image format of an ISO base media file, None for videos (ISO/IEC 14496-12, the box ``ftyp``)."""
+    end = min(int.from_bytes(prefix[:4]), len(prefix))
+    brands = [prefix[8:12], *(prefix[at : at + 4] for at in range(16, end - 3, 4))]
+    if _AVIF_BRANDS.intersection(brands):
+        return "AVIF"
+    return "HEIF" if _HEIF_BRANDS.intersection(brands) else None
+
+
+def missing_extra(what: str, *, kind: str) -> PhotoRejected:
+    """The rejection of a photo whose decoder is not installed.
+
+    Args:
+        what: the photo, in words that follow "it is".
+        kind: the error's type.
+    """
+    return PhotoRejected(f"it is {what}, and the decoder is not installed: {_INSTALL_FORMATS}", type=kind)
+
+
+_LIBRARIES = ("PIL", "pillow_heif", "rawpy", "tifffile", "imagecodecs", "numpy")
+_MODULES = rf"({'|'.join(_LIBRARIES)}|smarty_async\.archive\.photos)(\.|$)"
+
+_lock = threading.Lock()
+_active = 0
+_filters: list[Any] = []
+_here = threading.local()
+
+
+@contextmanager
+def silenced() -> Generator[None, None, None]:
+    """Ignore warnings of image libraries, and what they log in this thread, during the block.
+
+    Not `warnings.catch_warnings`: that one saves and restores the filters of the whole process, and two threads
+    that leave it in another order than they entered it leave the wrong ones behind. Here the first block adds one
+    filter, limited to the modules of these libraries, and the last one takes it away.
+    """
+    _enter()
+    depth = getattr(_here, "depth", 0)
+    _here.depth = depth + 1
+    try:
+        yield
+    finally:
+        _here.depth = depth
+        _leave()
+
+
+def _enter() -> None:
+    global _active  # noqa: PLW0603 - one count for the process
+    with _lock:
+        _active += 1
+        if _active == 1:
+            warnings.filterwarnings("ignore", module=_MODULES)
+            _filters.append(warnings.filters[0])
+
+
+def _leave() -> None:
+    global _active  # noqa: PLW0603 - as above
+    with _lock:
+        _active -= 1
+        if _active == 0:
+            with suppress(ValueError):  # somebody has reset the filters meanwhile
+                warnings.filters.remove(_filters.pop())  # type: ignore[attr-defined]
+
+
+@cache
+def mute_libtiff() -> None:
+    """Keep the libtiff inside Pillow from printing what it dislikes in a file; Pillow gets its error codes anyway.
+
+    Once for the process. Where the library hides its functions (Windows), it goes on printing.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(_imaging.__file__)  # looks in the libraries that it loads, too
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            function = getattr(library, name)
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function(None)
+
+
+class _DropInProbe(logging.Filter):
+    """Drops the records of threads that are inside `silenced`; those of others pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        del record
+        return not getattr(_here, "depth", 0)
+
+
+for _name in ("tifffile", "pillow_heif", "rawpy", "PIL.TiffImagePlugin", "PIL.PngImagePlugin", "PIL.Image"):
+    logging.getLogger(_name).addFilter(_DropInProbe())
+
+
+class PixelBudget:
+    """Bytes of decoded pixels that may be in memory at once. One picture alone may always be, whatever its size.
+
+    Safe to use from any thread.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free = limit
+        self._changed = Condition()
+
+    @contextmanager
+    def acquire(self, pixels: int, bytes_per_pixel: int) -> Generator[None, None, None]:
+        """Wait until there is room for the picture, and hold it during the block. Blocks the thread.
+
+        Args:
+            pixels: of the picture.
+            bytes_per_pixel: what decoding and converting one takes at its peak.
+        """
+        wanted = min(pixels * bytes_per_pixel, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += wanted
+                self._changed.notify_all()
+
+
+DECODING = PixelBudget(1 << 30)
+"""The budget of the process, 1 GiB: six 12-megapixel photos at once, or one of 64 megapixels with transparency."""

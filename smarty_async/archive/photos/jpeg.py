@@ -1,8 +1,18 @@
-"""JPEG files: which kinds every decoder reads, and where the picture ends (ITU-T T.81, annex B)."""
+"""JPEG files: which kinds every decoder reads, where the picture ends, whether its data are whole; without decoding.
+
+Behind a picture there may be the video of a motion photo, further pictures (MPF), notes of the camera, or padding.
+Inside it there may be a hole: many download and copy programs allocate a file whole, filled with zeros, and write
+into it, so that a transfer that breaks off leaves zeros.
+
+Layout: ITU-T T.81, annexes B (segments) and C (Huffman tables).
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, Final
 
@@ -11,10 +21,10 @@ from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 
 from smarty_async.archive.photos.identify import decode, decoding, open_image
-from smarty_async.archive.photos.jpeg_extent import find_jpeg_extent
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["Frame", "check_whole", "described", "read_frame"]
+__all__ = ["Frame", "JpegExtent", "check_whole", "described", "find_jpeg_extent", "read_frame"]
+
 
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
@@ -142,3 +152,171 @@ def _decoded(data: bytes) -> ImageFile:
     with decoding(image, extra_pixels=image.width * image.height):
         decode(image)
     return image
+
+
+_SOF0, _SOF2, _DHT, _SOI, _EOI, _SOS = 0xC0, 0xC2, 0xC4, 0xD8, 0xD9, 0xDA
+_SOF = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[\xc4\xd8-\xdd\xfe]")
+"""Fewer than elsewhere: a flipped bit in the data of a scan must not be taken for a segment."""
+
+_CHUNK_BYTES = 1 << 20
+_MOST_SEGMENTS_WALKED = 5_000
+
+_HOLE_BYTES = 512
+"""The shortest run of zeros taken for a hole: one sector of a disk."""
+
+_PADDING_BYTES = 64
+"""The longest run of zeros with which a file may break off without its being taken for a hole."""
+
+
+class JpegExtent(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a JPEG's picture ends.
+
+    Attributes:
+        size: bytes of the file.
+        end: bytes up to and with the picture's end marker; None when the file breaks off before.
+        hole: where zeros begin that stand in for the picture's data, None when there are none.
+    """
+
+    size: int
+    end: int | None = None
+    hole: int | None = None
+
+    @property
+    def trailer(self) -> int:
+        """Bytes behind the picture."""
+        return 0 if self.end is None else self.size - self.end
+
+
+def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
+    """Find where the picture in `stream` ends. Reads it up to there, 1 MiB at a time; nothing behind it.
+
+    Costs about 1.2 ms a megabyte, an eighteenth of decoding it.
+
+    A run of zeros in the middle is taken for a hole only where the Huffman tables show that no flat area is encoded
+    so: with the tables of most cameras always, with those made for one picture mostly not. A file that breaks off in
+    zeros has a hole in any case.
+
+    Args:
+        stream: seekable, a JPEG file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    walk = _Walk(stream)
+    end = walk.find_end()
+    return JpegExtent(size=size, end=end, hole=walk.hole if end is not None else _trailing_zeros(stream, size))
+
+
+class _Walk:
+    """One pass over the segments and scans of a JPEG.
+
+    Attributes:
+        hole: where the first hole in a scan begins.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.hole: int | None = None
+        self._stream = stream
+        self._frame = 0
+        self._zero_codes: dict[int, int] = {}
+
+    def find_end(self) -> int | None:
+        """The position behind the end marker; None when there is none, or another picture begins before."""
+        at = 0 if self._read(0, 2) == b"\xff\xd8" else None
+        pattern, checked = _MARKER, False
+        at = None if at is None else 2
+        for _ in range(_MOST_SEGMENTS_WALKED):
+            found = None if at is None else self._next_marker(at, pattern, checked=checked)
+            if found is None:
+                return None
+            position, marker = found
+            if marker in (_SOI, _EOI):
+                return position + 2 if marker == _EOI else None
+            length = int.from_bytes(self._read(position + 2, 2))
+            payload = self._read(position + 4, max(length - 2, 0)) if marker in (_DHT, _SOS, *_SOF) else b""
+            at = position + 2 + length
+            if marker == _SOS:
+                pattern, checked = _MARKER_AFTER_SCAN, self._shows_holes(payload)
+            else:
+                checked = False
+                self._note(marker, payload)
+        return None
+
+    def _next_marker(self, at: int, pattern: re.Pattern[bytes], *, checked: bool) -> tuple[int, int] | None:
+        """Position and number of the next marker from `at` on.
+
+        Args:
+            at: where to begin.
+            pattern: what is a marker.
+            checked: whether a run of zeros before it is a hole.
+        """
+        for start, data in self._chunks(at):
+            match = pattern.search(data)
+            if checked and self.hole is None:
+                self.hole = _hole(data, start, match.start() if match else None)
+            if match:
+                return start + match.start(), data[match.start() + 1]
+        return None
+
+    def _chunks(self, at: int) -> Iterator[tuple[int, bytes]]:
+        """The file's bytes from `at` on, each chunk with the end of the one before it."""
+        data = self._read(at, 4096)
+        while data:
+            yield at, data
+            kept = data[-_HOLE_BYTES:]
+            at += len(data) - len(kept)
+            self._stream.seek(at + len(kept))
+            read = self._stream.read(_CHUNK_BYTES)
+            data = kept + read if read else b""
+
+    def _note(self, marker: int, payload: bytes) -> None:
+        """Remember the kind of frame, and for each Huffman table what its code of zeros stands for."""
+        if marker in _SOF:
+            self._frame = marker
+        while marker == _DHT and len(payload) > 17:  # noqa: PLR2004 - a number, 16 counts, the first symbol
+            self._zero_codes[payload[0]] = payload[17]
+            payload = payload[17 + sum(payload[1:17]) :]
+
+    def _shows_holes(self, scan: bytes) -> bool:
+        """Whether zeros in a scan are a hole: they cannot mean that blocks are as the one before and flat."""
+        components = scan[0] if scan else 0
+        if not _SOF0 <= self._frame <= _SOF2 or len(scan) < 4 + 2 * components or scan[-1] >> 4:
+            return False  # arithmetic coding and lossless frames; refinements, where zeros mean "no change"
+        tables = scan[2 : 1 + 2 * components : 2]
+        first = scan[-3]
+        constant = [self._zero_codes.get(table >> 4, 0) for table in tables] if first == 0 else []
+        varying = [self._zero_codes.get(0x10 | (table & 15), 0) for table in tables]
+        if self._frame == _SOF2:
+            # A code for "the rest of the block, or of many blocks, is zero" has no size in its low half.
+            return any(constant) if first == 0 else any(code & 15 or code == 0xF0 for code in varying)  # noqa: PLR2004
+        return any(constant) or any(varying)
+
+    def _read(self, at: int, size: int) -> bytes:
+        self._stream.seek(at)
+        return self._stream.read(size)
+
+
+def _hole(data: bytes, start: int, end: int | None) -> int | None:
+    """Where a hole in `data` begins; zeros right before the marker at `end` are padding."""
+    at = data.find(bytes(_HOLE_BYTES), 0, end)
+    if at < 0:
+        return None
+    after = len(data) - len(data[at:].lstrip(b"\0"))
+    return None if after == end else start + at
+
+
+def _trailing_zeros(stream: BinaryIO, size: int) -> int | None:
+    """Where the zeros begin with which the file ends, None when they are few."""
+    at = size
+    while at:
+        start = max(at - _CHUNK_BYTES, 0)
+        stream.seek(start)
+        rest = stream.read(at - start).rstrip(b"\0")
+        at = start + len(rest)
+        if rest:
+            break
+    return at if size - at > _PADDING_BYTES else None

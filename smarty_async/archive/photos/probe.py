@@ -18,8 +18,7 @@ import msgspec
 
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
-from smarty_async.archive.photos.identify import Orientation
-from smarty_async.archive.photos.third_party import silenced
+from smarty_async.archive.photos.identify import Orientation, silenced
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 

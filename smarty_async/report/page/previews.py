@@ -15,10 +15,9 @@ from typing import Final
 
 from PIL import Image
 
-from smarty_async.archive.photos.color import flattened
-from smarty_async.archive.photos.convert import upright
+from smarty_async.archive.photos.convert import flattened, upright
 from smarty_async.archive.photos.examine import examine
-from smarty_async.archive.photos.third_party import silenced
+from smarty_async.archive.photos.identify import silenced
 
 __all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
 

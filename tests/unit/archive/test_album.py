@@ -11,9 +11,7 @@ import pytest
 from filelock import FileLock
 from support.journals import Entry, add_entries, make_output_folder
 
-from smarty_async.archive.album import AlbumResult, make_album
-from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
-from smarty_async.archive.album.names import Names, candidates
+from smarty_async.archive.album import AlbumResult, Names, Origin, PictureProblem, candidates, copy_picture, make_album
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 
 LONG_AGO = 536_500_800_000_000_000  # 1987

@@ -12,7 +12,7 @@ from PIL import Image
 from support.metadata_samples import exif_block, exif_segment, jpeg_with, scene
 from support.pictures import encoded, opened
 
-from smarty_async.archive.photos.jpeg_extent import JpegExtent, find_jpeg_extent
+from smarty_async.archive.photos.jpeg import JpegExtent, find_jpeg_extent
 
 ENCODINGS: list[dict[str, Any]] = [
     {},

@@ -16,9 +16,8 @@ import pytest
 from PIL import Image, ImageChops, ImageOps
 from support.pictures import encoded, jpeg, opened, png, scene
 
-from smarty_async.archive.photos.pixel_budget import PixelBudget
+from smarty_async.archive.photos.identify import PixelBudget, silenced
 from smarty_async.archive.photos.probe import probe
-from smarty_async.archive.photos.third_party import silenced
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 

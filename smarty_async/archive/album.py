@@ -1,30 +1,45 @@
 """The album: a folder with exactly one picture a photo, under the photos' own names. Blocking.
 
-The picture is a copy of the best output, or of the original where there is none. A manifest in the album says what was
-copied from what, so that the next call copies only what has changed, and neither replaces nor removes a file that it
-did not make or that was changed since.
+The picture is a copy of the best output, or of the original where there is none: whole or not at all, with the photo's
+modification time. A manifest in the album, one line of JSON a picture, says what was copied from what, so that the next
+call copies only what has changed, and neither replaces nor removes a file that it did not make or that was changed
+since.
 """
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Final, Literal, cast
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final, Literal, Self, cast
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.album.copying import Origin, PictureProblem, copy_picture
-from smarty_async.archive.album.manifest import Entry, Manifest
-from smarty_async.archive.album.names import Names, candidates
 from smarty_async.archive.catalog import Catalog, Photo
-from smarty_async.archive.paths import STATE
+from smarty_async.archive.paths import STATE, output_place
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.results import KINDS, ErrorInfo, Kind
 
-__all__ = ["PREFER", "AlbumResult", "Problem", "make_album"]
+__all__ = [
+    "PREFER",
+    "AlbumResult",
+    "Entry",
+    "Names",
+    "Origin",
+    "PictureProblem",
+    "Problem",
+    "candidates",
+    "copy_picture",
+    "make_album",
+]
+
 
 PREFER: Final[tuple[Kind, ...]] = ("colorized_improved", "improved", "resolved")
 """The order of outputs unless the caller states another."""
@@ -157,7 +172,7 @@ class _Making:
         self._kinds = kinds
         self._several_sources = len(catalog.sources()) > 1
         self._own = folder / _OWN
-        self._manifest = Manifest(self._own / _MANIFEST)
+        self._manifest = _Manifest(self._own / _MANIFEST)
         self._entries = {entry.key: entry for entry in self._manifest.read()}
         self._owners = {entry.target: entry for entry in self._entries.values()}
         self._names = Names()
@@ -269,3 +284,207 @@ class _Making:
         if target not in self._names:
             (self._folder / target).unlink(missing_ok=True)
             self._result.removed += 1
+
+
+_JPEG: Final = (".jpg", ".jpeg")
+_PICTURES: Final = frozenset(
+    f".{name}"
+    for name in (
+        *("avif", "bmp", "cr2", "dng", "gif", "heic", "heif", "hif", "j2k", "jfif", "jp2", "jpe", "nef", "pbm", "pcx"),
+        *("pgm", "png", "ppm", "psd", "sgi", "tif", "tiff", "webp"),
+    )
+)
+"""Extensions that ``.jpg`` replaces; to another (``portrait.1987``) it is appended."""
+
+
+def candidates(photo: str, *, is_output: bool, folder: str | None = None) -> list[str]:
+    """The paths that the picture of `photo` may have in the album, best first, with ``/``.
+
+    Args:
+        photo: its path relative to its source.
+        is_output: whether the picture is an output, which is always a JPEG.
+        folder: a folder for it when a photo of another source has its path; None when there is one source.
+    """
+    own = [_as_jpeg(photo), output_place(photo)] if is_output else [photo]
+    below = [] if folder is None else [f"{folder}/{path}" for path in own]
+    return list(dict.fromkeys([*own, *below]))
+
+
+def _as_jpeg(photo: str) -> str:
+    path = PurePosixPath(photo)
+    suffix = path.suffix.lower()
+    return output_place(str(path.with_suffix(".jpg")) if suffix in _PICTURES else photo)
+
+
+class Names:
+    """Paths that are taken. Two that differ only in case or in Unicode form are the same on some disks."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+
+    def __contains__(self, path: str) -> bool:
+        return _plain(path) in self._files
+
+    def take(self, path: str) -> bool:
+        """Take `path`; False, and nothing taken, when it is not free."""
+        plain = _plain(path)
+        parents = [str(parent) for parent in PurePosixPath(plain).parents]
+        if plain in self._files or plain in self._folders or not self._files.isdisjoint(parents):
+            return False
+        self._files.add(plain)
+        self._folders.update(parents)
+        return True
+
+    def first_free(self, wanted: Sequence[str], *, usable: Callable[[str], bool]) -> str:
+        """Take the first of `wanted` that is free and usable, else the first with a number behind it."""
+        paths = itertools.chain(wanted, _numbered(wanted[0]))
+        return next(path for path in paths if usable(path) and self.take(path))
+
+
+def _numbered(path: str) -> Iterator[str]:
+    one = PurePosixPath(path)
+    for number in itertools.count(2):
+        yield str(one.with_name(f"{one.stem} ({number}){one.suffix}"))
+
+
+def _plain(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One picture of the album. Paths are bytes, as the file system spells them; JSON holds them as base64.
+
+    Attributes:
+        source: the photo's source.
+        photo: the photo's path relative to it.
+        target: the picture's path relative to the album.
+        origin: what it was copied from: a kind or ``original``, with its size and modification time.
+        size: bytes of the picture, when it was made.
+        mtime_ns: its modification time then.
+    """
+
+    source: bytes
+    photo: bytes
+    target: bytes
+    origin: tuple[str, int, int]
+    size: int
+    mtime_ns: int
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        """The photo."""
+        return self.source, self.photo
+
+
+class _Manifest:
+    """The file at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[Entry]:
+        """Its entries; none when it is not there, or damaged: pictures are then recognized by size and time."""
+        try:
+            return msgspec.json.Decoder(Entry).decode_lines(self._path.read_bytes())
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+            return []
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Make it hold `entries` and nothing else, at once."""
+        new = self._path.with_suffix(".part")
+        new.write_bytes(msgspec.json.Encoder().encode_lines(list(entries)))
+        new.replace(self._path)
+
+
+_BAD_NAME: Final = frozenset({errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ})
+"""What a disk says to a name that it cannot hold: the next picture may well have a good one."""
+
+
+_CLOCK_NS: Final = 2_000_000_000
+"""How exactly FAT keeps modification times, in nanoseconds."""
+
+
+class PictureProblem(Exception):
+    """One picture cannot be copied; others can."""
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """A file to copy.
+
+    Attributes:
+        path: where it is.
+        size: bytes.
+        version_ns: its modification time, in nanoseconds since 1970.
+        mtime_ns: the modification time that the copy gets.
+    """
+
+    path: str
+    size: int
+    version_ns: int
+    mtime_ns: int
+
+    @classmethod
+    def at(cls, path: Path, *, mtime_ns: int | None) -> Self | None:
+        """The regular file at `path`, None when there is none.
+
+        Args:
+            path: where it is.
+            mtime_ns: the modification time that the copy gets; None for the file's own.
+        """
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return cls(str(path), status.st_size, status.st_mtime_ns, mtime_ns or status.st_mtime_ns)
+
+    def is_copied_at(self, path: Path) -> bool:
+        """Whether the file at `path` looks like its copy, by size and modification time."""
+        status = path.lstat()
+        near = abs(status.st_mtime_ns - self.mtime_ns) <= _CLOCK_NS
+        return stat.S_ISREG(status.st_mode) and status.st_size == self.size and near
+
+
+def copy_picture(origin: Origin, target: Path, *, temporary: Path) -> tuple[int, int]:
+    """Copy `origin` to `target`, replacing what is there.
+
+    Args:
+        origin: the file.
+        target: where the copy goes; its folder is made.
+        temporary: a path on the same disk for the copy while it is not whole.
+
+    Returns:
+        Size and modification time of the copy, as the disk holds them.
+
+    Raises:
+        PictureProblem: the origin cannot be read, or the disk cannot hold the name.
+        OSError: the disk refuses.
+    """
+    try:
+        file = open(origin.path, "rb")  # noqa: PTH123, SIM115 - closed below; the path may hold bytes that are no text
+    except OSError as error:
+        raise PictureProblem(f"cannot read {origin.path!r}: {error.strerror}") from None
+    with file:
+        _fill(temporary, file)
+    os.utime(temporary, ns=(origin.mtime_ns, origin.mtime_ns))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in _BAD_NAME:
+            raise PictureProblem(f"the disk cannot hold a file named {str(target)!r}: {error.strerror}") from None
+        raise
+    status = target.lstat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _fill(temporary: Path, file: BinaryIO) -> None:
+    try:
+        with temporary.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
