@@ -226,9 +226,11 @@ class Work(msgspec.Struct, kw_only=True):
         bytes_probed: of those whose dimensions are known.
         pixels_probed: of the same photos, in pixels.
         pixels_done: of those that came to an end.
+        bytes_ahead: of the photos that the scan has not come to and no run has finished; see `Progress.ahead`.
     """
 
     bytes: int = 0
+    bytes_ahead: int = 0
     bytes_done: int = 0
     bytes_probed: int = 0
     pixels_probed: int = 0
@@ -262,6 +264,7 @@ class Progress(msgspec.Struct, kw_only=True):
     Attributes:
         found: photos seen by the scan so far.
         scanning: whether the scan may find more.
+        ahead: photos that the scan has not come to, when they have been counted; None while their number is not known.
         outcomes: photos by outcome.
         requests: requests sent.
         images: images sent; a photo that is sent again counts again.
@@ -284,6 +287,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
     found: int = 0
     scanning: bool = True
+    ahead: int | None = None
     outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
@@ -331,6 +335,13 @@ class Progress(msgspec.Struct, kw_only=True):
         """Deprecated: `warnings`."""
         _deprecated("Progress.remarks", "warnings")
         return self.warnings
+
+    @property
+    def total(self) -> int | None:
+        """Photos in all; None while their number is not known."""
+        if not self.scanning:
+            return self.found
+        return None if self.ahead is None else self.found + self.ahead
 
     @property
     def done(self) -> int:

@@ -20,6 +20,7 @@ from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
@@ -77,9 +78,7 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
-        self._source: PhotoSource = FolderSource(
-            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-        )
+        self._source = _source_of(options)
         self._directory = OutputDirectory(options.out)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
@@ -214,7 +213,7 @@ class ArchiveRun:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
         announce = partial(self._dispatcher.announce, source=self._spending)
         waiting = False
-        with announce(None):
+        with announce(None), self._surveying(context) as survey:
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
@@ -223,10 +222,30 @@ class ArchiveRun:
                         self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
                         break
                     waiting = not batch
-                    entries = await self._look_up(self._photos_of(batch), context)
-                for entry in await self._report_finished(entries):
+                    files = self._photos_of(batch)
+                    entries = await self._look_up(files, context)
+                unfinished = await self._report_finished(entries)
+                survey.scanned(files, unfinished=[entry.file for entry in unfinished])
+                for entry in unfinished:
+                    if self._window.locked():
+                        survey.start()
                     await self._window.acquire()
                     photos.create_task(self._run_in_window(entry, context))
+
+    @contextmanager
+    def _surveying(self, context: RunContext) -> Generator[Survey]:
+        """Count the photos ahead during the block, once the window is full; a list that comes once cannot be."""
+
+        async def finished() -> int:
+            return min([await context.journal.finished_bytes(spec) for spec in self._options.specs])
+
+        once = iter(self._options.listed) is self._options.listed
+        source = None if once else _source_of(self._options)
+        survey = Survey(source, progress=self.progress, finished=finished)
+        try:
+            yield survey
+        finally:
+            survey.stop()
 
     def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """The files of `batch` that may be photos; the others are counted and left alone."""
@@ -288,6 +307,12 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
+
+
+def _source_of(options: ArchiveOptions) -> PhotoSource:
+    return FolderSource(
+        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
+    )
 
 
 @contextmanager

@@ -139,11 +139,11 @@ async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGe
         """Say about how long it takes, once all photos are found and the pace is known."""
         nonlocal announced
         progress, seconds = run.progress, estimate.seconds_left
-        if announced or progress.scanning or seconds is None:
+        if announced or progress.total is None or seconds is None:
             return
         announced = True
         if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):
-            left = progress.found - progress.done
+            left = progress.total - progress.done
             display.say(f"{count(left, 'photo')} to do, which will take about {duration(seconds)}")
 
     async def show() -> None:

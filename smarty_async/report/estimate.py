@@ -74,7 +74,7 @@ class Estimator:
         done, total = amount(progress, unit=self._unit)
         self._in_flight = sum(getattr(photo, self._unit) for photo in in_flight) / 1e6
         photos = sum(progress.outcomes.get(outcome, 0) for outcome in _SENT)
-        self._total, self._complete = total, not progress.scanning
+        self._total, self._complete = total, progress.total is not None
         self._partly_done = self._open_work_done(now, done)
         self._now = _Sample(now, done + self._partly_done, photos)
         if not progress.requests:
@@ -194,8 +194,8 @@ def amount(progress: Progress, *, unit: Unit) -> tuple[float, float]:
     """
     work = progress.work
     if unit == "bytes":
-        return work.bytes_done / 1e6, work.bytes / 1e6
+        return work.bytes_done / 1e6, (work.bytes + work.bytes_ahead) / 1e6
     if not work.bytes_probed:
         return 0.0, 0.0
-    unprobed = max(0, work.bytes - work.bytes_probed) * work.pixels_probed / work.bytes_probed
+    unprobed = max(0, work.bytes + work.bytes_ahead - work.bytes_probed) * work.pixels_probed / work.bytes_probed
     return work.pixels_done / 1e6, (work.pixels_probed + unprobed) / 1e6

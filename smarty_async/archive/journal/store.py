@@ -342,6 +342,15 @@ class JournalStore:
         ).fetchone()
         return int(images)
 
+    def finished_bytes(self, spec: ModeSpec) -> int:
+        """Bytes of the photos whose answer to `spec` is at its place."""
+        [size] = self._sql.execute(
+            "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
+            " WHERE spec = ? AND state = 'committed'",
+            (str(spec),),
+        ).fetchone()
+        return int(size)
+
     # recovery
 
     @property
