@@ -62,7 +62,7 @@ def _size(size: int, number: int) -> int:
 
 
 def _write(file: BinaryIO, size: int, number: int, picture: int) -> None:
-    """Write `size` bytes: what tells the photo from others, a picture for photos of `picture` bytes, and holes between."""
+    """Write `size` bytes: a picture for photos of `picture` bytes, with a number of its own, and holes for the rest."""
     head, rest = _picture(picture)
     file.write(head[:2] + ID_MARK + number.to_bytes(8, "big") + head[2:])
     left = size - len(head) - len(ID_MARK) - 8 - len(rest)

@@ -56,7 +56,7 @@ def started(
 
 
 def check_outputs(out: Path, *, photos: int, output_bytes: int) -> None:
-    """Three outputs a photo, none shorter than it should be, and one of them byte for byte, but for metadata before it."""
+    """Three outputs a photo, none shorter than it should be; of one, all bytes behind its metadata."""
     outputs = [path for path in out.rglob("*.jpg") if ".smarty-async" not in path.parts]
     assert len(outputs) == photos * len(KINDS), f"{len(outputs)} outputs of {photos} photos"
     assert all(path.stat().st_size >= output_bytes for path in outputs), "an output is cut"

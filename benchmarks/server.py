@@ -133,7 +133,7 @@ class Server:
 
 
 def picture(size: int) -> bytes:
-    """What stands for every output: `size` bytes that a reader of markers takes for a JPEG; no decoder would like it."""
+    """What stands for every output: `size` bytes that a reader of markers takes for a JPEG, and no decoder does."""
     noise = random.Random(5).randbytes(max(0, size - len(_FRAME) - 2)).replace(b"\xff", b"\xfe")  # noqa: S311 - not secrets
     return _FRAME + noise + b"\xff\xd9"
 

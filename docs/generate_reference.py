@@ -12,10 +12,9 @@ from typer.main import get_command
 import smarty_async
 from smarty_async import results, testing
 from smarty_async.cli import app
-from smarty_async.cli.command import option_key
-from smarty_async.cli.config import CONFIG_FILE
+from smarty_async.cli.command import CONFIG_FILE, option_key
 from smarty_async.cli.errors import Exit
-from smarty_async.report import advice
+from smarty_async.report import wording
 
 EXIT_STATUSES = {
     Exit.FINE: "Every photo came to a good end. Files that are no photos were left alone.",
@@ -130,7 +129,7 @@ write(
     "`error.type` is one of these words. `error.message` is for people and may change.",
     table(
         ("type", "what to do"),
-        ((f"`{kind}`", f"{text[0].upper()}{text[1:]}.") for kind, text in advice._ADVICE.items()),  # noqa: SLF001 - the table itself
+        ((f"`{kind}`", f"{text[0].upper()}{text[1:]}.") for kind, text in wording._ADVICE.items()),  # noqa: SLF001 - the table itself
     ),
 )
 

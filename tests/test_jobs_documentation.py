@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from smarty_async.cli import app
-from smarty_async.cli.config import read_config
+from smarty_async.cli.command import read_config
 from smarty_async.cli.errors import Exit
 
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "jobs.md"

@@ -19,7 +19,7 @@ from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
-from smarty_async.results import ErrorInfo, Kind, Outcome
+from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome
 
 __all__ = ["STATES", "Catalog", "Folder", "Photo", "State"]
 
@@ -28,7 +28,6 @@ State = Literal["restored", "already_good", "failed", "rejected", "skipped", "du
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 
-_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
 _BATCH: Final = 500
 """Photos read at a time by `Catalog.photos`, and bound parameters of one statement."""
@@ -292,7 +291,7 @@ def _photo(row: Sequence[Any], kinds: Sequence[Kind]) -> Photo:
         size=size,
         mtime_ns=int(version) if version.lstrip("-").isdigit() else 0,
         state=cast("Outcome | None", outcome) or "unfinished",
-        outputs={kind: f"{kind}/{where}" for kind in _KINDS if kind in kinds},
+        outputs={kind: f"{kind}/{where}" for kind in KINDS if kind in kinds},
         bw=None if bw is None else bool(bw),
         attempts=attempts,
         error=None if error_type is None else ErrorInfo(error_type, error or ""),

@@ -16,9 +16,9 @@ from smarty_async.cli.check import check
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
+from smarty_async.cli.output import use_waiting_streams
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
-from smarty_async.cli.streams import use_waiting_streams
 from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
@@ -100,7 +100,7 @@ def program(
     the command line comes first, then the environment, then the file.
     """
     del version
-    from smarty_async.cli.config import CONFIG_FILE, read_config  # noqa: PLC0415 - help is quick
+    from smarty_async.cli.command import CONFIG_FILE, read_config  # noqa: PLC0415 - help is quick
 
     file = config or Path(CONFIG_FILE)
     if config is not None or file.is_file():

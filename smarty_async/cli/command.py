@@ -1,13 +1,21 @@
-"""What all commands share: help in named groups, a value from the environment or a file for every option."""
+"""What all commands share: help in named groups, and a value from the environment or the config file for every option.
+
+The config file is ``smarty-async.toml`` in the working folder, or the file of ``--config``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from typer import Context
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
-__all__ = ["Command", "option_key"]
+from smarty_async.errors import ConfigurationError
+
+__all__ = ["CONFIG_FILE", "Command", "option_key", "read_config"]
+
 
 _NOT_FROM_ENVIRONMENT = frozenset({"base_url", "provider", "help"})
 """`cli.account` reads these, after the options; help is no setting."""
@@ -43,3 +51,63 @@ class Command(TyperCommand):
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
+
+
+CONFIG_FILE = "smarty-async.toml"
+"""The file that is read when it lies in the working folder."""
+
+_SECRETS = frozenset({"token", "client_id", "client_secret", "refresh_token"})
+
+
+def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The defaults that a config file gives, by command and parameter.
+
+    A key at the top is an option's long name, for every command that has the option; under ``[improve]`` it is for
+    that command alone. A list stands for an option that can be repeated.
+
+    Args:
+        path: the file.
+        commands: the commands by name.
+
+    Raises:
+        ConfigurationError: it cannot be read, is no TOML, names an unknown option or a secret.
+    """
+    import tomllib  # noqa: PLC0415 - help is quick
+
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(f"the config file {str(path)!r} is no TOML: {error}") from None
+    defaults: dict[str, dict[str, Any]] = {name: {} for name in commands}
+    options = {name: _options(command) for name, command in commands.items()}
+    for key, value in settings.items():
+        if isinstance(value, dict) and key in commands:
+            for inner, setting in cast("dict[str, Any]", value).items():
+                defaults[key][_parameter(inner, options[key], path)] = setting
+        else:
+            owners = [name for name in commands if key.replace("-", "_") in options[name]]
+            if not owners:
+                _parameter(key, {}, path)
+            for name in owners:
+                defaults[name][_parameter(key, options[name], path)] = value
+    return defaults
+
+
+def _options(command: Any) -> dict[str, str]:
+    """The parameter of each option that a file may set, by the option's name."""
+    options = [option for option in command.params if isinstance(option, TyperOption) and not option.hidden]
+    return {option_key(option): str(option.name) for option in options if option.name != "help"}
+
+
+def _parameter(key: str, options: Mapping[str, str], path: Path) -> str:
+    name = key.replace("-", "_")
+    if name in _SECRETS:
+        raise ConfigurationError(
+            f"the config file {str(path)!r} holds {key!r}: "
+            "put secrets into the environment instead (SMARTY_TOKEN, or SMARTY_TOKEN_FILE)"
+        )
+    if name not in options:
+        raise ConfigurationError(f"the config file {str(path)!r} sets {key!r}, which is no option")
+    return options[name]

@@ -11,8 +11,7 @@ from enum import IntEnum
 
 import typer
 
-from smarty_async.cli.output import say
-from smarty_async.cli.streams import to_nowhere
+from smarty_async.cli.output import say, to_nowhere
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,

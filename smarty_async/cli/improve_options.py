@@ -11,14 +11,13 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from smarty_async.archive.sources.photo_list import ListFile, read_list
+from smarty_async.archive.sources.scan_roots import ListFile, read_list
 from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
 from smarty_async.options import Limits, Retries, Timeouts
-from smarty_async.report.estimate import Unit
-from smarty_async.report.pace import pace_key
+from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
 
 __all__ = [

@@ -1,29 +1,38 @@
-"""What `improve` does: start the service, open the client, follow one run or print its preview."""
+"""What `improve` does: start the service, open the client, display one run and report its photos, or a preview."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from time import monotonic
+from typing import Final, Protocol
 
+from rich.console import Console
+
+from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.folder import check_sources
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
-from smarty_async.cli.improve_options import ImproveOptions
+from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
-from smarty_async.cli.run_reporter import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
+from smarty_async.errors import DiskError, SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
 from smarty_async.plan import plan_archive
+from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.report.metrics import MetricsHooks
-from smarty_async.report.pace import PaceFile
-from smarty_async.report.summary import plan_lines
-from smarty_async.results import Plan
+from smarty_async.report.progress import Bar, Display, Lines, Silence
+from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
+from smarty_async.report.wording import count, duration
+from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
 
-__all__ = ["preview", "restore"]
+__all__ = ["Run", "follow", "preview", "restore"]
 
 
 async def preview(options: ImproveOptions) -> Exit:
@@ -113,3 +122,208 @@ def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -
         retries=options.client.retries,
         timeouts=options.client.timeouts,
     )
+
+
+_SHOW_EVERY: Final = 0.2
+"""Seconds between two displays of a run's progress."""
+_LONG_ENOUGH: Final = 10.0
+"""Seconds that a run must take for its pace to be kept, and be expected to take for that to be said."""
+
+
+class Run(Protocol):
+    """What is followed: a run over an archive."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        ...
+
+    @property
+    def in_flight(self) -> list[InFlight]:
+        """The photos that have been sent and are not answered."""
+        ...
+
+    def drain(self) -> None:
+        """Send nothing new, and end when the open requests are answered."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Result]:
+        """The results."""
+        ...
+
+
+async def follow(
+    run: Run,
+    *,
+    options: ImproveOptions,
+    interrupts: Interrupts,
+    service: EmbeddedService | None = None,
+    paces: PaceFile | None = None,
+) -> Exit:
+    """Display `run` to its end, and report what became of every photo.
+
+    Args:
+        run: the run.
+        options: the command's options.
+        interrupts: counts the signals.
+        service: the embedded service that the run uses, None when it uses another.
+        paces: the paces of earlier runs; by default those in the user's cache folder.
+
+    Raises:
+        SmartyError: what ended the run early, or there was no photo at all.
+    """
+    paces = paces or PaceFile()
+    estimate = Estimator(unit=options.unit, known_pace=paces.known(options.pace_key, unit=options.unit))
+    display = _display_for(options.display, free=options.account.local)
+    reporter = _RunReporter(options, display)
+    interrupts.say = display.say
+    interrupts.open_work = lambda: (len(run.in_flight), estimate.seconds_to_drain)
+    ended_by: BaseException | None = None
+    try:
+        async with _displayed(run, display, estimate):
+            async for result in run:
+                reporter.add(result)
+                if reporter.output_error is not None:
+                    run.drain()  # the open requests are paid for
+        if not run.progress.found and not run.progress.left_alone and not interrupts.asked:
+            raise options.nothing_found
+    except BaseException as error:
+        ended_by = (service and service.failure) or error
+        raise
+    finally:
+        interrupts.say = say
+        display.close()
+        reporter.finish(run.progress, interrupted=interrupts.asked, error=reporter.output_error or ended_by)
+        _keep_pace(paces, estimate, options, seconds=reporter.seconds)
+    if reporter.output_error is not None:
+        raise reporter.output_error
+    return reporter.exit_status(run.progress, interrupted=interrupts.asked)
+
+
+def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions, *, seconds: float) -> None:
+    if estimate.measured_pace is not None and seconds >= _LONG_ENOUGH:
+        paces.keep(options.pace_key, estimate.measured_pace, unit=options.unit)
+
+
+def _reason(error: BaseException) -> str:
+    """Only our own errors are sure to hold no secret."""
+    return str(error) if isinstance(error, SmartyError) else "the run was broken off"
+
+
+def _display_for(options: DisplayOptions, *, free: bool) -> Display:
+    """The display that fits the options and this stderr."""
+    if options.quiet:
+        return Silence(say)
+    if options.bar and not options.json and sys.stderr.isatty():
+        console = Console(stderr=True, highlight=False)
+        if console.is_interactive:
+            return Bar(console, free=free)
+    return Lines(say, free=free)
+
+
+@asynccontextmanager
+async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGenerator[None, None]:
+    """Show the progress at regular intervals, also while no result comes."""
+    said, announced = 0, False
+
+    def say_warnings() -> None:
+        nonlocal said
+        for warning in run.progress.warnings[said:]:
+            display.say(warning)
+        said = len(run.progress.warnings)
+
+    def announce() -> None:
+        """Say about how long it takes, once all photos are found and the pace is known."""
+        nonlocal announced
+        progress, seconds = run.progress, estimate.seconds_left
+        if announced or progress.total is None or seconds is None:
+            return
+        announced = True
+        if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):
+            left = progress.total - progress.done
+            display.say(f"{count(left, 'photo')} to do, which will take about {duration(seconds)}")
+
+    async def show() -> None:
+        while True:
+            say_warnings()
+            in_flight = run.in_flight
+            estimate.look(run.progress, in_flight)
+            announce()
+            display.show(run.progress, estimate, in_flight)
+            await asyncio.sleep(_SHOW_EVERY)
+
+    showing = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        showing.cancel()
+        estimate.look(run.progress)
+        say_warnings()
+
+
+class _RunReporter:
+    """Writes a run's results: each photo where that is asked for, and the end.
+
+    Args:
+        options: the command's options.
+        display: where lines about photos go.
+
+    Attributes:
+        output_error: why stdout can no longer be written to; None when it can.
+    """
+
+    def __init__(self, options: ImproveOptions, display: Display) -> None:
+        self.tally = Tally()
+        self.output_error: DiskError | None = None
+        self._options = options
+        self._display = display
+        self._output = Output()
+        self._began = monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return monotonic() - self._began
+
+    def add(self, result: Result) -> None:
+        """Report one photo."""
+        self.tally.add(result)
+        if self._options.display.verbose:
+            self._display.say(photo_line(result, toned=self._options.account.local))
+        if self._options.display.json:
+            self._write(result)
+
+    def _write(self, value: object) -> None:
+        try:
+            self._output.struct(value)
+        except DiskError as error:
+            self.output_error = error
+
+    def photos_left(self, progress: Progress) -> bool:
+        """Whether photos are left for another run."""
+        return progress.scanning or progress.found > sum(self.tally.outcomes.values())
+
+    def exit_status(self, progress: Progress, *, interrupted: bool) -> Exit:
+        """The exit status of a run that no error ended."""
+        if interrupted and self.photos_left(progress):
+            return Exit.INTERRUPTED
+        if progress.limit_reached:
+            return Exit.SPEND_LIMIT
+        return Exit.PHOTOS_FAILED if self.tally.bad else Exit.FINE
+
+    def finish(self, progress: Progress, *, interrupted: bool, error: BaseException | None) -> None:
+        """Report the end."""
+        display, free = self._options.display, self._options.account.local
+        summary = self.tally.summary(
+            progress,
+            out=display_path(str(self._options.out)),
+            seconds=self.seconds,
+            free=free,
+            interrupted=interrupted,
+            error=ErrorInfo(type(error).__name__, _reason(error)) if error else None,
+        )
+        if summary.photos or error is None:
+            for line in summary_lines(summary, free=free, only_problems=display.quiet):
+                say(line)
+        if display.json:
+            self._write({"summary": summary})

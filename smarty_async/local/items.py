@@ -11,10 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from smarty_async.local.cancellation import Abandoned, wanted_until
 from smarty_async.local.contract import ImproveItem, Mode, RequestMeta, ResolutionItem, encode_item
 from smarty_async.local.engine.decoding import pixel_count
-from smarty_async.local.engine.protocol import Engine, ItemRefused
+from smarty_async.local.engine.protocol import Abandoned, Engine, ItemRefused, wanted_until
 from smarty_async.local.faults import Faults
 from smarty_async.local.upload import Upload
 

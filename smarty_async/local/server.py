@@ -1,4 +1,8 @@
-"""The service as an aiohttp application around an engine, and the running of it on a socket."""
+"""The service as an aiohttp application around an engine, with a page at ``/``, and the running of it on a socket.
+
+The page takes photos, compares before and after, and downloads the results. It uses the service's own API from the same
+origin. Pages of other sites are refused the whole service; clients that are no browsers are not concerned.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +32,13 @@ from smarty_async.local.engine.decoding import MAX_PIXELS
 from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.items import Pace, failed_item, process_item
-from smarty_async.local.page import add_page
 from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
+from smarty_async.web.assets import SHARED, add_assets
+from smarty_async.web.guard import guard
 
-__all__ = [
-    "PATHS",
-    "ErrorStyle",
-    "ReceivedRequest",
-    "make_app",
-    "serve_until_stopped",
-    "serving",
-]
+__all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
+
 
 PATHS: Final = ("/api/v1/photo/improve", "/api/v1/photo/improve/")
 """Both published paths."""
@@ -117,7 +116,7 @@ def make_app(
     app.cleanup_ctx.append(service.lifetime)
     app.add_routes([web.post(path, service.improve) for path in PATHS])
     app.add_routes([web.get("/healthz", service.health)])
-    add_page(app, hosts=hosts)
+    _add_page(app, hosts=hosts)
     return app
 
 
@@ -384,3 +383,19 @@ def _resolve(loop: asyncio.AbstractEventLoop, stopped: asyncio.Future[int], stat
 
     with suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(resolve)
+
+
+_ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
+    ("service.css", "service.html", "service.js"), "smarty_async.web"
+)
+
+
+def _add_page(app: web.Application, *, hosts: Collection[str] = ()) -> None:
+    """Add the page at ``/`` to the service `app`, and guard the whole of it against other sites' pages.
+
+    Args:
+        app: the service.
+        hosts: names that a browser may call it by, beside ``localhost`` and every IP address.
+    """
+    guard(app, hosts=hosts, browsers_only=False)
+    add_assets(app, _ASSETS, page="service.html")

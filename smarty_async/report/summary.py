@@ -10,8 +10,7 @@ import msgspec
 
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.failures import FailureGroups
-from smarty_async.report.advice import advice
-from smarty_async.report.wording import count, duration, megabytes, money, plain, verb
+from smarty_async.report.wording import advice, count, duration, megabytes, money, plain, verb
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Progress, Result, Status
 
 __all__ = [

@@ -224,7 +224,11 @@ class Dispatcher:
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
 
     def _forecast(self, source: object) -> Forecast:
-        return self._forecasts.setdefault(self if source is None else source, Forecast())
+        source = self if source is None else source
+        forecast = self._forecasts.get(source)
+        if forecast is None:
+            forecast = self._forecasts[source] = Forecast()
+        return forecast
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)

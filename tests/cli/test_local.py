@@ -18,7 +18,7 @@ from support.pictures import faded, jpeg
 from support.program import end_of, out, posix, run, started
 
 from smarty_async.cli.improve_options import default_concurrency, limits_for
-from smarty_async.report.pace import PaceFile, cache_folder
+from smarty_async.report.estimate import PaceFile, cache_folder
 
 __all__ = ["out"]  # fixtures
 
@@ -125,7 +125,7 @@ class TestPace:
         assert "take" not in unknown.out
         size = (folder / "a.jpg").stat().st_size
         script = (
-            "import os; from smarty_async.report.pace import *; "
+            "import os; from smarty_async.report.estimate import *; "
             "PaceFile().keep(pace_key('http://127.0.0.1:9', ('improve', 1)), "
             f"90e6 / {size}, unit='bytes')"
         )

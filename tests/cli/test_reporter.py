@@ -16,11 +16,11 @@ from support.program import end_of, out, photos, posix, run, service, started
 from smarty_async.cli.account import Account
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import ClientOptions, DisplayOptions, ImproveOptions
-from smarty_async.cli.run_reporter import follow
+from smarty_async.cli.improve_run import follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits, Retries, Timeouts
-from smarty_async.report.pace import PaceFile
+from smarty_async.report.estimate import PaceFile
 from smarty_async.results import ErrorInfo, InFlight, Outcome, Progress, Result
 
 __all__ = ["out", "photos", "service"]  # fixtures

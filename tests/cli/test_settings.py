@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from smarty_async.cli import app
-from smarty_async.cli.config import read_config
+from smarty_async.cli.command import read_config
 from smarty_async.cli.improve_options import default_out
 from smarty_async.errors import ConfigurationError, OptionsError
 

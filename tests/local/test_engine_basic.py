@@ -7,10 +7,9 @@ from PIL import Image, ImageChops, ImageCms, ImageFile, ImageStat
 from support import pictures
 
 from smarty_async.local.engine import BasicEngine, EchoEngine, Engine, Improved, ItemRefused
-from smarty_async.local.engine.basic import TONED
+from smarty_async.local.engine.basic import TONED, measure, percentile
 from smarty_async.local.engine.decoding import decode
 from smarty_async.local.engine.echo import stamp, unstamp
-from smarty_async.local.engine.measuring import measure, percentile
 
 SEEDS = range(4)
 

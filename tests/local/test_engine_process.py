@@ -16,8 +16,8 @@ import pytest
 from support import pictures
 
 from smarty_async.errors import ConfigurationError
-from smarty_async.local.cancellation import Abandoned, wanted_until
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, best_engine, engine_named
+from smarty_async.local.engine.protocol import Abandoned, wanted_until
 from smarty_async.local.worker import client as worker
 from smarty_async.local.worker.client import EngineProcess
 from smarty_async.local.worker.ipc import REPLIES, Done, read, write

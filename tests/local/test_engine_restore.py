@@ -14,11 +14,10 @@ from support import pictures
 
 from smarty_async.errors import MissingExtra
 from smarty_async.local import engine as engines
-from smarty_async.local.cancellation import Abandoned, wanted_until
 from smarty_async.local.engine import Engine, Improved, ItemRefused, best_engine, engine_named, in_process_engine
 from smarty_async.local.engine.basic import TONED
-from smarty_async.local.engine.decoding import decode, quality_of
-from smarty_async.local.engine.pixel_budget import PixelBudget
+from smarty_async.local.engine.decoding import PixelBudget, decode, quality_of
+from smarty_async.local.engine.protocol import Abandoned, wanted_until
 from smarty_async.local.server import make_app, serving
 
 pytestmark = pytest.mark.slow
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.slow
 if TYPE_CHECKING or best_engine() == "restore":
     import numpy as np
 
-    from smarty_async.local.engine import denoising, diagnosing, scratches, tiles, waifu
+    from smarty_async.local.engine import diagnosing, nets, scratches, tiles
     from smarty_async.local.engine.restore import RestoreEngine
 
 learned = pytest.mark.skipif(
@@ -316,15 +315,15 @@ def test_enlarging_beats_lanczos(rtype: str, factor: int) -> None:
 @pytest.mark.parametrize("largest", [40, 56])
 def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = pixels(pictures.scene(96, 72))
-    monkeypatch.setattr(waifu, "_SMALL", 0)
-    whole = waifu.double(photo, rtype="photo"), waifu.double(photo, rtype="art"), denoising.denoise(photo, 10)
-    for module, name in ((waifu, "_PHOTO"), (waifu, "_ART"), (denoising, "_FRAME")):
-        frame: tiles.Frame = getattr(module, name)
+    monkeypatch.setattr(nets, "_SMALL", 0)
+    whole = nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.denoise(photo, 10)
+    for name in ("_PHOTO", "_ART", "_DENOISE"):
+        frame: tiles.Frame = getattr(nets, name)
         smaller = tiles.Frame(
             scale=frame.scale, margin=frame.margin, step=frame.step, blend=frame.blend, largest=largest
         )
-        monkeypatch.setattr(module, name, smaller)
-    tiled = waifu.double(photo, rtype="photo"), waifu.double(photo, rtype="art"), denoising.denoise(photo, 10)
+        monkeypatch.setattr(nets, name, smaller)
+    tiled = nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.denoise(photo, 10)
     furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, tiled, strict=True)]
     assert furthest[0] <= 1
     assert furthest[1] <= 12  # weighs by a tile's mean, hence blended

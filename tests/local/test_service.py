@@ -16,10 +16,10 @@ import pytest
 from support import pictures
 
 from smarty_async.errors import ConfigurationError, OptionsError
-from smarty_async.local.cancellation import Abandoned, check_wanted
 from smarty_async.local.contract import Limits
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, engine_named
 from smarty_async.local.engine.echo import unstamp
+from smarty_async.local.engine.protocol import Abandoned, check_wanted
 from smarty_async.local.faults import Faults
 from smarty_async.local.items import Pace
 from smarty_async.local.memory import usable_memory

@@ -19,7 +19,7 @@ else:
     pytest.importorskip("cv2", reason=extra)
     from smarty_async.local.engine import tiles
 
-from smarty_async.local.cancellation import Abandoned, wanted_until
+from smarty_async.local.engine.protocol import Abandoned, wanted_until
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, h
 from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs import moves as output_moves
-from smarty_async.archive.outputs import temp_file
+from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import store as output_store
 from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
@@ -504,8 +504,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     monkeypatch.setattr(os, "replace", replaced)
     for name in ("record_received", "record_committed", "record_result"):
         monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
-    monkeypatch.setattr(temp_file, "sync_file", lambda _: steps.append("sync file"))
-    monkeypatch.setattr(output_moves, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
+    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(output_folder, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
     async with FakeService() as service:
         service.default = always(colorized=None)

@@ -30,7 +30,8 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
-from smarty_async.archive.outputs import results_file, temp_file
+from smarty_async.archive.journal import journal as journal_module
+from smarty_async.archive.outputs import store as output_store
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -356,13 +357,13 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
 
     whole = Path.open
     if where == "temporary file":
-        monkeypatch.setattr(temp_file, "open", seldom, raising=False)
+        monkeypatch.setattr(output_store, "open", seldom, raising=False)
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":
-        monkeypatch.setattr(temp_file, "sync_file", no_space)
+        monkeypatch.setattr(output_store, "sync_file", no_space)
     else:
-        monkeypatch.setattr(results_file, "sync_file", no_space)
+        monkeypatch.setattr(journal_module, "sync_file", no_space)
     async with FakeService() as service:
         with pytest.raises(DiskError, match="No space left"):
             await restore(service, source, out, limits=limits, concurrency=2)

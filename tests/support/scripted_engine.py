@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from smarty_async.local.cancellation import check_wanted
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused
+from smarty_async.local.engine.protocol import check_wanted
 from smarty_async.local.worker.main import run_worker
 
 

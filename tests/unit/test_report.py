@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from smarty_async.archive.journal.records import FailedPhoto
-from smarty_async.report.advice import advice
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.progress import Bar, Lines, Silence
 from smarty_async.report.summary import (
@@ -21,7 +20,7 @@ from smarty_async.report.summary import (
     status_lines,
     summary_lines,
 )
-from smarty_async.report.wording import count, duration, money, pace, plain, wrapped
+from smarty_async.report.wording import advice, count, duration, money, pace, plain, wrapped
 from smarty_async.results import ErrorInfo, Failures, InFlight, Outcome, Plan, Progress, Result, Status
 
 

@@ -1,8 +1,12 @@
-"""The journal as a run uses it: asynchronous, with updates grouped into transactions of one thread."""
+"""The journal as a run uses it: asynchronous, with updates grouped into transactions of one thread.
+
+``results.jsonl``, one line a photo, follows the journal and can be rewritten from it at any time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,17 +15,20 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.results_file import ResultsFile
 from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.paths import STATE
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
+from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "ResultsFile"]
+
 
 T = TypeVar("T")
 
@@ -309,3 +316,42 @@ def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) ->
 
 def _recovered_photos(count: int) -> str:
     return f"photos recovered from results.jsonl and the outputs on the disk: {count:,}"
+
+
+_encoder = msgspec.json.Encoder()
+
+
+class ResultsFile:
+    """The file at `path`, in the output folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, results: Iterable[Result]) -> None:
+        """Add a line for each of `results`.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        lines = b"".join(_encoder.encode(result) + b"\n" for result in results)
+        try:
+            with self._path.open("ab") as file:
+                file.write(lines)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None
+
+    def rewrite(self, results: Iterable[Result]) -> None:
+        """Replace its content with `results`, atomically.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        new = self._path.parent / STATE / f"{self._path.name}.new"
+        try:
+            with new.open("wb") as file:
+                file.writelines(_encoder.encode(result) + b"\n" for result in results)
+            sync_file(new)
+            os.replace(new, self._path)  # noqa: PTH105 - Path.replace, but for its name
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None

@@ -17,13 +17,16 @@ import msgspec
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import (
     ANSWER_COLUMNS,
+    NO_OUTPUTS,
     EntryLookup,
+    OutputPlaces,
     answers_of,
+    finished_bytes,
+    give_distinct_place,
     key_of,
     outputs_of,
     photo_of_key,
 )
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, give_distinct_place
 from smarty_async.archive.journal.records import (
     Content,
     Counts,
@@ -343,13 +346,8 @@ class JournalStore:
         return int(images)
 
     def finished_bytes(self, spec: ModeSpec) -> int:
-        """Bytes of the photos whose answer to `spec` is at its place."""
-        [size] = self._sql.execute(
-            "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
-            " WHERE spec = ? AND state = 'committed'",
-            (str(spec),),
-        ).fetchone()
-        return int(size)
+        """See `lookup.finished_bytes`."""
+        return finished_bytes(self._sql, spec)
 
     # recovery
 
@@ -488,10 +486,8 @@ class JournalStore:
         failed: list[FailedPhoto] = []
         for number, source, key, outcome, kind, message in rows:
             path, page = photo_of_key(key)
-            error = ErrorInfo(kind, message)
-            failed.append(
-                FailedPhoto(number, display_path(path), display_path(os.fsdecode(source)), page, outcome, error)
-            )
+            photo, place = display_path(path), display_path(os.fsdecode(source))
+            failed.append(FailedPhoto(number, photo, place, page, outcome, ErrorInfo(kind, message)))
         return failed
 
 

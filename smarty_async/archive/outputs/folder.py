@@ -1,12 +1,20 @@
-"""Outputs in a folder: ``DIR/.smarty-async/tmp/`` until they are committed, then ``DIR/<kind>/<place>``."""
+"""Outputs in a folder: ``DIR/.smarty-async/tmp/`` until they are committed, then ``DIR/<kind>/<place>``.
+
+A commit renames files and then syncs their folders. There are no Paths there: creating one costs as much as the rename.
+"""
+# ruff: noqa: PTH105, PTH108, PTH120
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import filecmp
 import itertools
 import os
 import secrets
+import shutil
+import stat
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +22,20 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.moves import commit_moves, file_size, remove_known
-from smarty_async.archive.outputs.name_rules import probe_name_rules
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, copy_file, sync_all
-from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules
+from smarty_async.archive.outputs.store import (
+    Appendable,
+    NameTaken,
+    OutputMove,
+    OutputRefused,
+    TempFile,
+    append_all,
+    copy_file,
+    sync_all,
+)
+from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.options import ModeSpec
@@ -29,7 +44,7 @@ from smarty_async.results import KINDS, ErrorInfo, Kind
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputDirectory", "TempFile"]
+__all__ = ["OutputDirectory", "TempFile", "commit_moves", "remove_known"]
 
 _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
@@ -135,7 +150,7 @@ class OutputDirectory:
             return []
         found: list[Kind] = []
         for kind in KINDS:
-            size = file_size(f"{self.out}/{kind}/{place}")
+            size = _file_size(f"{self.out}/{kind}/{place}")
             if size is not None and not (kind in known and size == known[kind].size):
                 found.append(kind)
         return found
@@ -223,7 +238,7 @@ class OutputDirectory:
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif file_size(f"{self.out}/{kind}/{place}") != output.size:
+                elif _file_size(f"{self.out}/{kind}/{place}") != output.size:
                     return False
             except OSError as error:
                 raise DiskError.of(error, self.out / kind / place, "read") from None
@@ -243,6 +258,153 @@ class OutputDirectory:
             # comparing it with the new output.
             self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
+
+
+_NAME_ERRORS = frozenset({
+    errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR,
+    errno.ENOTEMPTY,
+})  # fmt: skip
+"""Errors that concern one name: the disk takes others."""
+
+_creating_folders = threading.Lock()
+
+
+def commit_moves(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+    """Make each move, and wait until all are durable; a folder with many new outputs is synced once.
+
+    Args:
+        out: the output folder.
+        temp_dir: the folder of the temporary files.
+        moves: what to move.
+
+    Returns:
+        For each move what the disk refused, None when nothing.
+    """
+    created: set[str] = set()
+    refused = [_move(out, temp_dir, move, created) for move in moves]
+    synced: dict[str, DiskError | None] = {}
+    for number, move in enumerate(moves):
+        for kind in move.outputs:
+            if refused[number] is None:
+                folder = os.path.dirname(f"{out}/{kind}/{move.place}")
+                if folder not in synced:
+                    synced[folder] = _sync_folder(folder)
+                refused[number] = synced[folder]
+    return refused
+
+
+def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskError | None:
+    final = out
+    try:
+        remove_known(out, move.place, move.removes)
+        for kind, output in move.outputs.items():
+            final = f"{out}/{kind}/{move.place}"
+            _check_free(final, output, f"{temp_dir}/{output.temporary}")
+        for kind, output in move.outputs.items():
+            final = f"{out}/{kind}/{move.place}"
+            folder = os.path.dirname(final)
+            if folder not in created:
+                _create_folder(folder)
+                created.add(folder)
+            _rename(f"{temp_dir}/{output.temporary}", final)
+    except OSError as error:
+        return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, Path(final), "write")
+    except DiskError as error:
+        return error
+    return None
+
+
+def _check_free(final: str, output: StoredOutput, temp: str) -> None:
+    """Make sure that nothing is at `final` but what `output` replaces, or the output itself.
+
+    Raises:
+        NameTaken: something else is.
+    """
+    size = _file_size(final)
+    if size is None or size == output.replaces:
+        return
+    # An earlier run may have copied it there, and not come to remove the temporary file.
+    if size == output.size and filecmp.cmp(temp, final, shallow=False):
+        return
+    told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
+    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
+
+
+def _file_size(path: str) -> int | None:
+    """The size of the file at `path`; -1 for what is no file, None when nothing is there.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+
+
+def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
+    """Remove those of `outputs` that are at `place` in `out` with the size they had when they were committed.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    for kind, output in outputs.items():
+        path = f"{out}/{kind}/{place}"
+        try:
+            if _file_size(path) == output.size:
+                os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise DiskError.of(error, Path(path), "remove") from None
+
+
+def _rename(temp: str, final: str) -> None:
+    try:
+        os.replace(temp, final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_to_other_disk(temp, final)
+
+
+def _copy_to_other_disk(temp: str, final: str) -> None:
+    """What a rename does, where the folder of `final` is a link to another disk: copy beside it, and rename there."""
+    beside = f"{os.path.dirname(final)}/.smarty-async-{os.path.basename(temp)}"  # noqa: PTH119
+    try:
+        shutil.copy2(temp, beside)
+        sync_file(beside)
+        os.replace(beside, final)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    os.unlink(temp)
+
+
+def _sync_folder(folder: str) -> DiskError | None:
+    try:
+        sync_folder(Path(folder))
+    except OSError as error:
+        return DiskError.of(error, Path(folder), "write to")
+    return None
+
+
+def _create_folder(folder: str) -> None:
+    """Create `folder`; its name is durable before another photo finds the folder there."""
+    with _creating_folders:
+        for parent in _create_missing(Path(folder)):
+            sync_folder(parent)
+
+
+def _create_missing(folder: Path) -> list[Path]:
+    """Create `folder` and those above it that are missing; the folders that got a new name in them."""
+    if folder.is_dir():
+        return []
+    created = _create_missing(folder.parent)
+    folder.mkdir(exist_ok=True)
+    return [*created, folder.parent]
 
 
 _commit = threaded(commit_moves)

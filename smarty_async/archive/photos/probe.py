@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
 from smarty_async.archive.photos.identify import Orientation, silenced
+from smarty_async.archive.photos.reader import open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -111,9 +112,9 @@ def probe(photo: str | bytes, *, limits: Limits, fit: bool = False, page: int = 
 def _opened(photo: str | bytes) -> BinaryIO:
     if isinstance(photo, bytes):
         return io.BytesIO(photo)
-    if not stat.S_ISREG(Path(photo).stat().st_mode):
+    if not stat.S_ISREG(os.stat(photo).st_mode):  # noqa: PTH116 - a Path for each photo costs more
         raise OSError("not a regular file")  # a pipe would keep us waiting
-    return Path(photo).open("rb")
+    return open_for_parsing(photo)
 
 
 def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:

@@ -15,11 +15,8 @@ from pathlib import Path
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
-from smarty_async.archive.sources.generated_files import GeneratedFiles
-from smarty_async.archive.sources.patterns import Wanted
-from smarty_async.archive.sources.photo_list import EntryQueue, common_folder
-from smarty_async.archive.sources.scan_root import ScanRoot, root_of, root_of_entry
-from smarty_async.archive.sources.walk import PhotoFile, Walk, photo_file, reason, unreadable
+from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
+from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
 from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError

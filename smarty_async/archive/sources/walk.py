@@ -1,23 +1,40 @@
-"""One walk through a folder: depth first, streaming, never in a circle."""
+"""One walk through a folder, depth first, streaming, never in a circle; and which of the files in it are photos.
+
+Skipped are hidden and system files, what the patterns leave out, and what runs create in an output folder
+(`GeneratedFiles`). A file is no photo by its name's extension, or by its first bytes where the extension is not known.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from fnmatch import fnmatch, translate
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
-from smarty_async.archive.paths import PRODUCE
-from smarty_async.archive.sources.generated_files import GeneratedFiles, Identity, holds_results, identity_of
-from smarty_async.archive.sources.patterns import Glob, Wanted, is_skipped
-from smarty_async.archive.sources.photo_names import SIGNATURE_BYTES, has_photo_signature, is_photo_name
-from smarty_async.archive.sources.scan_root import ScanRoot
+from smarty_async.archive.paths import PRODUCE, STATE
+from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.results import ErrorInfo
 
-__all__ = ["PhotoFile", "Walk", "photo_file", "reason", "unreadable"]
+__all__ = [
+    "SYSTEM_FILES",
+    "SYSTEM_SUFFIXES",
+    "GeneratedFiles",
+    "Glob",
+    "PhotoFile",
+    "Walk",
+    "Wanted",
+    "is_photo_name",
+    "photo_file",
+    "reason",
+    "unreadable",
+]
+
 
 _OPEN_FOLDERS = 64
 """Folders that a walk holds open, at most: some systems allow a process 256 files."""
@@ -61,7 +78,7 @@ def _may_be_photo(photo: str, path: str) -> bool:
     """Whether a file whose name is not a photo's is one all the same, by its first bytes."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the look
-            return has_photo_signature(file.read(SIGNATURE_BYTES))
+            return _has_photo_signature(file.read(_SIGNATURE_BYTES))
     except OSError:
         return is_photo_name(photo) is None  # the probe says what is wrong with it
 
@@ -95,7 +112,7 @@ class _Folder(NamedTuple):
 
     entries: Iterator[os.DirEntry[str]]
     close: Callable[[], None] | None
-    identity: Identity
+    identity: _Identity
     photo: str
     path: str
     state: frozenset[int]
@@ -148,7 +165,7 @@ class Walk:
     def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
         name = entry.name
         state = folder.state if folder.whole else self._glob.step(folder.state, name)
-        if not state or is_skipped(name) or name in folder.skipped:
+        if not state or _is_skipped(name) or name in folder.skipped:
             return None
         meant = (folder.whole or self._glob.matched(state)) and self._wanted(photo)
         try:
@@ -159,22 +176,22 @@ class Walk:
         if meant and stat.S_ISREG(status.st_mode):
             return photo_file(self._start.source, photo, entry.path, status)
         if stat.S_ISDIR(status.st_mode):
-            identity = identity_of(entry.path, status)
+            identity = _identity_of(entry.path, status)
             if self._generated.is_out(identity) or (entry.is_symlink() and self._generated.is_one(identity)):
                 return None
             return self._enter(entry.path, photo, state, identity)
         return None
 
     def _enter(
-        self, path: str, photo: str, state: frozenset[int], identity: Identity | None = None
+        self, path: str, photo: str, state: frozenset[int], identity: _Identity | None = None
     ) -> PhotoFile | None:
         """Go into the folder at `path`, unless the walk is in it already."""
         try:
-            identity = identity or identity_of(path, Path(path).stat())
+            identity = identity or _identity_of(path, Path(path).stat())
             if any(identity == folder.identity for folder in self._inside):
                 return None
             skipped: frozenset[str] = frozenset()
-            if holds_results(path):
+            if _holds_results(path):
                 if self._inside:
                     return None  # the results of another run
                 skipped = PRODUCE  # it was named: there may be photos beside the results
@@ -209,3 +226,234 @@ class Walk:
         if self._wanted.excludes(f"{photo}/"):
             return None
         return unreadable(self._start.source, photo, path, error)
+
+
+_Identity = tuple[int, int] | str
+"""What tells one folder from another, whatever its name and the links to it."""
+
+
+def _identity_of(path: str | Path, status: os.stat_result) -> _Identity:
+    """Device and inode, or the real path on network disks that have no inodes."""
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
+def _holds_results(folder: str) -> bool:
+    """Whether `folder` is the output folder of some run."""
+    return os.path.lexists(f"{folder}/{STATE}")
+
+
+class GeneratedFiles:
+    """What runs create in the folder `out`: none of it is a photo to be restored again.
+
+    A run may create it while a scan goes on, so the disk is asked each time.
+
+    Args:
+        out: the output folder, which need not exist; None when there is none.
+    """
+
+    def __init__(self, out: Path | None) -> None:
+        self._out = None if out is None else out.absolute()
+        self._within = lru_cache(maxsize=64)(self._is_within)
+
+    def is_out(self, identity: _Identity) -> bool:
+        """Whether `identity` is the output folder itself."""
+        return identity in self._identities("")
+
+    def is_one(self, identity: _Identity) -> bool:
+        """Whether `identity` is one of the folders that runs create directly in the output folder."""
+        return identity in self._identities(*PRODUCE)
+
+    def holds(self, path: str) -> bool:
+        """Whether the file or folder at `path` is one of those folders, or is in one."""
+        return self._out is not None and self._within(path if Path(path).is_dir() else str(Path(path).parent))
+
+    def _is_within(self, folder: str) -> bool:
+        generated = self._identities(*PRODUCE)
+        if not generated:
+            return False
+        real = Path(os.path.realpath(folder))
+        above = (place for place in (real, *real.parents) if place.exists())
+        return any(_identity_of(place, place.stat()) in generated for place in above)
+
+    def _identities(self, *names: str) -> set[_Identity]:
+        """The identities of those of `names` that exist in the output folder."""
+        found: set[_Identity] = set()
+        for path in (self._out / name for name in names) if self._out is not None else ():
+            try:
+                found.add(_identity_of(path, path.stat()))
+            except OSError:
+                continue  # it does not exist yet
+        return found
+
+
+SYSTEM_FILES = frozenset({
+    # Windows
+    "$recycle.bin", "desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "recycler", "system volume information",
+    "thumbs.db",
+    # macOS; the others that it makes are hidden: .AppleDouble, .Spotlight-V100, .Trashes, ._*
+    "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder",
+    # Linux; hidden: .Trash-1000, .thumbnails, .directory
+    "lost+found",
+    # Synology
+    "#recycle", "#snapshot", "@eadir", "@sharebin", "@tmp",
+    # QNAP; hidden: .@__thumb, .@upload_cache
+    "@__thumb", "@recently-snapshot", "@recycle", "@transcode",
+    # other storage boxes and file servers; hidden: .recycle, .snapshot, .wdmc, .zfs
+    "@snapshot", "files_trashbin", "files_versions", "trashbox", "~snapshot",
+    # photo tools; hidden: .dtrash, .picasaoriginals
+    "captureone",
+})  # fmt: skip
+"""Files and folders that operating systems, storage boxes and photo tools keep for themselves (recycle bins, snapshots,
+thumbnails), in lower case. They are skipped, as is every name that begins with a dot, wherever a walk meets them; one
+that is named as a source is scanned."""
+
+SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
+"""How the names of such folders end, in lower case: the previews of Lightroom."""
+
+
+def _is_skipped(name: str) -> bool:
+    """Whether a file or folder called `name` is skipped: it is hidden, or the system's."""
+    if name.startswith("."):
+        return True
+    name = name.lower()
+    return name in SYSTEM_FILES or name.endswith(SYSTEM_SUFFIXES)
+
+
+class Wanted:
+    """The include and exclude patterns of a run.
+
+    They are `fnmatch`'s, and case does not matter: people write ``*.jpg`` and have ``IMG.JPG``. A pattern
+    with a ``/`` is matched against the whole path relative to the source (``*`` passes over ``/``, and a leading
+    ``**/`` may stand for no folder at all), one without against the name alone.
+
+    Args:
+        include: photos that match none of these are left out; empty means every photo.
+        exclude: photos that match one of these are left out.
+    """
+
+    def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+        self._include = _compiled(include)
+        self._exclude = _compiled(exclude)
+
+    def __call__(self, photo: str) -> bool:
+        """Whether `photo`, a path relative to its source, is wanted."""
+        # Without patterns no name is looked at: there may be a million.
+        return not (self._include and not _matches(self._include, photo)) and not (
+            self._exclude and _matches(self._exclude, photo)
+        )
+
+    def excludes(self, photo: str) -> bool:
+        """Whether an exclude pattern matches `photo`; for a folder, give its path with a ``/`` at the end."""
+        return _matches(self._exclude, photo)
+
+
+_Patterns = list[tuple[bool, re.Pattern[str]]]
+
+
+def _compiled(patterns: Iterable[str]) -> _Patterns:
+    """Each pattern beside whether it is for whole paths."""
+    given = [patterns] if isinstance(patterns, str) else list(patterns)
+    if os.sep != "/":
+        given = [pattern.replace(os.sep, "/") for pattern in given]
+    given += [pattern.removeprefix("**/") for pattern in given if pattern.startswith("**/")]
+    return [("/" in pattern, re.compile(translate(pattern), re.IGNORECASE)) for pattern in given]
+
+
+def _matches(patterns: _Patterns, photo: str) -> bool:
+    name = photo.rstrip("/").rpartition("/")[2]
+    return any(pattern.match(photo if whole else name) for whole, pattern in patterns)
+
+
+class Glob:
+    """The magic part of a glob source, followed along a walk, one name after another.
+
+    A state is the set of places in the pattern that the names so far lead to. The standard library's `glob` would
+    list whole folders, and go round in circles where links do.
+
+    Args:
+        parts: the pattern's parts, none a separator; ``**`` stands for any number of folders. No parts at all match
+            everything.
+    """
+
+    def __init__(self, parts: tuple[str, ...] = ()) -> None:
+        self._parts = parts
+        self.start = self._closed({0})
+
+    def step(self, state: frozenset[int], name: str) -> frozenset[int]:
+        """The state after `name`; empty when nothing under it can match. What lies in a matched folder matches."""
+        if self.matched(state):
+            return state
+        following = {place + 1 for place in state if fnmatch(name, self._parts[place])}
+        return self._closed(following | {place for place in state if self._parts[place] == "**"})
+
+    def matched(self, state: frozenset[int]) -> bool:
+        """Whether the names that led to `state` match the whole pattern."""
+        return len(self._parts) in state
+
+    def _closed(self, places: set[int]) -> frozenset[int]:
+        """`places`, and those that a ``**`` standing for nothing leads on to."""
+        for place, part in enumerate(self._parts):
+            if part == "**" and place in places:
+                places.add(place + 1)
+        return frozenset(places)
+
+
+_PHOTO_EXTENSIONS: Final = (
+    # JPEG and its relatives, PNG, TIFF
+    "jpg jpeg jpe jfif jif jps mpo jp2 j2k jpf jpx jpm png apng tif tiff btf"
+    # other formats of pictures
+    " gif webp bmp dib heic heif hif avif avifs psd psb pcx ppm pgm pbm pnm pam tga sgi rgb jxl jxr wdp hdp exr hdr"
+    # raw formats
+    " 3fr ari arw bay cap cr2 cr3 crw dcr dcs dng drf eip erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx"
+    " pxn r3d raf raw rw2 rwl rwz sr2 srf srw x3f"
+)
+"""Extensions of pictures, in lower case: one of these that holds none is damaged, or misnamed."""
+
+_OTHER_EXTENSIONS: Final = (
+    # notes that cameras, phones and photo tools keep beside a photo
+    "aae xmp json thm xml pp3 dop cos cot on1 pto lrcat lrtemplate modd moff picasa acr ini db db-shm db-wal sqlite"
+    " ithmb exif mie dxo"
+    # videos and sounds
+    " mov mp4 m4v avi mkv mts m2ts mpg mpeg mpe 3gp 3g2 wmv flv webm vob ogv insv lrv mod tod mp3 m4a aac wav ogg opus"
+    " flac wma amr aiff"
+    # documents and text
+    " pdf txt md rtf doc docx xls xlsx ppt pptx odt ods odp pages numbers key csv tsv log htm html css js url webloc"
+    " lnk eps ai svg indd epub"
+    # archives, programs, and files that are not complete
+    " zip rar 7z gz tgz bz2 xz tar iso dmg exe msi app apk dll so sh bat py part crdownload download tmp temp bak"
+    " torrent md5 sha1 sha256 sfv"
+)
+"""Extensions of files that stand beside photos and are none, in lower case."""
+
+_PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
+_OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())
+
+_SIGNATURE_BYTES: Final = 16
+"""How many bytes `_has_photo_signature` looks at."""
+
+_SIGNATURES: Final = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"8BPS",
+    b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR",
+    b"\0MRM", b"FOVb",
+)  # fmt: skip
+"""How files of these formats begin. Two-byte signatures are left out: a text may begin with them as well."""
+
+_ISO_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
+"""What follows ``ftyp`` in pictures; in videos it is another word."""
+
+
+def is_photo_name(name: str) -> bool | None:
+    """Whether a file's name says that it is a photo; None when it says nothing: no extension, or an unknown one."""
+    extension = name.rpartition(".")[2].lower()
+    if extension in _PHOTO:
+        return True
+    return False if extension in _OTHER else None
+
+
+def _has_photo_signature(beginning: bytes) -> bool:
+    """Whether a file that begins with `beginning` (`_SIGNATURE_BYTES` of it) may be a picture."""
+    if beginning.startswith(_SIGNATURES):
+        return True
+    if beginning[4:8] == b"ftyp":
+        return beginning[8:12] in _ISO_BRANDS
+    return beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP"

@@ -1,17 +1,22 @@
-"""Decoding of untrusted image files into 8-bit pictures, and encoding as JPEG."""
+"""Decoding of untrusted image files into 8-bit pictures, and encoding as JPEG.
+
+`PixelBudget` bounds how many pixels are worked on at a time, and with them memory: large photos wait for each other.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import Condition
 from typing import Final, NoReturn
 
 from PIL import Image, ImageOps
 
-from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused
+from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused, check_wanted
 
-__all__ = ["MAX_PIXELS", "check_enlarged", "decode", "encode", "pixel_count", "quality_of", "without_texts"]
+__all__ = ["MAX_PIXELS", "PixelBudget", "check_enlarged", "decode", "encode", "pixel_count", "quality_of"]
+
 
 MAX_PIXELS: Final = 64_000_000
 """Pixels an image may have; past them it is taken for a decompression bomb."""
@@ -61,7 +66,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
     """The file opened; whatever goes wrong with it in the block is an `ItemRefused`."""
     try:
-        with Image.open(io.BytesIO(without_texts(data)), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(_without_texts(data)), formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
                 _too_large()
             yield image
@@ -74,7 +79,7 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
         raise ItemRefused(UNDECODABLE, status=2) from error
 
 
-def without_texts(data: bytes) -> bytes:
+def _without_texts(data: bytes) -> bytes:
     """The PNG file without its text chunks, other files as they are: Pillow refuses texts of more than 1 MB."""
     if not data.startswith(_PNG):
         return data
@@ -159,3 +164,36 @@ def encode(image: Image.Image, *, comment: str = "", quality: int = 92, subsampl
     options = {"quality": quality, "subsampling": subsampling, "icc_profile": profile}
     image.save(buffer, "JPEG", comment=comment.encode("ascii"), **options)
     return buffer.getvalue()
+
+
+_CHECK_SECONDS: Final = 0.5
+"""How often a waiting thread checks whether its client has disconnected."""
+
+
+class PixelBudget:
+    """A number of pixels that may be worked on at once; a single photo may exceed it when it is alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._total = pixels
+        self._free = pixels
+        self._changed = Condition()
+
+    @contextmanager
+    def reserved(self, pixels: int) -> Generator[None, None, None]:
+        """Wait until so many pixels are free, and reserve them during the block.
+
+        Raises:
+            Abandoned: the client has disconnected.
+        """
+        pixels = min(pixels, self._total)
+        with self._changed:
+            while self._free < pixels:
+                check_wanted()
+                self._changed.wait(_CHECK_SECONDS)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()

@@ -1,14 +1,31 @@
-"""The interface between the service and an engine."""
+"""The interface between the service and an engine, and how the service cancels an engine's work.
+
+A thread cannot be interrupted, so its work calls `check_wanted` now and then.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Event
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from smarty_async.errors import SmartyError
 
-__all__ = ["UNDECODABLE", "Engine", "EngineOptions", "Improved", "ItemRefused"]
+__all__ = [
+    "UNDECODABLE",
+    "Abandoned",
+    "Engine",
+    "EngineOptions",
+    "Improved",
+    "ItemRefused",
+    "check_wanted",
+    "wanted_until",
+]
+
 
 UNDECODABLE: Final = "unable decode input image"
 """The published text for an image that cannot be decoded; published with status 2, although it is permanent."""
@@ -82,3 +99,31 @@ class Engine(Protocol):
             ItemRefused: it cannot be done with this image.
         """
         ...  # protocol
+
+
+_cancelled: ContextVar[Event | None] = ContextVar("cancelled", default=None)
+
+
+class Abandoned(SmartyError):
+    """The client has disconnected, so nobody needs the result."""
+
+
+@contextmanager
+def wanted_until(cancelled: Event) -> Generator[None, None, None]:
+    """Let `check_wanted` raise in the block, in this thread, once the event is set."""
+    token = _cancelled.set(cancelled)
+    try:
+        yield
+    finally:
+        _cancelled.reset(token)
+
+
+def check_wanted() -> None:
+    """Raise if the result is no longer needed. Long work calls this now and then.
+
+    Raises:
+        Abandoned: the client has disconnected.
+    """
+    cancelled = _cancelled.get()
+    if cancelled is not None and cancelled.is_set():
+        raise Abandoned("the client has disconnected")

@@ -1,4 +1,4 @@
-"""The learned engine: each defect is measured, corrected by a step of its own if it is there, and left alone if not."""
+"""The engine ``restore``: each defect is measured, and corrected by a step of its own if it is there."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
-from smarty_async.local.engine.decoding import check_enlarged, decode, encode, pixel_count, quality_of
-from smarty_async.local.engine.denoising import denoise
-from smarty_async.local.engine.diagnosing import blockiness, blur, ends, is_bw, is_faded, levels, noise_level
+from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count, quality_of
+from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, is_bw, is_faded, levels, noise_level
 from smarty_async.local.engine.margins import core, picture_box
-from smarty_async.local.engine.mending import gain_for, sharpen, stretch
-from smarty_async.local.engine.pixel_budget import PixelBudget
+from smarty_async.local.engine.nets import Strength, clean, denoise, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import damage_mask, fill
 from smarty_async.local.engine.tiles import Pixels
-from smarty_async.local.engine.waifu import Strength, clean, double
 
 __all__ = ["RestoreEngine"]
+
 
 _LARGEST: Final = 3840 * 2160 * 4 * 4
 """Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
@@ -124,17 +122,17 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
     # Stretching multiplies the noise.
-    gain = gain_for(ends(_light(measured))) if faded else 1.0
+    gain = _gain_for(ends(_light(measured))) if faded else 1.0
     noise = noise_level(measured, gain=gain, after_jpeg=damage is not None)
     if noise:
         mended = denoise(mended, noise)
     if faded:
         mended = _neutral(mended) if bw else mended
-        mended = stretch(mended, levels(core(mended)))
+        mended = _stretch(mended, levels(core(mended)))
     if mended is photo and max(photo.shape) <= _LOOKED_AT_WHOLE:
         softness = blur(_light(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
-            mended = sharpen(photo, softness)
+            mended = _sharpen(photo, softness)
     return None if mended is photo else mended, bw
 
 
@@ -179,3 +177,41 @@ def _image(photo: Pixels, source: Image.Image) -> Image.Image:
         image = image.convert("L")
     image.info = dict(source.info)
     return image
+
+
+_MOST_GAIN: Final = 4.0
+"""How far a channel is stretched at most: past that, JPEG's blocks show."""
+
+_BLACK: Final = 5
+_WHITE: Final = 247
+"""Where a channel's ends go: few photos fill the whole range."""
+
+
+def _gain_for(channel: Ends) -> float:
+    """How many times more contrast a channel is given."""
+    return min(_MOST_GAIN, (_WHITE - _BLACK) / max(1.0, channel.span))
+
+
+def _stretch(picture: Pixels, channels: tuple[Ends, Ends, Ends]) -> Pixels:
+    """Each channel over the whole range.
+
+    Args:
+        picture: H×W×3 uint8.
+        channels: where the black and the white of red, green and blue lie.
+    """
+    planes = [np.take(_curve(channels[number]), picture[..., number]) for number in range(3)]
+    return np.stack(planes, axis=2)
+
+
+def _curve(channel: Ends) -> NDArray[np.uint8]:
+    gain = _gain_for(channel)
+    # What the bound on the gain leaves free of the range is shared by both ends.
+    base = (_BLACK + _WHITE - channel.span * gain) / 2
+    levels = base + (np.arange(256) - channel.low) * gain
+    return np.asarray(np.rint(np.clip(levels, 0, 255)), np.uint8)
+
+
+def _sharpen(picture: Pixels, blur: float) -> Pixels:
+    """A little of what a blur of the deviation `blur`, in pixels, took."""
+    soft = cv2.GaussianBlur(picture, (0, 0), blur)
+    return np.asarray(cv2.addWeighted(picture, 2.0, soft, -1.0, 0), np.uint8)

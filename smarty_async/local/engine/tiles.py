@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from smarty_async.local.cancellation import check_wanted
+from smarty_async.local.engine.protocol import check_wanted
 
 __all__ = ["Frame", "Pixels", "Tile", "tiled", "tiles"]
 

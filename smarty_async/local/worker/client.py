@@ -17,8 +17,7 @@ from typing import IO, Final, cast
 import msgspec
 
 from smarty_async.errors import ConfigurationError
-from smarty_async.local.cancellation import Abandoned, check_wanted
-from smarty_async.local.engine.protocol import EngineOptions, Improved, ItemRefused
+from smarty_async.local.engine.protocol import Abandoned, EngineOptions, Improved, ItemRefused, check_wanted
 from smarty_async.local.worker.ipc import REPLIES, Cancel, Done, Job, Ready, Refused, Reply, Request, read, write
 
 __all__ = ["EngineProcess"]

@@ -14,9 +14,8 @@ from typing import IO, Final, NoReturn
 import msgspec
 
 from smarty_async.errors import SmartyError
-from smarty_async.local.cancellation import Abandoned, wanted_until
 from smarty_async.local.engine import in_process_engine
-from smarty_async.local.engine.protocol import Engine, EngineOptions, ItemRefused
+from smarty_async.local.engine.protocol import Abandoned, Engine, EngineOptions, ItemRefused, wanted_until
 from smarty_async.local.worker.ipc import REQUESTS, Done, Job, Ready, Refused, Reply, read, write
 
 __all__ = ["Worker", "run_worker"]

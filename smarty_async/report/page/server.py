@@ -1,4 +1,7 @@
-"""The before/after page on loopback: a JSON interface, thumbnails, pictures and the page's own files. Read-only."""
+"""The before/after page on loopback: a JSON interface, thumbnails, pictures and the page's own files. Read-only.
+
+What the page gets of photos and folders are small structs, encoded as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 import msgspec
 from aiohttp import web
 
-from smarty_async.archive.catalog import STATES, Catalog, State
-from smarty_async.archive.paths import STATE
+from smarty_async.archive.catalog import STATES, Catalog, Folder, Photo, State
+from smarty_async.archive.paths import STATE, display_path
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.report.page.listing import Page, Which, card_of, path_of, summary_of
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
+from smarty_async.results import ErrorInfo, Kind
 from smarty_async.web.assets import SHARED, add_assets
 from smarty_async.web.guard import guard
 
-__all__ = ["ASSETS", "make_app", "view"]
+__all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "path_of", "summary_of", "view"]
+
 
 T = TypeVar("T")
 
@@ -46,10 +50,13 @@ _NO_PREVIEW: Final = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="none" stroke="#8888" stroke-width=".08"'
     b' d="M1 .8h2v1.4H1zM1 2.2l2-1.4"/></svg>'
 )
+Which = Literal["before", "improved", "colorized_improved", "colorized", "resolved"]
+"""One picture of a photo: the original, or an output."""
+
 _WHICH: Final[tuple[Which, ...]] = get_args(Which)
 
 
-def make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.Application:
+def _make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.Application:
     """The page for the output folder `out` as an application.
 
     Args:
@@ -90,7 +97,7 @@ async def view(
         ConfigurationError: there is no journal in `out_dir`, or the port is in use.
         DiskError: the journal cannot be read.
     """
-    app = await asyncio.to_thread(make_app, out_dir)
+    app = await asyncio.to_thread(_make_app, out_dir)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
@@ -231,3 +238,117 @@ def _file(path: Path, kind: str) -> web.FileResponse:
 
 def _no_preview() -> web.Response:
     return web.Response(body=_NO_PREVIEW, content_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """One photo.
+
+    Attributes:
+        id: its id in the journal.
+        name: path relative to its source.
+        folder: the id of its folder.
+        state: its outcome, or ``unfinished``.
+        pictures: {picture: version} for those that are on the disk, the original first. A version changes with
+            the file.
+        bw: whether the service took it for black-and-white; None when it did not say.
+        error: why it failed or was rejected, else None.
+    """
+
+    id: int
+    name: str
+    folder: int
+    state: State
+    pictures: dict[Which, str]
+    bw: bool | None
+    error: ErrorInfo | None
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder that holds photos directly.
+
+    Attributes:
+        id: its id.
+        name: path relative to its source; empty for the source itself.
+        source: its source.
+        counts: photos in it by state.
+    """
+
+    id: int
+    name: str
+    source: str
+    counts: dict[State, int]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole journal.
+
+    Attributes:
+        title: the output folder's name.
+        counts: photos by state.
+        folders: every folder, sorted.
+    """
+
+    title: str
+    counts: dict[State, int]
+    folders: list[Section]
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some photos.
+
+    Attributes:
+        photos: the photos.
+        more: whether more follow.
+    """
+
+    photos: list[Card]
+    more: bool
+
+
+def summary_of(catalog: Catalog) -> Summary:
+    """The summary of a journal; blocks."""
+    return Summary(
+        title=display_path(catalog.out.name or str(catalog.out)),
+        counts=catalog.counts(),
+        folders=[_section(folder) for folder in catalog.folders()],
+    )
+
+
+def _section(folder: Folder) -> Section:
+    return Section(id=folder.id, name=folder.name, source=display_path(folder.source), counts=folder.counts)
+
+
+def card_of(catalog: Catalog, photo: Photo) -> Card:
+    """What the page is told about `photo`; blocks."""
+    pictures: dict[Which, str] = {}
+    wanted: tuple[Which, ...] = ("before", *photo.outputs)
+    for which in wanted:
+        path = path_of(catalog.out, photo, which)
+        version = None if path is None else _version(path)
+        if version is not None:
+            pictures[which] = version
+    return Card(
+        id=photo.id,
+        name=photo.name,
+        folder=catalog.folder_of(photo),
+        state=photo.state,
+        pictures=pictures,
+        bw=photo.bw,
+        error=photo.error,
+    )
+
+
+def path_of(out: Path, photo: Photo, which: Which) -> Path | None:
+    """Where a picture of `photo` is, None when the journal knows of none."""
+    if which == "before":
+        return photo.path
+    kind: Kind = which
+    return out / photo.outputs[kind] if kind in photo.outputs else None
+
+
+def _version(path: Path) -> str | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - many at a time
+    except (OSError, ValueError):
+        return None
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -19,9 +19,8 @@ import msgspec
 from smarty_async.archive.catalog import Catalog, Photo
 from smarty_async.archive.paths import STATE
 from smarty_async.errors import DiskError, OptionsError, PhotoRejected
-from smarty_async.report.page.listing import Card, Which, card_of, path_of, summary_of
 from smarty_async.report.page.previews import render
-from smarty_async.report.page.server import ASSETS
+from smarty_async.report.page.server import ASSETS, Card, Which, card_of, path_of, summary_of
 from smarty_async.results import KINDS
 from smarty_async.web.assets import read_asset
 

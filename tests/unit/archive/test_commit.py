@@ -14,7 +14,7 @@ from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs import moves
+from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.sources.walk import PhotoFile
@@ -78,7 +78,7 @@ async def closed(storage: Storage) -> dict[str, bool]:
 async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [await storage.received(f"{number:03}.jpg") for number in range(100)]
     synced: list[Path] = []
-    monkeypatch.setattr(moves, "sync_folder", synced.append)
+    monkeypatch.setattr(output_folder, "sync_folder", synced.append)
     await asyncio.gather(*map(storage.committer.commit, answers))
     assert all(storage.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
     assert synced.count(storage.directory.out / "improved") < 10

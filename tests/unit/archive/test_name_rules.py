@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.outputs.name_rules import probe_name_rules
-from smarty_async.archive.paths import POSIX_RULES, WINDOWS_CHARACTERS
+from smarty_async.archive.paths import POSIX_RULES, WINDOWS_CHARACTERS, probe_name_rules
 
 posix = pytest.mark.skipif(os.name == "nt", reason="the rules of Windows hold there")
 

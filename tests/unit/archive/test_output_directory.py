@@ -13,9 +13,9 @@ import pytest
 
 from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs import moves, temp_file
-from smarty_async.archive.outputs.folder import OutputDirectory, TempFile
-from smarty_async.archive.outputs.moves import commit_moves, remove_known
+from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import store as output_store
+from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, commit_moves, remove_known
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -270,8 +270,10 @@ async def test_a_move_is_durable_from_the_outermost_folder_on(
         rename(old, new)
 
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(temp_file, "sync_file", lambda _: steps.append("sync file"))
-    monkeypatch.setattr(moves, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix()))
+    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(
+        output_folder, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix())
+    )
     outputs = [await written(directory) for _ in range(2)]
     await directory.fsync([[output] for output in outputs])
     await directory.commit([OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
@@ -302,7 +304,7 @@ async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_moves_into_it(
     folders = ("bad", "good", "bad")
     for folder in folders:
         (directory.out / "improved" / folder).mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(moves, "sync_folder", sync)
+    monkeypatch.setattr(output_folder, "sync_folder", sync)
     refused = await directory.commit(
         [
             OutputMove(f"{folder}/{number}.jpg", {"improved": await written(directory)})
@@ -394,7 +396,7 @@ async def test_a_copy_to_another_disk_without_space_leaves_nothing_there(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(moves, "sync_file", full)
+        patch.setattr(output_folder, "sync_file", full)
         assert "No space left" in str(await committed(directory, "a.jpg", output))
     assert paths_in(other_disk) == set()
     assert directory.recover("a.jpg", {"improved": output})

@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile, check_sources, scan
-from smarty_async.archive.sources.patterns import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted
-from smarty_async.archive.sources.photo_list import EntryQueue, ListFile, common_folder, read_list
-from smarty_async.archive.sources.photo_names import is_photo_name
+from smarty_async.archive.sources.scan_roots import EntryQueue, ListFile, common_folder, read_list
+from smarty_async.archive.sources.walk import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted, is_photo_name
 from smarty_async.errors import OptionsError
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the file system has no such thing")

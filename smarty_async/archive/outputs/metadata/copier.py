@@ -34,6 +34,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
+from smarty_async.archive.photos.reader import open_for_parsing
 from smarty_async.errors import DiskError
 
 __all__ = [
@@ -86,6 +87,7 @@ class MetadataCopier:
     def __init__(self, sent: SentPhoto, *, strip: bool) -> None:
         self._sent = sent
         self._strip = strip
+        self._latest: tuple[JpegHeader, int, MetadataSegments] | None = None
         self.warnings: list[str] = []
 
     def copy_to(self, output: str) -> int:
@@ -95,13 +97,11 @@ class MetadataCopier:
             DiskError: the disk refuses.
         """
         try:
-            with open(output, "rb") as stream:  # noqa: PTH123 - a Path for each output costs more than its opening
+            with open_for_parsing(output) as stream:
                 segments = self._segments(stream, lambda: output)
-                if segments is not None:
-                    header, insert = segments
-                    with open(f"{output}.new", "wb") as copy:  # noqa: PTH123 - likewise
-                        splice(stream, copy, header=header, segments=insert)
-                    os.replace(f"{output}.new", output)  # noqa: PTH105 - likewise
+                copy = None if segments is None else _spliced(stream, output, *segments)
+            if copy is not None:
+                os.replace(copy, output)  # noqa: PTH105 - a Path for each output costs more than all else here
             if self._sent.modified_ns is not None and not self._strip:
                 set_modified(output, self._sent.modified_ns)
             return os.stat(output).st_size  # noqa: PTH116 - likewise
@@ -121,10 +121,16 @@ class MetadataCopier:
             header = read_header(stream)
         except JpegError:
             return None
-        make = stripped_segments if self._strip else metadata_segments
-        segments = make(self._metadata, header, orientation=self._orientation(header, output()))
-        self._warn(segments.warnings)
+        segments = self._segments_for(header, self._orientation(header, output()))
         return (header, segments) if segments.data != _replaced(stream, header, segments) else None
+
+    def _segments_for(self, header: JpegHeader, orientation: int) -> MetadataSegments:
+        """What carries the metadata in an output with this header; outputs of one answer mostly have the same."""
+        if self._latest is None or self._latest[:2] != (header, orientation):
+            make = stripped_segments if self._strip else metadata_segments
+            self._latest = header, orientation, make(self._metadata, header, orientation=orientation)
+            self._warn(self._latest[2].warnings)
+        return self._latest[2]
 
     @cached_property
     def _metadata(self) -> SourceMetadata:
@@ -302,6 +308,23 @@ def _profile_fits(profile: bytes, output: JpegHeader, warnings: list[str]) -> bo
     name = space.decode("latin-1").strip()
     warnings.append(f"ICC profile left out: it is for {name}, the output has {output.components} components")
     return False
+
+
+def _spliced(stream: BinaryIO, output: str, header: JpegHeader, segments: MetadataSegments) -> str | None:
+    """Write the output anew: one in memory to its own place, another to a file beside it, whose path is returned.
+
+    Nothing knows of an output before it has its metadata, so that what breaks off here is a temporary file of no use.
+    """
+    if isinstance(stream, io.BytesIO):
+        with open(output, "wb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the opening
+            left = memoryview(splice_bytes(stream.getvalue(), header=header, segments=segments))
+            while left:
+                left = left[file.write(left) :]
+        return None
+    copy = f"{output}.new"
+    with open(copy, "wb") as file:  # noqa: PTH123 - likewise
+        splice(stream, file, header=header, segments=segments)
+    return copy
 
 
 _COPY_BYTES = 1 << 20

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.convert import upright
+from smarty_async.archive.photos.reader import open_for_parsing
 
 __all__ = ["Geometry", "find_orientation"]
 
@@ -153,7 +154,7 @@ def _load(picture: _Picture, orientation: int = 1) -> _Small:
     """`picture`, stored with this orientation, upright."""
     if isinstance(picture, Image.Image):
         return _small(picture, orientation)
-    with io.BytesIO(picture) if isinstance(picture, bytes) else Path(picture).open("rb") as stream:
+    with io.BytesIO(picture) if isinstance(picture, bytes) else open_for_parsing(picture) as stream:
         prefix = stream.read(2)
         stream.seek(0)
         # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.

@@ -23,6 +23,7 @@ from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
 from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
+from smarty_async.archive.photos.reader import open_for_parsing
 
 __all__ = ["read_metadata"]
 
@@ -48,7 +49,7 @@ def read_metadata(photo: str | Path | bytes, *, page: int = 0) -> SourceMetadata
     Raises:
         OSError: the file cannot be read.
     """
-    with io.BytesIO(photo) if isinstance(photo, bytes) else Path(photo).open("rb") as stream:
+    with io.BytesIO(photo) if isinstance(photo, bytes) else open_for_parsing(photo) as stream:
         parts = Parts()
         prefix = stream.read(16)
         try:
