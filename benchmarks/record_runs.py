@@ -142,9 +142,9 @@ _CASES: Final = {
         rejected=30,
         duplicates=30,
     ),
-    "restore": _Case(title="the engine restore, mixed sizes", photos=120, megapixels=(0.03, 0.4), engine="restore"),
+    "restore": _Case(title="the engine restore, mixed sizes", photos=100, megapixels=(0.03, 0.3), engine="restore"),
     "restore-alike": _Case(
-        title="the engine restore, photos of one size", photos=100, megapixels=(0.15, 0.15), engine="restore"
+        title="the engine restore, photos of one size", photos=80, megapixels=(0.1, 0.1), engine="restore"
     ),
     "restore-chain": _Case(
         title="the engine restore, restored and enlarged",
@@ -169,10 +169,10 @@ _CASES: Final = {
         rejected=60,
         duplicates=60,
     ),
-    "service-trouble": _Case(
-        title="a service that fails one request in ten, and one photo in twenty",
+    "service-later": _Case(
+        title="a service that answers one photo in twenty with later",
         photos=500,
-        service=(*_DISTANT, "--fail-temporary", "0.05", "--unavailable", "0.1"),
+        service=(*_DISTANT, "--fail-temporary", "0.05"),
         concurrency=6,
         images=12,
     ),

@@ -29,7 +29,7 @@ from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.report.metrics import MetricsHooks
 from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
-from smarty_async.report.wording import count, duration
+from smarty_async.report.wording import count, estimated
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
 
 __all__ = ["Run", "follow", "preview", "restore"]
@@ -236,12 +236,12 @@ async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGe
         """Say about how long it takes, once all photos are found and the pace is known."""
         nonlocal announced
         progress, seconds = run.progress, estimate.seconds_left
-        if announced or progress.total is None or seconds is None:
+        if announced or progress.total is None or seconds is None or not estimate.telling:
             return
         announced = True
         if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):
             left = progress.total - progress.done
-            display.say(f"{count(left, 'photo')} to do, which will take about {duration(seconds)}")
+            display.say(f"{count(left, 'photo')} to go, which will take {estimated(seconds)}.")
 
     async def show() -> None:
         while True:

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from smarty_async.report.estimate import Estimator
-from smarty_async.report.wording import count, duration, money, pace, plain
+from smarty_async.report.wording import count, estimated, money, pace, plain
 from smarty_async.results import InFlight, Progress
 
 __all__ = ["Bar", "Display", "Lines", "Silence"]
@@ -62,7 +62,7 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
     if estimate.seconds_a_photo is not None:
         parts.append(pace(estimate.seconds_a_photo))
     if estimate.seconds_left is not None and (progress.scanning or progress.done < progress.found):
-        parts.append(f"about {duration(estimate.seconds_left)} left")
+        parts.append(f"{estimated(estimate.seconds_left)} left")
     if not free:
         parts.append(money(progress.cost))
         parts.append(count(progress.requests, "request"))

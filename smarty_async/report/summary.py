@@ -10,7 +10,7 @@ import msgspec
 
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.failures import FailureGroups
-from smarty_async.report.wording import advice, count, duration, megabytes, money, plain, verb
+from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Progress, Result, Status
 
 __all__ = [
@@ -302,7 +302,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.left_alone:
         yield f"  ignore  {count(plan.left_alone, 'file')} that {verb(plan.left_alone, 'is no photo', 'are no photos')}"
     if seconds is not None:
-        yield f"  take    about {duration(seconds)}, at the pace of earlier runs"
+        yield f"  take    {estimated(seconds)}, at the pace of earlier runs"
     cost = money(plan.cost)
     yield f"  cost    {f'nothing; the service in the cloud would cost {cost}' if free else cost}"
     yield from map(plain, plan.warnings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-__all__ = ["advice", "count", "duration", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
+__all__ = ["advice", "count", "duration", "estimated", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
 
 
 _MINUTE = 60
@@ -45,6 +45,17 @@ def money(rubles: float) -> str:
 def megabytes(size: int) -> str:
     """A size in bytes, in MB."""
     return f"{size / 1_000_000:,.1f} MB"
+
+
+def estimated(seconds: float) -> str:
+    """A time that nobody knows exactly: ``about 8 s``, ``about 40 s``, ``about 5 min``, ``about 3 h 20 min``."""
+    steps = ((10, 1), (_MINUTE, 5), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (24 * _HOUR, 10 * _MINUTE))
+    step = next((step for below, step in steps if seconds < below), _HOUR)
+    rounded = max(1, round(seconds / step)) * step
+    minutes = f" {rounded % _HOUR // _MINUTE} min" if rounded % _HOUR else ""
+    if rounded < _MINUTE:
+        return f"about {rounded} s"
+    return f"about {rounded // _HOUR:,} h{minutes}" if rounded >= _HOUR else f"about{minutes}"
 
 
 def duration(seconds: float) -> str:
