@@ -21,10 +21,8 @@ from smarty_async.archive.photos.probe import probe
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.failures import FailureGroups
 from smarty_async.options import PRICE, Limits, ModeSpec
-from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
-from smarty_async.run import other_pages
+from smarty_async.results import ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 
@@ -82,7 +80,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
                 continue
             for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
                 pages = counting.look(entry, store)
-                others = store.look_up(other_pages(entry.file, pages), options.specs)
+                others = store.look_up(entry.file.other_pages(pages), options.specs)
                 for page in checker.checked(others, redo=options.redo_missing):
                     counting.look(page, store)
     return counting.plan()

@@ -1,9 +1,10 @@
-"""What a caller gets back: results, counters, plans."""
+"""What a caller gets back: results, counters, plans, and failures by their reason."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from bisect import bisect_left
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "KINDS",
     "KINDS_BY_MODE",
     "ErrorInfo",
+    "FailureGroups",
     "Failures",
     "InFlight",
     "Kind",
@@ -33,6 +35,7 @@ __all__ = [
     "Status",
     "Work",
 ]
+
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -73,7 +76,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     r"""What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:
-        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are written as ``\xNN``.
+        photo: path relative to its source, with ``/``; bytes that are not UTF-8 are written as ``\xNN``.
         source: the source it came from.
         outcome: what became of it.
         outputs: {kind: path relative to the output folder}.
@@ -277,7 +280,7 @@ class Progress(msgspec.Struct, kw_only=True):
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
-        left_alone: files that are no photos, by name and content.
+        left_alone: files that are not photos, by name and content.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
         work: what the run has to send, and how much of it is done.
@@ -307,7 +310,7 @@ class Progress(msgspec.Struct, kw_only=True):
     warnings: list[str] = []
 
     def leave_alone(self, name: str) -> None:
-        """Count a file that is no photo."""
+        """Count a file that is not a photo."""
         self.left_alone += 1
         if len(self.left_alone_names) < _NAMES_KEPT:
             self.left_alone_names.append(name)
@@ -367,7 +370,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
         oversized: photos whose dimensions are over those that the service publishes; they would be sent all the same.
-        left_alone: files that are no photos.
+        left_alone: files that are not photos.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.
     """
@@ -425,3 +428,46 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     example: str
     names: list[str] = []
+
+
+_MAX_NAMES: Final = 20
+"""Photos named for each reason."""
+
+_MAX_GROUPS: Final = 100
+"""Reasons kept apart; past that they are grouped by type."""
+
+_VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
+"""What differs between two messages with the same reason: names in quotes, and numbers."""
+
+
+class FailureGroups:
+    """Photos by the reason why they have no results."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Outcome, str, str], Failures] = {}
+
+    def add(self, photo: str, outcome: Outcome, error: ErrorInfo) -> None:
+        """Add one photo."""
+        key = (outcome, error.type, _VARYING.sub("…", error.message))
+        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            key = (outcome, error.type, "")
+        known = self._groups.get(key)
+        if known is None:
+            self._groups[key] = Failures(
+                outcome=outcome, type=error.type, message=error.message, count=1, example=photo, names=[photo]
+            )
+            return
+        if len(known.names) < _MAX_NAMES:
+            known.names.append(photo)
+        self._groups[key] = Failures(
+            outcome=outcome,
+            type=known.type,
+            message=known.message,
+            count=known.count + 1,
+            example=known.example,
+            names=known.names,
+        )
+
+    def sorted(self) -> list[Failures]:
+        """The groups, the largest first."""
+        return sorted(self._groups.values(), key=lambda group: -group.count)

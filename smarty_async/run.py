@@ -9,8 +9,6 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import cast
 
-import msgspec
-
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
@@ -33,7 +31,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["ArchiveRun", "other_pages"]
+__all__ = ["ArchiveRun"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -258,7 +256,7 @@ class ArchiveRun:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
         redo_missing = self._options.redo_missing
         entries = await context.journal.look_up(files, redo_missing=redo_missing)
-        pages = [page for entry in entries for page in other_pages(entry.file, entry.pages)]
+        pages = [page for entry in entries for page in entry.file.other_pages(entry.pages)]
         if pages:
             entries += await context.journal.look_up(pages, redo_missing=redo_missing)
         self.progress.found += len(entries)
@@ -278,7 +276,7 @@ class ArchiveRun:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
             photo = await self._run_photo(entry, context)
-            pages = await self._look_up(other_pages(entry.file, photo.pages), context)
+            pages = await self._look_up(entry.file.other_pages(photo.pages), context)
             async with asyncio.TaskGroup() as others:
                 for page in await self._report_finished(pages):
                     others.create_task(self._run_photo(page, context))
@@ -327,13 +325,6 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         source.stop()
         thread.submit(batches.close)
         thread.shutdown(wait=False)
-
-
-def other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
-    """The other pictures of `file`, when it is the first of several."""
-    if file.page != 1:
-        return []
-    return [msgspec.structs.replace(file, page=page) for page in range(2, pages + 1)]
 
 
 def _first(error: BaseException) -> BaseException:

@@ -20,7 +20,6 @@ LAYERS = {
     "redaction": 0,
     "account": 1,
     "results": 0,
-    "failures": 1,
     "hooks": 1,
     "web": 1,
     "wire": 1,
@@ -125,6 +124,7 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield name.removeprefix("smarty_async").removeprefix(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path: Path) -> None:
     here = room_of(name_of(path))

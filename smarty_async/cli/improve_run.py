@@ -170,7 +170,7 @@ async def follow(
         paces: the paces of earlier runs; by default those in the user's cache folder.
 
     Raises:
-        SmartyError: what ended the run early, or there was no photo at all.
+        SmartyError: what ended the run early, or there was not a photo at all.
     """
     paces = paces or PaceFile()
     estimate = Estimator(unit=options.unit, known_pace=paces.known(options.pace_key, unit=options.unit))

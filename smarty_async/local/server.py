@@ -34,8 +34,7 @@ from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.items import Pace, failed_item, process_item
 from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
-from smarty_async.web.assets import SHARED, add_assets
-from smarty_async.web.guard import guard
+from smarty_async.web.page import SHARED, add_assets, guard
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 
@@ -312,6 +311,8 @@ async def serve_until_stopped(
         DiskError: the port file cannot be written.
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if port_file is not None:  # a script that waits for it must not read the port of an earlier service
+        await asyncio.to_thread(partial(port_file.unlink, missing_ok=True))
     with _signals_to(stopped):
         async with serving(app, host=host, port=port) as bound:
             if port_file is not None:

@@ -140,5 +140,5 @@ class _ScanCollector:
 
         progress = self._look()
         yield CounterMetricFamily("smarty_photos_found", "Photos found so far.", value=progress.found)
-        yield CounterMetricFamily("smarty_files_left_alone", "Files that are no photos.", value=progress.left_alone)
+        yield CounterMetricFamily("smarty_files_left_alone", "Files that are not photos.", value=progress.left_alone)
         yield GaugeMetricFamily("smarty_scanning", "Whether more photos may be found.", value=int(progress.scanning))

@@ -9,12 +9,14 @@ __all__ = ["advice", "count", "duration", "estimated", "megabytes", "money", "pa
 
 _MINUTE = 60
 _HOUR = 3600
+_STEPS = ((10, 1), (_MINUTE, 5), (3 * _MINUTE, 30), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (24 * _HOUR, 600))
+"""What an estimated time is rounded to: below so many seconds, to so many."""
 
 
 def plain(text: str) -> str:
     """`text` on one line, safe to print: a photo's name or a service's sentence may hold anything.
 
-    Line ends, control characters (a terminal would obey them) and bytes that are no UTF-8 come out escaped.
+    Line ends, control characters (a terminal would obey them) and bytes that are not UTF-8 come out escaped.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
@@ -48,21 +50,18 @@ def megabytes(size: int) -> str:
 
 
 def estimated(seconds: float) -> str:
-    """A time that nobody knows exactly: ``about 8 s``, ``about 40 s``, ``about 5 min``, ``about 3 h 20 min``."""
-    steps = ((10, 1), (_MINUTE, 5), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (24 * _HOUR, 10 * _MINUTE))
-    step = next((step for below, step in steps if seconds < below), _HOUR)
+    """A time that nobody knows exactly: ``about 8 s``, ``about 40 s``, ``about 1 min 30 s``, ``about 3 h 20 min``."""
+    step = next((step for below, step in _STEPS if seconds < below), _HOUR)
     rounded = max(1, round(seconds / step)) * step
-    minutes = f" {rounded % _HOUR // _MINUTE} min" if rounded % _HOUR else ""
-    if rounded < _MINUTE:
-        return f"about {rounded} s"
-    return f"about {rounded // _HOUR:,} h{minutes}" if rounded >= _HOUR else f"about{minutes}"
+    parts = ((rounded // _HOUR, "h"), (rounded % _HOUR // _MINUTE, "min"), (rounded % _MINUTE, "s"))
+    return " ".join(["about", *(f"{number:,} {unit}" for number, unit in parts if number)])
 
 
 def duration(seconds: float) -> str:
     """``8 s``, ``2 min 5 s``, ``3 h 20 min``: as exact as anyone wants to know it."""
     whole = max(0, round(seconds))
     if whole < _MINUTE:
-        return f"{whole} s"
+        return f"{whole} s" if whole else "less than 1 s"
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"

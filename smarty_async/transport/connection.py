@@ -22,8 +22,7 @@ from smarty_async.redaction import quotable
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
-from smarty_async.wire.messages import Envelope, parse_envelope
-from smarty_async.wire.multipart import Image, Multipart
+from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
 __all__ = ["Connection", "Exchange", "SilenceTimer"]
 

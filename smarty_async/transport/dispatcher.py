@@ -14,9 +14,8 @@ from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.forecast import Forecast
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep

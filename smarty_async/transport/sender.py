@@ -40,16 +40,8 @@ _UNUSABLE_OUTPUTS = 2
 class ChunkSender:
     """Sends chunks, each with its retries; items that have to go in another chunk return to the batcher.
 
-    Args:
-        connection: to the service.
-        tokens: where the token comes from.
-        batcher: gets back items that are to be sent in another chunk.
-        limit: how many requests may be open.
-        retries: how long to go on.
-        rate: how often a request may start; None for no limit.
-        judge: what a failure means.
-        sleep: waits, in seconds.
-        clock: monotonic seconds.
+    Its arguments are those of `Dispatcher`, but for `batcher`, which gets back items that are to be sent in another
+    chunk, and `limit`, which says how many requests may be open.
 
     Attributes:
         request_seconds: duration of the last answered request.

@@ -227,6 +227,7 @@ async def test_loops_without_signal_handlers_get_them_from_python() -> None:
 # ── improve ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
     service: FakeService, photos: Path, out: Path
 ) -> None:
@@ -246,6 +247,7 @@ async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
     assert len(service.requests) == sent
 
 
+@pytest.mark.slow
 async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos: Path, out: Path) -> None:
     no_face = {"status": 1, "error": "no face"}
     service.default = lambda request: items(
@@ -267,6 +269,7 @@ async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos
     assert "3 photos" not in ended.err
 
 
+@pytest.mark.slow
 async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, out: Path) -> None:
     photo = tmp_path / "old.jpg"
     photo.write_bytes(faded())
@@ -390,6 +393,7 @@ async def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     assert "no photos found" in dry.err
 
 
+@pytest.mark.slow
 async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out: Path) -> None:
     async with FakeService(valid_tokens={"another"}) as service:
         ended = await run(
@@ -412,6 +416,7 @@ async def test_an_unreachable_service_is_given_up_on(photos: Path, out: Path) ->
     assert "Nothing is lost" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_service_that_is_another(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda _: http(404, "<html>not here</html>")
     ended = await run("improve", photos, "--out", out, "--base-url", service.url)
@@ -419,12 +424,14 @@ async def test_a_service_that_is_another(service: FakeService, photos: Path, out
     assert "--base-url" in ended.err
 
 
+@pytest.mark.slow
 async def test_plain_http_is_for_loopback_only(photos: Path, out: Path) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", "http://smarty.example", SMARTY_TOKEN=TOKEN)
     assert ended.status == 3, ended.err
     assert TOKEN not in ended.err
 
 
+@pytest.mark.slow
 async def test_a_folder_that_cannot_be_made(service: FakeService, photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
@@ -491,6 +498,7 @@ async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Pa
     assert "stopped at once" in ended.err
 
 
+@pytest.mark.slow
 @posix
 async def test_a_reader_that_leaves_stops_no_photo(service: FakeService, photos: Path, out: Path) -> None:
     go = asyncio.Event()

@@ -20,7 +20,7 @@ from smarty_async.errors import ConfigurationError, OptionsError
 
 __all__ = ["out", "photos", "service"]  # fixtures
 
-GROUPS = ["What to restore", "Which photos", "Results", "Spending", "The service", "Limits", "Display"]
+GROUPS = ["What to restore", "Results", "Spending", "Which photos", "The service", "Limits", "Output"]
 
 
 def commands() -> Any:
@@ -64,7 +64,7 @@ def test_where_config_files_are_read_is_in_the_help() -> None:
 def test_help_for_a_command_that_is_not_there() -> None:
     result = CliRunner().invoke(app, ["help", "restore"])
     assert result.exit_code == 2
-    assert "there is no command 'restore'; there are album, bench, check, " in result.output
+    assert "there is no command 'restore'. The commands are: improve, view, album, " in result.output
 
 
 class TestConfigFile:
@@ -78,10 +78,10 @@ class TestConfigFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("max-costs = 1", "sets 'max-costs', which is no option"),
-            ("[improve]\nport = 1", "sets 'port', which is no option"),
+            ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
+            ("[improve]\nport = 1", "sets 'port', which is not an option"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
-            ("max-cost", "is no TOML"),
+            ("max-cost", "is not valid TOML"),
         ],
     )
     def test_what_cannot_be_used_is_named(self, tmp_path: Path, text: str, message: str) -> None:
@@ -108,6 +108,7 @@ class TestConfigFile:
         assert len(ended.results) == 3
 
 
+@pytest.mark.slow
 async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
@@ -128,6 +129,7 @@ class TestDefaultOut:
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
 
+    @pytest.mark.slow
     async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
         ended = await run("improve", photos, "--base-url", service.url)
         assert ended.status == 0
@@ -135,6 +137,7 @@ class TestDefaultOut:
         assert (photos.with_name("photos-restored") / "improved" / "0.jpg").is_file()
 
 
+@pytest.mark.slow
 async def test_a_spend_limit_ends_with_6_also_when_quiet(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--max-photos", "2", "--quiet")
     assert ended.status == 6

@@ -62,6 +62,7 @@ def test_stretching_is_bounded_and_a_blank_is_no_faded_photo() -> None:
         assert BasicEngine().improve(pictures.encoded(Image.new("RGB", (64, 48), colour))).improved is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_noisy_photo_is_denoised(seed: int) -> None:
     noisy = pictures.noisy(320, 240, seed=seed)

@@ -401,6 +401,7 @@ def test_the_pace_is_seconds_a_megapixel_however_many_work_at_the_same_time() ->
     assert pace.seconds == pytest.approx(4 / 0.4)
 
 
+@pytest.mark.slow
 async def test_a_large_image_is_taken() -> None:
     photo = pictures.heavy(21_000_000, seed=1)
     async with service() as at:
@@ -429,6 +430,7 @@ async def test_request_faults(faults: Faults, status: int, text: str, style: str
         assert response.headers.get("Retry-After") == (None if status == 500 else "7")
 
 
+@pytest.mark.slow
 async def test_temporary_faults_vary_and_permanent_ones_repeat() -> None:
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(40)}
     seen: dict[str, set[int]] = {name: set() for name in files}

@@ -550,6 +550,7 @@ async def test_max_photos_of_none_sends_none(source: Path, out: Path) -> None:
         assert sent(service) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [1, 5, 20, 33, 50])
 async def test_money_that_ends_while_the_service_is_down_ends_the_run(source: Path, out: Path, bound: int) -> None:
     fill(source, *(f"{number}.jpg" for number in range(12)))
@@ -563,6 +564,7 @@ async def test_money_that_ends_while_the_service_is_down_ends_the_run(source: Pa
     assert not told
 
 
+@pytest.mark.slow
 async def test_max_cost_is_never_passed_also_by_photos_that_are_sent_again(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(20)))
     tries: dict[bytes, int] = {}

@@ -363,6 +363,7 @@ class TestArchive:
             with pytest.raises(DiskError):
                 await all_of(client.improve_archive(source, out=out))
 
+    @pytest.mark.slow
     async def test_nobody_who_takes_results_holds_no_more_than_some(self, tmp_path: Path) -> None:
         """The run waits for whoever takes its results."""
         source, out = photos(tmp_path / "in", 300), tmp_path / "out"

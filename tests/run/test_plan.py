@@ -42,6 +42,7 @@ def numbers(plan: Plan) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in ("photos", "requests", "bytes", "skipped", "cost")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "concurrency"), [(48, 8), (4, 2), (4, 1), (1, 3)])
 async def test_a_plan_foretells_the_requests(source: Path, out: Path, images: int, concurrency: int) -> None:
     fill(source, *(f"{number}.jpg" for number in range(17)))

@@ -101,6 +101,7 @@ def test_quantiles_of_nothing_and_beyond_the_last_bound() -> None:
     assert latencies.quantile(0.5) == LATENCY_BOUNDS[-1]
 
 
+@pytest.mark.slow
 async def test_the_scan_of_the_moment_is_served() -> None:
     progress = Progress()
     hooks = MetricsHooks()
@@ -111,6 +112,7 @@ async def test_the_scan_of_the_moment_is_served() -> None:
     assert "smarty_photos_found_total" not in values_of(hooks)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_an_error() -> None:
     with (
         MetricsHooks().serving(Progress) as port,

@@ -78,6 +78,7 @@ def units(text: str) -> list[int]:
     return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @settings(deadline=None, max_examples=60)
 @given(secrets)
@@ -149,6 +150,7 @@ def test_a_short_secret_is_removed_where_a_value_stands(text: str, secret: str) 
         assert Redactor([secret]).redact(text.format(spelling(secret))) == text.format(REDACTED)
 
 
+@pytest.mark.slow
 def test_hostile_texts_end_soon() -> None:
     known = Redactor([PLAIN, "aaaaaaaaaaaaaaaa", "%25%25%25%25"])
     for text in ("%" * 60_000, "%25" * 20_000, "&amp;" * 10_000, "\\u0041" * 10_000, "\\" * 60_000, "a" * 60_000):

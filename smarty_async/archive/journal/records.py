@@ -147,12 +147,6 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         return any(answer.state == "missing" for answer in self.answers.values())
 
     @property
-    def other_pages(self) -> list[PhotoFile]:
-        """The other pictures of the file, each with an entry of its own; none for an entry of page 2 or later."""
-        pages = range(2, self.pages + 1) if self.file.page == 1 else range(0)
-        return [msgspec.structs.replace(self.file, page=page) for page in pages]
-
-    @property
     def needs_comparison(self) -> bool:
         """Whether the content must be compared with the journal before the photo is sent."""
         return self.version_changed or self.may_be_duplicate

@@ -52,6 +52,7 @@ async def test_the_same_photo_under_two_names_is_sent_once_and_written_twice(sou
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_photos_of_the_same_size_with_different_contents_are_all_sent(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(100)))
     assert len({len(data) for data in photos.values()}) == 1

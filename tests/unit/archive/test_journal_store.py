@@ -146,6 +146,7 @@ def test_a_photo_that_is_named_twice_is_looked_up_once(store: JournalStore) -> N
 # how entries are met
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
 def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[tuple[str, int]]]]) -> None:
     with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
@@ -163,6 +164,7 @@ def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[
         assert len(set(numbers.values())) == len(numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, order: int) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
@@ -175,6 +177,7 @@ def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, orde
     assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
 
 
+@pytest.mark.slow
 def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
@@ -363,7 +366,7 @@ def test_warnings_of_a_result_are_stored(store: JournalStore) -> None:
 def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: JournalStore) -> None:
     file = photo_file("scan.tif")
     first = store.look_up([file], [IMPROVE])[0]
-    assert (first.pages, first.other_pages) == (1, [])
+    assert (first.pages, first.file.other_pages(first.pages)) == (1, [])
     store.note_pages(first.id, 3)
     pages = [structs.replace(file, page=page) for page in (2, 3)]
     others = store.look_up(pages, [IMPROVE])
@@ -379,8 +382,9 @@ def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: Jou
         ("scan.tif", 3, "improved/scan.tif.page-3.jpg"),
     ]
     later = again(store, file)
-    assert later.other_pages == pages
-    assert [entry.has(IMPROVE) for entry in store.look_up(later.other_pages)] == [True, True]
+    assert later.file.other_pages(later.pages) == pages
+    assert pages[0].other_pages(3) == []
+    assert [entry.has(IMPROVE) for entry in store.look_up(pages)] == [True, True]
     assert later.end([IMPROVE], retry_failed=False) is not None
 
 

@@ -154,6 +154,7 @@ def test_the_unit_of_resolutions_is_read(unit: int, inches: float | None) -> Non
     assert read_exif(tiff_block({}, {})).inches == 1.0
 
 
+@pytest.mark.slow
 @given(
     order=st.sampled_from("<>"),
     changes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6),

@@ -51,6 +51,7 @@ def test_upright_does_what_pillow_does(orientation: int) -> None:
     assert upright(lying, orientation).tobytes() == scene().tobytes() == ImageOps.exif_transpose(lying).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 200), (240, 240), (250, 240), (600, 60)], ids=str)
 @pytest.mark.parametrize("source", ALL)
 def test_all_eight_are_told_from_all_eight(size: tuple[int, int], source: int) -> None:
@@ -98,6 +99,7 @@ def test_paths_and_bytes_are_taken(tmp_path: Path) -> None:
         assert find_orientation(source, output, source_orientation=8) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(300, 200), (240, 240)], ids=str)

@@ -167,6 +167,7 @@ class TestHeif:
         assert (probed.source_format, probed.width, probed.height, probed.orientation) == ("HEIF", 200, 150, 1)
         assert mean_difference(opened(probed.converted or b""), scene(200, 150)) < 4
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_turned_once(self, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
         pillow_heif = pytest.importorskip("pillow_heif")
@@ -193,6 +194,7 @@ class TestHeif:
         probed = probe(encoded(stored, "AVIF", exif=exif, quality=90), limits=LIMITS)
         assert mean_difference(opened(probed.converted or b""), ImageOps.exif_transpose(reference)) < 4
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
     def test_damaged(self, part: float) -> None:
         data = self.heic(Image.effect_noise((300, 200), 60).convert("RGB"))
@@ -331,6 +333,7 @@ class TestPng:
 
 
 class TestLimits:
+    @pytest.mark.slow
     def test_no_limits_for_the_embedded_service(self) -> None:
         limits = Limits(max_image_bytes=None, max_dimensions=None)
         large = encoded(Image.effect_noise((4032, 3024), 50), "TIFF")
@@ -344,6 +347,7 @@ class TestLimits:
         assert "4032×3024" in (probed.warning or "")
         assert "--fit" in (probed.warning or "")
 
+    @pytest.mark.slow
     def test_a_hundred_megapixels(self) -> None:
         data = encoded(Image.new("L", (20_000, 5000), 99), quality=60)
         error = rejected(data)
@@ -354,6 +358,7 @@ class TestLimits:
         assert (probed.width, probed.height) == (3840, 960)
         assert (probed.source_width, probed.source_height) == (20_000, 5000)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "WEBP"])
     @pytest.mark.parametrize("max_dimensions", [None, (600, 600)])
     def test_too_many_pixels(self, kind: str, max_dimensions: tuple[int, int] | None) -> None:

@@ -371,6 +371,7 @@ class TestFit:
     def test_what_fits_is_left_alone(self) -> None:
         assert probe(jpeg(), limits=LIMITS, fit=True).converted is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("size", "expected"),
         [((4000, 1000), (3840, 960)), ((1000, 4000), (960, 3840)), ((3000, 3000), (2160, 2160))],

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from smarty_async.options import Limits
 from smarty_async.transport.batcher import Batcher, Outlook
-from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES
+from smarty_async.wire.messages import FRAME_BYTES, TAIL_BYTES
 
 
 @dataclass(eq=False)
@@ -125,6 +125,7 @@ class Batching(RuleBasedStateMachine):
 
 
 TestBatching = Batching.TestCase
+pytest.mark.slow(TestBatching)
 TestBatching.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
 
 
@@ -262,6 +263,7 @@ def test_an_awaited_item_goes_before_the_next_chunk_of_a_busy_group() -> None:
     assert [item.group for item in chunk or []] == ["awaited"]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 200), min_size=2, max_size=5),

@@ -383,6 +383,7 @@ class TestSilence:
             assert send.exchange.bytes_sent < 28_000_000
             gate.set()
 
+    @pytest.mark.slow
     async def test_a_slow_body_that_moves_is_no_silence(self) -> None:
         class Slow(MemoryBody):
             async def read(self) -> AsyncIterator[bytes]:

@@ -33,6 +33,7 @@ def out(tmp_path: Path) -> Path:
 
 
 class TestFrontEnd:
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", FRONT_END_STATUSES)
     async def test_a_page_after_a_good_answer_is_an_outage_and_fails_no_photo(
         self, source: Path, out: Path, status: int
@@ -68,6 +69,7 @@ class TestFrontEnd:
             service.script(http(302, headers={"Location": "/maintenance"}))
             assert (await c.improve(jpeg(seed=1))).attempts == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", FRONT_END_STATUSES)
     async def test_a_page_before_any_good_answer_is_not_the_service_and_fails_no_photo(
         self, source: Path, out: Path, status: int
@@ -98,6 +100,7 @@ class TestFrontEnd:
 
 
 class TestUnusableOutputs:
+    @pytest.mark.slow
     @pytest.mark.parametrize("concurrency", [1, 8])
     async def test_the_run_stops_when_the_first_outputs_are_all_unusable_for_one_reason(
         self, source: Path, out: Path, concurrency: int

@@ -57,6 +57,7 @@ def test_only_a_request_refused_before_any_work_is_not_paid(status: int | None, 
 
 
 class TestCounters:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("first", "sent", "paid"),
         [

@@ -29,6 +29,7 @@ PATIENT = Retries(first_wait=0, longest_wait=0, give_up_after=900, give_up_befor
 
 
 class TestAnOutage:
+    @pytest.mark.slow
     async def test_one_photo_at_a_time_probes_whether_the_service_is_back(self, source: Path, out: Path) -> None:
         photos = fill(source, *(f"{number}.jpg" for number in range(48)))
         notices: list[str] = []

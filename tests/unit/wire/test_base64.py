@@ -62,6 +62,7 @@ prefixed = st.tuples(
 ).map(lambda parts: "".join(parts[0]).encode() + parts[1])
 
 
+@pytest.mark.slow
 @thorough
 @given(st.binary(max_size=200), cuts)
 def test_what_was_encoded_comes_back(data: bytes, places: list[int]) -> None:
@@ -70,6 +71,7 @@ def test_what_was_encoded_comes_back(data: bytes, places: list[int]) -> None:
     assert blob == Blob(7, len(data), data[:3])
 
 
+@pytest.mark.slow
 @thorough
 @given(st.one_of(near_base64, prefixed, st.binary(max_size=30).filter(lambda text: b"\\" not in text)), cuts)
 def test_any_text_reads_as_a_whole_document_decoder_reads_it(text: bytes, places: list[int]) -> None:
@@ -83,6 +85,7 @@ def test_any_text_reads_as_a_whole_document_decoder_reads_it(text: bytes, places
         assert (blob.error, found) == (None, expected)
 
 
+@pytest.mark.slow
 @thorough
 @given(st.one_of(near_base64, prefixed), cuts, st.integers(1, 20))
 def test_the_error_does_not_depend_on_the_cut(text: bytes, places: list[int], max_bytes: int) -> None:

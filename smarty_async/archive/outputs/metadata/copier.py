@@ -311,7 +311,7 @@ def _profile_fits(profile: bytes, output: JpegHeader, warnings: list[str]) -> bo
 
 
 def _spliced(stream: BinaryIO, output: str, header: JpegHeader, segments: MetadataSegments) -> str | None:
-    """Write the output anew: one in memory to its own place, another to a file beside it, whose path is returned.
+    """Write the output again: one in memory to its own place, another to a file beside it, whose path is returned.
 
     Nothing knows of an output before it has its metadata, so that what breaks off here is a temporary file of no use.
     """

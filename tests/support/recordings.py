@@ -1,19 +1,23 @@
-"""Record the progress of real runs, for the test of the estimate: ``python -m benchmarks.record_runs [NAME…]``.
+"""Recorded runs, for the test of the estimate: ``PYTHONPATH=tests python -m support.recordings [NAME…]`` makes them.
 
 Each run restores copies of the sample photos, in many sizes, with an engine of the embedded service, or sends them to
 one that takes as long as a distant service. What an estimate is made of is written twice a second to
 ``tests/unit/report/recorded_runs/NAME.json``.
+
+The time of runs with a local engine is the CPU time of all its processes, divided by the number of CPUs: as long as the
+run takes on a machine that does nothing else. Recording needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
@@ -24,10 +28,11 @@ from PIL import Image
 from smarty_async import ArchiveRun, EmbeddedService, Limits, Mode, SmartyClient
 from smarty_async.results import Progress
 
-__all__ = ["Recording", "Sample", "main"]
+__all__ = ["RECORDINGS", "Recording", "Sample", "main"]
 
-_SAMPLES: Final = Path(__file__).parent.parent / "examples" / "photos"
-_RECORDINGS: Final = Path(__file__).parent.parent / "tests" / "unit" / "report" / "recorded_runs"
+_SAMPLES: Final = Path(__file__).parent.parent.parent / "examples" / "photos"
+RECORDINGS: Final = Path(__file__).parent.parent / "unit" / "report" / "recorded_runs"
+"""Where the recordings lie, a file each."""
 _EVERY: Final = 0.5
 """Seconds between two samples."""
 
@@ -105,7 +110,7 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
         rfactor: how many times larger.
         chain: whether the restored picture is enlarged.
         finished_before: photos that an earlier run has finished.
-        rejected: files that are no photos although they are called so.
+        rejected: files that are not photos although they are called so.
         duplicates: copies of a photo.
     """
 
@@ -148,8 +153,8 @@ _CASES: Final = {
     ),
     "restore-chain": _Case(
         title="the engine restore, restored and enlarged",
-        photos=16,
-        megapixels=(0.03, 0.15),
+        photos=40,
+        megapixels=(0.02, 0.06),
         engine="restore",
         modes=("improve", "resolution"),
         rfactor=2,
@@ -181,14 +186,14 @@ _CASES: Final = {
 
 def main() -> None:
     """Record the runs that are named on the command line, all by default."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.record_runs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m support.recordings", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(_CASES)}")
     for name in parser.parse_args().names or _CASES:
         with TemporaryDirectory() as folder:
             recording = asyncio.run(_record(_CASES[name], Path(folder)))
         lines = b",\n".join(map(msgspec.json.encode, recording.samples))
         head = msgspec.json.encode({"title": recording.title, "unit": recording.unit})
-        (_RECORDINGS / f"{name}.json").write_bytes(head[:-1] + b',"samples":[\n' + lines + b"\n]}\n")
+        (RECORDINGS / f"{name}.json").write_bytes(head[:-1] + b',"samples":[\n' + lines + b"\n]}\n")
         print(f"{name}: {recording.samples[-1].seconds:.1f} s, {len(recording.samples)} samples", flush=True)
 
 
@@ -201,26 +206,45 @@ async def _record(case: _Case, folder: Path) -> Recording:
             async for _ in client.improve_archive(photos, out=out, max_photos=case.finished_before, **keywords):  # type: ignore[arg-type] # pairs by name
                 pass
         run = client.improve_archive(photos, out=out, **keywords)  # type: ignore[arg-type] # as above
-        return Recording(case.title, case.unit, await _samples(run))
+        return Recording(case.title, case.unit, await _samples(run, time.monotonic if case.service else _cpu_seconds))
 
 
-async def _samples(run: ArchiveRun) -> list[Sample]:
+async def _samples(run: ArchiveRun, clock: Callable[[], float]) -> list[Sample]:
     samples: list[Sample] = []
-    began = time.monotonic()
+    began, clock_began = time.monotonic(), clock()
+
+    def sample() -> Sample:
+        wall, seconds = time.monotonic() - began, clock() - clock_began
+        return _sample(run, seconds, answer_scale=seconds / wall if wall else 1.0)
 
     async def look() -> None:
         while True:
-            samples.append(_sample(run, time.monotonic() - began))
+            samples.append(sample())
             await asyncio.sleep(_EVERY)
 
     looking = asyncio.create_task(look())
     async for _ in run:
         pass
     looking.cancel()
-    return [*samples, _sample(run, time.monotonic() - began)]
+    return [*samples, sample()]
 
 
-def _sample(run: ArchiveRun, seconds: float) -> Sample:
+def _cpu_seconds() -> float:
+    """CPU time of this process and those below it, for each CPU."""
+    parents: dict[int, int] = {}
+    times: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents[int(stat.parent.name)] = int(fields[1])
+            times[int(stat.parent.name)] = int(fields[11]) + int(fields[12])
+    ours = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(times[one] for one in ours) / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
+
+
+def _sample(run: ArchiveRun, seconds: float, *, answer_scale: float) -> Sample:
     progress: Progress = run.progress
     work, in_flight = progress.work, run.in_flight
     sent = sum(progress.outcomes.get(outcome, 0) for outcome in ("restored", "already_good", "failed"))
@@ -233,7 +257,7 @@ def _sample(run: ArchiveRun, seconds: float) -> Sample:
         others=progress.done - sent,
         requests=progress.requests,
         answers=progress.latencies.count,
-        answer_seconds=round(progress.latencies.seconds, 3),
+        answer_seconds=round(progress.latencies.seconds * answer_scale, 3),
         bytes=work.bytes,
         bytes_ahead=work.bytes_ahead,
         bytes_done=work.bytes_done,
