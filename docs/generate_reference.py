@@ -140,7 +140,7 @@ write(
     *public_names(smarty_async, prefix="smarty_async"),
     "## Archive options",
     "The keywords of `SmartyClient.improve_archive` and `plan_archive`.",
-    "::: smarty_async.archive_options.ArchiveOptions",
+    "::: smarty_async.options.ArchiveOptions",
     "## smarty_async.testing",
     *public_names(testing, prefix="smarty_async.testing"),
 )

@@ -10,7 +10,7 @@ from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
@@ -19,7 +19,6 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
@@ -27,10 +26,13 @@ from smarty_async.options import (
     BASE_URL,
     PATH,
     PROVIDER,
+    ArchiveKeywords,
+    ArchiveOptions,
     Limits,
     Mode,
     ModeSpec,
     OAuthCredentials,
+    PathLike,
     Retries,
     Timeouts,
     check_modes,
@@ -48,6 +50,11 @@ from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
+
+if TYPE_CHECKING:
+    from distributed import Client as DaskClient
+
+    from smarty_async.cluster.connection import ClusterConnection
 
 __all__ = ["SmartyClient"]
 
@@ -258,7 +265,12 @@ class SmartyClient:
             return await in_memory.run()
 
     def improve_archive(
-        self, source: PathLike | Sequence[PathLike] = (), *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
+        self,
+        source: PathLike | Sequence[PathLike] = (),
+        *,
+        out: PathLike,
+        cluster: DaskClient | None = None,
+        **keywords: Unpack[ArchiveKeywords],
     ) -> ArchiveRun:
         """Restore an archive to disk: iterate over what this returns with ``async for``.
 
@@ -268,6 +280,8 @@ class SmartyClient:
         Args:
             source: a folder, a photo, a glob, or several of them.
             out: the output folder.
+            cluster: an asynchronous client of a Dask cluster, whose workers send the requests; they must see the
+                photos and `out` under the same paths. Needs the extra `cluster`.
             **keywords: what to do, see `ArchiveOptions`:
                 `modes` (``improve``, ``resolution`` or both), `rfactor` (2 or 4) and `rtype` (``photo`` or ``art``)
                 for ``resolution``, `chain` (enlarge the restored picture);
@@ -277,6 +291,8 @@ class SmartyClient:
 
         Raises:
             OptionsError: the arguments do not go together.
+            MissingExtra: `cluster` needs the extra of that name.
+            ConfigurationError: the token would travel unencrypted to the cluster.
         """
         options = ArchiveOptions.of(source, out=out, **keywords)
         run = ArchiveRun(
@@ -287,9 +303,35 @@ class SmartyClient:
             retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
+            cluster=None if cluster is None else self._on_cluster(cluster),
         )
         self._runs.add(run)
         return run
+
+    def _on_cluster(self, dask: DaskClient) -> ClusterConnection:
+        """What the workers of a cluster send requests with.
+
+        Raises:
+            MissingExtra: the extra is not installed.
+            OptionsError: the client has settings that cannot travel.
+            ConfigurationError: the token would travel unencrypted.
+        """
+        from smarty_async.cluster import require_distributed  # noqa: PLC0415 - an extra
+
+        require_distributed()
+        from smarty_async.cluster.connection import ClusterConnection  # noqa: PLC0415 - as above
+        from smarty_async.cluster.messages import Secret, ServiceAddress  # noqa: PLC0415
+
+        if self._session is not None or self._ssl is not None:
+            raise OptionsError("cluster goes without session and ssl: each worker has its own")
+        service = ServiceAddress(
+            url=str(self._url),
+            provider=self._provider,
+            proxy=Secret(self._proxy) if self._proxy else None,
+            timeouts=self._timeouts,
+            max_output_bytes=self._limits.max_output_bytes,
+        )
+        return ClusterConnection(dask, service=service, wait_seconds=self._retries.give_up_after)
 
     def _open_dispatcher(self) -> Dispatcher:
         if self._dispatcher is None:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
-from smarty_async.options import PRICE
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -21,6 +19,7 @@ __all__ = [
     "BEST_FIRST",
     "KINDS",
     "KINDS_BY_MODE",
+    "PRICE",
     "ErrorInfo",
     "FailureGroups",
     "Failures",
@@ -36,6 +35,9 @@ __all__ = [
     "Work",
 ]
 
+
+PRICE = 0.06
+"""₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -277,6 +279,7 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_received: bytes of answers.
         retries: items and requests tried again.
         permits: requests that may be open at once now; 0 before the first.
+        workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
@@ -299,6 +302,7 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_received: int = 0
     retries: int = 0
     permits: int = 0
+    workers: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
     oversized: int = 0
@@ -362,7 +366,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         photos: photos that would be sent.
-        requests: requests they would ride in, if none had to be tried again.
+        requests: requests they would take, if none had to be tried again.
         bytes: bytes of those photos.
         duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.

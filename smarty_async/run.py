@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
+from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.survey import Survey
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
-from smarty_async.options import Limits, Retries
+from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
@@ -31,7 +31,10 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["ArchiveRun"]
+if TYPE_CHECKING:
+    from smarty_async.cluster.connection import ClusterConnection
+
+__all__ = ["ArchiveRun", "check_archive"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -53,6 +56,7 @@ class ArchiveRun:
         retries: how long to go on asking.
         window: photos alive at a time.
         sleep: waits, in seconds.
+        cluster: whose workers send the requests; None to send them from here.
 
     Attributes:
         progress: how far the run has come; changes while it runs.
@@ -68,6 +72,7 @@ class ArchiveRun:
         retries: Retries,
         window: int,
         sleep: Sleep,
+        cluster: ClusterConnection | None = None,
     ) -> None:
         self.progress = Progress()
         self._options = options
@@ -76,8 +81,9 @@ class ArchiveRun:
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
-        self._source = _source_of(options)
-        self._directory = OutputDirectory(options.out)
+        self._cluster = cluster
+        self._source = open_source(options)
+        self._directory = open_outputs(options)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
@@ -158,14 +164,9 @@ class ArchiveRun:
 
     async def _restore(self) -> None:
         directory = self._directory
-        journal = await Journal.open(
-            directory.state_dir / JOURNAL,
-            results=directory.out / RESULTS,
-            outputs=directory,
-            specs=self._options.specs,
-        )
+        journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += journal.warnings
+        self.progress.warnings += [*directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
             self._spending.limit_images(self._options.images_left(await journal.images_paid()))
@@ -178,7 +179,7 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
                 dispatcher=self._dispatcher,
                 hooks=self._hooks,
                 progress=self.progress,
@@ -188,19 +189,39 @@ class ArchiveRun:
                 probing=self._probing,
                 stopping=self._stopping,
                 sleep=self._sleep,
+                sender=self._cluster,
             )
-            with _scanning(self._source) as next_batch:
-                async with asyncio.TaskGroup() as photos:
-                    await self._start_photos(next_batch, context, photos)
+            async with self._cluster_opened():
+                with _scanning(self._source) as next_batch:
+                    async with asyncio.TaskGroup() as photos:
+                        await self._start_photos(next_batch, context, photos)
             if self._error is not None:
                 raise self._error
         except BaseException:
+            directory.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
             await finish_despite_cancel(self._dispatcher.abort(self._spending))
             raise
         finally:
             await committer.close()
             await journal.close()
+
+    @asynccontextmanager
+    async def _cluster_opened(self) -> AsyncGenerator[None]:
+        """Use the workers of the cluster during the block, if there is one."""
+        if self._cluster is None:
+            yield
+            return
+        try:
+            async with self._cluster.opened(
+                self._directory.temp_path(""),
+                sources=self._options.sources,
+                progress=self.progress,
+                set_capacity=self._dispatcher.set_capacity,
+            ):
+                yield
+        finally:
+            self._dispatcher.set_capacity(None)
 
     async def _start_photos(
         self,
@@ -238,7 +259,7 @@ class ArchiveRun:
             return min([await context.journal.finished_bytes(spec) for spec in self._options.specs])
 
         once = iter(self._options.listed) is self._options.listed
-        source = None if once else _source_of(self._options)
+        source = None if once else open_source(self._options)
         survey = Survey(source, progress=self.progress, finished=finished)
         try:
             yield survey
@@ -307,12 +328,6 @@ class ArchiveRun:
         self._results.put_nowait(results)
 
 
-def _source_of(options: ArchiveOptions) -> PhotoSource:
-    return FolderSource(
-        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-    )
-
-
 @contextmanager
 def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
     """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
@@ -325,6 +340,17 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         source.stop()
         thread.submit(batches.close)
         thread.shutdown(wait=False)
+
+
+def check_archive(options: ArchiveOptions) -> None:
+    """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
+
+    Raises:
+        OptionsError: a source does not exist, or lies among the outputs.
+        ConfigurationError: a store cannot be used.
+    """
+    open_source(options).check()
+    open_outputs(options).check_access()
 
 
 def _first(error: BaseException) -> BaseException:

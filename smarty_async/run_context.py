@@ -11,16 +11,15 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.hooks import Hooks
-from smarty_async.options import Limits, ModeSpec, Retries
+from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -82,13 +81,14 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
+        sender: what requests go through; None for the client's own connection.
     """
 
     options: ArchiveOptions
     limits: Limits
     retries: Retries
     source: PhotoSource
-    directory: OutputDirectory
+    directory: OutputStore
     journal: Journal
     committer: OutputCommitter
     duplicates: Duplicates
@@ -101,6 +101,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
+    sender: RequestSender | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -112,6 +113,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 self.spending.images,
                 request_log=self.journal,
                 source=self.spending,
+                sender=self.sender,
             )
         return self.groups[specs]
 

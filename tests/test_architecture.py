@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ LAYERS = {
     "wire": 1,
     "transport": 2,
     "archive": 2,
+    "cluster": 3,
     "inputs": 3,
-    "archive_options": 1,
+    "store_address": 0,
     "run_context": 3,
     "photo": 4,
     "run": 5,
@@ -89,6 +91,7 @@ EXPORTED = [
     "SmartyError",
     "Split",
     "Status",
+    "StoreError",
     "Timeouts",
     "Verdict",
     "embedded_service",
@@ -156,6 +159,23 @@ def test_wire_touches_neither_the_loop_nor_the_disk_nor_the_network(path: Path) 
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_one_room_alone_imports_dask(path: Path) -> None:
+    if room_of(name_of(path)) == "cluster":
+        return
+    tree = ast.parse(path.read_bytes())
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in set(ast.walk(tree)) - for_types:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {room_of(name) for name in names} & {"dask", "distributed"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_every_module_says_what_it_is_and_what_it_gives(path: Path) -> None:
     tree = ast.parse(path.read_bytes())
     assert ast.get_docstring(tree), "no docstring"
@@ -196,6 +216,8 @@ def test_every_name_is_there(name: str) -> None:
 def test_every_room_gives_what_it_says() -> None:
     for path in MODULES:
         if path.name == "__main__.py" or "engine" in path.parts:
+            continue
+        if room_of(name_of(path)) == "cluster" and find_spec("distributed") is None:
             continue
         module = import_module(f"smarty_async.{name_of(path)}".removesuffix("."))
         for name in getattr(module, "__all__", []):

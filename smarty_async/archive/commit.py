@@ -10,6 +10,7 @@ import msgspec
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
 from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
@@ -21,6 +22,8 @@ _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
 _GROUP_ANSWERS = 48
 """Answers in a group, at most."""
+_MAX_BACKLOG = 512_000_000
+"""Bytes of outputs that are received and not committed, past which nothing more is asked for."""
 
 
 class CommittedAnswer(msgspec.Struct, frozen=True):
@@ -51,6 +54,10 @@ class OutputCommitter:
         self._journal = journal
         self._waiting: list[_Waiting] = []
         self._groups: set[asyncio.Task[None]] = set()
+        self._moves: set[asyncio.Task[None]] = set()  # where outputs travel, and no group waits for them
+        self._backlog = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
         """Wait until `received` is committed; the answer, and where its outputs are.
@@ -62,16 +69,29 @@ class OutputCommitter:
             DiskError: the disk refuses.
         """
         committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
+        self._add_backlog(_bytes_of(received))
+        committed.add_done_callback(lambda _: self._add_backlog(-_bytes_of(received)))
         self._waiting.append((received, committed))
         self._groups = {group for group in self._groups if not group.done()}
         if len(self._groups) < _GROUPS:
             self._groups.add(asyncio.create_task(self._commit_waiting(), name="smarty_async commit"))
         return await committed
 
+    async def room(self) -> None:
+        """Wait while the outputs that are received and not committed have many bytes: before more is asked for."""
+        await self._has_room.wait()
+
+    def _add_backlog(self, size: int) -> None:
+        self._backlog += size
+        if self._backlog < _MAX_BACKLOG:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
     async def close(self) -> None:
         """Wait until everything in progress is committed."""
-        if self._groups:
-            await asyncio.wait(self._groups)
+        while working := [task for task in (*self._groups, *self._moves) if not task.done()]:
+            await asyncio.wait(working)
 
     async def _commit_waiting(self) -> None:
         while self._waiting:
@@ -87,6 +107,22 @@ class OutputCommitter:
         refused = await self._store.fsync([received.outputs.values() for received, _ in group])
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
+        if not self._store.is_remote:
+            await self._move_group(group)
+            return
+        for waiting in group:  # one by one: none waits for the slowest
+            move = asyncio.create_task(self._move_remotely(waiting), name="smarty_async store")
+            self._moves.add(move)
+            move.add_done_callback(self._moves.discard)
+
+    async def _move_remotely(self, waiting: _Waiting) -> None:
+        try:
+            await self._move_group([waiting])
+        except Exception as error:  # noqa: BLE001 - as above
+            _without_errors([waiting], [error])
+
+    async def _move_group(self, group: Sequence[_Waiting]) -> None:
+        """Bring the outputs of `group`, which is journalled as received, to their places."""
         refused = await self._store.commit([_move_of(received) for received, _ in group])
         name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
         group = _without_errors(group, refused, unless=_is_name_taken)
@@ -121,6 +157,10 @@ class OutputCommitter:
         return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
 
 
+def _bytes_of(received: ReceivedAnswer) -> int:
+    return sum(output.size for output in received.outputs.values())
+
+
 @threaded
 def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, int]:
     """The sizes of the outputs that were rewritten with the photo's metadata."""
@@ -153,7 +193,18 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
 def _move_of(received: ReceivedAnswer) -> OutputMove:
     outputs, earlier = received.outputs, _earlier_outputs(received)
     obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
-    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete})
+    file = received.entry.file
+    origin = OutputOrigin(
+        spec=str(received.spec),
+        kinds=tuple(outputs),
+        bw=received.bw,
+        source=file.source,
+        photo=file.photo,
+        page=file.page,
+        size=file.size,
+        version=file.version,
+    )
+    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete}, origin)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

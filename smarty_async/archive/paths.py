@@ -28,6 +28,7 @@ from typing import Literal
 import msgspec
 
 from smarty_async.results import KINDS
+from smarty_async.store_address import is_store_address
 
 __all__ = [
     "JOURNAL",
@@ -43,6 +44,7 @@ __all__ = [
     "distinct_place",
     "folded_key",
     "output_place",
+    "photo_path",
     "probe_name_rules",
 ]
 
@@ -175,6 +177,11 @@ def display_path(path: str) -> str:
         return path
     whole = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", path)
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def photo_path(source: str, photo: str) -> str:
+    """What to open for a photo: a path, or the address of an object."""
+    return f"{source}/{photo}" if is_store_address(source) else os.path.join(source, photo)  # noqa: PTH118 - as the scan spells it
 
 
 def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:
@@ -318,7 +325,7 @@ class _NameProbe:
             _raise_disk_error(error)
             normalization_sensitive = True
         (self.folder / "Sample").touch()
-        # Windows can be told to tell case apart in one folder and not in the next.
+        # Windows can be set to distinguish case in one folder and not in the next.
         return os.name != "nt" and not self._exists("sample"), normalization_sensitive
 
     def _longest(self) -> tuple[int, Literal["bytes", "utf-16"]]:

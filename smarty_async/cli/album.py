@@ -18,7 +18,7 @@ def album(
         Path, typer.Argument(metavar="DIR", help="The folder given to improve as --out.", show_default=False)
     ],
     *,
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where the album goes.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where the album goes.", show_default=False)],
     prefer: Annotated[
         str,
         typer.Option(
@@ -37,8 +37,10 @@ def album(
         # Only here: help needs none of it.
         from smarty_async.archive.album import make_album  # noqa: PLC0415
         from smarty_async.report.wording import count  # noqa: PLC0415
+        from smarty_async.store_address import local_path  # noqa: PLC0415
 
-        made = make_album(out, to, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])
+        album = Path(local_path(to, option="--to"))
+        made = make_album(out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])
         for problem in made.problems:
             say(f"{problem.photo}: {problem.error.message}")
         if as_json:

@@ -63,7 +63,7 @@ async def check_connection(
     """Send one request without an image, which the service refuses before any work.
 
     Args:
-        account: whom to send to, and as whom.
+        account: the address and the credentials.
         path: the method's path.
         seconds: how long to wait for an answer.
         report: called once with what was found out, also before an error is raised.

@@ -46,10 +46,10 @@ def _option(group: str, text: str, *names: str, metavar: str | None = None, defa
 def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     *,
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos, or patterns such as 'scans/**/*.jpg'.",
+            help="Folders, photos, or patterns such as 'scans/**/*.jpg'; also in a bucket: s3://, gs:// or az://.",
             show_default=False,
         ),
     ] = None,
@@ -70,12 +70,23 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         bool, _option(_WHAT, "With both modes: enlarge the restored picture instead of the damaged photo.", "--chain")
     ] = False,
     out: Annotated[
+        str | None,
+        _option(
+            _RESULTS,
+            "Where the results go, a folder or s3://bucket/folder; your photos are never changed. "
+            "[default: SOURCE-restored, beside the only source]",
+            "--out",
+            "-o",
+            metavar="DIR",
+        ),
+    ] = None,
+    state: Annotated[
         Path | None,
         _option(
             _RESULTS,
-            "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
-            "--out",
-            "-o",
+            "With results in a bucket: where the journal and results that are still to be stored lie on this machine. "
+            "[default: a folder of the user's]",
+            "--state",
             metavar="DIR",
         ),
     ] = None,
@@ -135,12 +146,25 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         int | None,
         _option(
             _SERVICE,
-            "Requests open at once, at most. [default: 8; with --local, enough to keep the CPUs busy]",
+            "Requests open at once, at most. [default: 8, or 8 for each of --workers; with --local, enough to keep the "
+            "CPUs busy; with --scheduler, 64, and no more than the workers have threads]",
             metavar="N",
         ),
     ] = None,
     rate: Annotated[
         float | None, _option(_SERVICE, "Requests a second, at most. [default: no limit]", metavar="R")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        _option(
+            _SERVICE,
+            "Let the workers of a Dask cluster send the requests; they must see SOURCE and DIR under the same paths.",
+            metavar="URL",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        _option(_SERVICE, "Let N processes on this machine send the requests; needs no cluster.", metavar="N"),
     ] = None,
     fit: Annotated[
         bool, _option(_LIMITS, "Send smaller copies of photos that are too large for the service.", "--fit")
@@ -219,6 +243,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
+            ClusterOptions,
             DisplayOptions,
             ImproveOptions,
             default_concurrency,
@@ -238,9 +263,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         if out is None and not quiet:
             say(f"The results go to {folder}.")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)
+        secrets.extend(account.secrets)
         if no_toning and not account.local:
             raise OptionsError("--no-toning is an option of the engine on this machine: add --local, or leave it out")
-        secrets.extend(account.secrets)
         options = ImproveOptions(
             sources=photos,
             from_file=from_file,
@@ -248,10 +273,15 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             account=account,
             engine_options=("--no-toning",) if no_toning else (),
             metrics_port=metrics_port,
+            cluster=ClusterOptions.of(scheduler=scheduler, workers=workers, local=account.local),
             display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
             client=ClientOptions(
                 path=path,
-                concurrency=default_concurrency(local=account.local) if concurrency is None else concurrency,
+                concurrency=(
+                    default_concurrency(local=account.local, scheduler=scheduler is not None, workers=workers)
+                    if concurrency is None
+                    else concurrency
+                ),
                 rate=rate,
                 limits=limits_for(
                     local=account.local,
@@ -282,6 +312,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "max_photos": max_photos,
                 "max_cost": max_cost,
                 "max_cost_total": max_cost_total,
+                "state": state,
             },
         )
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
@@ -293,6 +324,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
 
-        show_results(folder, verbose=verbose)
+        show_results(Path(folder), verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

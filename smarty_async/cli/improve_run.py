@@ -8,22 +8,22 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import monotonic
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.folder import check_sources
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
+from smarty_async.cluster import require_distributed
 from smarty_async.errors import DiskError, SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
+from smarty_async.options import ArchiveKeywords, ArchiveOptions
 from smarty_async.plan import plan_archive
 from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.report.metrics import MetricsHooks
@@ -31,6 +31,10 @@ from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
 from smarty_async.report.wording import count, estimated
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
+from smarty_async.run import check_archive
+
+if TYPE_CHECKING:
+    from distributed import Client as DaskClient
 
 __all__ = ["Run", "follow", "preview", "restore"]
 
@@ -66,15 +70,20 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
         SmartyError: it could not start, or had to stop early; what was done until then is reported first.
     """
     # Here, too, so that a mistake is reported before the embedded service starts.
-    ArchiveOptions.of(options.sources, out=options.out, **options.keywords)
-    check_sources(options.sources, out=options.out)
+    # Not in a thread: nothing else runs yet.
+    check_archive(ArchiveOptions.of(options.sources, out=options.out, **options.keywords))
     with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
             service = await _start_service(stack, options, interrupts) if options.account.local else None
             base_url = service.base_url if service else str(options.account.base_url)
             metrics = MetricsHooks() if options.metrics_port is not None else None
             client = await stack.enter_async_context(_client(options, base_url, hooks=[metrics] if metrics else []))
-            run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
+            run = client.improve_archive(
+                list(options.sources),
+                out=options.out,
+                cluster=await _open_cluster(stack, options),
+                **_with_list(options.keywords, listed),
+            )
             interrupts.drain = run.drain
             if metrics is not None:
                 stack.enter_context(metrics.serving(lambda: run.progress, port=options.metrics_port or 0))
@@ -102,6 +111,23 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )
+
+
+async def _open_cluster(stack: AsyncExitStack, options: ImproveOptions) -> DaskClient | None:
+    """A client of the cluster that `options` name, closed with `stack`; None when they name none.
+
+    Raises:
+        SmartyError: see `open_cluster`.
+    """
+    if options.cluster is None:
+        return None
+    require_distributed()
+    from smarty_async.cluster.opening import open_cluster  # noqa: PLC0415 - an extra
+
+    cluster = open_cluster(
+        scheduler=options.cluster.scheduler, workers=options.cluster.workers, requests=options.client.concurrency
+    )
+    return await stack.enter_async_context(cluster)
 
 
 def _say(interrupts: Interrupts, line: str) -> None:
@@ -316,7 +342,7 @@ class _RunReporter:
         display, free = self._options.display, self._options.account.local
         summary = self.tally.summary(
             progress,
-            out=display_path(str(self._options.out)),
+            out=display_path(self._options.out),
             seconds=self.seconds,
             free=free,
             interrupted=interrupted,

@@ -49,7 +49,7 @@ _NO_FAULTS: Final = Faults()
 _LIMITS: Final = Limits()
 
 _GRACE: Final = 1.0
-"""Seconds that open answers have left when the service is told to stop."""
+"""Seconds that open answers have left when the service is stopped."""
 
 _INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells count it."""
@@ -214,10 +214,10 @@ class _Service:
     ) -> None:
         # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
         # is written, which bounds the memory that a slow client costs.
-        slots = asyncio.Semaphore(self._workers + 1)
+        places = asyncio.Semaphore(self._workers + 1)
 
         async def write_one(name: str) -> None:
-            async with slots:
+            async with places:
                 await writer.write_item(await self._item(mode, name, upload, meta, faults))
 
         async with asyncio.TaskGroup() as group:

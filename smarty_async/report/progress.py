@@ -66,6 +66,8 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
     if not free:
         parts.append(money(progress.cost))
         parts.append(count(progress.requests, "request"))
+    if progress.workers:
+        parts.append(f"{count(progress.workers, 'worker')} with {count(progress.permits, 'permit')}")
     if progress.retries:
         parts.append(f"{progress.retries:,} sent again")
     bad = progress.outcomes.get("failed", 0) + progress.outcomes.get("rejected", 0)

@@ -33,7 +33,7 @@ _TICK_SECONDS = 1.0
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and whom it tells how it goes.
+    """One request and its response: what a connection sends, and the callbacks for its progress.
 
     Attributes:
         bytes_sent: bytes of the body that were sent; counted by the connection.
@@ -151,10 +151,10 @@ class Connection:
     async def _read(
         self, response: aiohttp.ClientResponse, exchange: Exchange, silence: SilenceTimer, began: float
     ) -> None:
-        if response.status != HTTPStatus.OK:
+        if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise await _refusal(response)
         if _compressed(response):
-            raise RequestError("the answer came compressed, which was not asked for")
+            raise RequestError("the answer came compressed, which was not asked for", status=response.status)
         reader = ResponseReader(
             exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
         )

@@ -63,6 +63,7 @@ class Dispatcher:
         sleep: Sleep,
         clock: Callable[[], float],
     ) -> None:
+        self._concurrency = concurrency
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -81,6 +82,10 @@ class Dispatcher:
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
         self._woken = False
         self._closed = False
+
+    def set_capacity(self, requests: int | None) -> None:
+        """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone."""
+        self._limit.cap(self._concurrency if requests is None else min(self._concurrency, requests))
 
     # items in, replies out
 
@@ -193,8 +198,8 @@ class Dispatcher:
 
     def _take_steps(self) -> None:
         self._woken = False
-        if self._closed:
-            return
+        if self._closed or any(sender.done() for sender in self._senders):
+            return  # what has ended may fail all that is queued: `_sent` decides that first, and wakes
         steps = self._next_steps()
         for sender in steps.cancel:
             sender.cancel()

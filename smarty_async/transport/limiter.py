@@ -57,6 +57,13 @@ class AdaptiveSemaphore:
         finally:
             permit.release()
 
+    def cap(self, most: int) -> None:
+        """Allow at most `most` requests from now on. A size that was at the old bound goes to the new one."""
+        was_at_bound = self._size >= self._most
+        self._most = most
+        self._size = float(most) if was_at_bound else min(self._size, float(most))
+        self._hand_over()
+
     def speed_up(self) -> None:
         """A request was answered well."""
         self._size = min(float(self._most), self._size + 1 / self._size)

@@ -17,7 +17,7 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
-from smarty_async.transport.response import OutputSink, ReceivedItem
+from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
@@ -28,6 +28,7 @@ __all__ = [
     "Item",
     "Reply",
     "RequestLog",
+    "RequestSender",
     "Stopped",
     "pending",
     "reserve_budget",
@@ -94,6 +95,18 @@ class ImageBudget:
         return self._left == 0
 
 
+class RequestSender(Protocol):
+    """What requests go through: a connection to the service, or something that has one elsewhere."""
+
+    async def send(self, request: ChunkRequest, /) -> None:
+        """Send one request; reports to it and raises as `Connection.send` does.
+
+        Raises:
+            ServiceUnavailable: nothing can be sent this way any more.
+        """
+        ...
+
+
 class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     """What items must have in common to share a request; compared by identity.
 
@@ -106,6 +119,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
         source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
         give_up_after: how long the service may fail every request before the group's items fail with
             `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
+        sender: what its requests go through; None for the client's own connection.
     """
 
     specs: tuple[ModeSpec, ...]
@@ -115,6 +129,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     request_log: RequestLog | None = None
     source: object = None
     give_up_after: float | None = None
+    sender: RequestSender | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -135,6 +150,7 @@ class Item:
     Attributes:
         body: its bytes.
         group: what is asked of it, and which items it may share a request with.
+        editor: what is done to its outputs once they are complete; None for nothing.
         reply: what comes back.
         attempts: how many requests it was sent in.
         in_flight: whether its request is open.
@@ -142,9 +158,10 @@ class Item:
         suspected_at: when a request with it first failed, in the circuit breaker's order of events; None before that.
     """
 
-    def __init__(self, body: Body, group: BatchGroup) -> None:
+    def __init__(self, body: Body, group: BatchGroup, *, editor: OutputEditor | None = None) -> None:
         self.body = body
         self.group = group
+        self.editor = editor
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.attempts = 0
         self.in_flight = False
@@ -215,7 +232,7 @@ def was_refused(error: RequestError) -> bool:
     have been worked on: it counts as paid. One whose connection was never established was not sent at all.
     """
     status = error.status
-    return (
+    return not error.sent or (
         status is not None
         and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
         and status not in _WORK_MAY_HAVE_BEGUN
@@ -237,6 +254,7 @@ class ChunkRequest:
 
     Attributes:
         names: the items by the names of their parts.
+        size: bytes of the body; 0 until its upload starts.
         bytes_sent: bytes of its body that were sent.
         bytes_received: bytes of its answer.
         received: how many answers its items have taken.
@@ -267,7 +285,7 @@ class ChunkRequest:
         self.started = started
         self._permits = permits
         self._number = number
-        self._size = 0  # bytes of the body, once its upload has started
+        self.size = 0
         self.bytes_sent = self.bytes_received = 0
         self.received = 0
         self.usable = 0
@@ -280,6 +298,16 @@ class ChunkRequest:
     def bodies(self) -> Sequence[Body]:
         """The images, in order."""
         return [item.body for item in self.items]
+
+    @property
+    def editors(self) -> Sequence[OutputEditor | None]:
+        """What is done to the outputs of each image once they are complete."""
+        return [item.editor for item in self.items]
+
+    @property
+    def sender(self) -> RequestSender | None:
+        """What it goes through; None for the client's own connection."""
+        return self._group.sender
 
     @property
     def specs(self) -> tuple[ModeSpec, ...]:
@@ -308,7 +336,7 @@ class ChunkRequest:
             failure = error
             # An upload that was given up is no whole request, and so refused.
             refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
-            if self._size and not self.received and refused:
+            if self.size and not self.received and refused:
                 self._paid = False
                 self._finish("refused")
             raise
@@ -317,7 +345,7 @@ class ChunkRequest:
                 item.in_flight = False
             if not self._paid:
                 self._group.budget.give_back(len(self.items))
-            if self._size:
+            if self.size:
                 self._report(self._clock() - began, failure)
 
     async def on_upload_started(self, size: int) -> None:
@@ -325,7 +353,7 @@ class ChunkRequest:
         if self._group.request_log is not None:
             self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
         self._paid = True
-        self._size = size
+        self.size = size
         for item in self.items:
             item.attempts += 1
         self._group.hooks.on_request(
@@ -362,7 +390,7 @@ class ChunkRequest:
             ResponseDetails(
                 number=self._number,
                 images=len(self.items),
-                size=self._size,
+                size=self.size,
                 attempts=self._attempts,
                 status=None if status is None else int(status),
                 seconds=self._response_seconds if self._complete else seconds,

@@ -15,7 +15,16 @@ from smarty_async.results import Kind
 from smarty_async.wire.messages import Answered, Envelope, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
-__all__ = ["MemoryFile", "MemorySink", "OutputSink", "ReceivedItem", "ResponseReader", "SinkFile", "foreign_data"]
+__all__ = [
+    "MemoryFile",
+    "MemorySink",
+    "OutputEditor",
+    "OutputSink",
+    "ReceivedItem",
+    "ResponseReader",
+    "SinkFile",
+    "foreign_data",
+]
 
 _FLUSH_BYTES = 1 << 19
 """How much is collected in memory before it is written; as much again may be being written."""
@@ -67,16 +76,29 @@ class OutputSink(Protocol):
         ...
 
 
+class OutputEditor(Protocol):
+    """What is done to each output of one image once it is complete."""
+
+    warnings: list[str]
+    """What could not be done, and why."""
+
+    def copy_to(self, output: str) -> int:
+        """Rewrite the file `output`; its size in bytes then; blocks."""
+        ...
+
+
 class ReceivedItem(msgspec.Struct, frozen=True):
     """An answered item and its outputs; the photo that takes it keeps or discards each one.
 
     Attributes:
         answered: the item.
         files: its outputs, each complete.
+        edited: whether `Item.editor` has been applied to them.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
+    edited: bool = False
 
     async def discard(self) -> None:
         """Discard all its outputs."""
@@ -140,7 +162,8 @@ class ResponseReader:
         self._on_item = on_item
         self._clean = clean
         self._files: dict[int, SinkFile] = {}  # of the item that is open
-        self._closed: list[tuple[Answered, dict[int, SinkFile]]] = []
+        self._item = 0  # its number
+        self._closed: list[tuple[Answered | None, dict[int, SinkFile]]] = []  # None: what was no valid item
         self._pieces: dict[SinkFile, list[bytes]] = {}
         self._buffered = 0  # bytes in `_pieces`
         self._writer: asyncio.Task[None] | None = None
@@ -157,6 +180,9 @@ class ResponseReader:
                     self._closed.append((event, self._files))
                     self._files = {}
                     continue
+                if self._item != self._splitter.items:
+                    self._item = self._splitter.items
+                    self._drop_files()
                 if (file := self._files.get(event.number)) is None:
                     if len(self._files) == _MAX_OUTPUTS:
                         raise RequestError("one of the answer's items has outputs without an end", enveloped=True)
@@ -189,6 +215,12 @@ class ResponseReader:
                 while files:
                     await files.popitem()[1].discard()
 
+    def _drop_files(self) -> None:
+        """Have the outputs of an item that turned out to be none discarded."""
+        if self._files:
+            self._closed.append((None, self._files))
+            self._files = {}
+
     def _events(self, data: bytes) -> Iterator[Piece | Answered]:
         with foreign_data("the answer"):
             yield from self._splitter.feed(data)
@@ -217,14 +249,17 @@ class ResponseReader:
             if number and not number % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)  # lets the coroutines woken so far, and other requests, run
             answered, files = self._closed[0]
-            if answered.error is not None:
-                answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
-            outputs: dict[Kind, SinkFile] = {
-                kind: files[blob.number] for kind, blob in answered.blobs.items() if blob.number in files
-            }
-            if self._on_item(ReceivedItem(answered, outputs)):
+            if answered is not None and self._on_item(self._received(answered, files)):
                 for blob in answered.blobs.values():
                     files.pop(blob.number, None)
             del self._closed[0]
             for file in files.values():
                 await file.discard()
+
+    def _received(self, answered: Answered, files: dict[int, SinkFile]) -> ReceivedItem:
+        if answered.error is not None:
+            answered = msgspec.structs.replace(answered, error=self._clean(answered.error))
+        outputs: dict[Kind, SinkFile] = {
+            kind: files[blob.number] for kind, blob in answered.blobs.items() if blob.number in files
+        }
+        return ReceivedItem(answered, outputs)

@@ -108,6 +108,10 @@ class CircuitBreaker:
         if self._failing_since is None:
             self._failing_since = self._clock()
 
+    def trip(self) -> None:
+        """Spend half of the retry budget at once: from now on `is_open`."""
+        self._tokens = min(self._tokens, _RETRY_TOKENS / 2)
+
     def suspect(self) -> int:
         """A photo's request failed for the first time; returns the event's number."""
         self._last_suspicion = self.tick()

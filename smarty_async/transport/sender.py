@@ -35,6 +35,8 @@ _SUSPECT_ATTEMPTS = 2
 there are log2(48) halvings, and each attempt may be paid for."""
 _UNUSABLE_OUTPUTS = 2
 """Outputs, and no other, that are unusable for one reason before the service's answers are taken to be so."""
+_UNREADABLE_ANSWERS = 3
+"""Whole answers that cannot be read, before any good one, after which nothing more is sent."""
 
 
 class ChunkSender:
@@ -73,8 +75,11 @@ class ChunkSender:
         self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
+        self._largest_answered = 0  # bytes of a request
         self._probes = 0
         self._outputs_usable = False
+        self._has_received = False  # whether any answer mentioned a photo
+        self._unreadable = 0  # whole answers, before a good one
         self._unusable: dict[Body, str] = {}  # why, until an output can be used
         self._rejected: WeakKeyDictionary[Body, str] = WeakKeyDictionary()  # why, of those that are not sent again
 
@@ -144,13 +149,14 @@ class ChunkSender:
         try:
             try:
                 async with request.in_flight():
-                    await self._connection.send(request)
+                    await (request.sender or self._connection).send(request)
             finally:
                 self._open -= 1
         except BodyFailed as failure:
             request.items[failure.number].fail(failure.error)
             self._batcher.put_back(request.items)
         except RequestError as error:
+            self._check_readable(error, request)
             await self._apply(self._verdict(error, request), error, request)
         else:
             self.request_seconds = self._clock() - began
@@ -158,17 +164,39 @@ class ChunkSender:
 
     def _answered(self, request: ChunkRequest) -> None:
         self._record_success(request.token, started=request.started)
+        self._largest_answered = max(self._largest_answered, request.size)
         self._limit.speed_up()
         for item in request.items:
             item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
         self._check_outputs(request)
 
+    def _check_readable(self, error: RequestError, request: ChunkRequest) -> None:
+        """Stop when the first answers came whole and cannot be read: the next ones would be paid for, too.
+
+        The first such answer may be an accident: one photo at a time finds out.
+
+        Raises:
+            ServiceUnavailable: none was readable, and no other request is open.
+        """
+        unreadable = error.status is not None and error.status < HTTPStatus.MULTIPLE_CHOICES
+        if not unreadable or request.received or self._breaker.answered:
+            return
+        self._unreadable += 1
+        if self._unreadable >= _UNREADABLE_ANSWERS and not self._open:
+            raise _unusable(str(error))
+        self._breaker.trip()
+
     def _check_outputs(self, request: ChunkRequest) -> None:
         """Stop when the first outputs are all unusable for one reason: the next ones would be paid for, too.
+
+        An answer that mentions none of its photos, as nothing before it did, counts as their outputs.
 
         Raises:
             ServiceUnavailable: they are.
         """
+        self._has_received = self._has_received or request.received > 0
+        if not self._has_received:
+            request.unusable.update((item.body, "they answer for none of the photos") for item in request.items)
         self._outputs_usable = self._outputs_usable or request.usable > 0
         if self._outputs_usable:
             self._unusable.clear()
@@ -220,11 +248,14 @@ class ChunkSender:
 
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
         answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
-        other requests are open: one of them may be answered. A 413 is believed to anyone.
+        other requests are open: one of them may be answered. A 413 is believed to anyone; where a request of this size
+        was answered before, only after all attempts.
         """
         verdict = self._judge(error, request.names)
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if error.enveloped or not refused or isinstance(verdict, Retry | SlowDown | Shrink):
+        doubted = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
+        too_large = isinstance(verdict, Shrink) and not doubted
+        if error.enveloped or not refused or too_large or isinstance(verdict, Retry | SlowDown):
             return verdict
         if self._breaker.answered or self._open:
             return SlowDown()
@@ -373,5 +404,5 @@ def _not_the_service(error: RequestError) -> NotTheService:
 
 def _unusable(reason: str) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"stopped, because the service's outputs cannot be used: {reason}", status=HTTPStatus.OK, seconds=0.0
+        f"stopped, because the service's answers cannot be used: {reason}", status=HTTPStatus.OK, seconds=0.0
     )

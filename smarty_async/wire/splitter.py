@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -64,6 +65,9 @@ class AnswerSplitter:
 
     Args:
         max_output_bytes: what one output may decode to, in bytes. A longer one becomes an error of that output alone.
+
+    Attributes:
+        items: how many items have been opened. An object that turns out to be no item yields nothing when it closes.
     """
 
     def __init__(self, *, max_output_bytes: int = Limits().max_output_bytes) -> None:
@@ -77,6 +81,7 @@ class AnswerSplitter:
         self._output: Base64Reader | None = None  # the open output
         self._blobs: list[Blob] = []  # of the open item
         self._blob_count = 0
+        self.items = 0
         self._mode: Mode | None = None  # of the item whose object is the innermost open one
         self._answered: Answered | None = None  # the item that has just closed
         self._beside = 0  # bytes that belong to no output
@@ -88,7 +93,7 @@ class AnswerSplitter:
         """Parse `data`, the next bytes of the answer; yield decoded bytes of outputs and items that are complete.
 
         Raises:
-            RequestError: the answer is not JSON, or is over one of the bounds.
+            RequestError: the answer is not JSON, or is over one of the bounds; its `status` is 200.
         """
         self._beside += len(data)
         if self._tail:
@@ -118,14 +123,16 @@ class AnswerSplitter:
         """Return the envelope, at the end of the answer.
 
         Raises:
-            RequestError: the answer broke off, or is not in the service's envelope.
+            RequestError: the answer broke off (`status` is None), or is not in the service's envelope (200).
         """
         if not self._closed:
-            raise self._broken("the answer broke off" if self._frames else "the answer is not JSON")
+            if self._frames:
+                raise RequestError("the answer broke off", enveloped=self._enveloped)
+            raise self._broken("the answer is not JSON")
         try:
             return parse_envelope(self._outer)
         except msgspec.DecodeError as error:
-            raise RequestError(f"the answer is not the service's: {error}") from None
+            raise RequestError(f"the answer is not the service's: {error}", status=HTTPStatus.OK) from None
 
     # strings
 
@@ -242,6 +249,7 @@ class AnswerSplitter:
         self._mode = self._item_mode()
         if self._mode:
             self._skeleton, self._blobs = bytearray(), []
+            self.items += 1
         self._keep(mark)
 
     def _close(self, mark: bytes) -> None:
@@ -294,7 +302,7 @@ class AnswerSplitter:
             raise self._broken(f"the answer holds more than {MAX_SKELETON_BYTES:,} bytes beside its outputs")
 
     def _broken(self, why: str) -> RequestError:
-        return RequestError(why, enveloped=self._enveloped)
+        return RequestError(why, status=HTTPStatus.OK, enveloped=self._enveloped)
 
 
 def _backslashes_before(data: bytes, start: int, position: int) -> int:

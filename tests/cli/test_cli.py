@@ -198,11 +198,11 @@ async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     ("paid", "open_work", "sentence"),
     [
         (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
-        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min)."),
         (False, (0, None), "Stopping: no photo is being worked on."),
     ],
 )
-async def test_sigterm_tells_nobody_to_press_a_key(
+async def test_sigterm_does_not_ask_for_a_key_press(
     paid: bool,  # noqa: FBT001 - a parameter of the test
     open_work: tuple[int, float | None],
     sentence: str,

@@ -46,9 +46,9 @@ class FinishedRun:
 
 def options(*, json: bool = False) -> ImproveOptions:
     return ImproveOptions(
-        sources=(Path("scans"),),
+        sources=("scans",),
         from_file=None,
-        out=Path("restored"),
+        out="restored",
         account=Account(base_url="http://127.0.0.1:1"),
         metrics_port=None,
         display=DisplayOptions(json=json),

@@ -33,7 +33,7 @@ def help_of(*args: str) -> str:
     return result.output
 
 
-def test_options_stand_in_named_groups() -> None:
+def test_options_are_in_named_groups() -> None:
     text = help_of("improve", "-h")
     places = [text.index(f"\n{group}:") for group in GROUPS]
     assert places == sorted(places)
@@ -52,7 +52,7 @@ def test_no_word_is_broken_at_80_columns(command: str) -> None:
 
 
 def test_the_list_of_commands_is_whole_sentences() -> None:
-    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].splitlines()
+    lines = help_of("-h").partition("Commands:\n")[2].split("\n\n")[0].strip("\n").splitlines()
     assert len(lines) == 7
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 
@@ -109,7 +109,7 @@ class TestConfigFile:
 
 
 @pytest.mark.slow
-async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
+async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
     )
@@ -121,11 +121,11 @@ class TestDefaultOut:
     def test_it_lies_beside_the_only_source(self, tmp_path: Path) -> None:
         (tmp_path / "a.b").mkdir()
         (tmp_path / "c.jpg").touch()
-        assert default_out((tmp_path / "a.b",)) == tmp_path / "a.b-restored"
-        assert default_out((tmp_path / "c.jpg",)) == tmp_path / "c-restored"
+        assert default_out((str(tmp_path / "a.b"),)) == str(tmp_path / "a.b-restored")
+        assert default_out((str(tmp_path / "c.jpg"),)) == str(tmp_path / "c-restored")
 
     def test_with_several_sources_it_must_be_given(self, tmp_path: Path) -> None:
-        for sources in ((tmp_path, tmp_path), (), (tmp_path / "*.jpg",)):
+        for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
 

@@ -90,7 +90,7 @@ class Book:
         paid: whole good answers handed over, by photo and mode, less those that were excused.
         received: what the client is known to have received for every photo of that content.
         wrong: violations seen while serving.
-        permanent: contents that were told a permanent error.
+        permanent: contents that were answered with a permanent error.
         images: how many came, in all requests.
     """
 

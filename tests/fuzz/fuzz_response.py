@@ -107,7 +107,7 @@ SEEDS = (
 
 
 def main() -> None:
-    """Run until told to stop, from a few responses on."""
+    """Run until stopped, from a few responses on."""
     own = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     corpus = Path(own[0]) if own else Path(".tox/fuzz/responses")
     if not corpus.is_file():

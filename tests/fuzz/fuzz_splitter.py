@@ -169,7 +169,7 @@ SEEDS = rb"""
 
 
 def main() -> None:
-    """Run until told to stop, from a few good answers on."""
+    """Run until stopped, from a few good answers on."""
     own = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     corpus = Path(own[0]) if own else Path(".tox/fuzz/corpus")
     if not corpus.is_file():

@@ -140,21 +140,21 @@ _CASES: Final = {
     "basic": _Case(title="the engine basic, mixed sizes", photos=300, megapixels=(0.05, 1.5), engine="basic"),
     "basic-others": _Case(
         title="the engine basic; rejected files, duplicates, and photos finished before",
-        photos=140,
+        photos=400,
         megapixels=(0.05, 1.0),
         engine="basic",
-        finished_before=40,
-        rejected=30,
-        duplicates=30,
+        finished_before=100,
+        rejected=60,
+        duplicates=60,
     ),
-    "restore": _Case(title="the engine restore, mixed sizes", photos=100, megapixels=(0.03, 0.3), engine="restore"),
+    "restore": _Case(title="the engine restore, mixed sizes", photos=250, megapixels=(0.03, 0.3), engine="restore"),
     "restore-alike": _Case(
         title="the engine restore, photos of one size", photos=80, megapixels=(0.1, 0.1), engine="restore"
     ),
     "restore-chain": _Case(
         title="the engine restore, restored and enlarged",
-        photos=40,
-        megapixels=(0.02, 0.06),
+        photos=160,
+        megapixels=(0.01, 0.04),
         engine="restore",
         modes=("improve", "resolution"),
         rfactor=2,

@@ -1,4 +1,4 @@
-"""What hooks are told, and what the log says."""
+"""What hooks are reported, and what the log says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGGER = "smarty_async"
 
 
 class Recorder:
-    """Hooks that record what they are told."""
+    """Hooks that record what they are reported."""
 
     def __init__(self) -> None:
         self.requests: list[RequestDetails] = []
@@ -46,7 +46,7 @@ class Broken(Recorder):
         raise ZeroDivisionError(details.number)
 
 
-async def test_hooks_are_told_of_each_request_response_and_retry() -> None:
+async def test_hooks_are_called_for_each_request_response_and_retry() -> None:
     recorder = Recorder()
     async with FakeService() as service, client_of(service, hooks=[recorder]) as c:
         service.script(http(503, "busy"), drop())
@@ -67,7 +67,7 @@ async def test_hooks_are_told_of_each_request_response_and_retry() -> None:
     assert [(one.images, one.attempt) for one in recorder.retries] == [(1, 1), (1, 2)]
 
 
-async def test_hooks_are_told_what_a_request_carried_and_whether_it_is_paid_for() -> None:
+async def test_hooks_are_called_with_what_a_request_carried_and_whether_it_is_paid_for() -> None:
     recorder = Recorder()
     async with FakeService() as service, client_of(service, hooks=[recorder], concurrency=3) as c:
         service.script(http(429), http(500))
@@ -81,7 +81,7 @@ async def test_hooks_are_told_what_a_request_carried_and_whether_it_is_paid_for(
     assert last.bytes_received > len(expected("improved", jpeg()))
 
 
-async def test_hooks_are_told_of_a_photo_that_is_to_be_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_hooks_are_called_for_a_photo_that_is_to_be_sent_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, LOGGER)
     recorder = Recorder()
     async with FakeService() as service, client_of(service, hooks=[recorder]) as c:
@@ -110,7 +110,7 @@ async def test_a_runs_progress_says_what_the_matter_is_and_that_it_is_over() -> 
     assert progress.status_message is None
 
 
-async def test_hooks_are_told_of_each_photo(tmp_path: Path) -> None:
+async def test_hooks_are_called_for_each_photo(tmp_path: Path) -> None:
     fill(tmp_path / "photos", "a.jpg", "b.jpg")
     recorder = Recorder()
     async with FakeService() as service, client(service, hooks=[recorder]) as c:

@@ -356,8 +356,8 @@ def _give_place(
             return "", problem
         _write_place(sql, photo, name)
         return name, None
-    told = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
-    return "", ErrorInfo("collision", told)
+    message = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
+    return "", ErrorInfo("collision", message)
 
 
 def _check_place(
@@ -379,8 +379,8 @@ def _check_place(
     if place is not None:
         return place, None
     path = display_path(f"{foreign[0]}/{entry.place}")
-    told = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
-    return entry.place, ErrorInfo("output_exists", told)
+    message = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
+    return entry.place, ErrorInfo("output_exists", message)
 
 
 def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:

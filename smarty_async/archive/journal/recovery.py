@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.replay import insert_finished
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.identify import dimensions
@@ -59,7 +60,7 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
         }
         if answers or stale:
             recovered += bool(answers)
-            store.insert_finished(file, where, answers, result, stale=stale)
+            insert_finished(store, file, where, answers, result, stale=stale)
     if images:
         store.finish_request(store.start_request(images=images, size=0), "answered")
     return recovered

@@ -20,6 +20,7 @@ import msgspec
 from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 
+from smarty_async.archive.photos.damage import find_zero_tail
 from smarty_async.archive.photos.identify import decode, decoding, open_image
 from smarty_async.errors import PhotoRejected
 
@@ -208,7 +209,9 @@ def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
     size = stream.seek(0, os.SEEK_END)
     walk = _Walk(stream)
     end = walk.find_end()
-    return JpegExtent(size=size, end=end, hole=walk.hole if end is not None else _trailing_zeros(stream, size))
+    return JpegExtent(
+        size=size, end=end, hole=walk.hole if end is not None else find_zero_tail(stream, shortest=_PADDING_BYTES + 1)
+    )
 
 
 class _Walk:
@@ -307,16 +310,3 @@ def _hole(data: bytes, start: int, end: int | None) -> int | None:
         return None
     after = len(data) - len(data[at:].lstrip(b"\0"))
     return None if after == end else start + at
-
-
-def _trailing_zeros(stream: BinaryIO, size: int) -> int | None:
-    """Where the zeros begin with which the file ends, None when they are few."""
-    at = size
-    while at:
-        start = max(at - _CHUNK_BYTES, 0)
-        stream.seek(start)
-        rest = stream.read(at - start).rstrip(b"\0")
-        at = start + len(rest)
-        if rest:
-            break
-    return at if size - at > _PADDING_BYTES else None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.errors import SmartyError
 from smarty_async.results import Progress
 
 __all__ = ["Survey"]
@@ -57,8 +58,11 @@ class Survey:
             self._counting.cancel()
 
     async def _count(self, source: PhotoSource) -> None:
-        finished = await self._finished()
-        photos, size = await asyncio.to_thread(_counted, source)
+        try:
+            finished = await self._finished()
+            photos, size = await asyncio.to_thread(_counted, source)
+        except SmartyError:
+            return  # the scan meets the same error, and reports it
         self._counted = photos, size, finished
         self._update()
 

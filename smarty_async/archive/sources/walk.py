@@ -22,6 +22,7 @@ from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.results import ErrorInfo
 
 __all__ = [
+    "SIGNATURE_BYTES",
     "SYSTEM_FILES",
     "SYSTEM_SUFFIXES",
     "GeneratedFiles",
@@ -29,7 +30,9 @@ __all__ = [
     "PhotoFile",
     "Walk",
     "Wanted",
+    "has_photo_signature",
     "is_photo_name",
+    "is_skipped",
     "photo_file",
     "reason",
     "unreadable",
@@ -82,7 +85,7 @@ def _may_be_photo(photo: str, path: str) -> bool:
     """Whether a file whose name is not a photo's is one all the same, by its first bytes."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the look
-            return _has_photo_signature(file.read(_SIGNATURE_BYTES))
+            return has_photo_signature(file.read(SIGNATURE_BYTES))
     except OSError:
         return is_photo_name(photo) is None  # the probe says what is wrong with it
 
@@ -169,7 +172,7 @@ class Walk:
     def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
         name = entry.name
         state = folder.state if folder.whole else self._glob.step(folder.state, name)
-        if not state or _is_skipped(name) or name in folder.skipped:
+        if not state or is_skipped(name) or name in folder.skipped:
             return None
         meant = (folder.whole or self._glob.matched(state)) and self._wanted(photo)
         try:
@@ -315,7 +318,7 @@ SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
 """How the names of such folders end, in lower case: the previews of Lightroom."""
 
 
-def _is_skipped(name: str) -> bool:
+def is_skipped(name: str) -> bool:
     """Whether a file or folder called `name` is skipped: it is hidden, or the system's."""
     if name.startswith("."):
         return True
@@ -432,8 +435,8 @@ _OTHER_EXTENSIONS: Final = (
 _PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
 _OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())
 
-_SIGNATURE_BYTES: Final = 16
-"""How many bytes `_has_photo_signature` looks at."""
+SIGNATURE_BYTES: Final = 16
+"""How many bytes `has_photo_signature` looks at."""
 
 _SIGNATURES: Final = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"8BPS",
@@ -454,8 +457,8 @@ def is_photo_name(name: str) -> bool | None:
     return False if extension in _OTHER else None
 
 
-def _has_photo_signature(beginning: bytes) -> bool:
-    """Whether a file that begins with `beginning` (`_SIGNATURE_BYTES` of it) may be a picture."""
+def has_photo_signature(beginning: bytes) -> bool:
+    """Whether a file that begins with `beginning` (`SIGNATURE_BYTES` of it) may be a picture."""
     if beginning.startswith(_SIGNATURES):
         return True
     if beginning[4:8] == b"ftyp":

@@ -293,7 +293,7 @@ def test_all_of_a_jpeg_is_carried_with_its_orientation_set_right() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("tagged", [1, 6])
 @pytest.mark.parametrize("described", [False, True])
-def test_an_output_is_tagged_with_the_way_it_lies(orientation: int, tagged: int, described: bool) -> None:  # noqa: FBT001
+def test_an_output_is_tagged_with_its_orientation(orientation: int, tagged: int, described: bool) -> None:  # noqa: FBT001
     """Whatever the service's own EXIF says, and whether or not the source has any."""
     source = jpeg_with(exif_segment(exif_block(6))) if described else encoded(scene())
     exif = Image.Exif()

@@ -96,7 +96,7 @@ def test_heif_without_its_extra_gives_nothing(monkeypatch: pytest.MonkeyPatch) -
     assert read_metadata(b"\0\0\0\x18ftypheic" + bytes(30)).warnings
 
 
-def test_a_heif_lies_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heif_is_upright(monkeypatch: pytest.MonkeyPatch) -> None:
     heif = pytest.importorskip("pillow_heif")
     monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
     data = io.BytesIO()

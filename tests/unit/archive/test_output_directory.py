@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import store as output_store
@@ -203,7 +202,7 @@ async def test_temporary_files_of_an_earlier_run_stay_until_the_journal_has_reco
     directory: OutputDirectory,
 ) -> None:
     output = await written(directory, b"paid for")
-    directory._lock.release()  # as a kill does
+    directory._state._lock.release()  # as a kill does
     following = OutputDirectory(directory.out)
     following.lock()
     following.release()
@@ -399,7 +398,7 @@ async def test_a_copy_to_another_disk_without_space_leaves_nothing_there(
         patch.setattr(output_folder, "sync_file", full)
         assert "No space left" in str(await committed(directory, "a.jpg", output))
     assert paths_in(other_disk) == set()
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert (other_disk / "a.jpg").read_bytes() == b"paid for"
 
 
@@ -409,7 +408,7 @@ async def test_a_copy_to_another_disk_is_recovered_when_its_temporary_file_is_st
 ) -> None:
     output = await written(directory, b"paid for")
     (other_disk / "a.jpg").write_bytes(b"paid for")
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert not directory.temp_path(output.temporary).exists()
 
 
@@ -430,11 +429,11 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
     monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     (tmp_path / "a").touch()
-    fsync.sync_file(tmp_path / "a")
+    output_store.sync_file(tmp_path / "a")
     assert calls == [51]
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
     monkeypatch.setattr(os, "name", "nt")
-    fsync.sync_folder(gone)
+    output_store.sync_folder(gone)

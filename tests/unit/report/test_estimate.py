@@ -12,7 +12,7 @@ import pytest
 from support.recordings import RECORDINGS, Recording
 
 from smarty_async.report.estimate import Estimator, Unit, amount
-from smarty_async.results import InFlight, Progress, Work
+from smarty_async.results import InFlight, Latencies, Progress, Work
 
 LOOK_EVERY = 0.5
 WINDOW = 64
@@ -169,8 +169,9 @@ def check_estimates(moments: Iterator[Moment], *, unit: Unit, known_pace: float 
     clock = Clock()
     estimator = Estimator(unit=unit, known_pace=known_pace, clock=clock)
     estimates: list[tuple[float, float, float | None]] = []
-    end = 0.0
+    end, latencies = 0.0, Latencies()
     for end, progress, in_flight in moments:
+        latencies = progress.latencies
         clock.now = end
         estimator.look(progress, in_flight)
         done, total = amount(progress, unit=unit)
@@ -180,8 +181,8 @@ def check_estimates(moments: Iterator[Moment], *, unit: Unit, known_pace: float 
         left = end - now
         if share < 0.2:
             continue
-        # At the end a factor means little: a twentieth of the job, or three seconds, is close enough.
-        near = max(end / 20, 3.0)
+        # At the end a factor means little: a twentieth of the job, or the time of one request, is close enough.
+        near = max(end / 20, latencies.seconds / max(1, latencies.count))
         close = seconds is not None and (left / 1.5 <= seconds <= left * 1.5 or abs(seconds - left) <= near)
         if not close:
             wrong.append(f"at {now:.1f} s ({share:.0%}): {seconds} s instead of {left:.1f} s")
@@ -231,7 +232,7 @@ def test_from_a_fifth_of_a_recorded_run_on_the_estimate_is_within_a_factor_of_1_
     check_estimates(moments_of(recording), unit=recording.unit, known_pace=times and times * pace)
 
 
-def test_an_estimate_is_told_when_it_can_be_believed() -> None:
+def test_an_estimate_is_announced_when_it_can_be_believed() -> None:
     clock = Clock()
     estimator = Estimator(unit="bytes", clock=clock)
     progress = Progress(found=100, scanning=False, requests=1)

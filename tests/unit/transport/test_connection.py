@@ -479,7 +479,7 @@ class TestErrors:
     async def test_html_with_status_200_is_not_an_answer(self) -> None:
         error = await failure_of(http(200, "<html>please log in</html>"))
         assert isinstance(error, RequestError)
-        assert (error.status, error.enveloped) == (None, False)
+        assert (error.status, error.enveloped) == (200, False)
 
     @pytest.mark.parametrize("http_status", [200, None])
     @pytest.mark.parametrize("status", [400, 401, 403, 413, 500])

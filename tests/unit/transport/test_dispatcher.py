@@ -388,7 +388,6 @@ class TestTemporaryFailures:
             envelope(500, "Internal Server Error"),
             drop(),
             drop(after_bytes=10),
-            raw(b"<html>"),
             raw(b'{"status": 200, "body": '),
             http(408),
         ],

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 from support.archives import assert_right, client, fill, outcomes
 from support.clients import client_of, hasty, no_wait, retries
-from support.fake_service import FakeService, Request, envelope, expected, hold, http, items
-from support.pictures import jpeg
+from support.fake_service import FakeService, Request, Respond, envelope, expected, hold, http, items, raw
+from support.pictures import heavy, jpeg
 
-from smarty_async.errors import NotTheService, ServiceUnavailable
+from smarty_async.errors import NotTheService, PhotoFailed, ServiceUnavailable
 from smarty_async.options import Limits, OAuthCredentials, Retries
 from smarty_async.results import Restored
 
@@ -82,6 +82,19 @@ class TestFrontEnd:
                 assert [result async for result in run] == []
             assert not run.progress.outcomes
 
+    async def test_a_413_for_a_size_that_was_answered_before_is_an_outage(self) -> None:
+        async with FakeService() as service, client_of(service) as c:
+            await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in (1, 2)))
+            service.script(*[http(413, PAGE)] * 3)
+            assert (await c.improve(jpeg(seed=3))).attempts == 4
+
+    async def test_a_413_for_a_larger_size_is_about_the_photo(self) -> None:
+        async with FakeService() as service, client_of(service) as c:
+            await c.improve(jpeg(seed=1))
+            service.script(http(413, PAGE))
+            with pytest.raises(PhotoFailed, match="413"):
+                await c.improve(heavy(50_000, seed=2))
+
     async def test_a_page_that_stays_is_given_up_on(self) -> None:
         async with FakeService() as service, client_of(service, retries=hasty()) as c:
             await c.improve(jpeg())
@@ -131,7 +144,7 @@ class TestUnusableOutputs:
             asking = (c.improve(jpeg(16, 12, seed=seed)) for seed in range(10))
             results = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(one) for one in results} == {ServiceUnavailable}
-            assert sum(len(request.images) for request in service.requests) == 10
+            assert sum(len(request.images) for request in service.requests) <= 10, "none is asked for twice"
             service.default = service.answer_rightly
             assert (await c.improve(jpeg(16, 12))).outcome == "restored"
 
@@ -152,10 +165,83 @@ class TestUnusableOutputs:
             assert all(isinstance(one, Restored) and one.attempts == 2 for one in results)
 
 
+class TestUnreadableAnswers:
+    @pytest.mark.parametrize("concurrency", [1, 8])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            http(200, PAGE),
+            http(200),
+            http(204),
+            http(200, '{"improve": []}'),
+            http(200, "{}", {"Content-Encoding": "gzip"}),
+            raw("{}".encode("utf-16")),
+            raw(b"\x1f\x8b\x08" + bytes(100)),
+        ],
+        ids=["page", "empty", "no content", "no envelope", "compressed", "utf-16", "gzip"],
+    )
+    async def test_the_run_stops_when_the_first_answers_cannot_be_read(
+        self, source: Path, out: Path, answer: Respond, concurrency: int
+    ) -> None:
+        photos = fill(source, *(f"{number}.jpg" for number in range(24)))
+        async with FakeService() as service, client(service, concurrency=concurrency) as c:
+            service.default = lambda _: answer
+            run = c.improve_archive(source, out=out)
+            with pytest.raises(ServiceUnavailable, match="the service's answers cannot be used"):
+                assert [result async for result in run] == []
+            assert run.progress.images <= len(photos) + 2, "one photo finds out, twice"
+            assert not run.progress.outcomes
+            service.default = service.answer_rightly
+            again = [result async for result in c.improve_archive(source, out=out)]
+        assert outcomes(again) == dict.fromkeys(photos, "restored")
+
+    async def test_one_or_two_are_an_accident(self) -> None:
+        async with FakeService() as service, client_of(service, concurrency=1) as c:
+            service.script(http(200, PAGE), http(200, PAGE))
+            results = await asyncio.gather(*(c.improve(jpeg(16, 12, seed=seed)) for seed in range(3)))
+            assert {one.outcome for one in results} == {"restored"}
+            assert [len(request.images) for request in service.requests[:2]] == [3, 1]
+
+    async def test_after_a_good_answer_they_are_an_outage(self) -> None:
+        async with FakeService() as service, client_of(service, concurrency=1) as c:
+            await c.improve(jpeg())
+            service.script(*[http(200, PAGE)] * 6)
+            assert (await c.improve(jpeg(seed=1))).attempts == 7
+
+    @pytest.mark.parametrize("concurrency", [1, 8])
+    @pytest.mark.parametrize("output", [5, True, [GIF], {"data": GIF}], ids=["number", "bool", "list", "object"])
+    async def test_the_run_stops_when_the_first_answers_hold_no_valid_item(
+        self, source: Path, out: Path, output: object, concurrency: int
+    ) -> None:
+        async def malformed(request: Request) -> web.StreamResponse:
+            return await items({name: {"improved": output} for name in request.names})(request)
+
+        photos = fill(source, *(f"{number}.jpg" for number in range(24)))
+        async with FakeService() as service, client(service, concurrency=concurrency) as c:
+            service.default = lambda _: malformed
+            run = c.improve_archive(source, out=out)
+            with pytest.raises(ServiceUnavailable, match="answer for none of the photos"):
+                assert [result async for result in run] == []
+            assert run.progress.images <= len(photos), "nothing is asked twice"
+
+
+class TestOtherGoodStatuses:
+    @pytest.mark.parametrize("status", [201, 203])
+    async def test_an_answer_under_it_is_used(self, status: int) -> None:
+        async def under_status(request: Request) -> web.StreamResponse:
+            response = await items({})(request)
+            response.set_status(status)
+            return response
+
+        async with FakeService() as service, client_of(service) as c:
+            service.default = lambda _: under_status
+            assert (await c.improve(jpeg())).outcome == "restored"
+
+
 class TestRetryAfterAtTheStart:
     @pytest.mark.parametrize(("asked", "waited"), [(41, 41), (500, 120)])
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_it_is_kept_to(self, status: int, asked: int, waited: int) -> None:
+    async def test_it_is_respected(self, status: int, asked: int, waited: int) -> None:
         waits: list[float] = []
 
         async def sleep(seconds: float) -> None:

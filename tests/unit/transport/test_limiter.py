@@ -11,7 +11,7 @@ from smarty_async.transport.limiter import AdaptiveSemaphore, rate_limit
 
 
 class Holder:
-    """Takes permits, and returns them when told to."""
+    """Takes permits, and returns them when reported to."""
 
     def __init__(self, limit: AdaptiveSemaphore) -> None:
         self.limit = limit
@@ -163,3 +163,32 @@ async def test_a_free_permit_that_nobody_waits_for_is_reported() -> None:
 def test_a_rate_is_spaced_evenly() -> None:
     limit = rate_limit(4)
     assert (limit.max_rate, limit.time_period) == (1, 0.25)
+
+
+async def test_a_bound_that_changes_is_followed_by_a_size_that_was_at_it() -> None:
+    limit = AdaptiveSemaphore(8)
+    limit.cap(2)
+    assert limit.size == 2
+    limit.cap(6)
+    assert limit.size == 6
+    limit.slow_down(limit.epoch)
+    assert limit.size == 3
+    limit.cap(8)
+    assert limit.size == 3, "the service had asked for less"
+    limit.cap(1)
+    assert limit.size == 1
+
+
+async def test_a_bound_that_grows_hands_permits_to_those_that_wait() -> None:
+    limit = AdaptiveSemaphore(1)
+    async with limit.permit():
+        waiting = asyncio.create_task(hold_one(limit))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        limit.cap(2)
+        await waiting
+
+
+async def hold_one(limit: AdaptiveSemaphore) -> None:
+    async with limit.permit():
+        pass

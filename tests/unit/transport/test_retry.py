@@ -48,7 +48,7 @@ def test_the_backoff_may_be_zero() -> None:
 
 
 class Attempts:
-    """Attempts that end as they are told to, and policies that are counted."""
+    """Attempts that end as they are reported to, and policies that are counted."""
 
     def __init__(self, *ends: Exception | None) -> None:
         self.left = list(ends)

@@ -6,10 +6,8 @@ way, and the EXIF block of its answer need not be right. `find_orientation` ther
 
 from __future__ import annotations
 
-import io
 from math import log, sqrt
 from operator import mul
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import msgspec
@@ -17,7 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.convert import upright
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["Geometry", "find_orientation"]
 
@@ -89,7 +87,7 @@ _SHAPE_MARGIN = log(1.1)
 _SCREENED = 128
 """Pixels that a JPEG's draft mode is asked for; it gives the next larger eighths of its size."""
 
-_Picture = str | Path | bytes | Image.Image
+_Picture = PhotoData | Image.Image
 
 
 def find_orientation(
@@ -104,7 +102,8 @@ def find_orientation(
     Blocks: 4 ms, and 11 ms for each megabyte of JPEG in the two; other formats are decoded in full.
 
     Args:
-        source: as it was sent: a path, a file's bytes, or a picture as it is stored. Of a TIFF the first page.
+        source: as it was sent: a path, a file's bytes, what opens it, or a picture as it is stored. Of a TIFF the first
+            page.
         output: likewise.
         source_orientation: the EXIF orientation of what was sent.
         output_orientation: what the output's own EXIF says.
@@ -154,7 +153,7 @@ def _load(picture: _Picture, orientation: int = 1) -> _Small:
     """`picture`, stored with this orientation, upright."""
     if isinstance(picture, Image.Image):
         return _small(picture, orientation)
-    with io.BytesIO(picture) if isinstance(picture, bytes) else open_for_parsing(picture) as stream:
+    with open_for_parsing(picture) as stream:
         prefix = stream.read(2)
         stream.seek(0)
         # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
