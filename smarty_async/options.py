@@ -68,8 +68,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             8 MB, a newer one 15 MB.
         max_dimensions: pixels of the longer and of the shorter side, which photos over them are warned of, and
             fitted to on demand; None for no limit, as the embedded service has none.
-        max_pixels: pixels of one image in all, past which it is fitted or refused; what the embedded service
-            decodes.
+        max_pixels: pixels of one image in all, past which it is fitted or refused.
         max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
             A single image may go alone whatever this says.
         max_output_bytes: what one output may decode to; ten times what a 3840×2160 photo enlarged four times takes.

@@ -285,6 +285,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 rate=rate,
                 limits=limits_for(
                     local=account.local,
+                    enlarged=rfactor or 1,
                     max_images=max_images,
                     max_image_bytes=max_image_bytes,
                     max_request_bytes=max_request_bytes,

@@ -108,6 +108,8 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
     if not options.display.quiet:
         why = options.account.why_local
         say(f"Restoring on this machine with the embedded service (engine: {engine}): {why}.")
+        most = options.client.limits.max_pixels / 1e6
+        say(f"Photos may have up to {most:,.0f} megapixels: what the memory of this machine bears.")
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )

@@ -194,7 +194,8 @@ def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Itera
             yield from (f"    {plain(name)}" for name in names)
             if more := group.count - len(names):
                 yield f"    and {more:,} more{f': see {see_all}' if see_all else ''}"
-        yield f"    What to do: {advice(kind)}."
+        if to_do := advice(kind):
+            yield f"    What to do: {to_do}."
 
 
 def failed_line(failed: FailedPhoto) -> str:

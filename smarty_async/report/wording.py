@@ -76,23 +76,17 @@ def pace(seconds_a_photo: float) -> str:
 
 _AGAIN = "run the same command again with --retry-failed"
 _TROUBLE = f"the service had trouble with these photos; later, {_AGAIN}"
-_COPY_AGAIN = "copy these files again from where they came"
-_FORMATS = "pip install 'smarty_async[formats]'"
+
+_SAID = frozenset(("truncated", "damaged", "raw", "heic"))
+"""Types whose messages say what to do."""
 
 _ADVICE = {
     "not_an_image": "these files hold no picture that can be read; leave them out with --exclude",
-    "empty": f"{_COPY_AGAIN}, or leave them out with --exclude",
-    "truncated": _COPY_AGAIN,
-    "damaged": _COPY_AGAIN,
+    "empty": "copy these files again from where they came, or leave them out with --exclude",
     "animation": "these are animations, not photos; leave them out with --exclude",
-    "raw": f"install the decoders for raw files: {_FORMATS}",
-    "heic": f"install the decoders for these files: {_FORMATS}",
-    "unsupported": f"install more decoders ({_FORMATS}), or save these photos as JPEG or PNG",
+    "unsupported": "save these photos as JPEG or PNG where the decoders are installed and do not read them",
     "unreadable": "check that these files exist and that you may read them",
-    "too_large": (
-        "add --fit to send a smaller copy; or, where the bytes are too many and your account allows more, "
-        "raise --max-image-bytes"
-    ),
+    "too_large": "where the bytes are too many and your account allows more, raise --max-image-bytes",
     "changed": f"these files changed while they were being sent; {_AGAIN}",
     "collision": "their results would overwrite those of another photo; choose another --out for them",
     "output": "these are results of an earlier run; leave them out, or choose another --out",
@@ -107,6 +101,11 @@ _ADVICE = {
 }
 
 
-def advice(kind: str) -> str:
-    """What to do about an error's type: a sentence without its full stop, for the person with the photos."""
+def advice(kind: str) -> str | None:
+    """What to do about an error's type: a sentence without its full stop, for the person with the photos.
+
+    None where each message says it: copy the file again, install the decoder.
+    """
+    if kind in _SAID:
+        return None
     return _ADVICE.get(kind, f"to try them once more, {_AGAIN}")

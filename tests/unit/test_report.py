@@ -192,15 +192,24 @@ def test_a_run_stopped_with_nothing_left_says_so() -> None:
     assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
 
 
-def test_advice_comes_once_for_a_type_and_always() -> None:
+@pytest.mark.parametrize("kind", ["damaged", "truncated", "heic", "raw"])
+def test_advice_that_the_message_gives_is_not_given_again(kind: str) -> None:
+    tally = Tally()
+    tally.add(result("a", "rejected", (kind, "the file breaks off: copy it again")))
+    lines = [*summary_lines(tally.summary(Progress(), out="o", seconds=1, free=True), free=True, only_problems=True)]
+    assert any("copy it again" in line for line in lines)
+    assert not any("What to do" in line for line in lines)
+
+
+def test_advice_comes_once_for_a_type() -> None:
     tally = Tally()
     tally.add(result("a", "failed", ("permanent", "no face")))
     tally.add(result("b", "failed", ("permanent", "no eyes")))
     text = "\n".join(
         summary_lines(tally.summary(Progress(), out="o", seconds=1, free=True), free=True, only_problems=True)
     )
-    assert text.count(advice("permanent")) == 1
-    assert "--retry-failed" in advice("something new")
+    assert text.count(advice("permanent") or "") == 1
+    assert "--retry-failed" in (advice("something new") or "")
 
 
 def test_a_photo_on_one_line() -> None:
