@@ -40,7 +40,7 @@ from smarty_async.options import (
     is_loopback,
 )
 from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
-from smarty_async.results import Kind, Progress, Restored
+from smarty_async.results import Kind, Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
@@ -88,7 +88,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
-        hooks: called for requests, retries and photos; the standard log is written in any case.
+        hooks: called with requests, responses, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:
@@ -139,7 +139,8 @@ class SmartyClient:
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
-        self._hooks = all_hooks(hooks)
+        self._hooks = tuple(hooks)
+        self._single_hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
@@ -197,7 +198,6 @@ class SmartyClient:
             judge=self._judge,
             sleep=self._sleep,
             clock=monotonic,
-            hooks=self._hooks,
         )
         self._opened.push_async_callback(self._dispatcher.close)
         return self
@@ -301,6 +301,7 @@ class SmartyClient:
         run = ArchiveRun(
             options,
             self._open_dispatcher(),
+            hooks=self._hooks,
             limits=self._limits,
             retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
@@ -342,7 +343,8 @@ class SmartyClient:
 
     def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
         """When a photo in memory with a temporary error is sent again."""
-        return item_retrying(self._retries, sleep=partial(dispatcher.backoff, sleep=self._sleep))
+        sleep = partial(dispatcher.backoff, sleep=self._sleep)
+        return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
@@ -350,7 +352,7 @@ class SmartyClient:
             self._groups[specs] = BatchGroup(
                 specs,
                 MemorySink(),
-                Progress(),
+                self._single_hooks,
                 ImageBudget(),
                 give_up_after=self._retries.give_up_single_after,
             )

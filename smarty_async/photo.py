@@ -104,7 +104,7 @@ async def ask(
         finally:
             outcome.attempts += item.attempts
         if missing:
-            raise TemporaryAnswer
+            raise TemporaryAnswer(outcome.error.message if outcome.error else "")
 
     try:
         await retried(attempt, policy)

@@ -201,7 +201,7 @@ async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     ("paid", "open_work", "sentence"),
     [
         (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
-        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min)."),
         (False, (0, None), "Stopping: no photo is being worked on."),
     ],
 )
@@ -332,7 +332,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
-    assert "3 images, all of them probably paid for" in words.out
+    assert "3 images, all probably paid for" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err
