@@ -122,7 +122,14 @@ class ArchiveRun:
 
     async def aclose(self) -> None:
         """Stop at once: cancel what is under way, keep the answers that were received whole."""
-        if self._feeding is not None and not self._feeding.done():
+        if self._feeding is None or self._feeding.done():
+            return
+        try:
+            if not self._feeding.cancelling():
+                # Before its photos are cancelled: they take what the open requests have brought.
+                self.drain()
+                await finish_despite_cancel(self._dispatcher.abort(self._spending))
+        finally:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
