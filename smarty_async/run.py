@@ -20,7 +20,7 @@ from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource, PhotoFile
 from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.options import Limits, Retries
@@ -164,6 +164,7 @@ class ArchiveRun:
 
     async def _restore(self) -> None:
         directory = self._directory
+        await start_threads()  # that there are none is known before anything is sent
         journal = await Journal.open(
             directory.state_dir / JOURNAL,
             results=directory.out / RESULTS,

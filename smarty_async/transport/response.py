@@ -36,7 +36,9 @@ def foreign_data(what: str) -> Generator[None]:
         yield
     except (SmartyError, aiohttp.ClientError, OSError):
         raise  # translated already, or to be translated by the connection
-    except Exception as error:  # noqa: BLE001 - whatever it is, it comes from the data
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            raise
         problem = RequestError(f"{what} cannot be read ({type(error).__name__})")
     else:
         return
