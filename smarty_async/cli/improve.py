@@ -11,7 +11,6 @@ import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
-from smarty_async.store_address import is_store_address
 
 __all__ = ["Mode", "PictureType", "improve"]
 
@@ -227,6 +226,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     with error_boundary(verbose=verbose) as secrets:
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
+        from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
+
         if view and is_store_address(out or ""):
             raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         if not sources and from_file is None:
@@ -253,7 +254,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
-        from smarty_async.store_address import local_path  # noqa: PLC0415
 
         photos = tuple(sources or ())
         folder = out or default_out(photos)
