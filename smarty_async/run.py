@@ -220,6 +220,8 @@ class ArchiveRun:
         if self._cluster is None:
             yield
             return
+        if not self._directory.is_exclusive:
+            raise ConfigurationError("a cluster needs a store that does conditional writes, which this one ignores")
         try:
             async with self._cluster.opened(
                 self._directory.temp_path(""),

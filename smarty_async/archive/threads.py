@@ -86,7 +86,7 @@ async def start_threads() -> None:
     Raises:
         DiskError: the system starts no more threads.
     """
-    await asyncio.gather(*(threaded(_nothing, pool=pool)() for pool in _POOL_THREADS))
+    await asyncio.gather(*(threaded(_nothing, pool=pool)() for pool in _POOLS))
 
 
 def _nothing() -> None:

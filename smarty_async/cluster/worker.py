@@ -31,6 +31,7 @@ from smarty_async.errors import SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
+from smarty_async.store_address import is_store_address
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.http import make_session
@@ -131,7 +132,8 @@ def _unseen(folder: Path, file: str, sources: Sequence[str]) -> str | None:
         return f"it does not see the folder {str(folder)!r} of the caller"
     if not os.access(folder, os.W_OK):
         return f"it may not write to {str(folder)!r}"
-    unseen = next((source for source in sources if not os.path.lexists(source)), None)
+    paths = (source for source in sources if not is_store_address(source))
+    unseen = next((path for path in paths if not os.path.lexists(path)), None)
     return None if unseen is None else f"it does not see {unseen!r}"
 
 

@@ -65,7 +65,7 @@ class OutputBucket:
         address: the bucket and the prefix.
         state_dir: the folder of the journal, the lock, the temporary files, and what of the log is still to be put.
         rules: which names a store takes.
-        conditional: whether the store creates an object only if there is none, when it is asked to; known once `lock`
+        is_exclusive: whether the store creates an object only if there is none, when it is asked to; known once `lock`
             has returned.
         source_of_truth: what a lost journal is rebuilt from, for people.
     """
@@ -76,7 +76,7 @@ class OutputBucket:
         self.address = address
         self.state_dir = state or default_state_folder(address)
         self.rules: FileNameRules = _RULES
-        self.conditional = True
+        self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
         self._bucket = Bucket(address, options)
         self._state = StateFolder(self.state_dir)
@@ -108,7 +108,7 @@ class OutputBucket:
             raise DiskError.of(error, self.state_dir, "write to") from None
         try:
             self.check_access()
-            self.conditional = self._creates_once()
+            self.is_exclusive = self._creates_once()
             self._last_segment = self._log.take_over()
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
@@ -153,7 +153,7 @@ class OutputBucket:
 
     def warnings(self) -> list[str]:
         """What a person should know of the store; see `OutputStore.warnings`."""
-        if self.conditional:
+        if self.is_exclusive:
             return []
         ignored = (
             f"{str(self.address)!r} ignores conditional writes: a run into it on another machine goes unnoticed,"
@@ -257,10 +257,10 @@ class OutputBucket:
         """
         key, file = f"{kind}/{place}", self.temp_path(output.temporary)
         metadata = {} if origin is None else origin.metadata()
-        found = self._bucket.head(key) if output.replaces is not None or not self.conditional else None
+        found = self._bucket.head(key) if output.replaces is not None or not self.is_exclusive else None
         try:
             if found is None:
-                self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, create=self.conditional)
+                self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, create=self.is_exclusive)
                 return
         except ObjectExists:
             found = self._bucket.head(key)
@@ -269,7 +269,7 @@ class OutputBucket:
         if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
             message = f"{self.address.url_of(key)!r} is an object that no run made, or that was changed since"
             raise NameTaken(f"{message}: move it away, and run again")
-        replaces = found.etag if found is not None and self.conditional else None
+        replaces = found.etag if found is not None and self.is_exclusive else None
         self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
 
     def _is_of_photo(self, key: str, origin: OutputOrigin | None) -> bool:

@@ -189,6 +189,11 @@ class OutputStore(Protocol):
         """Whether outputs travel over a network to their places: what is received does not wait for that."""
         ...
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether it is certain that no other run writes to it; known once `lock` has returned."""
+        ...
+
     def check_access(self) -> None:
         """Make sure, before anything starts, that the storage can be used, as far as that costs little; blocks.
 
