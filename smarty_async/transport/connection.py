@@ -175,7 +175,7 @@ class Connection:
         except asyncio.CancelledError:
             with suppress(RequestError):
                 async for data in _lying_in_socket(response.content):
-                    exchange.progress.bytes_received += len(data)
+                    exchange.bytes_received += len(data)
                     await reader.feed(data)
             raise
         finally:
