@@ -209,7 +209,7 @@ class ArchiveRun:
             return
         try:
             async with self._cluster.opened(
-                self._directory.temp_path(""),
+                self._directory,
                 sources=self._options.sources,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,

@@ -147,12 +147,14 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
         outputs: the outputs by kind. A file that is there is replaced only when its size is the output's `replaces`.
         removes: outputs of an earlier answer that has no successor; each is removed only when it has its size.
         origin: what the outputs are made of, for a store that notes it beside them.
+        is_stored: whether the outputs are at their places already.
     """
 
     place: str
     outputs: Mapping[Kind, StoredOutput]
     removes: Mapping[Kind, StoredOutput] = {}
     origin: OutputOrigin | None = None
+    is_stored: bool = False
 
 
 class OutputStore(Protocol):
