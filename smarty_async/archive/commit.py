@@ -239,7 +239,7 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    removes = {kind: earlier[kind] for kind in obsolete}
+    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
     return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 

@@ -175,7 +175,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
     ) -> FinishedItem:
         """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.keep`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
-        wanted = {kind: file for kind, file in files.items() if editor.wants(kind)}
+        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
         sizes = await _edit(editor, wanted)
         outputs: dict[Kind, StoredOutput] = {
             kind: StoredOutput(file.name, sizes[kind]) for kind, file in wanted.items()
