@@ -12,11 +12,11 @@ from typing import Any, Final, cast
 import msgspec
 
 from smarty_async.archive.sources.scan_roots import ListFile, read_list
-from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
-from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.local.memory import largest_output, largest_photo
+from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
 
@@ -121,7 +121,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
         sources: folders, photos, patterns, addresses of stores.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
         out: the output folder, or its address in a store.
-        account: whom to send to.
+        account: the account, or the embedded service.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
         cluster: who sends the requests; None for this process.
@@ -196,11 +196,12 @@ def default_concurrency(*, local: bool, scheduler: bool = False, workers: int | 
     return _CLUSTER_REQUESTS if scheduler else _REQUESTS * (workers or 1)
 
 
-def limits_for(*, local: bool, **given: int | None) -> Limits:
+def limits_for(*, local: bool, enlarged: int = 1, **given: int | None) -> Limits:
     """The limits of one request: those that were `given`, and the endpoint's own for the others.
 
     Args:
-        local: whether the embedded service is used, which takes photos of any size.
+        local: whether the embedded service is used, which takes what the memory of this machine bears.
+        enlarged: how many times the sides of a photo become longer.
         **given: fields of `Limits`; None for those that were not given.
     """
     defaults: dict[str, Any] = (
@@ -208,6 +209,7 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
             "max_images": _LOCAL_IMAGES,
             "max_image_bytes": None,
             "max_dimensions": None,
+            "max_pixels": min(largest_photo(), largest_output() // enlarged**2),
             "max_request_bytes": _LOCAL_REQUEST_BYTES,
         }
         if local

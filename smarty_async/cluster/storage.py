@@ -154,7 +154,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
     def clear(self, name: str) -> None:
         """Remove it, and all logs: what reads them is gone; see `ChunkStorage.clear`."""
         del name
-        for page in self.bucket.list(under=_LOGS):
+        for page in self.bucket.pages(under=_LOGS):
             self.bucket.delete(*(one.key for one in page))
 
     def unseen(self, name: str, sources: Sequence[str]) -> str | None:

@@ -1,6 +1,6 @@
 """What runs on a worker: one request for each task, in an event loop of its own.
 
-The loop is not the worker's: when a worker is told to go, Dask cancels what runs in its loop, and the requests that are
+The loop is not the worker's: when a worker retires, Dask cancels what runs in its loop, and the requests that are
 open are paid for. `DrainPlugin` waits for them.
 """
 
@@ -28,7 +28,7 @@ from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.redaction import redactor
-from smarty_async.results import Kind, Progress
+from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.http import make_session
@@ -43,7 +43,7 @@ T = TypeVar("T")
 PLUGIN: Final = "smarty_async"
 """The name of `DrainPlugin` on a worker."""
 _DRAIN_SECONDS: Final = 300.0
-"""How long a worker that is told to go waits for its open requests: as long as one may be silent."""
+"""How long a worker that retires waits for its open requests: as long as one may be silent."""
 
 
 class _RequestLoop:
@@ -98,7 +98,7 @@ def _requests() -> _RequestLoop:
 
 
 class DrainPlugin(WorkerPlugin):
-    """Lets a worker that is told to go finish the requests that are paid for."""
+    """Lets a worker that retires finish the requests that are paid for."""
 
     name = PLUGIN
 
@@ -148,8 +148,8 @@ async def _carry(job: ChunkJob) -> ChunkReport:
     end = ChunkEnd(
         seconds=monotonic() - began,
         sent=request.sent,
-        bytes_sent=request.progress.bytes_sent,
-        bytes_received=request.progress.bytes_received,
+        bytes_sent=request.bytes_sent,
+        bytes_received=request.bytes_received,
         failure=None if problem is None else Failure.of(problem),
     )
     with suppress(ChunkUnwanted, SmartyError):
@@ -200,13 +200,14 @@ class _WorkerRequest:
 
     Attributes:
         items: what was answered and is durable.
-        progress: where bytes are counted.
+        bytes_sent: bytes of the body that were sent.
+        bytes_received: bytes of the answer.
         sent: whether any of it was sent.
     """
 
     def __init__(self, job: ChunkJob, log: ChunkLog) -> None:
         self.items: list[FinishedItem] = []
-        self.progress = Progress()
+        self.bytes_sent = self.bytes_received = 0
         self.sent = False
         self._job = job
         self._log = log

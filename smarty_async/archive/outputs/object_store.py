@@ -183,8 +183,8 @@ class OutputBucket:
         longest = max(len(self.address.key(f"{kind}/{place}").encode()) for kind in KINDS)
         if longest <= _MAX_KEY:
             return None
-        told = f"the key of its output would have {longest:,} bytes, and {_MAX_KEY:,} are possible"
-        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter prefix")
+        message = f"the key of its output would have {longest:,} bytes, and {_MAX_KEY:,} are possible"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter prefix")
 
     # temporary files
 
@@ -295,7 +295,7 @@ class OutputBucket:
     def write_results(self, results: Iterable[Result]) -> None:
         """Put the list of results in parts, those that have changed; see `OutputStore.write_results`."""
         self._log.check()
-        there = {one.key: one for page in self._bucket.list(under=RESULTS_FOLDER) for one in page}
+        there = {one.key: one for page in self._bucket.pages(under=RESULTS_FOLDER) for one in page}
         for number, part in enumerate(_parts(results), start=1):
             key = f"{RESULTS_FOLDER}/part-{number:06}.jsonl"
             found = there.pop(key, None)
@@ -331,7 +331,7 @@ class OutputBucket:
     def _outputs(self) -> Iterator[tuple[Kind, str, int]]:
         """All outputs, each with its place and its size."""
         for kind in KINDS:
-            for page in self._bucket.list(under=kind):
+            for page in self._bucket.pages(under=kind):
                 for one in page:
                     yield kind, one.key.removeprefix(f"{kind}/"), one.size
 

@@ -66,8 +66,8 @@ class ObjectWriter:
         if found is not None and found.etag.strip('"') == _md5(file):
             return  # put by a try whose answer was lost, or by an earlier run
         if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
-            told = f"{self._bucket.address.url_of(key)!r} is an object that no run made, or that was changed since"
-            raise NameTaken(f"{told}: move it away, and run again")
+            message = f"{self._bucket.address.url_of(key)!r} is an object that no run made, or that was changed since"
+            raise NameTaken(f"{message}: move it away, and run again")
         replaces = found.etag if found is not None and self._conditional else None
         self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
 

@@ -67,7 +67,7 @@ def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) 
     ],
     ids=["video", "another picture", "padding", "a second end", "notes"],
 )
-def test_what_lies_behind_a_picture_is_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
+def test_data_behind_a_picture_are_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
     data = encoded(noisy(200, 150), **options)
     found = extent(data + trailer)
     assert (found.end, found.trailer, found.hole) == (len(data), len(trailer), None)
@@ -114,6 +114,14 @@ def test_zeros_in_the_middle_are_a_hole(options: dict[str, Any]) -> None:
     assert found.end == len(data)
     assert found.hole is not None
     assert start - 8 <= found.hole <= start
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.3, 0.4), (0.2, 0.99), (0.5, 0.9)])
+@pytest.mark.parametrize("image", [noisy(), scene(1200, 800)], ids=["noisy", "smooth"])
+def test_zeros_in_the_middle_of_a_progressive_picture(image: Image.Image, begin: float, end: float) -> None:
+    data = encoded(image, progressive=True)
+    start, stop = int(len(data) * begin), int(len(data) * end)
+    assert extent(holed(data, start, stop)).hole is not None
 
 
 @pytest.mark.slow

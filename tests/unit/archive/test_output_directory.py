@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import store as output_store
@@ -430,11 +429,11 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
     monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     (tmp_path / "a").touch()
-    fsync.sync_file(tmp_path / "a")
+    output_store.sync_file(tmp_path / "a")
     assert calls == [51]
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
     monkeypatch.setattr(os, "name", "nt")
-    fsync.sync_folder(gone)
+    output_store.sync_folder(gone)
