@@ -220,11 +220,9 @@ class ArchiveRun:
         if self._cluster is None:
             yield
             return
-        if not self._directory.is_exclusive:
-            raise ConfigurationError("a cluster needs a store that does conditional writes, which this one ignores")
         try:
             async with self._cluster.opened(
-                self._directory.temp_path(""),
+                self._directory,
                 sources=self._options.sources,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,

@@ -88,7 +88,6 @@ class OutputDirectory:
             raise DiskError.of(error, self.out, "write to") from None
 
     is_remote = False
-    is_exclusive = True
 
     def check_access(self) -> None:
         """Nothing: `lock` does not cost more."""
