@@ -250,7 +250,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
-        from smarty_async.store_address import local_path  # noqa: PLC0415
 
         photos = tuple(sources or ())
         folder = out or default_out(photos)

@@ -180,8 +180,8 @@ class OutputBucket:
         longest = max(len(self.address.key(f"{kind}/{place}").encode()) for kind in KINDS)
         if longest <= _MAX_KEY:
             return None
-        told = f"the key of its output would have {longest:,} bytes, and {_MAX_KEY:,} are possible"
-        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter prefix")
+        message = f"the key of its output would have {longest:,} bytes, and {_MAX_KEY:,} are possible"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter prefix")
 
     # temporary files
 
@@ -267,8 +267,8 @@ class OutputBucket:
         if found is not None and found.etag.strip('"') == _md5(file):
             return  # put by a try whose answer was lost, or by an earlier run
         if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
-            told = f"{self.address.url_of(key)!r} is an object that no run made, or that was changed since"
-            raise NameTaken(f"{told}: move it away, and run again")
+            message = f"{self.address.url_of(key)!r} is an object that no run made, or that was changed since"
+            raise NameTaken(f"{message}: move it away, and run again")
         replaces = found.etag if found is not None and self.conditional else None
         self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
 
