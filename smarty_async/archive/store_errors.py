@@ -93,16 +93,16 @@ def _of_an_object(
 
 
 def _of_the_store(error: Exception, what: str, address: StoreAddress, *, status: str, code: str) -> StoreError:
-    text, answered = str(error), " ".join(filter(None, (status, code)))
+    text, answer = str(error), " ".join(filter(None, (status, code)))
     if code == "NoSuchBucket" or (status == "404" and not code):
         return StoreError(f"there is no bucket {address.bucket!r} (404 NoSuchBucket): check the address", 404)
     if not code and _NO_CREDENTIALS.search(text):
         return StoreError(f"there are no credentials for {str(address)!r}: set {_CREDENTIALS[address.scheme]}")
     if status in _DENIED:
         way_out = "check the keys" if code.startswith(("Sig", "Inv")) else "these credentials do not allow it"
-        return StoreError(f"{what}: {answered}: {way_out}", int(status))
-    if answered:
-        return StoreError(f"{what}: the store answers {answered}", int(status) if status else None)
+        return StoreError(f"{what}: {answer}: {way_out}", int(status))
+    if answer:
+        return StoreError(f"{what}: the store answers {answer}", int(status) if status else None)
     return StoreError(f"{what}: {_reason(error)}")
 
 

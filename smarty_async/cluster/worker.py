@@ -1,6 +1,6 @@
 """What runs on a worker: one request for each task, in an event loop of its own.
 
-The loop is not the worker's: when a worker is stopped, Dask cancels what runs in its loop, and the requests that are
+The loop is not the worker's: when a worker retires, Dask cancels what runs in its loop, and the requests that are
 open are paid for. `DrainPlugin` waits for them.
 """
 
@@ -47,7 +47,7 @@ PLUGIN: Final = "smarty_async"
 BEAT_SECONDS: Final = 1.0
 """How often a worker shows in a chunk's log that it lives."""
 _DRAIN_SECONDS: Final = 300.0
-"""How long a worker that is stopped waits for its open requests: as long as one may be silent."""
+"""How long a worker that retires waits for its open requests: as long as one may be silent."""
 
 
 class _RequestLoop:
@@ -102,7 +102,7 @@ def _requests() -> _RequestLoop:
 
 
 class DrainPlugin(WorkerPlugin):
-    """Lets a worker that is stopped finish the requests that are paid for."""
+    """Lets a worker that retires finish the requests that are paid for."""
 
     name = PLUGIN
 

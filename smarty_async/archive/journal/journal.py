@@ -311,5 +311,5 @@ def _recovered(
     except BaseException:
         store.close()
         raise
-    warning = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
-    return store, temporaries, [warning] if count or found else []
+    message = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
+    return store, temporaries, [message] if count or found else []

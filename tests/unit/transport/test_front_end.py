@@ -144,7 +144,7 @@ class TestUnusableOutputs:
             asking = (c.improve(jpeg(16, 12, seed=seed)) for seed in range(10))
             results = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(one) for one in results} == {ServiceUnavailable}
-            assert sum(len(request.images) for request in service.requests) == 10
+            assert sum(len(request.images) for request in service.requests) <= 10, "none is asked for twice"
             service.default = service.answer_rightly
             assert (await c.improve(jpeg(16, 12))).outcome == "restored"
 
