@@ -348,7 +348,7 @@ class PhotoRun:
     async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
         outputs = self.entry.answers["improve"].outputs
-        kind = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        kind: Kind | None = next((one for one in RESTORED_KINDS if one in outputs), None)
         if kind is None:
             return None
         path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])

@@ -84,8 +84,8 @@ class Bucket:
         """
         try:
             with self._translated("list"):
-                stream = self._opened(_FIRST_RETRIES).list(prefix=self.address.prefix or None, chunk_size=1)
-                next(iter(cast("Any", stream)), None)
+                opened = cast("Any", self._opened(_FIRST_RETRIES))
+                next(iter(opened.list(prefix=self.address.prefix or None, chunk_size=1)), None)
         except UnlistableKey:
             pass
         except StoreError as error:
@@ -105,7 +105,7 @@ class Bucket:
         folder = self.address.key(under) if under else self.address.prefix
         offset = self.address.key(after) if after else None
         with self._translated("list"):
-            pages = iter(cast("Any", self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE)))
+            pages = iter(cast("Any", self._store).list(prefix=folder or None, offset=offset, chunk_size=PAGE))
         while True:
             with self._translated("list"):
                 page: Sequence[Any] | None = next(pages, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, StoredObject
 from smarty_async.archive.outputs.checker import mark_missing
 from smarty_async.results import Kind
 
@@ -80,7 +80,7 @@ class KeyPages:
     def _read(self, kind: Kind, place: str) -> _Page:
         after = place[:-1]  # it sorts before
         pages = self._bucket.list(under=kind, after=f"{kind}/{after}" if after else "")
-        keys = [one.key.removeprefix(f"{kind}/") for one in next(pages, [])]
+        keys = [one.key.removeprefix(f"{kind}/") for one in next(pages, list[StoredObject]())]
         page = _Page(after, max(keys) if keys and max(keys) >= place else None, set(keys))
         self._pages[kind, after] = page
         if len(self._pages) > _MAX_PAGES:

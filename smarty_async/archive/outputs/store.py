@@ -67,7 +67,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True):
     def logged(self) -> dict[str, Any]:
         """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
         file, result = self.entry.file, self.result
-        answers = {
+        answers: dict[str, dict[Kind, int]] = {
             answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
             for answer in self.entry.answers.values()
             if answer.state in ("committed", "missing")

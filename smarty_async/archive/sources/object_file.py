@@ -11,7 +11,7 @@ from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer  # type: ignore[attr-defined] # Python 3.12
+    from _typeshed import WriteableBuffer
 
 __all__ = ["FIRST_RANGE", "ObjectFile", "opened_object"]
 
@@ -71,7 +71,7 @@ class ObjectFile(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read up to the length of `buffer`.
 
         Raises:
