@@ -72,11 +72,11 @@ def status_of(error: BaseException) -> Exit:
 
 
 def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
-    """What to tell a person about `error`: what is wrong, and what to do.
+    """The message for a person about `error`: what is wrong, and what to do.
 
     Args:
         error: what ended the program.
-        traced: whether its traceback stands above.
+        traced: whether its traceback was printed before.
     """
     if isinstance(error, SmartyError):
         return [str(error), *[way for kind, way in _WAY_OUT if isinstance(error, kind)]]

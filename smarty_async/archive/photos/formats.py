@@ -214,7 +214,7 @@ def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
 
 
 def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """The picture as it lies in the file; Pillow has turned it upright."""
+    """The picture as it is stored; Pillow has turned it upright."""
     stored = upright(image, _INVERSE.get(orientation, orientation))
     stored.info = image.info
     return stored
