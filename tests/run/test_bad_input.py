@@ -30,7 +30,8 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
-from smarty_async.archive.journal import journal as journal_module
+from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import group_sync
 from smarty_async.archive.outputs import store as output_store
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
@@ -324,7 +325,7 @@ async def test_a_damaged_journal_is_reported(source: Path, out: Path) -> None:
         assert "The journal was damaged, and is kept as" in said
         assert "photos recovered from results.jsonl and the outputs on the disk: 2" in said
         (out / STATE / "journal.sqlite.damaged-1").unlink()
-        assert "journal" not in (await program(source, "--out", out, service=service))[1]
+        assert "The journal" not in (await program(source, "--out", out, service=service))[1]
     assert_right(out, photos)
 
 
@@ -362,8 +363,9 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":
         monkeypatch.setattr(output_store, "sync_file", no_space)
+        monkeypatch.setattr(group_sync, "sync_file_system", no_space)
     else:
-        monkeypatch.setattr(journal_module, "sync_file", no_space)
+        monkeypatch.setattr(output_folder, "sync_file", no_space)
     async with FakeService() as service:
         with pytest.raises(DiskError, match="No space left"):
             await restore(service, source, out, limits=limits, concurrency=2)

@@ -38,6 +38,7 @@ __all__ = [
     "append_all",
     "copy_file",
     "sync_all",
+    "sync_each",
     "sync_file",
     "sync_folder",
 ]
@@ -420,15 +421,18 @@ def copy_file(source: Path, target: TempFile) -> int | None:
         raise DiskError.of(error, source, "read") from None
 
 
-@threaded
-def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
-    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses."""
+def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:
+    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses. Blocks."""
     for name in names:
         try:
             sync_file(f"{folder}/{name}")
         except OSError as error:
             return DiskError.of(error, Path(folder, name), "write")
     return None
+
+
+sync_all = threaded(sync_each)
+"""`sync_each` in a thread."""
 
 
 @threaded
