@@ -17,7 +17,7 @@ from smarty_async.cli.errors import Exit
 from smarty_async.report import wording
 
 EXIT_STATUSES = {
-    Exit.FINE: "Every photo came to a good end. Files that are no photos were left alone.",
+    Exit.FINE: "Every photo came to a good end. Files that are not photos were left alone.",
     Exit.PHOTOS_FAILED: "The run is finished; some photos failed or were rejected. The last lines say which and why.",
     Exit.USAGE: "The command was not understood, its options do not go together, or it found no photos.",
     Exit.CONFIGURATION: "Nothing can be sent: configuration, authorization, or another run in the same folder.",

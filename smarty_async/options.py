@@ -68,8 +68,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             8 MB, a newer one 15 MB.
         max_dimensions: pixels of the longer and of the shorter side, which photos over them are warned of, and
             fitted to on demand; None for no limit, as the embedded service has none.
-        max_pixels: pixels of one image in all, past which it is fitted or refused; what the embedded service
-            decodes.
+        max_pixels: pixels of one image in all, past which it is fitted or refused.
         max_request_bytes: bytes of a whole request body that carries several images (newer page: 30 MB).
             A single image may go alone whatever this says.
         max_output_bytes: what one output may decode to; ten times what a 3840×2160 photo enlarged four times takes.
@@ -157,9 +156,15 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True):
         return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))
 
 
+_ALL_MONEY = 1e15
+"""Rubles beyond which a limit is none: infinity, for example."""
+
+
 def _images_for(rubles: float | None) -> int | None:
     """How many images `rubles` pay for, by the estimate; None for no bound."""
-    return None if rubles is None else int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
+    if rubles is None or rubles > _ALL_MONEY:
+        return None
+    return int(rubles / PRICE + 1e-9)  # 0.18 ₽ are three images, whatever floats say
 
 
 def check_modes(

@@ -104,7 +104,7 @@ async def ask(
         finally:
             outcome.attempts += item.attempts
         if missing:
-            raise TemporaryAnswer
+            raise TemporaryAnswer(outcome.error.message if outcome.error else "")
 
     try:
         await retried(attempt, policy)
@@ -233,7 +233,8 @@ class PhotoRun:
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
                 outputs: dict[Kind, StoredOutput] = {
-                    kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()
+                    kind: StoredOutput(file.name, answer.outputs[kind].size, digest=answer.outputs[kind].digest)
+                    for kind, file in files.items()
                 }
                 await self._commit_outputs(spec, outputs, bw=answer.bw)
                 self._adopted = True
@@ -348,7 +349,7 @@ class PhotoRun:
     async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
         outputs = self.entry.answers["improve"].outputs
-        kind: Kind | None = next((one for one in RESTORED_KINDS if one in outputs), None)
+        kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
         if kind is None:
             return None
         path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])

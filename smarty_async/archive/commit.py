@@ -11,7 +11,7 @@ import msgspec
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
@@ -137,15 +137,15 @@ class OutputCommitter:
     async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Copy each photo's metadata into its outputs; those that succeed."""
         copies = [_copy_metadata(received, self._store.temp_path) for received, _ in group]
-        sizes = await asyncio.gather(*copies, return_exceptions=True)
-        errors = [size if isinstance(size, Exception) else None for size in sizes]
-        rewritten = [
-            (_with_sizes(received, size), committed)
-            for (received, committed), size in zip(group, sizes, strict=True)
-            if not isinstance(size, BaseException)
+        rewritten = await asyncio.gather(*copies, return_exceptions=True)
+        errors = [outputs if isinstance(outputs, Exception) else None for outputs in rewritten]
+        succeeded = [
+            (msgspec.structs.replace(received, outputs=outputs), committed)
+            for (received, committed), outputs in zip(group, rewritten, strict=True)
+            if not isinstance(outputs, BaseException)
         ]
         _without_errors(group, errors)
-        return rewritten
+        return succeeded
 
     async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
@@ -162,31 +162,28 @@ def _bytes_of(received: ReceivedAnswer) -> int:
 
 
 @threaded
-def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, int]:
-    """The sizes of the outputs that were rewritten with the photo's metadata."""
+def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, StoredOutput]:
+    """The outputs, those of the service rewritten with the photo's metadata."""
     if received.metadata is None:
-        return {}
-    return {
-        kind: received.metadata.copy_to(str(temp_path(output.temporary))) for kind, output in received.outputs.items()
-    }
-
-
-def _with_sizes(received: ReceivedAnswer, sizes: dict[Kind, int]) -> ReceivedAnswer:
-    if not sizes:
-        return received
-    outputs = {kind: msgspec.structs.replace(output, size=sizes[kind]) for kind, output in received.outputs.items()}
-    return msgspec.structs.replace(received, outputs=outputs)
+        return received.outputs
+    written: dict[Kind, StoredOutput] = {}
+    for kind, output in received.outputs.items():
+        path = str(temp_path(output.temporary))
+        size = received.metadata.copy_to(path)
+        written[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
+    return written
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
-    """`received`, each output with the size of the one that it replaces."""
+    """`received`, each output with the size and the digest of the one that it replaces."""
     earlier = _earlier_outputs(received)
     if not earlier:
         return received
-    outputs = {
-        kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
-        for kind, output in received.outputs.items()
-    }
+    outputs = dict(received.outputs)
+    for kind in outputs.keys() & earlier.keys():
+        outputs[kind] = msgspec.structs.replace(
+            outputs[kind], replaces=earlier[kind].size, replaced_digest=earlier[kind].digest
+        )
     return msgspec.structs.replace(received, outputs=outputs)
 
 

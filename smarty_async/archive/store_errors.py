@@ -22,7 +22,7 @@ _CREDENTIALS: Final = {
 """The variables of the environment with the credentials of each kind of store."""
 
 _NO_CREDENTIALS: Final = re.compile(
-    r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google|token request|Account must be specified|credential",
+    r"169\.254\.1[67]|/latest/(api/token|meta-data)|metadata\.google|token request|Account must be|credential",
     re.IGNORECASE,
 )
 """Without credentials, obstore asks the address where machines of a cloud learn theirs."""

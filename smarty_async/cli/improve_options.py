@@ -15,6 +15,7 @@ from smarty_async.archive.sources.scan_roots import ListFile, read_list
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
+from smarty_async.local.memory import largest_output, largest_photo
 from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
@@ -195,11 +196,12 @@ def default_concurrency(*, local: bool, scheduler: bool = False, workers: int | 
     return _CLUSTER_REQUESTS if scheduler else _REQUESTS * (workers or 1)
 
 
-def limits_for(*, local: bool, **given: int | None) -> Limits:
+def limits_for(*, local: bool, enlarged: int = 1, **given: int | None) -> Limits:
     """The limits of one request: those that were `given`, and the endpoint's own for the others.
 
     Args:
-        local: whether the embedded service is used, which takes photos of any size.
+        local: whether the embedded service is used, which takes what the memory of this machine bears.
+        enlarged: how many times the sides of a photo become longer.
         **given: fields of `Limits`; None for those that were not given.
     """
     defaults: dict[str, Any] = (
@@ -207,6 +209,7 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
             "max_images": _LOCAL_IMAGES,
             "max_image_bytes": None,
             "max_dimensions": None,
+            "max_pixels": min(largest_photo(), largest_output() // enlarged**2),
             "max_request_bytes": _LOCAL_REQUEST_BYTES,
         }
         if local

@@ -175,8 +175,8 @@ class ClusterConnection:
         end = report.end
         numbers = {item_name(number): number for number in range(len(request.items))}
         if end is not None:
-            request.progress.bytes_sent += end.bytes_sent
-            request.progress.bytes_received += end.bytes_received
+            request.bytes_sent += end.bytes_sent
+            request.bytes_received += end.bytes_received
             if end.failure is None:
                 request.on_response_complete(end.seconds)
         for count, item in enumerate(report.items):

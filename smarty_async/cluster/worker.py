@@ -30,7 +30,7 @@ from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failu
 from smarty_async.errors import SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.redaction import redactor
-from smarty_async.results import Kind, Progress
+from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.http import make_session
@@ -159,8 +159,8 @@ async def _carry(job: ChunkJob) -> ChunkReport:
     end = ChunkEnd(
         seconds=monotonic() - began,
         sent=request.sent,
-        bytes_sent=request.progress.bytes_sent,
-        bytes_received=request.progress.bytes_received,
+        bytes_sent=request.bytes_sent,
+        bytes_received=request.bytes_received,
         failure=None if problem is None else Failure.of(problem),
     )
     with suppress(ChunkUnwanted, SmartyError):
@@ -211,13 +211,14 @@ class _WorkerRequest:
 
     Attributes:
         items: what was answered and is durable.
-        progress: where bytes are counted.
+        bytes_sent: bytes of the body that were sent.
+        bytes_received: bytes of the answer.
         sent: whether any of it was sent.
     """
 
     def __init__(self, job: ChunkJob, log: ChunkLog) -> None:
         self.items: list[FinishedItem] = []
-        self.progress = Progress()
+        self.bytes_sent = self.bytes_received = 0
         self.sent = False
         self._job = job
         self._log = log

@@ -311,6 +311,8 @@ async def serve_until_stopped(
         DiskError: the port file cannot be written.
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if port_file is not None:  # a script that waits for it must not read the port of an earlier service
+        await asyncio.to_thread(partial(port_file.unlink, missing_ok=True))
     with _signals_to(stopped):
         async with serving(app, host=host, port=port) as bound:
             if port_file is not None:

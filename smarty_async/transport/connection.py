@@ -19,7 +19,6 @@ from yarl import URL
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable
-from smarty_async.results import Progress
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
@@ -34,7 +33,15 @@ _TICK_SECONDS = 1.0
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and the callbacks for its progress."""
+    """One request and its response: what a connection sends, and the callbacks for its progress.
+
+    Attributes:
+        bytes_sent: bytes of the body that were sent; counted by the connection.
+        bytes_received: bytes of the answer, likewise.
+    """
+
+    bytes_sent: int
+    bytes_received: int
 
     @property
     def bodies(self) -> Sequence[Body]:
@@ -54,11 +61,6 @@ class Exchange(Protocol):
     @property
     def sink(self) -> OutputSink:
         """Where outputs are written."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """Where bytes are counted."""
         ...
 
     async def on_upload_started(self, size: int) -> None:
@@ -156,10 +158,9 @@ class Connection:
         reader = ResponseReader(
             exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
         )
-        progress = exchange.progress
         try:
             async for data in _arriving(response.content):
-                progress.bytes_received += len(data)
+                exchange.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
                 await reader.feed(data)
                 silence.restart()
@@ -246,14 +247,13 @@ async def _upload(
     multipart: Multipart, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
 ) -> AsyncIterator[bytes]:
     """The request's body; each piece that the service takes shows that it listens."""
-    progress = exchange.progress
     try:
         silence.pause()
         await exchange.on_upload_started(multipart.length)
         silence.restart()
         async for piece in stream(multipart, exchange.bodies):
             yield piece
-            progress.bytes_sent += len(piece)
+            exchange.bytes_sent += len(piece)
             silence.restart()
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)

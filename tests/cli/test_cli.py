@@ -23,6 +23,7 @@ from smarty_async.cli.improve_options import limits_for
 from smarty_async.cli.output import Output
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.local.engine import best_engine
+from smarty_async.local.memory import usable_memory
 from smarty_async.options import BASE_URL, Limits, Retries, Timeouts
 
 __all__ = ["out", "photos", "service"]  # fixtures
@@ -74,6 +75,8 @@ def test_the_defaults_are_the_librarys() -> None:
     assert limits_for(local=False, max_images=3).max_images == 3
     assert limits_for(local=True, max_images=None, max_image_bytes=9).max_image_bytes == 9
     assert limits_for(local=True).max_images <= 4
+    assert limits_for(local=True).max_pixels == usable_memory() // 96
+    assert limits_for(local=True, enlarged=4).max_pixels == usable_memory() // 24 // 16
     assert chosen["max_attempts"] == retries.max_attempts
     assert chosen["give_up_after"] == retries.give_up_after
     assert chosen["connect_timeout"] == timeouts.connect
@@ -198,7 +201,7 @@ async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     ("paid", "open_work", "sentence"),
     [
         (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
-        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min)."),
         (False, (0, None), "Stopping: no photo is being worked on."),
     ],
 )
@@ -277,6 +280,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     assert ended.status == 0, ended.err
     line = f"Restoring on this machine with the embedded service (engine: {best_engine()}): no account given."
     assert line in ended.err.splitlines()
+    assert f"Photos may have up to {usable_memory() // 96 / 1e6:,.0f} megapixels" in ended.err
     assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()
 
@@ -328,7 +332,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
-    assert "3 images, all of them probably paid for" in words.out
+    assert "3 images, all probably paid for" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err

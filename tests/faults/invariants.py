@@ -166,7 +166,7 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
 def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expected: dict[str, bytes]) -> Iterator[str]:
     if not photo.content:
         if result["outcome"] != "rejected" or result["outputs"]:
-            yield f"{photo.path!r} is no photo and was not rejected: {result}"
+            yield f"{photo.path!r} is not a photo and was not rejected: {result}"
         return
     files = expected_outputs(photo.content, schedule.modes)
     forgettable = any(life.harm for life in schedule.lives)

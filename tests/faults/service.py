@@ -106,7 +106,7 @@ class Book:
         self.images += len(ask.contents)
         for content, mode in ask.asked:
             if content not in self.known:
-                self.wrong.append(f"what was sent is no photo of the archive ({content})")
+                self.wrong.append(f"what was sent is not a photo of the archive ({content})")
             if (content, mode) in self.received:
                 self.wrong.append(f"asked again although it was received: {mode} of {content}")
 

@@ -373,7 +373,7 @@ async def test_healthz() -> None:
             "max_images": 48,
             "max_image_bytes": usable_memory() // 16,
             "max_request_bytes": None,
-            "max_pixels": 64_000_000,
+            "max_pixels": usable_memory() // 96,
             "pace": None,
         }
 

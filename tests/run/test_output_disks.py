@@ -93,6 +93,37 @@ async def test_an_output_that_a_person_has_changed_is_kept_when_its_photo_change
     assert (out / result.outputs["improved"]).read_bytes() == expected("improved", photo("another"))
 
 
+@pytest.mark.parametrize("good_now", [False, True])
+async def test_an_output_that_was_changed_in_place_is_kept_when_its_photo_changes(
+    source: Path, out: Path, *, good_now: bool
+) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        retouched = out / "improved" / "a.jpg"
+        times = retouched.stat().st_atime_ns, retouched.stat().st_mtime_ns
+        rated = retouched.read_bytes()[:-2] + b"\xff\xda"
+        retouched.write_bytes(rated)  # as long as before
+        os.utime(retouched, ns=times)
+        (source / "a.jpg").write_bytes(photo("another"))
+        service.default = good if good_now else service.answer_rightly
+        (result,) = await restore(service, source, out)
+    assert result.outcome == ("already_good" if good_now else "restored")
+    assert retouched.read_bytes() == rated
+    assert "improved/a.jpg" not in result.outputs.values()
+
+
+async def test_a_changed_output_is_not_copied_for_a_duplicate(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "improved" / "a.jpg").write_bytes(bytes((out / "improved" / "a.jpg").stat().st_size))
+        (source / "b.jpg").write_bytes(photos["a.jpg"])
+        await restore(service, source, out)
+        assert len(sent(service)) == 2
+    assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", photos["a.jpg"])
+
+
 async def test_a_photo_is_not_sent_when_a_file_is_in_the_way_of_a_further_mode(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:

@@ -34,6 +34,7 @@ __all__ = [
     "EntryLookup",
     "OutputPlaces",
     "answers_of",
+    "finished_bytes",
     "give_distinct_place",
     "key_of",
     "outputs_of",
@@ -130,6 +131,16 @@ class _NoOutputs:
 
 NO_OUTPUTS: OutputPlaces = _NoOutputs()
 """For a journal without its outputs."""
+
+
+def finished_bytes(sql: sqlite3.Connection, spec: ModeSpec) -> int:
+    """Bytes of the photos whose answer to `spec` is at its place."""
+    [size] = sql.execute(
+        "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
+        " WHERE spec = ? AND state = 'committed'",
+        (str(spec),),
+    ).fetchone()
+    return int(size)
 
 
 class EntryLookup:

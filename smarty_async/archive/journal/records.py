@@ -53,11 +53,15 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         size: bytes.
         replaces: size of the output of an earlier answer at the same place, None when there was none. Nothing else is
             replaced.
+        digest: the first hexadecimal digits of its SHA-256; empty when they are not known.
+        replaced_digest: `digest` of that output.
     """
 
     temporary: str
     size: int
     replaces: int | None = None
+    digest: str = ""
+    replaced_digest: str = ""
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):

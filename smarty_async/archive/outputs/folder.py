@@ -30,6 +30,7 @@ from smarty_async.archive.outputs.store import (
     OutputRefused,
     TempFile,
     copy_file,
+    output_digest,
     sync_file,
     sync_folder,
 )
@@ -139,8 +140,8 @@ class OutputDirectory:
             return []
         found: list[Kind] = []
         for kind in KINDS:
-            size = _file_size(f"{self.out}/{kind}/{place}")
-            if size is not None and not (kind in known and size == known[kind].size):
+            path = f"{self.out}/{kind}/{place}"
+            if _file_size(path) is not None and not (kind in known and _is_output(path, known[kind])):
                 found.append(kind)
         return found
 
@@ -191,7 +192,8 @@ class OutputDirectory:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""
         copied = self.open()
         try:
-            if await copy_file(self.out / kind / place, copied) == output.size:
+            size = await copy_file(self.out / kind / place, copied)
+            if size == output.size and await _has_digest(str(copied.path), output.digest):
                 return copied
         except BaseException:
             await copied.discard()
@@ -225,7 +227,7 @@ class OutputDirectory:
         return self._checker.checked(entries, redo=redo)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         remove_known(str(self.out), place, outputs)
 
     def recover(self, move: OutputMove) -> bool:
@@ -235,7 +237,7 @@ class OutputDirectory:
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif _file_size(f"{self.out}/{kind}/{move.place}") != output.size:
+                elif not _is_output(f"{self.out}/{kind}/{move.place}", output):
                     return False
             except OSError as error:
                 raise DiskError.of(error, self.out / kind / move.place, "read") from None
@@ -369,7 +371,7 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
         NameTaken: something else is.
     """
     size = _file_size(final)
-    if size is None or size == output.replaces:
+    if size is None or (size == output.replaces and _matches(final, output.replaced_digest)):
         return
     # An earlier run may have copied it there, and not come to remove the temporary file.
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
@@ -391,8 +393,22 @@ def _file_size(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
+def _matches(path: str, digest: str) -> bool:
+    """Whether the file at `path` has this digest; True when that is empty: an older journal has none."""
+    return not digest or output_digest(path) == digest
+
+
+def _is_output(path: str, output: StoredOutput) -> bool:
+    """Whether the file at `path` is `output` as it was committed.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    return _file_size(path) == output.size and _matches(path, output.digest)
+
+
 def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-    """Remove those of `outputs` that are at `place` in `out` with the size they had when they were committed.
+    """Remove those of `outputs` that are at `place` in `out` as they were when they were committed.
 
     Raises:
         DiskError: the disk refuses.
@@ -400,7 +416,7 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
     for kind, output in outputs.items():
         path = f"{out}/{kind}/{place}"
         try:
-            if _file_size(path) == output.size:
+            if _is_output(path, output):
                 os.unlink(path)
         except FileNotFoundError:
             continue
@@ -456,4 +472,5 @@ def _create_missing(folder: Path) -> list[Path]:
 
 
 _commit = threaded(commit_moves)
+_has_digest = threaded(_matches)
 _check = threaded(OutputChecker.checked)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, NamedTuple
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
-from smarty_async.archive.object_store import Bucket, StoredObject
+from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.checker import mark_missing
 from smarty_async.results import Kind
 
@@ -79,8 +80,8 @@ class KeyPages:
 
     def _read(self, kind: Kind, place: str) -> _Page:
         after = place[:-1]  # it sorts before
-        pages = self._bucket.list(under=kind, after=f"{kind}/{after}" if after else "")
-        keys = [one.key.removeprefix(f"{kind}/") for one in next(pages, list[StoredObject]())]
+        pages = self._bucket.pages(under=kind, after=f"{kind}/{after}" if after else "")
+        keys = [one.key.removeprefix(f"{kind}/") for page in islice(pages, 1) for one in page]
         page = _Page(after, max(keys) if keys and max(keys) >= place else None, set(keys))
         self._pages[kind, after] = page
         if len(self._pages) > _MAX_PAGES:

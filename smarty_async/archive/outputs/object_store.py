@@ -320,7 +320,7 @@ class OutputBucket:
     def write_results(self, results: Iterable[Result]) -> None:
         """Put the list of results in parts, those that have changed; see `OutputStore.write_results`."""
         self._log.check()
-        there = {one.key: one for page in self._bucket.list(under=RESULTS_FOLDER) for one in page}
+        there = {one.key: one for page in self._bucket.pages(under=RESULTS_FOLDER) for one in page}
         for number, part in enumerate(_parts(results), start=1):
             key = f"{RESULTS_FOLDER}/part-{number:06}.jsonl"
             found = there.pop(key, None)
@@ -356,7 +356,7 @@ class OutputBucket:
     def _outputs(self) -> Iterator[tuple[Kind, str, int]]:
         """All outputs, each with its place and its size."""
         for kind in KINDS:
-            for page in self._bucket.list(under=kind):
+            for page in self._bucket.pages(under=kind):
                 for one in page:
                     yield kind, one.key.removeprefix(f"{kind}/"), one.size
 

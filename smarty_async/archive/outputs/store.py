@@ -6,6 +6,7 @@ and `sync_folder` make writes outlast a power cut; what differs between systems 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +38,7 @@ __all__ = [
     "TempFile",
     "append_all",
     "copy_file",
+    "output_digest",
     "sync_all",
     "sync_each",
     "sync_file",
@@ -148,8 +150,9 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         place: path relative to the folder of each kind.
-        outputs: the outputs by kind. A file that is there is replaced only when its size is the output's `replaces`.
-        removes: outputs of an earlier answer that has no successor; each is removed only when it has its size.
+        outputs: the outputs by kind. A file that is there is replaced only when it is unchanged what the output
+            `replaces`.
+        removes: outputs of an earlier answer that has no successor; each is removed only when it is unchanged.
         origin: what the outputs are made of, for a store that notes it beside them.
     """
 
@@ -297,7 +300,7 @@ class OutputStore(Protocol):
         ...
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; blocks.
+        """Remove those of `outputs` that are at `place` unchanged; blocks.
 
         Raises:
             DiskError: the storage refuses.
@@ -341,6 +344,8 @@ class OutputStore(Protocol):
         ...
 
 
+_DIGITS = 24
+"""Hexadecimal digits of a digest that are kept: enough to notice any change that is no attack."""
 _COPY_BYTES = 1 << 20
 """Bytes of an output that are copied at a time."""
 
@@ -401,6 +406,19 @@ def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
 
 append_all = threaded(_append_all, pool="appending")
 """Append its pieces to each file, all in one call to a thread. Raises DiskError."""
+
+
+def output_digest(path: str) -> str:
+    """`StoredOutput.digest` of the file at `path`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
+        while data := file.read(_COPY_BYTES):
+            digest.update(data)
+    return digest.hexdigest()[:_DIGITS]
 
 
 @threaded

@@ -30,6 +30,7 @@ from smarty_async.archive.photos.identify import (
     decoding,
     format_of,
     open_image,
+    orientation_in,
     orientation_of,
 )
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
@@ -121,13 +122,7 @@ def examine(stream: BinaryIO, *, page: int = 1) -> Examined:
 def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
     frame = jpeg.read_frame(stream)
     if frame is not None and not frame.is_common:
-        return Examined(
-            format="JPEG",
-            width=frame.width,
-            height=frame.height,
-            load=_whole(stream, frame.width, frame.height, "jpeg", jpeg.described(frame)),
-            end=size,
-        )
+        return _examine_rare_jpeg(stream, size, frame)
     image = open_image("JPEG", stream)
     end, replacement = jpeg.check_whole(stream, size, image)
     source = io.BytesIO(replacement) if replacement else stream
@@ -140,6 +135,20 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
         content_type="image/jpeg" if image.mode in ("L", "RGB") else None,
         end=_with_short_trailer(end, size),
         replacement=replacement,
+    )
+
+
+def _examine_rare_jpeg(stream: BinaryIO, size: int, frame: jpeg.Frame) -> Examined:
+    if jpeg.find_end(stream) is None:
+        raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+    decoder = partial(decode_stream, stream, "jpeg", what=jpeg.described(frame), bits=frame.bits)
+    return Examined(
+        format="JPEG",
+        width=frame.width,
+        height=frame.height,
+        load=_whole(frame.width, frame.height, decoder),
+        orientation=orientation_in(jpeg.read_exif(stream)),
+        end=size,
     )
 
 
@@ -258,17 +267,18 @@ def _loaded_page(stream: BinaryIO, page: Directory, scale: float) -> Generator[I
 
 
 def _examine_jxl(stream: BinaryIO, size: int) -> Examined:
-    picture = decode_stream(stream, "jpegxl", what="a JPEG XL picture")
+    decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
+    picture = decoder()
     return Examined(
         format="JXL",
         width=picture.width,
         height=picture.height,
-        load=_whole(stream, picture.width, picture.height, "jpegxl", "a JPEG XL picture"),
+        load=_whole(picture.width, picture.height, decoder),
         end=size,
     )
 
 
-def _whole(stream: BinaryIO, width: int, height: int, codec: str, what: str) -> Loader:
+def _whole(width: int, height: int, decoder: Callable[[], Image.Image]) -> Loader:
     """Decodes all of a file by imagecodecs."""
 
     @contextmanager
@@ -276,7 +286,7 @@ def _whole(stream: BinaryIO, width: int, height: int, codec: str, what: str) -> 
         del scale
         check_pixels(width, height)
         with DECODING.acquire(width * height, _BYTES_PER_PIXEL):
-            yield decode_stream(stream, codec, what=what)
+            yield decoder()
 
     return load
 

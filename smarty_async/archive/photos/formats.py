@@ -155,6 +155,7 @@ def _pillow_reads(page: Directory) -> bool:
     bits, extras = page.bits, page.numbers.get(Tag.EXTRA_SAMPLES, ())
     if (
         page.index is None
+        or (page.big and page.order == ">")  # Pillow takes it for a classic one
         or page.compression not in _PILLOW_COMPRESSIONS
         or set(page.numbers.get(Tag.SAMPLE_FORMAT, (1,))) != {1}
         or page.first(Tag.PREDICTOR, 1) not in (1, 2)
@@ -229,6 +230,9 @@ _SCALES = (1.0, 255.0, 65535.0)
 _OVERSHOOT = 1.5
 """How far real numbers may go beyond white: resampling and highlights do."""
 
+_SIGNED = 0.125
+"""How far signed integers may go below zero where that is black."""
+
 _ROWS_BYTES = 1 << 24
 """Bytes of real numbers that are converted at a time."""
 
@@ -240,11 +244,15 @@ _JPEG = 7
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _OTHER_INKS = 2
 
+_MORE_INPUT = "NEED_MORE_INPUT"
+"""What libjxl says of a file that breaks off."""
+
 
 def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.Image:
     """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
 
-    Integer samples are scaled by their bits, or by the tag MaxSampleValue. Real numbers have no white of their own:
+    Integer samples are scaled by their bits, or by the tag MaxSampleValue; of signed ones zero is black, unless they go
+    down to their lowest values. Real numbers have no white of their own:
     it is taken for 1, 255 or 65535, the smallest that 2/3 of the largest sample does not exceed; where samples are
     negative or larger still, the smallest becomes black and the largest white.
 
@@ -284,16 +292,17 @@ def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.I
     return _image(picture, photometric, profile)
 
 
-def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
+def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None = None) -> Image.Image:
     """All of a file, decoded by imagecodecs.
 
     Args:
         stream: the file.
         codec: ``jpeg`` (of any kind and depth) or ``jpegxl``.
         what: the picture, in words that follow "it is".
+        bits: of a sample; None for all that the samples have in memory.
 
     Raises:
-        PhotoRejected: with type ``unsupported``.
+        PhotoRejected: with type ``unsupported``; ``truncated`` when the file breaks off.
     """
     try:
         import imagecodecs  # noqa: PLC0415 - an extra
@@ -305,12 +314,14 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # codecs raise exceptions of any class for broken data
+        if _MORE_INPUT in str(error):
+            raise PhotoRejected("the file breaks off: copy it again", type="truncated") from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    bits = 8 * pixels.dtype.itemsize
-    if codec == "jpeg" and bits == 16:  # noqa: PLR2004
-        bits = 12 if pixels.max(initial=0) < 1 << 12 else 16
+    bits = bits or 8 * int(pixels.dtype.itemsize)
     samples = pixels.shape[2]
+    if codec == "jpeg" and samples == 4:  # noqa: PLR2004 - CMYK, and as Adobe stores it: inverted
+        return _image(255 - _to_bytes(pixels, bits, 0), _CMYK, b"")
     colors = samples - (samples in (2, 4))
     picture = _to_bytes(pixels[..., :colors], bits, 0)
     if colors == samples:
@@ -361,6 +372,8 @@ def _to_bytes(samples: Array, bits: int, maximum: int) -> Array:
     else:
         most = 2 ** (bits - (samples.dtype.kind == "i")) - 1
         black, white = 0.0, float(maximum if 1 < maximum < most else most)
+        if samples.min(initial=0) < -_SIGNED * white:  # zero is in the middle
+            black = -white - 1
     result = np.empty(samples.shape, np.uint8)
     rows = max(1, _ROWS_BYTES // max(1, 8 * samples[0].size))
     for top in range(0, len(samples), rows):

@@ -39,6 +39,7 @@ __all__ = [
     "missing_extra",
     "mute_libtiff",
     "open_image",
+    "orientation_in",
     "orientation_of",
     "silenced",
 ]
@@ -51,6 +52,9 @@ Orientation = int
 """The EXIF orientation of a picture: 1 is upright, 6 has to be turned clockwise by 90° …"""
 
 _ORIENTATION_TAG = 0x0112
+
+_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps an XMP packet."""
 
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
@@ -123,13 +127,26 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """The orientation of the picture by its EXIF; 1 where that is missing or broken."""
+    """The orientation of the picture by its EXIF; 1 where that is missing or broken. Viewers ignore that in XMP."""
+    image.info = {key: value for key, value in image.info.items() if key not in _XMP_KEYS}
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
-        value = Image.Image.getexif(image).get(_ORIENTATION_TAG, 1)
-        if isinstance(value, int) and 1 <= value <= 8:  # noqa: PLR2004 - EXIF knows eight
-            return value
+        return _orientation(Image.Image.getexif(image))
     return 1
+
+
+def orientation_in(block: bytes) -> Orientation:
+    """The orientation in an EXIF block; 1 where it is missing or broken."""
+    exif = Image.Exif()
+    with suppress(Exception):  # as above
+        exif.load(block)
+        return _orientation(exif)
+    return 1
+
+
+def _orientation(exif: Image.Exif) -> Orientation:
+    value = exif.get(_ORIENTATION_TAG, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF knows eight
 
 
 def check_pixels(width: int, height: int) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.errors import StoreError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 __all__ = ["FIRST_RANGE", "ObjectFile", "opened_object"]
 
@@ -71,7 +68,7 @@ class ObjectFile(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         """Read up to the length of `buffer`.
 
         Raises:

@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count
 from smarty_async.local.engine.protocol import Improved
+from smarty_async.local.memory import largest_output
 
 __all__ = ["TONED", "BasicEngine", "Condition", "measure", "percentile"]
 
@@ -33,8 +34,8 @@ _SPECKLED: Final = 0.002
 """Share of pixels that stand out from smooth surroundings, from which a photo counts as specked or scratched; sharp
 photos without damage stay under a third of it."""
 
-_LARGEST: Final = 3840 * 2160 * 4 * 4
-"""Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
+_AT_ONCE: Final = 3840 * 2160 * 4 * 4
+"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
 
 _SHARPEN: Final = {"photo": 60, "art": 110}
 """Per cent of unsharp masking after enlarging; drawings tolerate more than faces."""
@@ -50,7 +51,7 @@ class BasicEngine:
             toning: whether black-and-white photos get toned outputs, too.
         """
         self._toning = toning
-        self._budget = PixelBudget(_LARGEST)
+        self._budget = PixelBudget(_AT_ONCE)
 
     @property
     def name(self) -> str:
@@ -83,7 +84,7 @@ class BasicEngine:
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
         """
-        most = _LARGEST // factor**2
+        most = largest_output() // factor**2
         with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
             photo = decode(image, max_pixels=most)
             check_enlarged(photo, factor)

@@ -14,12 +14,13 @@ from typing import Final, NoReturn
 from PIL import Image, ImageOps
 
 from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused, check_wanted
+from smarty_async.local.memory import largest_photo
 
 __all__ = ["MAX_PIXELS", "PixelBudget", "check_enlarged", "decode", "encode", "pixel_count", "quality_of"]
 
 
-MAX_PIXELS: Final = 64_000_000
-"""Pixels of an image, at most; a larger one is taken for a decompression bomb."""
+MAX_PIXELS: Final = largest_photo()
+"""Pixels an image may have: what the memory bears."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 """Raster formats only: for some others Pillow would start other programs. JPEG includes MPO."""
@@ -66,7 +67,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
     """The opened file; every error of it inside the block becomes an `ItemRefused`."""
     try:
-        with Image.open(io.BytesIO(_without_texts(data)), formats=_FORMATS) as image:
+        with _image(io.BytesIO(_without_texts(data)), data[:16]) as image:
             if image.width * image.height > max_pixels:
                 _too_large()
             yield image
@@ -77,6 +78,15 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
     except Exception as error:
         # Pillow's plugins raise exceptions of any class for a broken file.
         raise ItemRefused(UNDECODABLE, status=2) from error
+
+
+def _image(stream: io.BytesIO, prefix: bytes) -> Image.Image:
+    """Not `Image.open`, which refuses, whatever the memory bears, what is twice as large as ``MAX_IMAGE_PIXELS``."""
+    Image.init()
+    for factory, accept in map(Image.OPEN.__getitem__, _FORMATS):
+        if accept is not None and accept(prefix) is True:
+            return factory(stream, "")
+    raise ItemRefused(UNDECODABLE, status=2)
 
 
 def _without_texts(data: bytes) -> bytes:

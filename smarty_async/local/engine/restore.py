@@ -18,12 +18,13 @@ from smarty_async.local.engine.nets import Strength, clean, denoise, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import damage_mask, fill
 from smarty_async.local.engine.tiles import Pixels
+from smarty_async.local.memory import largest_output
 
 __all__ = ["RestoreEngine"]
 
 
-_LARGEST: Final = 3840 * 2160 * 4 * 4
-"""Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
+_AT_ONCE: Final = 3840 * 2160 * 4 * 4
+"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
 
 _BLOCKY: Final = 2.5
 """Roughness of the 8×8 grid from which a photo is taken for a former JPEG of low quality, whatever its tables are."""
@@ -49,7 +50,7 @@ class RestoreEngine:
             colourist: gives black-and-white photos colour; None makes no outputs in colour.
         """
         self._colourist = colourist
-        self._budget = PixelBudget(_LARGEST)
+        self._budget = PixelBudget(_AT_ONCE)
 
     @classmethod
     def with_options(cls, options: EngineOptions) -> RestoreEngine:
@@ -99,7 +100,7 @@ class RestoreEngine:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
             Abandoned: the client has disconnected.
         """
-        most = _LARGEST // factor**2
+        most = largest_output() // factor**2
         with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
             source = decode(image, max_pixels=most)
             check_enlarged(source, factor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -62,6 +63,27 @@ def test_a_file_whose_rest_is_zeros(kind: str, options: dict[str, Any], part: fl
     assert caught.value.type in ("damaged", "truncated")
 
 
+def cmyk(image: Image.Image) -> Image.Image:
+    return image.convert("CMYK")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "PPM", "SGI", "PCX"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.93, 0.97])
+def test_rows_that_are_missing_near_the_end_of_a_row(kind: str, part: float) -> None:
+    # Of this size every part ends a few bytes before a row does: there are only as many as the file's header has.
+    picture = bright(1200, 400)
+    data = encoded(picture, kind)
+    assert probe(data, limits=LIMITS).width == 1200
+    with pytest.raises(PhotoRejected, match="copy it again"):
+        probe(zero_filled(data, part), limits=LIMITS)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
+def test_rows_that_are_missing_in_cmyk(part: float) -> None:
+    with pytest.raises(PhotoRejected, match="copy it again"):
+        probe(zero_filled(encoded(cmyk(bright(601, 401)), "TIFF"), part), limits=LIMITS)
+
+
 def black(width: int = 600, height: int = 400) -> Image.Image:
     return Image.new("RGB", (width, height))
 
@@ -110,7 +132,20 @@ def night() -> Image.Image:
     return image
 
 
+def tilted(seed: int) -> Callable[[], Image.Image]:
+    """A hard-edged picture on black whose lower edge sinks by about a row."""
+
+    def make() -> Image.Image:
+        dice, image = Random(seed), black()  # noqa: S311 - pictures, not secrets
+        turned = bright(dice.randint(300, 560), 200).rotate(dice.uniform(-0.4, 0.4), expand=True)
+        image.paste(turned, (dice.randint(-10, 20), 20))
+        return image
+
+    return make
+
+
 WHOLE = [black, bordered, half_black, letterboxed, round_picture, skewed(0.1), skewed(0.5), skewed(-0.3), night]
+TILTED = [tilted(seed) for seed in range(30)]
 
 
 @pytest.mark.slow
@@ -129,6 +164,15 @@ def test_black_is_no_damage_in_tiff(picture: Callable[[], Image.Image], mode: st
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "SGI", "GIF", "WEBP"])
 def test_black_is_no_damage_elsewhere(picture: Callable[[], Image.Image], kind: str) -> None:
     assert probe(encoded(picture(), kind), limits=LIMITS).width == 600
+
+
+@pytest.mark.parametrize("picture", TILTED)
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK"])
+def test_a_tilted_edge_is_no_damage(picture: Callable[[], Image.Image], mode: str) -> None:
+    image = picture().convert(mode)
+    for turned in (image, image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)):
+        rows = turned.tobytes()
+        assert find_missing_rows(rows, len(rows) // 400) is None
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])

@@ -116,6 +116,14 @@ def test_zeros_in_the_middle_are_a_hole(options: dict[str, Any]) -> None:
     assert start - 8 <= found.hole <= start
 
 
+@pytest.mark.parametrize(("begin", "end"), [(0.3, 0.4), (0.2, 0.99), (0.5, 0.9)])
+@pytest.mark.parametrize("image", [noisy(), scene(1200, 800)], ids=["noisy", "smooth"])
+def test_zeros_in_the_middle_of_a_progressive_picture(image: Image.Image, begin: float, end: float) -> None:
+    data = encoded(image, progressive=True)
+    start, stop = int(len(data) * begin), int(len(data) * end)
+    assert extent(holed(data, start, stop)).hole is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ENCODINGS, ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L"])

@@ -257,7 +257,7 @@ def test_imagemagick_s_raw_profiles_are_read(chunk: bytes) -> None:
         ((b"pHYs", b"short"), "pHYs left out, malformed"),
         ((b"iTXt", b"Comment\0\0\0\0\0\xff\xff"), "iTXt left out, malformed"),
         ((b"iCCP", b"name\0\0" + zlib.compress(bytes(200))), "ICC profile left out, malformed"),
-        ((b"tEXt", b"Raw profile type exif\0\nexif\n 9\nzz"), "left out, malformed: it is no profile"),
+        ((b"tEXt", b"Raw profile type exif\0\nexif\n 9\nzz"), "left out, malformed: it is not a profile"),
         ((b"eXIf", b"broken"), "EXIF left out, malformed"),
         ((b"eXIf", bytes(5 << 20)), "eXIf left out: 5,242,880 bytes"),
     ],

@@ -170,7 +170,7 @@ def test_profiles_of_odd_length_are_none() -> None:
     photo = png_with(
         (b"tEXt", b"Raw profile type exif\0\nexif\n 3\nabc\n"), (b"tEXt", b"Raw profile type xmp\0\nxmp\n1\n41")
     )
-    assert "it is no profile" in "".join(read_metadata(photo).warnings)
+    assert "it is not a profile" in "".join(read_metadata(photo).warnings)
 
 
 def test_a_png_without_an_end_is_read_as_far_as_it_goes() -> None:
