@@ -11,7 +11,6 @@ import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
-from smarty_async.store_address import is_store_address
 
 __all__ = ["Mode", "PictureType", "improve"]
 
@@ -232,6 +231,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
     with error_boundary(verbose=verbose) as secrets:
+        from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
+
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if view and is_store_address(out or ""):
