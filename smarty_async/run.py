@@ -354,7 +354,7 @@ def check_archive(options: ArchiveOptions) -> None:
     """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
 
     Raises:
-        OptionsError: a source does not exist, or lies among the outputs.
+        OptionsError: a source does not exist, or is among the outputs.
         ConfigurationError: a store cannot be used.
     """
     open_source(options).check()

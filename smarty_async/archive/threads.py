@@ -160,7 +160,7 @@ class ThreadBatcher:
             self._draining += 1
 
     def _fail_queued(self) -> None:
-        self._executor = _executor(self._max_threads)  # the old one holds a call that nobody makes
+        self._executor = _executor(self._max_threads)  # the old one holds a call that is never made
         while self._queue:
             _, future = self._queue.popleft()
             if not future.done():

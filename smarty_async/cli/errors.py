@@ -82,11 +82,11 @@ def _no_more_threads(error: BaseException) -> bool:
 
 
 def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
-    """What to tell a person about `error`: what is wrong, and what to do.
+    """The message for a person about `error`: what is wrong, and what to do.
 
     Args:
         error: what ended the program.
-        traced: whether its traceback stands above.
+        traced: whether its traceback was printed before.
     """
     if isinstance(error, SmartyError):
         way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)

@@ -199,8 +199,8 @@ class Connection:
 class SilenceTimer:
     """Ends an ``async with`` block with TimeoutError after a time in which nothing was heard.
 
-    Only time in which the process was able to listen counts. It is measured in ticks; a late tick tells that the
-    process was stopped, the computer asleep or the event loop busy. What arrived meanwhile lies in the socket and is
+    Only time in which the process was able to listen counts. It is measured in ticks; a late tick shows that the
+    process was stopped, the computer asleep or the event loop busy. What arrived in that time is in the socket and is
     read before the next tick, so a late tick does not count and never ends the block.
 
     Args:

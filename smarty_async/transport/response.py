@@ -247,7 +247,7 @@ class ResponseReader:
         return bool(self._closed) or self._buffered >= _FLUSH_BYTES
 
     def _start_writer(self) -> None:
-        # An eager task may have ended before it is assigned: only its own state tells whether it still writes.
+        # An eager task may have ended before it is assigned: only its own state shows whether it still writes.
         if self._writer is not None and self._writer.done() and not self._writer.cancelled():
             self._writer = self._writer if self._writer.exception() else None
         if self._due and self._writer is None:

@@ -249,7 +249,7 @@ class OutputDirectory:
         return True
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
-        """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
+        """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
 
         if not journal.is_empty:
@@ -260,7 +260,7 @@ class OutputDirectory:
                 f"{str(self.out / RESULTS)!r} is a file that no run made: move it away, or choose another --out"
             )
         if damaged or (self.out / RESULTS).exists():
-            # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
+            # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
             # comparing it with the new output.
             self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)

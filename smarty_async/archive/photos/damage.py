@@ -55,7 +55,7 @@ _PIECE_BYTES = 1 << 16
 
 
 def find_missing_rows(data: bytes, stride: int) -> int | None:
-    """Where in the rows of an uncompressed picture zeros begin that stand for rows that were never written.
+    """Where in the rows of an uncompressed picture zeros begin in place of rows that were never written.
 
     Black pictures are legitimate, and so are black margins and letterboxes. Missing data differ in where they begin:
     within a row, right behind bright content, and under rows that are equally bright there. The edge of something

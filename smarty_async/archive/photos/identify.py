@@ -50,7 +50,7 @@ _MOST_PIXELS = 250_000_000
 """Pixels of a picture that is decoded in full; 1 GB of memory as Pillow keeps RGB."""
 
 Orientation = int
-"""How a picture lies, as EXIF counts: 1 is upright, 6 has to be turned clockwise by 90° …"""
+"""The EXIF orientation of a picture: 1 is upright, 6 has to be turned clockwise by 90° …"""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -62,7 +62,7 @@ _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 
 
 class _Jpeg(JpegImageFile):
-    """A JPEG as Pillow opens it, less the resolution in its EXIF: nobody asks for it, and broken EXIF warns."""
+    """A JPEG as Pillow opens it, without the resolution in its EXIF, which is not needed; broken EXIF would warn."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
@@ -85,7 +85,7 @@ _OPENERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {"JPEG": _Jpeg, "HE
 def open_image(name: str, stream: BinaryIO) -> ImageFile:
     """Read the header of the picture in `stream`.
 
-    Not `Image.open`, which warns of large pictures, or raises, before it tells their dimensions.
+    Not `Image.open`, which warns of large pictures, or raises, before their dimensions are known.
 
     Args:
         name: of the format.
@@ -107,7 +107,7 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoRejected(f"its dimensions are too large: {error}", type="too_large") from error
-    except Exception as error:  # on broken data a parser raises whatever it tripped over
+    except Exception as error:  # parsers raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if "support not installed" in str(error):
@@ -128,7 +128,7 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """How the picture lies, by its EXIF; 1 where that is missing or broken. What XMP says, no viewer minds."""
+    """The orientation of the picture by its EXIF; 1 where that is missing or broken. Viewers ignore that in XMP."""
     image.info = {key: value for key, value in image.info.items() if key not in _XMP_KEYS}
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
@@ -193,7 +193,7 @@ _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"
 """The command that installs the decoders of the formats that Pillow does not read."""
 
 PREFIX_BYTES = 64
-"""Bytes that tell a file's format."""
+"""Bytes from which a file's format is known."""
 
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), name)
@@ -374,7 +374,7 @@ def _leave() -> None:
     with _lock:
         _active -= 1
         if _active == 0:
-            with suppress(ValueError):  # somebody has reset the filters meanwhile
+            with suppress(ValueError):  # the filters were reset in the block
                 warnings.filters.remove(_filters.pop())  # type: ignore[attr-defined]
 
 
