@@ -16,6 +16,7 @@ import msgspec
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
@@ -199,6 +200,12 @@ class OutputBucket:
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file; see `OutputStore.write`."""
         await self._state.write(lots)
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give outputs their metadata, and write those that are held in memory; see `OutputStore.finish`."""
+        return self._state.finish(outputs, metadata)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""

@@ -102,11 +102,15 @@ class MetadataCopier:
                 copy = None if segments is None else _spliced(stream, output, *segments)
             if copy is not None:
                 os.replace(copy, output)  # noqa: PTH105 - a Path for each output costs more than all else here
-            if self._sent.modified_ns is not None and not self._strip:
-                set_modified(output, self._sent.modified_ns)
+            self.set_time(output)
             return os.stat(output).st_size  # noqa: PTH116 - likewise
         except OSError as error:
             raise DiskError.of(error, Path(output), "write") from None
+
+    def set_time(self, output: str) -> None:
+        """Give the file `output` the photo's modification time, where that is to be kept and the disk takes it."""
+        if self._sent.modified_ns is not None and not self._strip:
+            set_modified(output, self._sent.modified_ns)
 
     def copied(self, output: bytes) -> bytes:
         """The JPEG file `output` with the photo's metadata."""
