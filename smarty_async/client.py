@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -19,7 +20,6 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
@@ -27,17 +27,20 @@ from smarty_async.options import (
     BASE_URL,
     PATH,
     PROVIDER,
+    ArchiveKeywords,
+    ArchiveOptions,
     Limits,
     Mode,
     ModeSpec,
     OAuthCredentials,
+    PathLike,
     Retries,
     Timeouts,
     check_modes,
     is_loopback,
 )
 from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
-from smarty_async.results import Kind, Progress, Restored
+from smarty_async.results import Kind, Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
@@ -59,6 +62,8 @@ __all__ = ["SmartyClient"]
 _NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
 """The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
 error messages, from which tokens are redacted."""
+_LOWEST_RATE = 1e-6
+"""Requests a second, at least: one in eleven days."""
 _SMALLEST_WINDOW = 64
 """Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
@@ -83,7 +88,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
-        hooks: told about requests, retries and photos; the standard log is written in any case.
+        hooks: called with requests, responses, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:
@@ -113,7 +118,7 @@ class SmartyClient:
     ) -> None:
         if concurrency < 1:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
-        if rate is not None and not rate > 0:
+        if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         if token and credentials:
             raise OptionsError("token and credentials exclude each other: give one of them")
@@ -129,12 +134,13 @@ class SmartyClient:
         self._credentials = credentials
         self._provider = provider
         self._concurrency = concurrency
-        self._rate = rate
+        self._rate = None if rate == math.inf else rate
         self._limits = limits or Limits()
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
-        self._hooks = all_hooks(hooks)
+        self._hooks = tuple(hooks)
+        self._single_hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
@@ -192,7 +198,6 @@ class SmartyClient:
             judge=self._judge,
             sleep=self._sleep,
             clock=monotonic,
-            hooks=self._hooks,
         )
         self._opened.push_async_callback(self._dispatcher.close)
         return self
@@ -296,6 +301,7 @@ class SmartyClient:
         run = ArchiveRun(
             options,
             self._open_dispatcher(),
+            hooks=self._hooks,
             limits=self._limits,
             retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
@@ -337,7 +343,8 @@ class SmartyClient:
 
     def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
         """When a photo in memory with a temporary error is sent again."""
-        return item_retrying(self._retries, sleep=partial(dispatcher.backoff, sleep=self._sleep))
+        sleep = partial(dispatcher.backoff, sleep=self._sleep)
+        return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
@@ -345,7 +352,7 @@ class SmartyClient:
             self._groups[specs] = BatchGroup(
                 specs,
                 MemorySink(),
-                Progress(),
+                self._single_hooks,
                 ImageBudget(),
                 give_up_after=self._retries.give_up_single_after,
             )

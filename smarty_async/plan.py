@@ -1,4 +1,4 @@
-"""What a run would do, and what earlier runs have done: told without sending or changing anything."""
+"""What a run would do, and what earlier runs have done; nothing is sent or changed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.options import PRICE, Limits, ModeSpec
-from smarty_async.results import ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
+from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 

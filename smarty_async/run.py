@@ -18,11 +18,12 @@ from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
-from smarty_async.archive_options import ArchiveOptions
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
-from smarty_async.options import Limits, Retries
+from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
+from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
@@ -50,6 +51,7 @@ class ArchiveRun:
     Args:
         options: what the run is to do.
         dispatcher: sends items to the service.
+        hooks: called with what happens to its requests and photos.
         limits: what one request may carry.
         retries: how long to go on asking.
         window: photos alive at a time.
@@ -65,6 +67,7 @@ class ArchiveRun:
         options: ArchiveOptions,
         dispatcher: Dispatcher,
         *,
+        hooks: Sequence[Hooks],
         limits: Limits,
         retries: Retries,
         window: int,
@@ -74,6 +77,7 @@ class ArchiveRun:
         self.progress = Progress()
         self._options = options
         self._dispatcher = dispatcher
+        self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
@@ -125,7 +129,14 @@ class ArchiveRun:
 
     async def aclose(self) -> None:
         """Stop at once: cancel what is under way, keep the answers that were received whole."""
-        if self._feeding is not None and not self._feeding.done():
+        if self._feeding is None or self._feeding.done():
+            return
+        try:
+            if not self._feeding.cancelling():
+                # Before its photos are cancelled: they take what the open requests have brought.
+                self.drain()
+                await finish_despite_cancel(self._dispatcher.abort(self._spending))
+        finally:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
@@ -160,6 +171,7 @@ class ArchiveRun:
 
     async def _restore(self) -> None:
         directory = self._directory
+        await start_threads()  # that there are none is known before anything is sent
         journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += [*directory.warnings(), *journal.warnings]
@@ -177,6 +189,7 @@ class ArchiveRun:
                 committer=committer,
                 duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
                 dispatcher=self._dispatcher,
+                hooks=self._hooks,
                 progress=self.progress,
                 spending=self._spending,
                 groups={},
@@ -209,7 +222,7 @@ class ArchiveRun:
             return
         try:
             async with self._cluster.opened(
-                self._directory.temp_path(""),
+                self._directory,
                 sources=self._options.sources,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,
@@ -227,7 +240,7 @@ class ArchiveRun:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
         announce = partial(self._dispatcher.announce, source=self._spending)
         waiting = False
-        with announce(None):
+        with announce(None), self._surveying(context) as survey:
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
@@ -236,10 +249,30 @@ class ArchiveRun:
                         self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
                         break
                     waiting = not batch
-                    entries = await self._look_up(self._photos_of(batch), context)
-                for entry in await self._report_finished(entries):
+                    files = self._photos_of(batch)
+                    entries = await self._look_up(files, context)
+                unfinished = await self._report_finished(entries)
+                survey.scanned(files, unfinished=[entry.file for entry in unfinished])
+                for entry in unfinished:
+                    if self._window.locked():
+                        survey.start()
                     await self._window.acquire()
                     photos.create_task(self._run_in_window(entry, context))
+
+    @contextmanager
+    def _surveying(self, context: RunContext) -> Generator[Survey]:
+        """Count the photos ahead during the block, once the window is full; a list that comes once cannot be."""
+
+        async def finished() -> int:
+            return min([await context.journal.finished_bytes(spec) for spec in self._options.specs])
+
+        once = iter(self._options.listed) is self._options.listed
+        source = None if once else open_source(self._options)
+        survey = Survey(source, progress=self.progress, finished=finished)
+        try:
+            yield survey
+        finally:
+            survey.stop()
 
     def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """The files of `batch` that may be photos; the others are counted and left alone."""
@@ -298,10 +331,8 @@ class ArchiveRun:
         if not results:
             return
         await self._unread.acquire()
-        outcomes = self.progress.outcomes
         for result in results:
-            outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
-            self._dispatcher.hooks.on_photo(result)
+            self._hooks.on_photo(result)
         self._results.put_nowait(results)
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from smarty_async.errors import OptionsError
 
-__all__ = ["STORE_SCHEMES", "StoreAddress", "is_store_address", "local_path"]
+__all__ = ["STORE_SCHEMES", "StoreAddress", "is_made_of_store_address", "is_store_address", "local_path"]
 
 STORE_SCHEMES: Final = ("s3", "gs", "az")
 """Kinds of object store: S3 (and all that speak it), Google Cloud Storage, Azure Blob Storage."""
@@ -81,6 +81,12 @@ def is_store_address(text: str | os.PathLike[str]) -> bool:
     """Whether `text` is the address of a bucket, and no path."""
     found = _URL.match(text) if isinstance(text, str) else None
     return found is not None and found[1].lower() in STORE_SCHEMES
+
+
+def is_made_of_store_address(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is the address of a bucket, or a `pathlib.Path` made of one, which has lost a slash."""
+    found = _URL_AS_PATH.match(os.fspath(path).replace(os.sep, "/"))
+    return found is not None and found[1] in STORE_SCHEMES
 
 
 def local_path(path: str | os.PathLike[str], *, option: str) -> str:

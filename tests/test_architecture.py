@@ -28,7 +28,6 @@ LAYERS = {
     "archive": 2,
     "cluster": 3,
     "inputs": 3,
-    "archive_options": 1,
     "store_address": 0,
     "run_context": 3,
     "photo": 4,

@@ -25,7 +25,7 @@ TESTS = files(ROOT / "tests", "*.py")
 FORMER_WORDS = re.compile(
     r"\b(couriers?|carriers?|lanes?|purses?|crews?|keepers?|ledgers?|journeys?|riders?|twins?|spool(ed|s)?|"
     r"spoolfile|workplace|workshop|litter|anew|aboard|hopeless|patience|uncut|depart|withdraw|deserted|"
-    r"strayed|moody|newcomers?|whoever)\b",
+    r"strayed|moody|newcomers?|whoever|told|rides?|riding)\b",
     re.IGNORECASE,
 )
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter", "PhotoOutputs", "move_of"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
@@ -36,6 +37,34 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
+
+
+class PhotoOutputs:
+    """What makes the outputs of a photo durable elsewhere than here; an `OutputEditor`.
+
+    Args:
+        entry: the photo.
+        metadata: gives the outputs the photo's metadata; None for nothing.
+        kinds: the kinds that are kept; all when empty.
+    """
+
+    def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
+        self.entry = entry
+        self.warnings: list[str] = [] if metadata is None else metadata.warnings
+        self._metadata = metadata
+        self._kinds = kinds
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether outputs of `kind` are kept."""
+        return not self._kinds or kind in self._kinds
+
+    def copy_to(self, output: str) -> int:
+        """Give the file `output` the photo's metadata; its size in bytes then; blocks.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
 
 
 _Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
@@ -104,7 +133,8 @@ class OutputCommitter:
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
         group = await self._with_metadata(group)
-        refused = await self._store.fsync([received.outputs.values() for received, _ in group])
+        files = [() if received.is_stored else received.outputs.values() for received, _ in group]
+        refused = await self._store.fsync(files)
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
         if not self._store.is_remote:
@@ -137,15 +167,15 @@ class OutputCommitter:
     async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Copy each photo's metadata into its outputs; those that succeed."""
         copies = [_copy_metadata(received, self._store.temp_path) for received, _ in group]
-        sizes = await asyncio.gather(*copies, return_exceptions=True)
-        errors = [size if isinstance(size, Exception) else None for size in sizes]
-        rewritten = [
-            (_with_sizes(received, size), committed)
-            for (received, committed), size in zip(group, sizes, strict=True)
-            if not isinstance(size, BaseException)
+        rewritten = await asyncio.gather(*copies, return_exceptions=True)
+        errors = [outputs if isinstance(outputs, Exception) else None for outputs in rewritten]
+        succeeded = [
+            (msgspec.structs.replace(received, outputs=outputs), committed)
+            for (received, committed), outputs in zip(group, rewritten, strict=True)
+            if not isinstance(outputs, BaseException)
         ]
         _without_errors(group, errors)
-        return rewritten
+        return succeeded
 
     async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
@@ -162,32 +192,34 @@ def _bytes_of(received: ReceivedAnswer) -> int:
 
 
 @threaded
-def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, int]:
-    """The sizes of the outputs that were rewritten with the photo's metadata."""
+def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, StoredOutput]:
+    """The outputs, those of the service rewritten with the photo's metadata."""
     if received.metadata is None:
-        return {}
-    return {
-        kind: received.metadata.copy_to(str(temp_path(output.temporary))) for kind, output in received.outputs.items()
-    }
-
-
-def _with_sizes(received: ReceivedAnswer, sizes: dict[Kind, int]) -> ReceivedAnswer:
-    if not sizes:
-        return received
-    outputs = {kind: msgspec.structs.replace(output, size=sizes[kind]) for kind, output in received.outputs.items()}
-    return msgspec.structs.replace(received, outputs=outputs)
+        return received.outputs
+    written: dict[Kind, StoredOutput] = {}
+    for kind, output in received.outputs.items():
+        path = str(temp_path(output.temporary))
+        size = received.metadata.copy_to(path)
+        written[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
+    return written
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
-    """`received`, each output with the size of the one that it replaces."""
+    """`received`, each output with the size and the digest of the one that it replaces."""
     earlier = _earlier_outputs(received)
     if not earlier:
         return received
-    outputs = {
-        kind: msgspec.structs.replace(output, replaces=earlier[kind].size) if kind in earlier else output
-        for kind, output in received.outputs.items()
-    }
+    outputs = dict(received.outputs)
+    for kind in outputs.keys() & earlier.keys():
+        outputs[kind] = msgspec.structs.replace(
+            outputs[kind], replaces=earlier[kind].size, replaced_digest=earlier[kind].digest
+        )
     return msgspec.structs.replace(received, outputs=outputs)
+
+
+def move_of(received: ReceivedAnswer) -> OutputMove:
+    """How the outputs of `received` get to their places."""
+    return _move_of(_with_replaced(received))
 
 
 def _move_of(received: ReceivedAnswer) -> OutputMove:
@@ -204,7 +236,8 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete}, origin)
+    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from smarty_async.archive.aws_profile import aws_profile
+from smarty_async.archive.s3_listing import list_any_key
 from smarty_async.archive.store_errors import ObjectMissing, UnlistableKey, store_error
 from smarty_async.errors import ConfigurationError, MissingExtra, StoreError
 from smarty_async.store_address import StoreAddress
@@ -84,14 +85,15 @@ class Bucket:
         """
         try:
             with self._translated("list"):
-                stream = self._opened(_FIRST_RETRIES).list(prefix=self.address.prefix or None, chunk_size=1)
-                next(iter(cast("Any", stream)), None)
+                store: Any = self._opened(_FIRST_RETRIES)
+                stream = store.list(prefix=self.address.prefix or None, chunk_size=1)
+                next(iter(stream), None)
         except UnlistableKey:
             pass
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
 
-    def list(self, *, under: str = "", after: str = "") -> Iterator[list[StoredObject]]:
+    def pages(self, *, under: str = "", after: str = "") -> Iterator[list[StoredObject]]:
         """All objects in pages, in the order of their keys, as the store gives them.
 
         Args:
@@ -99,13 +101,27 @@ class Bucket:
             after: only those whose keys follow this one.
 
         Raises:
-            UnlistableKey: obstore cannot represent a key; the keys before it in its page are not listed either.
+            UnlistableKey: obstore cannot represent a key, and `list_any_key` cannot list it.
             StoreError: the store refuses.
         """
+        try:
+            for page in self._obstore_pages(under, after):
+                yield page
+                after = page[-1].key if page else after
+        except UnlistableKey as odd:
+            if self.address.scheme != "s3":
+                raise
+            folder, last = self.address.key(under) if under else self.address.prefix, self.address.key(after)
+            address = msgspec.structs.replace(self.address, prefix="")
+            for keys in list_any_key(address, self.config, folder=folder, after=last if after else "", odd=odd):
+                yield [StoredObject(self.address.relative(one.key), one.size, one.etag) for one in keys]
+
+    def _obstore_pages(self, under: str, after: str) -> Iterator[list[StoredObject]]:
+        """The pages of obstore's listing."""
         folder = self.address.key(under) if under else self.address.prefix
         offset = self.address.key(after) if after else None
         with self._translated("list"):
-            pages = iter(cast("Any", self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE)))
+            pages = iter(self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE))
         while True:
             with self._translated("list"):
                 page: Sequence[Any] | None = next(pages, None)
@@ -128,7 +144,8 @@ class Bucket:
                 attributes = self._store.get(self.address.key(key), options={"head": True}).attributes
         except ObjectMissing:
             return None
-        return cast("Mapping[str, str]", attributes).get(name)
+        found: str | None = attributes.get(name)
+        return found
 
     # reading
 
@@ -150,7 +167,7 @@ class Bucket:
         """The bytes of an object in pieces of about `piece` bytes; raises as `get` does."""
         with self._translated("read", key):
             result = self._store.get(self.address.key(key), options={"if_match": etag} if etag else {})
-            pieces = iter(cast("Any", result.stream(min_chunk_size=piece)))
+            pieces = iter(result.stream(min_chunk_size=piece))
         while True:
             with self._translated("read", key):
                 data: Any = next(pieces, None)
@@ -203,11 +220,17 @@ class Bucket:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The settings that the store was opened with, its keys among them."""
-        return cast("Mapping[str, Any]", cast("Any", self._store).config)
+        """The settings of an S3 store, its keys among them: those of the environment, and those that were given."""
+        found: dict[str, Any] = {
+            name.removeprefix("AWS_").lower(): value for name, value in os.environ.items() if name[:4] == "AWS_"
+        }
+        found["region"] = found.get("region") or found.get("default_region")
+        found["endpoint"] = _endpoint_of_environment()
+        given = cast("Mapping[str, Any]", self._store.config)
+        return {**found, **{name.removeprefix("aws_"): value for name, value in given.items()}}
 
     @cached_property
-    def _store(self) -> ObjectStore:
+    def _store(self) -> Any:  # obstore's types leave some of its calls open
         return self._opened(_RETRIES)
 
     def _opened(self, retries: Mapping[str, Any]) -> ObjectStore:

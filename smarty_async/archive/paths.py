@@ -89,7 +89,7 @@ class FileNameRules(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         normalization_sensitive: whether an ``é`` of one code point and one of two are two files.
         forbidden: characters that no name may hold (besides ``/`` and NUL).
         windows_names: whether device names (``CON.jpg``) and a dot or space at the end are not taken.
-        raw_bytes: whether names may hold bytes that are no UTF-8.
+        raw_bytes: whether names may hold bytes that are not UTF-8.
         max_code_point: the highest code point that a name may hold.
         max_name: the longest name of one file or folder, in `name_unit`.
         name_unit: ``bytes`` (of UTF-8), or ``utf-16`` for UTF-16 code units.
@@ -168,7 +168,7 @@ SYSTEM_RULES = WINDOWS_RULES if os.name == "nt" else POSIX_RULES
 def display_path(path: str) -> str:
     r"""`path` for people and for JSON: ``/`` between its parts, always valid UTF-8.
 
-    Bytes that are no UTF-8 (surrogate-escaped in `path`) are displayed as ``\xNN``. Everything else is kept, line
+    Bytes that are not UTF-8 (surrogate-escaped in `path`) are displayed as ``\xNN``. Everything else is kept, line
     breaks too: what prints on a terminal escapes those itself.
     """
     if os.sep != "/":
@@ -253,7 +253,7 @@ def _bytes(name: str) -> bytes:
 
 
 _IS_WINDOWS: bool = os.name == "nt"
-_BYTE = "\udcff"  # a byte that is no UTF-8, as Python puts it
+_BYTE = "\udcff"  # a byte that is not UTF-8, as Python puts it
 _ASTRAL = "\U0001f600"
 _LETTER = "ж"
 _ACCENTED = "\u00e9"  # of one code point
@@ -325,7 +325,7 @@ class _NameProbe:
             _raise_disk_error(error)
             normalization_sensitive = True
         (self.folder / "Sample").touch()
-        # Windows can be told to tell case apart in one folder and not in the next.
+        # Windows can be set to distinguish case in one folder and not in the next.
         return os.name != "nt" and not self._exists("sample"), normalization_sensitive
 
     def _longest(self) -> tuple[int, Literal["bytes", "utf-16"]]:

@@ -22,7 +22,7 @@ _CREDENTIALS: Final = {
 """The variables of the environment with the credentials of each kind of store."""
 
 _NO_CREDENTIALS: Final = re.compile(
-    r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google|token request|Account must be specified|credential",
+    r"169\.254\.1[67]|/latest/(api/token|meta-data)|metadata\.google|token request|Account must be|credential",
     re.IGNORECASE,
 )
 """Without credentials, obstore asks the address where machines of a cloud learn theirs."""
@@ -93,16 +93,16 @@ def _of_an_object(
 
 
 def _of_the_store(error: Exception, what: str, address: StoreAddress, *, status: str, code: str) -> StoreError:
-    text, told = str(error), " ".join(filter(None, (status, code)))
+    text, answer = str(error), " ".join(filter(None, (status, code)))
     if code == "NoSuchBucket" or (status == "404" and not code):
         return StoreError(f"there is no bucket {address.bucket!r} (404 NoSuchBucket): check the address", 404)
     if not code and _NO_CREDENTIALS.search(text):
         return StoreError(f"there are no credentials for {str(address)!r}: set {_CREDENTIALS[address.scheme]}")
     if status in _DENIED:
         way_out = "check the keys" if code.startswith(("Sig", "Inv")) else "these credentials do not allow it"
-        return StoreError(f"{what}: {told}: {way_out}", int(status))
-    if told:
-        return StoreError(f"{what}: the store answers {told}", int(status) if status else None)
+        return StoreError(f"{what}: {answer}: {way_out}", int(status))
+    if answer:
+        return StoreError(f"{what}: the store answers {answer}", int(status) if status else None)
     return StoreError(f"{what}: {_reason(error)}")
 
 

@@ -12,12 +12,11 @@ from typing import Any, Final, cast
 import msgspec
 
 from smarty_async.archive.sources.scan_roots import ListFile, read_list
-from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
 from smarty_async.local.memory import largest_output, largest_photo
-from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
 
@@ -122,7 +121,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
         sources: folders, photos, patterns, addresses of stores.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
         out: the output folder, or its address in a store.
-        account: whom to send to.
+        account: the account, or the embedded service.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
         cluster: who sends the requests; None for this process.

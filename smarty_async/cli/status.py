@@ -27,9 +27,9 @@ def status(
         bool, typer.Option("--failed", help="List every photo that was not restored, with the reason.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="As one line of JSON; with --failed, one line a photo.")
+        bool, typer.Option("--json", help="Print one line of JSON; with --failed, one per photo.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print tracebacks of unexpected errors.")] = False,
 ) -> None:
     """Show what became of the photos of all runs into DIR, why some were not restored, and what was paid."""
     with error_boundary(verbose=verbose):

@@ -49,7 +49,7 @@ _NO_FAULTS: Final = Faults()
 _LIMITS: Final = Limits()
 
 _GRACE: Final = 1.0
-"""Seconds that open answers have left when the service is told to stop."""
+"""Seconds that open answers have left when the service is stopped."""
 
 _INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells count it."""
@@ -214,10 +214,10 @@ class _Service:
     ) -> None:
         # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
         # is written, which bounds the memory that a slow client costs.
-        slots = asyncio.Semaphore(self._workers + 1)
+        places = asyncio.Semaphore(self._workers + 1)
 
         async def write_one(name: str) -> None:
-            async with slots:
+            async with places:
                 await writer.write_item(await self._item(mode, name, upload, meta, faults))
 
         async with asyncio.TaskGroup() as group:
@@ -311,6 +311,8 @@ async def serve_until_stopped(
         DiskError: the port file cannot be written.
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if port_file is not None:  # a script that waits for it must not read the port of an earlier service
+        await asyncio.to_thread(partial(port_file.unlink, missing_ok=True))
     with _signals_to(stopped):
         async with serving(app, host=host, port=port) as bound:
             if port_file is not None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import textwrap
 
-__all__ = ["advice", "count", "duration", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
+__all__ = ["advice", "count", "duration", "estimated", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
 
 
 _MINUTE = 60
 _HOUR = 3600
+_STEPS = ((10, 1), (_MINUTE, 5), (3 * _MINUTE, 30), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (24 * _HOUR, 600))
+"""What an estimated time is rounded to: below so many seconds, to so many."""
 
 
 def plain(text: str) -> str:
     """`text` on one line, safe to print: a photo's name or a service's sentence may hold anything.
 
-    Line ends, control characters (a terminal would obey them) and bytes that are no UTF-8 come out escaped.
+    Line ends, control characters (which a terminal would execute) and bytes that are not UTF-8 come out escaped.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
@@ -47,11 +49,19 @@ def megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB"
 
 
+def estimated(seconds: float) -> str:
+    """A time that nobody knows exactly: ``about 8 s``, ``about 40 s``, ``about 1 min 30 s``, ``about 3 h 20 min``."""
+    step = next((step for below, step in _STEPS if seconds < below), _HOUR)
+    rounded = max(1, round(seconds / step)) * step
+    parts = ((rounded // _HOUR, "h"), (rounded % _HOUR // _MINUTE, "min"), (rounded % _MINUTE, "s"))
+    return " ".join(["about", *(f"{number:,} {unit}" for number, unit in parts if number)])
+
+
 def duration(seconds: float) -> str:
     """``8 s``, ``2 min 5 s``, ``3 h 20 min``: as exact as anyone wants to know it."""
     whole = max(0, round(seconds))
     if whole < _MINUTE:
-        return f"{whole} s"
+        return f"{whole} s" if whole else "less than 1 s"
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -19,7 +19,6 @@ from yarl import URL
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable
-from smarty_async.results import Progress
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
@@ -29,12 +28,24 @@ __all__ = ["Connection", "Exchange", "SilenceTimer"]
 
 _TEXT_LENGTH = 500
 """Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
+_READING_ON_SECONDS = 1.0
+"""How long what lies in the socket is read when the request is cancelled."""
+_TURNS_TO_READ = 3
+"""Turns of the event loop in which it reads the socket of a response that was paused."""
 _TICK_SECONDS = 1.0
 """How often silence is measured: far below the timeout, and no load with a timer for each open request."""
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and whom it tells how it goes."""
+    """One request and its response: what a connection sends, and the callbacks for its progress.
+
+    Attributes:
+        bytes_sent: bytes of the body that were sent; counted by the connection.
+        bytes_received: bytes of the answer, likewise.
+    """
+
+    bytes_sent: int
+    bytes_received: int
 
     @property
     def bodies(self) -> Sequence[Body]:
@@ -54,11 +65,6 @@ class Exchange(Protocol):
     @property
     def sink(self) -> OutputSink:
         """Where outputs are written."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """Where bytes are counted."""
         ...
 
     async def on_upload_started(self, size: int) -> None:
@@ -158,7 +164,7 @@ class Connection:
         )
         try:
             async for data in _arriving(response.content):
-                exchange.progress.bytes_received += len(data)
+                exchange.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
                 await reader.feed(data)
                 silence.restart()
@@ -166,6 +172,12 @@ class Connection:
             if envelope.status != HTTPStatus.OK:
                 raise _refused(envelope, response)
             exchange.on_response_complete(self._clock() - began)
+        except asyncio.CancelledError:
+            with suppress(RequestError):
+                async for data in _lying_in_socket(response.content):
+                    exchange.bytes_received += len(data)
+                    await reader.feed(data)
+            raise
         finally:
             silence.pause()
             await reader.drain()
@@ -251,7 +263,7 @@ async def _upload(
         silence.restart()
         async for piece in stream(multipart, exchange.bodies):
             yield piece
-            exchange.progress.bytes_sent += len(piece)
+            exchange.bytes_sent += len(piece)
             silence.restart()
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)
@@ -263,10 +275,24 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     try:
         async for data in content.iter_any():
             yield data
-    except (aiohttp.ClientError, OSError, asyncio.CancelledError):
-        if rest := content._read_nowait(-1):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
+    except (aiohttp.ClientError, OSError):
+        if rest := _arrived(content):
             yield rest
         raise
+
+
+async def _lying_in_socket(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """What has arrived of a response that nobody waits for any more: it is paid for."""
+    until = monotonic() + _READING_ON_SECONDS
+    while (data := _arrived(content)) and monotonic() < until:
+        yield data
+        for _ in range(_TURNS_TO_READ):
+            await asyncio.sleep(0)
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What has been read from the socket, without waiting for more."""
+    return content._read_nowait(-1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:

@@ -13,7 +13,6 @@ import msgspec
 from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
-from smarty_async.hooks import Hooks
 from smarty_async.options import Limits, Retries
 from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
@@ -49,10 +48,6 @@ class Dispatcher:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
-        hooks: told about requests and retries.
-
-    Attributes:
-        hooks: called with what happens to requests.
     """
 
     def __init__(
@@ -67,9 +62,7 @@ class Dispatcher:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
-        hooks: Hooks,
     ) -> None:
-        self.hooks = hooks
         self._concurrency = concurrency
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
@@ -83,7 +76,6 @@ class Dispatcher:
             judge=judge,
             sleep=sleep,
             clock=clock,
-            hooks=hooks,
         )
         self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
         self._items: set[Item] = set()  # submitted, and not replied to
@@ -232,7 +224,6 @@ class Dispatcher:
             if next_chunk is None:
                 break
             in_flight[next_chunk[0].group.source] += len(next_chunk)
-            next_chunk[0].group.progress.permits = self._limit.size
             send.append(next_chunk)
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import ssl
@@ -21,6 +22,7 @@ from smarty_async.redaction import redactor
 
 __all__ = [
     "RequestOptions",
+    "finite",
     "make_session",
     "proxy_for",
     "read_prefix",
@@ -134,7 +136,13 @@ def request_options(timeouts: Timeouts, *, headers: Mapping[str, str]) -> Reques
 
 def _timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
     """Bounds on connecting alone: an answer takes as long as it takes."""
-    return aiohttp.ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=None)
+    connect = finite(timeouts.connect)
+    return aiohttp.ClientTimeout(total=None, connect=connect, sock_connect=connect, sock_read=None)
+
+
+def finite(seconds: float) -> float | None:
+    """A timeout as aiohttp takes it: None for one without an end."""
+    return None if seconds == math.inf else seconds
 
 
 def proxy_for(url: URL) -> URL | None:

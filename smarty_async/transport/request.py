@@ -14,7 +14,7 @@ import msgspec
 from smarty_async.errors import RequestError
 from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Progress
+from smarty_async.results import ErrorInfo
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
@@ -113,7 +113,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         specs: what is asked of each image.
         sink: where outputs are written.
-        progress: where requests are counted.
+        hooks: called with what happens to its requests.
         budget: what pays.
         request_log: where requests are recorded before they are sent; None for nowhere.
         source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
@@ -124,7 +124,7 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
 
     specs: tuple[ModeSpec, ...]
     sink: OutputSink
-    progress: Progress
+    hooks: Hooks
     budget: ImageBudget
     request_log: RequestLog | None = None
     source: object = None
@@ -249,12 +249,14 @@ class ChunkRequest:
         permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
-        hooks: told about it.
+        permits: how many requests may be open at once when it is made.
         clock: monotonic seconds.
 
     Attributes:
         names: the items by the names of their parts.
         size: bytes of the body; 0 until its upload starts.
+        bytes_sent: bytes of its body that were sent.
+        bytes_received: bytes of its answer.
         received: how many answers its items have taken.
         usable: how many of these hold outputs that can be used.
         unusable: why the outputs of others cannot be used, by the image's body.
@@ -269,7 +271,7 @@ class ChunkRequest:
         permit: Permit | None,
         epoch: int,
         started: int,
-        hooks: Hooks,
+        permits: int,
         clock: Callable[[], float],
     ) -> None:
         self.items = items
@@ -278,11 +280,13 @@ class ChunkRequest:
         self._permit = permit
         self._clock = clock
         self._complete = False
+        self._response_seconds = 0.0
         self.epoch = epoch
         self.started = started
-        self._hooks = hooks
+        self._permits = permits
         self._number = number
         self.size = 0
+        self.bytes_sent = self.bytes_received = 0
         self.received = 0
         self.usable = 0
         self.unusable: dict[Body, str] = {}
@@ -316,11 +320,6 @@ class ChunkRequest:
         return self._group.sink
 
     @property
-    def progress(self) -> Progress:
-        """Where bytes and requests are counted."""
-        return self._group.progress
-
-    @property
     def _group(self) -> BatchGroup:
         return self.items[0].group
 
@@ -339,7 +338,6 @@ class ChunkRequest:
             refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
             if self.size and not self.received and refused:
                 self._paid = False
-                self.progress.images_paid -= len(self.items)
                 self._finish("refused")
             raise
         finally:
@@ -356,12 +354,11 @@ class ChunkRequest:
             self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
         self._paid = True
         self.size = size
-        self.progress.requests += 1
-        self.progress.images += len(self.items)
-        self.progress.images_paid += len(self.items)
         for item in self.items:
             item.attempts += 1
-        self._hooks.on_request(RequestDetails(self._number, len(self.items), size, self._attempts))
+        self._group.hooks.on_request(
+            RequestDetails(self._number, len(self.items), size, self._attempts, permits=self._permits)
+        )
 
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""
@@ -382,22 +379,25 @@ class ChunkRequest:
     def on_response_complete(self, seconds: float) -> None:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
-        self.progress.latencies.add(seconds)
+        self._response_seconds = seconds
         if self._permit is not None:
             self._permit.release()
         self._finish("answered")
 
     def _report(self, seconds: float, failure: BaseException | None) -> None:
         status = HTTPStatus.OK if self._complete else getattr(failure, "status", None)
-        self._hooks.on_response(
+        self._group.hooks.on_response(
             ResponseDetails(
                 number=self._number,
                 images=len(self.items),
                 size=self.size,
                 attempts=self._attempts,
                 status=None if status is None else int(status),
-                seconds=seconds,
+                seconds=self._response_seconds if self._complete else seconds,
                 received=self.received,
+                bytes_sent=self.bytes_sent,
+                bytes_received=self.bytes_received,
+                paid=self._paid,
                 error=None if failure is None or self._complete else str(failure) or type(failure).__name__,
             )
         )

@@ -14,7 +14,7 @@ import msgspec
 from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError
 from smarty_async.options import OAuthCredentials, Timeouts
 from smarty_async.redaction import quotable, redactor
-from smarty_async.transport.http import read_prefix, translate_error
+from smarty_async.transport.http import finite, read_prefix, translate_error
 
 __all__ = ["OAuthTokens", "ServiceToken", "Tokens"]
 
@@ -100,7 +100,7 @@ class OAuthTokens:
         self._credentials = credentials
         self._session = session
         # The answer is short, so the bound on silence is taken for the whole.
-        self._timeout = aiohttp.ClientTimeout(total=timeouts.silence, connect=timeouts.connect)
+        self._timeout = aiohttp.ClientTimeout(total=finite(timeouts.silence), connect=finite(timeouts.connect))
         self._clock = clock
         self._granting = asyncio.Lock()
         self._access: str | None = None

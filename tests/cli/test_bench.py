@@ -216,10 +216,10 @@ class TestCommand:
         )
         assert "Nothing was sent." in asked.output
 
-    def test_with_nobody_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
+    def test_without_a_terminal_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
         asked = CliRunner().invoke(app, [str(photos), "--base-url", "https://service.invalid"], input="")
         assert asked.exit_code == 2
-        assert "give --yes" in asked.output
+        assert "add --yes" in asked.output
 
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2

@@ -201,11 +201,11 @@ async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     ("paid", "open_work", "sentence"),
     [
         (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
-        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min)."),
         (False, (0, None), "Stopping: no photo is being worked on."),
     ],
 )
-async def test_sigterm_tells_nobody_to_press_a_key(
+async def test_sigterm_does_not_ask_for_a_key_press(
     paid: bool,  # noqa: FBT001 - a parameter of the test
     open_work: tuple[int, float | None],
     sentence: str,
@@ -280,7 +280,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     assert ended.status == 0, ended.err
     line = f"Restoring on this machine with the embedded service (engine: {best_engine()}): no account given."
     assert line in ended.err.splitlines()
-    assert f"Photos may have up to {usable_memory() // 96 / 1e6:,.0f} megapixels" in ended.err
+    assert f"Photos of up to {usable_memory() // 96 / 1e6:,.0f} megapixels fit" in ended.err
     assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()
 
@@ -332,7 +332,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
-    assert "3 images, all of them probably paid for" in words.out
+    assert "3 images, all probably paid for" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err

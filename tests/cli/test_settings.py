@@ -20,7 +20,7 @@ from smarty_async.errors import ConfigurationError, OptionsError
 
 __all__ = ["out", "photos", "service"]  # fixtures
 
-GROUPS = ["What to restore", "Which photos", "Results", "Spending", "The service", "Limits", "Display"]
+GROUPS = ["What to restore", "Results", "Spending", "Which photos", "The service", "Limits", "Output"]
 
 
 def commands() -> Any:
@@ -33,7 +33,7 @@ def help_of(*args: str) -> str:
     return result.output
 
 
-def test_options_stand_in_named_groups() -> None:
+def test_options_are_in_named_groups() -> None:
     text = help_of("improve", "-h")
     places = [text.index(f"\n{group}:") for group in GROUPS]
     assert places == sorted(places)
@@ -64,7 +64,7 @@ def test_where_config_files_are_read_is_in_the_help() -> None:
 def test_help_for_a_command_that_is_not_there() -> None:
     result = CliRunner().invoke(app, ["help", "restore"])
     assert result.exit_code == 2
-    assert "there is no command 'restore'; there are album, bench, check, " in result.output
+    assert "there is no command 'restore'. The commands are: improve, view, album, " in result.output
 
 
 class TestConfigFile:
@@ -78,10 +78,10 @@ class TestConfigFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("max-costs = 1", "sets 'max-costs', which is no option"),
-            ("[improve]\nport = 1", "sets 'port', which is no option"),
+            ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
+            ("[improve]\nport = 1", "sets 'port', which is not an option"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
-            ("max-cost", "is no TOML"),
+            ("max-cost", "is not valid TOML"),
         ],
     )
     def test_what_cannot_be_used_is_named(self, tmp_path: Path, text: str, message: str) -> None:
@@ -109,7 +109,7 @@ class TestConfigFile:
 
 
 @pytest.mark.slow
-async def test_every_option_may_stand_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
+async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)
     )

@@ -20,7 +20,7 @@ from support.field import answering, camera_exif, exact_scene, honouring_exif
 from support.pictures import encoded
 
 from smarty_async import AuthorizationError, Limits, OAuthCredentials, OptionsError, Result, ServiceUnavailable
-from smarty_async.options import PRICE
+from smarty_async.results import PRICE
 
 
 @pytest.fixture

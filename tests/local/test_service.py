@@ -324,20 +324,20 @@ async def test_spaces_are_sent_during_long_work(monkeypatch: pytest.MonkeyPatch)
 
 
 class Patient(EchoEngine):
-    """Works until it is told that nobody waits."""
+    """Works until the request is cancelled."""
 
     def __init__(self) -> None:
         self.started = Event()
-        self.told = Event()
+        self.cancelled = Event()
 
     def improve(self, image: bytes, /) -> Improved:
         self.started.set()
         try:
             for _ in range(30_000):
                 check_wanted()
-                self.told.wait(0.001)
+                self.cancelled.wait(0.001)
         except Abandoned:
-            self.told.set()
+            self.cancelled.set()
             raise
         return super().improve(image)
 
@@ -347,7 +347,7 @@ async def test_work_is_cancelled_when_its_client_disconnects() -> None:
     async with service(engine=engine) as at:
         async with at.session.post(at.base + PATHS[0], params=QUERY, data=form(IMPROVE)):
             assert await asyncio.to_thread(engine.started.wait, 30)
-        assert await asyncio.to_thread(engine.told.wait, 30)
+        assert await asyncio.to_thread(engine.cancelled.wait, 30)
 
 
 async def test_a_client_that_disconnects_cancels_its_queued_work() -> None:

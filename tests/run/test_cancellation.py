@@ -190,7 +190,7 @@ class TestImprove:
             assert third.improved == expected("improved", jpeg(seed=2))
             assert len(service.requests) == 1
 
-    async def test_the_cancelled_one_does_not_ride_in_the_next_try(self) -> None:
+    async def test_the_cancelled_one_is_not_in_the_next_attempt(self) -> None:
         sleeping, go = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -226,7 +226,7 @@ class TestImprove:
                 asking.cancel()
                 await asyncio.wait([asking])
 
-    async def test_after_its_chunk_was_formed_and_before_it_rides(self) -> None:
+    async def test_after_its_chunk_was_formed_and_before_it_is_sent(self) -> None:
         async with FakeService() as service, quiet(service) as client:
             asking = asyncio.create_task(client.improve(jpeg()))
             dispatcher = client._dispatcher

@@ -444,7 +444,7 @@ async def test_a_png_with_a_flipped_bit_is_rejected_as_damaged(source: Path, out
     assert (await only_rejections(source, out))["flipped.png"].type == "damaged"
 
 
-# what is no photo
+# what is not a photo
 
 
 async def test_bins_and_snapshots_are_left_alone(source: Path, out: Path) -> None:
@@ -482,7 +482,7 @@ async def test_sidecars_are_left_alone_and_counted(source: Path, tmp_path: Path)
     assert ended.status == 0, ended.err
     assert [result["outcome"] for result in ended.results] == ["restored", "restored"]
     assert ended.summary["left_alone"] == 8
-    assert "8 files that are no photos" in ended.err
+    assert "8 files that are not photos" in ended.err
 
 
 async def test_a_photo_under_a_strange_name_is_a_photo(source: Path, out: Path) -> None:

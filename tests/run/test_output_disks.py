@@ -15,7 +15,7 @@ from support.fake_service import Answer, FakeService, Request, expected, items
 
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.paths import WINDOWS_CHARACTERS, FileNameRules
-from smarty_async.errors import OptionsError
+from smarty_async.errors import ConfigurationError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
 
@@ -80,6 +80,18 @@ async def test_a_file_that_no_run_made_is_not_removed_where_a_photo_is_good(sour
     assert foreign.read_bytes() == b"retouched by hand"
 
 
+async def test_a_file_called_as_the_results_are_is_not_replaced(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    fill(out)
+    notes = out / "results.jsonl"
+    notes.write_text('{"experiment": 1}\nnotes\n')
+    async with FakeService() as service:
+        with pytest.raises(ConfigurationError, match=r"results\.jsonl' is a file that no run made"):
+            await restore(service, source, out)
+        assert not service.requests
+    assert notes.read_text() == '{"experiment": 1}\nnotes\n'
+
+
 async def test_an_output_that_a_person_has_changed_is_kept_when_its_photo_changes(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
@@ -91,6 +103,37 @@ async def test_an_output_that_a_person_has_changed_is_kept_when_its_photo_change
     assert result.outcome == "restored"
     assert retouched.read_bytes() == b"retouched by hand"
     assert (out / result.outputs["improved"]).read_bytes() == expected("improved", photo("another"))
+
+
+@pytest.mark.parametrize("good_now", [False, True])
+async def test_an_output_that_was_changed_in_place_is_kept_when_its_photo_changes(
+    source: Path, out: Path, *, good_now: bool
+) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        retouched = out / "improved" / "a.jpg"
+        times = retouched.stat().st_atime_ns, retouched.stat().st_mtime_ns
+        rated = retouched.read_bytes()[:-2] + b"\xff\xda"
+        retouched.write_bytes(rated)  # as long as before
+        os.utime(retouched, ns=times)
+        (source / "a.jpg").write_bytes(photo("another"))
+        service.default = good if good_now else service.answer_rightly
+        (result,) = await restore(service, source, out)
+    assert result.outcome == ("already_good" if good_now else "restored")
+    assert retouched.read_bytes() == rated
+    assert "improved/a.jpg" not in result.outputs.values()
+
+
+async def test_a_changed_output_is_not_copied_for_a_duplicate(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "improved" / "a.jpg").write_bytes(bytes((out / "improved" / "a.jpg").stat().st_size))
+        (source / "b.jpg").write_bytes(photos["a.jpg"])
+        await restore(service, source, out)
+        assert len(sent(service)) == 2
+    assert (out / "improved" / "b.jpg").read_bytes() == expected("improved", photos["a.jpg"])
 
 
 async def test_a_photo_is_not_sent_when_a_file_is_in_the_way_of_a_further_mode(source: Path, out: Path) -> None:

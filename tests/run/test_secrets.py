@@ -106,13 +106,13 @@ async def plain_echo(request: Request) -> web.StreamResponse:
 
 
 async def item_echo(request: Request) -> web.StreamResponse:
-    told = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
-    return await items({name: {"status": 1} | told for name in request.names})(request)
+    reported = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
+    return await items({name: {"status": 1} | reported for name in request.names})(request)
 
 
 async def temporary_echo(request: Request) -> web.StreamResponse:
-    told = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
-    return await items({name: {"status": 2} | told for name in request.names})(request)
+    reported = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
+    return await items({name: {"status": 2} | reported for name in request.names})(request)
 
 
 FAILURES: dict[str, Answer] = {

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.archives import client, fill, sent
 from support.fake_service import FakeService
 
-from smarty_async import plan_archive
+from smarty_async import SmartyClient, plan_archive
+from smarty_async.errors import OptionsError
+from smarty_async.options import Timeouts
 
 
 async def test_the_total_over_all_runs_is_never_passed(tmp_path: Path) -> None:
@@ -46,3 +49,17 @@ async def test_a_chained_enlargement_is_planned_as_a_request_of_its_own(tmp_path
         tmp_path / "photos", out=tmp_path / "out", modes=("improve", "resolution"), rfactor=2, chain=True
     )
     assert (plan.photos, round(plan.cost, 2)) == (1, 0.12)
+
+
+async def test_infinity_is_no_limit(tmp_path: Path) -> None:
+    source, out, inf = tmp_path / "photos", tmp_path / "out", float("inf")
+    fill(source, "a.jpg")
+    options = {"rate": inf, "timeouts": Timeouts(connect=inf, silence=inf)}
+    async with FakeService() as service, client(service, **options) as open_client:
+        run = open_client.improve_archive(source, out=out, max_cost=inf, max_cost_total=1e308)
+        assert [result.outcome async for result in run] == ["restored"]
+
+
+def test_a_rate_that_never_sends_is_refused() -> None:
+    with pytest.raises(OptionsError, match="rate"):
+        SmartyClient(token="x", rate=1e-320)

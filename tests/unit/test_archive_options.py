@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.errors import OptionsError
-from smarty_async.options import ModeSpec
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, ModeSpec
 from smarty_async.store_address import StoreAddress
 
 IMPROVE = ModeSpec("improve")

@@ -171,6 +171,10 @@ class Journal:
         """Images that were probably paid for, in all runs; see `Counts.images_paid`."""
         return await self._call(self._store.images_paid)
 
+    async def finished_bytes(self, spec: ModeSpec) -> int:
+        """Bytes of the photos whose answer to `spec` is at its place."""
+        return await self._call(partial(self._store.finished_bytes, spec))
+
     # groups
 
     async def _checked(self, entries: list[PhotoEntry], *, redo_missing: bool) -> list[PhotoEntry]:
@@ -311,5 +315,5 @@ def _recovered(
     except BaseException:
         store.close()
         raise
-    told = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
-    return store, temporaries, [told] if count or found else []
+    message = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
+    return store, temporaries, [message] if count or found else []

@@ -120,7 +120,8 @@ def adopt(
     found: dict[tuple[str, str], tuple[OutputOrigin, dict[Kind, StoredOutput]]] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="smarty_async adopt") as readers:
         while some := list(islice(unknown, 4 * _READERS)):
-            for (kind, place, size), one in zip(some, readers.map(lambda it: origin(*it[:2]), some), strict=True):
+            kinds, places, _ = zip(*some, strict=True)
+            for (kind, place, size), one in zip(some, readers.map(origin, kinds, places), strict=True):
                 if one is not None:
                     found.setdefault((place, one.spec), (one, {}))[1][kind] = StoredOutput("", size)
     return sum(_adopt_one(journal, place, one, stored) for (place, _), (one, stored) in found.items())

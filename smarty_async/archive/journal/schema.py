@@ -94,7 +94,7 @@ Tables of the current version (paths are bytes as the system encodes them):
 ``answers``: one row for each mode of a photo that was answered.
     ``photo``: id; ``mode``; ``spec``: the mode with its settings; ``state``: ``received`` (outputs in temporary files),
     ``committed`` (outputs at their places), ``stale`` (outputs of an earlier content of the photo); ``outputs``: JSON,
-    ``{kind: {"temporary": name, "size": bytes}}``; ``bw``.
+    ``{kind: {"temporary": name, "size": bytes, "digest": first hexadecimal digits of its SHA-256}}``; ``bw``.
 ``failures``: one row for each mode of a photo that failed permanently.
     ``photo``: id; ``spec``; ``type``; ``message``.
 ``requests``: one row a request.

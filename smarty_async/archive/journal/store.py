@@ -21,6 +21,7 @@ from smarty_async.archive.journal.lookup import (
     EntryLookup,
     OutputPlaces,
     answers_of,
+    finished_bytes,
     give_distinct_place,
     outputs_of,
     photo_of_key,
@@ -345,6 +346,10 @@ class JournalStore:
         [images] = self.sql.execute("SELECT coalesce(sum(images), 0) FROM requests WHERE state <> 'refused'").fetchone()
         return int(images)
 
+    def finished_bytes(self, spec: ModeSpec) -> int:
+        """See `lookup.finished_bytes`."""
+        return finished_bytes(self.sql, spec)
+
     # recovery
 
     @property
@@ -440,10 +445,8 @@ class JournalStore:
         failed: list[FailedPhoto] = []
         for number, source, key, outcome, kind, message in rows:
             path, page = photo_of_key(key)
-            error = ErrorInfo(kind, message)
-            failed.append(
-                FailedPhoto(number, display_path(path), display_path(os.fsdecode(source)), page, outcome, error)
-            )
+            photo, place = display_path(path), display_path(os.fsdecode(source))
+            failed.append(FailedPhoto(number, photo, place, page, outcome, ErrorInfo(kind, message)))
         return failed
 
 

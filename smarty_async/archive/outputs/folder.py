@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import StateFolder
@@ -31,10 +30,13 @@ from smarty_async.archive.outputs.store import (
     OutputRefused,
     TempFile,
     copy_file,
+    output_digest,
+    sync_file,
+    sync_folder,
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import DiskError
+from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
@@ -138,8 +140,8 @@ class OutputDirectory:
             return []
         found: list[Kind] = []
         for kind in KINDS:
-            size = _file_size(f"{self.out}/{kind}/{place}")
-            if size is not None and not (kind in known and size == known[kind].size):
+            path = f"{self.out}/{kind}/{place}"
+            if _file_size(path) is not None and not (kind in known and _is_output(path, known[kind])):
                 found.append(kind)
         return found
 
@@ -151,8 +153,8 @@ class OutputDirectory:
         longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
         if longest <= self.rules.max_path:
             return None
-        told = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
-        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter path")
+        message = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter path")
 
     def _file_above(self, kind: Kind, folder: str) -> str | None:
         """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
@@ -190,7 +192,8 @@ class OutputDirectory:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""
         copied = self.open()
         try:
-            if await copy_file(self.out / kind / place, copied) == output.size:
+            size = await copy_file(self.out / kind / place, copied)
+            if size == output.size and await _has_digest(str(copied.path), output.digest):
                 return copied
         except BaseException:
             await copied.discard()
@@ -224,7 +227,7 @@ class OutputDirectory:
         return self._checker.checked(entries, redo=redo)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         remove_known(str(self.out), place, outputs)
 
     def recover(self, move: OutputMove) -> bool:
@@ -234,7 +237,7 @@ class OutputDirectory:
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif _file_size(f"{self.out}/{kind}/{move.place}") != output.size:
+                elif not _is_output(f"{self.out}/{kind}/{move.place}", output):
                     return False
             except OSError as error:
                 raise DiskError.of(error, self.out / kind / move.place, "read") from None
@@ -247,11 +250,16 @@ class OutputDirectory:
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
         """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
-        from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
+        from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
 
         if not journal.is_empty:
             return 0
-        if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
+        damaged = any(self.state_dir.glob("*.damaged-*"))
+        if not (damaged or holds_results(self.out / RESULTS)):
+            raise ConfigurationError(
+                f"{str(self.out / RESULTS)!r} is a file that no run made: move it away, or choose another --out"
+            )
+        if damaged or (self.out / RESULTS).exists():
             # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
             # comparing it with the new output.
             self._kind_dirs = []
@@ -368,13 +376,13 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
         NameTaken: something else is.
     """
     size = _file_size(final)
-    if size is None or size == output.replaces:
+    if size is None or (size == output.replaces and _matches(final, output.replaced_digest)):
         return
     # An earlier run may have copied it there, and not come to remove the temporary file.
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
         return
-    told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
-    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
+    message = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
+    raise NameTaken(message, path=Path(final), errno=errno.EEXIST)
 
 
 def _file_size(path: str) -> int | None:
@@ -390,8 +398,22 @@ def _file_size(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
+def _matches(path: str, digest: str) -> bool:
+    """Whether the file at `path` has this digest; True when that is empty: an older journal has none."""
+    return not digest or output_digest(path) == digest
+
+
+def _is_output(path: str, output: StoredOutput) -> bool:
+    """Whether the file at `path` is `output` as it was committed.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    return _file_size(path) == output.size and _matches(path, output.digest)
+
+
 def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-    """Remove those of `outputs` that are at `place` in `out` with the size they had when they were committed.
+    """Remove those of `outputs` that are at `place` in `out` as they were when they were committed.
 
     Raises:
         DiskError: the disk refuses.
@@ -399,7 +421,7 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
     for kind, output in outputs.items():
         path = f"{out}/{kind}/{place}"
         try:
-            if _file_size(path) == output.size:
+            if _is_output(path, output):
                 os.unlink(path)
         except FileNotFoundError:
             continue
@@ -455,4 +477,5 @@ def _create_missing(folder: Path) -> list[Path]:
 
 
 _commit = threaded(commit_moves)
+_has_digest = threaded(_matches)
 _check = threaded(OutputChecker.checked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -95,8 +96,8 @@ class KeyPages:
 
     def _read(self, kind: Kind, place: str) -> _Page:
         after = place[:-1]  # it sorts before
-        pages = self._bucket.list(under=kind, after=f"{kind}/{after}" if after else "")
-        keys = [one.key.removeprefix(f"{kind}/") for one in next(pages, [])]
+        pages = self._bucket.pages(under=kind, after=f"{kind}/{after}" if after else "")
+        keys = [one.key.removeprefix(f"{kind}/") for page in islice(pages, 1) for one in page]
         page = _Page(after, max(keys) if keys and max(keys) >= place else None, set(keys))
         self._pages[kind, after] = page
         if len(self._pages) > _MAX_PAGES:

@@ -7,7 +7,7 @@ from pathlib import Path
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
-from smarty_async.archive_options import ArchiveOptions
+from smarty_async.options import ArchiveOptions
 
 __all__ = ["open_outputs"]
 

@@ -149,7 +149,7 @@ class OutputLog:
     # reading
 
     def _numbers(self, *, after: int) -> Iterator[int]:
-        for page in self._bucket.list(under=LOG, after=_key(after) if after else ""):
+        for page in self._bucket.pages(under=LOG, after=_key(after) if after else ""):
             for one in page:
                 name = one.key.rpartition("/")[2].removesuffix(".jsonl")
                 if name.isdecimal() and int(name) > after:

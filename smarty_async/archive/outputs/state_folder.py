@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import os
@@ -15,7 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, sync_all
+from smarty_async.archive.outputs.group_sync import GroupSync
+from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.store_address import StoreAddress
 
@@ -42,6 +42,7 @@ class StateFolder:
         self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
         self._is_recovered = False
         self._retained: set[str] = set()  # temporary files that the journal may know of
+        self._group_sync = GroupSync(str(self.temp_dir))
 
     def lock(self, *, shown: Path | str) -> None:
         """Create and lock it; blocks, but does not wait for another run.
@@ -59,9 +60,11 @@ class StateFolder:
         except Timeout:
             raise OutputInUse(shown) from None
         self.temp_dir.mkdir(exist_ok=True)
+        self._group_sync.open()
 
     def release(self) -> None:
         """Unlock, and remove temporary files that the next run does not need; blocks."""
+        self._group_sync.close()
         if self._is_recovered:
             self._remove_temp_files()
             with suppress(OSError):
@@ -103,7 +106,7 @@ class StateFolder:
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable."""
         names = [[output.temporary for output in outputs] for outputs in answers]
-        refused: list[DiskError | None] = await asyncio.gather(*(sync_all(str(self.temp_dir), each) for each in names))
+        refused = await self._group_sync.sync(names)
         self.retain(name for each, error in zip(names, refused, strict=True) if not error for name in each)
         return refused
 

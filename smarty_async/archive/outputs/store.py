@@ -1,11 +1,14 @@
 """Where outputs are stored: the interface that the rest of the program uses, whatever the storage, and temporary files.
 
-Outputs are written to temporary files, which are local whatever the storage is, until they are committed.
+Outputs are written to temporary files, which are local whatever the storage is, until they are committed. `sync_file`
+and `sync_folder` make writes outlast a power cut; what differs between systems is in these two functions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import FileNameRules
@@ -36,7 +38,11 @@ __all__ = [
     "TempFile",
     "append_all",
     "copy_file",
+    "output_digest",
     "sync_all",
+    "sync_each",
+    "sync_file",
+    "sync_folder",
 ]
 
 
@@ -64,7 +70,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True):
     def logged(self) -> dict[str, Any]:
         """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
         file, result = self.entry.file, self.result
-        answers = {
+        answers: dict[str, dict[Kind, int]] = {
             answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
             for answer in self.entry.answers.values()
             if answer.state in ("committed", "missing")
@@ -144,15 +150,18 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         place: path relative to the folder of each kind.
-        outputs: the outputs by kind. A file that is there is replaced only when its size is the output's `replaces`.
-        removes: outputs of an earlier answer that has no successor; each is removed only when it has its size.
+        outputs: the outputs by kind. A file that is there is replaced only when it is unchanged what the output
+            `replaces`.
+        removes: outputs of an earlier answer that has no successor; each is removed only when it is unchanged.
         origin: what the outputs are made of, for a store that notes it beside them.
+        is_stored: whether the outputs are at their places already.
     """
 
     place: str
     outputs: Mapping[Kind, StoredOutput]
     removes: Mapping[Kind, StoredOutput] = {}
     origin: OutputOrigin | None = None
+    is_stored: bool = False
 
 
 class OutputStore(Protocol):
@@ -293,7 +302,7 @@ class OutputStore(Protocol):
         ...
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; blocks.
+        """Remove those of `outputs` that are at `place` unchanged; blocks.
 
         Raises:
             DiskError: the storage refuses.
@@ -316,6 +325,7 @@ class OutputStore(Protocol):
             The number of photos entered.
 
         Raises:
+            ConfigurationError: somebody else's file is where runs write their results.
             DiskError: the storage or the journal refuses.
         """
         ...
@@ -337,6 +347,8 @@ class OutputStore(Protocol):
         ...
 
 
+_DIGITS = 24
+"""Hexadecimal digits of a digest that are kept: enough to notice any change that is no attack."""
 _COPY_BYTES = 1 << 20
 """Bytes of an output that are copied at a time."""
 
@@ -399,6 +411,19 @@ append_all = threaded(_append_all, pool="appending")
 """Append its pieces to each file, all in one call to a thread. Raises DiskError."""
 
 
+def output_digest(path: str) -> str:
+    """`StoredOutput.digest` of the file at `path`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
+        while data := file.read(_COPY_BYTES):
+            digest.update(data)
+    return digest.hexdigest()[:_DIGITS]
+
+
 @threaded
 def copy_file(source: Path, target: TempFile) -> int | None:
     """Append the bytes of `source` to `target`; returns their number, None when there is no such file.
@@ -417,9 +442,8 @@ def copy_file(source: Path, target: TempFile) -> int | None:
         raise DiskError.of(error, source, "read") from None
 
 
-@threaded
-def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
-    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses."""
+def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:
+    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses. Blocks."""
     for name in names:
         try:
             sync_file(f"{folder}/{name}")
@@ -428,7 +452,41 @@ def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
     return None
 
 
+sync_all = threaded(sync_each)
+"""`sync_each` in a thread."""
+
+
 @threaded
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - see above
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until the bytes of the file at `path` are on the disk itself."""
+    # Windows' FlushFileBuffers wants a handle that may write.
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - not there on Windows
+
+            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder at `path` are on the disk itself.
+
+    Windows cannot open a folder for this; NTFS journals its names itself.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

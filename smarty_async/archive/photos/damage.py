@@ -60,7 +60,7 @@ def find_missing_rows(data: bytes, stride: int) -> int | None:
     Black pictures are legitimate, and so are black margins and letterboxes. Missing data differ in where they begin:
     within a row, right behind bright content, and under rows that are equally bright there. The edge of something
     black would have to be straight, level to one row, hard, and in pure zeros to look the same. A picture that breaks
-    off exactly between two rows is not told apart from one with a black lower part.
+    off exactly between two rows is not distinguished from one with a black lower part.
 
     Costs 0.3 ms a megabyte with the reading, a tenth of decoding it; 3 ms where there is nothing but zeros.
 

@@ -379,10 +379,10 @@ def _has_missing_rows(image: ImageFile, stream: BinaryIO, size: int) -> bool:
     for codec, _, offset, arguments in image.tile:
         if codec != "raw":
             continue
-        told: Any = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else 0
+        stated: Any = arguments[1] if isinstance(arguments, tuple) and len(arguments) > 1 else 0
         bands = 1 if len(image.tile) > 1 else Image.getmodebands(image.mode)
         bits = _BITS.get(image.mode) or 8 * bands
-        stride = told if isinstance(told, int) and told > 0 else (image.width * bits + 7) // 8
+        stride = stated if isinstance(stated, int) and stated > 0 else (image.width * bits + 7) // 8
         stream.seek(offset)
         rows = stream.read(min(stride * image.height, size))
         if find_missing_rows(rows, stride) is not None:

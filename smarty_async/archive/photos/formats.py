@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from smarty_async.archive.photos.convert import flattened, upright
 from smarty_async.archive.photos.identify import DECODING, check_pixels, decode, missing_extra, mute_libtiff, open_image
 from smarty_async.archive.photos.tiff import Directory, Tag
 from smarty_async.errors import PhotoRejected
@@ -112,16 +113,8 @@ _PILLOW_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946))
 
 _OLD_JPEG = 6
 
-_TURNED_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""What undoes an orientation."""
+_INVERSE = {6: 8, 8: 6}
+"""The orientations that another one undoes; all others undo themselves."""
 
 _BYTES_PER_PIXEL = 16
 """Memory of converting a pixel, whatever it takes in the file."""
@@ -223,10 +216,7 @@ def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
 
 def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
     """The picture as it lies in the file; Pillow has turned it upright."""
-    turned = _TURNED_BACK.get(orientation)
-    if turned is None:
-        return image
-    stored = image.transpose(turned)
+    stored = upright(image, _INVERSE.get(orientation, orientation))
     stored.info = image.info
     return stored
 
@@ -323,7 +313,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
         pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read())
     except MemoryError:
         raise
-    except Exception as error:  # whatever a codec trips over
+    except Exception as error:  # codecs raise exceptions of any class for broken data
         if _MORE_INPUT in str(error):
             raise PhotoRejected("the file breaks off: copy it again", type="truncated") from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
@@ -356,7 +346,7 @@ def _read(stream: BinaryIO, directory: Directory, what: str) -> tuple[Array, tup
             profile: bytes = page.iccprofile or b""
     except MemoryError:
         raise
-    except Exception as error:  # whatever a parser or a codec trips over
+    except Exception as error:  # parsers and codecs raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
@@ -448,8 +438,6 @@ def _with_alpha(picture: Array, opacity: Array, photometric: int, profile: bytes
     image = _image(picture, photometric, profile)
     if opacity.min() == 255:  # noqa: PLR2004 - opaque
         return image
-    from smarty_async.archive.photos.convert import flattened  # noqa: PLC0415 - of a few pictures only
-
     flat = flattened(image)
     flat.putalpha(Image.fromarray(np.ascontiguousarray(opacity[..., 0])))
     flat.info = image.info if image.mode in ("L", "RGB") else {}

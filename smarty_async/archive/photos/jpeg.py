@@ -20,6 +20,7 @@ import msgspec
 from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 
+from smarty_async.archive.photos.damage import find_zero_tail
 from smarty_async.archive.photos.identify import decode, decoding, open_image
 from smarty_async.errors import PhotoRejected
 
@@ -252,7 +253,7 @@ def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
     walk = _Walk(stream)
     end = walk.find_end()
     if end is None:
-        return JpegExtent(size=size, hole=_trailing_zeros(stream, size))
+        return JpegExtent(size=size, hole=find_zero_tail(stream, shortest=_PADDING_BYTES + 1))
     hole = walk.hole
     if hole is None and walk.doubtful is not None and not _has_all_scans(_read(stream, 0, end)):
         hole = walk.doubtful
@@ -378,16 +379,3 @@ def _hole(data: bytes, start: int, end: int | None) -> int | None:
         return None
     after = len(data) - len(data[at:].lstrip(b"\0"))
     return None if after == end else start + at
-
-
-def _trailing_zeros(stream: BinaryIO, size: int) -> int | None:
-    """Where the zeros begin with which the file ends, None when they are few."""
-    at = size
-    while at:
-        start = max(at - _CHUNK_BYTES, 0)
-        stream.seek(start)
-        rest = stream.read(at - start).rstrip(b"\0")
-        at = start + len(rest)
-        if rest:
-            break
-    return at if size - at > _PADDING_BYTES else None

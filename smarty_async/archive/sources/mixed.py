@@ -12,8 +12,7 @@ from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.sources.source import PhotoBody, PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive_options import ArchiveOptions
-from smarty_async.options import Limits
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.store_address import StoreAddress, is_store_address
 
 __all__ = ["MixedSource", "open_source"]

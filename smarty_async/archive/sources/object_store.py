@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, Final
 
@@ -15,6 +16,7 @@ import msgspec
 from smarty_async.archive.object_store import Bucket, StoredObject
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
+from smarty_async.archive.s3_listing import is_odd_key
 from smarty_async.archive.sources.object_file import ObjectFile, opened_object
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
@@ -29,6 +31,7 @@ from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError, PhotoRejected, StoreError
 from smarty_async.options import Limits
+from smarty_async.results import ErrorInfo
 from smarty_async.store_address import StoreAddress
 
 __all__ = ["BucketSource", "ObjectBody"]
@@ -42,6 +45,11 @@ _PIECE_BYTES: Final = 1 << 18
 _CONTENT_ETAG: Final = re.compile(r'"?[0-9a-f]{32}(-[0-9]{1,5})?"?')
 """An ETag that depends on the content alone: the MD5 of it, or of the MD5s of its parts. S3's are, unless the objects
 are encrypted with a key of the customer's; then no two are alike. Those of GCS and Azure are numbers of versions."""
+
+_ODD_KEY: Final = ErrorInfo(
+    "unreadable",
+    "its key has a part that is empty, '.' or '..', or a control character, and cannot be read: rename the object",
+)
 
 _GENERATED: Final = PRODUCE | {"results"}
 
@@ -117,7 +125,7 @@ class BucketSource:
     def _pages(self) -> Iterator[list[StoredObject]]:
         """The pages of the listing, with keys in the whole bucket."""
         found = False
-        for page in self._bucket.list(under=self.address.prefix):
+        for page in self._bucket.pages(under=self.address.prefix):
             found = True
             yield page
         if found:
@@ -131,7 +139,7 @@ class BucketSource:
         """The pages of a pattern."""
         base, pattern = _split_pattern(self.address.prefix)
         states = Glob(tuple(pattern))
-        for page in self._bucket.list(under=base):
+        for page in self._bucket.pages(under=base):
             yield [one for one in page if _matches(states, one.key.removeprefix(base).strip("/"))]
 
     def _file(self, found: StoredObject) -> PhotoFile | None:
@@ -144,12 +152,14 @@ class BucketSource:
             folder = found.key.partition(STATE)[0]
             self._results += [folder] if folder not in self._results[-1:] else []
             return None
-        if any(map(is_skipped, parts)) or self._is_generated(found.key) or not self._wanted(photo):
+        if any(map(_is_skipped, parts)) or self._is_generated(found.key) or not self._wanted(photo):
             return None
         known = is_photo_name(parts[-1])
         if known is None and not found.size:
             return None  # what some programs create for a folder
         path = f"{self.address.bucket_url}/{found.key}"
+        if is_odd_key(found.key) and known is not False:
+            return PhotoFile(source, photo, path, found.size, found.etag, _ODD_KEY)
         return PhotoFile(source, photo, path, found.size, found.etag, None, 1, known is False)
 
     def _split(self, key: str) -> tuple[str, str]:
@@ -163,7 +173,7 @@ class BucketSource:
     def _looked_into(self, files: Iterable[PhotoFile], pool: ThreadPoolExecutor) -> Iterator[PhotoFile]:
         """`files`, those without a photo's name marked when they do not begin like one."""
         listed = list(files)
-        unknown = [file for file in listed if not file.left_alone and not is_photo_name(file.photo)]
+        unknown = [file for file in listed if not (file.left_alone or file.problem or is_photo_name(file.photo))]
         left_alone = {file.path for file, is_photo in zip(unknown, pool.map(self._may_be_photo, unknown), strict=True)
                       if not is_photo}  # fmt: skip
         for file in listed:
@@ -193,7 +203,8 @@ class BucketSource:
         folder = f"{out.prefix}/" if out.prefix else ""
         if not key.startswith(folder):
             return False
-        inside = folder.startswith(f"{self.address.prefix}/") if self.address.prefix else bool(folder)
+        source = f"{self.address.prefix}/" if self.address.prefix else ""
+        inside = folder != source and folder.startswith(source)  # a folder of its own among the photos
         return inside or _first(key, folder) in _GENERATED
 
     # one photo
@@ -230,7 +241,7 @@ class BucketSource:
 
     def reopen(self, file: PhotoFile) -> Callable[[], BinaryIO]:
         """Opens the photo, so that its metadata can be read; see `PhotoSource.reopen`."""
-        return lambda: opened_object(self.open(file))
+        return partial(_reopened, self._bucket, self._key(file.path), file.size, file.version)
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:
         """What is equal for photos of the same content; see `PhotoSource.digest`."""
@@ -252,6 +263,11 @@ class BucketSource:
 
 
 _look = threaded(BucketSource.look, pool="fetching")
+
+
+def _reopened(bucket: Bucket, key: str, size: int, etag: str) -> BinaryIO:
+    # A function, and no closure: a worker of a cluster gets it in a pickle.
+    return opened_object(ObjectFile(bucket, key, size=size, etag=etag))
 
 
 class ObjectBody:
@@ -317,6 +333,10 @@ def _next_of(pieces: Iterator[bytes]) -> bytes | None:
 
 
 _next = threaded(_next_of, pool="fetching")
+
+
+def _is_skipped(part: str) -> bool:
+    return part not in (".", "..") and is_skipped(part)
 
 
 def _changed() -> PhotoRejected:

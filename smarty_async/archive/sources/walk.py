@@ -1,7 +1,7 @@
 """One walk through a folder, depth first, streaming, never in a circle; and which of the files in it are photos.
 
 Skipped are hidden and system files, what the patterns leave out, and what runs create in an output folder
-(`GeneratedFiles`). A file is no photo by its name's extension, or by its first bytes where the extension is not known.
+(`GeneratedFiles`). The extension of its name says whether a file is a photo; where it is not known, its first bytes do.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     """A file that may be a photo; whether it is an image, the probe says.
 
     Attributes:
-        source: the source it was found in, an absolute path. Bytes that are no UTF-8 are surrogate-escaped here,
+        source: the source it was found in, an absolute path. Bytes that are not UTF-8 are surrogate-escaped here,
             in `photo` and in `path`.
         photo: path relative to `source`, with ``/``.
         path: what to open.
@@ -56,7 +56,7 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
         problem: why it is not sent, None when nothing speaks against it. A folder that cannot be read is reported this
             way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
-        left_alone: whether it is no photo, by its name and its first bytes: a note beside a photo, a video, a text.
+        left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
     """
 
     source: str

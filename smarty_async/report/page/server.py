@@ -316,7 +316,7 @@ def _section(folder: Folder) -> Section:
 
 
 def card_of(catalog: Catalog, photo: Photo) -> Card:
-    """What the page is told about `photo`; blocks."""
+    """What the page gets of `photo`; blocks."""
     pictures: dict[Which, str] = {}
     wanted: tuple[Which, ...] = ("before", *photo.outputs)
     for which in wanted:

@@ -140,8 +140,8 @@ async def test_an_error_in_a_group_is_raised_by_every_call_of_it(place: Place) -
     journal.record_committed([answer(other)])
     notes = [journal.record_received([answer(entry)]), record(journal, other)]
     async with asyncio.timeout(20):
-        told = await asyncio.gather(*notes, return_exceptions=True)
-    assert [type(error) for error in told] == [ZeroDivisionError] * 2
+        reported = await asyncio.gather(*notes, return_exceptions=True)
+    assert [type(error) for error in reported] == [ZeroDivisionError] * 2
     assert not (place.out / "results.jsonl").exists(), "a line of what was not noted"
     await record(journal, other)
     await journal.close()
@@ -202,7 +202,7 @@ async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: P
     await journal.close()
 
 
-async def test_closing_waits_for_what_nobody_waits_for(place: Place) -> None:
+async def test_closing_waits_for_updates_that_are_not_awaited(place: Place) -> None:
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("a.jpg")]))[0]
     await journal.record_received([answer(entry)])

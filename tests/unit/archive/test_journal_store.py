@@ -232,13 +232,13 @@ def test_a_modification_time_may_exceed_64_bits(store: JournalStore) -> None:
     assert not again(store, photo_file(version=str(2**64))).has(IMPROVE)
 
 
-# what is told of a photo that was seen before
+# what is reported of a photo that was seen before
 
 
 def test_a_finished_photo_is_skipped(store: JournalStore) -> None:
     make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
-    told = again(store, photo_file()).end([IMPROVE], retry_failed=False)
-    assert told == Result(
+    reported = again(store, photo_file()).end([IMPROVE], retry_failed=False)
+    assert reported == Result(
         photo="a.jpg",
         source="/photos",
         outcome="skipped",
@@ -258,9 +258,9 @@ def test_a_new_mode_and_another_factor_are_to_be_done(store: JournalStore) -> No
 def test_a_failed_photo_stays_failed_without_retry_failed(store: JournalStore) -> None:
     fail(store, store.look_up([photo_file()])[0], IMPROVE)
     entry = again(store, photo_file())
-    told = entry.end([IMPROVE], retry_failed=False)
-    assert told is not None
-    assert (told.outcome, told.error, told.attempts) == ("failed", NO, 1)
+    reported = entry.end([IMPROVE], retry_failed=False)
+    assert reported is not None
+    assert (reported.outcome, reported.error, reported.attempts) == ("failed", NO, 1)
     assert entry.end([IMPROVE], retry_failed=True) is None
     assert entry.end([IMPROVE, TWICE], retry_failed=False) is None
 

@@ -67,7 +67,7 @@ def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) 
     ],
     ids=["video", "another picture", "padding", "a second end", "notes"],
 )
-def test_what_lies_behind_a_picture_is_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
+def test_data_behind_a_picture_are_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
     data = encoded(noisy(200, 150), **options)
     found = extent(data + trailer)
     assert (found.end, found.trailer, found.hole) == (len(data), len(trailer), None)

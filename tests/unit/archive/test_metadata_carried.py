@@ -257,7 +257,7 @@ def test_imagemagick_s_raw_profiles_are_read(chunk: bytes) -> None:
         ((b"pHYs", b"short"), "pHYs left out, malformed"),
         ((b"iTXt", b"Comment\0\0\0\0\0\xff\xff"), "iTXt left out, malformed"),
         ((b"iCCP", b"name\0\0" + zlib.compress(bytes(200))), "ICC profile left out, malformed"),
-        ((b"tEXt", b"Raw profile type exif\0\nexif\n 9\nzz"), "left out, malformed: it is no profile"),
+        ((b"tEXt", b"Raw profile type exif\0\nexif\n 9\nzz"), "left out, malformed: it is not a profile"),
         ((b"eXIf", b"broken"), "EXIF left out, malformed"),
         ((b"eXIf", bytes(5 << 20)), "eXIf left out: 5,242,880 bytes"),
     ],
@@ -293,7 +293,7 @@ def test_all_of_a_jpeg_is_carried_with_its_orientation_set_right() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("tagged", [1, 6])
 @pytest.mark.parametrize("described", [False, True])
-def test_an_output_is_tagged_with_the_way_it_lies(orientation: int, tagged: int, described: bool) -> None:  # noqa: FBT001
+def test_an_output_is_tagged_with_its_orientation(orientation: int, tagged: int, described: bool) -> None:  # noqa: FBT001
     """Whatever the service's own EXIF says, and whether or not the source has any."""
     source = jpeg_with(exif_segment(exif_block(6))) if described else encoded(scene())
     exif = Image.Exif()

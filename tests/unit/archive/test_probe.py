@@ -108,7 +108,7 @@ class TestSentAsItIs:
         assert rejected(data[:-1]).type == "truncated"
 
     @pytest.mark.parametrize("data", [jpeg(), png()])
-    def test_what_stands_behind_the_end_is_no_harm(self, data: bytes) -> None:
+    def test_data_behind_the_end_do_no_harm(self, data: bytes) -> None:
         for trailer in (bytes(1000) + b"maker's notes", bytes(100_000)):
             probed = probe(data + trailer, limits=LIMITS)
             assert probed.converted is None

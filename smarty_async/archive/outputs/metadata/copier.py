@@ -260,8 +260,8 @@ def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) ->
 
 def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
     """The source's block, else the output's own where it must change, else as little as tells the orientation."""
-    own = output.payload(Kind.EXIF) if tagged_orientation(output) != geometry.orientation else None
-    for block in (metadata.exif, own):
+    is_right = tagged_orientation(output) == geometry.orientation
+    for block in (metadata.exif, None if is_right else output.payload(Kind.EXIF)):
         if not block:
             continue
         try:
@@ -272,7 +272,7 @@ def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warn
             if left_out:
                 warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
             return corrected
-    return minimal_exif(geometry.orientation) if tagged_orientation(output) != geometry.orientation else None
+    return None if is_right else minimal_exif(geometry.orientation)
 
 
 def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
