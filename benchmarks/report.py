@@ -27,12 +27,12 @@ def write(folder: Path, rows: dict[str, list[Row]], *, scale: float, repeats: in
     """Write ``results.json``, ``results.md`` and a plot a scenario into `folder`; the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
-    told: dict[str, Any] = {"machine": machine, "scale": scale, "repeats": repeats, "scenarios": {}}
+    reported: dict[str, Any] = {"machine": machine, "scale": scale, "repeats": repeats, "scenarios": {}}
     lines = [f"Measured on {machine}; scale {scale:g}, medians of {repeats}.", ""]
     for name, some in rows.items():
         about, medians = scenario(name), medians_of(some)
         ratios = list(about.compare(medians))
-        told["scenarios"][name] = {
+        reported["scenarios"][name] = {
             "title": about.title,
             "rows": [row._asdict() for row in some],
             "ratios": [ratio._asdict() for ratio in ratios],
@@ -41,7 +41,7 @@ def write(folder: Path, rows: dict[str, list[Row]], *, scale: float, repeats: in
         lines += [f"| {one.case} | {one.what} | {one.ratio:.2f} | {one.goal or '–'} |" for one in ratios]
         lines.append("")
         _plot(folder / f"{name}.png", about.title, ratios)
-    (folder / "results.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "results.json").write_text(json.dumps(reported, indent=1, ensure_ascii=False) + "\n", "utf-8")
     text = "\n".join(lines)
     (folder / "results.md").write_text(text, "utf-8")
     return text

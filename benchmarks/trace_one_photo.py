@@ -4,7 +4,8 @@
 
 One photo is restored to disk through the command line's own path, against a service in this process that echoes it.
 A profile function sees every call and return, in the event loop's thread and in all others. A move is a step from a
-function of one file of the package to a function of another.
+function of one file of the package to a function of another. A coroutine or a generator that continues counts as a call
+again; how many moves there are without these is printed, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,7 +29,7 @@ from smarty_async.local.engine import engine_named
 from smarty_async.local.server import make_app, serving
 
 PACKAGE = Path(smarty_async.__file__).parent
-OUTSIDE = ("local/",)
+OUTSIDE = ("local/", "web/")
 """The embedded service plays the service's part here: it is not on the photo's way."""
 
 
@@ -37,7 +39,10 @@ class Trace:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.moves = 0
+        self.moves_of_calls = 0
         self._last: dict[int, str] = {}
+        self._last_called: dict[int, str] = {}
+        self._suspendable: set[FrameType] = set()
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
         """What `sys.setprofile` calls."""
@@ -53,6 +58,17 @@ class Trace:
         thread = threading.get_ident()
         self.moves += self._last.get(thread, file) != file
         self._last[thread] = file
+        if not self._continues(frame):
+            self.moves_of_calls += self._last_called.get(thread, file) != file
+            self._last_called[thread] = file
+
+    def _continues(self, frame: FrameType) -> bool:
+        """Whether `frame` is a coroutine or a generator that was entered before."""
+        if not frame.f_code.co_flags & (CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR):
+            return False
+        known = frame in self._suspendable
+        self._suspendable.add(frame)
+        return known
 
     @property
     def files(self) -> Counter[str]:
@@ -90,7 +106,9 @@ def main() -> None:
     found = asyncio.run(trace())
     for name, count in (found.calls if arguments.calls else found.files).most_common():
         print(f"{count:6} {name}")
-    print(f"{len(found.files)} files, {found.moves} moves, {found.calls.total()} calls")
+    print(
+        f"{len(found.files)} files, {found.moves} moves ({found.moves_of_calls} by calls), {found.calls.total()} calls"
+    )
 
 
 if __name__ == "__main__":

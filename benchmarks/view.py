@@ -87,10 +87,10 @@ async def measure(out: Path) -> None:
         assert process.stdout
         line = (await process.stdout.readline()).decode()
         url = next(word for word in line.split() if word.startswith("http://"))
-        told("program started, address printed", time.perf_counter() - started)
+        print_time("program started, address printed", time.perf_counter() - started)
         async with aiohttp.ClientSession(url) as session:
             await measure_answers(session)
-        told("program started, all of the above answered", time.perf_counter() - started)
+        print_time("program started, all of the above answered", time.perf_counter() - started)
         await measure_browser(url)
     finally:
         process.terminate()
@@ -134,9 +134,9 @@ async def measure_browser(url: str) -> None:
         start = time.perf_counter()
         await tab.goto(url)
         await tab.locator(".card").first.wait_for()
-        told("browser: grid on the screen", time.perf_counter() - start)
+        print_time("browser: grid on the screen", time.perf_counter() - start)
         await tab.wait_for_function("[...document.images].slice(0, 16).every((image) => image.complete)")
-        told("browser: its thumbnails, too", time.perf_counter() - start)
+        print_time("browser: its thumbnails, too", time.perf_counter() - start)
         await browser.close()
 
 
@@ -144,11 +144,11 @@ async def timed(what: str, work: Callable[[], Awaitable[Any]]) -> Any:
     """Do it and say how long it took."""
     start = time.perf_counter()
     result = await work()
-    told(what, time.perf_counter() - start)
+    print_time(what, time.perf_counter() - start)
     return result
 
 
-def told(what: str, seconds: float) -> None:
+def print_time(what: str, seconds: float) -> None:
     """One line of the result."""
     print(f"{seconds * 1000:8.0f} ms  {what}", flush=True)
 

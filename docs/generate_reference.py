@@ -17,7 +17,7 @@ from smarty_async.cli.errors import Exit
 from smarty_async.report import wording
 
 EXIT_STATUSES = {
-    Exit.FINE: "Every photo came to a good end. Files that are no photos were left alone.",
+    Exit.FINE: "Every photo came to a good end. Files that are not photos were left alone.",
     Exit.PHOTOS_FAILED: "The run is finished; some photos failed or were rejected. The last lines say which and why.",
     Exit.USAGE: "The command was not understood, its options do not go together, or it found no photos.",
     Exit.CONFIGURATION: "Nothing can be sent: configuration, authorization, or another run in the same folder.",
@@ -140,7 +140,7 @@ write(
     *public_names(smarty_async, prefix="smarty_async"),
     "## Archive options",
     "The keywords of `SmartyClient.improve_archive` and `plan_archive`.",
-    "::: smarty_async.archive_options.ArchiveOptions",
+    "::: smarty_async.options.ArchiveOptions",
     "## smarty_async.testing",
     *public_names(testing, prefix="smarty_async.testing"),
 )

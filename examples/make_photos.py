@@ -1,7 +1,7 @@
 """Make the damaged photos of `examples/photos/` from clean ones whose licence is free.
 
-The clean photographs ship inside two published packages; nothing else is fetched. Whose they are, and where
-their licence is stated, is told in `examples/photos.md`. With these versions, in an environment of its own:
+The clean photographs ship inside two published packages; nothing else is fetched. `examples/photos.md` says whose they
+are, and where their licence is stated. With these versions, in an environment of its own:
 
     pip install numpy==2.4.6 pillow==13.0.0
     pip install --no-deps scikit-image==0.26.0 scikit-learn==1.9.1

@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smarty_async.archive_options import ArchiveKeywords
     from smarty_async.client import SmartyClient
     from smarty_async.errors import (
         AuthorizationError,
@@ -31,10 +30,11 @@ if TYPE_CHECKING:
         RequestRefused,
         ServiceUnavailable,
         SmartyError,
+        StoreError,
     )
     from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails, RetryDetails
     from smarty_async.local.embedded import EmbeddedService, embedded_service
-    from smarty_async.options import Limits, Mode, OAuthCredentials, Retries, Timeouts
+    from smarty_async.options import ArchiveKeywords, Limits, Mode, OAuthCredentials, Retries, Timeouts
     from smarty_async.plan import plan_archive, read_status
     from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
     from smarty_async.run import ArchiveRun
@@ -98,6 +98,7 @@ __all__ = [
     "SmartyError",
     "Split",
     "Status",
+    "StoreError",
     "Timeouts",
     "Verdict",
     "embedded_service",
@@ -111,7 +112,6 @@ _ROOMS = (
     "options",
     "results",
     "hooks",
-    "archive_options",
     "wire.verdict",
     "client",
     "run",

@@ -91,7 +91,7 @@ def _read(path: Path) -> str:
             f"cannot read the token from {str(path)!r} (SMARTY_TOKEN_FILE): {error.strerror}"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{str(path)!r} (SMARTY_TOKEN_FILE) is no text file and holds no token") from None
+        raise ConfigurationError(f"{str(path)!r} (SMARTY_TOKEN_FILE) is not a text file and holds no token") from None
     if not text:
         raise ConfigurationError(f"{str(path)!r} (SMARTY_TOKEN_FILE) is empty: put the token into it")
     return text

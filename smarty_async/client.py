@@ -11,7 +11,7 @@ from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
@@ -20,7 +20,6 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
@@ -28,17 +27,20 @@ from smarty_async.options import (
     BASE_URL,
     PATH,
     PROVIDER,
+    ArchiveKeywords,
+    ArchiveOptions,
     Limits,
     Mode,
     ModeSpec,
     OAuthCredentials,
+    PathLike,
     Retries,
     Timeouts,
     check_modes,
     is_loopback,
 )
 from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
-from smarty_async.results import Kind, Progress, Restored
+from smarty_async.results import Kind, Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
@@ -49,6 +51,11 @@ from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
 from smarty_async.wire.verdict import Judge, judge
+
+if TYPE_CHECKING:
+    from distributed import Client as DaskClient
+
+    from smarty_async.cluster.connection import ClusterConnection
 
 __all__ = ["SmartyClient"]
 
@@ -81,7 +88,7 @@ class SmartyClient:
         retries: how long to go on asking.
         timeouts: when to stop waiting.
         judge: what a failed request means.
-        hooks: told about requests, retries and photos; the standard log is written in any case.
+        hooks: called with requests, responses, retries and photos; the standard log is written in any case.
         sleep: waits between tries, in seconds; tests give one that does not.
 
     Raises:
@@ -132,7 +139,8 @@ class SmartyClient:
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
-        self._hooks = all_hooks(hooks)
+        self._hooks = tuple(hooks)
+        self._single_hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
@@ -190,7 +198,6 @@ class SmartyClient:
             judge=self._judge,
             sleep=self._sleep,
             clock=monotonic,
-            hooks=self._hooks,
         )
         self._opened.push_async_callback(self._dispatcher.close)
         return self
@@ -237,7 +244,7 @@ class SmartyClient:
             rtype: ``photo`` (the default) or ``art``, for ``resolution``.
             chain: enlarge the restored picture instead of the photo itself; needs both modes.
             timeout: seconds until `TimeoutError` is raised; None to wait as long as it takes. An open request is
-                paid for even when nobody waits for it any more.
+                paid for even when it is not awaited any more.
 
         Raises:
             OptionsError: the arguments do not go together.
@@ -261,7 +268,12 @@ class SmartyClient:
             return await in_memory.run()
 
     def improve_archive(
-        self, source: PathLike | Sequence[PathLike] = (), *, out: PathLike, **keywords: Unpack[ArchiveKeywords]
+        self,
+        source: PathLike | Sequence[PathLike] = (),
+        *,
+        out: PathLike,
+        cluster: DaskClient | None = None,
+        **keywords: Unpack[ArchiveKeywords],
     ) -> ArchiveRun:
         """Restore an archive to disk: iterate over what this returns with ``async for``.
 
@@ -271,6 +283,8 @@ class SmartyClient:
         Args:
             source: a folder, a photo, a glob, or several of them.
             out: the output folder.
+            cluster: an asynchronous client of a Dask cluster, whose workers send the requests; they must see the
+                photos and `out` under the same paths. Needs the extra `cluster`.
             **keywords: what to do, see `ArchiveOptions`:
                 `modes` (``improve``, ``resolution`` or both), `rfactor` (2 or 4) and `rtype` (``photo`` or ``art``)
                 for ``resolution``, `chain` (enlarge the restored picture);
@@ -280,18 +294,47 @@ class SmartyClient:
 
         Raises:
             OptionsError: the arguments do not go together.
+            MissingExtra: `cluster` needs the extra of that name.
+            ConfigurationError: the token would travel unencrypted to the cluster.
         """
         options = ArchiveOptions.of(source, out=out, **keywords)
         run = ArchiveRun(
             options,
             self._open_dispatcher(),
+            hooks=self._hooks,
             limits=self._limits,
             retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
+            cluster=None if cluster is None else self._on_cluster(cluster),
         )
         self._runs.add(run)
         return run
+
+    def _on_cluster(self, dask: DaskClient) -> ClusterConnection:
+        """What the workers of a cluster send requests with.
+
+        Raises:
+            MissingExtra: the extra is not installed.
+            OptionsError: the client has settings that cannot travel.
+            ConfigurationError: the token would travel unencrypted.
+        """
+        from smarty_async.cluster import require_distributed  # noqa: PLC0415 - an extra
+
+        require_distributed()
+        from smarty_async.cluster.connection import ClusterConnection  # noqa: PLC0415 - as above
+        from smarty_async.cluster.messages import Secret, ServiceAddress  # noqa: PLC0415
+
+        if self._session is not None or self._ssl is not None:
+            raise OptionsError("cluster goes without session and ssl: each worker has its own")
+        service = ServiceAddress(
+            url=str(self._url),
+            provider=self._provider,
+            proxy=Secret(self._proxy) if self._proxy else None,
+            timeouts=self._timeouts,
+            max_output_bytes=self._limits.max_output_bytes,
+        )
+        return ClusterConnection(dask, service=service, wait_seconds=self._retries.give_up_after)
 
     def _open_dispatcher(self) -> Dispatcher:
         if self._dispatcher is None:
@@ -300,7 +343,8 @@ class SmartyClient:
 
     def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
         """When a photo in memory with a temporary error is sent again."""
-        return item_retrying(self._retries, sleep=partial(dispatcher.backoff, sleep=self._sleep))
+        sleep = partial(dispatcher.backoff, sleep=self._sleep)
+        return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of photos in memory that need `specs`."""
@@ -308,7 +352,7 @@ class SmartyClient:
             self._groups[specs] = BatchGroup(
                 specs,
                 MemorySink(),
-                Progress(),
+                self._single_hooks,
                 ImageBudget(),
                 give_up_after=self._retries.give_up_single_after,
             )

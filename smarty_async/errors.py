@@ -10,6 +10,7 @@
     │   └── MissingExtra          an optional dependency is not installed
     ├── ServiceUnavailable        the service failed for too long; a later run can resume
     ├── DiskError                 the disk failed; a later run can resume
+    │   └── StoreError            the object store failed
     ├── RequestError              one request has no complete answer
     └── PhotoError                one photo was not restored
         ├── PhotoRejected         not sent: unreadable, or over the limits
@@ -44,6 +45,7 @@ __all__ = [
     "RequestRefused",
     "ServiceUnavailable",
     "SmartyError",
+    "StoreError",
 ]
 
 
@@ -103,10 +105,10 @@ class OutputInUse(ConfigurationError):
     """Another run is writing to the same output folder.
 
     Attributes:
-        path: the folder.
+        path: the folder, or the address of the store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         super().__init__(f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out")
         self.path = path
 
@@ -157,6 +159,18 @@ class DiskError(SmartyError):
         return cls(f"cannot {doing} {str(path)!r}: {reason}", path=path, errno=error.errno)
 
 
+class StoreError(DiskError):
+    """The object store failed, or refused: a later run resumes.
+
+    Attributes:
+        status: the HTTP status it answered with, None when it did not answer.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class RequestError(SmartyError):
     """One request has no complete answer. `smarty_async.judge` says what that means.
 
@@ -167,6 +181,7 @@ class RequestError(SmartyError):
         enveloped: whether the answer was in the service's envelope, an object with `status` and `body`. A page of a
             proxy or of another service is not.
         timed_out: whether waiting for the answer ended at a timeout.
+        sent: False when not one byte of it was sent.
     """
 
     def __init__(
@@ -177,12 +192,14 @@ class RequestError(SmartyError):
         retry_after: float | None = None,
         enveloped: bool = False,
         timed_out: bool = False,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
         self.enveloped = enveloped
         self.timed_out = timed_out
+        self.sent = sent
 
 
 class PhotoError(SmartyError):

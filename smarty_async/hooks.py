@@ -1,4 +1,4 @@
-"""Hooks that are called with frozen details of what happens, and the hook that writes the standard log.
+"""Hooks that are called with frozen details of what happens, and those that count progress and write the log.
 
     logger ``smarty_async``     DEBUG   one line a request
                                 INFO    what changes: a retry, fewer requests at once, the service down and back, a
@@ -6,19 +6,30 @@
 
 The fields of the details are also fields of the log records (``extra``), so that a structured formatter can write
 them. No text holds a token: texts of the service are redacted before they become part of an error.
+
+Three hooks come with the package: `ProgressHooks` counts what a run's progress reports, `LoggingHooks` writes the log,
+and `smarty_async.report.metrics.MetricsHooks` counts for Prometheus.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from smarty_async.results import Result
+from smarty_async.results import Progress, Result
 
-__all__ = ["Hooks", "LoggingHooks", "RequestDetails", "ResponseDetails", "RetryDetails", "all_hooks"]
+__all__ = [
+    "Hooks",
+    "LoggingHooks",
+    "ProgressHooks",
+    "RequestDetails",
+    "ResponseDetails",
+    "RetryDetails",
+    "all_hooks",
+]
 
 _log = logging.getLogger("smarty_async")
 
@@ -31,12 +42,14 @@ class RequestDetails(msgspec.Struct, frozen=True):
         images: images in it.
         size: bytes of its body.
         attempts: how many requests its most often sent image was in, this one included.
+        permits: how many requests may be open at once now.
     """
 
     number: int
     images: int
     size: int
     attempts: int
+    permits: int
 
 
 class ResponseDetails(msgspec.Struct, frozen=True):
@@ -50,6 +63,9 @@ class ResponseDetails(msgspec.Struct, frozen=True):
         status: the status of the answer, 200 for a good one; None when none came, or it broke off.
         seconds: from its start to the end of its answer, or to the failure.
         received: images that were answered.
+        bytes_sent: bytes of its body that were sent.
+        bytes_received: bytes of its answer.
+        paid: whether it was probably paid for (the rule: `smarty_async.transport.request.was_refused`).
         error: why it failed, None when it did not.
     """
 
@@ -60,11 +76,14 @@ class ResponseDetails(msgspec.Struct, frozen=True):
     status: int | None
     seconds: float
     received: int
+    bytes_sent: int
+    bytes_received: int
+    paid: bool
     error: str | None = None
 
 
 class RetryDetails(msgspec.Struct, frozen=True):
-    """A request that is going to be retried.
+    """A request that failed and is going to be retried, or an image that the service answered with "later".
 
     Attributes:
         images: images in it.
@@ -72,13 +91,18 @@ class RetryDetails(msgspec.Struct, frozen=True):
         wait: seconds until the next one.
         error: why it failed.
         failing_for: seconds for which the service has failed every request.
+        giving_up_in: seconds until the service is given up on, if it goes on failing; None while it is not taken to
+            be down.
+        scope: ``request`` when the request failed, ``photo`` when one image of a good answer is to be sent again.
     """
 
     images: int
     attempt: int
     wait: float
     error: str
-    failing_for: float
+    failing_for: float = 0.0
+    giving_up_in: float | None = None
+    scope: Literal["request", "photo"] = "request"
 
 
 class Hooks(Protocol):
@@ -93,12 +117,63 @@ class Hooks(Protocol):
         ...
 
     def on_retry(self, details: RetryDetails) -> None:
-        """A failed request is going to be retried."""
+        """A failed request, or an image, is going to be sent again."""
         ...
 
     def on_photo(self, result: Result) -> None:
         """A photo of an archive has come to an end."""
         ...
+
+
+class ProgressHooks:
+    """Counts requests, images, bytes and photos in the progress of a run.
+
+    Args:
+        progress: what is counted in.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_request(self, details: RequestDetails) -> None:
+        """Count a request, and its images as paid for until it turns out otherwise."""
+        progress = self._progress
+        progress.requests += 1
+        progress.images += details.images
+        progress.images_paid += details.images
+        progress.permits = details.permits
+
+    def on_response(self, details: ResponseDetails) -> None:
+        """Count the bytes, and how long an answer took."""
+        progress = self._progress
+        progress.bytes_sent += details.bytes_sent
+        progress.bytes_received += details.bytes_received
+        if not details.paid:
+            progress.images_paid -= details.images
+        if details.error is None:
+            progress.latencies.add(details.seconds)
+            progress.status_message = None
+
+    def on_retry(self, details: RetryDetails) -> None:
+        """Count it, and say what is the matter with a request."""
+        self._progress.retries += 1
+        if details.scope == "request":
+            self._progress.status_message = _status_message(details)
+
+    def on_photo(self, result: Result) -> None:
+        """Count the outcome."""
+        outcomes = self._progress.outcomes
+        outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+
+
+def _status_message(details: RetryDetails) -> str:
+    again = f"next try in {details.wait:.0f} s"
+    if details.giving_up_in is None:
+        return f"{details.error}: {again}"
+    return (
+        f"the service has been down for {details.failing_for:.0f} s ({details.error}): {again}, "
+        f"giving up in {details.giving_up_in:.0f} s"
+    )
 
 
 class LoggingHooks:
@@ -111,9 +186,9 @@ class LoggingHooks:
         """One line a request."""
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
-                "request %d: %d images, %d bytes, attempt %d, status %s, %.3f s, %d answered%s",
+                "request %d: %s, %d bytes, attempt %d, status %s, %.3f s, %d answered%s",
                 details.number,
-                details.images,
+                _images(details.images),
                 details.size,
                 details.attempts,
                 details.status,
@@ -124,10 +199,11 @@ class LoggingHooks:
             )
 
     def on_retry(self, details: RetryDetails) -> None:
-        """One line a retry."""
-        _log.info(
-            "retrying %d images in %.1f s, after attempt %d: %s",
-            details.images,
+        """One line a retry; that of a single photo changes nothing for the others."""
+        _log.log(
+            logging.INFO if details.scope == "request" else logging.DEBUG,
+            "retrying %s in %.1f s, after attempt %d: %s",
+            _images(details.images),
             details.wait,
             details.attempt,
             details.error,
@@ -139,6 +215,10 @@ class LoggingHooks:
         if result.error is not None and _log.isEnabledFor(logging.DEBUG):
             fields = {"photo": result.photo, "outcome": result.outcome, "type": result.error.type}
             _log.debug("%s %s: %s", result.photo, result.outcome, result.error.message, extra=fields)
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 class _AllHooks:

@@ -16,13 +16,14 @@ from functools import partial
 import msgspec
 from tenacity import AsyncRetrying
 
+from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
@@ -104,7 +105,7 @@ async def ask(
         finally:
             outcome.attempts += item.attempts
         if missing:
-            raise TemporaryAnswer
+            raise TemporaryAnswer(outcome.error.message if outcome.error else "")
 
     try:
         await retried(attempt, policy)
@@ -261,6 +262,7 @@ class PhotoRun:
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()
+            await self._context.committer.room()
             outcome = await self._ask(specs, body)
             total.failures |= outcome.failures
             total.attempts += outcome.attempts
@@ -269,13 +271,19 @@ class PhotoRun:
     async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
         return await ask(
             specs,
-            make_item=lambda missing: Item(body, self._context.group(missing)),
+            make_item=lambda missing: Item(body, self._context.group(missing), editor=self._outputs()),
             submit=partial(
                 self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
             ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
+
+    def _outputs(self) -> PhotoOutputs | None:
+        """What workers elsewhere need to make outputs durable; None when this process does it."""
+        if self._context.sender is None:
+            return None
+        return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
 
     def _rounds(self) -> Iterator[tuple[ModeSpec, ...]]:
         """The missing specs: those that are made of the photo together, then the chained ones."""
@@ -292,7 +300,7 @@ class PhotoRun:
         """
         if self.entry.problem:
             raise PhotoRejected(self.entry.problem.message, type=self.entry.problem.type)
-        if specs[0].chained and (restored := self._restored_picture()):
+        if specs[0].chained and (restored := await self._restored_picture()):
             return await self._restored_body(restored)
         return await self._photo_body()
 
@@ -305,9 +313,10 @@ class PhotoRun:
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
         await context.journal.note_pages(self.entry, probed.pages)
+        self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
         body = context.source.body(file, probed)
         self._digest = (lambda: body.digest) if probed.converted is None else (lambda: probed.digest)
-        return await self._converted_or(body, probed, file.path)
+        return await self._converted_or(body, probed, context.source.reopen(file))
 
     async def _restored_body(self, path: str) -> Body:
         probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
@@ -316,39 +325,46 @@ class PhotoRun:
         )
         return await self._converted_or(body, probed, path)
 
-    async def _converted_or(self, body: Body, probed: Probed, path: str) -> Body:
+    async def _converted_or(self, body: Body, probed: Probed, sent: PhotoData) -> Body:
         """`body`, or the picture that it was converted to; notes what outputs are made of.
 
         Args:
             body: what is sent of a picture that is not converted.
             probed: what is known of the picture.
-            path: where it is.
+            sent: its path, or what opens it.
         """
-        file = self.entry.file
+        file, photo = self.entry.file, self._context.source.reopen(self.entry.file)
         if probed.converted is not None:
             converted = self._context.directory.open()
             self._converted.append(converted)
             await converted.write([probed.converted])
-            path = str(converted.path)
-            body = FileBody(path, size=probed.size, version=None, content_type=probed.content_type)
+            sent = str(converted.path)
+            body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
         self._metadata = MetadataCopier(
             SentPhoto(
-                photo=file.path,
+                photo=photo,
                 page=file.page,
-                sent=path,
+                sent=sent,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
-                modified_ns=int(file.version),
+                modified_ns=int(file.version) if isinstance(photo, str) else None,
             ),
             strip=self._context.options.strip_metadata,
         )
         return body
 
-    def _restored_picture(self) -> str | None:
+    async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
         outputs = self.entry.answers["improve"].outputs
-        kind = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
-        return None if kind is None else str(self._context.directory.out / kind / self.entry.place)
+        kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        if kind is None:
+            return None
+        path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])
+        if file is not None:
+            self._converted.append(file)
+        if path is None:
+            raise PhotoRejected(f"its output {kind}/{self.entry.place} is no longer there", type="unreadable")
+        return str(path)
 
     # commit
 
@@ -363,7 +379,9 @@ class PhotoRun:
             if isinstance(file, TempFile)
         }
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=self._metadata)
+        metadata = None if received.edited else self._metadata
+        stored = received.stored
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=stored)
         for kind, file in received.files.items():
             if kind not in wanted:
                 await file.discard()
@@ -378,9 +396,10 @@ class PhotoRun:
         *,
         bw: bool | None,
         metadata: MetadataCopier | None = None,
+        is_stored: bool = False,
     ) -> None:
         try:
-            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata)
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata, is_stored)
             committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None

@@ -1,30 +1,28 @@
-"""What a run would do, and what earlier runs have done: told without sending or changing anything."""
+"""What a run would do, and what earlier runs have done; nothing is sent or changed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from smarty_async.archive.duplicates import digest_of, unhashed_of
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
-from smarty_async.archive.journal.recovery import rebuild
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.paths import JOURNAL, RESULTS, STATE, display_path
-from smarty_async.archive.photos.probe import probe
-from smarty_async.archive.sources.folder import FolderSource
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions, PathLike
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.paths import JOURNAL, display_path
+from smarty_async.archive.sources.mixed import open_source
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
-from smarty_async.failures import FailureGroups
-from smarty_async.options import PRICE, Limits, ModeSpec
-from smarty_async.results import ErrorInfo, Outcome, Plan, Progress, Result, Status
-from smarty_async.run import other_pages
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
+from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 
@@ -62,28 +60,24 @@ async def plan_archive(
 
 
 def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
-    source = FolderSource(
-        options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-    )
+    source = open_source(options)
     source.check()
+    outputs = open_outputs(options)
+    outputs.check_access()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
-    with closing(_copy_of_journal(options.out)) as store, store.translated():
+    with closing(_copy_of_journal(outputs.state_dir / JOURNAL)) as store, store.translated():
+        outputs.rebuild(store, options.specs)
         store.recover(_is_placed)
-        if store.is_empty:
-            rebuild(store, options.out / RESULTS, out=options.out, specs=options.specs)
-        checker = OutputChecker(options.out)
-        counting = _Counting(options, limits, concurrency=concurrency, paid=store.images_paid())
+        counting = _Counting(options, limits, source, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
-        for file in source.files():
-            if file is None:  # the list has more to come
-                continue
+        for file in chain.from_iterable(source.scan()):
             if file.left_alone:
                 counting.seen.leave_alone(display_path(file.photo))
                 continue
-            for entry in checker.checked(store.look_up([file], options.specs), redo=options.redo_missing):
+            for entry in outputs.checked(store.look_up([file], options.specs), redo=options.redo_missing):
                 pages = counting.look(entry, store)
-                others = store.look_up(other_pages(entry.file, pages), options.specs)
-                for page in checker.checked(others, redo=options.redo_missing):
+                others = store.look_up(entry.file.other_pages(pages), options.specs)
+                for page in outputs.checked(others, redo=options.redo_missing):
                     counting.look(page, store)
     return counting.plan()
 
@@ -94,13 +88,17 @@ class _Counting:
     Args:
         options: what the run would do.
         limits: what one request may carry.
+        source: where photos come from.
         concurrency: requests open at once, at most.
         paid: images paid for in earlier runs.
     """
 
-    def __init__(self, options: ArchiveOptions, limits: Limits, *, concurrency: int, paid: int) -> None:
+    def __init__(
+        self, options: ArchiveOptions, limits: Limits, source: PhotoSource, *, concurrency: int, paid: int
+    ) -> None:
         self._specs = options.specs
         self._limits = limits
+        self._source = source
         self._fit = options.fit
         self._permits = concurrency
         self._photos_left = ImageBudget(options.max_photos)
@@ -114,7 +112,7 @@ class _Counting:
 
     def look(self, entry: PhotoEntry, store: JournalStore) -> int:
         """Count one photo; the pages of its file, as far as they are known."""
-        entry = _identified(entry, store)
+        entry = self._identified(entry, store)
         missing = tuple(spec for spec in self._specs if not entry.has(spec))
         if not missing:
             self._skipped += 1
@@ -125,7 +123,7 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            probed = probe(entry.file.path, limits=self._limits, fit=self._fit, page=entry.file.page)
+            probed = self._source.look(entry.file, limits=self._limits, fit=self._fit)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return entry.pages
@@ -145,6 +143,17 @@ class _Counting:
         self._batcher.add(_PlannedItem(probed.size, missing))
         self._form_chunks(more=True)
         return probed.pages
+
+    def _identified(self, entry: PhotoEntry, store: JournalStore) -> PhotoEntry:
+        """The entry as `Duplicates.identify` finds it."""
+        digest = self._source.digest
+        if entry.version_changed:
+            entry = store.verify(entry, digest_of(unhashed_of(entry), digest=digest))
+        if entry.may_be_duplicate:
+            while unhashed := store.unhashed(entry.file.size):
+                store.note_digests({photo.id: digest_of(photo, digest=digest) for photo in unhashed})
+            entry = store.follow_moved(entry)
+        return entry
 
     def _form_chunks(self, *, more: bool) -> None:
         outlook = Outlook(more, None if more else 0)
@@ -169,17 +178,6 @@ class _Counting:
         )
 
 
-def _identified(entry: PhotoEntry, store: JournalStore) -> PhotoEntry:
-    """The entry as `Duplicates.identify` finds it."""
-    if entry.version_changed:
-        entry = store.verify(entry, digest_of(unhashed_of(entry)))
-    if entry.may_be_duplicate:
-        while unhashed := store.unhashed(entry.file.size):
-            store.note_digests({photo.id: digest_of(photo) for photo in unhashed})
-        entry = store.follow_moved(entry)
-    return entry
-
-
 def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
     """Whether the run copies the outputs of another photo, that it has by then."""
     return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
@@ -190,29 +188,32 @@ def _is_placed(*_: object) -> bool:
     return True
 
 
-def _copy_of_journal(out: Path) -> JournalStore:
+def _copy_of_journal(journal: Path) -> JournalStore:
     """The journal as a run would have it; a damaged one would be replaced."""
-    journal = _journal_of(out)
     try:
         return JournalStore(journal, opener=schema.copied)
     except schema.DamagedJournal:
         return JournalStore(journal, opener=lambda _: schema.empty())
 
 
-def _journal_of(out: Path) -> Path:
-    return out / STATE / JOURNAL
-
-
-async def read_status(out: PathLike) -> Status:
+async def read_status(
+    out: PathLike, *, state: PathLike | None = None, store_options: Mapping[str, Any] | None = None
+) -> Status:
     """What the journal of the output folder `out` knows; a run that is under way does not mind.
 
+    Args:
+        out: the output folder, or its address in a store. On another machine than that of the runs, the store's log is
+            read.
+        state: the folder of the runs' state, where one was given to them.
+        store_options: as `SmartyClient.improve_archive` takes them.
+
     Raises:
-        ConfigurationError: no run has written there.
+        ConfigurationError: no run has written there, or the store cannot be used.
         DiskError: the journal cannot be read.
     """
 
     def read() -> Status:
-        with _opened_to_read(out) as store:
+        with _opened_to_read(out, state=state, store_options=store_options) as store:
             counts = store.counts()
             groups = FailureGroups()
             for failed in _failed_photos(store):
@@ -230,14 +231,14 @@ async def read_status(out: PathLike) -> Status:
     return await asyncio.to_thread(read)
 
 
-def read_failed(out: PathLike) -> Iterator[FailedPhoto]:
+def read_failed(
+    out: PathLike, *, state: PathLike | None = None, store_options: Mapping[str, Any] | None = None
+) -> Iterator[FailedPhoto]:
     """Every failed and rejected photo of the output folder `out`, with its reason; blocking, a page at a time.
 
-    Raises:
-        ConfigurationError: no run has written there.
-        DiskError: the journal cannot be read.
+    The arguments and errors are those of `read_status`.
     """
-    with _opened_to_read(out) as store:
+    with _opened_to_read(out, state=state, store_options=store_options) as store:
         yield from _failed_photos(store)
 
 
@@ -249,8 +250,19 @@ def _failed_photos(store: JournalStore) -> Iterator[FailedPhoto]:
 
 
 @contextmanager
-def _opened_to_read(out: PathLike) -> Generator[JournalStore]:
-    journal = _journal_of(Path(out).absolute())
+def _opened_to_read(
+    out: PathLike, *, state: PathLike | None, store_options: Mapping[str, Any] | None
+) -> Generator[JournalStore]:
+    outputs = open_outputs(ArchiveOptions.of((), out=out, state=state, store_options=store_options or {}))
+    journal = outputs.state_dir / JOURNAL
+    if isinstance(outputs, OutputBucket):
+        outputs.check_access()
+        with closing(_copy_of_journal(journal)) as store, store.translated():
+            outputs.rebuild(store, ())
+            if store.is_empty:
+                raise ConfigurationError(f"{str(out)!r} holds no log: no photos were restored into it")
+            yield store
+        return
     if not journal.exists():
         raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
     with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():

@@ -1,17 +1,16 @@
-"""What a caller gets back: results, counters, plans."""
+"""What a caller gets back: results, counters, plans, and failures by their reason."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
 from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
-
-from smarty_async.options import PRICE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,7 +19,9 @@ __all__ = [
     "BEST_FIRST",
     "KINDS",
     "KINDS_BY_MODE",
+    "PRICE",
     "ErrorInfo",
+    "FailureGroups",
     "Failures",
     "InFlight",
     "Kind",
@@ -33,6 +34,10 @@ __all__ = [
     "Status",
     "Work",
 ]
+
+
+PRICE = 0.06
+"""₽ for one image and mode set, the first million a month (the service's price list); an estimate's basis."""
 
 Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "duplicate"]
 """What became of a photo.
@@ -73,7 +78,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     r"""What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:
-        photo: path relative to its source, with ``/``; bytes that are no UTF-8 are written as ``\xNN``.
+        photo: path relative to its source, with ``/``; bytes that are not UTF-8 are written as ``\xNN``.
         source: the source it came from.
         outcome: what became of it.
         outputs: {kind: path relative to the output folder}.
@@ -226,9 +231,11 @@ class Work(msgspec.Struct, kw_only=True):
         bytes_probed: of those whose dimensions are known.
         pixels_probed: of the same photos, in pixels.
         pixels_done: of those that came to an end.
+        bytes_ahead: of the photos that the scan has not come to and no run has finished; see `Progress.ahead`.
     """
 
     bytes: int = 0
+    bytes_ahead: int = 0
     bytes_done: int = 0
     bytes_probed: int = 0
     pixels_probed: int = 0
@@ -262,6 +269,7 @@ class Progress(msgspec.Struct, kw_only=True):
     Attributes:
         found: photos seen by the scan so far.
         scanning: whether the scan may find more.
+        ahead: photos that the scan has not come to, when they have been counted; None while their number is not known.
         outcomes: photos by outcome.
         requests: requests sent.
         images: images sent; a photo that is sent again counts again.
@@ -271,10 +279,11 @@ class Progress(msgspec.Struct, kw_only=True):
         bytes_received: bytes of answers.
         retries: items and requests tried again.
         permits: requests that may be open at once now; 0 before the first.
+        workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
-        left_alone: files that are no photos, by name and content.
+        left_alone: files that are not photos, by name and content.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
         work: what the run has to send, and how much of it is done.
@@ -284,6 +293,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
     found: int = 0
     scanning: bool = True
+    ahead: int | None = None
     outcomes: dict[Outcome, int] = {}
     requests: int = 0
     images: int = 0
@@ -292,6 +302,7 @@ class Progress(msgspec.Struct, kw_only=True):
     bytes_received: int = 0
     retries: int = 0
     permits: int = 0
+    workers: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
     oversized: int = 0
@@ -303,7 +314,7 @@ class Progress(msgspec.Struct, kw_only=True):
     warnings: list[str] = []
 
     def leave_alone(self, name: str) -> None:
-        """Count a file that is no photo."""
+        """Count a file that is not a photo."""
         self.left_alone += 1
         if len(self.left_alone_names) < _NAMES_KEPT:
             self.left_alone_names.append(name)
@@ -333,6 +344,13 @@ class Progress(msgspec.Struct, kw_only=True):
         return self.warnings
 
     @property
+    def total(self) -> int | None:
+        """Photos in all; None while their number is not known."""
+        if not self.scanning:
+            return self.found
+        return None if self.ahead is None else self.found + self.ahead
+
+    @property
     def done(self) -> int:
         """Photos that came to an end in this run, skipped ones among them."""
         return sum(self.outcomes.values())
@@ -348,7 +366,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         photos: photos that would be sent.
-        requests: requests they would ride in, if none had to be tried again.
+        requests: requests they would take, if none had to be tried again.
         bytes: bytes of those photos.
         duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.
@@ -356,7 +374,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
         oversized: photos whose dimensions are over those that the service publishes; they would be sent all the same.
-        left_alone: files that are no photos.
+        left_alone: files that are not photos.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.
     """
@@ -414,3 +432,46 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     example: str
     names: list[str] = []
+
+
+_MAX_NAMES: Final = 20
+"""Photos named for each reason."""
+
+_MAX_GROUPS: Final = 100
+"""Reasons kept apart; past that they are grouped by type."""
+
+_VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
+"""What differs between two messages with the same reason: names in quotes, and numbers."""
+
+
+class FailureGroups:
+    """Photos by the reason why they have no results."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Outcome, str, str], Failures] = {}
+
+    def add(self, photo: str, outcome: Outcome, error: ErrorInfo) -> None:
+        """Add one photo."""
+        key = (outcome, error.type, _VARYING.sub("…", error.message))
+        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+            key = (outcome, error.type, "")
+        known = self._groups.get(key)
+        if known is None:
+            self._groups[key] = Failures(
+                outcome=outcome, type=error.type, message=error.message, count=1, example=photo, names=[photo]
+            )
+            return
+        if len(known.names) < _MAX_NAMES:
+            known.names.append(photo)
+        self._groups[key] = Failures(
+            outcome=outcome,
+            type=known.type,
+            message=known.message,
+            count=known.count + 1,
+            example=known.example,
+            names=known.names,
+        )
+
+    def sorted(self) -> list[Failures]:
+        """The groups, the largest first."""
+        return sorted(self._groups.values(), key=lambda group: -group.count)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from typing import cast
-
-import msgspec
+from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.paths import JOURNAL, RESULTS, display_path
+from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.folder import FolderSource, PhotoFile
+from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.survey import Survey
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
-from smarty_async.options import Limits, Retries
+from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
+from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import RunContext, Spending
@@ -31,7 +31,10 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["ArchiveRun", "other_pages"]
+if TYPE_CHECKING:
+    from smarty_async.cluster.connection import ClusterConnection
+
+__all__ = ["ArchiveRun", "check_archive"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -48,10 +51,12 @@ class ArchiveRun:
     Args:
         options: what the run is to do.
         dispatcher: sends items to the service.
+        hooks: called with what happens to its requests and photos.
         limits: what one request may carry.
         retries: how long to go on asking.
         window: photos alive at a time.
         sleep: waits, in seconds.
+        cluster: whose workers send the requests; None to send them from here.
 
     Attributes:
         progress: how far the run has come; changes while it runs.
@@ -62,21 +67,23 @@ class ArchiveRun:
         options: ArchiveOptions,
         dispatcher: Dispatcher,
         *,
+        hooks: Sequence[Hooks],
         limits: Limits,
         retries: Retries,
         window: int,
         sleep: Sleep,
+        cluster: ClusterConnection | None = None,
     ) -> None:
         self.progress = Progress()
         self._options = options
         self._dispatcher = dispatcher
+        self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
         self._retries = retries
         self._sleep = sleep
-        self._source: PhotoSource = FolderSource(
-            options.sources, out=options.out, include=options.include, exclude=options.exclude, listed=options.listed
-        )
-        self._directory = OutputDirectory(options.out)
+        self._cluster = cluster
+        self._source = open_source(options)
+        self._directory = open_outputs(options)
         self._window = asyncio.Semaphore(window)
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
@@ -165,14 +172,9 @@ class ArchiveRun:
     async def _restore(self) -> None:
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
-        journal = await Journal.open(
-            directory.state_dir / JOURNAL,
-            results=directory.out / RESULTS,
-            outputs=directory,
-            specs=self._options.specs,
-        )
+        journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += journal.warnings
+        self.progress.warnings += [*directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
             self._spending.limit_images(self._options.images_left(await journal.images_paid()))
@@ -185,8 +187,9 @@ class ArchiveRun:
                 directory=directory,
                 journal=journal,
                 committer=committer,
-                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing),
+                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
                 dispatcher=self._dispatcher,
+                hooks=self._hooks,
                 progress=self.progress,
                 spending=self._spending,
                 groups={},
@@ -194,19 +197,39 @@ class ArchiveRun:
                 probing=self._probing,
                 stopping=self._stopping,
                 sleep=self._sleep,
+                sender=self._cluster,
             )
-            with _scanning(self._source) as next_batch:
-                async with asyncio.TaskGroup() as photos:
-                    await self._start_photos(next_batch, context, photos)
+            async with self._cluster_opened():
+                with _scanning(self._source) as next_batch:
+                    async with asyncio.TaskGroup() as photos:
+                        await self._start_photos(next_batch, context, photos)
             if self._error is not None:
                 raise self._error
         except BaseException:
+            directory.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
             await finish_despite_cancel(self._dispatcher.abort(self._spending))
             raise
         finally:
             await committer.close()
             await journal.close()
+
+    @asynccontextmanager
+    async def _cluster_opened(self) -> AsyncGenerator[None]:
+        """Use the workers of the cluster during the block, if there is one."""
+        if self._cluster is None:
+            yield
+            return
+        try:
+            async with self._cluster.opened(
+                self._directory,
+                sources=self._options.sources,
+                progress=self.progress,
+                set_capacity=self._dispatcher.set_capacity,
+            ):
+                yield
+        finally:
+            self._dispatcher.set_capacity(None)
 
     async def _start_photos(
         self,
@@ -217,7 +240,7 @@ class ArchiveRun:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
         announce = partial(self._dispatcher.announce, source=self._spending)
         waiting = False
-        with announce(None):
+        with announce(None), self._surveying(context) as survey:
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
@@ -226,10 +249,30 @@ class ArchiveRun:
                         self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
                         break
                     waiting = not batch
-                    entries = await self._look_up(self._photos_of(batch), context)
-                for entry in await self._report_finished(entries):
+                    files = self._photos_of(batch)
+                    entries = await self._look_up(files, context)
+                unfinished = await self._report_finished(entries)
+                survey.scanned(files, unfinished=[entry.file for entry in unfinished])
+                for entry in unfinished:
+                    if self._window.locked():
+                        survey.start()
                     await self._window.acquire()
                     photos.create_task(self._run_in_window(entry, context))
+
+    @contextmanager
+    def _surveying(self, context: RunContext) -> Generator[Survey]:
+        """Count the photos ahead during the block, once the window is full; a list that comes once cannot be."""
+
+        async def finished() -> int:
+            return min([await context.journal.finished_bytes(spec) for spec in self._options.specs])
+
+        once = iter(self._options.listed) is self._options.listed
+        source = None if once else open_source(self._options)
+        survey = Survey(source, progress=self.progress, finished=finished)
+        try:
+            yield survey
+        finally:
+            survey.stop()
 
     def _photos_of(self, batch: Sequence[PhotoFile]) -> list[PhotoFile]:
         """The files of `batch` that may be photos; the others are counted and left alone."""
@@ -242,7 +285,7 @@ class ArchiveRun:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
         redo_missing = self._options.redo_missing
         entries = await context.journal.look_up(files, redo_missing=redo_missing)
-        pages = [page for entry in entries for page in other_pages(entry.file, entry.pages)]
+        pages = [page for entry in entries for page in entry.file.other_pages(entry.pages)]
         if pages:
             entries += await context.journal.look_up(pages, redo_missing=redo_missing)
         self.progress.found += len(entries)
@@ -262,7 +305,7 @@ class ArchiveRun:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
             photo = await self._run_photo(entry, context)
-            pages = await self._look_up(other_pages(entry.file, photo.pages), context)
+            pages = await self._look_up(entry.file.other_pages(photo.pages), context)
             async with asyncio.TaskGroup() as others:
                 for page in await self._report_finished(pages):
                     others.create_task(self._run_photo(page, context))
@@ -288,10 +331,8 @@ class ArchiveRun:
         if not results:
             return
         await self._unread.acquire()
-        outcomes = self.progress.outcomes
         for result in results:
-            outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
-            self._dispatcher.hooks.on_photo(result)
+            self._hooks.on_photo(result)
         self._results.put_nowait(results)
 
 
@@ -309,11 +350,15 @@ def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[Phot
         thread.shutdown(wait=False)
 
 
-def other_pages(file: PhotoFile, pages: int) -> list[PhotoFile]:
-    """The other pictures of `file`, when it is the first of several."""
-    if file.page != 1:
-        return []
-    return [msgspec.structs.replace(file, page=page) for page in range(2, pages + 1)]
+def check_archive(options: ArchiveOptions) -> None:
+    """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
+
+    Raises:
+        OptionsError: a source does not exist, or is among the outputs.
+        ConfigurationError: a store cannot be used.
+    """
+    open_source(options).check()
+    open_outputs(options).check_access()
 
 
 def _first(error: BaseException) -> BaseException:

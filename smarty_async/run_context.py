@@ -11,15 +11,15 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive_options import ArchiveOptions
-from smarty_async.options import Limits, ModeSpec, Retries
+from smarty_async.hooks import Hooks
+from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
 from smarty_async.results import InFlight, Progress
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["RunContext", "Spending"]
@@ -73,6 +73,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         committer: makes answers durable.
         duplicates: finds photos with the same content.
         dispatcher: sends items to the service.
+        hooks: called with what happens to the run's requests and photos.
         progress: the run's counters.
         spending: what may still be sent.
         groups: the batch group of each combination of mode specs, made when it is first needed.
@@ -80,17 +81,19 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
+        sender: what requests go through; None for the client's own connection.
     """
 
     options: ArchiveOptions
     limits: Limits
     retries: Retries
     source: PhotoSource
-    directory: OutputDirectory
+    directory: OutputStore
     journal: Journal
     committer: OutputCommitter
     duplicates: Duplicates
     dispatcher: Dispatcher
+    hooks: Hooks
     progress: Progress
     spending: Spending
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
@@ -98,6 +101,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
+    sender: RequestSender | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -105,10 +109,11 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             self.groups[specs] = BatchGroup(
                 specs,
                 self.directory,
-                self.progress,
+                self.hooks,
                 self.spending.images,
                 request_log=self.journal,
                 source=self.spending,
+                sender=self.sender,
             )
         return self.groups[specs]
 
@@ -152,7 +157,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     async def backoff(self, seconds: float) -> None:
         """Wait before a photo is sent again; ends early when the run is stopping."""
-        self.progress.retries += 1
         waits = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopping.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -163,5 +167,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def retry_policy(self) -> AsyncRetrying:
         """When a photo with a temporary error is sent again."""
         return item_retrying(
-            self.retries, sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending)
+            self.retries,
+            sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending),
+            hooks=self.hooks,
         )

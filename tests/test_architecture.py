@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,14 +21,14 @@ LAYERS = {
     "redaction": 0,
     "account": 1,
     "results": 0,
-    "failures": 1,
     "hooks": 1,
     "web": 1,
     "wire": 1,
     "transport": 2,
     "archive": 2,
+    "cluster": 3,
     "inputs": 3,
-    "archive_options": 1,
+    "store_address": 0,
     "run_context": 3,
     "photo": 4,
     "run": 5,
@@ -90,6 +91,7 @@ EXPORTED = [
     "SmartyError",
     "Split",
     "Status",
+    "StoreError",
     "Timeouts",
     "Verdict",
     "embedded_service",
@@ -125,6 +127,7 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield name.removeprefix("smarty_async").removeprefix(".")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path: Path) -> None:
     here = room_of(name_of(path))
@@ -153,6 +156,23 @@ def test_wire_touches_neither_the_loop_nor_the_disk_nor_the_network(path: Path) 
             "pathlib",
             "socket",
         }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_one_room_alone_imports_dask(path: Path) -> None:
+    if room_of(name_of(path)) == "cluster":
+        return
+    tree = ast.parse(path.read_bytes())
+    for_types = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in set(ast.walk(tree)) - for_types:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {room_of(name) for name in names} & {"dask", "distributed"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -196,6 +216,8 @@ def test_every_name_is_there(name: str) -> None:
 def test_every_room_gives_what_it_says() -> None:
     for path in MODULES:
         if path.name == "__main__.py" or "engine" in path.parts:
+            continue
+        if room_of(name_of(path)) == "cluster" and find_spec("distributed") is None:
             continue
         module = import_module(f"smarty_async.{name_of(path)}".removesuffix("."))
         for name in getattr(module, "__all__", []):

@@ -24,7 +24,7 @@ _open_ledger = JournalStore.__init__
 
 def _open_unsynced(self: JournalStore, *options: Any, **more: Any) -> None:
     _open_ledger(self, *options, **more)
-    self._sql.execute("PRAGMA synchronous = OFF")
+    self.sql.execute("PRAGMA synchronous = OFF")
 
 
 os.fsync = _no_fsync  # type: ignore[assignment]

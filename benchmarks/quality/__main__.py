@@ -3,7 +3,7 @@
     python -m benchmarks.quality --wheels wheels --out quality
 
 prints PSNR (dB) and SSIM of each task's mean for what was sent, for Lanczos, and for each engine, and writes
-`quality.json` and the contact sheet `quality.png`. Where the wheels come from is told in `originals.py`.
+`quality.json` and the contact sheet `quality.png`. `originals.py` says where the wheels come from.
 """
 
 from __future__ import annotations

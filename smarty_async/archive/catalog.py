@@ -20,6 +20,7 @@ from smarty_async.archive.journal.lookup import photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome
+from smarty_async.store_address import is_made_of_store_address
 
 __all__ = ["STATES", "Catalog", "Folder", "Photo", "State"]
 
@@ -110,6 +111,8 @@ class Catalog:
         self.out = Path(out).absolute()
         self._path = self.out / STATE / JOURNAL
         if not self._path.is_file():
+            if is_made_of_store_address(out):
+                raise ConfigurationError("only results in a folder can be looked at; of a bucket, status tells")
             raise ConfigurationError(
                 f"there is no journal in {str(out)!r}: give the folder that was given to improve as --out"
             )

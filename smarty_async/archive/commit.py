@@ -9,18 +9,22 @@ from pathlib import Path
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter", "PhotoOutputs", "move_of"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
 _GROUP_ANSWERS = 48
 """Answers in a group, at most."""
+_MAX_BACKLOG = 512_000_000
+"""Bytes of outputs that are received and not committed, past which nothing more is asked for."""
 
 
 class CommittedAnswer(msgspec.Struct, frozen=True):
@@ -33,6 +37,34 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
+
+
+class PhotoOutputs:
+    """What makes the outputs of a photo durable elsewhere than here; an `OutputEditor`.
+
+    Args:
+        entry: the photo.
+        metadata: gives the outputs the photo's metadata; None for nothing.
+        kinds: the kinds that are kept; all when empty.
+    """
+
+    def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
+        self.entry = entry
+        self.warnings: list[str] = [] if metadata is None else metadata.warnings
+        self._metadata = metadata
+        self._kinds = kinds
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether outputs of `kind` are kept."""
+        return not self._kinds or kind in self._kinds
+
+    def copy_to(self, output: str) -> int:
+        """Give the file `output` the photo's metadata; its size in bytes then; blocks.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
 
 
 _Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
@@ -51,6 +83,10 @@ class OutputCommitter:
         self._journal = journal
         self._waiting: list[_Waiting] = []
         self._groups: set[asyncio.Task[None]] = set()
+        self._moves: set[asyncio.Task[None]] = set()  # where outputs travel, and no group waits for them
+        self._backlog = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
         """Wait until `received` is committed; the answer, and where its outputs are.
@@ -62,16 +98,29 @@ class OutputCommitter:
             DiskError: the disk refuses.
         """
         committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
+        self._add_backlog(_bytes_of(received))
+        committed.add_done_callback(lambda _: self._add_backlog(-_bytes_of(received)))
         self._waiting.append((received, committed))
         self._groups = {group for group in self._groups if not group.done()}
         if len(self._groups) < _GROUPS:
             self._groups.add(asyncio.create_task(self._commit_waiting(), name="smarty_async commit"))
         return await committed
 
+    async def room(self) -> None:
+        """Wait while the outputs that are received and not committed have many bytes: before more is asked for."""
+        await self._has_room.wait()
+
+    def _add_backlog(self, size: int) -> None:
+        self._backlog += size
+        if self._backlog < _MAX_BACKLOG:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
     async def close(self) -> None:
         """Wait until everything in progress is committed."""
-        if self._groups:
-            await asyncio.wait(self._groups)
+        while working := [task for task in (*self._groups, *self._moves) if not task.done()]:
+            await asyncio.wait(working)
 
     async def _commit_waiting(self) -> None:
         while self._waiting:
@@ -84,9 +133,26 @@ class OutputCommitter:
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
         group = await self._with_metadata(group)
-        refused = await self._store.fsync([received.outputs.values() for received, _ in group])
+        files = [() if received.is_stored else received.outputs.values() for received, _ in group]
+        refused = await self._store.fsync(files)
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
+        if not self._store.is_remote:
+            await self._move_group(group)
+            return
+        for waiting in group:  # one by one: none waits for the slowest
+            move = asyncio.create_task(self._move_remotely(waiting), name="smarty_async store")
+            self._moves.add(move)
+            move.add_done_callback(self._moves.discard)
+
+    async def _move_remotely(self, waiting: _Waiting) -> None:
+        try:
+            await self._move_group([waiting])
+        except Exception as error:  # noqa: BLE001 - as above
+            _without_errors([waiting], [error])
+
+    async def _move_group(self, group: Sequence[_Waiting]) -> None:
+        """Bring the outputs of `group`, which is journalled as received, to their places."""
         refused = await self._store.commit([_move_of(received) for received, _ in group])
         name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
         group = _without_errors(group, refused, unless=_is_name_taken)
@@ -121,6 +187,10 @@ class OutputCommitter:
         return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
 
 
+def _bytes_of(received: ReceivedAnswer) -> int:
+    return sum(output.size for output in received.outputs.values())
+
+
 @threaded
 def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, StoredOutput]:
     """The outputs, those of the service rewritten with the photo's metadata."""
@@ -147,10 +217,27 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
     return msgspec.structs.replace(received, outputs=outputs)
 
 
+def move_of(received: ReceivedAnswer) -> OutputMove:
+    """How the outputs of `received` get to their places."""
+    return _move_of(_with_replaced(received))
+
+
 def _move_of(received: ReceivedAnswer) -> OutputMove:
     outputs, earlier = received.outputs, _earlier_outputs(received)
     obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
-    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete})
+    file = received.entry.file
+    origin = OutputOrigin(
+        spec=str(received.spec),
+        kinds=tuple(outputs),
+        bw=received.bw,
+        source=file.source,
+        photo=file.photo,
+        page=file.page,
+        size=file.size,
+        version=file.version,
+    )
+    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

@@ -8,11 +8,9 @@ never sent again. Each content is read at most once for this.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,10 +18,11 @@ import msgspec
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto, content_digest
 from smarty_async.archive.journal.store import MAX_UNHASHED
+from smarty_async.archive.photos.reader import file_digest
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import threaded
 
-__all__ = ["Duplicates", "digest_of", "file_digest", "unhashed_of"]
+__all__ = ["Duplicates", "digest_of", "unhashed_of"]
 
 _MAX_REMEMBERED: Final = 64
 """Digests of files that are remembered: the pages of one file follow each other."""
@@ -43,11 +42,15 @@ class Duplicates:
     Args:
         journal: where digests are stored.
         redo_missing: whether outputs that no longer exist are to be made again.
+        digest: reads a photo, see `PhotoSource.digest`.
     """
 
-    def __init__(self, journal: Journal, *, redo_missing: bool = False) -> None:
+    def __init__(
+        self, journal: Journal, *, redo_missing: bool = False, digest: Callable[..., bytes] = file_digest
+    ) -> None:
         self._journal = journal
         self._redo_missing = redo_missing
+        self._digest = threaded(digest, pool="hashing")
         self._in_progress: dict[int, dict[int, _InProgress]] = {}  # by size and entry, in the order they began
         self._reading = asyncio.Lock()
         self._digests: dict[tuple[str, str], asyncio.Future[bytes]] = {}  # by path and version, the oldest first
@@ -73,7 +76,7 @@ class Duplicates:
         Call it for an entry with `PhotoEntry.needs_comparison`, within `in_progress`.
 
         Returns:
-            The entry with the answers to its content. `PhotoEntry.end` tells whether there is anything left to do;
+            The entry with the answers to its content. `PhotoEntry.end` says whether there is anything left to do;
             if so, and with `PhotoEntry.may_be_duplicate`, `compare` and `earlier` find the same content elsewhere.
         """
         if entry.version_changed:
@@ -121,7 +124,7 @@ class Duplicates:
         if key not in self._digests:
             while len(self._digests) >= _MAX_REMEMBERED:
                 del self._digests[next(iter(self._digests))]
-            self._digests[key] = _file_digest(photo.path, size=photo.size, version=photo.version)
+            self._digests[key] = self._digest(photo.path, size=photo.size, version=photo.version)
         return self._digests[key]
 
 
@@ -135,21 +138,6 @@ def unhashed_of(entry: PhotoEntry) -> UnhashedPhoto:
     return UnhashedPhoto(entry.id, file.path, file.size, file.version, file.page)
 
 
-def digest_of(photo: UnhashedPhoto) -> bytes:
+def digest_of(photo: UnhashedPhoto, *, digest: Callable[..., bytes] = file_digest) -> bytes:
     """The digest of a photo's content, empty when it cannot be read or has changed; blocks."""
-    return content_digest(file_digest(photo.path, size=photo.size, version=photo.version), page=photo.page)
-
-
-def file_digest(path: str, *, size: int, version: str) -> bytes:
-    """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
-    file = Path(path)
-    try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").digest()
-        status = file.stat()
-    except (OSError, ValueError):
-        return b""
-    return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
-
-
-_file_digest = threaded(file_digest, pool="hashing")
+    return content_digest(digest(photo.path, size=photo.size, version=photo.version), page=photo.page)

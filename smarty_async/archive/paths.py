@@ -28,6 +28,7 @@ from typing import Literal
 import msgspec
 
 from smarty_async.results import KINDS
+from smarty_async.store_address import is_store_address
 
 __all__ = [
     "JOURNAL",
@@ -43,6 +44,7 @@ __all__ = [
     "distinct_place",
     "folded_key",
     "output_place",
+    "photo_path",
     "probe_name_rules",
 ]
 
@@ -69,7 +71,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""A surrogate that stands for no byte: Windows takes one in a name."""
+"""A surrogate that represents no byte: Windows takes one in a name."""
 
 _IGNORED_CODE_POINTS = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
                                   "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")  # fmt: skip
@@ -87,7 +89,7 @@ class FileNameRules(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         normalization_sensitive: whether an ``é`` of one code point and one of two are two files.
         forbidden: characters that no name may hold (besides ``/`` and NUL).
         windows_names: whether device names (``CON.jpg``) and a dot or space at the end are not taken.
-        raw_bytes: whether names may hold bytes that are no UTF-8.
+        raw_bytes: whether names may hold bytes that are not UTF-8.
         max_code_point: the highest code point that a name may hold.
         max_name: the longest name of one file or folder, in `name_unit`.
         name_unit: ``bytes`` (of UTF-8), or ``utf-16`` for UTF-16 code units.
@@ -166,7 +168,7 @@ SYSTEM_RULES = WINDOWS_RULES if os.name == "nt" else POSIX_RULES
 def display_path(path: str) -> str:
     r"""`path` for people and for JSON: ``/`` between its parts, always valid UTF-8.
 
-    Bytes that are no UTF-8 (surrogate-escaped in `path`) are displayed as ``\xNN``. Everything else is kept, line
+    Bytes that are not UTF-8 (surrogate-escaped in `path`) are displayed as ``\xNN``. Everything else is kept, line
     breaks too: what prints on a terminal escapes those itself.
     """
     if os.sep != "/":
@@ -175,6 +177,11 @@ def display_path(path: str) -> str:
         return path
     whole = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", path)
     return whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def photo_path(source: str, photo: str) -> str:
+    """What to open for a photo: a path, or the address of an object."""
+    return f"{source}/{photo}" if is_store_address(source) else os.path.join(source, photo)  # noqa: PTH118 - as the scan spells it
 
 
 def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:
@@ -200,7 +207,7 @@ def distinct_place(place: str, *, identity: str, rules: FileNameRules = SYSTEM_R
 
     Args:
         place: a place from `output_place`.
-        identity: what tells the photo from all others: its source and its path.
+        identity: what identifies the photo: its source and its path.
         rules: what the output disk takes.
     """
     above, slash, name = place.rpartition("/")
@@ -241,12 +248,12 @@ def _encoded(text: str) -> bytes:
 
 
 def _bytes(name: str) -> bytes:
-    """The bytes of `name` on a disk; a surrogate that stands for no byte counts as three."""
+    """The bytes of `name` on a disk; a surrogate that represents no byte counts as three."""
     return name.encode("utf-8", "surrogatepass" if _LONE_SURROGATE.search(name) else "surrogateescape")
 
 
 _IS_WINDOWS: bool = os.name == "nt"
-_BYTE = "\udcff"  # a byte that is no UTF-8, as Python puts it
+_BYTE = "\udcff"  # a byte that is not UTF-8, as Python puts it
 _ASTRAL = "\U0001f600"
 _LETTER = "ж"
 _ACCENTED = "\u00e9"  # of one code point
@@ -318,7 +325,7 @@ class _NameProbe:
             _raise_disk_error(error)
             normalization_sensitive = True
         (self.folder / "Sample").touch()
-        # Windows can be told to tell case apart in one folder and not in the next.
+        # Windows can be set to distinguish case in one folder and not in the next.
         return os.name != "nt" and not self._exists("sample"), normalization_sensitive
 
     def _longest(self) -> tuple[int, Literal["bytes", "utf-16"]]:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
 from time import monotonic
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from smarty_async.errors import DiskError
@@ -25,11 +25,36 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
-_POOL_THREADS = {"disk": 6, "reading": 2, "appending": 2, "hashing": 2, "probing": 4}
-"""Threads of each pool, at most. Fsyncs that run at the same time share a commit of the file system's journal; reads
-and appends that an open request waits for have pools of their own, so they never queue behind fsyncs."""
 _CALLS_PER_THREAD = 8
-"""Queued calls for which one more thread is started."""
+"""Queued calls for which one more thread is started, where calls are short."""
+
+
+class _Pool(NamedTuple):
+    """The threads of a pool.
+
+    Attributes:
+        threads: how many, at most.
+        calls_per_thread: queued calls for which one more thread is started.
+    """
+
+    threads: int
+    calls_per_thread: int = _CALLS_PER_THREAD
+
+
+_POOLS = {
+    "disk": _Pool(6),
+    "reading": _Pool(2),
+    "appending": _Pool(2),
+    "hashing": _Pool(2),
+    "probing": _Pool(4),
+    "fetching": _Pool(24, 1),
+    "storing": _Pool(24, 1),
+    "logs": _Pool(1),
+}
+"""Fsyncs that run at the same time share a commit of the file system's journal; reads and appends that an open request
+waits for have pools of their own, so they never queue behind fsyncs. Calls to an object store wait for its answer: each
+has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which a cluster's
+workers show that they live wait for none of them."""
 _REPORT_EVERY = 0.005
 """Seconds after which a thread reports the results it has, before it takes the next call."""
 
@@ -41,7 +66,7 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
 
     Args:
         call: a blocking function.
-        pool: which of the event loop's thread pools runs it, a key of `_POOL_THREADS`.
+        pool: which of the event loop's thread pools runs it, a key of `_POOLS`.
     """
 
     @wraps(call)
@@ -49,7 +74,7 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
         loop = asyncio.get_running_loop()
         batchers = _batchers.setdefault(loop, {})
         if pool not in batchers:
-            batchers[pool] = ThreadBatcher(_POOL_THREADS[pool])
+            batchers[pool] = ThreadBatcher(*_POOLS[pool])
         return batchers[pool].call(partial(call, *args, **kwargs), loop)
 
     return run
@@ -61,7 +86,7 @@ async def start_threads() -> None:
     Raises:
         DiskError: the system starts no more threads.
     """
-    await asyncio.gather(*(threaded(_nothing, pool=pool)() for pool in _POOL_THREADS))
+    await asyncio.gather(*(threaded(_nothing, pool=pool)() for pool in _POOLS))
 
 
 def _nothing() -> None:
@@ -97,10 +122,12 @@ class ThreadBatcher:
 
     Args:
         threads: how many may run at a time, at most.
+        calls_per_thread: queued calls for which one more thread is started.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, calls_per_thread: int = _CALLS_PER_THREAD) -> None:
         self._max_threads = threads
+        self._calls_per_thread = calls_per_thread
         self._executor = _executor(threads)
         self._has_thread = False
         self._queue: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
@@ -121,7 +148,7 @@ class ThreadBatcher:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        while self._draining < min(self._max_threads, -(-len(self._queue) // _CALLS_PER_THREAD)):
+        while self._draining < min(self._max_threads, -(-len(self._queue) // self._calls_per_thread)):
             try:
                 self._executor.submit(self.drain, loop)
             except RuntimeError:  # can't start new thread
@@ -133,7 +160,7 @@ class ThreadBatcher:
             self._draining += 1
 
     def _fail_queued(self) -> None:
-        self._executor = _executor(self._max_threads)  # the old one holds a call that nobody makes
+        self._executor = _executor(self._max_threads)  # the old one holds a call that is never made
         while self._queue:
             _, future = self._queue.popleft()
             if not future.done():

@@ -16,7 +16,7 @@ from smarty_async.cli.check import check
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
-from smarty_async.cli.output import use_waiting_streams
+from smarty_async.cli.output import say, use_waiting_streams
 from smarty_async.cli.serve import serve
 from smarty_async.cli.status import status
 from smarty_async.cli.view import view
@@ -61,7 +61,8 @@ def help_(
         inner = typer.Context(commands[command], info_name=command, parent=program)
         typer.echo(inner.get_help())
     else:
-        typer.echo(f"smarty-async: there is no command {command!r}; there are {', '.join(sorted(commands))}", err=True)
+        shown = ", ".join(name for name, one in commands.items() if not one.hidden)
+        say(f"smarty-async: there is no command {command!r}. The commands are: {shown}.")
         raise typer.Exit(2)
 
 

@@ -22,22 +22,22 @@ def album(
     prefer: Annotated[
         str,
         typer.Option(
-            metavar="KIND,…", help="Outputs to take, best first; a photo that has none of them: its original."
+            metavar="KIND,…", help="Which output to take, best first; a photo without any of them gets its original."
         ),
     ] = "colorized_improved,improved,resolved",
-    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print tracebacks of unexpected errors.")] = False,
 ) -> None:
-    """Make an album in FOLDER: exactly one picture a photo, with the same names and folders.
+    """Make an album in FOLDER: exactly one picture per photo, with the same names and folders.
 
-    It is the best output of a photo, or the original where the photo was already good or could not be restored. Run it
+    The picture is the best output, or the original where the photo was already good or could not be restored. Run it
     again after the next improve: only what has changed is copied, and nothing of yours is removed.
     """
     with error_boundary(verbose=verbose):
         # Only here: help needs none of it.
         from smarty_async.archive.album import make_album  # noqa: PLC0415
-        from smarty_async.archive_options import local_path  # noqa: PLC0415
         from smarty_async.report.wording import count  # noqa: PLC0415
+        from smarty_async.store_address import local_path  # noqa: PLC0415
 
         album = Path(local_path(to, option="--to"))
         made = make_album(out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])

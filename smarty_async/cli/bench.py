@@ -21,7 +21,7 @@ def bench(
         list[Path],
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos, or patterns; or: compare A.json B.json, two reports.",
+            help="Folders, photos or patterns; or, to compare two reports: compare A.json B.json.",
             show_default=False,
         ),
     ],
@@ -54,13 +54,14 @@ def bench(
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON line a setting on stdout, and the advice last.")
+        bool, typer.Option("--json", help="Print one JSON line per setting on stdout, and the advice last.")
     ] = False,
 ) -> None:
-    """Measure an endpoint: the same photos with every setting, several times in turn, and which setting to take.
+    """Measure how fast an endpoint is, and find the setting that suits it.
 
-    The results are thrown away. Without --base-url the embedded service is measured, for free. It sends the photos
-    back unchanged, so that only the transfer takes time.
+    The same photos are sent with every setting, several times in turn, and the results are thrown away. Without
+    --base-url the embedded service is measured, for free; it sends the photos back unchanged, so that only the
+    transfer takes time.
     """
     with error_boundary(verbose=False) as hidden:
         concurrencies, chunks = tuple(concurrency or (1, 2, 4, 8)), tuple(chunk or (1, 8, 48))
@@ -117,4 +118,4 @@ def _agreed(question: str) -> bool:
         return typer.confirm(question, err=True)
     except typer.Abort:
         typer.echo(err=True)  # after the question
-        raise OptionsError("nobody can answer here: give --yes to send the photos without a question") from None
+        raise OptionsError("nobody can answer here: add --yes to send the photos without being asked") from None

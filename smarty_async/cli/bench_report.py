@@ -14,10 +14,17 @@ from smarty_async.report.wording import count, money
 
 __all__ = ["Machine", "PhotoSet", "Report", "Sample", "Setting", "compare_lines", "read_report"]
 
-_MARGIN: Final = 1.05
+_CLEARLY: Final = 1.1
 """A setting is clearly faster when its slowest sample is by this factor faster than the other's fastest."""
+_NEARLY: Final = 1.05
+"""A setting is as fast as another whose median is at most by this factor higher. Between the two factors there is no
+advice: a second measurement could say the opposite."""
 _FEWEST_SAMPLES: Final = 3
 """Samples of a setting without which its spread is not known."""
+_WIDEST: Final = 0.25
+"""The spread above which the samples of a setting say nothing."""
+_COLUMNS: Final = "chunk  concurrency"
+"""The heads of the columns that name a setting: the photos in a request, and the requests open at once."""
 _BUSY: Final = 0.5
 """Load for each CPU from which on a machine is not idle."""
 
@@ -92,7 +99,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     def clearly_faster(self, other: Setting) -> bool:
         """Whether every run of this setting is faster than every run of the other, by more than a margin."""
-        return min(self.rates) > _MARGIN * max(other.rates)
+        return min(self.rates) > _CLEARLY * max(other.rates)
 
 
 class PhotoSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +167,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """The setting to take; None when the measurements do not say.
 
         Of the settings that failed least, it is the one that asks least of the service and that no other is clearly
-        faster than. It must be clearly faster than all that ask less, and as fast as any by the median.
+        faster than. It must be clearly faster than all that ask less, and as fast as any by the median; and neither
+        its own samples nor those of the fastest setting may be spread widely.
         """
         fewest = min((setting.failed for setting in self.settings), default=0)
         able = [one for one in self.settings if one.failed == fewest and one.median > 0]
@@ -169,13 +177,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             return None
         for number, one in enumerate(able):
             if not any(other.clearly_faster(one) for other in able):
-                fastest = one.median * _MARGIN >= max(other.median for other in able)
-                return one if fastest and all(one.clearly_faster(less) for less in able[:number]) else None
+                fastest = max(able, key=lambda other: other.median)
+                steady = max(one.spread, fastest.spread) <= _WIDEST
+                fast = one.median * _NEARLY >= fastest.median
+                return one if steady and fast and all(one.clearly_faster(less) for less in able[:number]) else None
         return None
 
     def lines(self) -> Iterator[str]:
         """The table and what it says, for people."""
-        yield "photos in a request  requests at once  photos/s  (slowest–fastest)   p50 s   p90 s  failed"
+        yield f"{_COLUMNS}  photos/s  slowest–fastest    p50 s    p90 s  failed"
         yield from map(_line, self.settings)
         best = self.advised()
         if best is not None:
@@ -198,12 +208,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def _line(setting: Setting) -> str:
     rates = setting.rates
-    between = f"({min(rates):.1f}–{max(rates):.1f})"
+    between = f"{min(rates):.1f}–{max(rates):.1f}"
     return (
-        f"{setting.chunk:19}  {setting.concurrency:16}  {setting.median:8.1f}  {between:>17}"
-        f"  {median(one.p50 for one in setting.samples):6.3f}  {median(one.p90 for one in setting.samples):6.3f}"
+        f"{_columns(setting)}  {setting.median:8.1f}  {between:>15}"
+        f"  {median(one.p50 for one in setting.samples):7.3f}  {median(one.p90 for one in setting.samples):7.3f}"
         f"  {setting.failed:6}"
     )
+
+
+def _columns(setting: Setting) -> str:
+    return f"{setting.chunk:5}  {setting.concurrency:11}"
 
 
 def read_report(path: Path) -> Report:
@@ -217,20 +231,20 @@ def read_report(path: Path) -> Report:
     except OSError as error:
         raise OptionsError(f"cannot read {str(path)!r}: {error.strerror}") from None
     except msgspec.MsgspecError:
-        raise OptionsError(f"{str(path)!r} is not a report of bench: give two files bench.json") from None
+        raise OptionsError(f"{str(path)!r} is not a report of bench: name two bench.json files") from None
 
 
 def compare_lines(before: Report, after: Report) -> Iterator[str]:
     """How two measurements differ, for people."""
     yield from _different_conditions(before, after)
-    yield "photos in a request  requests at once    before     after    ratio"
+    yield f"{_COLUMNS}    before     after    ratio"
     known = {(one.chunk, one.concurrency): one for one in before.settings}
     for setting in after.settings:
         earlier = known.get((setting.chunk, setting.concurrency))
         if earlier is None or not earlier.median:
             continue
         yield (
-            f"{setting.chunk:19}  {setting.concurrency:16}  {earlier.median:8.1f}  {setting.median:8.1f}"
+            f"{_columns(setting)}  {earlier.median:8.1f}  {setting.median:8.1f}"
             f"  {setting.median / earlier.median:6.2f}×  {_difference(earlier, setting)}"
         )
 

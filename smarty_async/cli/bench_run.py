@@ -23,9 +23,9 @@ from smarty_async.cli.output import Output, say
 from smarty_async.client import SmartyClient
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.local.embedded import embedded_service
-from smarty_async.options import PRICE, Limits
+from smarty_async.options import Limits
 from smarty_async.report.wording import count, money
-from smarty_async.results import Outcome
+from smarty_async.results import PRICE, Outcome
 
 __all__ = ["Load", "fillable", "measure"]
 
@@ -36,7 +36,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be measured.
 
     Attributes:
-        account: whom to send to.
+        account: the account, or the embedded service.
         path: the method's path.
         sources: where the photos are.
         photos: how many to send in each run, at most.

@@ -27,8 +27,8 @@ def check(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How long to wait for each answer.")
     ] = 20.0,
-    as_json: Annotated[bool, typer.Option("--json", help="As one line of JSON.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print tracebacks of unexpected errors.")] = False,
 ) -> None:
     """Check the account and the connection to the service, without sending a photo.
 

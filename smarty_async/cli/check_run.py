@@ -63,7 +63,7 @@ async def check_connection(
     """Send one request without an image, which the service refuses before any work.
 
     Args:
-        account: whom to send to, and as whom.
+        account: the address and the credentials.
         path: the method's path.
         seconds: how long to wait for an answer.
         report: called once with what was found out, also before an error is raised.
@@ -118,7 +118,7 @@ def _judge(status: int, text: bytes, found: Connectivity) -> None:
     if found.status >= HTTPStatus.INTERNAL_SERVER_ERROR or found.status == HTTPStatus.TOO_MANY_REQUESTS:
         raise ServiceUnavailable(f"the service has trouble (status {found.status})", seconds=found.seconds)
     if envelope is None:
-        raise NotTheService(f"something else than the service answers there (status {status})", status=status)
+        raise NotTheService(f"what answers there is not the service (status {status})", status=status)
     if found.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         said = quotable(str(envelope.body)) if envelope.body else ""
         raise AuthorizationError(f"the token is not accepted{f': {said}' if said else ''}", status=found.status)

@@ -6,6 +6,7 @@ The config file is ``smarty-async.toml`` in the working folder, or the file of `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ def option_key(option: TyperOption) -> str:
 class Command(TyperCommand):
     """A command whose help lists its options in groups: the ``rich_help_panel`` of each, in the order they appear.
 
-    Every option may also stand in the environment, as ``SMARTY_`` and its long name.
+    Every option can also be set in the environment, as ``SMARTY_`` and its long name.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -38,6 +39,10 @@ class Command(TyperCommand):
             if isinstance(option, TyperOption) and option.name not in _NOT_FROM_ENVIRONMENT and not option.hidden:
                 option.envvar = option.envvar or f"SMARTY_{option_key(option).upper()}"
                 option.show_envvar = False
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:  # type: ignore[override] # click's own types
+        """The parts of the usage line; a required argument stands without Typer's braces, as everywhere."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Context, formatter: Any) -> None:  # type: ignore[override] # click's own types
         """Write the arguments, then each group of options."""
@@ -54,7 +59,7 @@ class Command(TyperCommand):
 
 
 CONFIG_FILE = "smarty-async.toml"
-"""The file that is read when it lies in the working folder."""
+"""The file that is read when it is in the working folder."""
 
 _SECRETS = frozenset({"token", "client_id", "client_secret", "refresh_token"})
 
@@ -63,14 +68,14 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     """The defaults that a config file gives, by command and parameter.
 
     A key at the top is an option's long name, for every command that has the option; under ``[improve]`` it is for
-    that command alone. A list stands for an option that can be repeated.
+    that command alone. A list gives the values of an option that can be repeated.
 
     Args:
         path: the file.
         commands: the commands by name.
 
     Raises:
-        ConfigurationError: it cannot be read, is no TOML, names an unknown option or a secret.
+        ConfigurationError: it cannot be read, is not valid TOML, names an unknown option or a secret.
     """
     import tomllib  # noqa: PLC0415 - help is quick
 
@@ -79,7 +84,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     except OSError as error:
         raise ConfigurationError(f"cannot read the config file {str(path)!r}: {error.strerror}") from None
     except ValueError as error:
-        raise ConfigurationError(f"the config file {str(path)!r} is no TOML: {error}") from None
+        raise ConfigurationError(f"the config file {str(path)!r} is not valid TOML: {error}") from None
     defaults: dict[str, dict[str, Any]] = {name: {} for name in commands}
     options = {name: _options(command) for name, command in commands.items()}
     for key, value in settings.items():
@@ -89,7 +94,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
         else:
             owners = [name for name in commands if key.replace("-", "_") in options[name]]
             if not owners:
-                _parameter(key, {}, path)
+                _parameter(key, {name: name for known in options.values() for name in known}, path)
             for name in owners:
                 defaults[name][_parameter(key, options[name], path)] = value
     return defaults
@@ -109,5 +114,7 @@ def _parameter(key: str, options: Mapping[str, str], path: Path) -> str:
             "put secrets into the environment instead (SMARTY_TOKEN, or SMARTY_TOKEN_FILE)"
         )
     if name not in options:
-        raise ConfigurationError(f"the config file {str(path)!r} sets {key!r}, which is no option")
+        close = get_close_matches(name, options, n=1)
+        hint = f": did you mean {close[0].replace('_', '-')!r}?" if close else ""
+        raise ConfigurationError(f"the config file {str(path)!r} sets {key!r}, which is not an option{hint}")
     return options[name]

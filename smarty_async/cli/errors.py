@@ -20,6 +20,7 @@ from smarty_async.errors import (
     OptionsError,
     ServiceUnavailable,
     SmartyError,
+    StoreError,
 )
 
 __all__ = ["Exit", "error_boundary", "sentences", "status_of"]
@@ -56,8 +57,10 @@ _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     ),
     (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
+    (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
     (DiskError, "Nothing is lost: once the disk can be written to, the same command continues from here."),
 )
+"""What to do about errors; the first that fits counts."""
 
 
 def status_of(error: BaseException) -> Exit:
@@ -79,14 +82,15 @@ def _no_more_threads(error: BaseException) -> bool:
 
 
 def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
-    """What to tell a person about `error`: what is wrong, and what to do.
+    """The message for a person about `error`: what is wrong, and what to do.
 
     Args:
         error: what ended the program.
-        traced: whether its traceback stands above.
+        traced: whether its traceback was printed before.
     """
     if isinstance(error, SmartyError):
-        return [str(error), *[way for kind, way in _WAY_OUT if isinstance(error, kind)]]
+        way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)
+        return [str(error), way_out] if way_out else [str(error)]
     if _no_more_threads(error):
         return ["the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)."]
     if status_of(error) is Exit.INTERRUPTED:

@@ -15,7 +15,7 @@ from smarty_async.errors import OptionsError
 __all__ = ["Mode", "PictureType", "improve"]
 
 _WHAT, _WHICH, _RESULTS = "What to restore", "Which photos", "Results"
-_SPENDING, _SERVICE, _LIMITS, _DISPLAY = "Spending", "The service", "Limits", "Display"
+_SPENDING, _SERVICE, _LIMITS, _DISPLAY = "Spending", "The service", "Limits", "Output"
 
 
 class Mode(StrEnum):
@@ -49,7 +49,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="Folders, photos, or patterns such as 'scans/**/*.jpg'.",
+            help="Folders, photos, or patterns such as 'scans/**/*.jpg'; also in a bucket: s3://, gs:// or az://.",
             show_default=False,
         ),
     ] = None,
@@ -69,35 +69,28 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     chain: Annotated[
         bool, _option(_WHAT, "With both modes: enlarge the restored picture instead of the damaged photo.", "--chain")
     ] = False,
-    fit: Annotated[
-        bool, _option(_WHAT, "Send a smaller copy of photos that are too large for the service.", "--fit")
-    ] = False,
-    include: Annotated[
-        list[str] | None, _option(_WHICH, "Take only photos that match (repeatable).", metavar="GLOB")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, _option(_WHICH, "Leave out photos that match (repeatable).", metavar="GLOB")
-    ] = None,
-    from_file: Annotated[
-        str | None, _option(_WHICH, "Read the photos' paths from a file, or from a pipe with -.", metavar="LIST|-")
-    ] = None,
-    retry_failed: Annotated[
-        bool, _option(_WHICH, "Send photos again that failed in an earlier run.", "--retry-failed")
-    ] = False,
-    redo_missing: Annotated[
-        bool,
-        _option(_WHICH, "Send photos again, and pay again, whose results are no longer in DIR.", "--redo-missing"),
-    ] = False,
     out: Annotated[
         str | None,
         _option(
             _RESULTS,
-            "Where the results go; your photos are never changed. [default: SOURCE-restored, beside the only source]",
+            "Where the results go, a folder or s3://bucket/folder; your photos are never changed. "
+            "[default: SOURCE-restored, beside the only source]",
             "--out",
             "-o",
             metavar="DIR",
         ),
     ] = None,
+    state: Annotated[
+        Path | None,
+        _option(
+            _RESULTS,
+            "With results in a bucket: where the journal and results that are still to be stored lie on this machine. "
+            "[default: a folder of the user's]",
+            "--state",
+            metavar="DIR",
+        ),
+    ] = None,
+    view: Annotated[bool, _option(_RESULTS, "Show the results in a browser at the end.", "--view")] = False,
     outputs: Annotated[
         str | None,
         _option(
@@ -110,7 +103,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         bool,
         _option(_RESULTS, "Leave dates, places, captions and other metadata out of the results.", "--strip-metadata"),
     ] = False,
-    view: Annotated[bool, _option(_RESULTS, "Show the results in a browser at the end.", "--view")] = False,
     dry_run: Annotated[
         bool, _option(_SPENDING, "Only print what would be sent, and for about how much.", "--dry-run")
     ] = False,
@@ -119,8 +111,27 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     max_cost_total: Annotated[
         float | None, _option(_SPENDING, "Stop before all runs into DIR together cost more.", metavar="RUBLES")
     ] = None,
+    include: Annotated[
+        list[str] | None, _option(_WHICH, "Take only photos that match (repeatable).", metavar="GLOB")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, _option(_WHICH, "Leave out photos that match (repeatable).", metavar="GLOB")
+    ] = None,
+    from_file: Annotated[
+        str | None, _option(_WHICH, "Read the photos' paths from a file, or from a pipe with -.", metavar="LIST|-")
+    ] = None,
+    retry_failed: Annotated[
+        bool, _option(_WHICH, "Send the photos again that failed in an earlier run.", "--retry-failed")
+    ] = False,
+    redo_missing: Annotated[
+        bool,
+        _option(_WHICH, "Send photos again, and pay again, if their results are no longer in DIR.", "--redo-missing"),
+    ] = False,
     local: Annotated[
         bool, _option(_SERVICE, "Restore on this machine, even if an account is configured.", "--local")
+    ] = False,
+    no_toning: Annotated[
+        bool, _option(_SERVICE, "With --local: make no toned versions of black-and-white photos.", "--no-toning")
     ] = False,
     base_url: Annotated[
         str | None, _option(_SERVICE, "Another address of the service. [env: SMARTY_BASE_URL]", metavar="URL")
@@ -133,26 +144,48 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     ] = "/api/v1/photo/improve",
     concurrency: Annotated[
         int | None,
-        _option(_SERVICE, "Requests open at once, at most. [default: 8; with --local as the CPUs need]", metavar="N"),
+        _option(
+            _SERVICE,
+            "Requests open at once, at most. [default: 8, or 8 for each of --workers; with --local, enough to keep the "
+            "CPUs busy; with --scheduler, 64, and no more than the workers have threads]",
+            metavar="N",
+        ),
     ] = None,
     rate: Annotated[
         float | None, _option(_SERVICE, "Requests a second, at most. [default: no limit]", metavar="R")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        _option(
+            _SERVICE,
+            "Let the workers of a Dask cluster send the requests; they must see SOURCE and DIR under the same paths.",
+            metavar="URL",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        _option(_SERVICE, "Let N processes on this machine send the requests; needs no cluster.", metavar="N"),
+    ] = None,
+    fit: Annotated[
+        bool, _option(_LIMITS, "Send smaller copies of photos that are too large for the service.", "--fit")
+    ] = False,
     max_images: Annotated[
-        int | None, _option(_LIMITS, "Photos in one request, at most. [default: 48; with --local 2]", metavar="N")
+        int | None, _option(_LIMITS, "Photos in one request, at most. [default: 48; with --local, 2]", metavar="N")
     ] = None,
     max_image_bytes: Annotated[
         int | None,
         _option(
             _LIMITS,
-            "The largest photo that the service accepts. [default: 8000000; with --local no limit]",
+            "The largest photo that the service accepts. [default: 8000000; with --local, no limit]",
             metavar="BYTES",
         ),
     ] = None,
     max_request_bytes: Annotated[
         int | None,
         _option(
-            _LIMITS, "The largest request with several photos. [default: 30000000; with --local none]", metavar="BYTES"
+            _LIMITS,
+            "The largest request with several photos. [default: 30000000; with --local, no limit]",
+            metavar="BYTES",
         ),
     ] = None,
     max_output_bytes: Annotated[
@@ -175,13 +208,15 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         _option(_LIMITS, "How long the service may be down before the run ends.", metavar="SECONDS", default=True),
     ] = 900.0,
     as_json: Annotated[
-        bool, _option(_DISPLAY, "One JSON line a photo on stdout, and a summary as the last line.", "--json")
+        bool, _option(_DISPLAY, "Print one JSON line per photo on stdout, and a summary as the last line.", "--json")
     ] = False,
     quiet: Annotated[bool, _option(_DISPLAY, "Print problems only.", "--quiet")] = False,
     verbose: Annotated[
-        bool, _option(_DISPLAY, "One line a photo; tracebacks of unexpected errors.", "--verbose")
+        bool, _option(_DISPLAY, "Print one line per photo, and tracebacks of unexpected errors.", "--verbose")
     ] = False,
-    no_progress: Annotated[bool, _option(_DISPLAY, "Plain lines instead of a moving bar.", "--no-progress")] = False,
+    no_progress: Annotated[
+        bool, _option(_DISPLAY, "Print plain lines instead of a moving bar.", "--no-progress")
+    ] = False,
     log_file: Annotated[
         Path | None, _option(_DISPLAY, "Append a log of requests, retries and failures to a file.", metavar="FILE")
     ] = None,
@@ -196,6 +231,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
     with error_boundary(verbose=verbose) as secrets:
+        from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
+
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if not sources and from_file is None:
@@ -205,10 +242,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
-        from smarty_async.archive_options import local_path  # noqa: PLC0415
         from smarty_async.cli.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
+            ClusterOptions,
             DisplayOptions,
             ImproveOptions,
             default_concurrency,
@@ -223,26 +260,36 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
 
-        # Before they become a Path, which makes one slash of two.
-        photos = tuple(Path(local_path(source, option="a source")) for source in sources or ())
-        folder = default_out(photos) if out is None else Path(local_path(out, option="--out"))
+        if view and is_store_address(out or ""):
+            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
+        photos = tuple(sources or ())
+        folder = out or default_out(photos)
         if out is None and not quiet:
             say(f"The results go to {folder}.")
         account = read_account(os.environ, base_url=base_url, provider=provider, local=local)
         secrets.extend(account.secrets)
+        if no_toning and not account.local:
+            raise OptionsError("--no-toning is an option of the engine on this machine: add --local, or leave it out")
         options = ImproveOptions(
             sources=photos,
             from_file=from_file,
             out=folder,
             account=account,
+            engine_options=("--no-toning",) if no_toning else (),
             metrics_port=metrics_port,
+            cluster=ClusterOptions.of(scheduler=scheduler, workers=workers, local=account.local),
             display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
             client=ClientOptions(
                 path=path,
-                concurrency=default_concurrency(local=account.local) if concurrency is None else concurrency,
+                concurrency=(
+                    default_concurrency(local=account.local, scheduler=scheduler is not None, workers=workers)
+                    if concurrency is None
+                    else concurrency
+                ),
                 rate=rate,
                 limits=limits_for(
                     local=account.local,
+                    enlarged=rfactor or 1,
                     max_images=max_images,
                     max_image_bytes=max_image_bytes,
                     max_request_bytes=max_request_bytes,
@@ -270,6 +317,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "max_photos": max_photos,
                 "max_cost": max_cost,
                 "max_cost_total": max_cost_total,
+                "state": state,
             },
         )
         # A run makes few reference cycles, and traversing every live photo to find them costs a tenth of it.
@@ -281,6 +329,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
 
-        show_results(folder, verbose=verbose)
+        show_results(Path(folder), verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

@@ -12,16 +12,17 @@ from typing import Any, Final, cast
 import msgspec
 
 from smarty_async.archive.sources.scan_roots import ListFile, read_list
-from smarty_async.archive_options import ArchiveKeywords
 from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
-from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.local.memory import largest_output, largest_photo
+from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
 
 __all__ = [
     "ClientOptions",
+    "ClusterOptions",
     "DisplayOptions",
     "ImproveOptions",
     "default_concurrency",
@@ -33,6 +34,10 @@ __all__ = [
 _LOCAL_IMAGES: Final = 2
 """Photos in one request to the embedded service: a request once begun is finished, so Ctrl-C waits for all of them."""
 _LOCAL_REQUEST_BYTES: Final = 1_000_000_000
+_REQUESTS: Final = 8
+"""Requests that one process has open at once."""
+_CLUSTER_REQUESTS: Final = 64
+"""Requests that a cluster has open at once."""
 
 
 class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,27 +78,65 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
 
 
+class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sends the requests in place of this process.
+
+    Attributes:
+        scheduler: the address of a Dask scheduler.
+        workers: or how many processes on this machine.
+    """
+
+    scheduler: str | None = None
+    workers: int | None = None
+
+    @classmethod
+    def of(cls, *, scheduler: str | None, workers: int | None, local: bool) -> ClusterOptions | None:
+        """The options of a command; None when this process sends the requests.
+
+        Args:
+            scheduler: the address of a Dask scheduler.
+            workers: or how many processes on this machine.
+            local: whether the embedded service is used.
+
+        Raises:
+            OptionsError: they do not go together.
+        """
+        if scheduler is None and workers is None:
+            return None
+        if scheduler is not None and workers is not None:
+            raise OptionsError("--scheduler and --workers exclude each other: leave one of them out")
+        if workers is not None and workers < 1:
+            raise OptionsError(f"--workers must be at least 1, not {workers}")
+        if scheduler is not None and local:
+            raise OptionsError(
+                "--scheduler needs an account or --base-url: no other machine reaches this one's service"
+            )
+        return cls(scheduler=scheduler, workers=workers)
+
+
 class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one command is to do.
 
     Attributes:
-        sources: folders, photos, patterns.
+        sources: folders, photos, patterns, addresses of stores.
         from_file: a list of photos, ``-`` for stdin, None when there is none.
-        out: the output folder.
-        account: whom to send to.
+        out: the output folder, or its address in a store.
+        account: the account, or the embedded service.
         engine_options: options of `serve` for the embedded service.
         metrics_port: the port of the Prometheus metrics; None for none.
+        cluster: who sends the requests; None for this process.
         display: what is displayed.
         client: options of the client.
         keywords: the other keywords of `SmartyClient.improve_archive`.
     """
 
-    sources: tuple[Path, ...]
+    sources: tuple[str, ...]
     from_file: str | None
-    out: Path
+    out: str
     account: Account
     engine_options: tuple[str, ...] = ()
     metrics_port: int | None
+    cluster: ClusterOptions | None = None
     display: DisplayOptions
     client: ClientOptions
     keywords: ArchiveKeywords
@@ -113,7 +156,7 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def nothing_found(self) -> OptionsError:
         """The error when there is not a single photo: most likely a wrong folder or pattern."""
-        places = [repr(str(source)) for source in self.sources]
+        places = [repr(source) for source in self.sources]
         if self.from_file is not None:
             places.append("the list")
         return OptionsError(f"no photos found in {', '.join(places)}: check the place, --include and --exclude")
@@ -140,16 +183,25 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
                 yield read_list(file)
 
 
-def default_concurrency(*, local: bool) -> int:
-    """Requests open at once: a service's own choice, or as many as keep every CPU of this machine at work."""
-    return (os.cpu_count() or 1) // _LOCAL_IMAGES + 1 if local else 8
+def default_concurrency(*, local: bool, scheduler: bool = False, workers: int | None = None) -> int:
+    """Requests open at once: a service's own choice, or as many as keep every CPU of this machine at work.
+
+    Args:
+        local: whether the embedded service is used.
+        scheduler: whether the workers of a cluster send the requests, whose threads are the bound then.
+        workers: how many processes on this machine send them; None for this one.
+    """
+    if local:
+        return (os.cpu_count() or 1) // _LOCAL_IMAGES + 1
+    return _CLUSTER_REQUESTS if scheduler else _REQUESTS * (workers or 1)
 
 
-def limits_for(*, local: bool, **given: int | None) -> Limits:
+def limits_for(*, local: bool, enlarged: int = 1, **given: int | None) -> Limits:
     """The limits of one request: those that were `given`, and the endpoint's own for the others.
 
     Args:
-        local: whether the embedded service is used, which takes photos of any size.
+        local: whether the embedded service is used, which takes what the memory of this machine bears.
+        enlarged: how many times the sides of a photo become longer.
         **given: fields of `Limits`; None for those that were not given.
     """
     defaults: dict[str, Any] = (
@@ -157,6 +209,7 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
             "max_images": _LOCAL_IMAGES,
             "max_image_bytes": None,
             "max_dimensions": None,
+            "max_pixels": min(largest_photo(), largest_output() // enlarged**2),
             "max_request_bytes": _LOCAL_REQUEST_BYTES,
         }
         if local
@@ -166,16 +219,16 @@ def limits_for(*, local: bool, **given: int | None) -> Limits:
     return Limits(**{**defaults, **chosen})
 
 
-def default_out(sources: tuple[Path, ...]) -> Path:
+def default_out(sources: tuple[str, ...]) -> str:
     """The output folder when none is given: ``<source>-restored`` beside the only source.
 
     Raises:
-        OptionsError: there are several sources, none, or a pattern.
+        OptionsError: there are several sources, none, a pattern, or one that is not on the disk.
     """
-    if len(sources) != 1 or not sources[0].exists():
+    if len(sources) != 1 or not Path(sources[0]).exists():
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
-    source = sources[0].absolute()
-    return source.with_name(f"{source.stem if source.is_file() else source.name}-restored")
+    source = Path(sources[0]).absolute()
+    return str(source.with_name(f"{source.stem if source.is_file() else source.name}-restored"))
 
 
 def kinds(text: str | None) -> tuple[Kind, ...]:

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import monotonic
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.folder import check_sources
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
 from smarty_async.cli.output import Output, say
 from smarty_async.cli.signals import Interrupts
 from smarty_async.client import SmartyClient
+from smarty_async.cluster import require_distributed
 from smarty_async.errors import DiskError, SmartyError
+from smarty_async.hooks import Hooks
 from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
+from smarty_async.options import ArchiveKeywords, ArchiveOptions
 from smarty_async.plan import plan_archive
 from smarty_async.report.estimate import Estimator, PaceFile
-from smarty_async.report.metrics import serving_metrics
+from smarty_async.report.metrics import MetricsHooks
 from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
-from smarty_async.report.wording import count, duration
+from smarty_async.report.wording import count, estimated
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
+from smarty_async.run import check_archive
+
+if TYPE_CHECKING:
+    from distributed import Client as DaskClient
 
 __all__ = ["Run", "follow", "preview", "restore"]
 
@@ -65,17 +70,23 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
         SmartyError: it could not start, or had to stop early; what was done until then is reported first.
     """
     # Here, too, so that a mistake is reported before the embedded service starts.
-    ArchiveOptions.of(options.sources, out=options.out, **options.keywords)
-    check_sources(options.sources, out=options.out)
+    # Not in a thread: nothing else runs yet.
+    check_archive(ArchiveOptions.of(options.sources, out=options.out, **options.keywords))
     with interrupts.watching(), options.listed() as listed:
         async with AsyncExitStack() as stack:
             service = await _start_service(stack, options, interrupts) if options.account.local else None
             base_url = service.base_url if service else str(options.account.base_url)
-            client = await stack.enter_async_context(_client(options, base_url))
-            run = client.improve_archive(list(options.sources), out=options.out, **_with_list(options.keywords, listed))
+            metrics = MetricsHooks() if options.metrics_port is not None else None
+            client = await stack.enter_async_context(_client(options, base_url, hooks=[metrics] if metrics else []))
+            run = client.improve_archive(
+                list(options.sources),
+                out=options.out,
+                cluster=await _open_cluster(stack, options),
+                **_with_list(options.keywords, listed),
+            )
             interrupts.drain = run.drain
-            if options.metrics_port is not None:
-                stack.enter_context(serving_metrics(lambda: run.progress, port=options.metrics_port))
+            if metrics is not None:
+                stack.enter_context(metrics.serving(lambda: run.progress, port=options.metrics_port or 0))
             if service is None:
                 return await follow(run, options=options, interrupts=interrupts)
             async with service.supervised():
@@ -97,17 +108,37 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
     if not options.display.quiet:
         why = options.account.why_local
         say(f"Restoring on this machine with the embedded service (engine: {engine}): {why}.")
+        most = options.client.limits.max_pixels / 1e6
+        say(f"Photos of up to {most:,.0f} megapixels fit into the memory of this machine.")
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )
+
+
+async def _open_cluster(stack: AsyncExitStack, options: ImproveOptions) -> DaskClient | None:
+    """A client of the cluster that `options` name, closed with `stack`; None when they name none.
+
+    Raises:
+        SmartyError: see `open_cluster`.
+    """
+    if options.cluster is None:
+        return None
+    require_distributed()
+    from smarty_async.cluster.opening import open_cluster  # noqa: PLC0415 - an extra
+
+    cluster = open_cluster(
+        scheduler=options.cluster.scheduler, workers=options.cluster.workers, requests=options.client.concurrency
+    )
+    return await stack.enter_async_context(cluster)
 
 
 def _say(interrupts: Interrupts, line: str) -> None:
     interrupts.say(line)  # which changes while a display is open
 
 
-def _client(options: ImproveOptions, base_url: str) -> SmartyClient:
+def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -> SmartyClient:
     return SmartyClient(
+        hooks=hooks,
         token=options.account.token,
         credentials=options.account.credentials,
         base_url=base_url,
@@ -167,7 +198,7 @@ async def follow(
         paces: the paces of earlier runs; by default those in the user's cache folder.
 
     Raises:
-        SmartyError: what ended the run early, or there was no photo at all.
+        SmartyError: what ended the run early, or there was not a photo at all.
     """
     paces = paces or PaceFile()
     estimate = Estimator(unit=options.unit, known_pace=paces.known(options.pace_key, unit=options.unit))
@@ -233,12 +264,12 @@ async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGe
         """Say about how long it takes, once all photos are found and the pace is known."""
         nonlocal announced
         progress, seconds = run.progress, estimate.seconds_left
-        if announced or progress.scanning or seconds is None:
+        if announced or progress.total is None or seconds is None or not estimate.telling:
             return
         announced = True
         if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):
-            left = progress.found - progress.done
-            display.say(f"{count(left, 'photo')} to do, which will take about {duration(seconds)}")
+            left = progress.total - progress.done
+            display.say(f"{count(left, 'photo')} to go, which will take {estimated(seconds)}.")
 
     async def show() -> None:
         while True:
@@ -313,7 +344,7 @@ class _RunReporter:
         display, free = self._options.display, self._options.account.local
         summary = self.tally.summary(
             progress,
-            out=display_path(str(self._options.out)),
+            out=display_path(self._options.out),
             seconds=self.seconds,
             free=free,
             interrupted=interrupted,

@@ -28,24 +28,30 @@ class ErrorStyleName(StrEnum):
     ENVELOPE = "envelope"
 
 
-def _rate(text: str) -> object:
-    return typer.Option(min=0.0, max=1.0, help=text)
+_ENGINE, _LIMITS, _FAULTS = "Engine", "Limits", "Faults, to try things out"
+
+
+def _share(text: str) -> object:
+    return typer.Option(min=0.0, max=1.0, metavar="SHARE", help=text, rich_help_panel=_FAULTS)
 
 
 def _seconds(text: str) -> object:
-    return typer.Option(min=0.0, help=text)
+    return typer.Option(min=0.0, metavar="SECONDS", help=text, rich_help_panel=_FAULTS)
 
 
-def _limit(text: str) -> object:
-    return typer.Option(min=1, help=text)
+def _limit(text: str, metavar: str) -> object:
+    return typer.Option(min=1, metavar=metavar, help=text, rich_help_panel=_LIMITS)
 
 
 def serve(
     *,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 8080,
     port_file: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="File to write the port to, once the service is ready.")
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="File to write the port to, once the service is ready."),
     ] = None,
     engine: Annotated[
         EngineName | None,
@@ -53,10 +59,14 @@ def serve(
             help="restore: learned restoration; basic: corrects with Pillow; echo: sends the photo back. "
             "[default: restore where the extra 'local' is installed, else basic]",
             show_default=False,
+            rich_help_panel=_ENGINE,
         ),
     ] = None,
     toning: Annotated[
-        bool, typer.Option("--toning/--no-toning", help="Whether monochrome photos get toned outputs, too.")
+        bool,
+        typer.Option(
+            "--toning/--no-toning", help="Also make toned outputs of monochrome photos.", rich_help_panel=_ENGINE
+        ),
     ] = True,
     colourist: Annotated[
         Path | None,
@@ -65,32 +75,41 @@ def serve(
             exists=True,
             metavar="FILE.onnx",
             help="A network of your own that colours monochrome photos, instead of toning; see docs/engine.md.",
+            rich_help_panel=_ENGINE,
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Images worked on at a time. [default: one for each CPU]")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Images worked on at a time. [default: one per CPU]", rich_help_panel=_ENGINE
+        ),
     ] = None,
     error_style: Annotated[
         ErrorStyleName,
         typer.Option(help="http: errors under their own status; envelope: under HTTP 200, as envelopes."),
     ] = ErrorStyleName.HTTP,
-    max_images: Annotated[int, _limit("Images in one request.")] = 48,
-    max_image_bytes: Annotated[int | None, _limit("Bytes of one image. [default: as the memory allows]")] = None,
-    max_request_bytes: Annotated[
-        int | None, _limit("Bytes of a request with several images. [default: no limit]")
+    max_images: Annotated[int, _limit("Images in one request.", "N")] = 48,
+    max_image_bytes: Annotated[
+        int | None, _limit("Bytes of one image. [default: as the memory allows]", "BYTES")
     ] = None,
-    fail_temporary: Annotated[float, _rate("Share of items answered with status 2, chosen again each time.")] = 0.0,
-    fail_permanent: Annotated[float, _rate("Share of images always answered with status 1.")] = 0.0,
-    fail_request: Annotated[float, _rate("Share of requests answered with 500.")] = 0.0,
-    unavailable: Annotated[float, _rate("Share of requests answered with 503.")] = 0.0,
-    throttle: Annotated[float, _rate("Share of requests answered with 429.")] = 0.0,
-    drop: Annotated[float, _rate("Share of connections broken in the middle of the answer.")] = 0.0,
+    max_request_bytes: Annotated[
+        int | None, _limit("Bytes of a request with several images. [default: no limit]", "BYTES")
+    ] = None,
+    fail_temporary: Annotated[float, _share("Share of items answered with status 2, chosen again each time.")] = 0.0,
+    fail_permanent: Annotated[float, _share("Share of images always answered with status 1.")] = 0.0,
+    fail_request: Annotated[float, _share("Share of requests answered with 500.")] = 0.0,
+    unavailable: Annotated[float, _share("Share of requests answered with 503.")] = 0.0,
+    throttle: Annotated[float, _share("Share of requests answered with 429.")] = 0.0,
+    drop: Annotated[float, _share("Share of connections broken in the middle of the answer.")] = 0.0,
     retry_after: Annotated[
-        int, typer.Option(min=0, help="Seconds in the Retry-After of answers with 429 and 503.")
+        int,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Retry-After of answers with 429 and 503.", rich_help_panel=_FAULTS
+        ),
     ] = 1,
-    latency: Annotated[float, _seconds("Seconds to wait before each answer.")] = 0.0,
-    latency_per_image: Annotated[float, _seconds("Seconds to wait before each item of an answer.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="The seed of the random faults.")] = 0,
+    latency: Annotated[float, _seconds("Wait before each answer.")] = 0.0,
+    latency_per_image: Annotated[float, _seconds("Wait before each item of an answer.")] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The seed of the random faults.", rich_help_panel=_FAULTS)] = 0,
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
 ) -> None:
     """Run the embedded service: the API on this machine, without an account.

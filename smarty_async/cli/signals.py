@@ -13,7 +13,7 @@ from typing import Final
 
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.output import say
-from smarty_async.report.wording import count, duration
+from smarty_async.report.wording import count, estimated
 
 __all__ = ["Interrupts"]
 
@@ -79,7 +79,7 @@ class Interrupts:
         again = " Press Ctrl-C again to leave at once." if number == signal.SIGINT else ""
         if not photos:
             return f"Stopping: no photo is being worked on.{again}"
-        about = f" (about {duration(max(1, seconds))})" if seconds is not None else ""
+        about = f" ({estimated(seconds)})" if seconds is not None else ""
         if self._paid:
             return f"Sending nothing new; waiting for {count(photos, 'answer')} already paid for{about}.{again}"
         return f"Starting nothing new; finishing {count(photos, 'photo')} already begun{about}.{again}"

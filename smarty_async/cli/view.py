@@ -27,13 +27,15 @@ def view(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
+    ] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Tracebacks of unexpected errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print tracebacks of unexpected errors.")] = False,
 ) -> None:
     """Look at the results: before and after, one photo under a slider, filter by outcome.
 
-    The page is served to this computer only, until Ctrl-C.
+    Only this computer can open the page. Ctrl-C ends it.
     """
     with error_boundary(verbose=verbose):
         # Only here: help needs none of it.
@@ -49,7 +51,7 @@ def view(
 
         async def serve() -> None:
             async with page.view(out, port=port, open_browser=browser) as url:
-                typer.echo(f"{out} is shown at {url} (Ctrl-C ends this)")
+                typer.echo(f"Showing {out} at {url} (press Ctrl-C to stop)")
                 await asyncio.Event().wait()
 
         # Ctrl-C is how this command ends.

@@ -96,7 +96,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         engine: ``restore``, ``basic`` or ``echo``.
         workers: images that are worked on at a time.
         max_images: images in a request.
-        max_image_bytes: bytes of one image; what the memory bears, unless the service was told a limit.
+        max_image_bytes: bytes of one image; a share of the memory, unless the service has a limit.
         max_request_bytes: bytes of a request with several images; None for no limit.
         max_pixels: pixels of one image.
         pace: seconds a megapixel of the images sent, as measured since the start with as many images at a time as

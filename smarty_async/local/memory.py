@@ -1,4 +1,4 @@
-"""How much memory this process may use."""
+"""How much memory this process may use, and how large photos may be for it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,27 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["usable_memory"]
+__all__ = ["largest_output", "largest_photo", "usable_memory"]
 
 _UNKNOWN: Final = 4 << 30
 """Bytes that are assumed where the system does not say."""
 _CGROUP_FILES: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what a container may use: version 2 and version 1."""
+
+_PHOTO_BYTES: Final = 96
+"""Bytes for each pixel of a photo: the engines take up to 60 to restore it, the file and the outputs some more."""
+_OUTPUT_BYTES: Final = 24
+"""Bytes for each pixel of an enlargement: the engines take up to 9."""
+
+
+def largest_photo() -> int:
+    """Return how many pixels a photo may have to be restored in the memory that there is."""
+    return usable_memory() // _PHOTO_BYTES
+
+
+def largest_output() -> int:
+    """Return how many pixels an enlargement may have to be made in the memory that there is."""
+    return usable_memory() // _OUTPUT_BYTES
 
 
 @cache

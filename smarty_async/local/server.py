@@ -34,8 +34,7 @@ from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.items import Pace, failed_item, process_item
 from smarty_async.local.response import ResponseWriter
 from smarty_async.local.upload import Upload
-from smarty_async.web.assets import SHARED, add_assets
-from smarty_async.web.guard import guard
+from smarty_async.web.page import SHARED, add_assets, guard
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 
@@ -50,7 +49,7 @@ _NO_FAULTS: Final = Faults()
 _LIMITS: Final = Limits()
 
 _GRACE: Final = 1.0
-"""Seconds that open answers have left when the service is told to stop."""
+"""Seconds that open answers have left when the service is stopped."""
 
 _INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells count it."""
@@ -215,10 +214,10 @@ class _Service:
     ) -> None:
         # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
         # is written, which bounds the memory that a slow client costs.
-        slots = asyncio.Semaphore(self._workers + 1)
+        places = asyncio.Semaphore(self._workers + 1)
 
         async def write_one(name: str) -> None:
-            async with slots:
+            async with places:
                 await writer.write_item(await self._item(mode, name, upload, meta, faults))
 
         async with asyncio.TaskGroup() as group:
@@ -312,6 +311,8 @@ async def serve_until_stopped(
         DiskError: the port file cannot be written.
     """
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    if port_file is not None:  # a script that waits for it must not read the port of an earlier service
+        await asyncio.to_thread(partial(port_file.unlink, missing_ok=True))
     with _signals_to(stopped):
         async with serving(app, host=host, port=port) as bound:
             if port_file is not None:
@@ -330,7 +331,7 @@ def _in_url(host: str) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody reads it half written."""
+    """Write a file at once, so that no reader sees a part of it."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         try:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from tempfile import gettempdir
 from time import monotonic
 from typing import Final, Literal
@@ -31,8 +32,12 @@ _SHORTEST_SPAN: Final = 60.0
 """Seconds that the pace is taken over, at least; a long run takes it over its last half."""
 _SAMPLES: Final = 500
 """Observations kept, about."""
-_KNOWN_PACE_WEIGHT: Final = 5.0
-"""Seconds of observation that the pace of earlier runs is worth."""
+_FIRST_SHARE: Final = 0.1
+"""The share of the work for which the pace of earlier runs stands, as far as it is not done yet."""
+_TELLING_SHARE: Final = 0.05
+"""The share of the work after which the pace of this run can be believed."""
+_TELLING_SECONDS: Final = 30.0
+"""Seconds after which the pace of a long run can be believed, however little of it is done."""
 _NEARLY_ANSWERED: Final = 0.9
 """The share of its work that an open request has done at most, however long it has been open."""
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
@@ -81,7 +86,7 @@ class Estimator:
         done, total = amount(progress, unit=self._unit)
         self._in_flight = sum(getattr(photo, self._unit) for photo in in_flight) / 1e6
         photos = sum(progress.outcomes.get(outcome, 0) for outcome in _SENT)
-        self._total, self._complete = total, not progress.scanning
+        self._total, self._complete = total, progress.total is not None
         self._partly_done = self._open_work_done(now, done)
         self._now = _Sample(now, done + self._partly_done, photos)
         if not progress.requests:
@@ -144,9 +149,19 @@ class Estimator:
     def pace(self) -> float | None:
         """Seconds a megapixel, or a MB; None while it is not known."""
         seconds, done = self._span
-        if self._known_pace:
-            seconds, done = seconds + _KNOWN_PACE_WEIGHT, done + _KNOWN_PACE_WEIGHT / self._known_pace
+        if self._known_pace and (missing := _FIRST_SHARE * self._total - self._now.done) > 0:
+            seconds, done = seconds + missing * self._known_pace, done + missing
+        elif self._known_pace and not self._total:
+            return self._known_pace
         return seconds / done if seconds > 0 and done > 0 else None
+
+    @property
+    def telling(self) -> bool:
+        """Whether enough is known for a first estimate: an earlier run's pace, or that of the first photos."""
+        if self._known_pace:
+            return True
+        enough = self._now.done >= _TELLING_SHARE * self._total
+        return self._now.photos > 0 and (enough or self._now.seconds - self._began >= _TELLING_SECONDS)
 
     @property
     def seconds_a_photo(self) -> float | None:
@@ -201,27 +216,29 @@ def amount(progress: Progress, *, unit: Unit) -> tuple[float, float]:
     """
     work = progress.work
     if unit == "bytes":
-        return work.bytes_done / 1e6, work.bytes / 1e6
+        return work.bytes_done / 1e6, (work.bytes + work.bytes_ahead) / 1e6
     if not work.bytes_probed:
         return 0.0, 0.0
-    unprobed = max(0, work.bytes - work.bytes_probed) * work.pixels_probed / work.bytes_probed
+    unprobed = max(0, work.bytes + work.bytes_ahead - work.bytes_probed) * work.pixels_probed / work.bytes_probed
     return work.pixels_done / 1e6, (work.pixels_probed + unprobed) / 1e6
 
 
 _MAX_KEYS: Final = 100
-"""Paces kept; the oldest are dropped."""
+"""Keys kept; the oldest are dropped."""
+_RUNS_KEPT: Final = 5
+"""Runs of a key whose paces are kept; one run on a busy machine does not spoil their median."""
 
 
 class _Pace(msgspec.Struct, frozen=True):
-    """A measured pace.
+    """The measured paces of the last runs.
 
     Attributes:
-        seconds: for one megapixel, or one MB.
-        unit: which of them.
+        unit: a megapixel, or a MB.
+        seconds: for one of them, in each run.
     """
 
-    seconds: float
     unit: Unit
+    seconds: tuple[float, ...]
 
 
 class PaceFile:
@@ -237,13 +254,14 @@ class PaceFile:
     def known(self, key: str, *, unit: Unit) -> float | None:
         """Seconds for one `unit` of a million in earlier runs; None when that is not known."""
         pace = self._read().get(key)
-        return pace.seconds if pace and pace.unit == unit and pace.seconds > 0 else None
+        return median(pace.seconds) if pace and pace.unit == unit and pace.seconds else None
 
     def keep(self, key: str, seconds: float, *, unit: Unit) -> None:
         """Keep a measured pace: seconds for one megapixel, or one MB."""
         paces = self._read()
-        paces.pop(key, None)
-        paces[key] = _Pace(round(seconds, 6), unit)
+        before = paces.pop(key, None)
+        earlier = before.seconds if before and before.unit == unit else ()
+        paces[key] = _Pace(unit, (*earlier, round(seconds, 6))[-_RUNS_KEPT:])
         kept = dict(list(paces.items())[-_MAX_KEYS:])
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with suppress(OSError):

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from smarty_async.report.estimate import Estimator
-from smarty_async.report.wording import count, duration, money, pace, plain
+from smarty_async.report.wording import count, estimated, money, pace, plain
 from smarty_async.results import InFlight, Progress
 
 __all__ = ["Bar", "Display", "Lines", "Silence"]
@@ -47,24 +47,27 @@ class Display(Protocol):
 
 
 def _fraction(progress: Progress) -> str:
-    more = "+" if progress.scanning else ""
-    return f"{progress.done:,} of {count(progress.found, 'photo').replace(' ', f'{more} ', 1)}"
+    if progress.total is None:
+        return f"{progress.done:,} of {progress.found:,}+ photos"
+    return f"{progress.done:,} of {count(progress.total, 'photo')}"
 
 
 def _percent(progress: Progress) -> str:
     """Rounded down: 100 % is when all is done."""
-    return "" if progress.scanning or not progress.found else f"{100 * progress.done // progress.found} %  "
+    return f"{100 * progress.done // progress.total} %  " if progress.total else ""
 
 
 def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str]:
     parts: list[str] = []
     if estimate.seconds_a_photo is not None:
         parts.append(pace(estimate.seconds_a_photo))
-    if estimate.seconds_left is not None and progress.done < progress.found:
-        parts.append(f"about {duration(estimate.seconds_left)} left")
+    if estimate.seconds_left is not None and (progress.scanning or progress.done < progress.found):
+        parts.append(f"{estimated(estimate.seconds_left)} left")
     if not free:
         parts.append(money(progress.cost))
         parts.append(count(progress.requests, "request"))
+    if progress.workers:
+        parts.append(f"{count(progress.workers, 'worker')} with {count(progress.permits, 'permit')}")
     if progress.retries:
         parts.append(f"{progress.retries:,} sent again")
     bad = progress.outcomes.get("failed", 0) + progress.outcomes.get("rejected", 0)
@@ -127,7 +130,7 @@ class Bar:
             self._task,
             description=_percent(progress) + _fraction(progress),
             completed=progress.done,
-            total=None if progress.scanning else progress.found,
+            total=progress.total,
             refresh=True,
         )
 
@@ -170,8 +173,7 @@ class Lines:
         self._write(", ".join(parts))
 
     def _due(self, progress: Progress) -> bool:
-        counted = not progress.scanning and progress.found
-        tenth = _TENTHS * progress.done // progress.found if counted else self._tenth
+        tenth = _TENTHS * progress.done // progress.total if progress.total else self._tenth
         another_tenth, self._tenth = tenth > self._tenth, tenth
         trouble = progress.status_message is not None and not self._in_trouble
         self._in_trouble = progress.status_message is not None

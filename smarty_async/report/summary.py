@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from smarty_async.archive.journal.records import FailedPhoto
-from smarty_async.failures import FailureGroups
-from smarty_async.report.wording import advice, count, duration, megabytes, money, plain, verb
-from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Progress, Result, Status
+from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
+from smarty_async.results import ErrorInfo, FailureGroups, Failures, Outcome, Plan, Progress, Result, Status
+from smarty_async.store_address import is_store_address
 
 __all__ = [
     "FREE",
@@ -41,7 +41,7 @@ _WORDS: dict[Outcome, str] = {
 
 
 _LEFT_ALONE_NAMED = 5
-"""Files that are no photos named in a sentence."""
+"""Files that are not photos named in a sentence."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         seconds: how long the run took.
         out: the output folder.
         oversized: photos whose dimensions are over those that the service publishes; they were sent all the same.
-        left_alone: files that are no photos.
+        left_alone: files that are not photos.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
         interrupted: whether it was stopped before its end.
@@ -195,7 +195,8 @@ def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Itera
             yield from (f"    {plain(name)}" for name in names)
             if more := group.count - len(names):
                 yield f"    and {more:,} more{f': see {see_all}' if see_all else ''}"
-        yield f"    What to do: {advice(kind)}."
+        if to_do := advice(kind):
+            yield f"    What to do: {to_do}."
 
 
 def failed_line(failed: FailedPhoto) -> str:
@@ -205,11 +206,12 @@ def failed_line(failed: FailedPhoto) -> str:
 
 
 def left_alone_line(number: int, names: Sequence[str]) -> str:
-    """The files that are no photos: how many, and the first names."""
+    """The files that are not photos: how many, and the first names."""
     named = ", ".join(map(plain, names[:_LEFT_ALONE_NAMED]))
     more = number - min(len(names), _LEFT_ALONE_NAMED)
     listed = f": {named}{f' and {more:,} more' if more and named else ''}" if named else ""
-    return f"{count(number, 'file')} that {verb(number, 'is no photo was', 'are no photos were')} left alone{listed}"
+    words = verb(number, "is not a photo was", "are not photos were")
+    return f"{count(number, 'file')} that {words} left alone{listed}"
 
 
 def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) -> Iterator[str]:
@@ -218,9 +220,8 @@ def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) 
         yield _not_restored(summary.failures)
         yield from failure_lines(summary.failures, see_all=f"smarty-async status {shell(summary.out)} --failed")
     if summary.missing:
-        have, them = verb(summary.missing, "has", "have"), verb(summary.missing, "it", "them")
         photos = count(summary.missing, "photo")
-        yield f"{photos} of an earlier run {have} no results any more: --redo-missing restores {them} again."
+        yield f"The results of {photos} from an earlier run are gone: --redo-missing makes them again."
     if summary.interrupted:
         yield _stopped_line(summary)
     if not only_problems:
@@ -243,10 +244,14 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
     if free and summary.coloured:
         photos = count(summary.coloured, "black-and-white photo")
         yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
-    yield f"Price: {FREE if free else _price(summary)}"
+    yield f"Price: {FREE if free and summary.images else _price(summary)}"
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
-        yield f"The results are in {plain(summary.out)}. Look at them with:"
-        yield f"  smarty-async view {shell(summary.out)}"
+        if is_store_address(summary.out):
+            yield f"The results are in {plain(summary.out)}. See what became of every photo with:"
+            yield f"  smarty-async status {shell(summary.out)}"
+        else:
+            yield f"The results are in {plain(summary.out)}. Look at them with:"
+            yield f"  smarty-async view {shell(summary.out)}"
 
 
 def _not_restored(failures: Sequence[Failures]) -> str:
@@ -262,7 +267,7 @@ def _stopped_line(summary: Summary) -> str:
 
 def _limit_line(summary: Summary) -> str:
     left = f"at least {count(summary.left, 'photo')}" if summary.left else "more photos"
-    return f"The spend limit is reached, with {left} left. Raise it, and the same command continues with them."
+    return f"The spend limit was reached with {left} left. Raise it, and the same command continues with them."
 
 
 def _oversized(number: int) -> str:
@@ -277,7 +282,7 @@ def _price(summary: Summary) -> str:
 
 
 def _paid(images: int, paid: int) -> str:
-    return "all of them probably paid for" if paid == images > 1 else f"{paid:,} probably paid for"
+    return "all probably paid for" if paid == images > 1 else f"{paid:,} probably paid for"
 
 
 def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Iterator[str]:
@@ -300,11 +305,11 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.rejected:
         yield f"  reject  {count(len(plan.rejected), 'photo')}"
     if plan.left_alone:
-        yield f"  ignore  {count(plan.left_alone, 'file')} that {verb(plan.left_alone, 'is no photo', 'are no photos')}"
-    if seconds is not None:
-        yield f"  take    about {duration(seconds)}, at the pace of earlier runs"
-    cost = money(plan.cost)
-    yield f"  cost    {f'nothing; the service in the cloud would cost {cost}' if free else cost}"
+        are = verb(plan.left_alone, "is not a photo", "are not photos")
+        yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
+    if seconds is not None and plan.photos:
+        yield f"  take    {estimated(seconds)}, at the pace of earlier runs"
+    yield f"  cost    {_planned_cost(plan, free=free)}"
     yield from map(plain, plan.warnings)
     if plan.oversized > 1:  # the first one is among the warnings
         yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller."
@@ -316,6 +321,13 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
         yield from failure_lines(tally.failures, see_all=None)
 
 
+def _planned_cost(plan: Plan, *, free: bool) -> str:
+    if not plan.photos:
+        return "nothing"
+    cost = money(plan.cost)
+    return f"nothing; the service in the cloud would cost {cost}" if free else cost
+
+
 def status_lines(status: Status, *, out: str) -> Iterator[str]:
     """What the journal of an output folder knows, for ``status``."""
     known = sum(status.outcomes.values()) + status.unfinished
@@ -324,8 +336,9 @@ def status_lines(status: Status, *, out: str) -> Iterator[str]:
     if status.unfinished:
         them = verb(status.unfinished, "it", "them")
         yield f"  {status.unfinished:,}  not finished: the same improve command continues with {them}"
-    sent = f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}"
-    yield f"{sent}: {money(status.cost)} (nothing, if they were restored on this machine)"
+    if status.images:
+        yield f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}."
+        yield f"Price: {money(status.cost)}, or nothing where the photos were restored on this machine"
     if status.failures:
         yield _not_restored(status.failures)
         yield from failure_lines(status.failures, see_all=f"smarty-async status {shell(out)} --failed")

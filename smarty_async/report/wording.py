@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import textwrap
 
-__all__ = ["advice", "count", "duration", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
+__all__ = ["advice", "count", "duration", "estimated", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
 
 
 _MINUTE = 60
 _HOUR = 3600
+_STEPS = ((10, 1), (_MINUTE, 5), (3 * _MINUTE, 30), (10 * _MINUTE, _MINUTE), (_HOUR, 5 * _MINUTE), (24 * _HOUR, 600))
+"""What an estimated time is rounded to: below so many seconds, to so many."""
 
 
 def plain(text: str) -> str:
     """`text` on one line, safe to print: a photo's name or a service's sentence may hold anything.
 
-    Line ends, control characters (a terminal would obey them) and bytes that are no UTF-8 come out escaped.
+    Line ends, control characters (which a terminal would execute) and bytes that are not UTF-8 come out escaped.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
@@ -47,11 +49,19 @@ def megabytes(size: int) -> str:
     return f"{size / 1_000_000:,.1f} MB"
 
 
+def estimated(seconds: float) -> str:
+    """A time that nobody knows exactly: ``about 8 s``, ``about 40 s``, ``about 1 min 30 s``, ``about 3 h 20 min``."""
+    step = next((step for below, step in _STEPS if seconds < below), _HOUR)
+    rounded = max(1, round(seconds / step)) * step
+    parts = ((rounded // _HOUR, "h"), (rounded % _HOUR // _MINUTE, "min"), (rounded % _MINUTE, "s"))
+    return " ".join(["about", *(f"{number:,} {unit}" for number, unit in parts if number)])
+
+
 def duration(seconds: float) -> str:
     """``8 s``, ``2 min 5 s``, ``3 h 20 min``: as exact as anyone wants to know it."""
     whole = max(0, round(seconds))
     if whole < _MINUTE:
-        return f"{whole} s"
+        return f"{whole} s" if whole else "less than 1 s"
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"
@@ -66,23 +76,17 @@ def pace(seconds_a_photo: float) -> str:
 
 _AGAIN = "run the same command again with --retry-failed"
 _TROUBLE = f"the service had trouble with these photos; later, {_AGAIN}"
-_COPY_AGAIN = "copy these files again from where they came"
-_FORMATS = "pip install 'smarty_async[formats]'"
+
+_SAID = frozenset(("truncated", "damaged", "raw", "heic"))
+"""Types whose messages say what to do."""
 
 _ADVICE = {
     "not_an_image": "these files hold no picture that can be read; leave them out with --exclude",
-    "empty": f"{_COPY_AGAIN}, or leave them out with --exclude",
-    "truncated": _COPY_AGAIN,
-    "damaged": _COPY_AGAIN,
+    "empty": "copy these files again from where they came, or leave them out with --exclude",
     "animation": "these are animations, not photos; leave them out with --exclude",
-    "raw": f"install the decoders for raw files: {_FORMATS}",
-    "heic": f"install the decoders for these files: {_FORMATS}",
-    "unsupported": f"install more decoders ({_FORMATS}), or save these photos as JPEG or PNG",
+    "unsupported": "save these photos as JPEG or PNG where the decoders are installed and do not read them",
     "unreadable": "check that these files exist and that you may read them",
-    "too_large": (
-        "add --fit to send a smaller copy; or, where the bytes are too many and your account allows more, "
-        "raise --max-image-bytes"
-    ),
+    "too_large": "where the bytes are too many and your account allows more, raise --max-image-bytes",
     "changed": f"these files changed while they were being sent; {_AGAIN}",
     "collision": "their results would overwrite those of another photo; choose another --out for them",
     "output": "these are results of an earlier run; leave them out, or choose another --out",
@@ -97,6 +101,11 @@ _ADVICE = {
 }
 
 
-def advice(kind: str) -> str:
-    """What to do about an error's type: a sentence without its full stop, for the person with the photos."""
+def advice(kind: str) -> str | None:
+    """What to do about an error's type: a sentence without its full stop, for the person with the photos.
+
+    None where each message says it: copy the file again, install the decoder.
+    """
+    if kind in _SAID:
+        return None
     return _ADVICE.get(kind, f"to try them once more, {_AGAIN}")

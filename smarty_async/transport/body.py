@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 from smarty_async.errors import PhotoError
-from smarty_async.wire.multipart import Multipart
+from smarty_async.wire.messages import Multipart
 
 __all__ = ["Body", "BodyFailed", "MemoryBody", "stream"]
 

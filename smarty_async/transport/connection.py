@@ -19,12 +19,10 @@ from yarl import URL
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable, without_long_words
-from smarty_async.results import Progress
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
-from smarty_async.wire.messages import Envelope, parse_envelope
-from smarty_async.wire.multipart import Image, Multipart
+from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
 __all__ = ["Connection", "Exchange", "SilenceTimer"]
 
@@ -39,7 +37,15 @@ _TICK_SECONDS = 1.0
 
 
 class Exchange(Protocol):
-    """One request and its response: what a connection sends, and whom it tells how it goes."""
+    """One request and its response: what a connection sends, and the callbacks for its progress.
+
+    Attributes:
+        bytes_sent: bytes of the body that were sent; counted by the connection.
+        bytes_received: bytes of the answer, likewise.
+    """
+
+    bytes_sent: int
+    bytes_received: int
 
     @property
     def bodies(self) -> Sequence[Body]:
@@ -59,11 +65,6 @@ class Exchange(Protocol):
     @property
     def sink(self) -> OutputSink:
         """Where outputs are written."""
-        ...
-
-    @property
-    def progress(self) -> Progress:
-        """Where bytes are counted."""
         ...
 
     async def on_upload_started(self, size: int) -> None:
@@ -163,7 +164,7 @@ class Connection:
         )
         try:
             async for data in _arriving(response.content):
-                exchange.progress.bytes_received += len(data)
+                exchange.bytes_received += len(data)
                 silence.pause()  # our own disk is not the service
                 await reader.feed(data)
                 silence.restart()
@@ -174,7 +175,7 @@ class Connection:
         except asyncio.CancelledError:
             with suppress(RequestError):
                 async for data in _lying_in_socket(response.content):
-                    exchange.progress.bytes_received += len(data)
+                    exchange.bytes_received += len(data)
                     await reader.feed(data)
             raise
         finally:
@@ -198,8 +199,8 @@ class Connection:
 class SilenceTimer:
     """Ends an ``async with`` block with TimeoutError after a time in which nothing was heard.
 
-    Only time in which the process was able to listen counts. It is measured in ticks; a late tick tells that the
-    process was stopped, the computer asleep or the event loop busy. What arrived meanwhile lies in the socket and is
+    Only time in which the process was able to listen counts. It is measured in ticks; a late tick shows that the
+    process was stopped, the computer asleep or the event loop busy. What arrived in that time is in the socket and is
     read before the next tick, so a late tick does not count and never ends the block.
 
     Args:
@@ -262,7 +263,7 @@ async def _upload(
         silence.restart()
         async for piece in stream(multipart, exchange.bodies):
             yield piece
-            exchange.progress.bytes_sent += len(piece)
+            exchange.bytes_sent += len(piece)
             silence.restart()
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)

@@ -13,11 +13,9 @@ import msgspec
 from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
-from smarty_async.hooks import Hooks
 from smarty_async.options import Limits, Retries
-from smarty_async.transport.batcher import Batcher, Outlook
+from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.forecast import Forecast
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
 from smarty_async.transport.retry import Sleep
@@ -50,10 +48,6 @@ class Dispatcher:
         judge: what a failure means.
         sleep: waits, in seconds.
         clock: monotonic seconds.
-        hooks: told about requests and retries.
-
-    Attributes:
-        hooks: called with what happens to requests.
     """
 
     def __init__(
@@ -68,9 +62,8 @@ class Dispatcher:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
-        hooks: Hooks,
     ) -> None:
-        self.hooks = hooks
+        self._concurrency = concurrency
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -83,13 +76,16 @@ class Dispatcher:
             judge=judge,
             sleep=sleep,
             clock=clock,
-            hooks=hooks,
         )
         self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
         self._items: set[Item] = set()  # submitted, and not replied to
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
         self._woken = False
         self._closed = False
+
+    def set_capacity(self, requests: int | None) -> None:
+        """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone."""
+        self._limit.cap(self._concurrency if requests is None else min(self._concurrency, requests))
 
     # items in, replies out
 
@@ -169,7 +165,7 @@ class Dispatcher:
         """Cancel the requests for items of `source` that are open, and wait until their files are discarded.
 
         Args:
-            source: as for `announce`; nobody waits for its items any more.
+            source: as for `announce`; its items are not awaited any more.
         """
         senders = [sender for sender, chunk in self._senders.items() if chunk[0].group.source is source]
         for sender in senders:
@@ -202,8 +198,8 @@ class Dispatcher:
 
     def _take_steps(self) -> None:
         self._woken = False
-        if self._closed:
-            return
+        if self._closed or any(sender.done() for sender in self._senders):
+            return  # what has ended may fail all that is queued: `_sent` decides that first, and wakes
         steps = self._next_steps()
         for sender in steps.cancel:
             sender.cancel()
@@ -228,7 +224,6 @@ class Dispatcher:
             if next_chunk is None:
                 break
             in_flight[next_chunk[0].group.source] += len(next_chunk)
-            next_chunk[0].group.progress.permits = self._limit.size
             send.append(next_chunk)
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
 
@@ -257,7 +252,7 @@ class Dispatcher:
 
 
 def _abandoned(chunk: list[Item]) -> bool:
-    """Whether nobody waits for a chunk whose request is open, or waits for a retry."""
+    """Whether a chunk whose request is open, or waits for a retry, is not awaited any more."""
     # From the end: what was sent last is answered last, so for most chunks the first look decides.
     return all(item.done for item in reversed(chunk)) and any(
         item.reply.cancelled() or not item.in_flight for item in chunk

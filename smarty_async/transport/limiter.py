@@ -20,7 +20,7 @@ class AdaptiveSemaphore:
 
     Args:
         most: requests open at once, at most.
-        on_free: called when a permit becomes free that nobody is waiting for.
+        on_free: called when a permit becomes free and no request waits for it.
     """
 
     def __init__(self, most: int, *, on_free: Callable[[], None] = lambda: None) -> None:
@@ -39,7 +39,7 @@ class AdaptiveSemaphore:
 
     @property
     def free(self) -> int:
-        """Permits that nobody holds or waits for."""
+        """Permits that are neither held nor waited for."""
         return max(0, self.size - self._held - len(self._waiters))
 
     @property
@@ -56,6 +56,13 @@ class AdaptiveSemaphore:
             yield permit
         finally:
             permit.release()
+
+    def cap(self, most: int) -> None:
+        """Allow at most `most` requests from now on. A size that was at the old bound goes to the new one."""
+        was_at_bound = self._size >= self._most
+        self._most = most
+        self._size = float(most) if was_at_bound else min(self._size, float(most))
+        self._hand_over()
 
     def speed_up(self) -> None:
         """A request was answered well."""

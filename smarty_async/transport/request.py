@@ -14,10 +14,10 @@ import msgspec
 from smarty_async.errors import RequestError
 from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Progress
+from smarty_async.results import ErrorInfo
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
-from smarty_async.transport.response import OutputSink, ReceivedItem
+from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
@@ -28,6 +28,7 @@ __all__ = [
     "Item",
     "Reply",
     "RequestLog",
+    "RequestSender",
     "Stopped",
     "pending",
     "reserve_budget",
@@ -94,27 +95,41 @@ class ImageBudget:
         return self._left == 0
 
 
+class RequestSender(Protocol):
+    """What requests go through: a connection to the service, or something that has one elsewhere."""
+
+    async def send(self, request: ChunkRequest, /) -> None:
+        """Send one request; reports to it and raises as `Connection.send` does.
+
+        Raises:
+            ServiceUnavailable: nothing can be sent this way any more.
+        """
+        ...
+
+
 class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     """What items must have in common to share a request; compared by identity.
 
     Attributes:
         specs: what is asked of each image.
         sink: where outputs are written.
-        progress: where requests are counted.
+        hooks: called with what happens to its requests.
         budget: what pays.
         request_log: where requests are recorded before they are sent; None for nowhere.
         source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
         give_up_after: how long the service may fail every request before the group's items fail with
             `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
+        sender: what its requests go through; None for the client's own connection.
     """
 
     specs: tuple[ModeSpec, ...]
     sink: OutputSink
-    progress: Progress
+    hooks: Hooks
     budget: ImageBudget
     request_log: RequestLog | None = None
     source: object = None
     give_up_after: float | None = None
+    sender: RequestSender | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -135,6 +150,7 @@ class Item:
     Attributes:
         body: its bytes.
         group: what is asked of it, and which items it may share a request with.
+        editor: what is done to its outputs once they are complete; None for nothing.
         reply: what comes back.
         attempts: how many requests it was sent in.
         in_flight: whether its request is open.
@@ -142,9 +158,10 @@ class Item:
         suspected_at: when a request with it first failed, in the circuit breaker's order of events; None before that.
     """
 
-    def __init__(self, body: Body, group: BatchGroup) -> None:
+    def __init__(self, body: Body, group: BatchGroup, *, editor: OutputEditor | None = None) -> None:
         self.body = body
         self.group = group
+        self.editor = editor
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.attempts = 0
         self.in_flight = False
@@ -159,7 +176,7 @@ class Item:
 
     @property
     def done(self) -> bool:
-        """Whether nobody waits for it any more: it has its reply, or was cancelled."""
+        """Whether it is not awaited any more: it has its reply, or was cancelled."""
         return self.reply.done()
 
     def receive(self, received: ReceivedItem) -> bool:
@@ -204,7 +221,7 @@ def reserve_budget(items: list[Item]) -> list[Item]:
 
 
 _WORK_MAY_HAVE_BEGUN = frozenset({HTTPStatus.REQUEST_TIMEOUT, 499})
-"""Statuses under 500 that tell that a request was given up while it was worked on. 499: nginx, the client left."""
+"""Statuses under 500 with which a request is given up while it is processed. 499: nginx, the client left."""
 
 
 def was_refused(error: RequestError) -> bool:
@@ -215,7 +232,7 @@ def was_refused(error: RequestError) -> bool:
     have been worked on: it counts as paid. One whose connection was never established was not sent at all.
     """
     status = error.status
-    return (
+    return not error.sent or (
         status is not None
         and HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR
         and status not in _WORK_MAY_HAVE_BEGUN
@@ -232,12 +249,14 @@ class ChunkRequest:
         permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
-        hooks: told about it.
+        permits: how many requests may be open at once when it is made.
         clock: monotonic seconds.
 
     Attributes:
         names: the items by the names of their parts.
         size: bytes of the body; 0 until its upload starts.
+        bytes_sent: bytes of its body that were sent.
+        bytes_received: bytes of its answer.
         received: how many answers its items have taken.
         usable: how many of these hold outputs that can be used.
         unusable: why the outputs of others cannot be used, by the image's body.
@@ -252,7 +271,7 @@ class ChunkRequest:
         permit: Permit | None,
         epoch: int,
         started: int,
-        hooks: Hooks,
+        permits: int,
         clock: Callable[[], float],
     ) -> None:
         self.items = items
@@ -261,11 +280,13 @@ class ChunkRequest:
         self._permit = permit
         self._clock = clock
         self._complete = False
+        self._response_seconds = 0.0
         self.epoch = epoch
         self.started = started
-        self._hooks = hooks
+        self._permits = permits
         self._number = number
         self.size = 0
+        self.bytes_sent = self.bytes_received = 0
         self.received = 0
         self.usable = 0
         self.unusable: dict[Body, str] = {}
@@ -279,6 +300,16 @@ class ChunkRequest:
         return [item.body for item in self.items]
 
     @property
+    def editors(self) -> Sequence[OutputEditor | None]:
+        """What is done to the outputs of each image once they are complete."""
+        return [item.editor for item in self.items]
+
+    @property
+    def sender(self) -> RequestSender | None:
+        """What it goes through; None for the client's own connection."""
+        return self._group.sender
+
+    @property
     def specs(self) -> tuple[ModeSpec, ...]:
         """What is asked of each image."""
         return self._group.specs
@@ -289,17 +320,12 @@ class ChunkRequest:
         return self._group.sink
 
     @property
-    def progress(self) -> Progress:
-        """Where bytes and requests are counted."""
-        return self._group.progress
-
-    @property
     def _group(self) -> BatchGroup:
         return self.items[0].group
 
     @asynccontextmanager
     async def in_flight(self) -> AsyncGenerator[None]:
-        """Mark the items as in flight; at the end, return to the budget what was not paid for, and tell the hooks."""
+        """Mark the items as in flight; at the end, return to the budget what was not paid for, and call the hooks."""
         for item in self.items:
             item.in_flight = True
         failure: BaseException | None = None
@@ -312,7 +338,6 @@ class ChunkRequest:
             refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
             if self.size and not self.received and refused:
                 self._paid = False
-                self.progress.images_paid -= len(self.items)
                 self._finish("refused")
             raise
         finally:
@@ -329,12 +354,11 @@ class ChunkRequest:
             self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
         self._paid = True
         self.size = size
-        self.progress.requests += 1
-        self.progress.images += len(self.items)
-        self.progress.images_paid += len(self.items)
         for item in self.items:
             item.attempts += 1
-        self._hooks.on_request(RequestDetails(self._number, len(self.items), size, self._attempts))
+        self._group.hooks.on_request(
+            RequestDetails(self._number, len(self.items), size, self._attempts, permits=self._permits)
+        )
 
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""
@@ -355,22 +379,25 @@ class ChunkRequest:
     def on_response_complete(self, seconds: float) -> None:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
-        self.progress.latencies.add(seconds)
+        self._response_seconds = seconds
         if self._permit is not None:
             self._permit.release()
         self._finish("answered")
 
     def _report(self, seconds: float, failure: BaseException | None) -> None:
         status = HTTPStatus.OK if self._complete else getattr(failure, "status", None)
-        self._hooks.on_response(
+        self._group.hooks.on_response(
             ResponseDetails(
                 number=self._number,
                 images=len(self.items),
                 size=self.size,
                 attempts=self._attempts,
                 status=None if status is None else int(status),
-                seconds=seconds,
+                seconds=self._response_seconds if self._complete else seconds,
                 received=self.received,
+                bytes_sent=self.bytes_sent,
+                bytes_received=self.bytes_received,
+                paid=self._paid,
                 error=None if failure is None or self._complete else str(failure) or type(failure).__name__,
             )
         )

@@ -15,7 +15,16 @@ from smarty_async.results import Kind
 from smarty_async.wire.messages import Answered, Envelope, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
-__all__ = ["MemoryFile", "MemorySink", "OutputSink", "ReceivedItem", "ResponseReader", "SinkFile", "foreign_data"]
+__all__ = [
+    "MemoryFile",
+    "MemorySink",
+    "OutputEditor",
+    "OutputSink",
+    "ReceivedItem",
+    "ResponseReader",
+    "SinkFile",
+    "foreign_data",
+]
 
 _FLUSH_BYTES = 1 << 19
 """How much is collected in memory before it is written; as much again may be being written."""
@@ -69,16 +78,31 @@ class OutputSink(Protocol):
         ...
 
 
+class OutputEditor(Protocol):
+    """What is done to each output of one image once it is complete."""
+
+    warnings: list[str]
+    """What could not be done, and why."""
+
+    def copy_to(self, output: str) -> int:
+        """Rewrite the file `output`; its size in bytes then; blocks."""
+        ...
+
+
 class ReceivedItem(msgspec.Struct, frozen=True):
     """An answered item and its outputs; the photo that takes it keeps or discards each one.
 
     Attributes:
         answered: the item.
         files: its outputs, each complete.
+        edited: whether `Item.editor` has been applied to them.
+        stored: whether they are at their final places: the files are gone.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
+    edited: bool = False
+    stored: bool = False
 
     async def discard(self) -> None:
         """Discard all its outputs."""
@@ -223,7 +247,7 @@ class ResponseReader:
         return bool(self._closed) or self._buffered >= _FLUSH_BYTES
 
     def _start_writer(self) -> None:
-        # An eager task may have ended before it is assigned: only its own state tells whether it still writes.
+        # An eager task may have ended before it is assigned: only its own state shows whether it still writes.
         if self._writer is not None and self._writer.done() and not self._writer.cancelled():
             self._writer = self._writer if self._writer.exception() else None
         if self._due and self._writer is None:

@@ -11,6 +11,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base, wait_random_exponential
 
 from smarty_async.errors import RequestError
+from smarty_async.hooks import Hooks, RetryDetails
 from smarty_async.options import Retries
 
 __all__ = ["CircuitBreaker", "Sleep", "TemporaryAnswer", "item_retrying", "request_retrying", "retried"]
@@ -190,13 +191,29 @@ class _StopForRequest(stop_base):
         return not self._breaker.time_left(self._give_up_after) or (spent and self._photo_to_blame())
 
 
-def item_retrying(retries: Retries, *, sleep: Sleep, clock: Callable[[], float] = monotonic) -> AsyncRetrying:
-    """The policy for one photo: retry while its answer is temporary, within the limits on attempts and time."""
+def item_retrying(
+    retries: Retries, *, sleep: Sleep, hooks: Hooks, clock: Callable[[], float] = monotonic
+) -> AsyncRetrying:
+    """The policy for one photo: retry while its answer is temporary, within the limits on attempts and time.
+
+    Args:
+        retries: the limits.
+        sleep: waits, in seconds.
+        hooks: called before each retry.
+        clock: monotonic seconds.
+    """
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome and state.outcome.exception()
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        hooks.on_retry(RetryDetails(1, state.attempt_number, seconds, str(error), scope="photo"))
+
     return AsyncRetrying(
         sleep=sleep,
         stop=stop_after_attempt(retries.max_attempts) | stop_after_delay(retries.max_seconds),
         wait=_WaitForItem(retries, clock),
         retry=retry_if_exception_type(TemporaryAnswer),
+        before_sleep=before_sleep,
         reraise=True,
     )
 

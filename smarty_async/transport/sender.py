@@ -14,7 +14,7 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState
 
 from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, RequestError, ServiceUnavailable
-from smarty_async.hooks import Hooks, RetryDetails
+from smarty_async.hooks import RetryDetails
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
@@ -42,17 +42,8 @@ _UNREADABLE_ANSWERS = 3
 class ChunkSender:
     """Sends chunks, each with its retries; items that have to go in another chunk return to the batcher.
 
-    Args:
-        connection: to the service.
-        tokens: where the token comes from.
-        batcher: gets back items that are to be sent in another chunk.
-        limit: how many requests may be open.
-        retries: how long to go on.
-        rate: how often a request may start; None for no limit.
-        judge: what a failure means.
-        sleep: waits, in seconds.
-        clock: monotonic seconds.
-        hooks: told about requests and retries.
+    Its arguments are those of `Dispatcher`, but for `batcher`, which gets back items that are to be sent in another
+    chunk, and `limit`, which says how many requests may be open.
 
     Attributes:
         request_seconds: duration of the last answered request.
@@ -70,7 +61,6 @@ class ChunkSender:
         judge: Judge,
         sleep: Sleep,
         clock: Callable[[], float],
-        hooks: Hooks,
     ) -> None:
         self._connection = connection
         self._tokens = tokens
@@ -82,7 +72,6 @@ class ChunkSender:
         self._sleep = sleep
         self._breaker = CircuitBreaker(retries, clock)
         self._clock = clock
-        self._hooks = hooks
         self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
@@ -145,7 +134,7 @@ class ChunkSender:
             permit=permit if self._outputs_usable else None,  # until then each answer is looked at before the next
             epoch=self._limit.epoch,
             started=self._breaker.tick(),
-            hooks=self._hooks,
+            permits=self._limit.size,
             clock=self._clock,
         )
 
@@ -160,7 +149,7 @@ class ChunkSender:
         try:
             try:
                 async with request.in_flight():
-                    await self._connection.send(request)
+                    await (request.sender or self._connection).send(request)
             finally:
                 self._open -= 1
         except BodyFailed as failure:
@@ -177,7 +166,6 @@ class ChunkSender:
         self._record_success(request.token, started=request.started)
         self._largest_answered = max(self._largest_answered, request.size)
         self._limit.speed_up()
-        request.progress.status_message = None
         for item in request.items:
             item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
         self._check_outputs(request)
@@ -381,20 +369,16 @@ class ChunkSender:
         return retries
 
     def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
-        progress = chunk[0].group.progress
-
         def before_sleep(state: RetryCallState) -> None:
-            progress.retries += 1
             error = state.outcome and state.outcome.exception()
-            seconds = state.next_action.sleep if state.next_action else 0.0
-            progress.status_message = self._status_message(str(error), seconds, retries)
-            self._hooks.on_retry(
+            chunk[0].group.hooks.on_retry(
                 RetryDetails(
                     images=len(pending(chunk)),
                     attempt=state.attempt_number,
-                    wait=seconds,
+                    wait=state.next_action.sleep if state.next_action else 0.0,
                     error=str(error),
                     failing_for=self._breaker.failing_for,
+                    giving_up_in=self._breaker.time_left(retries.give_up_after) if self._breaker.is_open else None,
                 )
             )
 
@@ -404,14 +388,6 @@ class ChunkSender:
 
         return request_retrying(
             retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep
-        )
-
-    def _status_message(self, error: str, seconds: float, retries: Retries) -> str:
-        if not self._breaker.is_open:
-            return f"{error}: next try in {seconds:.0f} s"
-        return (
-            f"the service has been down for {self._breaker.failing_for:.0f} s ({error}): next try in {seconds:.0f} s, "
-            f"giving up in {self._breaker.time_left(retries.give_up_after):.0f} s"
         )
 
 

@@ -141,12 +141,14 @@ class TestMeasuring:
         printed = capfdbinary.readouterr()
         assert b"bait-token" not in printed.out + printed.err + (tmp_path / "bench.json").read_bytes()
 
+    @pytest.mark.slow
     async def test_what_fails_is_counted(self, photos: Path) -> None:
         async with FakeService() as service:
             service.default = lambda _: items({"file_0": {"status": 1, "error": "no"}})
             load = msgspec.structs.replace(load_for(service.url, photos, chunks=(5,)), concurrencies=(1,), repeats=1)
             assert await measure(load) == 1
 
+    @pytest.mark.slow
     async def test_chunks_that_the_photos_cannot_fill_are_left_out(
         self, photos: Path, capfdbinary: pytest.CaptureFixture[bytes]
     ) -> None:
@@ -214,10 +216,10 @@ class TestCommand:
         )
         assert "Nothing was sent." in asked.output
 
-    def test_with_nobody_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
+    def test_without_a_terminal_to_ask_nothing_is_sent(self, app: typer.Typer, photos: Path) -> None:
         asked = CliRunner().invoke(app, [str(photos), "--base-url", "https://service.invalid"], input="")
         assert asked.exit_code == 2
-        assert "give --yes" in asked.output
+        assert "add --yes" in asked.output
 
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2

@@ -33,6 +33,7 @@ def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[Test
     return TestServer(app), requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 400])
 async def test_a_refused_request_without_images_means_that_all_is_well(status: int) -> None:
     server, requests = service_with(status, {"status": 400, "body": "empty images"})
@@ -66,7 +67,7 @@ async def test_json_and_a_clock_that_is_wrong() -> None:
     [
         (403, {"status": 403, "body": f'oauth_token "{TOKEN}": Access Token invalid'}, 3, "the token is not accepted"),
         (200, {"status": 401, "body": "authorization failed"}, 3, "the token is not accepted: authorization failed"),
-        (404, "<html>not here</html>", 3, "something else than the service answers"),
+        (404, "<html>not here</html>", 3, "what answers there is not the service"),
         (503, "<html>later</html>", 4, "the service has trouble (status 503)"),
     ],
 )
@@ -89,12 +90,14 @@ async def test_a_service_that_cannot_be_reached() -> None:
     assert "Service:  http://127.0.0.1:9" in ended.out
 
 
+@pytest.mark.slow
 async def test_without_an_account_there_is_nothing_to_check() -> None:
     ended = await run("check")
     assert ended.status == 0
     assert "restored on this machine" in ended.out
 
 
+@pytest.mark.slow
 async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
     server, requests = service_with(400, {"status": 400, "body": "empty images"})
 

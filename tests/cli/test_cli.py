@@ -23,6 +23,7 @@ from smarty_async.cli.improve_options import limits_for
 from smarty_async.cli.output import Output
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.local.engine import best_engine
+from smarty_async.local.memory import usable_memory
 from smarty_async.options import BASE_URL, Limits, Retries, Timeouts
 
 __all__ = ["out", "photos", "service"]  # fixtures
@@ -74,6 +75,8 @@ def test_the_defaults_are_the_librarys() -> None:
     assert limits_for(local=False, max_images=3).max_images == 3
     assert limits_for(local=True, max_images=None, max_image_bytes=9).max_image_bytes == 9
     assert limits_for(local=True).max_images <= 4
+    assert limits_for(local=True).max_pixels == usable_memory() // 96
+    assert limits_for(local=True, enlarged=4).max_pixels == usable_memory() // 24 // 16
     assert chosen["max_attempts"] == retries.max_attempts
     assert chosen["give_up_after"] == retries.give_up_after
     assert chosen["connect_timeout"] == timeouts.connect
@@ -198,11 +201,11 @@ async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     ("paid", "open_work", "sentence"),
     [
         (True, (1, None), "Sending nothing new; waiting for 1 answer already paid for."),
-        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min 5 s)."),
+        (False, (4, 65.0), "Starting nothing new; finishing 4 photos already begun (about 1 min)."),
         (False, (0, None), "Stopping: no photo is being worked on."),
     ],
 )
-async def test_sigterm_tells_nobody_to_press_a_key(
+async def test_sigterm_does_not_ask_for_a_key_press(
     paid: bool,  # noqa: FBT001 - a parameter of the test
     open_work: tuple[int, float | None],
     sentence: str,
@@ -227,6 +230,7 @@ async def test_loops_without_signal_handlers_get_them_from_python() -> None:
 # ── improve ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
     service: FakeService, photos: Path, out: Path
 ) -> None:
@@ -246,6 +250,7 @@ async def test_photos_are_restored_and_a_second_run_has_nothing_to_do(
     assert len(service.requests) == sent
 
 
+@pytest.mark.slow
 async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos: Path, out: Path) -> None:
     no_face = {"status": 1, "error": "no face"}
     service.default = lambda request: items(
@@ -267,6 +272,7 @@ async def test_json_is_a_line_a_photo_and_a_summary(service: FakeService, photos
     assert "3 photos" not in ended.err
 
 
+@pytest.mark.slow
 async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, out: Path) -> None:
     photo = tmp_path / "old.jpg"
     photo.write_bytes(faded())
@@ -274,6 +280,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     assert ended.status == 0, ended.err
     line = f"Restoring on this machine with the embedded service (engine: {best_engine()}): no account given."
     assert line in ended.err.splitlines()
+    assert f"Photos of up to {usable_memory() // 96 / 1e6:,.0f} megapixels fit" in ended.err
     assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()
 
@@ -325,7 +332,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
-    assert "3 images, all of them probably paid for" in words.out
+    assert "3 images, all probably paid for" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err
@@ -390,6 +397,7 @@ async def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     assert "no photos found" in dry.err
 
 
+@pytest.mark.slow
 async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out: Path) -> None:
     async with FakeService(valid_tokens={"another"}) as service:
         ended = await run(
@@ -412,6 +420,7 @@ async def test_an_unreachable_service_is_given_up_on(photos: Path, out: Path) ->
     assert "Nothing is lost" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_service_that_is_another(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda _: http(404, "<html>not here</html>")
     ended = await run("improve", photos, "--out", out, "--base-url", service.url)
@@ -419,12 +428,14 @@ async def test_a_service_that_is_another(service: FakeService, photos: Path, out
     assert "--base-url" in ended.err
 
 
+@pytest.mark.slow
 async def test_plain_http_is_for_loopback_only(photos: Path, out: Path) -> None:
     ended = await run("improve", photos, "--out", out, "--base-url", "http://smarty.example", SMARTY_TOKEN=TOKEN)
     assert ended.status == 3, ended.err
     assert TOKEN not in ended.err
 
 
+@pytest.mark.slow
 async def test_a_folder_that_cannot_be_made(service: FakeService, photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
@@ -491,6 +502,7 @@ async def test_the_second_signal_leaves_at_once(service: FakeService, photos: Pa
     assert "stopped at once" in ended.err
 
 
+@pytest.mark.slow
 @posix
 async def test_a_reader_that_leaves_stops_no_photo(service: FakeService, photos: Path, out: Path) -> None:
     go = asyncio.Event()

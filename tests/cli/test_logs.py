@@ -103,6 +103,7 @@ def test_a_full_disk_is_no_reason_to_stop(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 async def test_a_run_with_a_log_file(service: FakeService, photos: Path, out: Path, tmp_path: Path) -> None:
     service.script(http(503, "busy", {"Retry-After": "0"}), items({}))
     log = tmp_path / "log.json"

@@ -46,9 +46,9 @@ class FinishedRun:
 
 def options(*, json: bool = False) -> ImproveOptions:
     return ImproveOptions(
-        sources=(Path("scans"),),
+        sources=("scans",),
         from_file=None,
-        out=Path("restored"),
+        out="restored",
         account=Account(base_url="http://127.0.0.1:1"),
         metrics_port=None,
         display=DisplayOptions(json=json),
@@ -70,7 +70,7 @@ async def followed(run: FinishedRun, *, interrupted: bool = False, tmp_path: Pat
 @pytest.mark.parametrize(
     ("outcomes", "found", "interrupted", "ends", "says"),
     [
-        (("restored",), 1, False, Exit.FINE, "1 photo in 0 s"),
+        (("restored",), 1, False, Exit.FINE, "1 photo in less than 1 s"),
         (("restored",), 1, True, Exit.FINE, "Nothing was left to do when the run was stopped"),
         (("restored",), 3, True, Exit.INTERRUPTED, "Stopped with 2 photos left"),
         (("restored", "failed"), 2, False, Exit.PHOTOS_FAILED, "1 photo was not restored"),
@@ -95,7 +95,7 @@ async def test_files_left_alone_are_no_failure(tmp_path: Path, capsys: pytest.Ca
     run = FinishedRun(found=0)
     run.progress.leave_alone("notes.txt")
     assert await followed(run, tmp_path=tmp_path) is Exit.FINE
-    assert "1 file that is no photo was left alone: notes.txt." in capsys.readouterr().err
+    assert "1 file that is not a photo was left alone: notes.txt." in capsys.readouterr().err
 
 
 async def test_no_photo_at_all_is_most_likely_a_mistake(tmp_path: Path) -> None:
@@ -135,6 +135,7 @@ class _Unwritable:
         """Nothing is buffered."""
 
 
+@pytest.mark.slow
 async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda request: items({name: {"status": 1, "error": "no face"} for name in request.images})
     for number in range(22):
@@ -152,6 +153,7 @@ async def test_failures_by_reason_and_all_of_them(service: FakeService, photos: 
     assert {"photo", "source", "outcome", "error"} <= photo.keys()
 
 
+@pytest.mark.slow
 @posix
 async def test_view_opens_the_results_at_the_end(service: FakeService, photos: Path, out: Path) -> None:
     options = ("--base-url", service.url, "--view", "--quiet")

@@ -26,6 +26,7 @@ def results(out: Path, source: Path) -> Path:
     return make_output_folder(out, source, entries)
 
 
+@pytest.mark.slow
 def test_album(results: Path, tmp_path: Path) -> None:
     done = smarty("album", results, "--to", tmp_path / "album")
     assert (done.returncode, done.stderr) == (0, "")
@@ -48,6 +49,7 @@ def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source:
     assert (done.returncode, done.stderr) == (1, "b.jpg: neither an output nor the original is there\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -69,6 +71,7 @@ def test_slips(tmp_path: Path, arguments: list[str], status: int, words: str) ->
     assert words in " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_view_writes_a_page(results: Path, tmp_path: Path) -> None:
     done = smarty("view", results, "--static", tmp_path / "page.html")
     assert (done.returncode, done.stderr) == (0, f"Wrote 2 photos to {tmp_path / 'page.html'}\n")

@@ -1,4 +1,4 @@
-"""A random archive: photos whose content is known, under names that are hard to bear, and files that are no photos."""
+"""A random archive: photos whose content is known, under names that are hard to bear, and files that are not photos."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Photo:
 
     Attributes:
         path: relative to the archive, as the system spells it.
-        content: what it is known by to the server; empty for a file that is no photo.
+        content: what it is known by to the server; empty for a file that is not a photo.
         data: bytes.
     """
 
@@ -114,7 +114,7 @@ def _bad(dice: Random) -> tuple[str, bytes]:
 
 
 def make_album(folder: Path, dice: Random, *, photos: int) -> list[Photo]:
-    """Write an archive of so many files into `folder`; some are copies of others, some are no photos."""
+    """Write an archive of so many files into `folder`; some are copies of others, some are not photos."""
     names = _NAMES + (_POSIX_NAMES if sys.platform == "linux" else [])
     made: list[Photo] = []
     for number in range(photos):
@@ -155,5 +155,5 @@ def is_bad(data: bytes) -> bool:
 
 
 def display_path(path: str) -> str:
-    """A path as ``results.jsonl`` shows it: bytes that are no UTF-8 as ``\\xNN``."""
+    """A path as ``results.jsonl`` shows it: bytes that are not UTF-8 as ``\\xNN``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

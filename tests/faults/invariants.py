@@ -37,9 +37,9 @@ def of_an_end(life: Life | None, ended: Ended, schedule: Schedule, book: Book) -
     if "Traceback" in err or "this is a bug" in err or "was never" in err:
         yield f"it broke down:\n{err}"
     if schedule.secret in err or schedule.secret.encode() in ended.out:
-        yield "it told a secret"
+        yield "it revealed a secret"
     results, summary = results_in(ended.out)
-    expected = _expected_statuses(life, results, told_all=summary is not None)
+    expected = _expected_statuses(life, results, reported_all=summary is not None)
     if ended.status not in expected:
         yield f"it ended with {ended.status}, not one of {sorted(expected)}:\n{err}"
     if summary is None and ended.status in (0, 1):
@@ -58,7 +58,7 @@ def _of_its_results(results: list[dict[str, Any]], schedule: Schedule, book: Boo
     for result in results:
         photo = known.get(result["photo"])
         if photo is None:
-            yield f"it told of a photo that is none: {result['photo']!r}"
+            yield f"it reported a photo that does not exist: {result['photo']!r}"
         elif result["outcome"] == "failed" and not _may_fail(photo, result["error"]["type"], book):
             yield f"{result['photo']!r} failed for good, though the service never said so: {result['error']}"
 
@@ -67,7 +67,7 @@ def _may_fail(photo: Photo, kind: str, book: Book) -> bool:
     return kind != "permanent" or photo.content in book.permanent
 
 
-def _expected_statuses(life: Life | None, results: list[dict[str, Any]], *, told_all: bool) -> set[int]:
+def _expected_statuses(life: Life | None, results: list[dict[str, Any]], *, reported_all: bool) -> set[int]:
     bad = any(result["outcome"] in ("failed", "rejected") for result in results)
     expected = {1 if bad else 0}
     if life is not None:
@@ -75,13 +75,13 @@ def _expected_statuses(life: Life | None, results: list[dict[str, Any]], *, told
         expected |= {3} if life.may_end_unauthorized else set()
         expected |= {4} if life.mood.faults else set()
         expected |= {6} if life.bound is not None else set()
-        # All was done and told, and it was on its way out.
-        expected |= {-15 if life.end != "int" else -2} if told_all and life.end not in (None, "kill") else set()
+        # All was done and reported, and it was on its way out.
+        expected |= {-15 if life.end != "int" else -2} if reported_all and life.end not in (None, "kill") else set()
     return expected
 
 
 def _doubles(photos: Iterable[str]) -> Iterator[str]:
-    yield from (f"{photo!r} was told of {times} times" for photo, times in Counter(photos).items() if times > 1)
+    yield from (f"{photo!r} was reported {times} times" for photo, times in Counter(photos).items() if times > 1)
 
 
 def received(schedule: Schedule, out: Path, modes: tuple[str, ...]) -> Counter[RequestOutcome]:
@@ -95,10 +95,10 @@ def received(schedule: Schedule, out: Path, modes: tuple[str, ...]) -> Counter[R
     )
 
 
-def told(schedule: Schedule, out: Path) -> Counter[RequestOutcome]:
-    """For how many photos of each content each mode is known from ``results.jsonl`` and the outputs that stand.
+def reported(schedule: Schedule, out: Path) -> Counter[RequestOutcome]:
+    """For how many photos of each content each mode is known from ``results.jsonl`` and the outputs that exist.
 
-    How many times larger an output of these schedules is, nobody can tell: it is no real picture.
+    By how much an output was enlarged is not known in these schedules: it is no real picture.
     """
     known: Counter[RequestOutcome] = Counter()
     results = out / "results.jsonl"
@@ -166,7 +166,7 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
 def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expected: dict[str, bytes]) -> Iterator[str]:
     if not photo.content:
         if result["outcome"] != "rejected" or result["outputs"]:
-            yield f"{photo.path!r} is no photo and was not rejected: {result}"
+            yield f"{photo.path!r} is not a photo and was not rejected: {result}"
         return
     files = expected_outputs(photo.content, schedule.modes)
     forgettable = any(life.harm for life in schedule.lives)
@@ -220,4 +220,4 @@ def of_secrets(schedule: Schedule, out: Path) -> Iterator[str]:
             yield f"{path.name} holds a secret"
 
 
-__all__ = ["KINDS", "of_an_end", "of_secrets", "of_the_end", "place_of", "received", "results_in", "told"]
+__all__ = ["KINDS", "of_an_end", "of_secrets", "of_the_end", "place_of", "received", "reported", "results_in"]

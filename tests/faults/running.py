@@ -101,7 +101,7 @@ class _Running:
         self._look(life, ended)
         if life and life.harm and (self._out / JOURNAL).exists():
             harm(self._out / JOURNAL, life.harm)
-            known = invariants.told(self._schedule, self._out)
+            known = invariants.reported(self._schedule, self._out)
             self._book.received = {asked for asked, times in known.items() if times}
             for asked, times in self._book.paid.items():
                 self._book.paid[asked] = min(times, known[asked])

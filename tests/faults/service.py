@@ -90,7 +90,7 @@ class Book:
         paid: whole good answers handed over, by photo and mode, less those that were excused.
         received: what the client is known to have received for every photo of that content.
         wrong: violations seen while serving.
-        permanent: contents that were told a permanent error.
+        permanent: contents that were answered with a permanent error.
         images: how many came, in all requests.
     """
 
@@ -106,7 +106,7 @@ class Book:
         self.images += len(ask.contents)
         for content, mode in ask.asked:
             if content not in self.known:
-                self.wrong.append(f"what was sent is no photo of the archive ({content})")
+                self.wrong.append(f"what was sent is not a photo of the archive ({content})")
             if (content, mode) in self.received:
                 self.wrong.append(f"asked again although it was received: {mode} of {content}")
 

@@ -90,7 +90,7 @@ class Case:
         if "Traceback" in err or "this is a bug" in err or "was never" in err or "cannot use" in err:
             self.violations.append(f"it broke down:\n{err}")
         if self.schedule.secret in err or self.schedule.secret.encode() in ended.out:
-            self.violations.append("it told a secret")
+            self.violations.append("it revealed a secret")
 
 
 def _expected_statuses(disk: Disk, ended: Ended) -> set[int]:

@@ -22,7 +22,6 @@ with atheris.instrument_imports(include=["smarty_async.transport", "smarty_async
     from smarty_async.errors import ConfigurationError, RequestError
     from smarty_async.options import Limits, ModeSpec, Timeouts
     from smarty_async.redaction import Redactor
-    from smarty_async.results import Progress
     from smarty_async.transport.body import MemoryBody
     from smarty_async.transport.connection import Connection
     from smarty_async.transport.response import MemorySink, ReceivedItem
@@ -45,7 +44,7 @@ class RecordedExchange:
         self.specs = (ModeSpec("improve"),)
         self.token = TOKEN
         self.sink = MemorySink()
-        self.progress = Progress()
+        self.bytes_sent = self.bytes_received = 0
 
     async def on_upload_started(self, size: int) -> None:
         """Nothing to record."""
@@ -108,7 +107,7 @@ SEEDS = (
 
 
 def main() -> None:
-    """Run until told to stop, from a few responses on."""
+    """Run until stopped, from a few responses on."""
     own = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     corpus = Path(own[0]) if own else Path(".tox/fuzz/responses")
     if not corpus.is_file():

@@ -117,7 +117,7 @@ def reference_output(text: str) -> bytes | str:
 
 
 def beyond_comparison(answer: bytes) -> bool:
-    """Where the two may differ: nesting past the splitter's bound, numbers past 64 bits, text that is no UTF-8.
+    """Where the two may differ: nesting past the splitter's bound, numbers past 64 bits, text that is not UTF-8.
 
     msgspec does not look at the text of fields it passes over; to lose a paid result for that would help nobody.
     """
@@ -169,7 +169,7 @@ SEEDS = rb"""
 
 
 def main() -> None:
-    """Run until told to stop, from a few good answers on."""
+    """Run until stopped, from a few good answers on."""
     own = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
     corpus = Path(own[0]) if own else Path(".tox/fuzz/corpus")
     if not corpus.is_file():

@@ -89,6 +89,7 @@ def test_a_network_that_gives_colours_keeps_the_photos_lightness(model: Model) -
     assert blue > red + 15
 
 
+@pytest.mark.slow
 def test_a_network_of_a_process_of_its_own(model: Model) -> None:
     engine = engine_named("restore", EngineOptions(colourist=str(model((60.0, 0.0)))))
     (red, green, _), _ = colours(engine, pictures.gray(160, 120))

@@ -57,6 +57,7 @@ def chroma(image: Image.Image) -> float:
     return float(np.ptp(array(image).astype(int), axis=2).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("contrast", [0.35, 0.4, 0.5, 0.6])
 def test_a_faded_colour_photo_keeps_its_colour_and_gets_its_contrast_back(contrast: float, seed: int) -> None:
@@ -85,6 +86,7 @@ def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple
     assert psnr(result, scene) > psnr(faded, scene) + 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
 @pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])
 def test_a_margin_hides_no_fading_and_stays_as_it_is(colour: tuple[int, int, int], pixels: int) -> None:
@@ -136,6 +138,7 @@ def test_small_and_plain_pictures_have_no_margin(size: tuple[int, int], margin: 
     assert margins.picture_box(array(scan)) == margins.Box(0, 0, scan.height, scan.width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 3, 6])
 def test_scratches_do_not_hide_that_a_print_has_faded(count: int) -> None:
     dice = np.random.default_rng(3)

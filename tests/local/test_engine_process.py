@@ -70,7 +70,7 @@ def test_large_photos_of_many_threads_do_not_mingle() -> None:
     ("image", "status", "text"),
     [(b"refuse", 1, "not this one"), (b"fail", 2, "internal error"), (b"fill", 2, "out of memory")],
 )
-def test_what_goes_wrong_there_is_told_here(image: bytes, status: int, text: str) -> None:
+def test_errors_of_the_process_are_raised_here(image: bytes, status: int, text: str) -> None:
     engine = EngineProcess("scripted")
     with pytest.raises(ItemRefused, match=text) as refused:
         engine.improve(image)
@@ -88,7 +88,7 @@ def test_a_photo_that_kills_it_is_refused_and_the_next_has_a_new_one(caplog: pyt
     assert pid_of(engine) != first
 
 
-def test_work_that_nobody_waits_for_is_broken_off_there(tmp_path: Path) -> None:
+def test_abandoned_work_is_cancelled_in_the_process(tmp_path: Path) -> None:
     engine, left, place = EngineProcess("scripted"), Event(), tmp_path / "work"
 
     def work() -> None:
@@ -126,8 +126,8 @@ def test_it_ends_with_a_parent_that_was_killed() -> None:
         f"client._COMMAND = {(sys.executable, str(SCRIPTED))!r}; "
         "print(int(client.EngineProcess('scripted').improve(b'where?').colorized), flush=True); os.kill(os.getpid(), 9)"
     )
-    told = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
-    until(lambda: is_gone(int(told.stdout)))
+    reported = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
+    until(lambda: is_gone(int(reported.stdout)))
 
 
 def test_a_reply_that_is_cut_short_is_no_reply() -> None:
@@ -150,10 +150,10 @@ def test_the_learned_engine_keeps_out_of_the_services_process() -> None:
         "made = engine.improve(sys.stdin.buffer.read()); assert made.improved; "
         "print(sorted({'cv2', 'ncnn', 'numpy'} & set(sys.modules)))"
     )
-    told = subprocess.run(  # noqa: S603 - our own
+    reported = subprocess.run(  # noqa: S603 - our own
         [sys.executable, "-c", script], input=pictures.faded(), stdout=subprocess.PIPE, check=True
     )
-    assert told.stdout.split() == [b"[]"]
+    assert reported.stdout.split() == [b"[]"]
 
 
 def test_the_light_engines_stay_here() -> None:

@@ -80,9 +80,9 @@ def blurred(scene: Image.Image, radius: float) -> Image.Image:
 
 def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name == "cv2" else object())
-    with pytest.raises(MissingExtra, match=r'restore.*pip install "smarty_async\[local\]"') as told:
+    with pytest.raises(MissingExtra, match=r'restore.*pip install "smarty_async\[local\]"') as reported:
         engine_named("restore")
-    assert told.value.extra == "local"
+    assert reported.value.extra == "local"
 
 
 def test_the_best_engine_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,7 +438,7 @@ def test_the_colour_profile_stays_with_its_picture() -> None:
 
 
 @learned
-def test_work_ends_when_nobody_waits() -> None:
+def test_work_ends_after_cancellation() -> None:
     left = Event()
     left.set()
     with wanted_until(left), pytest.raises(Abandoned):

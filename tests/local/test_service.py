@@ -324,20 +324,20 @@ async def test_spaces_are_sent_during_long_work(monkeypatch: pytest.MonkeyPatch)
 
 
 class Patient(EchoEngine):
-    """Works until it is told that nobody waits."""
+    """Works until the request is cancelled."""
 
     def __init__(self) -> None:
         self.started = Event()
-        self.told = Event()
+        self.cancelled = Event()
 
     def improve(self, image: bytes, /) -> Improved:
         self.started.set()
         try:
             for _ in range(30_000):
                 check_wanted()
-                self.told.wait(0.001)
+                self.cancelled.wait(0.001)
         except Abandoned:
-            self.told.set()
+            self.cancelled.set()
             raise
         return super().improve(image)
 
@@ -347,7 +347,7 @@ async def test_work_is_cancelled_when_its_client_disconnects() -> None:
     async with service(engine=engine) as at:
         async with at.session.post(at.base + PATHS[0], params=QUERY, data=form(IMPROVE)):
             assert await asyncio.to_thread(engine.started.wait, 30)
-        assert await asyncio.to_thread(engine.told.wait, 30)
+        assert await asyncio.to_thread(engine.cancelled.wait, 30)
 
 
 async def test_a_client_that_disconnects_cancels_its_queued_work() -> None:
@@ -373,7 +373,7 @@ async def test_healthz() -> None:
             "max_images": 48,
             "max_image_bytes": usable_memory() // 16,
             "max_request_bytes": None,
-            "max_pixels": 64_000_000,
+            "max_pixels": usable_memory() // 96,
             "pace": None,
         }
 
@@ -401,6 +401,7 @@ def test_the_pace_is_seconds_a_megapixel_however_many_work_at_the_same_time() ->
     assert pace.seconds == pytest.approx(4 / 0.4)
 
 
+@pytest.mark.slow
 async def test_a_large_image_is_taken() -> None:
     photo = pictures.heavy(21_000_000, seed=1)
     async with service() as at:
@@ -429,6 +430,7 @@ async def test_request_faults(faults: Faults, status: int, text: str, style: str
         assert response.headers.get("Retry-After") == (None if status == 500 else "7")
 
 
+@pytest.mark.slow
 async def test_temporary_faults_vary_and_permanent_ones_repeat() -> None:
     files = {f"file_{n}": pictures.jpeg(seed=n) for n in range(40)}
     seen: dict[str, set[int]] = {name: set() for name in files}

@@ -77,7 +77,7 @@ def test_tiles_that_differ_pass_into_each_other(pool: ThreadPoolExecutor) -> Non
     assert made[-1, -1, 0] == 60
 
 
-def test_no_tile_more_is_begun_when_nobody_waits(pool: ThreadPoolExecutor) -> None:
+def test_no_further_tile_is_started_after_cancellation(pool: ThreadPoolExecutor) -> None:
     left = Event()
     begun = 0
 

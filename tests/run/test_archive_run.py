@@ -31,7 +31,7 @@ from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import store as output_store
+from smarty_async.archive.outputs.group_sync import GroupSync
 from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
@@ -67,8 +67,8 @@ def always(**change: Any) -> Callable[[Request], Answer]:
 async def test_every_output_is_its_own_photos_under_its_own_path(source: Path, out: Path) -> None:
     photos = fill(source, *NAMES)
     async with FakeService() as service:
-        told = await restore(service, source, out)
-    assert outcomes(told) == dict.fromkeys(NAMES, "restored")
+        reported = await restore(service, source, out)
+    assert outcomes(reported) == dict.fromkeys(NAMES, "restored")
     assert_right(out, photos)
 
 
@@ -86,8 +86,8 @@ async def test_a_second_source_with_the_same_path_goes_under_its_own_name(tmp_pa
     one, two = (fill(tmp_path / name, "x/a.jpg")["x/a.jpg"] for name in ("one", "two"))
     (tmp_path / "two" / "x" / "a.jpg").write_bytes(two := two + b"2")
     async with FakeService() as service:
-        told = await restore(service, [tmp_path / "one", tmp_path / "two"], out)
-    assert [result.outputs["improved"] for result in sorted(told, key=lambda result: result.source)] == [
+        reported = await restore(service, [tmp_path / "one", tmp_path / "two"], out)
+    assert [result.outputs["improved"] for result in sorted(reported, key=lambda result: result.source)] == [
         "improved/x/a.jpg",
         "improved/two/x/a.jpg",
     ]
@@ -100,10 +100,10 @@ async def test_what_still_collides_is_rejected_by_both_names_and_harms_nobody(tm
     for folder in sources:
         fill(folder, "a.jpg", f"{folder.parent.name}.jpg")
     async with FakeService() as service:
-        told = await restore(service, sources, out)
+        reported = await restore(service, sources, out)
         again = await restore(service, sources, out)
         assert len(sent(service)) == 4  # two of them are one photo
-    for results in (told, again):
+    for results in (reported, again):
         refused = [result for result in results if result.outcome == "rejected"]
         assert [(result.photo, result.source) for result in refused] == [("a.jpg", str(sources[2]))]
         error = refused[0].error
@@ -117,19 +117,19 @@ async def test_what_still_collides_is_rejected_by_both_names_and_harms_nobody(tm
 async def test_a_png_beside_what_its_output_would_be_called(source: Path, out: Path) -> None:
     photos = fill(source, "a.png", "a.png.jpg")
     async with FakeService() as service:
-        told = await restore(service, source, out)
-    assert {result.outcome for result in told} == {"restored"}
-    assert {result.outputs["improved"] for result in told} == {"improved/a.png.jpg", "improved/photos/a.png.jpg"}
-    for result in told:
+        reported = await restore(service, source, out)
+    assert {result.outcome for result in reported} == {"restored"}
+    assert {result.outputs["improved"] for result in reported} == {"improved/a.png.jpg", "improved/photos/a.png.jpg"}
+    for result in reported:
         assert (out / result.outputs["improved"]).read_bytes() == expected("improved", photos[result.photo])
 
 
 async def test_a_photo_beside_a_folder_that_is_called_as_its_output(source: Path, out: Path) -> None:
     photos = fill(source, "a.png", "a.png.jpg/b.jpg", "c.jpg")
     async with FakeService() as service:
-        told = await restore(service, source, out)
-    assert outcomes(told) == dict.fromkeys(photos, "restored")
-    for result in told:
+        reported = await restore(service, source, out)
+    assert outcomes(reported) == dict.fromkeys(photos, "restored")
+    for result in reported:
         assert (out / result.outputs["improved"]).read_bytes() == expected("improved", photos[result.photo])
 
 
@@ -139,10 +139,10 @@ async def test_outputs_inside_the_source_are_not_restored_again(source: Path, in
     out = source / inside
     async with FakeService() as service:
         await restore(service, source, out)
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(sent(service)) == 2
-    assert outcomes(told) == dict.fromkeys(photos, "skipped")
-    assert {result.photo for result in told} == set(photos)
+    assert outcomes(reported) == dict.fromkeys(photos, "skipped")
+    assert {result.photo for result in reported} == set(photos)
 
 
 async def test_a_photo_that_is_named_twice_is_done_once(source: Path, out: Path) -> None:
@@ -154,13 +154,13 @@ async def test_a_photo_that_is_named_twice_is_done_once(source: Path, out: Path)
         assert len(sent(service)) == 2
 
 
-# what is told
+# what is reported
 
 
 async def test_results_have_one_line_a_photo_with_exactly_the_fields(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert lines(out) == [
             {
                 "photo": "a.jpg",
@@ -174,7 +174,7 @@ async def test_results_have_one_line_a_photo_with_exactly_the_fields(source: Pat
                 "warnings": [],
             }
         ]
-        assert told == [
+        assert reported == [
             Result(
                 photo="a.jpg",
                 source=str(source),
@@ -201,8 +201,8 @@ async def test_every_outcome_has_its_line(source: Path, out: Path) -> None:
             {name: answers.get(image, {}) for name, image in request.images.items()}
         )
         await restore(service, source, out)
-    told = {line["photo"]: (line["outcome"], line["outputs"], line["attempts"]) for line in lines(out)}
-    assert told == {
+    reported = {line["photo"]: (line["outcome"], line["outputs"], line["attempts"]) for line in lines(out)}
+    assert reported == {
         "good.jpg": ("already_good", {}, 1),
         "bad.jpg": ("failed", {}, 1),
         "fine.jpg": ("restored", {kind: f"{kind}/fine.jpg" for kind in IMPROVED}, 1),
@@ -221,10 +221,10 @@ async def test_a_second_run_sends_nothing(source: Path, out: Path) -> None:
     async with FakeService() as service:
         await restore(service, source, out)
         before, requests = lines(out), len(service.requests)
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(service.requests) == requests
-    assert outcomes(told) == dict.fromkeys(photos, "skipped")
-    assert all(set(result.outputs) == set(IMPROVED) for result in told)
+    assert outcomes(reported) == dict.fromkeys(photos, "skipped")
+    assert all(set(result.outputs) == set(IMPROVED) for result in reported)
     assert lines(out) == before
     assert_right(out, photos)
 
@@ -275,8 +275,8 @@ async def test_a_photo_that_broke_keeps_the_outputs_it_had(source: Path, out: Pa
     async with FakeService() as service:
         await restore(service, source, out)
         (source / "a.jpg").write_bytes(b"")
-        told = await restore(service, source, out)
-    assert [(result.outcome, result.outputs) for result in told] == [("rejected", {})]
+        reported = await restore(service, source, out)
+    assert [(result.outcome, result.outputs) for result in reported] == [("rejected", {})]
     assert tree(out) == {f"{kind}/a.jpg" for kind in IMPROVED}
 
 
@@ -284,11 +284,11 @@ async def test_a_new_mode_asks_for_that_mode_alone(source: Path, out: Path) -> N
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         await restore(service, source, out)
-        told = await restore(service, source, out, **BOTH)
+        reported = await restore(service, source, out, **BOTH)
         assert {tuple(request.meta["mode"]) for request in service.requests[-2:]} == {("resolution",)}
         assert len(sent(service)) == 4
-    assert outcomes(told) == dict.fromkeys(photos, "restored")
-    assert all(set(result.outputs) == set(EVERY) for result in told)
+    assert outcomes(reported) == dict.fromkeys(photos, "restored")
+    assert all(set(result.outputs) == set(EVERY) for result in reported)
     assert_right(out, photos, kinds=EVERY)
     assert line_of(out, "a.jpg")["attempts"] == 2
 
@@ -303,7 +303,7 @@ async def test_another_factor_is_asked_for_separately(source: Path, out: Path) -
     assert tree(out) == {"resolved/a.jpg"}
 
 
-async def test_failed_photos_are_told_and_sent_again_only_when_that_is_wanted(source: Path, out: Path) -> None:
+async def test_failed_photos_are_reported_and_sent_again_only_on_demand(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         bad = photo("a.jpg")
@@ -311,9 +311,9 @@ async def test_failed_photos_are_told_and_sent_again_only_when_that_is_wanted(so
             {name: {"status": 1, "error": "no"} for name, image in request.images.items() if image == bad}
         )
         await restore(service, source, out)
-        told = await restore(service, source, out)
-        assert outcomes(told) == {"a.jpg": "failed", "b.jpg": "skipped"}
-        assert next(result.error for result in told if result.photo == "a.jpg") == ErrorInfo("permanent", "no")
+        reported = await restore(service, source, out)
+        assert outcomes(reported) == {"a.jpg": "failed", "b.jpg": "skipped"}
+        assert next(result.error for result in reported if result.photo == "a.jpg") == ErrorInfo("permanent", "no")
         assert len(sent(service)) == 2
         assert line_of(out, "a.jpg")["outcome"] == "failed"
         service.default = service.answer_rightly
@@ -340,8 +340,8 @@ async def test_of_two_modes_only_the_failed_one_is_retried(source: Path, out: Pa
     photos = fill(source, "a.jpg")
     async with FakeService() as service:
         service.default = always(resolution={"status": 1, "error": "no"})
-        told = await restore(service, source, out, **BOTH)
-        assert [(result.outcome, set(result.outputs)) for result in told] == [("failed", set(IMPROVED))]
+        reported = await restore(service, source, out, **BOTH)
+        assert [(result.outcome, set(result.outputs)) for result in reported] == [("failed", set(IMPROVED))]
         assert tree(out) == {f"{kind}/a.jpg" for kind in IMPROVED}
         service.default = service.answer_rightly
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "skipped"}
@@ -383,13 +383,13 @@ async def test_a_second_run_is_refused_while_the_first_lives(source: Path, out: 
     async with FakeService() as service, client(service, concurrency=1, limits=Limits(max_images=1)) as open_client:
         service.script(items({}), hold(go))
         first = aiter(open_client.improve_archive(source, out=out))
-        told = [await anext(first)]
+        reported = [await anext(first)]
         await until(lambda: service.open_now == 1)
         with pytest.raises(OutputInUse, match="another run"):
             await restore(service, source, out)
         go.set()
-        told += [result async for result in first]
-        assert outcomes(told) == dict.fromkeys(photos, "restored")
+        reported += [result async for result in first]
+        assert outcomes(reported) == dict.fromkeys(photos, "restored")
         assert outcomes(await restore(service, source, out)) == dict.fromkeys(photos, "skipped")
         assert len(sent(service)) == 3
     assert_right(out, photos)
@@ -405,8 +405,8 @@ async def test_leaving_early_leaves_nothing_and_the_next_run_goes_on(source: Pat
         assert not temporaries(out)
         done = {line["photo"] for line in lines(out)}
         assert 0 < len(done) < 20
-        told = outcomes(await restore(service, source, out))
-        assert {name for name, outcome in told.items() if outcome == "skipped"} >= done
+        reported = outcomes(await restore(service, source, out))
+        assert {name for name, outcome in reported.items() if outcome == "skipped"} >= done
         assert len(sent(service)) <= 20 + 2 * 2
     assert_right(out, photos)
     assert len(lines(out)) == 20
@@ -493,6 +493,10 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         steps.append(f"rename {Path(new).relative_to(out).parts[0]}")
         replace(old, new)
 
+    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
+        steps.append("sync")
+        return [None] * len(groups)
+
     def noting(name: str, call: Any) -> Any:
         def noted(*args: Any, **more: Any) -> Any:
             steps.append(name)
@@ -504,7 +508,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     monkeypatch.setattr(os, "replace", replaced)
     for name in ("record_received", "record_committed", "record_result"):
         monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
-    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(GroupSync, "sync", synced)
     monkeypatch.setattr(output_folder, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
     async with FakeService() as service:
@@ -513,12 +517,13 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     kinds = ("improved", "colorized_improved")
     moves = [step for kind in kinds for step in ("sync folder out", f"rename {kind}")]
     moves += [f"sync folder {kind}" for kind in kinds]
-    start = steps.index("sync file")
+    start = steps.index("sync")
     end = steps.index("record_committed")
-    assert steps.pop() == "rename results.jsonl"
+    assert steps[-2:] == ["rename results.jsonl", "sync folder out"]
+    del steps[-2:]
     # Requests are committed too, at times of their own.
     assert [step for step in steps[start:end] if step != "commit"] == [
-        *("sync file", "sync file", "record_received"),
+        *("sync", "record_received"),
         *moves,
     ]
     assert "commit" in steps[steps.index("record_received") : steps.index("rename improved")]
@@ -550,19 +555,21 @@ async def test_max_photos_of_none_sends_none(source: Path, out: Path) -> None:
         assert sent(service) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", [1, 5, 20, 33, 50])
 async def test_money_that_ends_while_the_service_is_down_ends_the_run(source: Path, out: Path, bound: int) -> None:
     fill(source, *(f"{number}.jpg" for number in range(12)))
     async with FakeService() as service:
         service.default = lambda _: http(503)
         async with asyncio.timeout(20):
-            told = await restore(
+            reported = await restore(
                 service, source, out, limits=Limits(max_images=4), concurrency=2, max_cost=0.06 * bound
             )
         assert len(sent(service)) == bound
-    assert not told
+    assert not reported
 
 
+@pytest.mark.slow
 async def test_max_cost_is_never_passed_also_by_photos_that_are_sent_again(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(20)))
     tries: dict[bytes, int] = {}
@@ -576,9 +583,9 @@ async def test_max_cost_is_never_passed_also_by_photos_that_are_sent_again(sourc
     async with FakeService() as service:
         service.default = often
         for run in range(1, 20):
-            told = await restore(service, source, out, max_cost=0.06 * 11 + 1e-6, limits=Limits(max_images=3))
+            reported = await restore(service, source, out, max_cost=0.06 * 11 + 1e-6, limits=Limits(max_images=3))
             assert len(sent(service)) <= 11 * run
-            if len(told) == 20 and len(tree(out)) == 60:
+            if len(reported) == 20 and len(tree(out)) == 60:
                 break
     assert_right(out, photos)
 
@@ -631,11 +638,11 @@ async def test_a_reader_who_takes_no_results_stops_the_run_and_not_the_machine(s
     async with FakeService() as service, client(service) as open_client:
         run = open_client.improve_archive(source, out=out)
         run._unread = asyncio.Semaphore(1)
-        told = aiter(run)
-        first = await anext(told)
+        reported = aiter(run)
+        first = await anext(reported)
         await until(run._unread.locked)
         assert run.progress.done <= 2
-        assert len([first, *[result async for result in told]]) == 3
+        assert len([first, *[result async for result in reported]]) == 3
 
 
 # other forms
@@ -646,9 +653,9 @@ async def test_what_the_service_does_not_take_is_converted(source: Path, out: Pa
     (source / "a.webp").write_bytes(webp())
     (source / "b.png").write_bytes(png())
     async with FakeService() as service:
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert {image[:4] for image in sent(service)} == {b"\x89PNG"}
-        assert outcomes(told) == {"a.webp": "restored", "b.png": "restored"}
+        assert outcomes(reported) == {"a.webp": "restored", "b.png": "restored"}
         assert outcomes(await restore(service, source, out)) == {"a.webp": "skipped", "b.png": "skipped"}
     assert tree(out) == {f"{kind}/{output_of(name)}" for kind in IMPROVED for name in ("a.webp", "b.png")}
     assert not temporaries(out)

@@ -30,7 +30,8 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
-from smarty_async.archive.journal import journal as journal_module
+from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import group_sync
 from smarty_async.archive.outputs import store as output_store
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
@@ -116,12 +117,12 @@ async def test_bad_files_are_rejected_each_for_its_reason_and_the_others_are_res
     for name, (data, _) in bad.items():
         (source / name).write_bytes(data)
     async with FakeService() as service:
-        told = {result.photo: result for result in await restore(service, source, out)}
+        reported = {result.photo: result for result in await restore(service, source, out)}
         assert len(sent(service)) == 2
-    assert {name: told[name].outcome for name in photos} == dict.fromkeys(photos, "restored")
+    assert {name: reported[name].outcome for name in photos} == dict.fromkeys(photos, "restored")
     for name, (_, reason) in bad.items():
-        error = told[name].error
-        assert (told[name].outcome, told[name].attempts, told[name].outputs) == ("rejected", 0, {})
+        error = reported[name].error
+        assert (reported[name].outcome, reported[name].attempts, reported[name].outputs) == ("rejected", 0, {})
         assert error is not None
         assert error.type == (reason or error.type)
         assert line_of(out, name)["error"] == {"type": error.type, "message": error.message}
@@ -136,8 +137,8 @@ async def test_what_cannot_be_read_is_rejected_and_harms_nobody(source: Path, ou
     (source / "round.jpg").symlink_to("round.jpg")
     os.mkfifo(source / "pipe.jpg")
     async with FakeService() as service:
-        told = outcomes(await restore(service, source, out))
-    assert told == {"a.jpg": "restored", "dangling.jpg": "rejected", "round.jpg": "rejected"}
+        reported = outcomes(await restore(service, source, out))
+    assert reported == {"a.jpg": "restored", "dangling.jpg": "rejected", "round.jpg": "rejected"}
     assert line_of(out, "dangling.jpg")["error"]["message"] == "cannot be read: the link leads to nothing"
     assert_right(out, photos)
 
@@ -174,12 +175,12 @@ async def test_odd_names_have_their_outputs_under_the_same_names(source: Path, o
     ]
     photos = fill(source, *names)
     async with FakeService() as service:
-        told = await restore(service, source, out)
-        assert outcomes(told) == dict.fromkeys(names, "restored")
+        reported = await restore(service, source, out)
+        assert outcomes(reported) == dict.fromkeys(names, "restored")
         assert outcomes(await restore(service, source, out)) == dict.fromkeys(names, "skipped")
     assert_right(out, photos)
     assert {line["photo"] for line in lines(out)} == set(names)
-    for result in told:
+    for result in reported:
         assert (out / result.outputs["improved"]).read_bytes() == expected("improved", photos[result.photo])
 
 
@@ -192,9 +193,9 @@ async def test_names_that_are_no_text_have_their_outputs_under_the_same_bytes(so
     with open(path, "wb") as file:  # noqa: ASYNC230, PTH123 - bytes
         file.write(data)
     async with FakeService() as service:
-        told = await restore(service, source, out)
-        assert outcomes(told) == {"\\xd4\\xee\\xf2\\xee/\\xff\\xfe.jpg": "restored"}
-        assert outcomes(await restore(service, source, out)) == {told[0].photo: "skipped"}
+        reported = await restore(service, source, out)
+        assert outcomes(reported) == {"\\xd4\\xee\\xf2\\xee/\\xff\\xfe.jpg": "restored"}
+        assert outcomes(await restore(service, source, out)) == {reported[0].photo: "skipped"}
     output = os.path.join(os.fsencode(out), b"improved", folder, name)  # noqa: PTH118 - bytes
     with open(output, "rb") as file:  # noqa: ASYNC230, PTH123 - bytes
         assert file.read() == expected("improved", data)
@@ -212,7 +213,7 @@ async def test_an_output_folder_may_have_a_name_that_is_no_text(source: Path, tm
 
 
 @linux
-async def test_the_program_tells_of_an_output_folder_whose_name_is_no_text(source: Path, tmp_path: Path) -> None:
+async def test_the_program_reports_an_output_folder_whose_name_is_no_text(source: Path, tmp_path: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         out = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
@@ -225,12 +226,12 @@ async def test_names_as_long_as_the_disk_allows(source: Path, out: Path) -> None
     names = ["я" * 127 + "x", "я" * 127 + "y", "j" * 251 + ".png", "d" * 255 + "/a.jpg"]
     photos = fill(source, *names)
     async with FakeService() as service:
-        told = await restore(service, source, out)
-        assert outcomes(told) == dict.fromkeys(names, "restored")
+        reported = await restore(service, source, out)
+        assert outcomes(reported) == dict.fromkeys(names, "restored")
         assert outcomes(await restore(service, source, out)) == dict.fromkeys(names, "skipped")
-    places = {result.outputs["improved"] for result in told}
+    places = {result.outputs["improved"] for result in reported}
     assert len(places) == 4
-    for result in told:
+    for result in reported:
         output = out / result.outputs["improved"]
         assert output.suffix == ".jpg"
         assert output.read_bytes() == expected("improved", photos[result.photo])
@@ -314,7 +315,7 @@ async def test_outputs_are_not_taken_for_a_source(source: Path, out: Path, insid
             await restore(service, out / inside, out)
 
 
-async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) -> None:
+async def test_a_damaged_journal_is_reported(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b.jpg")
     async with FakeService() as service:
         await restore(service, source, out)
@@ -324,7 +325,7 @@ async def test_a_person_is_told_of_a_damaged_journal(source: Path, out: Path) ->
         assert "The journal was damaged, and is kept as" in said
         assert "photos recovered from results.jsonl and the outputs on the disk: 2" in said
         (out / STATE / "journal.sqlite.damaged-1").unlink()
-        assert "journal" not in (await program(source, "--out", out, service=service))[1]
+        assert "The journal" not in (await program(source, "--out", out, service=service))[1]
     assert_right(out, photos)
 
 
@@ -362,8 +363,9 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":
         monkeypatch.setattr(output_store, "sync_file", no_space)
+        monkeypatch.setattr(group_sync, "sync_file_system", no_space)
     else:
-        monkeypatch.setattr(journal_module, "sync_file", no_space)
+        monkeypatch.setattr(output_folder, "sync_file", no_space)
     async with FakeService() as service:
         with pytest.raises(DiskError, match="No space left"):
             await restore(service, source, out, limits=limits, concurrency=2)

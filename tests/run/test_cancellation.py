@@ -190,7 +190,7 @@ class TestImprove:
             assert third.improved == expected("improved", jpeg(seed=2))
             assert len(service.requests) == 1
 
-    async def test_the_cancelled_one_does_not_ride_in_the_next_try(self) -> None:
+    async def test_the_cancelled_one_is_not_in_the_next_attempt(self) -> None:
         sleeping, go = asyncio.Event(), asyncio.Event()
 
         async def sleep(_: float) -> None:
@@ -207,6 +207,7 @@ class TestImprove:
                 await asyncio.gather(*asking[1:])
             assert [len(request.images) for request in service.requests] == [3, 2]
 
+    @pytest.mark.slow
     async def test_at_any_moment(self) -> None:
         """After every number of turns of the loop there are."""
         async with FakeService() as service, quiet(service, concurrency=1) as client:
@@ -225,7 +226,7 @@ class TestImprove:
                 asking.cancel()
                 await asyncio.wait([asking])
 
-    async def test_after_its_chunk_was_formed_and_before_it_rides(self) -> None:
+    async def test_after_its_chunk_was_formed_and_before_it_is_sent(self) -> None:
         async with FakeService() as service, quiet(service) as client:
             asking = asyncio.create_task(client.improve(jpeg()))
             dispatcher = client._dispatcher
@@ -282,6 +283,7 @@ async def by_letting_go(run: ArchiveRun, begun: asyncio.Event) -> None:
 
 
 class TestArchive:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "leave", [by_cancelling, by_cancelling_twice, by_break, by_an_exception, by_aclose, by_letting_go]
     )
@@ -318,6 +320,7 @@ class TestArchive:
             image = (source / result.photo).read_bytes()
             assert all((out / place).read_bytes() == expected(kind, image) for kind, place in result.outputs.items())
 
+    @pytest.mark.slow
     async def test_at_any_moment(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 4), tmp_path / "out"
         async with FakeService() as service, quiet(service, limits=Limits(max_images=2)) as client:
@@ -401,6 +404,7 @@ class TestArchive:
             client.improve_archive(photos(tmp_path / "in", 1), out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.slow
     async def test_an_application_that_is_cancelled_leaves_no_child(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -14,7 +14,6 @@ from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
 
-from smarty_async.archive_options import ArchiveOptions
 from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     ConfigurationError,
@@ -26,7 +25,7 @@ from smarty_async.errors import (
     ServiceUnavailable,
     SmartyError,
 )
-from smarty_async.options import Limits, OAuthCredentials
+from smarty_async.options import ArchiveOptions, Limits, OAuthCredentials
 from smarty_async.results import Result
 from smarty_async.run import ArchiveRun
 
@@ -179,7 +178,7 @@ class TestChoices:
         assert ArchiveOptions.of("a", out="b").sources == ("a",)
         assert ArchiveOptions.of([Path("a"), "b"], out="c").sources == ("a", "b")
 
-    def test_its_repr_tells_where_and_not_with_what(self) -> None:
+    def test_its_repr_holds_the_address_and_no_secret(self) -> None:
         client = SmartyClient(token=TOKEN, base_url="https://host.example/x")
         assert repr(client) == "SmartyClient(base_url='https://host.example', concurrency=8)"
 
@@ -225,7 +224,7 @@ class TestArchive:
         assert result.error is not None
         assert result.error.type == "unreadable"
 
-    async def test_a_photo_that_changes_under_way_is_rejected_and_its_rides_are_told(self, tmp_path: Path) -> None:
+    async def test_a_photo_that_changes_while_it_is_sent_is_rejected_with_its_attempts(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 3), tmp_path / "out"
         changed = source / "a001.jpg"
 
@@ -242,7 +241,7 @@ class TestArchive:
         }
         assert results["a001.jpg"].attempts == 2
 
-    async def test_failures_are_told_and_tried_again_when_asked(self, tmp_path: Path) -> None:
+    async def test_failures_are_reported_and_retried_on_demand(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 2), tmp_path / "out"
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.script(items({"file_0": {"status": 1, "error": "no face"}}))
@@ -363,7 +362,8 @@ class TestArchive:
             with pytest.raises(DiskError):
                 await all_of(client.improve_archive(source, out=out))
 
-    async def test_nobody_who_takes_results_holds_no_more_than_some(self, tmp_path: Path) -> None:
+    @pytest.mark.slow
+    async def test_without_a_consumer_only_a_few_results_are_held(self, tmp_path: Path) -> None:
         """The run waits for whoever takes its results."""
         source, out = photos(tmp_path / "in", 300), tmp_path / "out"
         async with FakeService() as service, client_of(service) as client:

@@ -91,6 +91,7 @@ async def only_rejections(source: Path, out: Path, **choices: Any) -> dict[str, 
 # orientation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("picture_of", [honouring_exif, ignoring_exif, keeping_exif])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 async def test_every_orientation_shows_upright(source: Path, out: Path, picture_of: Any, kind: str) -> None:
@@ -355,6 +356,7 @@ async def test_a_png_with_a_long_text_is_restored(source: Path, out: Path, lengt
         assert difference(opened(image), scene()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [True, False])
 @pytest.mark.parametrize("name", tiff_layouts(exact_scene()))
 async def test_a_tiff_has_its_right_pixels_or_the_true_reason(
@@ -391,6 +393,7 @@ def as_shown(image: bytes) -> Image.Image:
 # damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.35, 0.5, 0.8])
 @pytest.mark.parametrize(
     ("kind", "options"),
@@ -415,6 +418,7 @@ async def test_a_half_copied_photo_is_rejected_as_damaged(
     assert "copy it again" in error.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.95])
 async def test_a_photo_that_breaks_off_is_rejected(source: Path, out: Path, kind: str, part: float) -> None:
@@ -440,7 +444,7 @@ async def test_a_png_with_a_flipped_bit_is_rejected_as_damaged(source: Path, out
     assert (await only_rejections(source, out))["flipped.png"].type == "damaged"
 
 
-# what is no photo
+# what is not a photo
 
 
 async def test_bins_and_snapshots_are_left_alone(source: Path, out: Path) -> None:
@@ -478,7 +482,7 @@ async def test_sidecars_are_left_alone_and_counted(source: Path, tmp_path: Path)
     assert ended.status == 0, ended.err
     assert [result["outcome"] for result in ended.results] == ["restored", "restored"]
     assert ended.summary["left_alone"] == 8
-    assert "8 files that are no photos" in ended.err
+    assert "8 files that are not photos" in ended.err
 
 
 async def test_a_photo_under_a_strange_name_is_a_photo(source: Path, out: Path) -> None:
@@ -562,6 +566,7 @@ TWINS = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/D
 NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("rules", "names"),
@@ -607,6 +612,7 @@ def move(old: Path, new: Path) -> None:
     old.rename(new)
 
 
+@pytest.mark.slow
 async def test_photos_with_other_times_are_not_sent_again(source: Path, out: Path) -> None:
     photos = fill(source, *(f"p{number}.jpg" for number in range(5)))
     async with FakeService() as service:
@@ -622,6 +628,7 @@ async def test_photos_with_other_times_are_not_sent_again(source: Path, out: Pat
         assert len(sent(service)) == 5
 
 
+@pytest.mark.slow
 async def test_photos_moved_between_folders_are_not_sent_again(source: Path, out: Path) -> None:
     photos = fill(source, "2019/a.jpg", "2019/b.jpg", "c.jpg")
     async with FakeService() as service:
@@ -634,6 +641,7 @@ async def test_photos_moved_between_folders_are_not_sent_again(source: Path, out
     assert_own_improved(out, results, {new: photos[old] for new, old in moved.items()})
 
 
+@pytest.mark.slow
 async def test_a_copied_output_folder_goes_on_where_the_first_was(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg", "b/c.png")
     async with FakeService() as service:

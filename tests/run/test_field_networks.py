@@ -40,6 +40,7 @@ class Deploy:
         return self._page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(
     ("status", "text"),
@@ -66,9 +67,10 @@ async def test_a_deploy_that_drops_connections_before_its_page(source: Path, out
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("times", [1, 5])
-async def test_a_retry_after_at_the_very_start_is_kept_to(source: Path, out: Path, status: int, times: int) -> None:
+async def test_a_retry_after_at_the_very_start_is_respected(source: Path, out: Path, status: int, times: int) -> None:
     photos = fill(source, *PHOTOS)
     waits: list[float] = []
 
@@ -113,6 +115,7 @@ def respelled(spelling: Spelling, *, before: bytes = b"", ascii_only: bool = Tru
     return respond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPELLINGS)
 async def test_every_spelling_of_base64_is_paid_for_once(source: Path, out: Path, name: str) -> None:
     photos = fill(source, *PHOTOS)
@@ -124,6 +127,7 @@ async def test_every_spelling_of_base64_is_paid_for_once(source: Path, out: Path
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n", b"\n\n"])
 async def test_an_answer_that_begins_with_a_byte_order_mark(source: Path, out: Path, before: bytes) -> None:
     photos = fill(source, *PHOTOS)
@@ -232,7 +236,7 @@ def _login(proxy: ConnectProxy) -> None:
     ("prepare", "said"), [(_refusing(403), "403"), (_refusing(502), "502"), (_login, "407")], ids=["403", "502", "407"]
 )
 @pytest.mark.slow
-async def test_a_proxys_refusal_is_told_as_the_proxys(
+async def test_a_refusal_by_the_proxy_is_reported_as_such(
     source: Path, out: Path, prepare: Callable[[ConnectProxy], None], said: str
 ) -> None:
     fill(source, "a.jpg")
@@ -249,7 +253,7 @@ async def test_a_proxys_refusal_is_told_as_the_proxys(
 
 
 @pytest.mark.slow
-async def test_a_proxy_that_is_not_there_is_told_as_the_proxys(source: Path, out: Path) -> None:
+async def test_an_unreachable_proxy_is_reported_as_such(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     env = {"HTTPS_PROXY": "http://127.0.0.1:9", "SMARTY_TOKEN": TOKEN}
     ended = await improved("https://service.example", source, out, "--give-up-after", "1", **env)

@@ -58,6 +58,7 @@ def restore_backup(folder: Path) -> None:
     shift_times(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [shift_times, restore_backup])
 async def test_other_modification_times_alone_send_nothing(
     source: Path, out: Path, change: Callable[[Path], None], hashed: Counter[str]
@@ -98,6 +99,7 @@ async def test_photos_of_the_same_size_with_other_modification_times_are_read_on
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_a_changed_photo_of_the_same_size_is_sent_among_others_with_another_time(source: Path, out: Path) -> None:
     photos = fill(source, *NAMES)
     async with FakeService() as service:
@@ -133,6 +135,7 @@ async def test_another_mode_is_asked_for_after_a_change_of_the_modification_time
     assert_right(out, photos, kinds=(*IMPROVED, "resolved"))
 
 
+@pytest.mark.slow
 async def test_an_unreadable_photo_with_another_time_keeps_its_answers(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg")
     path = source / "a.jpg"
@@ -156,6 +159,7 @@ async def test_an_unreadable_photo_with_another_time_keeps_its_answers(source: P
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("new", ["pictures", "elsewhere/photos"])
 async def test_a_renamed_or_moved_source_sends_nothing_and_its_outputs_stay(
     source: Path, out: Path, new: str, hashed: Counter[str]
@@ -180,6 +184,7 @@ async def test_a_renamed_or_moved_source_sends_nothing_and_its_outputs_stay(
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_a_source_that_is_renamed_twice_and_back_sends_nothing(source: Path, out: Path) -> None:
     photos = fill(source, *NAMES)
     async with FakeService() as service:
@@ -193,6 +198,7 @@ async def test_a_source_that_is_renamed_twice_and_back_sends_nothing(source: Pat
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_a_renamed_source_with_failures_and_new_photos(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     refused = photo("b.jpg")
@@ -249,6 +255,7 @@ async def test_a_file_that_takes_the_place_of_a_moved_source_is_compared_by_cont
     assert (out / "improved/other/a.jpg").read_bytes() == expected("improved", photo("another of the same size"))
 
 
+@pytest.mark.slow
 async def test_photos_of_older_journals_without_digests_are_sent_again_when_their_time_has_changed(
     source: Path, out: Path, hashed: Counter[str]
 ) -> None:

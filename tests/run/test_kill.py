@@ -23,7 +23,8 @@ from smarty_async import read_status
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
-from smarty_async.options import PRICE, Limits
+from smarty_async.options import Limits
+from smarty_async.results import PRICE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="no fork and no SIGKILL")]
 
@@ -108,11 +109,11 @@ async def runner(service: FakeService, source: Path) -> AsyncIterator[Run]:
         job = {"moment": moment, "url": service.url, "source": str(source), "out": str(out), "choices": choices}
         assert process.stdin is not None
         process.stdin.write(json.dumps(job | {"images": IMAGES, "slots": SLOTS}).encode() + b"\n")
-        told: list[str] = []
-        while not told or told[-1] not in ("killed", "ended"):
-            told.append((await said.readline()).decode().strip())
-            assert told[-1], "the runner is gone"
-        return told
+        reported: list[str] = []
+        while not reported or reported[-1] not in ("killed", "ended"):
+            reported.append((await said.readline()).decode().strip())
+            assert reported[-1], "the runner is gone"
+        return reported
 
     try:
         yield run

@@ -22,6 +22,7 @@ from smarty_async.run import ArchiveRun
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, BOTH], ids=["improve", "both"])
 async def test_leaving_after_the_first_result_keeps_the_whole_answer(
     source: Path, out: Path, options: dict[str, Any]
@@ -44,6 +45,7 @@ async def test_leaving_after_the_first_result_keeps_the_whole_answer(
     assert_right(out, photos, kinds=kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turns", range(1, 40, 3))
 async def test_a_run_that_is_cancelled_at_any_moment_keeps_what_was_received(
     source: Path, out: Path, turns: int

@@ -42,8 +42,9 @@ def numbers(plan: Plan) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in ("photos", "requests", "bytes", "skipped", "cost")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "concurrency"), [(48, 8), (4, 2), (4, 1), (1, 3)])
-async def test_a_plan_foretells_the_requests(source: Path, out: Path, images: int, concurrency: int) -> None:
+async def test_a_plan_counts_the_requests(source: Path, out: Path, images: int, concurrency: int) -> None:
     fill(source, *(f"{number}.jpg" for number in range(17)))
     limits = Limits(max_images=images)
     plan = await plan_archive(source, out=out, limits=limits, concurrency=concurrency)
@@ -67,7 +68,7 @@ async def test_a_plan_knows_what_earlier_runs_did_and_changes_nothing_of_it(sour
         before = everything(out)
         plan = await plan_archive(source, out=out)
         assert (plan.photos, plan.skipped) == (2, 1)
-        assert [(told.photo, told.outcome, told.error) for told in plan.rejected] == [
+        assert [(reported.photo, reported.outcome, reported.error) for reported in plan.rejected] == [
             ("b.jpg", "failed", ErrorInfo("permanent", "no"))
         ]
         assert (await plan_archive(source, out=out, retry_failed=True)).photos == 3
@@ -85,13 +86,15 @@ async def test_photos_that_need_different_modes_do_not_share_a_request(source: P
         assert (plan.photos, plan.requests) == (4, 2)
 
 
-async def test_a_plan_foretells_what_collides(tmp_path: Path, out: Path) -> None:
+async def test_a_plan_reports_what_collides(tmp_path: Path, out: Path) -> None:
     sources = [tmp_path / name for name in ("one", "x/two", "y/two")]
     for folder in sources:
         fill(folder, "a.jpg")
     plan = await plan_archive([*sources, sources[0]], out=out)
     assert (plan.photos, plan.duplicates) == (1, 1)
-    assert [(told.source, told.error and told.error.type) for told in plan.rejected] == [(str(sources[2]), "collision")]
+    assert [(reported.source, reported.error and reported.error.type) for reported in plan.rejected] == [
+        (str(sources[2]), "collision")
+    ]
 
 
 async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path, out: Path) -> None:
@@ -125,7 +128,7 @@ async def test_a_plan_of_conversions_and_patterns(source: Path, out: Path) -> No
     plan = await plan_archive(source, out=out, exclude=["b.*"], limits=limits, fit=True)
     assert (plan.photos, plan.rejected) == (3, [])
     plan = await plan_archive(out=out, listed=[str(source / "big.jpg")], limits=limits)
-    assert [told.error and told.error.type for told in plan.rejected] == ["too_large"]
+    assert [reported.error and reported.error.type for reported in plan.rejected] == ["too_large"]
 
 
 async def test_without_a_source_there_is_no_plan_and_with_a_broken_journal_no_status(source: Path, out: Path) -> None:
@@ -139,7 +142,7 @@ async def test_without_a_source_there_is_no_plan_and_with_a_broken_journal_no_st
         await read_status(out)
 
 
-async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> None:
+async def test_status_reports_what_the_journal_knows(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     (source / "none.jpg").write_bytes(b"no photo")
     async with FakeService() as service:
@@ -149,7 +152,7 @@ async def test_status_tells_what_the_journal_knows(source: Path, out: Path) -> N
         )
         await restore(service, source, out)
         status = await read_status(out)
-    by_outcome = {told.outcome: told for told in status.failures}
+    by_outcome = {reported.outcome: reported for reported in status.failures}
     assert by_outcome["failed"] == Failures(
         outcome="failed", type="permanent", message="no", count=1, example="b.jpg", names=["b.jpg"]
     )

@@ -106,13 +106,13 @@ async def plain_echo(request: Request) -> web.StreamResponse:
 
 
 async def item_echo(request: Request) -> web.StreamResponse:
-    told = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
-    return await items({name: {"status": 1} | told for name in request.names})(request)
+    reported = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
+    return await items({name: {"status": 1} | reported for name in request.names})(request)
 
 
 async def temporary_echo(request: Request) -> web.StreamResponse:
-    told = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
-    return await items({name: {"status": 2} | told for name in request.names})(request)
+    reported = {"error": f"{request.query['oauth_token']} {request.raw_path}"}
+    return await items({name: {"status": 2} | reported for name in request.names})(request)
 
 
 FAILURES: dict[str, Answer] = {
@@ -156,6 +156,7 @@ async def failing(answer: Answer) -> AsyncIterator[tuple[FakeService, SmartyClie
 
 @pytest.mark.parametrize("kind", FAILURES)
 class TestEveryFailure:
+    @pytest.mark.slow
     async def test_of_one_photo(self, kind: str) -> None:
         asyncio.get_running_loop().set_debug(True)
         async with failing(FAILURES[kind]) as (_, client):
@@ -171,6 +172,7 @@ class TestEveryFailure:
             else:
                 assert kind == "stray"
 
+    @pytest.mark.slow
     async def test_of_an_archive(self, tmp_path: Path, kind: str) -> None:
         source, out = photos(tmp_path / "in", 3), tmp_path / "out"
         async with failing(FAILURES[kind]) as (_, client):
@@ -210,6 +212,7 @@ GRANTS: dict[str, Callable[[str], Answer]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["secret", "refresh token"])
 @pytest.mark.parametrize("kind", GRANTS)
 async def test_every_failure_of_a_grant(kind: str, first: str) -> None:

@@ -17,6 +17,7 @@ from smarty_async.results import Result
 PHOTOS = 60
 
 
+@pytest.mark.slow
 async def test_photos_that_wait_for_their_conversion_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, out = tmp_path / "photos", tmp_path / "out"
     source.mkdir()

@@ -89,7 +89,7 @@ async def soak(archive: Path, out: Path, photos: int) -> list[Sample]:
                 samples.append(sample(done))
         print(f"{client!r} has done {done:,} photos", file=sys.stderr)
     if bad or done != photos:
-        raise SystemExit(f"{done} photos were told, of which {bad} badly; there are {photos}")
+        raise SystemExit(f"{done} photos were reported, of which {bad} badly; there are {photos}")
     return samples
 
 
@@ -115,12 +115,12 @@ def main() -> None:
         samples = asyncio.run(soak(folder / "archive", folder / "out", options.photos))
     finally:
         shutil.rmtree(folder)
-    told = slopes(samples)
+    reported = slopes(samples)
     most = {name: max(getattr(one, name) for one in samples) for name in ("rss_bytes", "files", "tasks")}
     options.json.write_text(
-        json.dumps({"slopes_per_1000_photos": told, "most": most, "samples": msgspec.to_builtins(samples)})
+        json.dumps({"slopes_per_1000_photos": reported, "most": most, "samples": msgspec.to_builtins(samples)})
     )
-    for name, slope in told.items():
+    for name, slope in reported.items():
         print(f"{name}: {slope:+.3f} per 1,000 photos, {most[name]:,} at most")
 
 

@@ -55,9 +55,9 @@ async def restore(
 
 
 def outcomes(results: Iterable[Result]) -> dict[str, str]:
-    told = list(results)
-    by_photo = {result.photo: result.outcome for result in told}
-    assert len(by_photo) == len(told), "a photo was told of twice"
+    reported = list(results)
+    by_photo = {result.photo: result.outcome for result in reported}
+    assert len(by_photo) == len(reported), "a photo was reported of twice"
     return {name: str(outcome) for name, outcome in by_photo.items()}
 
 

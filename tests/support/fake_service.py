@@ -181,6 +181,16 @@ def hold(event: asyncio.Event, then: Answer | None = None) -> Respond:
     return respond
 
 
+def late(seconds: float) -> Respond:
+    """Every image answered right, after so long."""
+
+    async def respond(request: Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await settle(ok(), request)
+
+    return respond
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds; for what tells no event of its own. Gives up after 20 seconds."""
     async with asyncio.timeout(20):

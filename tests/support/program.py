@@ -52,6 +52,7 @@ async def started(*args: str | Path, **env: str) -> AsyncIterator[asyncio.subpro
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        start_new_session=True,  # a signal can be sent to it and its own processes alone
     )
     try:
         yield process

@@ -6,9 +6,10 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -76,8 +77,6 @@ class ConnectProxy:
                 await _tunnel(reader, writer, *await asyncio.open_connection(host, port))
         finally:
             writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
 
 async def _answer(writer: asyncio.StreamWriter, status: int, text: str) -> None:
@@ -99,20 +98,46 @@ async def _tunnel(
                 await target.drain()
         target.close()
 
-    await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+    try:
+        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
+    finally:
+        far_writer.close()
+        writer.close()
+
+
+@asynccontextmanager
+async def _serving(
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    context: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """Serve on loopback; give the port. At the end whatever is still open is closed."""
+    open_now: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(handle(reader, writer))
+        open_now[task] = writer
+        task.add_done_callback(open_now.pop)
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task, writer in list(open_now.items()):
+            task.cancel()
+            writer.transport.abort()
+        if open_now:
+            await asyncio.wait(open_now)
+        await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def connect_proxy() -> AsyncIterator[ConnectProxy]:
     """Run a proxy that opens tunnels."""
     proxy = ConnectProxy()
-    server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with _serving(proxy.handle) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
-    finally:
-        server.close()
-        await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -122,9 +147,5 @@ async def tls_in_front_of(http_port: int, context: ssl.SSLContext) -> AsyncItera
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _tunnel(reader, writer, *await asyncio.open_connection("127.0.0.1", http_port))
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await asyncio.sleep(0)
+    async with _serving(handle, context) as port:
+        yield port

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive_options import ArchiveKeywords, ArchiveOptions
 from smarty_async.errors import OptionsError
-from smarty_async.options import ModeSpec
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, ModeSpec
+from smarty_async.store_address import StoreAddress
 
 IMPROVE = ModeSpec("improve")
 
@@ -59,7 +59,34 @@ def test_what_does_not_go_together(keywords: dict[str, Any], message: str) -> No
         ArchiveOptions.of("a", out="b", **keywords)
 
 
-@pytest.mark.parametrize("given", ["s3://bucket/x", Path("s3://bucket/x")])
+@pytest.mark.parametrize("given", ["ftp://host/x", Path("ftp://host/x")])
 def test_a_url_is_shown_as_it_was_given(given: str | Path) -> None:
-    with pytest.raises(OptionsError, match=r"--out takes a path on a disk: .* but 's3://bucket/x' was given"):
+    with pytest.raises(OptionsError, match=r"--out takes a path, .* but 'ftp://host/x' was given"):
         ArchiveOptions.of("a", out=given)
+
+
+def test_sources_and_outputs_may_be_in_stores() -> None:
+    options = ArchiveOptions.of(["S3://bucket/scans/", "photos"], out="gs://other", state="state")
+    assert options.sources == ("s3://bucket/scans", "photos")
+    assert options.out == StoreAddress("gs", "other")
+    assert options.state == Path("state").absolute()
+
+
+def test_options_of_a_store_are_not_shown() -> None:
+    options = ArchiveOptions.of("a", out="s3://b", store_options={"secret_access_key": "bait"})
+    assert "bait" not in repr(options)
+    assert "secret_access_key" in repr(options)
+
+
+def test_a_folder_holds_its_state_itself() -> None:
+    with pytest.raises(OptionsError, match="goes with an --out in a bucket"):
+        ArchiveOptions.of("a", out="b", state="c")
+
+
+@pytest.mark.parametrize(
+    "given", ["s3://key:secret@bucket/x", "s3://", "s3:///x", "s3://a b/c", "s3://b/x//y", "s3://b/../x"]
+)
+def test_an_address_of_a_bucket_that_is_none(given: str) -> None:
+    with pytest.raises(OptionsError) as refused:
+        ArchiveOptions.of("a", out=given)
+    assert "secret" not in str(refused.value)

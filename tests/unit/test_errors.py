@@ -27,6 +27,7 @@ from smarty_async.errors import (
     RequestRefused,
     ServiceUnavailable,
     SmartyError,
+    StoreError,
 )
 from smarty_async.results import Restored
 
@@ -41,6 +42,7 @@ PARENTS: dict[type[SmartyError], type[Exception]] = {
     MissingExtra: ConfigurationError,
     ServiceUnavailable: SmartyError,
     DiskError: SmartyError,
+    StoreError: DiskError,
     RequestError: SmartyError,
     PhotoError: SmartyError,
     PhotoRejected: PhotoError,
@@ -59,9 +61,10 @@ EXAMPLES: list[tuple[SmartyError, dict[str, Any]]] = [
     (MissingExtra("the learned engine", "local"), {"extra": "local"}),
     (ServiceUnavailable("no", status=503, seconds=900.5), {"status": 503, "seconds": 900.5}),
     (DiskError("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
+    (StoreError("no", status=403), {"path": None, "errno": None, "status": 403}),
     (
-        RequestError("no", status=429, retry_after=1.5, enveloped=True, timed_out=True),
-        {"status": 429, "retry_after": 1.5, "enveloped": True, "timed_out": True},
+        RequestError("no", status=429, retry_after=1.5, enveloped=True, timed_out=True, sent=False),
+        {"status": 429, "retry_after": 1.5, "enveloped": True, "timed_out": True, "sent": False},
     ),
     (PhotoError("no", photo="a.jpg", type="odd", attempts=2), {"photo": "a.jpg", "type": "odd", "attempts": 2}),
     (PhotoRejected("no", photo="a.jpg", type="too_large"), {"photo": "a.jpg", "type": "too_large", "attempts": 0}),
@@ -150,7 +153,14 @@ def test_optional_fields() -> None:
     assert NotTheService("no").status is None
     assert ServiceUnavailable("no", seconds=1).status is None
     assert vars(DiskError("no")) == {"path": None, "errno": None}
-    assert vars(RequestError("no")) == {"status": None, "retry_after": None, "enveloped": False, "timed_out": False}
+    assert vars(StoreError("no")) == {"path": None, "errno": None, "status": None}
+    assert vars(RequestError("no")) == {
+        "status": None,
+        "retry_after": None,
+        "enveloped": False,
+        "timed_out": False,
+        "sent": True,
+    }
 
 
 @pytest.mark.parametrize(

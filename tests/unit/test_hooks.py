@@ -1,4 +1,4 @@
-"""What hooks are told, and what the log says."""
+"""What hooks are reported, and what the log says."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 from support.archives import client, fill
 from support.clients import TOKEN, client_of
-from support.fake_service import FakeService, drop, envelope, http, until
+from support.fake_service import FakeService, drop, envelope, expected, http, items, until
 from support.pictures import jpeg
 
 from smarty_async.errors import PhotoFailed
-from smarty_async.hooks import RequestDetails, ResponseDetails, RetryDetails
+from smarty_async.hooks import ProgressHooks, RequestDetails, ResponseDetails, RetryDetails
 from smarty_async.options import Limits, OAuthCredentials
-from smarty_async.results import Result
+from smarty_async.results import Progress, Result
 
 LOGGER = "smarty_async"
 
 
 class Recorder:
-    """Hooks that record what they are told."""
+    """Hooks that record what they are reported."""
 
     def __init__(self) -> None:
         self.requests: list[RequestDetails] = []
@@ -46,7 +46,7 @@ class Broken(Recorder):
         raise ZeroDivisionError(details.number)
 
 
-async def test_hooks_are_told_of_each_request_response_and_retry() -> None:
+async def test_hooks_are_called_for_each_request_response_and_retry() -> None:
     recorder = Recorder()
     async with FakeService() as service, client_of(service, hooks=[recorder]) as c:
         service.script(http(503, "busy"), drop())
@@ -67,7 +67,50 @@ async def test_hooks_are_told_of_each_request_response_and_retry() -> None:
     assert [(one.images, one.attempt) for one in recorder.retries] == [(1, 1), (1, 2)]
 
 
-async def test_hooks_are_told_of_each_photo(tmp_path: Path) -> None:
+async def test_hooks_are_called_with_what_a_request_carried_and_whether_it_is_paid_for() -> None:
+    recorder = Recorder()
+    async with FakeService() as service, client_of(service, hooks=[recorder], concurrency=3) as c:
+        service.script(http(429), http(500))
+        await c.improve(jpeg())
+        await until(lambda: len(recorder.responses) == 3)
+        size = service.requests[-1].content_length
+    assert recorder.requests[0].permits == 3
+    assert [one.paid for one in recorder.responses] == [False, True, True]
+    last = recorder.responses[-1]
+    assert last.bytes_sent == last.size == size
+    assert last.bytes_received > len(expected("improved", jpeg()))
+
+
+async def test_hooks_are_called_for_a_photo_that_is_to_be_sent_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+    recorder = Recorder()
+    async with FakeService() as service, client_of(service, hooks=[recorder]) as c:
+        service.script(items({"file_0": {"improve": {"status": 2, "error": "busy"}}}))
+        await c.improve(jpeg())
+    (retry,) = recorder.retries
+    assert (retry.scope, retry.images, retry.attempt, retry.giving_up_in) == ("photo", 1, 1, None)
+    assert "busy" in retry.error
+    (record,) = [one for one in caplog.records if one.getMessage().startswith("retrying 1 image in ")]
+    assert record.levelno == logging.DEBUG
+
+
+async def test_a_runs_progress_says_what_the_matter_is_and_that_it_is_over() -> None:
+    progress = Progress()
+    hooks = ProgressHooks(progress)
+    hooks.on_retry(RetryDetails(3, 1, 2.0, "503 busy"))
+    assert progress.status_message == "503 busy: next try in 2 s"
+    hooks.on_retry(RetryDetails(3, 2, 4.0, "503 busy", failing_for=30.0, giving_up_in=60.0))
+    assert progress.status_message == (
+        "the service has been down for 30 s (503 busy): next try in 4 s, giving up in 60 s"
+    )
+    hooks.on_retry(RetryDetails(1, 1, 1.0, "later", scope="photo"))
+    assert progress.retries == 3
+    assert progress.status_message is not None
+    hooks.on_response(ResponseDetails(1, 3, 10, 2, 200, 0.5, 3, bytes_sent=10, bytes_received=20, paid=True))
+    assert progress.status_message is None
+
+
+async def test_hooks_are_called_for_each_photo(tmp_path: Path) -> None:
     fill(tmp_path / "photos", "a.jpg", "b.jpg")
     recorder = Recorder()
     async with FakeService() as service, client(service, hooks=[recorder]) as c:
@@ -104,13 +147,13 @@ async def test_the_log_has_a_line_a_request_and_what_changes(caplog: pytest.LogC
     debug = [text for level, text in lines if level == logging.DEBUG]
     info = [text for level, text in lines if level == logging.INFO]
     assert len(debug) == 8
-    assert debug[0].startswith("request 1: 1 images, ")
+    assert debug[0].startswith("request 1: 1 image, ")
     assert "status 200" in debug[0]
     assert "status 429" in debug[1]
     assert any(text.startswith("slowing down to 2 requests at once") for text in info)
     assert any(text.startswith("the service is down") for text in info)
     assert any(text.startswith("the service is back") for text in info)
-    assert sum(text.startswith("retrying 1 images in ") for text in info) == 6
+    assert sum(text.startswith("retrying 1 image in ") for text in info) == 6
     last = next(record for record in reversed(caplog.records) if record.levelno == logging.DEBUG)
     assert (last.__dict__["number"], last.__dict__["status"], last.__dict__["attempts"]) == (8, 200, 7)
 

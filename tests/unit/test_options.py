@@ -105,17 +105,17 @@ def test_a_photo_is_taken_for_a_photo() -> None:
         ("resolution", 2, "", r"rtype \(--rtype\) must be art or photo, not $"),
     ],
 )
-def test_what_cannot_be_asked(modes: Iterable[str], rfactor: int | None, rtype: str | None, message: str) -> None:
+def test_refused_mode_specs(modes: Iterable[str], rfactor: int | None, rtype: str | None, message: str) -> None:
     with pytest.raises(OptionsError, match=message):
         check_modes(modes, rfactor, rtype)
 
 
-def test_a_task_s_name_tells_its_settings() -> None:
+def test_a_mode_spec_as_text_holds_its_settings() -> None:
     assert str(IMPROVE) == "improve"
     assert str(ModeSpec("resolution", 4, "art")) == "resolution:4:art"
 
 
-def test_tasks_have_an_order_and_a_hash() -> None:
+def test_mode_specs_have_an_order_and_a_hash() -> None:
     enlarge = ModeSpec("resolution", 2, "photo")
     assert sorted([enlarge, IMPROVE]) == [IMPROVE, enlarge]
     assert len({IMPROVE, ModeSpec("improve"), enlarge}) == 2

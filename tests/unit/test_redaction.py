@@ -78,8 +78,9 @@ def units(text: str) -> list[int]:
     return [int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(secrets)
 @example(TOKEN)
 @example("%41%42%43x&amp;y\\u0041")
@@ -160,7 +161,6 @@ def test_a_secret_inside_of_another_one() -> None:
     assert Redactor(["abcdef", "xxabcdefyy"]).redact("-xxabcdefyy-abcdef-") == f"-{REDACTED}-{REDACTED}-"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_what_holds_no_secret_stays(text: str) -> None:
     assert Redactor([PLAIN, "no-such-secret", ""]).redact(text) == text
@@ -180,6 +180,7 @@ def test_a_short_secret_is_removed_where_a_value_stands(text: str, secret: str) 
         assert Redactor([secret]).redact(text.format(spelling(secret))) == text.format(REDACTED)
 
 
+@pytest.mark.slow
 def test_hostile_texts_end_soon() -> None:
     known = Redactor([PLAIN, "aaaaaaaaaaaaaaaa", "%25%25%25%25"])
     for text in ("%" * 60_000, "%25" * 20_000, "&amp;" * 10_000, "\\u0041" * 10_000, "\\" * 60_000, "a" * 60_000):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,19 +14,16 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.store import OutputStore
-from smarty_async.archive.paths import STATE
+from smarty_async.archive.outputs.store import FinishedPhoto, OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
-from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 
-__all__ = ["Journal", "ResultsFile"]
+__all__ = ["Journal"]
 
 
 T = TypeVar("T")
@@ -53,7 +49,6 @@ class Journal:
         self,
         opened: _Opened,
         path: Path,
-        results: ResultsFile,
         thread: ThreadPoolExecutor,
         *,
         outputs: OutputStore,
@@ -63,24 +58,22 @@ class Journal:
         self.temporaries = opened.temporaries
         self._store = opened.store
         self._path = path
-        self._results = results
         self._thread = thread
         self._outputs = outputs
         self._specs = specs
         self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
-        self._lines: list[Result] = []
+        self._finished: list[FinishedPhoto] = []
         self._writing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, results: Path, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
+    async def open(cls, path: Path, *, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        A lost or damaged database is rebuilt from what `outputs` tells, see `OutputStore.rebuild`.
+        A lost or damaged database is rebuilt from `outputs`, see `OutputStore.rebuild`.
 
         Args:
             path: of the database.
-            results: path of ``results.jsonl``.
             outputs: where outputs are stored.
             specs: what the run asks of every photo.
 
@@ -96,14 +89,14 @@ class Journal:
         try:
             opened = await finish_despite_cancel(opening)
         except BaseException:
-            if opening.exception() is None:  # cancelled: nobody uses it
+            if opening.exception() is None:  # cancelled: it is not used
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(opened, path, ResultsFile(results), thread, outputs=outputs, specs=tuple(specs))
+        return cls(opened, path, thread, outputs=outputs, specs=tuple(specs))
 
     async def close(self) -> None:
-        """Write what is queued, bring ``results.jsonl`` up to date, and close."""
+        """Write what is queued, bring the list of results up to date, and close."""
         await finish_despite_cancel(self._close())
 
     # entries and contents
@@ -161,8 +154,8 @@ class Journal:
         self._call_later(partial(self._record_committed, answers))
 
     async def record_result(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """The result of a photo, also a line of ``results.jsonl``, and why modes of it failed permanently."""
-        await self._call(partial(self._record_result, entry.id, result, failures))
+        """The result of a photo, for the storage to note as well, and why modes of it failed permanently."""
+        await self._call(partial(self._record_result, FinishedPhoto(entry, result, failures)))
 
     # requests
 
@@ -177,6 +170,10 @@ class Journal:
     async def images_paid(self) -> int:
         """Images that were probably paid for, in all runs; see `Counts.images_paid`."""
         return await self._call(self._store.images_paid)
+
+    async def finished_bytes(self, spec: ModeSpec) -> int:
+        """Bytes of the photos whose answer to `spec` is at its place."""
+        return await self._call(partial(self._store.finished_bytes, spec))
 
     # groups
 
@@ -217,7 +214,7 @@ class Journal:
         calls = [call for call, _ in group]
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls)
-        except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever it is
             for _, written in group:
                 if not written.done():
                     written.set_exception(error)
@@ -237,11 +234,11 @@ class Journal:
     # in the thread
 
     def _transact(self, calls: list[Callable[[], object]]) -> list[object]:
-        self._lines = []
+        self._finished = []
         with self._store.transaction():
             answers = [call() for call in calls]
-        if self._lines:
-            self._results.append(self._lines)
+        if self._finished:
+            self._outputs.record(self._finished)
         return answers
 
     def _note_digests(self, digests: Mapping[int, bytes], asking: Iterable[int]) -> dict[int, Content]:
@@ -261,21 +258,22 @@ class Journal:
         for answer in answers:
             self._store.record_committed(answer.entry.id, answer.spec)
 
-    def _record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        self._store.record_result(photo, result, failures)
-        if result.error is None:
+    def _record_result(self, finished: FinishedPhoto) -> None:
+        photo = finished.entry.id
+        self._store.record_result(photo, finished.result, finished.failures)
+        if finished.result.error is None:
             # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
             # failed keeps its former outputs: it may have changed because it was damaged.
             for place, outputs in self._store.forget_stale(photo):
                 self._outputs.remove(place, outputs)
-        self._lines.append(result)
+        self._finished.append(finished)
 
     def _finish(self) -> None:
         try:
             if not self._store.damaged:
                 # Always: an earlier run may have been killed between its last transaction and this.
                 with self._store.translated():
-                    self._results.rewrite(self._store.results())
+                    self._outputs.write_results(self._store.results())
         finally:
             self._store.close()
             if self._store.damaged:
@@ -284,12 +282,11 @@ class Journal:
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
     try:
-        store, temporaries, recovered = _recovered(path, outputs, specs)
-        warnings = [f"There was no journal; {_recovered_photos(recovered)}"] if recovered else []
+        store, temporaries, warnings = _recovered(path, outputs, specs)
     except DamagedJournal:
         aside = set_aside(path)
-        store, temporaries, recovered = _recovered(path, outputs, specs)
-        warnings = [f"The journal was damaged, and is kept as {str(aside)!r}; {_recovered_photos(recovered)}"]
+        damaged = f"The journal was damaged, and is kept as {str(aside)!r}"
+        store, temporaries, warnings = _recovered(path, outputs, specs, found=damaged)
     if refused := store.unplaced():
         warnings.append(
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
@@ -298,56 +295,25 @@ def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _O
     return _Opened(store, temporaries, warnings)
 
 
-def _recovered(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> tuple[JournalStore, set[str], int]:
-    """The store, the temporary files it still needs, and the number of photos it took from ``results.jsonl``."""
+def _recovered(
+    path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], *, found: str = ""
+) -> tuple[JournalStore, set[str], list[str]]:
+    """The store, the temporary files it still needs, and what a person should know.
+
+    Args:
+        path: of the database.
+        outputs: where outputs are stored.
+        specs: what the run asks of every photo.
+        found: the state of the journal, for people; empty to say it only when photos are recovered.
+    """
     store = JournalStore(path, outputs=outputs)
     try:
         with store.transaction():
+            state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
+            count = outputs.rebuild(store, specs)
             temporaries = store.recover(outputs.recover)
-            return store, temporaries, outputs.rebuild(store, specs) if store.is_empty else 0
     except BaseException:
         store.close()
         raise
-
-
-def _recovered_photos(count: int) -> str:
-    return f"photos recovered from results.jsonl and the outputs on the disk: {count:,}"
-
-
-_encoder = msgspec.json.Encoder()
-
-
-class ResultsFile:
-    """The file at `path`, in the output folder."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, results: Iterable[Result]) -> None:
-        """Add a line for each of `results`.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        lines = b"".join(_encoder.encode(result) + b"\n" for result in results)
-        try:
-            with self._path.open("ab") as file:
-                file.write(lines)
-        except OSError as error:
-            raise DiskError.of(error, self._path, "write") from None
-
-    def rewrite(self, results: Iterable[Result]) -> None:
-        """Replace its content with `results`, atomically.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        new = self._path.parent / STATE / f"{self._path.name}.new"
-        try:
-            with new.open("wb") as file:
-                file.writelines(_encoder.encode(result) + b"\n" for result in results)
-            sync_file(new)
-            os.replace(new, self._path)  # noqa: PTH105 - Path.replace, but for its name
-            sync_folder(self._path.parent)
-        except OSError as error:
-            raise DiskError.of(error, self._path, "write") from None
+    message = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
+    return store, temporaries, [message] if count or found else []

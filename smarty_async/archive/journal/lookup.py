@@ -34,6 +34,7 @@ __all__ = [
     "EntryLookup",
     "OutputPlaces",
     "answers_of",
+    "finished_bytes",
     "give_distinct_place",
     "key_of",
     "outputs_of",
@@ -130,6 +131,16 @@ class _NoOutputs:
 
 NO_OUTPUTS: OutputPlaces = _NoOutputs()
 """For a journal without its outputs."""
+
+
+def finished_bytes(sql: sqlite3.Connection, spec: ModeSpec) -> int:
+    """Bytes of the photos whose answer to `spec` is at its place."""
+    [size] = sql.execute(
+        "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
+        " WHERE spec = ? AND state = 'committed'",
+        (str(spec),),
+    ).fetchone()
+    return int(size)
 
 
 class EntryLookup:
@@ -305,7 +316,7 @@ def _add(entries: dict[_Key, _Rows], rows: Iterable[Sequence[Any]]) -> None:
 
 
 _MAX_CANDIDATES = 64
-"""Places read that are alike when case and composition are ignored; the disk tells most of them apart, or none."""
+"""Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
 
 
 def _give_place(
@@ -345,8 +356,8 @@ def _give_place(
             return "", problem
         _write_place(sql, photo, name)
         return name, None
-    told = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
-    return "", ErrorInfo("collision", told)
+    message = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
+    return "", ErrorInfo("collision", message)
 
 
 def _check_place(
@@ -368,8 +379,8 @@ def _check_place(
     if place is not None:
         return place, None
     path = display_path(f"{foreign[0]}/{entry.place}")
-    told = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
-    return entry.place, ErrorInfo("output_exists", told)
+    message = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
+    return entry.place, ErrorInfo("output_exists", message)
 
 
 def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:
@@ -399,7 +410,7 @@ def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs:
 
 
 def _identity_of(source: str, key: str) -> str:
-    """What tells a photo from all others: its source, and its path with the number of a further page."""
+    """What identifies a photo: its source, and its path with the number of a further page."""
     return f"{source}\0{key}"
 
 

@@ -151,12 +151,6 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         return any(answer.state == "missing" for answer in self.answers.values())
 
     @property
-    def other_pages(self) -> list[PhotoFile]:
-        """The other pictures of the file, each with an entry of its own; none for an entry of page 2 or later."""
-        pages = range(2, self.pages + 1) if self.file.page == 1 else range(0)
-        return [msgspec.structs.replace(self.file, page=page) for page in pages]
-
-    @property
     def needs_comparison(self) -> bool:
         """Whether the content must be compared with the journal before the photo is sent."""
         return self.version_changed or self.may_be_duplicate
@@ -211,6 +205,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
         bw: whether the service took the photo for black-and-white; None when it did not say.
         digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
         metadata: gives the outputs the photo's metadata; None when they have it.
+        is_stored: whether a worker has stored the outputs at their places: there are no temporary files.
     """
 
     entry: PhotoEntry
@@ -219,6 +214,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
     bw: bool | None
     digest: bytes | None = None
     metadata: MetadataCopier | None = None
+    is_stored: bool = False
 
     @property
     def content_digest(self) -> bytes | None:

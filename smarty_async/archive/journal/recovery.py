@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.replay import insert_finished
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.identify import dimensions
@@ -35,7 +36,7 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
     """Fill `store`, which is empty, from the lines of ``results.jsonl`` and the files on the disk.
 
     A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
-    written. The lines do not tell with which settings a photo was enlarged: the factor is the ratio of the pictures'
+    written. The lines do not say with which settings a photo was enlarged: the factor is the ratio of the pictures'
     sizes, the rest is taken from `specs`. Outputs of which that cannot be found out, or that are older than the photo,
     are noted as ``stale``, so that a later answer replaces them. Images of earlier requests are counted as paid.
 
@@ -59,7 +60,7 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
         }
         if answers or stale:
             recovered += bool(answers)
-            store.insert_finished(file, where, answers, result, stale=stale)
+            insert_finished(store, file, where, answers, result, stale=stale)
     if images:
         store.finish_request(store.start_request(images=images, size=0), "answered")
     return recovered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -21,8 +21,8 @@ from smarty_async.archive.journal.lookup import (
     EntryLookup,
     OutputPlaces,
     answers_of,
+    finished_bytes,
     give_distinct_place,
-    key_of,
     outputs_of,
     photo_of_key,
 )
@@ -37,19 +37,21 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.outputs.store import NameTaken
-from smarty_async.archive.paths import display_path, folded_key
+from smarty_async.archive.outputs.origin import OutputOrigin
+from smarty_async.archive.outputs.store import NameTaken, OutputMove
+from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
+from smarty_async.store_address import is_store_address
 
 __all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
 
-PlaceReceived = Callable[[str, Mapping[Kind, StoredOutput]], bool]
+PlaceReceived = Callable[[OutputMove], bool]
 """Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
 
 _FINISHED: Final = (
@@ -72,6 +74,7 @@ class JournalStore:
         outputs: which places outputs can have.
 
     Attributes:
+        sql: its database, for what else is entered into it within a `transaction`.
         damaged: whether a query found the database damaged; nothing in it is to be relied on then.
 
     Raises:
@@ -88,38 +91,42 @@ class JournalStore:
     ) -> None:
         self._path = path
         self.damaged = False
-        self._sql = opener(path)
+        self.sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
         self._outputs = outputs
-        self._lookup = EntryLookup(self._sql, self._unplaced, outputs)
+        self._lookup = EntryLookup(self.sql, self._unplaced, outputs)
 
     def close(self) -> None:
         """Close it."""
-        self._sql.close()
+        self.sql.close()
 
     @contextmanager
     def translated(self) -> Generator[None]:
-        """Translate SQLite's errors, as `schema.translated` does."""
+        """Translate SQLite's errors in the block, and note whether the journal is damaged.
+
+        Raises:
+            DiskError: what SQLite raised.
+        """
         try:
-            with schema.translated(self._path):
-                yield
-        except schema.DamagedJournal:
-            self.damaged = True
-            raise
+            yield
+        except sqlite3.Error as error:
+            translated = schema.disk_error(error, self._path)
+            self.damaged = self.damaged or isinstance(translated, schema.DamagedJournal)
+            raise translated from None
 
     @contextmanager
     def transaction(self) -> Generator[None]:
         """A transaction: all or nothing, durable at its end."""
         with self.translated():
             self._lookup.begin()
-            self._sql.execute("BEGIN IMMEDIATE")
+            self.sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._sql.execute("COMMIT")
+                self.sql.execute("COMMIT")
             except BaseException:
                 self._lookup.undo()
-                if self._sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
-                    self._sql.execute("ROLLBACK")
+                if self.sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                    self.sql.execute("ROLLBACK")
                 raise
 
     # entries
@@ -138,25 +145,25 @@ class JournalStore:
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
-        self._sql.execute("UPDATE photos SET pages = ? WHERE id = ?", (pages, photo))
+        self.sql.execute("UPDATE photos SET pages = ? WHERE id = ?", (pages, photo))
 
     # contents
 
     def unhashed(self, size: int) -> list[UnhashedPhoto]:
         """Photos of `size` bytes whose digest is not known, at most `MAX_UNHASHED`."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             "SELECT id, source, photo, version FROM photos WHERE size = ? AND digest IS NULL LIMIT ?",
             (size, MAX_UNHASHED),
         )
         return [
-            UnhashedPhoto(number, str(Path(os.fsdecode(source), path)), size, version, page)
+            UnhashedPhoto(number, photo_path(os.fsdecode(source), path), size, version, page)
             for number, source, key, version in rows
             for path, page in [photo_of_key(key)]
         ]
 
     def note_digests(self, digests: Mapping[int, bytes]) -> None:
         """Note the digests of photos, by id; empty for those that cannot be read."""
-        self._sql.executemany(
+        self.sql.executemany(
             "UPDATE photos SET digest = ? WHERE id = ?", [(digest, photo) for photo, digest in digests.items()]
         )
 
@@ -164,7 +171,7 @@ class JournalStore:
         """The contents of those of `photos` whose digest is known."""
         contents: dict[int, Content] = {}
         for photo in photos:
-            digest, shared = self._sql.execute(
+            digest, shared = self.sql.execute(
                 f"SELECT digest, EXISTS (SELECT 1 {_DUPLICATES} WHERE one.id = photos.id)"  # noqa: S608 - likewise
                 " FROM photos WHERE id = ?",
                 (photo,),
@@ -187,11 +194,11 @@ class JournalStore:
         if not digest:
             unreadable = ErrorInfo("unreadable", "cannot be read, or changed while it was read")
             return msgspec.structs.replace(entry, version_changed=False, problem=unreadable)
-        [known] = self._sql.execute("SELECT digest FROM photos WHERE id = ?", (entry.id,)).fetchone()
+        [known] = self.sql.execute("SELECT digest FROM photos WHERE id = ?", (entry.id,)).fetchone()
         if known == digest:
-            self._sql.execute("UPDATE photos SET version = ? WHERE id = ?", (entry.file.version, entry.id))
+            self.sql.execute("UPDATE photos SET version = ? WHERE id = ?", (entry.file.version, entry.id))
             # A run that could not read the file did not change its answers: the result is due again.
-            self._sql.execute(
+            self.sql.execute(
                 "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome = 'rejected' AND error_type = 'unreadable'",
                 (entry.id,),
             )
@@ -214,14 +221,15 @@ class JournalStore:
         """
         if entry.answers:
             return entry
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             f"SELECT other.id, other.source {_DUPLICATES}"
             " WHERE one.id = ? AND other.photo = one.photo AND other.place IS NOT NULL",
             (entry.id,),
         ).fetchall()
         for former, source in rows:
-            path = os.path.join(os.fsdecode(source), entry.file.photo)  # noqa: PTH118 - as the scan spells it
-            if not self._lookup.has_seen(former) and not os.path.lexists(path):
+            path = photo_path(os.fsdecode(source), entry.file.photo)
+            # Whether an object is still there is not looked up: outputs of the same content are copied then.
+            if not (self._lookup.has_seen(former) or is_store_address(path) or os.path.lexists(path)):
                 self._replace(former, by=entry.id)
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
@@ -229,19 +237,19 @@ class JournalStore:
     def _replace(self, former: int, *, by: int) -> None:
         """Move what is known of the photo `former` to the new entry `by`, and delete `former`."""
         columns = "place, place_key, outcome, bw, attempts, error_type, error, warnings, pages"
-        values = self._sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
+        values = self.sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
         for table in ("answers", "failures"):
-            self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
-            self._sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
-        self._sql.execute("DELETE FROM photos WHERE id = ?", (former,))
-        self._sql.execute(
+            self.sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
+            self.sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
+        self.sql.execute("DELETE FROM photos WHERE id = ?", (former,))
+        self.sql.execute(
             f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise
             (*values, by),
         )
 
     def answers_to(self, spec: ModeSpec, photo: int) -> list[tuple[str, StoredAnswer]]:
         """Committed answers to `spec` of other photos with the digest of `photo`, each with its place; at most 8."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             f"SELECT other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
             " WHERE one.id = ? AND spec = ? AND state = 'committed' LIMIT 8",
             (photo, str(spec)),
@@ -250,7 +258,7 @@ class JournalStore:
 
     def has_seen_duplicate(self, photo: int) -> bool:
         """Whether this run has looked up another photo with the digest of `photo`."""
-        others = self._sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
+        others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
         return any(self._lookup.has_seen(number) for (number,) in others)
 
     # answers and results
@@ -273,32 +281,32 @@ class JournalStore:
             bw: as in `StoredAnswer`.
             digest: the photo's digest, see `Content.digest`; None when it is not known.
         """
-        self._sql.execute(
+        self.sql.execute(
             "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES (?, ?, ?, 'received', ?, ?)",
             (photo, spec.mode, str(spec), msgspec.json.encode(outputs).decode(), bw),
         )
-        self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, str(spec)))
+        self.sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, str(spec)))
         # The outcome of an earlier run no longer holds.
-        self._sql.execute("UPDATE photos SET outcome = NULL WHERE id = ?", (photo,))
+        self.sql.execute("UPDATE photos SET outcome = NULL WHERE id = ?", (photo,))
         if digest:
             self.note_digests({photo: digest})
 
     def record_committed(self, photo: int, spec: ModeSpec) -> None:
         """The outputs of an answer are at their places."""
-        self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
+        self.sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
-        return give_distinct_place(self._sql, photo, mode, self._outputs)
+        return give_distinct_place(self.sql, photo, mode, self._outputs)
 
     def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """The result of a photo, and why modes of it failed permanently."""
-        self._sql.executemany(
+        self.sql.executemany(
             "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES (?, ?, ?, ?)",
             [(photo, str(spec), why.type, why.message) for spec, why in failures.items()],
         )
         error = result.error
-        self._sql.execute(
+        self.sql.execute(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
             (
                 *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
@@ -309,47 +317,49 @@ class JournalStore:
 
     def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
         """Delete the answers to an earlier content of a photo; the places and outputs they had."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             "SELECT place, outputs FROM photos JOIN answers ON answers.photo = id WHERE id = ? AND state = 'stale'",
             (photo,),
         ).fetchall()
-        self._sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
+        self.sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
         return [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
 
     # requests
 
     def start_request(self, *, images: int, size: int) -> int:
         """A request of `images` images and `size` bytes is about to be sent; its number."""
-        row = self._sql.execute(
+        row = self.sql.execute(
             "INSERT INTO requests (started, images, bytes, state) VALUES (?, ?, ?, 'open')", (time.time(), images, size)
         )
         return int(row.lastrowid or 0)
 
     def finish_request(self, number: int, state: RequestState) -> None:
         """A request has ended."""
-        self._sql.execute("UPDATE requests SET state = ? WHERE id = ?", (state, number))
+        self.sql.execute("UPDATE requests SET state = ? WHERE id = ?", (state, number))
 
     def counts(self) -> Counts:
         """Totals over all runs."""
-        outcomes = self._sql.execute("SELECT outcome, count(*) FROM photos GROUP BY outcome").fetchall()
-        images, refused = self._sql.execute(
+        outcomes = self.sql.execute("SELECT outcome, count(*) FROM photos GROUP BY outcome").fetchall()
+        images, refused = self.sql.execute(
             "SELECT coalesce(sum(images), 0), coalesce(sum(images * (state = 'refused')), 0) FROM requests"
         ).fetchone()
         return Counts(outcomes=dict(outcomes), images=images, images_paid=images - refused)
 
     def images_paid(self) -> int:
         """`Counts.images_paid` alone."""
-        [images] = self._sql.execute(
-            "SELECT coalesce(sum(images), 0) FROM requests WHERE state <> 'refused'"
-        ).fetchone()
+        [images] = self.sql.execute("SELECT coalesce(sum(images), 0) FROM requests WHERE state <> 'refused'").fetchone()
         return int(images)
+
+    def finished_bytes(self, spec: ModeSpec) -> int:
+        """See `lookup.finished_bytes`."""
+        return finished_bytes(self.sql, spec)
 
     # recovery
 
     @property
     def is_empty(self) -> bool:
         """Whether it knows no photo."""
-        return self._sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
+        return self.sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
 
     def recover(self, place_received: PlaceReceived) -> set[str]:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
@@ -361,14 +371,15 @@ class JournalStore:
             The temporary files that such photos still need.
         """
         needed: set[str] = set()
-        rows = self._sql.execute(
-            "SELECT photo, mode, spec, place, outputs FROM answers JOIN (SELECT id, place FROM photos) ON id = photo"
-            " WHERE state = 'received'"
+        rows = self.sql.execute(
+            "SELECT id, mode, place, outputs, spec, answers.bw, source, photos.photo, size, version"
+            " FROM answers JOIN photos ON id = answers.photo WHERE state = 'received'"
         ).fetchall()
-        for photo, mode, spec, place, text in rows:
+        for photo, mode, place, text, spec, *origin in rows:
             outputs = outputs_of(text)
+            move = OutputMove(os.fsdecode(place), outputs, origin=_origin_of(spec, outputs, origin))
             try:
-                placed = self._recover_one(photo, mode, os.fsdecode(place), outputs, place_received)
+                placed = self._recover_one(photo, mode, move, place_received)
             except DiskError as error:
                 self._unplaced[photo] = ErrorInfo("output_refused", str(error))
                 needed.update(output.temporary for output in outputs.values())
@@ -376,25 +387,23 @@ class JournalStore:
                 self._recovered(photo, mode, spec, placed=placed)
         return needed
 
-    def _recover_one(
-        self, photo: int, mode: Mode, place: str, outputs: Mapping[Kind, StoredOutput], place_received: PlaceReceived
-    ) -> bool:
+    def _recover_one(self, photo: int, mode: Mode, move: OutputMove, place_received: PlaceReceived) -> bool:
         try:
-            return place_received(place, outputs)
+            return place_received(move)
         except NameTaken:
             other = self.give_distinct_place(photo, mode)
             if other is None:
                 raise
-            return place_received(other, outputs)
+            return place_received(msgspec.structs.replace(move, place=other))
 
     def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
         if not placed:
-            self._sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
+            self.sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
             return
-        self._sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
+        self.sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
         # The disk refused it in an earlier run, and that was its result.
-        self._sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
-        self._sql.execute(
+        self.sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
+        self.sql.execute(
             "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome IN ('failed', 'rejected')", (photo,)
         )
 
@@ -402,52 +411,11 @@ class JournalStore:
         """Why `recover` could not commit answers: one reason a photo."""
         return [why.message for why in self._unplaced.values()]
 
-    def insert_finished(
-        self,
-        file: PhotoFile,
-        place: str,
-        answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]],
-        result: Result,
-        *,
-        stale: Mapping[Mode, Mapping[Kind, StoredOutput]] | None = None,
-    ) -> None:
-        """Add a photo with its committed answers and its result, or replace what an earlier call has added.
-
-        Args:
-            file: the photo.
-            place: where its outputs are.
-            answers: the committed answers.
-            result: its last result.
-            stale: outputs at its place that a later answer replaces.
-        """
-        key = (*key_of(file), os.fsencode(place) or None)
-        outcome = None if result.error or not answers else result.outcome
-        self._sql.execute(
-            "DELETE FROM answers WHERE photo IN (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",
-            key,
-        )
-        self._sql.execute(
-            "INSERT OR REPLACE INTO photos (source, photo, place, place_key, size, version) VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, folded_key(place) or None, file.size, file.version),
-        )
-        [number] = self._sql.execute("SELECT last_insert_rowid()").fetchone()
-        for spec, outputs in answers.items():
-            self.record_received(number, spec, outputs, bw=result.bw)
-            self.record_committed(number, spec)
-        self._sql.executemany(
-            "INSERT INTO answers (photo, mode, spec, state, outputs) VALUES (?, ?, '', 'stale', ?)",
-            [(number, mode, msgspec.json.encode(outputs).decode()) for mode, outputs in (stale or {}).items()],
-        )
-        self._sql.execute(
-            "UPDATE photos SET outcome = ?, bw = ?, attempts = ? WHERE id = ?",
-            (outcome, result.bw, result.attempts, number),
-        )
-
     # reports
 
     def results(self) -> Iterator[Result]:
         """The result of every finished photo."""
-        for number, group in groupby(self._sql.execute(_FINISHED), key=itemgetter(0)):
+        for number, group in groupby(self.sql.execute(_FINISHED), key=itemgetter(0)):
             rows = list(group)
             _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
             entry = PhotoEntry(_file(source, key), number, os.fsdecode(place or b""), answers_of(rows))
@@ -456,7 +424,7 @@ class JournalStore:
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""
-        rows = self._sql.execute(
+        rows = self.sql.execute(
             "SELECT outcome, error_type, min(error), count(*), min(photo) FROM photos"
             " WHERE outcome IS NOT NULL AND error_type IS NOT NULL"
             " GROUP BY outcome, error_type ORDER BY count(*) DESC"
@@ -473,7 +441,7 @@ class JournalStore:
             after: the id of the last photo of the page before; 0 for the first page.
             limit: photos in a page.
         """
-        rows: Iterable[Any] = self._sql.execute(
+        rows: Iterable[Any] = self.sql.execute(
             "SELECT id, source, photo, outcome, error_type, error FROM photos"
             " WHERE outcome IS NOT NULL AND error_type IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
             (after, limit),
@@ -481,10 +449,8 @@ class JournalStore:
         failed: list[FailedPhoto] = []
         for number, source, key, outcome, kind, message in rows:
             path, page = photo_of_key(key)
-            error = ErrorInfo(kind, message)
-            failed.append(
-                FailedPhoto(number, display_path(path), display_path(os.fsdecode(source)), page, outcome, error)
-            )
+            photo, place = display_path(path), display_path(os.fsdecode(source))
+            failed.append(FailedPhoto(number, photo, place, page, outcome, ErrorInfo(kind, message)))
         return failed
 
 
@@ -494,3 +460,18 @@ _warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str,
 def _file(source: bytes, key: bytes) -> PhotoFile:
     path, page = photo_of_key(key)
     return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)
+
+
+def _origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
+    bw, source, key, size, version = row
+    photo, page = photo_of_key(key)
+    return OutputOrigin(
+        spec=spec,
+        kinds=tuple(kinds),
+        bw=None if bw is None else bool(bw),
+        source=os.fsdecode(source),
+        photo=photo,
+        page=page,
+        size=size,
+        version=version,
+    )

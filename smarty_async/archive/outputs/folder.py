@@ -6,12 +6,9 @@ A commit renames files and then syncs their folders. There are no Paths there: c
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import filecmp
-import itertools
 import os
-import secrets
 import shutil
 import stat
 import threading
@@ -20,32 +17,33 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+import msgspec
 
-from smarty_async.archive.fsync import sync_file, sync_folder
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.store import (
     Appendable,
+    FinishedPhoto,
     NameTaken,
     OutputMove,
     OutputRefused,
     TempFile,
-    append_all,
     copy_file,
     output_digest,
-    sync_all,
+    sync_file,
+    sync_folder,
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import ConfigurationError, DiskError, OutputInUse
+from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import KINDS, ErrorInfo, Kind
+from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputDirectory", "TempFile", "commit_moves", "remove_known"]
+__all__ = ["OutputDirectory", "ResultsFile", "TempFile", "commit_moves", "remove_known"]
 
 _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
@@ -61,6 +59,7 @@ class OutputDirectory:
         out: the output folder.
         state_dir: ``DIR/.smarty-async``: the journal, the lock and the temporary files.
         temp_dir: ``DIR/.smarty-async/tmp``.
+        source_of_truth: what a lost journal is rebuilt from, for people.
         rules: which names the disk takes; the running system's rules until `lock` has asked the disk.
     """
 
@@ -68,14 +67,11 @@ class OutputDirectory:
         self.out = out
         self.state_dir = out / STATE
         self.temp_dir = self.state_dir / "tmp"
+        self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
         self._checker = OutputChecker(out)
-        # Not thread-local: different threads acquire and release it.
-        self._lock = FileLock(self.state_dir / "lock", thread_local=False)
-        # The prefix keeps the names apart from those of earlier runs, whose files may still be there.
-        self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
-        self._is_recovered = False
-        self._retained: set[str] = set()  # temporary files that the journal may know of
+        self._state = StateFolder(self.state_dir)
+        self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
         self._folders: set[str] = set()  # known to be free of files
 
@@ -84,36 +80,29 @@ class OutputDirectory:
     def lock(self) -> None:
         """Create the folder, lock it and find out which names its disk takes; see `OutputStore.lock`."""
         try:
-            self.state_dir.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-            self.temp_dir.mkdir(exist_ok=True)
+            self._state.lock(shown=self.out)
             self._check_kind_dirs()
             self._remove_left_probes()
             self.rules = probe_name_rules(self.state_dir)
-        except Timeout:
-            raise OutputInUse(self.out) from None
         except OSError as error:
             raise DiskError.of(error, self.out, "write to") from None
 
+    is_remote = False
+
+    def check_access(self) -> None:
+        """Nothing: `lock` does not cost more."""
+
+    def warnings(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def release(self) -> None:
         """Unlock, and remove temporary files that the next run does not need; blocks."""
-        if self._is_recovered:
-            self._remove_temp_files()
-            with suppress(OSError):
-                self.temp_dir.rmdir()
-        self._lock.release()
+        self._state.release()
 
     def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
         """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
-        self._is_recovered = True
-        self._retained.update(keep)
-        self._remove_temp_files()
-
-    def _remove_temp_files(self) -> None:
-        for path in self.temp_dir.glob("*"):
-            if path.name not in self._retained:
-                with suppress(OSError):
-                    path.unlink()
+        self._state.remove_stale_temp_files(keep)
 
     def _check_kind_dirs(self) -> None:
         """Make sure that no file and no link to nothing is where the folder of a kind is needed."""
@@ -164,8 +153,8 @@ class OutputDirectory:
         longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
         if longest <= self.rules.max_path:
             return None
-        told = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
-        return ErrorInfo("path_too_long", f"{told}: give it an --out with a shorter path")
+        message = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter path")
 
     def _file_above(self, kind: Kind, folder: str) -> str | None:
         """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
@@ -185,22 +174,19 @@ class OutputDirectory:
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(str(self.temp_dir), next(self._names))
+        return self._state.open()
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
-        return self.temp_dir / name
+        return self._state.temp_path(name)
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
-        await append_all(lots)
+        await self._state.write(lots)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
-        names = [[output.temporary for output in outputs] for outputs in answers]
-        refused: list[DiskError | None] = await asyncio.gather(*(sync_all(str(self.temp_dir), each) for each in names))
-        self._retained.update(name for each, error in zip(names, refused, strict=True) if not error for name in each)
-        return refused
+        return await self._state.fsync(answers)
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""
@@ -215,6 +201,10 @@ class OutputDirectory:
         await copied.discard()
         return None
 
+    async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:  # noqa: ARG002
+        """The file of an output; see `OutputStore.picture`."""
+        return self.out / kind / place, None
+
     # outputs
 
     async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
@@ -222,49 +212,107 @@ class OutputDirectory:
         refused = await _commit(str(self.out), str(self.temp_dir), moves)
         for move, error in zip(moves, refused, strict=True):
             if error is None:
-                self._retained.difference_update(output.temporary for output in move.outputs.values())
+                self._state.forget(output.temporary for output in move.outputs.values())
         return refused
+
+    def stop_committing(self) -> None:
+        """Nothing: a rename is quick."""
 
     async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """Look for the outputs of `entries`; see `OutputStore.check`."""
         return await _check(self._checker, entries, redo=redo)
 
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """What `check` does; blocks."""
+        return self._checker.checked(entries, redo=redo)
+
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         remove_known(str(self.out), place, outputs)
 
-    def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
+    def recover(self, move: OutputMove) -> bool:
         """Commit what an interrupted run had received; see `OutputStore.recover`."""
         waiting: dict[Kind, StoredOutput] = {}
-        for kind, output in outputs.items():
+        for kind, output in move.outputs.items():
             try:
                 if self.temp_path(output.temporary).exists():
                     waiting[kind] = output
-                elif not _is_output(f"{self.out}/{kind}/{place}", output):
+                elif not _is_output(f"{self.out}/{kind}/{move.place}", output):
                     return False
             except OSError as error:
-                raise DiskError.of(error, self.out / kind / place, "read") from None
-        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(place, waiting)])
+                raise DiskError.of(error, self.out / kind / move.place, "read") from None
+        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(move.place, waiting)])
         if isinstance(refused, OutputRefused):
-            self._retained.update(output.temporary for output in waiting.values())
+            self._state.retain(output.temporary for output in waiting.values())
         if refused is not None:
             raise refused
         return True
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
-        """Enter what ``results.jsonl`` and the outputs tell of earlier runs; see `OutputStore.rebuild`."""
+        """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
 
+        if not journal.is_empty:
+            return 0
         damaged = any(self.state_dir.glob("*.damaged-*"))
         if not (damaged or holds_results(self.out / RESULTS)):
             raise ConfigurationError(
                 f"{str(self.out / RESULTS)!r} is a file that no run made: move it away, or choose another --out"
             )
         if damaged or (self.out / RESULTS).exists():
-            # There may be outputs of a run that no line tells of: whether a file is one of them, `commit` finds out by
+            # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
             # comparing it with the new output.
             self._kind_dirs = []
         return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
+
+    # results
+
+    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+        """Add a line for each photo to ``results.jsonl``; see `OutputStore.record`."""
+        self._results.append(photo.result for photo in photos)
+
+    def write_results(self, results: Iterable[Result]) -> None:
+        """Rewrite ``results.jsonl``; see `OutputStore.write_results`."""
+        self._results.rewrite(results)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+class ResultsFile:
+    """The file at `path`, in the output folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, results: Iterable[Result]) -> None:
+        """Add a line for each of `results`.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        lines = b"".join(_encoder.encode(result) + b"\n" for result in results)
+        try:
+            with self._path.open("ab") as file:
+                file.write(lines)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None
+
+    def rewrite(self, results: Iterable[Result]) -> None:
+        """Replace its content with `results`, atomically.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        new = self._path.parent / STATE / f"{self._path.name}.new"
+        try:
+            with new.open("wb") as file:
+                file.writelines(_encoder.encode(result) + b"\n" for result in results)
+            sync_file(new)
+            os.replace(new, self._path)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            raise DiskError.of(error, self._path, "write") from None
 
 
 _NAME_ERRORS = frozenset({
@@ -333,8 +381,8 @@ def _check_free(final: str, output: StoredOutput, temp: str) -> None:
     # An earlier run may have copied it there, and not come to remove the temporary file.
     if size == output.size and filecmp.cmp(temp, final, shallow=False):
         return
-    told = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
-    raise NameTaken(told, path=Path(final), errno=errno.EEXIST)
+    message = f"{final!r} is a file that no run made, or that was changed since: move it away, and run again"
+    raise NameTaken(message, path=Path(final), errno=errno.EEXIST)
 
 
 def _file_size(path: str) -> int | None:

@@ -1,32 +1,36 @@
 """Where outputs are stored: the interface that the rest of the program uses, whatever the storage, and temporary files.
 
-Outputs are written to temporary files, which are local whatever the storage is, until they are committed.
+Outputs are written to temporary files, which are local whatever the storage is, until they are committed. `sync_file`
+and `sync_folder` make writes outlast a power cut; what differs between systems is in these two functions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from smarty_async.archive.fsync import sync_file
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
 __all__ = [
     "Appendable",
+    "FinishedPhoto",
+    "LoggedPhoto",
     "NameTaken",
     "OutputMove",
     "OutputRefused",
@@ -36,6 +40,9 @@ __all__ = [
     "copy_file",
     "output_digest",
     "sync_all",
+    "sync_each",
+    "sync_file",
+    "sync_folder",
 ]
 
 
@@ -47,6 +54,97 @@ class NameTaken(OutputRefused):
     """A file that no run made is at the output's place."""
 
 
+class FinishedPhoto(msgspec.Struct, frozen=True):
+    """What became of a photo.
+
+    Attributes:
+        entry: the photo with its answers.
+        result: its result.
+        failures: why modes of it failed permanently.
+    """
+
+    entry: PhotoEntry
+    result: Result
+    failures: Mapping[ModeSpec, ErrorInfo]
+
+    def logged(self) -> dict[str, Any]:
+        """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
+        file, result = self.entry.file, self.result
+        answers: dict[str, dict[Kind, int]] = {
+            answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
+            for answer in self.entry.answers.values()
+            if answer.state in ("committed", "missing")
+        }
+        logged = LoggedPhoto(
+            source=file.source,
+            photo=file.photo,
+            page=file.page,
+            size=file.size,
+            version=file.version,
+            place=self.entry.place,
+            pages=self.entry.pages,
+            answers=answers,
+            failures={str(spec): why for spec, why in self.failures.items()},
+            outcome=result.outcome,
+            bw=result.bw,
+            attempts=result.attempts,
+            error=result.error,
+            warnings=result.warnings,
+        )
+        line: dict[str, Any] = msgspec.to_builtins(logged)
+        return line
+
+
+class LoggedPhoto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a log keeps of a photo, so that a journal can be rebuilt from it; the fields are those of the journal.
+
+    Attributes:
+        source: of the photo.
+        photo: its path relative to that.
+        page: which picture of the file, from 1.
+        size: bytes.
+        version: of the photo.
+        place: of its outputs.
+        pages: pictures in the file.
+        answers: bytes of each output, by spec and kind.
+        failures: why modes failed permanently, by spec.
+        outcome: of the photo.
+        bw: whether the service took it for black-and-white.
+        attempts: requests that carried it.
+        error: why it failed or was rejected.
+        warnings: what its result warns of.
+    """
+
+    source: str
+    photo: str
+    page: int = 1
+    size: int
+    version: str
+    place: str = ""
+    pages: int = 1
+    answers: dict[str, dict[Kind, int]] = {}
+    failures: dict[str, ErrorInfo] = {}
+    outcome: Outcome
+    bw: bool | None = None
+    attempts: int = 0
+    error: ErrorInfo | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def result(self) -> Result:
+        """The result of the photo, without its outputs."""
+        return Result(
+            photo=self.photo,
+            source=self.source,
+            outcome=self.outcome,
+            bw=self.bw,
+            attempts=self.attempts,
+            error=self.error,
+            page=self.page,
+            warnings=self.warnings,
+        )
+
+
 class OutputMove(msgspec.Struct, frozen=True, gc=False):
     """How the outputs of one answer get from temporary files to their final places.
 
@@ -55,11 +153,15 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
         outputs: the outputs by kind. A file that is there is replaced only when it is unchanged what the output
             `replaces`.
         removes: outputs of an earlier answer that has no successor; each is removed only when it is unchanged.
+        origin: what the outputs are made of, for a store that notes it beside them.
+        is_stored: whether the outputs are at their places already.
     """
 
     place: str
     outputs: Mapping[Kind, StoredOutput]
     removes: Mapping[Kind, StoredOutput] = {}
+    origin: OutputOrigin | None = None
+    is_stored: bool = False
 
 
 class OutputStore(Protocol):
@@ -74,17 +176,49 @@ class OutputStore(Protocol):
         """Which names the storage takes; known once `lock` has returned."""
         ...
 
+    @property
+    def state_dir(self) -> Path:
+        """The local folder of the journal."""
+        ...
+
+    @property
+    def source_of_truth(self) -> str:
+        """What `rebuild` reads, for people."""
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether outputs travel over a network to their places: what is received does not wait for that."""
+        ...
+
+    def check_access(self) -> None:
+        """Make sure, before anything starts, that the storage can be used, as far as that costs little; blocks.
+
+        Raises:
+            ConfigurationError: it cannot be used.
+        """
+        ...
+
     def lock(self) -> None:
         """Create and lock the storage; blocks, but does not wait for another run.
 
         Raises:
             OutputInUse: another run has locked it.
+            ConfigurationError: it cannot be used.
             DiskError: it cannot be created or written.
         """
         ...
 
     def release(self) -> None:
-        """Unlock, and remove temporary files that the next run does not need; blocks."""
+        """Unlock, and remove temporary files that the next run does not need; blocks.
+
+        Raises:
+            DiskError: something that `record` was given cannot be stored now; the next run stores it.
+        """
+        ...
+
+    def warnings(self) -> list[str]:
+        """What a person should know of the storage, a sentence each; known once `lock` has returned."""
         ...
 
     def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
@@ -96,11 +230,11 @@ class OutputStore(Protocol):
         ...
 
     def is_taken(self, place: str) -> bool:
-        """Whether something that no run made is at `place`, in the folder of any kind; blocks."""
+        """Whether something that no run made is at `place`, in the folder of any kind, if that is known; blocks."""
         ...
 
     def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """The kinds of which something is at `place` that is none of the `known` outputs; blocks."""
+        """The kinds of which something is known to be at `place` that is none of the `known` outputs; blocks."""
         ...
 
     def problem_of(self, place: str) -> ErrorInfo | None:
@@ -139,8 +273,16 @@ class OutputStore(Protocol):
         """
         ...
 
+    def stop_committing(self) -> None:
+        """Commit only what has begun: the run is left at once, and the next one commits the rest."""
+        ...
+
     async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """`entries`, with committed answers marked ``missing`` (``stale`` with `redo`) when an output is not there."""
+        ...
+
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """What `check` does; blocks."""
         ...
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
@@ -148,6 +290,14 @@ class OutputStore(Protocol):
 
         Raises:
             DiskError: the storage refuses, so that it is not known whether it is there.
+        """
+        ...
+
+    async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:
+        """A local file with an output, and the temporary file that it is, to be discarded; None for what there is not.
+
+        Raises:
+            DiskError: the storage refuses.
         """
         ...
 
@@ -159,8 +309,8 @@ class OutputStore(Protocol):
         """
         ...
 
-    def recover(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> bool:
-        """Commit what an interrupted run had received; blocks. Returns whether all `outputs` are at `place` now.
+    def recover(self, move: OutputMove) -> bool:
+        """Commit what an interrupted run had received; blocks. Returns whether all its outputs are at their place now.
 
         Raises:
             OutputRefused: the storage does not take this one; its temporary files stay.
@@ -169,7 +319,7 @@ class OutputStore(Protocol):
         ...
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
-        """Enter into the empty `journal` what the storage itself tells of earlier runs; blocks.
+        """Enter into `journal` what the storage tells of earlier runs, and the journal does not know; blocks.
 
         Returns:
             The number of photos entered.
@@ -177,6 +327,22 @@ class OutputStore(Protocol):
         Raises:
             ConfigurationError: somebody else's file is where runs write their results.
             DiskError: the storage or the journal refuses.
+        """
+        ...
+
+    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+        """Note what became of photos, once the journal has; blocks.
+
+        Raises:
+            DiskError: the storage refuses, or another run has taken it over.
+        """
+        ...
+
+    def write_results(self, results: Iterable[Result]) -> None:
+        """Replace the list of results with `results`, those of all photos; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
         """
         ...
 
@@ -276,9 +442,8 @@ def copy_file(source: Path, target: TempFile) -> int | None:
         raise DiskError.of(error, source, "read") from None
 
 
-@threaded
-def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
-    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses."""
+def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:
+    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses. Blocks."""
     for name in names:
         try:
             sync_file(f"{folder}/{name}")
@@ -287,7 +452,41 @@ def sync_all(folder: str, names: Sequence[str]) -> DiskError | None:
     return None
 
 
+sync_all = threaded(sync_each)
+"""`sync_each` in a thread."""
+
+
 @threaded
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - see above
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until the bytes of the file at `path` are on the disk itself."""
+    # Windows' FlushFileBuffers wants a handle that may write.
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - not there on Windows
+
+            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder at `path` are on the disk itself.
+
+    Windows cannot open a folder for this; NTFS journals its names itself.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

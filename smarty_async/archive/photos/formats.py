@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from smarty_async.archive.photos.convert import flattened, upright
 from smarty_async.archive.photos.identify import DECODING, check_pixels, decode, missing_extra, mute_libtiff, open_image
 from smarty_async.archive.photos.tiff import Directory, Tag
 from smarty_async.errors import PhotoRejected
@@ -112,16 +113,8 @@ _PILLOW_COMPRESSIONS = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946))
 
 _OLD_JPEG = 6
 
-_TURNED_BACK = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""What undoes an orientation."""
+_INVERSE = {6: 8, 8: 6}
+"""The orientations that another one undoes; all others undo themselves."""
 
 _BYTES_PER_PIXEL = 16
 """Memory of converting a pixel, whatever it takes in the file."""
@@ -162,6 +155,7 @@ def _pillow_reads(page: Directory) -> bool:
     bits, extras = page.bits, page.numbers.get(Tag.EXTRA_SAMPLES, ())
     if (
         page.index is None
+        or (page.big and page.order == ">")  # Pillow takes it for a classic one
         or page.compression not in _PILLOW_COMPRESSIONS
         or set(page.numbers.get(Tag.SAMPLE_FORMAT, (1,))) != {1}
         or page.first(Tag.PREDICTOR, 1) not in (1, 2)
@@ -221,11 +215,8 @@ def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
 
 
 def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """The picture as it lies in the file; Pillow has turned it upright."""
-    turned = _TURNED_BACK.get(orientation)
-    if turned is None:
-        return image
-    stored = image.transpose(turned)
+    """The picture as it is stored; Pillow has turned it upright."""
+    stored = upright(image, _INVERSE.get(orientation, orientation))
     stored.info = image.info
     return stored
 
@@ -239,6 +230,9 @@ _SCALES = (1.0, 255.0, 65535.0)
 _OVERSHOOT = 1.5
 """How far real numbers may go beyond white: resampling and highlights do."""
 
+_SIGNED = 0.125
+"""How far signed integers may go below zero where that is black."""
+
 _ROWS_BYTES = 1 << 24
 """Bytes of real numbers that are converted at a time."""
 
@@ -250,11 +244,15 @@ _JPEG = 7
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _OTHER_INKS = 2
 
+_MORE_INPUT = "NEED_MORE_INPUT"
+"""What libjxl says of a file that breaks off."""
+
 
 def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.Image:
     """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
 
-    Integer samples are scaled by their bits, or by the tag MaxSampleValue. Real numbers have no white of their own:
+    Integer samples are scaled by their bits, or by the tag MaxSampleValue; of signed ones zero is black, unless they go
+    down to their lowest values. Real numbers have no white of their own:
     it is taken for 1, 255 or 65535, the smallest that 2/3 of the largest sample does not exceed; where samples are
     negative or larger still, the smallest becomes black and the largest white.
 
@@ -294,16 +292,17 @@ def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.I
     return _image(picture, photometric, profile)
 
 
-def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
+def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None = None) -> Image.Image:
     """All of a file, decoded by imagecodecs.
 
     Args:
         stream: the file.
         codec: ``jpeg`` (of any kind and depth) or ``jpegxl``.
         what: the picture, in words that follow "it is".
+        bits: of a sample; None for all that the samples have in memory.
 
     Raises:
-        PhotoRejected: with type ``unsupported``.
+        PhotoRejected: with type ``unsupported``; ``truncated`` when the file breaks off.
     """
     try:
         import imagecodecs  # noqa: PLC0415 - an extra
@@ -314,13 +313,15 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str) -> Image.Image:
         pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read())
     except MemoryError:
         raise
-    except Exception as error:  # whatever a codec trips over
+    except Exception as error:  # codecs raise exceptions of any class for broken data
+        if _MORE_INPUT in str(error):
+            raise PhotoRejected("the file breaks off: copy it again", type="truncated") from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    bits = 8 * pixels.dtype.itemsize
-    if codec == "jpeg" and bits == 16:  # noqa: PLR2004
-        bits = 12 if pixels.max(initial=0) < 1 << 12 else 16
+    bits = bits or 8 * int(pixels.dtype.itemsize)
     samples = pixels.shape[2]
+    if codec == "jpeg" and samples == 4:  # noqa: PLR2004 - CMYK, and as Adobe stores it: inverted
+        return _image(255 - _to_bytes(pixels, bits, 0), _CMYK, b"")
     colors = samples - (samples in (2, 4))
     picture = _to_bytes(pixels[..., :colors], bits, 0)
     if colors == samples:
@@ -345,7 +346,7 @@ def _read(stream: BinaryIO, directory: Directory, what: str) -> tuple[Array, tup
             profile: bytes = page.iccprofile or b""
     except MemoryError:
         raise
-    except Exception as error:  # whatever a parser or a codec trips over
+    except Exception as error:  # parsers and codecs raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
@@ -371,6 +372,8 @@ def _to_bytes(samples: Array, bits: int, maximum: int) -> Array:
     else:
         most = 2 ** (bits - (samples.dtype.kind == "i")) - 1
         black, white = 0.0, float(maximum if 1 < maximum < most else most)
+        if samples.min(initial=0) < -_SIGNED * white:  # zero is in the middle
+            black = -white - 1
     result = np.empty(samples.shape, np.uint8)
     rows = max(1, _ROWS_BYTES // max(1, 8 * samples[0].size))
     for top in range(0, len(samples), rows):
@@ -435,8 +438,6 @@ def _with_alpha(picture: Array, opacity: Array, photometric: int, profile: bytes
     image = _image(picture, photometric, profile)
     if opacity.min() == 255:  # noqa: PLR2004 - opaque
         return image
-    from smarty_async.archive.photos.convert import flattened  # noqa: PLC0415 - of a few pictures only
-
     flat = flattened(image)
     flat.putalpha(Image.fromarray(np.ascontiguousarray(opacity[..., 0])))
     flat.info = image.info if image.mode in ("L", "RGB") else {}

@@ -20,20 +20,23 @@ import msgspec
 from PIL import ImageChops
 from PIL.ImageFile import ImageFile
 
+from smarty_async.archive.photos.damage import find_zero_tail
 from smarty_async.archive.photos.identify import decode, decoding, open_image
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["Frame", "JpegExtent", "check_whole", "described", "find_jpeg_extent", "read_frame"]
+__all__ = ["Frame", "JpegExtent", "check_whole", "described", "find_end", "find_jpeg_extent", "read_exif", "read_frame"]
 
 
 _END: Final = b"\xff\xd9"
 _SCAN: Final = b"\xff\xda"
+_APP1: Final = 0xE1
+_EXIF: Final = b"Exif\0\0"
 _FRAMES: Final = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _COMMON: Final = frozenset((0xC0, 0xC1, 0xC2))
 _MOST_SEGMENTS: Final = 10_000
 
 _LOOKAHEAD: Final = b"\x55" * 128
-"""Data that libjpeg may read ahead behind the last pixel. They stand for the end marker and for a few blocks of 8×8
+"""Data that libjpeg may read ahead behind the last pixel. They replace the end marker and a few blocks of 8×8
 pixels; a file that lacks more does not decode with them."""
 
 _LAST_BYTES: Final = 256
@@ -59,22 +62,62 @@ class Frame(msgspec.Struct, frozen=True):
 
 def read_frame(stream: BinaryIO) -> Frame | None:
     """The header of the frame; None when the file holds none where it should."""
+    for at, marker in _segments(stream):
+        if marker in _FRAMES:
+            stream.seek(at + 4)
+            head = stream.read(5)
+            if len(head) == 5:  # noqa: PLR2004 - bits, height, width
+                return Frame(at, marker, head[0], int.from_bytes(head[1:3]), int.from_bytes(head[3:5]))
+    return None
+
+
+def _segments(stream: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Position and marker of each segment up to the frame's header and with it."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
         stream.seek(at)
-        head = stream.read(9)
-        if len(head) < 9 or head[0] != 0xFF:  # noqa: PLR2004 - marker, length, bits, height, width
-            return None
+        head = stream.read(4)
+        if len(head) < 4 or head[0] != 0xFF:  # noqa: PLR2004 - marker and length
+            return
+        if head[1] == 0xFF:  # noqa: PLR2004 - a fill byte
+            at += 1
+            continue
+        yield at, head[1]
         if head[1] in _FRAMES:
-            return Frame(at, head[1], head[4], int.from_bytes(head[5:7]), int.from_bytes(head[7:9]))
-        at += 1 if head[1] == 0xFF else 2 + int.from_bytes(head[2:4])  # noqa: PLR2004 - a fill byte
-    return None
+            return
+        at += 2 + int.from_bytes(head[2:4])
+
+
+def read_exif(stream: BinaryIO) -> bytes:
+    """The EXIF block, empty when there is none in front of the frame."""
+    for at, marker in _segments(stream):
+        if marker == _APP1:
+            stream.seek(at + 2)
+            length = int.from_bytes(stream.read(2)) - 2
+            if (payload := stream.read(max(length, 0))).startswith(_EXIF):
+                return payload
+    return b""
 
 
 def described(frame: Frame) -> str:
     """The kind of a frame that is not common, in words that follow "it is"."""
     kind = {0xC3: "lossless ", 0xC9: "arithmetic-coded ", 0xCA: "arithmetic-coded "}.get(frame.marker, "")
     return f"a {frame.bits}-bit {kind}JPEG"
+
+
+def find_end(stream: BinaryIO) -> int | None:
+    """Where the picture ends, in bytes; None when the file breaks off before.
+
+    Raises:
+        PhotoRejected: with type ``damaged``: zeros stand in for its data.
+        OSError: the file cannot be read.
+    """
+    extent = find_jpeg_extent(stream)
+    if extent.hole is None:
+        return extent.end
+    raise PhotoRejected(
+        f"the file is damaged: zeros stand in for its data from byte {extent.hole:,} on: copy it again", type="damaged"
+    )
 
 
 def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, bytes | None]:
@@ -86,14 +129,9 @@ def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, byt
         PhotoRejected: with type ``truncated`` or ``damaged``.
         OSError: the file cannot be read.
     """
-    extent = find_jpeg_extent(stream)
-    if extent.hole is not None:
-        raise PhotoRejected(
-            f"the file is damaged: zeros stand in for its data from byte {extent.hole:,} on: copy it again",
-            type="damaged",
-        )
-    if extent.end is not None:
-        return extent.end, None
+    end = find_end(stream)
+    if end is not None:
+        return end, None
     if size > _LARGEST:
         raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
     stream.seek(0)
@@ -129,7 +167,10 @@ def _is_whole_progressive(data: bytes) -> bool:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether a scan brings each coefficient of each component to its last bit (ITU-T T.81, G.1.1)."""
+    """Whether a scan brings each coefficient of each component of a progressive JPEG to its last bit.
+
+    ITU-T T.81, G.1.1.
+    """
     frame = read_frame(io.BytesIO(data))
     if frame is None or len(data) < frame.offset + 10:
         return False
@@ -154,8 +195,10 @@ def _decoded(data: bytes) -> ImageFile:
     return image
 
 
-_SOF0, _SOF2, _DHT, _SOI, _EOI, _SOS = 0xC0, 0xC2, 0xC4, 0xD8, 0xD9, 0xDA
-_SOF = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, 0xCC}
+_DHT, _SOI, _EOI, _SOS = 0xC4, 0xD8, 0xD9, 0xDA
+_PROGRESSIVE, _LOSSLESS, _HIERARCHICAL = 0xC2, 0xC3, frozenset((0xC5, 0xC6, 0xC7))
+_ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
+_SOF = _FRAMES
 
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _MARKER_AFTER_SCAN = re.compile(rb"\xff[\xc4\xd8-\xdd\xfe]")
@@ -177,7 +220,7 @@ class JpegExtent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         size: bytes of the file.
         end: bytes up to and with the picture's end marker; None when the file breaks off before.
-        hole: where zeros begin that stand in for the picture's data, None when there are none.
+        hole: where zeros begin that replace the picture's data, None when there are none.
     """
 
     size: int
@@ -196,8 +239,9 @@ def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
     Costs about 1.2 ms a megabyte, an eighteenth of decoding it.
 
     A run of zeros in the middle is taken for a hole only where the Huffman tables show that no flat area is encoded
-    so: with the tables of most cameras always, with those made for one picture mostly not. A file that breaks off in
-    zeros has a hole in any case.
+    so: with the tables of most cameras always, with those made for one picture mostly not. In the scans of a
+    progressive picture that bring details it always is, and in arithmetic codes. A file that breaks off in zeros has a
+    hole in any case.
 
     Args:
         stream: seekable, a JPEG file.
@@ -208,7 +252,12 @@ def find_jpeg_extent(stream: BinaryIO) -> JpegExtent:
     size = stream.seek(0, os.SEEK_END)
     walk = _Walk(stream)
     end = walk.find_end()
-    return JpegExtent(size=size, end=end, hole=walk.hole if end is not None else _trailing_zeros(stream, size))
+    if end is None:
+        return JpegExtent(size=size, hole=find_zero_tail(stream, shortest=_PADDING_BYTES + 1))
+    hole = walk.hole
+    if hole is None and walk.doubtful is not None and not _has_all_scans(_read(stream, 0, end)):
+        hole = walk.doubtful
+    return JpegExtent(size=size, end=end, hole=hole)
 
 
 class _Walk:
@@ -216,17 +265,20 @@ class _Walk:
 
     Attributes:
         hole: where the first hole in a scan begins.
+        doubtful: where the first zeros begin that are a hole only if scans are missing behind them.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.hole: int | None = None
+        self.doubtful: int | None = None
         self._stream = stream
         self._frame = 0
         self._zero_codes: dict[int, int] = {}
+        self._run_tables: set[int] = set()
 
     def find_end(self) -> int | None:
         """The position behind the end marker; None when there is none, or another picture begins before."""
-        at = 0 if self._read(0, 2) == b"\xff\xd8" else None
+        at = 0 if _read(self._stream, 0, 2) == b"\xff\xd8" else None
         pattern, checked = _MARKER, False
         at = None if at is None else 2
         for _ in range(_MOST_SEGMENTS_WALKED):
@@ -236,8 +288,8 @@ class _Walk:
             position, marker = found
             if marker in (_SOI, _EOI):
                 return position + 2 if marker == _EOI else None
-            length = int.from_bytes(self._read(position + 2, 2))
-            payload = self._read(position + 4, max(length - 2, 0)) if marker in (_DHT, _SOS, *_SOF) else b""
+            length = int.from_bytes(_read(self._stream, position + 2, 2))
+            payload = _read(self._stream, position + 4, max(length - 2, 0)) if marker in (_DHT, _SOS, *_SOF) else b""
             at = position + 2 + length
             if marker == _SOS:
                 pattern, checked = _MARKER_AFTER_SCAN, self._shows_holes(payload)
@@ -252,19 +304,23 @@ class _Walk:
         Args:
             at: where to begin.
             pattern: what is a marker.
-            checked: whether a run of zeros before it is a hole.
+            checked: whether a run of zeros before it is a hole in any case.
         """
         for start, data in self._chunks(at):
             match = pattern.search(data)
-            if checked and self.hole is None:
-                self.hole = _hole(data, start, match.start() if match else None)
+            if self.hole is None:
+                zeros = _hole(data, start, match.start() if match else None)
+                if checked:
+                    self.hole = zeros
+                elif self._frame == _PROGRESSIVE and self.doubtful is None:
+                    self.doubtful = zeros
             if match:
                 return start + match.start(), data[match.start() + 1]
         return None
 
     def _chunks(self, at: int) -> Iterator[tuple[int, bytes]]:
         """The file's bytes from `at` on, each chunk with the end of the one before it."""
-        data = self._read(at, 4096)
+        data = _read(self._stream, at, 4096)
         while data:
             yield at, data
             kept = data[-_HOLE_BYTES:]
@@ -274,30 +330,46 @@ class _Walk:
             data = kept + read if read else b""
 
     def _note(self, marker: int, payload: bytes) -> None:
-        """Remember the kind of frame, and for each Huffman table what its code of zeros stands for."""
+        """Remember the kind of frame, and for each Huffman table what its code of zeros means."""
         if marker in _SOF:
             self._frame = marker
         while marker == _DHT and len(payload) > 17:  # noqa: PLR2004 - a number, 16 counts, the first symbol
-            self._zero_codes[payload[0]] = payload[17]
-            payload = payload[17 + sum(payload[1:17]) :]
+            table, end = payload[0], 17 + sum(payload[1:17])
+            self._zero_codes[table] = payload[17]
+            self._run_tables.discard(table)
+            if any(0 < code < 0xF0 and not code & 15 for code in payload[17:end]):  # noqa: PLR2004 - see below
+                self._run_tables.add(table)
+            payload = payload[end:]
 
     def _shows_holes(self, scan: bytes) -> bool:
-        """Whether zeros in a scan are a hole: they cannot mean that blocks are as the one before and flat."""
-        components = scan[0] if scan else 0
-        if not _SOF0 <= self._frame <= _SOF2 or len(scan) < 4 + 2 * components or scan[-1] >> 4:
-            return False  # arithmetic coding and lossless frames; refinements, where zeros mean "no change"
-        tables = scan[2 : 1 + 2 * components : 2]
-        first = scan[-3]
-        constant = [self._zero_codes.get(table >> 4, 0) for table in tables] if first == 0 else []
-        varying = [self._zero_codes.get(0x10 | (table & 15), 0) for table in tables]
-        if self._frame == _SOF2:
-            # A code for "the rest of the block, or of many blocks, is zero" has no size in its low half.
-            return any(constant) if first == 0 else any(code & 15 or code == 0xF0 for code in varying)  # noqa: PLR2004
-        return any(constant) or any(varying)
+        """Whether zeros in a scan are a hole: they cannot mean that blocks are as the one before and flat.
 
-    def _read(self, at: int, size: int) -> bytes:
-        self._stream.seek(at)
-        return self._stream.read(size)
+        Only Huffman codes let a long run of zeros stand for something: the symbol of the table's first code, again and
+        again. Its low half is the size of a number that follows; where that is not 0, thousands of numbers would be the
+        same. Of the symbols without a number, 0x00 ends a block, 0x10 to 0xE0 end runs of blocks, 0xF0 skips 16
+        numbers (ITU-T T.81, F.1.2.2 and G.1.2.2). An encoder that counts runs never ends two of them in a row.
+        """
+        components = scan[0] if scan else 0
+        if len(scan) < 4 + 2 * components or self._frame in _HIERARCHICAL:
+            return False
+        if self._frame in _ARITHMETIC:
+            return True
+        tables = scan[2 : 1 + 2 * components : 2]
+        first, refines = scan[-3], scan[-1] >> 4
+        constant = any(self._zero_codes.get(table >> 4, 0) for table in tables)
+        details = [0x10 | (table & 15) for table in tables]
+        if self._frame == _LOSSLESS:
+            return constant
+        if self._frame != _PROGRESSIVE:
+            return constant or any(self._zero_codes.get(table, 0) for table in details)
+        if first == 0:  # a bit a block in refinements
+            return constant and not refines
+        return any(self._zero_codes.get(table, 0) or table in self._run_tables for table in details)
+
+
+def _read(stream: BinaryIO, at: int, size: int) -> bytes:
+    stream.seek(at)
+    return stream.read(size)
 
 
 def _hole(data: bytes, start: int, end: int | None) -> int | None:
@@ -307,16 +379,3 @@ def _hole(data: bytes, start: int, end: int | None) -> int | None:
         return None
     after = len(data) - len(data[at:].lstrip(b"\0"))
     return None if after == end else start + at
-
-
-def _trailing_zeros(stream: BinaryIO, size: int) -> int | None:
-    """Where the zeros begin with which the file ends, None when they are few."""
-    at = size
-    while at:
-        start = max(at - _CHUNK_BYTES, 0)
-        stream.seek(start)
-        rest = stream.read(at - start).rstrip(b"\0")
-        at = start + len(rest)
-        if rest:
-            break
-    return at if size - at > _PADDING_BYTES else None

@@ -19,7 +19,7 @@ import msgspec
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
 from smarty_async.archive.photos.identify import Orientation, silenced
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -73,7 +73,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     warning: str | None = None
 
 
-def probe(photo: str | bytes, *, limits: Limits, fit: bool = False, page: int = 1) -> Probed:
+def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1) -> Probed:
     """Look into `photo`, and convert it where the service would not take it as it is.
 
     JPEG, PNG and plain TIFF of one page are sent as they are, less what follows their picture. Whatever else can be
@@ -81,7 +81,7 @@ def probe(photo: str | bytes, *, limits: Limits, fit: bool = False, page: int = 
     first one too, for a service may take all pages or any.
 
     Args:
-        photo: the path of a file, or a file's bytes.
+        photo: the path of a file, a file's bytes, or what opens it.
         limits: what the endpoint takes.
         fit: make smaller what is over the limits on bytes or dimensions, instead of refusing or only warning.
         page: which picture of a multi-page TIFF, from 1.
@@ -102,17 +102,15 @@ def probe(photo: str | bytes, *, limits: Limits, fit: bool = False, page: int = 
     except OSError as error:
         raise PhotoRejected(f"it cannot be read: {error.strerror or error}", type="unreadable") from error
     except Exception as error:
-        # On data that nobody foresaw a parser raises whatever it trips over.
+        # Parsers raise exceptions of any class for broken data.
         if isinstance(photo, str) and "\0" in photo:
             raise PhotoRejected("it cannot be read: its path holds a NUL", type="unreadable") from error
         reason = f"{type(error).__name__}: {error}"[:200]
         raise PhotoRejected(f"it cannot be understood ({reason})", type="not_an_image") from error
 
 
-def _opened(photo: str | bytes) -> BinaryIO:
-    if isinstance(photo, bytes):
-        return io.BytesIO(photo)
-    if not stat.S_ISREG(os.stat(photo).st_mode):  # noqa: PTH116 - a Path for each photo costs more
+def _opened(photo: PhotoData) -> BinaryIO:
+    if isinstance(photo, str) and not stat.S_ISREG(os.stat(photo).st_mode):  # noqa: PTH116 - a Path for each costs more
         raise OSError("not a regular file")  # a pipe would keep us waiting
     return open_for_parsing(photo)
 
@@ -200,7 +198,7 @@ def _digest(stream: BinaryIO) -> bytes:
 
 
 def _warning(width: int, height: int, limits: Limits) -> str | None:
-    """What speaks against the dimensions, None when nothing."""
+    """What is wrong with the dimensions, None when nothing is."""
     if limits.max_dimensions is None:
         return None
     long, short = max(limits.max_dimensions), min(limits.max_dimensions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -15,9 +15,24 @@ from aiofiles.threadpool.binary import AsyncFileIO
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["FileBody", "open_for_parsing"]
+__all__ = ["FileBody", "PhotoData", "file_digest", "open_for_parsing"]
+
+PhotoData = str | os.PathLike[str] | bytes | Callable[[], BinaryIO]
+"""A photo: the path of its file, its bytes, or what opens it, where it is no file."""
 
 _PIECE_BYTES = 1 << 18
+
+
+def file_digest(path: str, *, size: int, version: str) -> bytes:
+    """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
+    file = Path(path)
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()
+        status = file.stat()
+    except (OSError, ValueError):
+        return b""
+    return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
 
 
 class _Digest(Protocol):
@@ -115,6 +130,10 @@ class FileBody:
             self.digest = hashlib.sha256(data).digest()
         return data if self.size == self._file_size else data[self._start : self._start + self.size]
 
+    def is_in(self, folder: str) -> bool:
+        """Whether the file is in `folder`."""
+        return os.path.dirname(self._path) == folder.rstrip("/")  # noqa: PTH120 - no Path for each photo
+
     def check(self, descriptor: int) -> None:
         """Raise PhotoRejected if the open file is not the one that was probed."""
         now = os.fstat(descriptor)
@@ -132,8 +151,8 @@ _READ_AT_ONCE = 1 << 20
 """Files up to this size, in bytes, are read at once by those who parse them."""
 
 
-def open_for_parsing(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open the file at `path` for many small reads; blocks. A file of up to 1 MiB is read at once and closed.
+def open_for_parsing(photo: PhotoData) -> BinaryIO:
+    """Open `photo` for many small reads; blocks. A file of up to 1 MiB is read at once and closed.
 
     Every read and seek of an open file lets another thread take the interpreter's lock. For a photo of 20 KB, which
     takes some eighty of them, that costs more than the parsing.
@@ -141,7 +160,11 @@ def open_for_parsing(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         OSError: it cannot be opened or read.
     """
-    file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - a Path costs as much; closed here or by the caller
+    if isinstance(photo, bytes):
+        return io.BytesIO(photo)
+    if callable(photo):
+        return photo()
+    file = open(photo, "rb", buffering=0)  # noqa: PTH123, SIM115 - a Path costs as much; closed here or by the caller
     try:
         if os.fstat(file.fileno()).st_size > _READ_AT_ONCE:
             return io.BufferedReader(file)

@@ -97,6 +97,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
         offset: where it begins, in bytes.
         index: its place in the file's chain of directories, None for one that only another one points to.
         big: whether the file is a BigTIFF.
+        order: ``<`` or ``>``, as `struct` spells the file's byte order.
         numbers: values of the tags in `Tag` that are integers.
         make: of the camera, upper case.
         children: the directories that its tag SubIFDs points to.
@@ -105,6 +106,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     index: int | None
     big: bool
+    order: str = "<"
     numbers: dict[int, tuple[int, ...]]
     make: bytes = b""
     children: tuple[Directory, ...] = ()
@@ -115,7 +117,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, in pixels; 0 where it does not tell."""
+        """Width and height, in pixels; 0 where it does not say."""
         return self.first(Tag.WIDTH), self.first(Tag.HEIGHT)
 
     @property
@@ -232,6 +234,8 @@ class _Reader:
         body = self._at(offset + head, count * entry + struct.calcsize(f"={self._word}"))
         if len(body) < count * entry:
             raise _broken_off()
+        if not any(body[(count - 1) * entry : count * entry]):
+            raise PhotoRejected("the file is damaged: zeros stand in its TIFF directory: copy it again", type="damaged")
         numbers: dict[int, tuple[int, ...]] = {}
         make = b""
         for at in range(0, count * entry, entry):
@@ -242,7 +246,15 @@ class _Reader:
                 make = values.strip(b"\0 ").upper()
         after = body[count * entry :].ljust(8, b"\0")
         children = tuple(self._children(numbers.get(Tag.SUB_IFDS, ()))) if index is not None else ()
-        found = Directory(offset=offset, index=index, big=self._big, numbers=numbers, make=make, children=children)
+        found = Directory(
+            offset=offset,
+            index=index,
+            big=self._big,
+            order=self._order,
+            numbers=numbers,
+            make=make,
+            children=children,
+        )
         return found, self._unpack(self._word, after)[0]
 
     def _children(self, offsets: tuple[int, ...]) -> Iterator[Directory]:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive.photos.reader import FileBody, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
 from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
-from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
+from smarty_async.store_address import local_path
 
 __all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
@@ -40,7 +40,8 @@ class FolderSource:
 
     Args:
         sources: files, folders, and glob patterns (``*``, ``?``, ``[``, ``**``) that are no existing paths.
-        out: the output folder. It is not walked into; when it is a source itself, what runs make in it is left out.
+        out: the output folder, None when outputs go elsewhere. It is not walked into; when it is a source itself, what
+            runs make in it is left out.
         include: patterns of the photos to take, all when empty; see `Wanted`.
         exclude: patterns of the photos to leave out.
         listed: more paths of files or folders. Where it can be iterated over twice (a list, a `ListFile`), its absolute
@@ -51,7 +52,7 @@ class FolderSource:
         self,
         sources: Iterable[str | os.PathLike[str]],
         *,
-        out: Path,
+        out: Path | None,
         include: Iterable[str] = (),
         exclude: Iterable[str] = (),
         listed: Iterable[str | bytes] = (),
@@ -73,7 +74,7 @@ class FolderSource:
         return [
             f"{display_path(source)!r} is the source and the output folder: outputs are written among the photos"
             for source in self._sources
-            if _is_same(source, self._out)
+            if self._out is not None and _is_same(source, self._out)
         ]
 
     def scan(self) -> Generator[list[PhotoFile], None, None]:
@@ -124,6 +125,10 @@ class FolderSource:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
         return probe_file(file.path, limits=limits, fit=fit, page=file.page)
 
+    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
+        """Look into a photo; blocks. See `PhotoSource.look`."""
+        return probe(file.path, limits=limits, fit=fit, page=file.page)
+
     def body(self, file: PhotoFile, probed: Probed) -> FileBody:
         """What is sent of a photo that is sent as it is; does not block."""
         return FileBody(
@@ -133,6 +138,14 @@ class FolderSource:
             content_type=probed.content_type,
             file_size=probed.file_size,
         )
+
+    def reopen(self, file: PhotoFile) -> str:
+        """The path of the photo."""
+        return file.path
+
+    def digest(self, path: str, *, size: int, version: str) -> bytes:
+        """The SHA-256 of the photo; see `PhotoSource.digest`."""
+        return file_digest(path, size=size, version=version)
 
     def version(self, file: PhotoFile) -> str | None:
         """The modification time that the photo has now; None when it cannot be looked at."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Generator
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import BinaryIO, Protocol
 
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.walk import PhotoFile
@@ -25,6 +25,7 @@ class PhotoBody(Protocol):
 
         Raises:
             PhotoRejected: they cannot be read, or are no longer what was probed.
+            StoreError: the store does not answer.
         """
         ...
 
@@ -36,7 +37,8 @@ class PhotoSource(Protocol):
         """Make sure, before anything starts, that it can be scanned; blocks.
 
         Raises:
-            OptionsError: it does not exist, cannot be read, or lies among the outputs.
+            OptionsError: it does not exist, cannot be read, or is among the outputs.
+            ConfigurationError: it is in a store that cannot be used.
         """
         ...
 
@@ -61,11 +63,30 @@ class PhotoSource(Protocol):
 
         Raises:
             PhotoRejected: it cannot be sent.
+            StoreError: the store does not answer.
         """
+        ...
+
+    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
+        """What `probe` does; blocks."""
         ...
 
     def body(self, file: PhotoFile, probed: Probed) -> PhotoBody:
         """What is sent of a photo that is sent as it is."""
+        ...
+
+    def reopen(self, file: PhotoFile) -> str | Callable[[], BinaryIO]:
+        """The path of the photo, or what opens it: its metadata are read once there are outputs."""
+        ...
+
+    def digest(self, path: str, *, size: int, version: str) -> bytes:
+        """What is equal for photos of the same content: 32 bytes, empty when the photo is gone or changed; blocks.
+
+        Args:
+            path: of the photo, see `PhotoFile.path`.
+            size: bytes it had when it was found.
+            version: its version then.
+        """
         ...
 
     def version(self, file: PhotoFile) -> str | None:

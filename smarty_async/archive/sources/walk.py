@@ -1,7 +1,7 @@
 """One walk through a folder, depth first, streaming, never in a circle; and which of the files in it are photos.
 
 Skipped are hidden and system files, what the patterns leave out, and what runs create in an output folder
-(`GeneratedFiles`). A file is no photo by its name's extension, or by its first bytes where the extension is not known.
+(`GeneratedFiles`). The extension of its name says whether a file is a photo; where it is not known, its first bytes do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.results import ErrorInfo
 
 __all__ = [
+    "SIGNATURE_BYTES",
     "SYSTEM_FILES",
     "SYSTEM_SUFFIXES",
     "GeneratedFiles",
@@ -29,7 +30,9 @@ __all__ = [
     "PhotoFile",
     "Walk",
     "Wanted",
+    "has_photo_signature",
     "is_photo_name",
+    "is_skipped",
     "photo_file",
     "reason",
     "unreadable",
@@ -44,16 +47,16 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     """A file that may be a photo; whether it is an image, the probe says.
 
     Attributes:
-        source: the source it was found in, an absolute path. Bytes that are no UTF-8 are surrogate-escaped here,
+        source: the source it was found in, an absolute path. Bytes that are not UTF-8 are surrogate-escaped here,
             in `photo` and in `path`.
         photo: path relative to `source`, with ``/``.
         path: what to open.
         size: bytes.
         version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
-        problem: why it is not sent, None when nothing speaks against it. A folder that cannot be read is reported this
+        problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
             way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
-        left_alone: whether it is no photo, by its name and its first bytes: a note beside a photo, a video, a text.
+        left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
     """
 
     source: str
@@ -64,6 +67,10 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     problem: ErrorInfo | None = None
     page: int = 1
     left_alone: bool = False
+
+    def other_pages(self, pages: int) -> list[PhotoFile]:
+        """The other pictures of a file that holds `pages` of them; none for page 2 or later."""
+        return [msgspec.structs.replace(self, page=page) for page in range(2, pages + 1)] if self.page == 1 else []
 
 
 def photo_file(source: str, photo: str, path: str, status: os.stat_result) -> PhotoFile:
@@ -78,7 +85,7 @@ def _may_be_photo(photo: str, path: str) -> bool:
     """Whether a file whose name is not a photo's is one all the same, by its first bytes."""
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the look
-            return _has_photo_signature(file.read(_SIGNATURE_BYTES))
+            return has_photo_signature(file.read(SIGNATURE_BYTES))
     except OSError:
         return is_photo_name(photo) is None  # the probe says what is wrong with it
 
@@ -165,7 +172,7 @@ class Walk:
     def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
         name = entry.name
         state = folder.state if folder.whole else self._glob.step(folder.state, name)
-        if not state or _is_skipped(name) or name in folder.skipped:
+        if not state or is_skipped(name) or name in folder.skipped:
             return None
         meant = (folder.whole or self._glob.matched(state)) and self._wanted(photo)
         try:
@@ -229,7 +236,7 @@ class Walk:
 
 
 _Identity = tuple[int, int] | str
-"""What tells one folder from another, whatever its name and the links to it."""
+"""What identifies a folder, whatever its name and the links to it."""
 
 
 def _identity_of(path: str | Path, status: os.stat_result) -> _Identity:
@@ -311,7 +318,7 @@ SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
 """How the names of such folders end, in lower case: the previews of Lightroom."""
 
 
-def _is_skipped(name: str) -> bool:
+def is_skipped(name: str) -> bool:
     """Whether a file or folder called `name` is skipped: it is hidden, or the system's."""
     if name.startswith("."):
         return True
@@ -324,7 +331,7 @@ class Wanted:
 
     They are `fnmatch`'s, and case does not matter: people write ``*.jpg`` and have ``IMG.JPG``. A pattern
     with a ``/`` is matched against the whole path relative to the source (``*`` passes over ``/``, and a leading
-    ``**/`` may stand for no folder at all), one without against the name alone.
+    ``**/`` also matches no folder at all), one without against the name alone.
 
     Args:
         include: photos that match none of these are left out; empty means every photo.
@@ -371,7 +378,7 @@ class Glob:
     list whole folders, and go round in circles where links do.
 
     Args:
-        parts: the pattern's parts, none a separator; ``**`` stands for any number of folders. No parts at all match
+        parts: the pattern's parts, none a separator; ``**`` matches any number of folders. No parts at all match
             everything.
     """
 
@@ -380,7 +387,7 @@ class Glob:
         self.start = self._closed({0})
 
     def step(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """The state after `name`; empty when nothing under it can match. What lies in a matched folder matches."""
+        """The state after `name`; empty when nothing under it can match. What is in a matched folder matches."""
         if self.matched(state):
             return state
         following = {place + 1 for place in state if fnmatch(name, self._parts[place])}
@@ -423,13 +430,13 @@ _OTHER_EXTENSIONS: Final = (
     " zip rar 7z gz tgz bz2 xz tar iso dmg exe msi app apk dll so sh bat py part crdownload download tmp temp bak"
     " torrent md5 sha1 sha256 sfv"
 )
-"""Extensions of files that stand beside photos and are none, in lower case."""
+"""Extensions of files that are often beside photos and are none, in lower case."""
 
 _PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
 _OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())
 
-_SIGNATURE_BYTES: Final = 16
-"""How many bytes `_has_photo_signature` looks at."""
+SIGNATURE_BYTES: Final = 16
+"""How many bytes `has_photo_signature` looks at."""
 
 _SIGNATURES: Final = (
     b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"8BPS",
@@ -450,8 +457,8 @@ def is_photo_name(name: str) -> bool | None:
     return False if extension in _OTHER else None
 
 
-def _has_photo_signature(beginning: bytes) -> bool:
-    """Whether a file that begins with `beginning` (`_SIGNATURE_BYTES` of it) may be a picture."""
+def has_photo_signature(beginning: bytes) -> bool:
+    """Whether a file that begins with `beginning` (`SIGNATURE_BYTES` of it) may be a picture."""
     if beginning.startswith(_SIGNATURES):
         return True
     if beginning[4:8] == b"ftyp":

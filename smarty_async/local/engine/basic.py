@@ -9,39 +9,40 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count
 from smarty_async.local.engine.protocol import Improved
+from smarty_async.local.memory import largest_output
 
 __all__ = ["TONED", "BasicEngine", "Condition", "measure", "percentile"]
 
 
 TONED: Final = "toned, not colourized"
-"""The comment in every toned JPEG: sepia is laid over the photo, no colour of the scene is guessed."""
+"""The comment in every toned JPEG: the photo is toned in sepia, no colour of the scene is guessed."""
 
 _FADED: Final = 190
-"""Gray levels between a photo's dark and bright ends; one that spans fewer has faded."""
+"""Gray levels between the dark and bright ends of a photo, under which it has faded."""
 
 _BLANK: Final = 8
-"""One that spans fewer than these shows nothing to bring out."""
+"""Gray levels under which there is no contrast to stretch."""
 
 _MOST_GAIN: Final = 4.0
-"""How far a channel is stretched at most: past that, JPEG's blocks show."""
+"""The largest factor by which a channel is stretched: beyond it, JPEG's blocks become visible."""
 
 _NOISY: Final = 8.0
 _VERY_NOISY: Final = 24.0
-"""Standard deviations of noise, in gray levels, from which a median of 3×3 and of 5×5 is laid over the photo."""
+"""Standard deviations of noise, in gray levels, from which a median filter of 3×3 and of 5×5 is applied."""
 
 _SPECKLED: Final = 0.002
-"""The share of pixels that stand out from calm surroundings from which a photo counts as specked or scratched;
-sharp good ones stay under a third of it."""
+"""Share of pixels that stand out from smooth surroundings, from which a photo counts as specked or scratched; sharp
+photos without damage stay under a third of it."""
 
-_LARGEST: Final = 3840 * 2160 * 4 * 4
-"""Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
+_AT_ONCE: Final = 3840 * 2160 * 4 * 4
+"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
 
 _SHARPEN: Final = {"photo": 60, "art": 110}
-"""Per cent of unsharp masking after enlarging; drawings bear more than faces."""
+"""Per cent of unsharp masking after enlarging; drawings tolerate more than faces."""
 
 
 class BasicEngine:
-    """Contrast for faded photos, a median for noisy ones, sepia for black-and-white ones, Lanczos to enlarge."""
+    """Stretches faded photos, filters noise with a median, tones black-and-white photos, enlarges with Lanczos."""
 
     def __init__(self, *, toning: bool = True) -> None:
         """Make the engine.
@@ -50,7 +51,7 @@ class BasicEngine:
             toning: whether black-and-white photos get toned outputs, too.
         """
         self._toning = toning
-        self._budget = PixelBudget(_LARGEST)
+        self._budget = PixelBudget(_AT_ONCE)
 
     @property
     def name(self) -> str:
@@ -78,12 +79,12 @@ class BasicEngine:
         )
 
     def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
-        """Enlarge with Lanczos, and sharpen a little what that softens.
+        """Enlarge with Lanczos, and sharpen a little.
 
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
         """
-        most = _LARGEST // factor**2
+        most = largest_output() // factor**2
         with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
             photo = decode(image, max_pixels=most)
             check_enlarged(photo, factor)
@@ -98,10 +99,10 @@ def _enlarged(photo: Image.Image, factor: int, rtype: str) -> Image.Image:
 
 
 def _mend(photo: Image.Image, condition: Condition) -> Image.Image | None:
-    """The photo denoised and stretched as needed, None when neither is."""
+    """The photo denoised and stretched as needed; None when it needs neither."""
     span = condition.high - condition.low
     faded = _BLANK <= span < _FADED
-    # Stretching a faded photo will stretch its noise too.
+    # The noise as it will be after stretching.
     noise = condition.noise * (min(_MOST_GAIN, 255 / span) if faded else 1)
     noisy = noise >= _NOISY or condition.specks >= _SPECKLED
     if not (faded or noisy):
@@ -115,14 +116,14 @@ def _mend(photo: Image.Image, condition: Condition) -> Image.Image | None:
 
 
 def _stretch(photo: Image.Image) -> Image.Image:
-    """Each channel over the whole range, which takes the cast away that faded dyes leave."""
+    """Each channel stretched to the whole range, which removes the colour cast of faded dyes."""
     histogram = photo.histogram()
     table: list[int] = []
     for start in range(0, len(histogram), 256):
         channel = histogram[start : start + 256]
         low, high = percentile(channel, 0.005), percentile(channel, 0.995)
         gain = min(_MOST_GAIN, 255 / max(1, high - low))
-        # What the bound on the gain leaves free of the range is shared by both ends.
+        # Where the gain is bounded, the channel is centred in the range.
         base = (255 - (high - low) * gain) / 2
         table += [max(0, min(255, round(base + (level - low) * gain))) for level in range(256)]
     return photo.point(table)
@@ -140,24 +141,24 @@ def _informed(image: Image.Image, source: Image.Image) -> Image.Image:
 
 
 _LAPLACIAN: Final = ImageFilter.Kernel((3, 3), (1, -2, 1, -2, 4, -2, 1, -2, 1), scale=1, offset=128)
-"""Blind to plains and slopes, so what it leaves is noise: J. Immerkær, "Fast Noise Variance Estimation", 1996."""
+"""Zero on plains and slopes, so that noise remains: J. Immerkær, "Fast Noise Variance Estimation", 1996."""
 
 _NOISE_GAIN: Final = 6.0 * 0.6745
-"""From the median of that filter's absolute answer to the noise's standard deviation: the kernel's norm is 6."""
+"""The median of that filter's absolute response to noise of standard deviation 1; the kernel's norm is 6."""
 
 _ENDS: Final = 0.005
-"""The share of pixels at either end of the range that does not count: a speck of light is no highlight."""
+"""Share of the darkest and of the brightest pixels that is ignored."""
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What was measured.
+    """The measured defects of a photo.
 
     Attributes:
         low: the gray level (0 to 255) that all but the darkest pixels reach.
         high: the gray level that all but the brightest pixels stay under.
         noise: standard deviation of the noise, in gray levels.
-        specks: the share of pixels (0 to 1) that stand out from calm surroundings.
-        bw: whether there is but one tint in it, the paper's.
+        specks: the share of pixels (0 to 1) that stand out from smooth surroundings.
+        bw: whether it has no colour but a tint of its paper.
     """
 
     low: int
@@ -181,7 +182,7 @@ def measure(image: Image.Image) -> Condition:
 
 
 def percentile(histogram: list[int], share: float) -> int:
-    """The level below or at which that `share` (0 to 1) of all pixels lie."""
+    """The lowest level that at least `share` (0 to 1) of all pixels do not exceed."""
     wanted = share * sum(histogram)
     seen = 0
     for level, count in enumerate(histogram):
@@ -192,16 +193,16 @@ def percentile(histogram: list[int], share: float) -> int:
 
 
 def _noise(gray: Image.Image) -> float:
-    """The median, not Immerkær's mean: edges answer strongly, and are few."""
+    """The noise by the median, not by Immerkær's mean, which the few strong edges would raise."""
     histogram = _inside(gray.filter(_LAPLACIAN)).histogram()
     strengths = [histogram[128]] + [histogram[128 - n] + histogram[128 + n] for n in range(1, 128)]
     return percentile(strengths, 0.5) / _NOISE_GAIN
 
 
 def _specks(gray: Image.Image) -> float:
-    """Specks and thin scratches vanish under a median: what then differs a lot, where all around is calm, was one.
+    """The share of pixels that a median filter changes much in smooth surroundings: specks and thin scratches.
 
-    Foliage and roof tiles differ as much, but so do their surroundings.
+    Foliage and roof tiles change as much, but so do their surroundings.
     """
     difference = _inside(ImageChops.difference(gray, gray.filter(ImageFilter.MedianFilter(3))))
     unrest = difference.point([min(level, 24) for level in range(256)]).filter(ImageFilter.BoxBlur(4))
@@ -210,16 +211,16 @@ def _specks(gray: Image.Image) -> float:
 
 
 def _inside(image: Image.Image) -> Image.Image:
-    """Without the frame of pixels a 3×3 filter cannot judge."""
+    """The picture without the outermost pixels, where a 3×3 filter has no valid result."""
     if min(image.size) < 3:  # noqa: PLR2004 - the filter's own size
         return image
     return image.crop((1, 1, image.width - 1, image.height - 1))
 
 
 def _colourless(image: Image.Image) -> bool:
-    """Whether hardly any pixel strays from the common tint; yellowed paper is still black-and-white."""
+    """Whether nearly all pixels have the same tint: a photo on yellowed paper is black-and-white, too."""
     small = image.copy()
-    small.thumbnail((256, 256), Image.Resampling.BOX)  # averages the colour noise of film and JPEG away
+    small.thumbnail((256, 256), Image.Resampling.BOX)  # averages out the colour noise of film and JPEG
     _, blue, red = small.convert("YCbCr").split()
     return all(_spread(channel.histogram()) <= 12 for channel in (blue, red))  # noqa: PLR2004 - of 255
 

@@ -18,23 +18,23 @@ from smarty_async.local.engine.tiles import Pixels
 __all__ = ["Colourist", "OnnxColourist", "Toner"]
 
 Curve = tuple[tuple[int, int, int], ...]
-"""Colours for black, the middle and white; those between are interpolated."""
+"""Colours for black, middle gray and white; others are interpolated."""
 
 _SEPIA: Final[Curve] = ((18, 12, 8), (141, 112, 82), (255, 244, 224))
 _DUOTONE: Final[Curve] = ((10, 14, 26), (112, 110, 116), (255, 246, 230))
-"""For dark photos: sepia makes a blue night brown."""
+"""For dark photos, which sepia would make brown."""
 
 _DARK: Final = 85
 """The median gray level under which a photo is dark."""
 
 _FREE_SIDE: Final = 512
-"""Pixels of the longer side of what a network that takes any size is given."""
+"""Pixels of the longer side of the input, for a network that takes any size."""
 
 _MULTIPLE: Final = 32
-"""Its sides are multiples of this, as networks with several levels need."""
+"""The sides of that input are multiples of this, because networks with several levels halve them repeatedly."""
 
 _TRIED: Final = 64
-"""Pixels of the sides of the picture that such a network is tried with at the start."""
+"""Pixels of each side of the picture that such a network is tried with when it is loaded."""
 
 
 class Colourist(Protocol):
@@ -42,7 +42,7 @@ class Colourist(Protocol):
 
     @property
     def comment(self) -> str:
-        """The comment in its JPEG files, which says how the colour came about; ASCII."""
+        """The comment in its JPEG files, which says where the colour comes from; ASCII."""
         ...  # protocol
 
     def __call__(self, picture: Pixels, /) -> Pixels:
@@ -111,7 +111,7 @@ class OnnxColourist:
         return np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), 0, 1) * 255).astype(np.uint8)
 
     def _size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Width and height of what the network is given."""
+        """Width and height of the network's input."""
         scale = min(1.0, _FREE_SIDE / max(height, width))
         free = (max(1, round(side * scale / _MULTIPLE)) * _MULTIPLE for side in (height, width))
         rows, columns = (fixed or side for fixed, side in zip(self._size, free, strict=True))
@@ -145,7 +145,7 @@ class OnnxColourist:
 
 
 def _session(path: Path) -> Any:
-    # In the extra `onnx`; by name, because it says nothing of its types.
+    # In the extra `onnx`; imported by name, because it has no types.
     onnxruntime: Any = import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = CORES

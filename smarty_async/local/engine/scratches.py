@@ -1,4 +1,4 @@
-"""Scratches and dust on a print: found by their shape, and filled from their surroundings."""
+"""Detection of scratches and dust on a print by their shape, and inpainting of them."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ __all__ = ["damage_mask", "fill"]
 Mask = NDArray[np.bool_]
 
 _ASTRAY: Final = 8.0
-"""Pixels that a scratch's other pieces lie off its course at most."""
+"""Pixels by which other pieces of a scratch may be off its line."""
 
 _CALM: Final = 3.0
-"""Gray levels of small bright detail on average; where there is more, a speck may be anything."""
+"""Mean gray level of small bright detail, above which surroundings are too busy to recognize a speck."""
 
 _SPECK: Final = 90
 """Pixels of a speck, at most."""
 
 _REACH: Final = 15
-"""Pixels that a scratch is followed up and down to tell it from grain."""
+"""Pixels up and down over which a line is averaged, to distinguish it from grain."""
 
 _THICK: Final = 6.0
-"""Pixels a scratch is wide at most, on average."""
+"""Mean width of a scratch in pixels, at most."""
 
 _STEADY: Final = 0.55
 _LIKELY: Final = 1.3
 _ASIDE: Final = 4
 _RUN: Final = 9
 _PLAIN: Final = 6.0
-"""A sure scratch keeps its own light across light and dark: up to 0.55 of how much the scene varies 4 pixels aside
-of it. What belongs to the scene varies with its light. Under 6 gray levels the ground is plain, and tells little.
-Beside sure ones, up to 1.3 will do."""
+"""Along a scratch, brightness varies less than the scene beside it (4 pixels aside); along a line of the scene it
+varies as much. A ratio of at most 0.55 makes a line a certain scratch; where there are certain ones, 1.3 is enough.
+Variations of the scene count as 6 gray levels at least."""
 
 _LONG: Final = 0.22
-"""The part of the picture's height that a scratch spans."""
+"""The part of the picture's height that a scratch spans, at least."""
 
 _VERY_STEADY: Final = 0.35
 
 _ENOUGH: Final = 3
 _ENOUGH_VERY_STEADY: Final = 2
-"""So many sure scratches make a photo scratched: flagpoles and their shadows come in ones and twos. Of 119 clean
-photos, 3 were touched with these bounds; 6 with two sure scratches of any kind."""
+"""Certain scratches from which a photo counts as scratched: flagpoles and their shadows come in ones and twos. Of 119
+clean photos, 3 were changed with these bounds; 6 with two certain scratches of any kind."""
 
 _ANGLES_A_GROUP: Final = 3
-"""Of the eleven angles, 4° apart, at which lines are looked for; lines at angles of one group are not separated."""
+"""Of the eleven angles, 4° apart, at which lines are searched; lines at angles of one group are not separated."""
 
 _LEAST: Final = 24
-"""Rows that a piece of a scratch spans, once there are sure ones."""
+"""Rows that a piece of a scratch spans, at least."""
 
 
 class _Piece(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class _Piece(msgspec.Struct, frozen=True):
 
 
 def damage_mask(light: NDArray[np.uint8], noise: float) -> Mask | None:
-    """Where scratches are, and dust beside them; None when there are no sure scratches.
+    """Where scratches are, and dust; None when there are too few certain scratches.
 
     Args:
         light: the photo's lightness.
@@ -77,25 +77,25 @@ def damage_mask(light: NDArray[np.uint8], noise: float) -> Mask | None:
         return None
     labels, pieces = _traces(light, noise)
     lines = [_course(labels, piece, light) for piece in pieces if _is_long(piece, light.shape[0])]
-    sure = sum(line.steadiness <= _STEADY for line in lines)
+    certain = sum(line.steadiness <= _STEADY for line in lines)
     very = sum(line.steadiness <= _VERY_STEADY for line in lines)
-    if sure < _ENOUGH and very < _ENOUGH_VERY_STEADY:
+    if certain < _ENOUGH and very < _ENOUGH_VERY_STEADY:
         return None
     courses = [line for line in lines if line.steadiness <= _LIKELY]
     found = [piece for piece in pieces if any(course.goes_through(piece) for course in courses)]
     chosen = np.zeros(int(labels.max()) + 1, np.bool_)
     chosen[[piece.label for piece in found]] = True
-    # np.take, unlike chosen[labels], lets other threads run meanwhile.
+    # np.take, unlike chosen[labels], releases the interpreter's lock.
     return np.take(chosen, labels) | _dust(light, noise)
 
 
 class _Course(msgspec.Struct, frozen=True):
-    """The straight line that a scratch keeps to.
+    """The straight line of a scratch.
 
     Attributes:
         slope: pixels to the right a row.
-        start: where it would cross the first row.
-        steadiness: how much its light varies, of how much that on both sides of it does.
+        start: its column in the first row.
+        steadiness: variation of brightness along it, divided by that on both sides of it; small for a scratch.
     """
 
     slope: float
@@ -120,7 +120,7 @@ def _course(labels: NDArray[np.int32], piece: _Piece, light: NDArray[np.uint8]) 
 
 
 def _unrest(along: NDArray[np.generic]) -> float:
-    """How much the light varies along a line, grain apart."""
+    """How much brightness varies along a line, apart from grain."""
     return float(np.convolve(along, np.full(_RUN, 1 / _RUN), "valid").std())
 
 
@@ -129,7 +129,7 @@ def _is_long(piece: _Piece, rows: int) -> bool:
 
 
 def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """Bright lines, thin and upright, that stand out from what is usual around them, and their pixels' labels."""
+    """Thin, upright, bright lines that stand out from their surroundings; the labels of their pixels, and the lines."""
     smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
     across = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, np.ones((1, 11), np.uint8))
     ridge = np.minimum(across, 60).astype(np.float32)
@@ -147,7 +147,7 @@ def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], 
 def _with_crossing_lines(
     labels: NDArray[np.int32], lines: list[_Piece], tangled: Mask, lean: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """The labels and lines, with those that cross each other in `tangled`: each leans at an angle of its own."""
+    """The labels and lines, with those that cross each other in `tangled`, separated by their angles."""
     for group in range(int(lean.max()) + 1):
         more, pieces = _labelled(_closed(tangled & (lean == group)))
         offset = int(labels.max())
@@ -167,7 +167,7 @@ def _along_lines(ridge: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
     """The strongest mean along short lines through each pixel, and the group of angles it was found at."""
     best = np.full(ridge.shape, -1, np.float32)
     lean = np.zeros(ridge.shape, np.uint8)
-    # One after the other: together they would take eleven times the photo's memory, twice.
+    # One at a time: all eleven together would take 22 times the memory.
     for number, kernel in enumerate(_lines()):
         mean = cv2.filter2D(ridge, -1, kernel)
         better = mean > best
@@ -192,7 +192,7 @@ def _is_line(piece: _Piece) -> bool:
 
 @cache
 def _lines() -> tuple[NDArray[np.float32], ...]:
-    """Short lines, up to 20° from upright, to average along."""
+    """Kernels of short lines, up to 20° from upright, to average along."""
     lines: list[NDArray[np.float32]] = []
     for degrees in range(-20, 21, 4):
         kernel = np.zeros((2 * _REACH + 1, 2 * _REACH + 1), np.float32)
@@ -204,7 +204,7 @@ def _lines() -> tuple[NDArray[np.float32], ...]:
 
 
 def _dust(light: NDArray[np.uint8], noise: float) -> Mask:
-    """Bright specks, as paper is, where all around is calm."""
+    """Bright specks, as of bare paper, where the surroundings are smooth."""
     smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
     hat = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, disc).astype(np.float32)
@@ -213,7 +213,7 @@ def _dust(light: NDArray[np.uint8], noise: float) -> Mask:
     _, found_labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
     labels = np.asarray(found_labels, np.int32)
     bright = np.zeros(len(stats), np.bool_)
-    # Brighter than all around: the tips of petals are not, and fur in the sun.
+    # Brighter than everything around them, which the tips of petals and fur in the sun are not.
     ground = cv2.dilate(smooth.astype(np.float32) - hat, np.ones((13, 13), np.uint8))
     bright[np.unique(labels[(hat > 25 + 3 * noise) & (smooth > ground + 10 + 2 * noise)])] = True
     specks = bright & (stats[:, cv2.CC_STAT_AREA] <= _SPECK)
@@ -222,6 +222,6 @@ def _dust(light: NDArray[np.uint8], noise: float) -> Mask:
 
 
 def fill(picture: Pixels, mask: Mask) -> Pixels:
-    """The picture, filled in where the mask is: A. Telea, "An Image Inpainting Technique", 2004."""
+    """The picture, inpainted where the mask is set: A. Telea, "An Image Inpainting Technique", 2004."""
     wide = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(cv2.inpaint(picture, wide, 3, cv2.INPAINT_TELEA), np.uint8)

@@ -1,4 +1,4 @@
-"""Large pictures processed tile by tile: memory stays bounded, and no seams show."""
+"""Large pictures processed in tiles: with bounded memory, and without visible seams."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _spans(length: int, frame: Frame) -> Iterator[tuple[int, int]]:
 
 
 def tiled(picture: Pixels, work: Callable[[Pixels], Pixels], *, frame: Frame, pool: Executor) -> Pixels:
-    """The whole picture as `work` makes it of its tiles.
+    """The picture processed tile by tile with `work`.
 
     Args:
         picture: H×W×3 uint8.

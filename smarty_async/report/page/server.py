@@ -23,17 +23,14 @@ from smarty_async.archive.paths import STATE, display_path
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
 from smarty_async.results import ErrorInfo, Kind
-from smarty_async.web.assets import SHARED, add_assets
-from smarty_async.web.guard import guard
+from smarty_async.web.page import SHARED, add_assets, guard
 
 __all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "path_of", "summary_of", "view"]
 
 
 T = TypeVar("T")
 
-ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
-    ("index.html", "view.css", "view.js"), "smarty_async.report.page"
-)
+ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(("view.css", "view.html", "view.js"), "smarty_async.report.page")
 """The page's files: {name: package}."""
 
 _HOST: Final = "127.0.0.1"
@@ -73,7 +70,7 @@ def _make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web
     app.on_startup.append(viewer.prepare)
     app.on_shutdown.append(viewer.stop)
     app.on_cleanup.append(viewer.close)
-    add_assets(app, ASSETS, page="index.html")
+    add_assets(app, ASSETS, page="view.html")
     which = f"{{which:{'|'.join(_WHICH)}}}"
     app.router.add_get("/api/summary", viewer.summary)
     app.router.add_get("/api/photos", viewer.photos)
@@ -166,7 +163,7 @@ class _Viewer:
         return _json(await self._read(read))
 
     def _page(self, *, after: int | None, folder: int | None, state: State | None, limit: int) -> Page:
-        # One more than asked for tells whether more follow.
+        # One more than asked for shows whether more follow.
         found = self._catalog.page(after=after, folder=folder, state=state, limit=limit + 1)
         return Page(photos=[card_of(self._catalog, photo) for photo in found[:limit]], more=len(found) > limit)
 
@@ -319,7 +316,7 @@ def _section(folder: Folder) -> Section:
 
 
 def card_of(catalog: Catalog, photo: Photo) -> Card:
-    """What the page is told about `photo`; blocks."""
+    """What the page gets of `photo`; blocks."""
     pictures: dict[Which, str] = {}
     wanted: tuple[Which, ...] = ("before", *photo.outputs)
     for which in wanted:

@@ -22,7 +22,7 @@ from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.previews import render
 from smarty_async.report.page.server import ASSETS, Card, Which, card_of, path_of, summary_of
 from smarty_async.results import KINDS
-from smarty_async.web.assets import read_asset
+from smarty_async.web.page import read_asset
 
 __all__ = ["MOST_PHOTOS", "write_static"]
 
@@ -176,7 +176,7 @@ def _inlined() -> str:
             return f'<link rel="icon" href="data:image/svg+xml;base64,{b64encode(content.encode()).decode("ascii")}">'
         return f"<style>{content}</style>"
 
-    html = _ASSET.sub(asset, read_asset(ASSETS["index.html"], "index.html"))
+    html = _ASSET.sub(asset, read_asset(ASSETS["view.html"], "view.html"))
     styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     policy = (
         f"default-src 'none'; img-src 'self' data: file:; script-src {_hashes(scripts)}; style-src {_hashes(styles)};"

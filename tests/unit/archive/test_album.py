@@ -159,7 +159,7 @@ def test_two_photos_never_share_a_picture(out: Path, source: Path, tmp_path: Pat
     assert counts(make_album(out, album)) == (4, 1, 0, 5)
 
 
-def test_photos_that_are_gone_are_said(out: Path, source: Path, album: Path) -> None:
+def test_photos_that_are_gone_are_reported(out: Path, source: Path, album: Path) -> None:
     make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed"), restored("b.jpg")])
     (out / "improved" / "b.jpg").unlink()
     result = make_album(out, album)

@@ -59,8 +59,7 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     directory.lock()
     directory.remove_stale_temp_files()
     path = directory.state_dir / "journal.sqlite"
-    results = directory.out / "results.jsonl"
-    storage = Storage(directory, await Journal.open(path, results=results, outputs=directory))
+    storage = Storage(directory, await Journal.open(path, outputs=directory))
     yield storage
     await storage.close()
 
@@ -69,7 +68,7 @@ async def closed(storage: Storage) -> dict[str, bool]:
     """Whether the journal has each photo's answer at its place, after everything was closed."""
     await storage.close()
     store = JournalStore(storage.directory.state_dir / "journal.sqlite")
-    names = sorted(name for (name,) in store._sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
+    names = sorted(name for (name,) in store.sql.execute("SELECT CAST(photo AS TEXT) FROM photos"))
     entries = store.look_up([PhotoFile("/photos", name, "", 9, "7") for name in names])
     store.close()
     return {entry.file.photo: entry.has(IMPROVE) for entry in entries}

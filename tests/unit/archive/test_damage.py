@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -62,6 +63,27 @@ def test_a_file_whose_rest_is_zeros(kind: str, options: dict[str, Any], part: fl
     assert caught.value.type in ("damaged", "truncated")
 
 
+def cmyk(image: Image.Image) -> Image.Image:
+    return image.convert("CMYK")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP", "PPM", "SGI", "PCX"])
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.93, 0.97])
+def test_rows_that_are_missing_near_the_end_of_a_row(kind: str, part: float) -> None:
+    # Of this size every part ends a few bytes before a row does: there are only as many as the file's header has.
+    picture = bright(1200, 400)
+    data = encoded(picture, kind)
+    assert probe(data, limits=LIMITS).width == 1200
+    with pytest.raises(PhotoRejected, match="copy it again"):
+        probe(zero_filled(data, part), limits=LIMITS)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8])
+def test_rows_that_are_missing_in_cmyk(part: float) -> None:
+    with pytest.raises(PhotoRejected, match="copy it again"):
+        probe(zero_filled(encoded(cmyk(bright(601, 401)), "TIFF"), part), limits=LIMITS)
+
+
 def black(width: int = 600, height: int = 400) -> Image.Image:
     return Image.new("RGB", (width, height))
 
@@ -110,7 +132,20 @@ def night() -> Image.Image:
     return image
 
 
+def tilted(seed: int) -> Callable[[], Image.Image]:
+    """A hard-edged picture on black whose lower edge sinks by about a row."""
+
+    def make() -> Image.Image:
+        dice, image = Random(seed), black()  # noqa: S311 - pictures, not secrets
+        turned = bright(dice.randint(300, 560), 200).rotate(dice.uniform(-0.4, 0.4), expand=True)
+        image.paste(turned, (dice.randint(-10, 20), 20))
+        return image
+
+    return make
+
+
 WHOLE = [black, bordered, half_black, letterboxed, round_picture, skewed(0.1), skewed(0.5), skewed(-0.3), night]
+TILTED = [tilted(seed) for seed in range(30)]
 
 
 @pytest.mark.slow
@@ -129,6 +164,15 @@ def test_black_is_no_damage_in_tiff(picture: Callable[[], Image.Image], mode: st
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "PPM", "SGI", "GIF", "WEBP"])
 def test_black_is_no_damage_elsewhere(picture: Callable[[], Image.Image], kind: str) -> None:
     assert probe(encoded(picture(), kind), limits=LIMITS).width == 600
+
+
+@pytest.mark.parametrize("picture", TILTED)
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "CMYK"])
+def test_a_tilted_edge_is_no_damage(picture: Callable[[], Image.Image], mode: str) -> None:
+    image = picture().convert(mode)
+    for turned in (image, image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)):
+        rows = turned.tobytes()
+        assert find_missing_rows(rows, len(rows) // 400) is None
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
@@ -177,3 +221,56 @@ def test_the_zeros_at_the_end() -> None:
     assert find_zero_tail(io.BytesIO(b"abc" + bytes(5_000_000))) == 3
     assert find_zero_tail(io.BytesIO(bytes(100))) == 0
     assert find_zero_tail(io.BytesIO(b"")) is None
+
+
+NOISY = Image.merge("RGB", [Image.effect_noise((500, 400), 80) for _ in range(3)])
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.4, 0.6), (0.9, 1), (0.97, 1)])
+def test_zeros_in_a_lossless_webp(begin: float, end: float) -> None:
+    data = encoded(NOISY, "WEBP", lossless=True)
+    assert probe(data, limits=LIMITS).width == 500
+    assert_damaged(holed(data, begin, end))
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.9])
+def test_zeros_at_the_end_of_a_lossy_webp(part: float) -> None:
+    assert_damaged(zero_filled(encoded(NOISY, "WEBP", quality=90), part))
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "gray"])
+@pytest.mark.parametrize("method", [0, 4, 6])
+@pytest.mark.parametrize("shown", [0.1, 0.5, 0.9])
+def test_flat_parts_of_a_lossy_webp_are_no_damage(colour: str, method: int, shown: float) -> None:
+    image = Image.new("RGB", (1600, 1200), colour)
+    image.paste(NOISY.resize((1600, round(1200 * shown))))
+    assert probe(encoded(image, "WEBP", quality=80, method=method), limits=LIMITS).width == 1600
+
+
+def heic(**options: Any) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(NOISY).save(buffer, quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.4, 0.6), (0.7, 0.75), (0.5, 1), (0.97, 1)])
+def test_zeros_in_a_heic(begin: float, end: float) -> None:
+    assert_damaged(holed(heic(), begin, end))
+
+
+def test_zeros_in_the_notes_of_a_heic_are_no_damage() -> None:
+    exif = Image.Exif()
+    exif[0x927C] = bytes(20_000)
+    assert probe(heic(exif=exif.tobytes()), limits=LIMITS).width == 500
+
+
+def holed(data: bytes, begin: float, end: float) -> bytes:
+    start, stop = int(len(data) * begin), int(len(data) * end)
+    return data[:start] + bytes(stop - start) + data[stop:]
+
+
+def assert_damaged(data: bytes) -> None:
+    with pytest.raises(PhotoRejected, match="copy it again") as caught:
+        probe(data, limits=LIMITS)
+    assert caught.value.type in ("damaged", "truncated")

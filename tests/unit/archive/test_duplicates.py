@@ -38,20 +38,21 @@ def assert_right(out: Path, photos: dict[str, bytes], *, kinds: tuple[str, ...] 
 async def test_the_same_photo_under_two_names_is_sent_once_and_written_twice(source: Path, out: Path) -> None:
     photos = fill(source, "a.jpg") | copies(source, "b/copy.jpg", of=photo("a.jpg"))
     async with FakeService() as service:
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(sent(service)) == 1
         again = await restore(service, source, out)
         assert len(sent(service)) == 1
-    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert Counter(result.outcome for result in reported) == {"restored": 1, "duplicate": 1}
     assert Counter(result.outcome for result in again) == {"skipped": 2}
-    copy = next(result for result in told if result.outcome == "duplicate")
-    other = next(result for result in told if result.outcome == "restored")
+    copy = next(result for result in reported if result.outcome == "duplicate")
+    other = next(result for result in reported if result.outcome == "restored")
     assert (copy.bw, copy.attempts, copy.error) == (other.bw, 0, None)
     assert copy.outputs == {kind: f"{kind}/{copy.photo}" for kind in IMPROVED}
     assert Counter(line["outcome"] for line in lines(out)) == {"restored": 1, "duplicate": 1}
     assert_right(out, photos)
 
 
+@pytest.mark.slow
 async def test_photos_of_the_same_size_with_different_contents_are_all_sent(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(100)))
     assert len({len(data) for data in photos.values()}) == 1
@@ -68,9 +69,9 @@ async def test_one_of_many_duplicates_is_sent(source: Path, out: Path) -> None:
     for number in range(3):
         photos |= copies(source, *(f"{name}-{number}.jpg" for name in names), of=photo("x"))
     async with FakeService() as service:
-        told = await restore(service, source, out, limits=Limits(max_images=7))
+        reported = await restore(service, source, out, limits=Limits(max_images=7))
         assert Counter(sent(service).count(data) for data in set(photos.values())) == {1: 151}
-    assert Counter(result.outcome for result in told) == {"restored": 151, "duplicate": 449}
+    assert Counter(result.outcome for result in reported) == {"restored": 151, "duplicate": 449}
     assert_right(out, photos)
 
 
@@ -88,10 +89,10 @@ async def test_a_duplicate_waits_while_the_other_photo_is_retried(source: Path, 
     photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         service.script(*(items({"file_0": {"status": 2, "error": "later"}}) for _ in range(3)))
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(sent(service)) == 4
         assert all(len(request.images) == 1 for request in service.requests)
-    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert Counter(result.outcome for result in reported) == {"restored": 1, "duplicate": 1}
     assert_right(out, photos)
 
 
@@ -99,9 +100,9 @@ async def test_a_failure_is_not_taken_over_by_a_duplicate(source: Path, out: Pat
     copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         service.script(items({"file_0": {"status": 1, "error": "no"}}))
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(sent(service)) == 2
-    assert Counter(result.outcome for result in told) == {"failed": 1, "restored": 1}
+    assert Counter(result.outcome for result in reported) == {"failed": 1, "restored": 1}
 
 
 async def test_a_copy_of_a_photo_with_nothing_to_restore(source: Path, out: Path) -> None:
@@ -109,9 +110,9 @@ async def test_a_copy_of_a_photo_with_nothing_to_restore(source: Path, out: Path
     nothing = dict.fromkeys((*IMPROVED, "bw"), None)
     async with FakeService() as service:
         service.script(items({"file_0": nothing}))
-        told = await restore(service, source, out)
+        reported = await restore(service, source, out)
         assert len(sent(service)) == 1
-    assert Counter(result.outcome for result in told) == {"already_good": 1, "duplicate": 1}
+    assert Counter(result.outcome for result in reported) == {"already_good": 1, "duplicate": 1}
     assert not tree(out)
 
 
@@ -130,10 +131,10 @@ async def test_another_mode_is_sent_for_one_of_the_duplicates(source: Path, out:
     photos = copies(source, "a.jpg", "b.jpg", of=photo("a"))
     async with FakeService() as service:
         await restore(service, source, out)
-        told = await restore(service, source, out, **BOTH)
+        reported = await restore(service, source, out, **BOTH)
         assert [request.meta["mode"] for request in service.requests] == [["improve"], ["resolution"]]
         assert len(sent(service)) == 2
-    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+    assert Counter(result.outcome for result in reported) == {"restored": 1, "duplicate": 1}
     assert_right(out, photos, kinds=EVERY)
 
 
@@ -171,9 +172,9 @@ async def test_outputs_of_a_photo_that_has_changed_since_serve_a_copy_of_its_for
 async def test_duplicates_do_not_count_against_limits(source: Path, out: Path) -> None:
     copies(source, "a.jpg", "b.jpg", "c.jpg", of=photo("a"))
     async with FakeService() as service:
-        told = await restore(service, source, out, max_photos=1, max_cost=0.06)
+        reported = await restore(service, source, out, max_photos=1, max_cost=0.06)
         assert len(sent(service)) == 1
-    assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 2}
+    assert Counter(result.outcome for result in reported) == {"restored": 1, "duplicate": 2}
 
 
 async def test_a_plan_counts_duplicates(source: Path, out: Path) -> None:
@@ -221,8 +222,8 @@ async def test_draining_lets_a_waiting_duplicate_finish(source: Path, out: Path)
             await until(lambda: len(service.requests) == 1)
             run.drain()
             going_on.set()
-            told = await following
-        assert Counter(result.outcome for result in told) == {"restored": 1, "duplicate": 1}
+            reported = await following
+        assert Counter(result.outcome for result in reported) == {"restored": 1, "duplicate": 1}
         assert len(sent(service)) == 1
 
 

@@ -39,7 +39,7 @@ class Place:
         self.path = out / STATE / "journal.sqlite"
 
     async def journal(self) -> Journal:
-        return await Journal.open(self.path, results=self.out / "results.jsonl", outputs=OutputDirectory(self.out))
+        return await Journal.open(self.path, outputs=OutputDirectory(self.out))
 
     def put(self, path: str, data: bytes) -> Path:
         whole = self.out / path
@@ -140,8 +140,8 @@ async def test_an_error_in_a_group_is_raised_by_every_call_of_it(place: Place) -
     journal.record_committed([answer(other)])
     notes = [journal.record_received([answer(entry)]), record(journal, other)]
     async with asyncio.timeout(20):
-        told = await asyncio.gather(*notes, return_exceptions=True)
-    assert [type(error) for error in told] == [ZeroDivisionError] * 2
+        reported = await asyncio.gather(*notes, return_exceptions=True)
+    assert [type(error) for error in reported] == [ZeroDivisionError] * 2
     assert not (place.out / "results.jsonl").exists(), "a line of what was not noted"
     await record(journal, other)
     await journal.close()
@@ -202,7 +202,7 @@ async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: P
     await journal.close()
 
 
-async def test_closing_waits_for_what_nobody_waits_for(place: Place) -> None:
+async def test_closing_waits_for_updates_that_are_not_awaited(place: Place) -> None:
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("a.jpg")]))[0]
     await journal.record_received([answer(entry)])
@@ -278,7 +278,7 @@ async def test_an_unwritable_results_file_is_an_error_and_the_journal_is_closed(
 
 async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
     journal = await place.journal()
-    await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store._sql.execute, "DROP TABLE photos")
+    await asyncio.get_running_loop().run_in_executor(journal._thread, journal._store.sql.execute, "DROP TABLE photos")
     with pytest.raises(DiskError, match="no such table"):
         await journal.close()
 

@@ -24,6 +24,7 @@ from smarty_async.archive.journal.records import (
     content_digest,
 )
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
@@ -56,7 +57,7 @@ def store(path: Path) -> Iterator[JournalStore]:
 
 def again(store: JournalStore, photo: PhotoFile) -> PhotoEntry:
     """The entry as a later run looks it up."""
-    store._lookup = EntryLookup(store._sql)
+    store._lookup = EntryLookup(store.sql)
     return store.look_up([photo])[0]
 
 
@@ -140,18 +141,19 @@ def test_a_photo_that_is_named_twice_is_looked_up_once(store: JournalStore) -> N
     for _ in ("new", "known"):
         assert len(store.look_up([photo_file(), photo_file()])) == 1
         assert store.look_up([photo_file()]) == []
-        store._lookup = EntryLookup(store._sql)
+        store._lookup = EntryLookup(store.sql)
 
 
 # how entries are met
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.lists(st.tuples(st.sampled_from("xy"), st.integers(0, 12)), max_size=8)), max_size=4))
 def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[tuple[str, int]]]]) -> None:
     with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
         numbers: dict[tuple[str, int], int] = {}
         for batches in runs:
-            store._lookup = EntryLookup(store._sql)
+            store._lookup = EntryLookup(store.sql)
             seen: list[tuple[str, int]] = []
             for batch in batches:
                 entries = store.look_up([photo_file(f"{name}.jpg", f"/{source}") for source, name in batch])
@@ -163,25 +165,27 @@ def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[
         assert len(set(numbers.values())) == len(numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, order: int) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
         for task in (IMPROVE, TWICE) if entry.id % 3 else ():
             make(store, entry, task, "improved")
-    store._lookup = EntryLookup(store._sql)
+    store._lookup = EntryLookup(store.sql)
     entries = store.look_up(photos[::order], [IMPROVE, TWICE])
     assert [entry.file for entry in entries] == photos[::order]
     assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
 
 
+@pytest.mark.slow
 def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore) -> None:
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
         make(store, entry, IMPROVE)
-    store._lookup = EntryLookup(store._sql)
+    store._lookup = EntryLookup(store.sql)
     asked: list[str] = []
-    store._sql.set_trace_callback(asked.append)
+    store.sql.set_trace_callback(asked.append)
     del photos[500], photos[:10]  # gone since
     for start in range(0, len(photos), 100):
         assert len(store.look_up(photos[start : start + 100], [IMPROVE])) == len(photos[start : start + 100])
@@ -228,13 +232,13 @@ def test_a_modification_time_may_exceed_64_bits(store: JournalStore) -> None:
     assert not again(store, photo_file(version=str(2**64))).has(IMPROVE)
 
 
-# what is told of a photo that was seen before
+# what is reported of a photo that was seen before
 
 
 def test_a_finished_photo_is_skipped(store: JournalStore) -> None:
     make(store, store.look_up([photo_file()])[0], IMPROVE, "improved")
-    told = again(store, photo_file()).end([IMPROVE], retry_failed=False)
-    assert told == Result(
+    reported = again(store, photo_file()).end([IMPROVE], retry_failed=False)
+    assert reported == Result(
         photo="a.jpg",
         source="/photos",
         outcome="skipped",
@@ -254,9 +258,9 @@ def test_a_new_mode_and_another_factor_are_to_be_done(store: JournalStore) -> No
 def test_a_failed_photo_stays_failed_without_retry_failed(store: JournalStore) -> None:
     fail(store, store.look_up([photo_file()])[0], IMPROVE)
     entry = again(store, photo_file())
-    told = entry.end([IMPROVE], retry_failed=False)
-    assert told is not None
-    assert (told.outcome, told.error, told.attempts) == ("failed", NO, 1)
+    reported = entry.end([IMPROVE], retry_failed=False)
+    assert reported is not None
+    assert (reported.outcome, reported.error, reported.attempts) == ("failed", NO, 1)
     assert entry.end([IMPROVE], retry_failed=True) is None
     assert entry.end([IMPROVE, TWICE], retry_failed=False) is None
 
@@ -302,9 +306,9 @@ def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> Non
     store.record_committed(3, IMPROVE)
     recovered: list[tuple[str, Any]] = []
 
-    def commit_received(place: str, outputs: Any) -> bool:
-        recovered.append((place, outputs))
-        return place == "a.jpg"
+    def commit_received(move: OutputMove) -> bool:
+        recovered.append((move.place, move.outputs))
+        return move.place == "a.jpg"
 
     store.recover(commit_received)
     assert recovered == [(name, {"improved": StoredOutput(name, 5)}) for name in ("a.jpg", "b.jpg")]
@@ -363,7 +367,7 @@ def test_warnings_of_a_result_are_stored(store: JournalStore) -> None:
 def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: JournalStore) -> None:
     file = photo_file("scan.tif")
     first = store.look_up([file], [IMPROVE])[0]
-    assert (first.pages, first.other_pages) == (1, [])
+    assert (first.pages, first.file.other_pages(first.pages)) == (1, [])
     store.note_pages(first.id, 3)
     pages = [structs.replace(file, page=page) for page in (2, 3)]
     others = store.look_up(pages, [IMPROVE])
@@ -379,8 +383,9 @@ def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: Jou
         ("scan.tif", 3, "improved/scan.tif.page-3.jpg"),
     ]
     later = again(store, file)
-    assert later.other_pages == pages
-    assert [entry.has(IMPROVE) for entry in store.look_up(later.other_pages)] == [True, True]
+    assert later.file.other_pages(later.pages) == pages
+    assert pages[0].other_pages(3) == []
+    assert [entry.has(IMPROVE) for entry in store.look_up(pages)] == [True, True]
     assert later.end([IMPROVE], retry_failed=False) is not None
 
 
@@ -480,7 +485,7 @@ def test_a_moved_photo_without_a_free_place_gets_that_of_its_former_entry(store:
     for entry, digest in ((first, b"1"), (second, b"2")):
         make(store, entry, IMPROVE, "improved")
         store.note_digests({entry.id: digest})
-    store._lookup = EntryLookup(store._sql)
+    store._lookup = EntryLookup(store.sql)
     moved = store.look_up([photo_file(source=sources[2])], [IMPROVE])[0]
     assert moved.problem is not None
     assert moved.may_be_duplicate
@@ -502,28 +507,28 @@ def test_a_transaction_is_all_or_nothing(store: JournalStore) -> None:
 
 
 def test_a_full_disk_is_a_disk_error_and_the_journal_stays_usable(store: JournalStore) -> None:
-    pages = store._sql.execute("PRAGMA page_count").fetchone()[0]
-    store._sql.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store.sql.execute("PRAGMA page_count").fetchone()[0]
+    store.sql.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(DiskError, match="full"), store.transaction():
         store.look_up(photo_file(f"{number}{'x' * 200}") for number in range(1000))
-    store._sql.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    store.sql.execute(f"PRAGMA max_page_count = {pages + 1000}")
     with store.transaction():
         assert len(store.look_up([photo_file()])) == 1
 
 
 def test_sqlite_rolling_back_by_itself_does_not_hide_the_error(store: JournalStore) -> None:
     with pytest.raises(DiskError, match="the first"), store.transaction():  # noqa: PT012 - it comes in the middle
-        store._sql.execute("ROLLBACK")
+        store.sql.execute("ROLLBACK")
         raise sqlite3.OperationalError("the first")
 
 
 def test_a_commit_that_fails_leaves_nothing_open(store: JournalStore) -> None:
-    store._sql.execute("PRAGMA foreign_keys = ON")
-    store._sql.execute("PRAGMA defer_foreign_keys = ON")
+    store.sql.execute("PRAGMA foreign_keys = ON")
+    store.sql.execute("PRAGMA defer_foreign_keys = ON")
     with pytest.raises(DiskError, match="FOREIGN KEY"), store.transaction():  # noqa: PT012 - it comes in the middle
-        store._sql.execute("PRAGMA defer_foreign_keys = ON")
+        store.sql.execute("PRAGMA defer_foreign_keys = ON")
         store.record_received(99, IMPROVE, {}, bw=None)
-    assert not store._sql.in_transaction
+    assert not store.sql.in_transaction
 
 
 @pytest.mark.parametrize("opener", [schema.opened, schema.opened_to_read, schema.copied])
@@ -668,7 +673,7 @@ def test_a_journal_of_version_2_is_migrated(path: Path, opener: Any) -> None:
         assert (second.pages, second.failures) == (1, {"improve": NO})
         assert {mode: answer.state for mode, answer in second.answers.items()} == {"resolution": "received"}
         recovered: list[str] = []
-        old.recover(lambda place, _: not recovered.append(place))  # type: ignore[func-returns-value]
+        old.recover(lambda move: not recovered.append(move.place))  # type: ignore[func-returns-value]
         assert recovered == ["b.jpg"]
         assert again(old, photo_file("b.jpg", size=10, version="8")).answers["resolution"].state == "committed"
 

@@ -46,6 +46,7 @@ def holed(data: bytes, start: int, end: int) -> bytes:
     return data[:start] + bytes(end - start) + data[end:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ENCODINGS, ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) -> None:
@@ -66,7 +67,7 @@ def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) 
     ],
     ids=["video", "another picture", "padding", "a second end", "notes"],
 )
-def test_what_lies_behind_a_picture_is_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
+def test_data_behind_a_picture_are_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
     data = encoded(noisy(200, 150), **options)
     found = extent(data + trailer)
     assert (found.end, found.trailer, found.hole) == (len(data), len(trailer), None)
@@ -93,6 +94,7 @@ def test_a_picture_of_several_megabytes_is_read_in_parts() -> None:
     assert extent(holed(data, middle, middle + 3_000)).hole in range(middle - 600, middle + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ENCODINGS, ids=str)
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
 def test_zeros_up_to_the_end_are_a_hole(options: dict[str, Any], part: float) -> None:
@@ -114,6 +116,15 @@ def test_zeros_in_the_middle_are_a_hole(options: dict[str, Any]) -> None:
     assert start - 8 <= found.hole <= start
 
 
+@pytest.mark.parametrize(("begin", "end"), [(0.3, 0.4), (0.2, 0.99), (0.5, 0.9)])
+@pytest.mark.parametrize("image", [noisy(), scene(1200, 800)], ids=["noisy", "smooth"])
+def test_zeros_in_the_middle_of_a_progressive_picture(image: Image.Image, begin: float, end: float) -> None:
+    data = encoded(image, progressive=True)
+    start, stop = int(len(data) * begin), int(len(data) * end)
+    assert extent(holed(data, start, stop)).hole is not None
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ENCODINGS, ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -148,8 +159,9 @@ def test_what_is_no_jpeg_has_no_end(data: bytes) -> None:
     assert extent(data).end is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8), st.integers(0, 1 << 20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damage_raises_nothing_and_ends_within_the_file(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(WHOLE)
     for at, value in changes:

@@ -154,13 +154,14 @@ def test_the_unit_of_resolutions_is_read(unit: int, inches: float | None) -> Non
     assert read_exif(tiff_block({}, {})).inches == 1.0
 
 
+@pytest.mark.slow
 @given(
     order=st.sampled_from("<>"),
     changes=st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6),
     cut=st.integers(0, 400),
     orientation=st.integers(1, 8),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_blocks_are_errors_or_keep_what_is_whole(
     order: str, changes: list[tuple[int, int]], cut: int, orientation: int
 ) -> None:

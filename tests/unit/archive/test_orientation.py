@@ -51,16 +51,17 @@ def test_upright_does_what_pillow_does(orientation: int) -> None:
     assert upright(lying, orientation).tobytes() == scene().tobytes() == ImageOps.exif_transpose(lying).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 200), (240, 240), (250, 240), (600, 60)], ids=str)
 @pytest.mark.parametrize("source", ALL)
-def test_all_eight_are_told_from_all_eight(size: tuple[int, int], source: int) -> None:
+def test_each_orientation_is_found_for_each_of_the_source(size: tuple[int, int], source: int) -> None:
     photo, answer = stored(faded(scene(*size)), source), restored(scene(*size))
     found = [find_orientation(photo, stored(answer, output), source_orientation=source) for output in ALL]
     assert found == list(ALL)
 
 
 @pytest.mark.parametrize("output", ALL)
-def test_an_orientation_that_the_output_claims_wrongly_is_not_believed(output: int) -> None:
+def test_a_wrong_orientation_tag_of_the_output_is_not_used(output: int) -> None:
     answer = stored(restored(scene()), output)
     assert {find_orientation(scene(), answer, output_orientation=claimed) for claimed in ALL} == {output}
 
@@ -71,7 +72,7 @@ def test_an_orientation_that_the_output_claims_wrongly_is_not_believed(output: i
     [Image.new("RGB", (200, 200), (90, 80, 70)), Image.radial_gradient("L"), Image.new("1", (64, 64))],
     ids=["uniform", "symmetric", "black"],
 )
-def test_pictures_that_do_not_tell_are_what_they_claim_to_be(
+def test_ambiguous_pictures_have_the_orientation_of_their_tag(
     picture: Image.Image, source: int, claimed: int, found: int
 ) -> None:
     assert find_orientation(picture, picture, source_orientation=source, output_orientation=claimed) == found
@@ -98,6 +99,7 @@ def test_paths_and_bytes_are_taken(tmp_path: Path) -> None:
         assert find_orientation(source, output, source_orientation=8) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ALL)
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("size", [(300, 200), (240, 240)], ids=str)
@@ -110,7 +112,7 @@ def test_files_that_hold_their_orientation(source: int, image_format: str, size:
         assert find_orientation(photo, answer, source_orientation=source) == output
 
 
-def test_what_cannot_be_decoded_is_what_it_claims_to_be(tmp_path: Path) -> None:
+def test_undecodable_outputs_have_the_orientation_of_their_tag(tmp_path: Path) -> None:
     assert find_orientation(scene(), b"\xff\xd8 no JPEG", output_orientation=6) == 6
     assert find_orientation(b"nothing", encoded(scene()), source_orientation=6) == 1
     with pytest.raises(FileNotFoundError):

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive import fsync
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import group_sync
 from smarty_async.archive.outputs import store as output_store
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, commit_moves, remove_known
+from smarty_async.archive.outputs.group_sync import GroupSync
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -123,7 +124,13 @@ async def test_a_full_disk_raises_disk_error(directory: OutputDirectory) -> None
     assert (caught.value.path, caught.value.errno) == (file.path, 28)
 
 
-async def test_an_answer_that_cannot_be_synced_gets_its_error(directory: OutputDirectory) -> None:
+async def test_an_answer_that_cannot_be_synced_gets_its_error(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(group_sync, "sync_file_system", broken)
     refused = await directory.fsync([[StoredOutput("gone", 1)], [await written(directory)]])
     assert "No such file" in str(refused[0])
     assert refused[1] is None
@@ -203,7 +210,7 @@ async def test_temporary_files_of_an_earlier_run_stay_until_the_journal_has_reco
     directory: OutputDirectory,
 ) -> None:
     output = await written(directory, b"paid for")
-    directory._lock.release()  # as a kill does
+    directory._state._lock.release()  # as a kill does
     following = OutputDirectory(directory.out)
     following.lock()
     following.release()
@@ -269,15 +276,19 @@ async def test_a_move_is_durable_from_the_outermost_folder_on(
         steps.append("rename")
         rename(old, new)
 
+    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
+        steps.append("sync all")
+        return [None] * len(groups)
+
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(GroupSync, "sync", synced)
     monkeypatch.setattr(
         output_folder, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix())
     )
     outputs = [await written(directory) for _ in range(2)]
     await directory.fsync([[output] for output in outputs])
     await directory.commit([OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
-    assert steps == ["sync file", "sync file", ".", "improved", "rename", "rename", "improved/x"]
+    assert steps == ["sync all", ".", "improved", "rename", "rename", "improved/x"]
 
 
 async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: OutputDirectory) -> None:
@@ -399,7 +410,7 @@ async def test_a_copy_to_another_disk_without_space_leaves_nothing_there(
         patch.setattr(output_folder, "sync_file", full)
         assert "No space left" in str(await committed(directory, "a.jpg", output))
     assert paths_in(other_disk) == set()
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert (other_disk / "a.jpg").read_bytes() == b"paid for"
 
 
@@ -409,7 +420,7 @@ async def test_a_copy_to_another_disk_is_recovered_when_its_temporary_file_is_st
 ) -> None:
     output = await written(directory, b"paid for")
     (other_disk / "a.jpg").write_bytes(b"paid for")
-    assert directory.recover("a.jpg", {"improved": output})
+    assert directory.recover(OutputMove("a.jpg", {"improved": output}))
     assert not directory.temp_path(output.temporary).exists()
 
 
@@ -430,11 +441,11 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
     monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     (tmp_path / "a").touch()
-    fsync.sync_file(tmp_path / "a")
+    output_store.sync_file(tmp_path / "a")
     assert calls == [51]
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
     monkeypatch.setattr(os, "name", "nt")
-    fsync.sync_folder(gone)
+    output_store.sync_folder(gone)

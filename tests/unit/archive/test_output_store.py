@@ -6,22 +6,34 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.s3_server import BUCKET, S3Server, s3_server
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import OutputInUse
 from smarty_async.results import Kind
+from smarty_async.store_address import StoreAddress
 
 Create = Callable[[], OutputStore]
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "bucket"])
 def create(request: pytest.FixtureRequest, tmp_path: Path) -> Create:
     """Creates a store over the same storage each time."""
-    stores: dict[str, Create] = {"folder": lambda: OutputDirectory(tmp_path / "out")}
-    return stores[request.param]
+    if request.param == "folder":
+        return lambda: OutputDirectory(tmp_path / "out")
+    server: S3Server = request.getfixturevalue("s3")
+    address = StoreAddress("s3", BUCKET, tmp_path.name)
+    return lambda: OutputBucket(address, options=server.options, state=tmp_path / "state")
 
 
 @pytest.fixture
@@ -100,9 +112,9 @@ async def test_received_outputs_outlive_the_run_and_are_recovered(create: Create
     store.release()
     following = create()
     following.lock()
-    assert following.recover("a.jpg", {"improved": output})
-    assert following.recover("a.jpg", {"improved": output})  # it has been moved already
-    assert not following.recover("b.jpg", {"improved": StoredOutput("gone", 4)})
+    assert following.recover(OutputMove("a.jpg", {"improved": output}))
+    assert following.recover(OutputMove("a.jpg", {"improved": output}))  # it has been moved already
+    assert not following.recover(OutputMove("b.jpg", {"improved": StoredOutput("gone", 4)}))
     following.remove_stale_temp_files()
     assert await content(following, "a.jpg", 4) == b"paid"
     following.release()
@@ -118,14 +130,14 @@ async def test_recovery_keeps_what_it_cannot_commit(create: Create) -> None:
         following = create()
         following.lock()
         with pytest.raises(OutputRefused):
-            following.recover("a.jpg", {"improved": output})
+            following.recover(OutputMove("a.jpg", {"improved": output}))
         following.remove_stale_temp_files()
         assert await content(following, "a.jpg", 10) == b"a person's"
         following.release()
     final = create()
     final.lock()
     final.remove("a.jpg", {"improved": StoredOutput("", 10)})
-    assert final.recover("a.jpg", {"improved": output})
+    assert final.recover(OutputMove("a.jpg", {"improved": output}))
     assert await content(final, "a.jpg", 4) == b"paid"
     final.release()
 
@@ -138,7 +150,7 @@ async def test_a_place_is_taken_by_what_is_there_before_the_run(create: Create) 
     store.release()
     following = create()
     following.lock()
-    assert following.is_taken("a.jpg")
+    assert following.is_taken("a.jpg") is not following.is_remote  # where asking costs a request, `commit` finds out
     assert not following.is_taken("b.jpg")
     following.release()
 

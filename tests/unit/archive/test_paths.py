@@ -18,9 +18,9 @@ from smarty_async.archive.paths import (
     folded_key,
     output_place,
 )
-from smarty_async.archive_options import local_path
 from smarty_async.errors import OptionsError
 from smarty_async.results import KINDS
+from smarty_async.store_address import local_path
 
 ODD = os.fsdecode(b"caf\xe9.jpg")
 
@@ -199,12 +199,13 @@ def test_a_distinct_place_is_the_same_in_every_run_and_fits_the_disk() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("s3://bucket/scans", r"--out takes a path on a disk: 's3://' storage is not supported"),
-        ("gopher://host/x", r"'gopher://' storage is not supported"),
-        ("file:///home/me", r"leave out 'file://'"),
-        (Path("s3://bucket/scans"), r"'s3://' storage is not supported"),
-        (Path("S3://bucket/scans"), r"'s3://' storage is not supported"),
-        (Path("gopher://host/x"), r"'gopher://' storage is not supported"),
+        ("gopher://host/x", r"gopher:// is not supported, but 'gopher://host/x' was given"),
+        (Path("gopher://host/x"), r"'gopher://host/x' was given"),
+        ("abfs://host/x", r"--out takes a path, file:// or s3://, gs://, az://"),
+        (Path("ftp://host/x"), r"'ftp://host/x' was given"),
+        ("file://host/share", r"names another machine"),
+        (Path("s3://bucket/scans"), r"give the URL as text"),
+        (Path("S3://bucket/scans"), r"give the URL as text"),
     ],
 )
 def test_a_url_is_no_path(path: str | Path, message: str) -> None:
@@ -228,3 +229,8 @@ def test_a_folder_that_is_spelled_like_a_url_is_a_path(tmp_path: Path, monkeypat
 def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(OptionsError, match="'sftp://host/x' was given"):
         local_path("sftp://me:secret@host/x", option="--out")
+
+
+def test_a_file_url_is_a_path() -> None:
+    assert Path(local_path("file:///home/me/a%20b", option="--out")) == Path("/home/me/a b")
+    assert Path(local_path("file://localhost/home", option="--out")) == Path("/home")

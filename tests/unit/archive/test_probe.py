@@ -108,7 +108,7 @@ class TestSentAsItIs:
         assert rejected(data[:-1]).type == "truncated"
 
     @pytest.mark.parametrize("data", [jpeg(), png()])
-    def test_what_stands_behind_the_end_is_no_harm(self, data: bytes) -> None:
+    def test_data_behind_the_end_do_no_harm(self, data: bytes) -> None:
         for trailer in (bytes(1000) + b"maker's notes", bytes(100_000)):
             probed = probe(data + trailer, limits=LIMITS)
             assert probed.converted is None
@@ -197,7 +197,6 @@ class TestRejected:
             b"<svg/>",
             b"%PDF-1.7",
             b"%!PS-Adobe-3.0 EPSF-3.0\n",
-            bytes(5000),
             b"BMW is a car" * 9,
         ],
     )
@@ -371,6 +370,7 @@ class TestFit:
     def test_what_fits_is_left_alone(self) -> None:
         assert probe(jpeg(), limits=LIMITS, fit=True).converted is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("size", "expected"),
         [((4000, 1000), (3840, 960)), ((1000, 4000), (960, 3840)), ((3000, 3000), (2160, 2160))],
@@ -418,7 +418,7 @@ class TestFit:
         assert convert.scale_to_fit(16_000, 16_000, Limits(max_dimensions=None)) == 0.5
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200)
 @given(
     data=st.sampled_from([jpeg(16, 12), png(16, 12), tiff(16, 12), *(encoded(scene(16, 12), kind) for kind in OTHERS)]),
     spots=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=6),

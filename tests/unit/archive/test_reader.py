@@ -59,7 +59,7 @@ async def test_a_file_that_shrank_or_was_written_to_is_caught(tmp_path: Path, si
 
 
 @sizes
-async def test_a_file_that_is_gone_is_told(tmp_path: Path, size: int) -> None:
+async def test_a_file_that_is_gone_is_an_error(tmp_path: Path, size: int) -> None:
     body = put(tmp_path / "a.jpg", size)
     (tmp_path / "a.jpg").unlink()
     with pytest.raises(PhotoRejected, match="cannot be read: No such file") as caught:

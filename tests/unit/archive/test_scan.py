@@ -131,6 +131,7 @@ class TestFolders:
         next(photos)
         photos.close()  # an unclosed folder would warn, and warnings are errors
 
+    @pytest.mark.slow
     @linux_only
     def test_a_deep_tree_needs_no_deep_stack(self, root: Path) -> None:
         folders = [root]

@@ -382,6 +382,60 @@ def test_real_numbers_of_no_known_scale_are_stretched() -> None:
     assert np.abs(pixels[1:].astype(int) - GRAY[1:]).max() <= 1
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_signed_integers(kind: Any) -> None:
+    most = np.iinfo(kind).max
+    from_zero = np.rint(GRAY / 255 * most).astype(kind)
+    assert difference(sent(written(from_zero)), GRAY) <= 1
+    around_zero = np.rint(GRAY / 255 * (2 * most + 1) - most - 1).astype(kind)
+    assert difference(sent(written(around_zero)), GRAY) <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_a_big_endian_bigtiff(compression: str | None) -> None:
+    data = written(wide(RGB), photometric="rgb", bigtiff=True, byteorder=">", compression=compression)
+    assert difference(sent(data), RGB) <= 1
+
+
+def test_zeros_in_the_directory() -> None:
+    data = encoded(scene(WIDTH, HEIGHT), "TIFF")
+    with pytest.raises(PhotoRejected, match="copy it again") as caught:
+        probe(data[:40] + bytes(len(data) - 40), limits=LIMITS)
+    assert caught.value.type == "damaged"
+
+
+class TestRareJpeg:
+    """JPEG of more than 8 bits, lossless, or coded arithmetically."""
+
+    imagecodecs: Any = pytest.importorskip("imagecodecs")
+
+    @pytest.mark.parametrize("bits", [10, 12, 16])
+    def test_lossless(self, bits: int) -> None:
+        dark = wide(GRAY // 4) >> (16 - bits)
+        data = self.imagecodecs.jpeg_encode(dark, lossless=True, bitspersample=bits)
+        assert difference(sent(data), GRAY // 4) <= 1
+
+    def test_twelve_bits(self) -> None:
+        data = self.imagecodecs.jpeg_encode(wide(GRAY // 16) >> 4, bitspersample=12, level=98)
+        assert difference(sent(data), GRAY // 16) <= 2
+
+    def test_turned_upright(self) -> None:
+        data = self.imagecodecs.jpeg_encode(wide(GRAY) >> 4, bitspersample=12, level=98)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        block = exif.tobytes()
+        segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+        assert difference(sent(data[:2] + segment + data[2:]), np.rot90(GRAY, -1)) <= 6
+
+    def test_cut_and_holed(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 4096, (100, 200)).astype(np.uint16)
+        data = self.imagecodecs.jpeg_encode(noise, bitspersample=12, level=98)
+        middle = len(data) // 2
+        for broken in (data[:middle], data[:middle] + bytes(len(data) - middle)):
+            with pytest.raises(PhotoRejected, match="copy it again"):
+                probe(broken, limits=LIMITS)
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [

@@ -1,16 +1,18 @@
-"""The estimate of the time left, held to recorded runs: the progress of simulated services and engines."""
+"""The estimate of the time left, held to recorded runs and to the progress of simulated services and engines."""
 
 from __future__ import annotations
 
 import heapq
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
+from support.recordings import RECORDINGS, Recording
 
 from smarty_async.report.estimate import Estimator, Unit, amount
-from smarty_async.results import InFlight, Progress
+from smarty_async.results import InFlight, Latencies, Progress, Work
 
 LOOK_EVERY = 0.5
 WINDOW = 64
@@ -158,29 +160,108 @@ def runs() -> dict[str, tuple[list[Photo], Service, Unit]]:
     }
 
 
-@pytest.mark.parametrize("name", list(runs()))
-def test_from_a_fifth_of_the_job_on_the_estimate_is_within_a_factor_of_1_5(name: str) -> None:
-    photos, service, unit = runs()[name]
+Moment = tuple[float, Progress, list[InFlight]]
+"""Seconds since a run began, how far it had come, and the photos in open requests."""
+
+
+def check_estimates(moments: Iterator[Moment], *, unit: Unit, known_pace: float | None = None) -> None:
+    """From a fifth of the job on, every estimate is within a factor of 1.5."""
     clock = Clock()
-    estimator = Estimator(unit=unit, clock=clock)
+    estimator = Estimator(unit=unit, known_pace=known_pace, clock=clock)
     estimates: list[tuple[float, float, float | None]] = []
-    end = 0.0
-    for end, progress, in_flight in recorded(photos, service):
+    end, latencies = 0.0, Latencies()
+    for end, progress, in_flight in moments:
+        latencies = progress.latencies
         clock.now = end
         estimator.look(progress, in_flight)
         done, total = amount(progress, unit=unit)
-        estimates.append((end, done / total, estimator.seconds_left))
+        estimates.append((end, done / total if total else 0.0, estimator.seconds_left))
     wrong: list[str] = []
     for now, share, seconds in estimates:
         left = end - now
         if share < 0.2:
             continue
-        # At the end a factor means little: a twentieth of the job is close enough.
-        close = seconds is not None and (left / 1.5 <= seconds <= left * 1.5 or abs(seconds - left) <= end / 20)
+        # At the end a factor means little: a twentieth of the job, or the time of one request, is close enough.
+        near = max(end / 20, latencies.seconds / max(1, latencies.count))
+        close = seconds is not None and (left / 1.5 <= seconds <= left * 1.5 or abs(seconds - left) <= near)
         if not close:
             wrong.append(f"at {now:.1f} s ({share:.0%}): {seconds} s instead of {left:.1f} s")
     assert wrong == []
     assert any(share >= 0.2 for _, share, _ in estimates[:-1])
+
+
+@pytest.mark.parametrize("name", list(runs()))
+def test_from_a_fifth_of_a_simulated_job_on_the_estimate_is_within_a_factor_of_1_5(name: str) -> None:
+    photos, service, unit = runs()[name]
+    check_estimates(recorded(photos, service), unit=unit)
+
+
+def moments_of(recording: Recording) -> Iterator[Moment]:
+    for sample in recording.samples:
+        progress = Progress(
+            found=sample.found,
+            scanning=sample.scanning,
+            ahead=sample.ahead,
+            outcomes={"restored": sample.sent, "skipped": sample.others},
+            requests=sample.requests,
+            work=Work(
+                bytes=sample.bytes,
+                bytes_ahead=sample.bytes_ahead,
+                bytes_done=sample.bytes_done,
+                bytes_probed=sample.bytes_probed,
+                pixels_probed=sample.pixels_probed,
+                pixels_done=sample.pixels_done,
+            ),
+        )
+        progress.latencies.counts[0] = sample.answers
+        progress.latencies.seconds = sample.answer_seconds
+        photos = max(1, sample.open_photos)
+        photo = InFlight("", sample.open_bytes // photos, sample.open_pixels // photos)
+        yield sample.seconds, progress, [photo] * sample.open_photos
+
+
+@pytest.mark.parametrize("times", [None, 0.1, 10.0])
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.json")), ids=lambda path: path.stem)
+def test_from_a_fifth_of_a_recorded_run_on_the_estimate_is_within_a_factor_of_1_5(
+    path: Path, times: float | None
+) -> None:
+    recording = msgspec.json.decode(path.read_bytes(), type=Recording)
+    end = recording.samples[-1]
+    pace = end.seconds * 1e6 / (end.pixels_done if recording.unit == "pixels" else end.bytes_done)
+    # An earlier run's pace, even one that is wrong by a factor of ten, makes it no worse.
+    check_estimates(moments_of(recording), unit=recording.unit, known_pace=times and times * pace)
+
+
+def test_an_estimate_is_announced_when_it_can_be_believed() -> None:
+    clock = Clock()
+    estimator = Estimator(unit="bytes", clock=clock)
+    progress = Progress(found=100, scanning=False, requests=1)
+    progress.work.bytes = 100_000_000
+    estimator.look(progress)
+    assert Estimator(unit="bytes", known_pace=1.0).telling
+    clock.now = 2.0
+    progress.outcomes["restored"] = 1
+    progress.work.bytes_done = 1_000_000
+    estimator.look(progress)
+    assert not estimator.telling
+    progress.outcomes["restored"] = 5
+    progress.work.bytes_done = 5_000_000
+    estimator.look(progress)
+    assert estimator.telling
+
+
+def test_the_first_photos_of_a_long_run_are_believed_after_a_while() -> None:
+    clock = Clock()
+    estimator = Estimator(unit="bytes", clock=clock)
+    progress = Progress(found=100_000, scanning=True, ahead=900_000, requests=1)
+    progress.work.bytes = progress.work.bytes_ahead = 10**12
+    estimator.look(progress)
+    progress.outcomes["restored"] = 1
+    progress.work.bytes_done = 1_000_000
+    for clock.now in (1.0, 31.0):
+        estimator.look(progress)
+    assert estimator.telling
+    assert estimator.seconds_left == pytest.approx(2e12 / 1e6 * 31, rel=0.01)
 
 
 def test_nothing_is_made_up() -> None:
@@ -209,11 +290,15 @@ def test_the_pace_of_earlier_runs_counts_until_there_is_one() -> None:
     assert estimator.measured_pace is None
     progress.requests = 1
     estimator.look(progress)
-    for clock.now in range(1, 61):
+    for clock.now in range(1, 6):
         progress.work.bytes_done += 100_000
         estimator.look(progress)
     assert estimator.measured_pace == pytest.approx(10.0)
-    assert estimator.pace == pytest.approx(10.0, rel=0.35)
+    assert estimator.pace == pytest.approx(6.0)  # half of a tenth is done
+    for clock.now in range(6, 11):
+        progress.work.bytes_done += 100_000
+        estimator.look(progress)
+    assert estimator.pace == pytest.approx(10.0)
 
 
 def test_open_work_takes_its_share_of_the_pace() -> None:

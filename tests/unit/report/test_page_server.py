@@ -20,7 +20,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page import view
 from smarty_async.report.page.previews import Previews, render
 from smarty_async.report.page.server import ASSETS
-from smarty_async.web.assets import read_asset
+from smarty_async.web.page import read_asset
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 
@@ -130,6 +130,7 @@ async def test_what_is_no_picture_gets_a_sign(results: Path) -> None:
     assert b"no picture" not in picture[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -146,7 +147,7 @@ async def test_what_is_no_picture_gets_a_sign(results: Path) -> None:
         "thumbnails/1/..%2f..%2fjournal.sqlite",
         "assets/..%2fserver.py",
         "assets/../server.py",
-        "assets/index.html",
+        "assets/view.html",
         ".smarty-async/journal.sqlite",
         "results.jsonl",
         "healthz",
@@ -159,6 +160,7 @@ async def test_no_address_names_a_file(results: Path, path: str) -> None:
     assert (status, b"secret" in data) == (404, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query", ["after=x", "after=-1", "folder=1e5", "limit=²", f"after={'9' * 30}", "state=nonsense", "state=%27"]
 )
@@ -206,6 +208,7 @@ async def test_it_listens_on_loopback_and_opens_the_browser(results: Path, monke
                 pass
 
 
+@pytest.mark.slow
 async def test_it_stops_while_pictures_wait_to_be_decoded(out: Path, source: Path) -> None:
     big = pictures.tiff(2000, 1500)
     make_output_folder(out, source, [Entry(name=f"{number}.tif", original=big) for number in range(30)])
@@ -233,7 +236,7 @@ def test_the_page_holds_no_inline_script_and_no_address_of_another_host() -> Non
         text = read_asset(package, name)
         assert "innerHTML" not in text
         assert [word for word in text.split() if "://" in word and "www.w3.org/2000/svg" not in word] == []
-    html = read_asset(ASSETS["index.html"], "index.html")
+    html = read_asset(ASSETS["view.html"], "view.html")
     assert html.count("<script") == html.count("<script defer src=")
     assert " style=" not in html
     assert " on" not in html.replace(" only", "")

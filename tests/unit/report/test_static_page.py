@@ -31,6 +31,7 @@ def data_of(html: str) -> Any:
     return json.loads(data)
 
 
+@pytest.mark.slow
 def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "page.html"
     assert write_static(results, page) == 3
@@ -48,6 +49,7 @@ def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:)', html)
 
 
+@pytest.mark.slow
 def test_only_its_own_scripts_may_run(results: Path, tmp_path: Path) -> None:
     write_static(results, tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text("utf-8")
@@ -61,6 +63,7 @@ def test_only_its_own_scripts_may_run(results: Path, tmp_path: Path) -> None:
     assert MARKUP not in html
 
 
+@pytest.mark.slow
 def test_a_folder_and_again(results: Path, tmp_path: Path) -> None:
     page = tmp_path / "page"
     for _ in range(2):

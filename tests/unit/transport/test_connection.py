@@ -42,7 +42,6 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
 from smarty_async.redaction import redact
-from smarty_async.results import Progress
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
@@ -94,7 +93,7 @@ class RecordedExchange:
         self.specs = specs
         self.token = TOKEN
         self.sink = sender.sink
-        self.progress = sender.progress
+        self.bytes_sent = self.bytes_received = 0
         self.on_item = inbox
         self._sender = sender
 
@@ -109,14 +108,14 @@ class RecordedExchange:
 class Sender:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.progress = Progress()
         self.sink: OutputSink = WatchedSink()
         self.uploads: list[int] = []
         self.completed = 0
 
     async def __call__(self, *bodies: Body, specs: tuple[ModeSpec, ...] = IMPROVE, inbox: Inbox | None = None) -> Inbox:
         inbox = inbox or Inbox(len(bodies))
-        await self.connection.send(RecordedExchange(bodies, specs, inbox, self))
+        self.exchange = RecordedExchange(bodies, specs, inbox, self)
+        await self.connection.send(self.exchange)
         return inbox
 
 
@@ -197,7 +196,7 @@ class TestGoodAnswer:
         async with FakeService() as service, sender_to(service.url) as send:  # the service complains if it is not
             await send(MemoryBody(data, "image/jpeg"), body)
             assert list(service.requests[0].images.values()) == [data, data]
-            assert send.progress.bytes_sent == service.requests[0].content_length
+            assert send.exchange.bytes_sent == service.requests[0].content_length
             assert send.uploads == [service.requests[0].content_length]
 
     async def test_the_token_is_encoded_in_the_query(self) -> None:
@@ -269,7 +268,7 @@ class TestASlowDisk:
             await until(lambda: sink.asked > 0)
             for _ in range(200):
                 await asyncio.sleep(0)
-            assert send.progress.bytes_received < 4_000_000
+            assert send.exchange.bytes_received < 4_000_000
             assert not send.completed
             sink.free.set()
             assert (await sending).outputs(0)["improved"] == big
@@ -381,9 +380,10 @@ class TestSilence:
             bodies = [MemoryBody(heavy(7_000_000), "image/jpeg") for _ in range(4)]
             with pytest.raises(RequestError, match="no byte for too long"):
                 await send(*bodies)
-            assert send.progress.bytes_sent < 28_000_000
+            assert send.exchange.bytes_sent < 28_000_000
             gate.set()
 
+    @pytest.mark.slow
     async def test_a_slow_body_that_moves_is_no_silence(self) -> None:
         class Slow(MemoryBody):
             async def read(self) -> AsyncIterator[bytes]:

@@ -70,6 +70,7 @@ class Poisoned:
 
 
 class TestSharedRequests:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("count", "concurrency", "requests"), [(10, 1, 1), (48, 1, 1), (49, 1, 2), (96, 1, 2)])
     async def test_concurrent_calls_share_as_few_requests_as_possible(
         self, count: int, concurrency: int, requests: int
@@ -293,6 +294,7 @@ class TestRefusedRequests:
         assert (culprit.type, culprit.attempts, str(culprit)) == ("permanent", 1, text)
         assert all_right(results, images[:2] + images[3:])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "answer", [envelope(400, "empty image"), http(400, "what?"), http(422), envelope(404, "x")]
     )
@@ -373,6 +375,7 @@ class TestTooLarge:
 
 
 class TestTemporaryFailures:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "answer",
         [
@@ -504,6 +507,7 @@ class TestGivingUp:
         assert isinstance(refused, RequestRefused)
         assert isinstance(fine, Restored)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", [401, 403])
     async def test_a_wrong_token_stops_everything(self, status: int) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as client:

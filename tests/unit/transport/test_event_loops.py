@@ -63,6 +63,7 @@ def test_large_outputs_are_written_and_handed_over(make_loop: MakeLoop) -> None:
         runner.run(asyncio.wait_for(main(), 60))
 
 
+@pytest.mark.slow
 @LOOPS
 def test_an_archive_is_restored_and_each_photo_sent_once(make_loop: MakeLoop, tmp_path: Path) -> None:
     photos = fill(tmp_path / "photos", *(f"{number}.jpg" for number in range(50)))

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarty_async.transport.batcher import Outlook
+from smarty_async.transport.batcher import SHORT_BACKOFF, Forecast, Outlook
 from smarty_async.transport.body import MemoryBody
-from smarty_async.transport.forecast import SHORT_BACKOFF, Forecast
 
 
 def body() -> MemoryBody:

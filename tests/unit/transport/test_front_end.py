@@ -33,6 +33,7 @@ def out(tmp_path: Path) -> Path:
 
 
 class TestFrontEnd:
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", FRONT_END_STATUSES)
     async def test_a_page_after_a_good_answer_is_an_outage_and_fails_no_photo(
         self, source: Path, out: Path, status: int
@@ -68,6 +69,7 @@ class TestFrontEnd:
             service.script(http(302, headers={"Location": "/maintenance"}))
             assert (await c.improve(jpeg(seed=1))).attempts == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", FRONT_END_STATUSES)
     async def test_a_page_before_any_good_answer_is_not_the_service_and_fails_no_photo(
         self, source: Path, out: Path, status: int
@@ -111,6 +113,7 @@ class TestFrontEnd:
 
 
 class TestUnusableOutputs:
+    @pytest.mark.slow
     @pytest.mark.parametrize("concurrency", [1, 8])
     async def test_the_run_stops_when_the_first_outputs_are_all_unusable_for_one_reason(
         self, source: Path, out: Path, concurrency: int
@@ -141,7 +144,7 @@ class TestUnusableOutputs:
             asking = (c.improve(jpeg(16, 12, seed=seed)) for seed in range(10))
             results = await asyncio.gather(*asking, return_exceptions=True)
             assert {type(one) for one in results} == {ServiceUnavailable}
-            assert sum(len(request.images) for request in service.requests) == 10
+            assert sum(len(request.images) for request in service.requests) <= 10, "none is asked for twice"
             service.default = service.answer_rightly
             assert (await c.improve(jpeg(16, 12))).outcome == "restored"
 
@@ -238,7 +241,7 @@ class TestOtherGoodStatuses:
 class TestRetryAfterAtTheStart:
     @pytest.mark.parametrize(("asked", "waited"), [(41, 41), (500, 120)])
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_it_is_kept_to(self, status: int, asked: int, waited: int) -> None:
+    async def test_it_is_respected(self, status: int, asked: int, waited: int) -> None:
         waits: list[float] = []
 
         async def sleep(seconds: float) -> None:

@@ -404,7 +404,7 @@ async def test_a_session_needs_no_environment() -> None:
         await asyncio.sleep(0)
 
 
-def test_foreign_exceptions_are_told_apart_in_one_place_only() -> None:
+def test_foreign_exceptions_are_translated_in_one_place_only() -> None:
     package = Path(smarty_async.__file__).parent
     kinds = re.compile(r"aiohttp\.Client\w*(?:Proxy|Connector|SSL|Certificate|Payload|OS|Http)\w*")
     found = {

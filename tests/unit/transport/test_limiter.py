@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.transport.limiter import AdaptiveSemaphore, rate_limit
 
 
 class Holder:
-    """Takes permits, and returns them when told to."""
+    """Takes permits, and returns them when reported to."""
 
     def __init__(self, limit: AdaptiveSemaphore) -> None:
         self.limit = limit
@@ -74,7 +74,6 @@ def test_it_is_halved_once_for_all_requests_that_were_open_then() -> None:
     assert limit.size == 2
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=200), st.integers(1, 20))
 def test_its_size_stays_between_one_and_the_most(good: list[bool], most: int) -> None:
     limit = AdaptiveSemaphore(most)
@@ -163,3 +162,32 @@ async def test_a_free_permit_that_nobody_waits_for_is_reported() -> None:
 def test_a_rate_is_spaced_evenly() -> None:
     limit = rate_limit(4)
     assert (limit.max_rate, limit.time_period) == (1, 0.25)
+
+
+async def test_a_bound_that_changes_is_followed_by_a_size_that_was_at_it() -> None:
+    limit = AdaptiveSemaphore(8)
+    limit.cap(2)
+    assert limit.size == 2
+    limit.cap(6)
+    assert limit.size == 6
+    limit.slow_down(limit.epoch)
+    assert limit.size == 3
+    limit.cap(8)
+    assert limit.size == 3, "the service had asked for less"
+    limit.cap(1)
+    assert limit.size == 1
+
+
+async def test_a_bound_that_grows_hands_permits_to_those_that_wait() -> None:
+    limit = AdaptiveSemaphore(1)
+    async with limit.permit():
+        waiting = asyncio.create_task(hold_one(limit))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        limit.cap(2)
+        await waiting
+
+
+async def hold_one(limit: AdaptiveSemaphore) -> None:
+    async with limit.permit():
+        pass

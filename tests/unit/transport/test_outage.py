@@ -39,6 +39,7 @@ def broken_off() -> Respond:
     return respond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [[broken_off()] * 4, [broken_off(), ok()] * 2, [ok(), broken_off()] * 2])
 @pytest.mark.parametrize("outage", [http(502, "<html>"), drop(), http(404, "<html>")])
 async def test_no_photo_fails_when_answers_were_half_delivered_as_the_service_died(

@@ -13,6 +13,7 @@ from support.fake_service import Answer, FakeService, Respond, drop, envelope, e
 from support.pictures import jpeg
 
 from smarty_async.errors import AuthorizationError, DiskError, RequestError
+from smarty_async.hooks import ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body, MemoryBody
@@ -56,6 +57,7 @@ def test_only_a_request_refused_before_any_work_is_not_paid(status: int | None, 
 
 
 class TestCounters:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("first", "sent", "paid"),
         [
@@ -120,7 +122,7 @@ class TestRequestLog:
     async def submit(
         service: FakeService, *answers: Answer, log: RecordedLog, bodies: int = 1
     ) -> list[dict[Kind, bytes]]:
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), Progress(), ImageBudget(), log)
+        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks(()), ImageBudget(), log)
         async with client_of(service, concurrency=1) as c:
             service.script(*answers)
             dispatcher = c._open_dispatcher()
@@ -159,7 +161,9 @@ class TestRequestLog:
 
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), progress, ImageBudget(), log)
+        group = BatchGroup(
+            (ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), ImageBudget(), log
+        )
         async with FakeService() as service, client_of(service, base_url="http://127.0.0.1:9") as c:
             asking = asyncio.create_task(c._open_dispatcher().submit(Item(MemoryBody(jpeg(), "image/jpeg"), group)))
             await until(lambda: progress.retries > 3)

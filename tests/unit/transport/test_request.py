@@ -17,8 +17,8 @@ from support.fake_service import FakeService, http
 from support.pictures import jpeg
 
 from smarty_async.errors import ServiceUnavailable
+from smarty_async.hooks import all_hooks
 from smarty_async.options import Limits, ModeSpec, Retries, Timeouts
-from smarty_async.results import Progress
 from smarty_async.transport.body import MemoryBody
 from smarty_async.transport.connection import _arriving
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item
@@ -29,6 +29,7 @@ PATIENT = Retries(first_wait=0, longest_wait=0, give_up_after=900, give_up_befor
 
 
 class TestAnOutage:
+    @pytest.mark.slow
     async def test_one_photo_at_a_time_probes_whether_the_service_is_back(self, source: Path, out: Path) -> None:
         photos = fill(source, *(f"{number}.jpg" for number in range(48)))
         notices: list[str] = []
@@ -116,7 +117,7 @@ async def test_data_received_before_the_connection_was_lost_is_read() -> None:
 
 async def test_an_item_hands_over_what_it_has_received_once() -> None:
     both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
-    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), Progress(), ImageBudget()))
+    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), all_hooks(()), ImageBudget()))
     output = MemoryFile()
     output.append([b"\xff\xd8\xff"])
     answered = Answered("improve", "file_0", 0, blobs={"improved": Blob(0, 3, b"\xff\xd8\xff")})

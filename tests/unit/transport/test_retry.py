@@ -11,6 +11,7 @@ from support.clients import no_wait, retries
 from tenacity import AsyncRetrying, RetryCallState
 from tenacity.stop import stop_base
 
+from smarty_async.hooks import all_hooks
 from smarty_async.options import Retries
 from smarty_async.transport.retry import TemporaryAnswer, item_retrying, retried
 
@@ -21,7 +22,7 @@ async def no_sleep(_: float) -> None:
 
 def backoff_of(options: Retries, *, attempt: int, now: float) -> float:
     """Seconds, after that many attempts."""
-    retrying = item_retrying(options, sleep=no_sleep, clock=lambda: now)
+    retrying = item_retrying(options, sleep=no_sleep, hooks=all_hooks(()), clock=lambda: now)
     state = RetryCallState(retrying, None, (), {})
     state.attempt_number = attempt
     assert callable(retrying.wait)
@@ -47,7 +48,7 @@ def test_the_backoff_may_be_zero() -> None:
 
 
 class Attempts:
-    """Attempts that end as they are told to, and policies that are counted."""
+    """Attempts that end as they are reported to, and policies that are counted."""
 
     def __init__(self, *ends: Exception | None) -> None:
         self.left = list(ends)
@@ -59,7 +60,7 @@ class Attempts:
 
     def policy(self) -> AsyncRetrying:
         self.policies += 1
-        return item_retrying(retries(max_attempts=3), sleep=no_wait)
+        return item_retrying(retries(max_attempts=3), sleep=no_wait, hooks=all_hooks(()))
 
 
 async def test_no_policy_is_made_when_the_first_attempt_succeeds() -> None:

@@ -16,7 +16,7 @@ from smarty_async.wire.base64 import Base64Reader
 from smarty_async.wire.messages import Blob
 
 ALPHABET = string.ascii_letters + string.digits + "+/"
-thorough = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=300, suppress_health_check=list(HealthCheck))
 
 
 def read(pieces: list[bytes], *, max_bytes: int = 1000, number: int = 7) -> tuple[Blob, bytes]:
@@ -62,6 +62,7 @@ prefixed = st.tuples(
 ).map(lambda parts: "".join(parts[0]).encode() + parts[1])
 
 
+@pytest.mark.slow
 @thorough
 @given(st.binary(max_size=200), cuts)
 def test_what_was_encoded_comes_back(data: bytes, places: list[int]) -> None:
@@ -70,6 +71,7 @@ def test_what_was_encoded_comes_back(data: bytes, places: list[int]) -> None:
     assert blob == Blob(7, len(data), data[:3])
 
 
+@pytest.mark.slow
 @thorough
 @given(st.one_of(near_base64, prefixed, st.binary(max_size=30).filter(lambda text: b"\\" not in text)), cuts)
 def test_any_text_reads_as_a_whole_document_decoder_reads_it(text: bytes, places: list[int]) -> None:
@@ -83,6 +85,7 @@ def test_any_text_reads_as_a_whole_document_decoder_reads_it(text: bytes, places
         assert (blob.error, found) == (None, expected)
 
 
+@pytest.mark.slow
 @thorough
 @given(st.one_of(near_base64, prefixed), cuts, st.integers(1, 20))
 def test_the_error_does_not_depend_on_the_cut(text: bytes, places: list[int], max_bytes: int) -> None:
@@ -94,7 +97,7 @@ def test_the_error_does_not_depend_on_the_cut(text: bytes, places: list[int], ma
 @pytest.mark.slow
 @thorough
 @given(st.binary(max_size=60), st.data())
-def test_escapes_are_the_characters_they_stand_for(data: bytes, drawn: st.DataObject) -> None:
+def test_escapes_are_decoded(data: bytes, drawn: st.DataObject) -> None:
     forms = [rb"%c", rb"\u%04x", rb"\u%04X"]
     parts = []
     for code in base64.b64encode(data):

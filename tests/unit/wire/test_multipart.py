@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from smarty_async.options import ModeSpec
-from smarty_async.wire.multipart import FRAME_BYTES, TAIL_BYTES, Image, Multipart
+from smarty_async.wire.messages import FRAME_BYTES, TAIL_BYTES, Image, Multipart
 
 IMPROVE = ModeSpec("improve")
 TASKS = [
@@ -55,7 +55,8 @@ tricky = st.lists(st.sampled_from([b"\r\n", b"--", b"\r", b"\n", b"smarty-", b"\
 pictures = st.lists(st.tuples(st.sampled_from(TYPES), st.one_of(st.binary(max_size=50), tricky)), max_size=5)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(pictures, st.sampled_from(TASKS))
 def test_the_body_reads_back(images: list[tuple[str, bytes]], tasks: tuple[ModeSpec, ...]) -> None:
     multipart = Multipart([Image(kind, len(data)) for kind, data in images], tasks)

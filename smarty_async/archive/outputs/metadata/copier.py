@@ -34,7 +34,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.tiff import TiffError
 from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.errors import DiskError
 
 __all__ = [
@@ -54,7 +54,7 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
     """What outputs were made of.
 
     Attributes:
-        photo: the photo: its path, or its file's bytes.
+        photo: the photo: its path, its file's bytes, or what opens it.
         page: which picture of the file, from 1.
         sent: what was sent: the photo itself, or a picture made of it.
         orientation: the EXIF orientation of what was sent.
@@ -62,9 +62,9 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
         modified_ns: the photo's modification time in nanoseconds since 1970; None when it has none.
     """
 
-    photo: str | bytes
+    photo: PhotoData
     page: int = 1
-    sent: str | bytes
+    sent: PhotoData
     orientation: int = 1
     to_srgb: bool = False
     modified_ns: int | None = None
@@ -158,7 +158,7 @@ class MetadataCopier:
 
 
 def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> bytes:
-    """The segments of an output that `segments` stand in for, as they are: often the same."""
+    """The segments of an output that `segments` replace, as they are: often the same."""
     replaced: list[bytes] = []
     for found in header.segments:
         if found.kind in segments.replaces:
@@ -179,7 +179,7 @@ class MetadataSegments(msgspec.Struct, frozen=True):
 
     Attributes:
         data: whole segments.
-        replaces: the kinds of the output's own segments that they stand in for.
+        replaces: the kinds of the output's own segments that they replace.
         warnings: what was left out, and why.
     """
 
@@ -222,9 +222,9 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
 
 
 def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientation: int) -> MetadataSegments:
-    """What `output` needs to look right when it shall carry no metadata: a profile, the pixels' shape, an orientation.
+    """What `output` needs to look right without metadata: a profile, the shape of its pixels, an orientation.
 
-    Stands in for everything else that the service put there. Arguments as for `metadata_segments`.
+    Replaces everything else that the service put there. Arguments as for `metadata_segments`.
     """
     kept = SourceMetadata(
         icc=metadata.icc,
@@ -259,9 +259,9 @@ def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) ->
 
 
 def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
-    """The source's block, else the output's own where it must change, else as little as tells the orientation."""
-    own = output.payload(Kind.EXIF) if tagged_orientation(output) != geometry.orientation else None
-    for block in (metadata.exif, own):
+    """The source's block, else the output's own where it must change, else a minimal one with the orientation."""
+    is_right = tagged_orientation(output) == geometry.orientation
+    for block in (metadata.exif, None if is_right else output.payload(Kind.EXIF)):
         if not block:
             continue
         try:
@@ -272,7 +272,7 @@ def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warn
             if left_out:
                 warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
             return corrected
-    return minimal_exif(geometry.orientation) if tagged_orientation(output) != geometry.orientation else None
+    return None if is_right else minimal_exif(geometry.orientation)
 
 
 def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
@@ -311,7 +311,7 @@ def _profile_fits(profile: bytes, output: JpegHeader, warnings: list[str]) -> bo
 
 
 def _spliced(stream: BinaryIO, output: str, header: JpegHeader, segments: MetadataSegments) -> str | None:
-    """Write the output anew: one in memory to its own place, another to a file beside it, whose path is returned.
+    """Write the output again: one in memory to its own place, another to a file beside it, whose path is returned.
 
     Nothing knows of an output before it has its metadata, so that what breaks off here is a temporary file of no use.
     """

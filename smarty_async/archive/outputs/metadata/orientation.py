@@ -1,4 +1,4 @@
-"""How an output lies in relation to its source: its size and orientation, found by comparing the two pictures.
+"""The size and the orientation of an output in relation to its source, found by comparing the two pictures.
 
 A service may turn a picture upright as its EXIF orientation says, leave it as it is stored, or turn it some other
 way, and the EXIF block of its answer need not be right. `find_orientation` therefore compares small copies of both.
@@ -6,10 +6,8 @@ way, and the EXIF block of its answer need not be right. `find_orientation` ther
 
 from __future__ import annotations
 
-import io
 from math import log, sqrt
 from operator import mul
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import msgspec
@@ -17,7 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.convert import upright
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["Geometry", "find_orientation"]
 
@@ -89,7 +87,7 @@ _SHAPE_MARGIN = log(1.1)
 _SCREENED = 128
 """Pixels that a JPEG's draft mode is asked for; it gives the next larger eighths of its size."""
 
-_Picture = str | Path | bytes | Image.Image
+_Picture = PhotoData | Image.Image
 
 
 def find_orientation(
@@ -98,13 +96,14 @@ def find_orientation(
     """The EXIF orientation (1…8) under which `output`, as it is stored, shows upright.
 
     Compares ranks of luminance, so that colourizing, restored contrast and other changes of tone make no difference.
-    Where the pixels do not tell (a uniform or symmetric picture), the output's own orientation is believed, else it
+    Where the pixels are ambiguous (a uniform or symmetric picture), the output's own orientation is used, else it
     is taken for upright, else for stored as the source is. The same where one of the two cannot be decoded.
 
     Blocks: 4 ms, and 11 ms for each megabyte of JPEG in the two; other formats are decoded in full.
 
     Args:
-        source: as it was sent: a path, a file's bytes, or a picture as it is stored. Of a TIFF the first page.
+        source: as it was sent: a path, a file's bytes, what opens it, or a picture as it is stored. Of a TIFF the first
+            page.
         output: likewise.
         source_orientation: the EXIF orientation of what was sent.
         output_orientation: what the output's own EXIF says.
@@ -114,7 +113,7 @@ def find_orientation(
     """
     try:
         shown, stored = _load(source, source_orientation), _load(output)
-    except Exception as error:  # on broken data a decoder raises whatever it tripped over
+    except Exception as error:  # decoders raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         return output_orientation
@@ -154,7 +153,7 @@ def _load(picture: _Picture, orientation: int = 1) -> _Small:
     """`picture`, stored with this orientation, upright."""
     if isinstance(picture, Image.Image):
         return _small(picture, orientation)
-    with io.BytesIO(picture) if isinstance(picture, bytes) else open_for_parsing(picture) as stream:
+    with open_for_parsing(picture) as stream:
         prefix = stream.read(2)
         stream.seek(0)
         # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.

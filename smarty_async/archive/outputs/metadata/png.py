@@ -196,7 +196,7 @@ def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts:
     if match and data and len(data) == int(match[2]):
         take(data)
     else:
-        parts.leave_out(f"PNG's {keyword!r}", "it is no profile")
+        parts.leave_out(f"PNG's {keyword!r}", "it is not a profile")
 
 
 def _take_app1(data: bytes, parts: Parts) -> None:

@@ -11,7 +11,6 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
 from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
-from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["read_metadata"]
 
@@ -36,20 +35,20 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _JFIF_UNITS = {1: 1.0, 2: 2.54}
 
 
-def read_metadata(photo: str | Path | bytes, *, page: int = 0) -> SourceMetadata:
+def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
     """Read what `photo` holds besides its pixels. Blocks; decodes nothing.
 
     JPEG, PNG and TIFF (RAW and DNG among them) are read part by part, WebP, AVIF, HEIF and others by Pillow, for HEIF
     with pillow-heif, when it is installed. A part that is malformed is left out, with a warning that says so.
 
     Args:
-        photo: the path of a file, or a file's bytes.
+        photo: the path of a file, a file's bytes, or what opens it.
         page: the page of a multi-page TIFF, from 0.
 
     Raises:
         OSError: the file cannot be read.
     """
-    with io.BytesIO(photo) if isinstance(photo, bytes) else open_for_parsing(photo) as stream:
+    with open_for_parsing(photo) as stream:
         parts = Parts()
         prefix = stream.read(16)
         try:
@@ -58,7 +57,7 @@ def read_metadata(photo: str | Path | bytes, *, page: int = 0) -> SourceMetadata
             if error.errno is not None:
                 raise
             parts.leave_out("metadata", error)
-        except Exception as error:  # noqa: BLE001 - on broken data a parser raises whatever it tripped over
+        except Exception as error:  # noqa: BLE001 - parsers raise exceptions of any class for broken data
             parts.leave_out("metadata", error)
         return parts.metadata()
 

@@ -1,1 +1,1 @@
-"""Weights that are small and free enough to ship: whose they are is told in docs/engine.md."""
+"""Weights that are small and free enough to ship: docs/engine.md says whose they are."""

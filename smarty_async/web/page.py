@@ -1,21 +1,75 @@
-"""Keeps the web pages of other sites from using a server on this machine, and our own pages from loading anything else.
+"""A page on this machine: its files, served under fixed names, and the guard around its application.
 
-Three attacks are refused. A page of another site that reads from or posts to the server: the browser says so in
-``Origin`` or ``Sec-Fetch-Site``. DNS rebinding, where the other site's name is made to point at this machine: ``Host``
-is then that name. Text in a photo's name or a service's answer that is taken for markup: the Content-Security-Policy
-allows no inline script and no other host.
+Files are read from the installed package. The guard keeps the web pages of other sites from using a server on this
+machine, and our own pages from loading anything else. Three attacks are refused. A page of another site that reads from
+or posts to the server: the browser says so in ``Origin`` or ``Sec-Fetch-Site``. DNS rebinding, where the other site's
+name is made to point at this machine: ``Host`` is then that name. Text in a photo's name or a service's answer that is
+taken for markup: the Content-Security-Policy allows no inline script and no other host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from importlib.resources import files
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-__all__ = ["HEADERS", "guard"]
+__all__ = ["HEADERS", "SHARED", "add_assets", "guard", "read_asset"]
+
+
+def _located(package: str, *names: str) -> dict[str, str]:
+    """{name: package} for files in the folder ``static`` of `package`."""
+    return dict.fromkeys(names, package)
+
+
+SHARED: Final = _located("smarty_async.web", "icon.svg", "slider.js", "strings.js", "theme.css")
+"""The assets of both pages: {name: package that holds it in its folder ``static``}."""
+
+_TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def read_asset(package: str, name: str) -> str:
+    """The text of the file `name` in the folder ``static`` of `package`.
+
+    An HTML file holds the body of a page; what is around it, the same for all pages, is in ``page.html``.
+    """
+    text = (files(package) / "static" / name).read_text("utf-8")
+    stem, _, suffix = name.rpartition(".")
+    if suffix != "html":
+        return text
+    frame = (files("smarty_async.web") / "static" / "page.html").read_text("utf-8")
+    return frame.replace("{name}", stem).replace("{body}", text)
+
+
+def add_assets(app: web.Application, assets: Mapping[str, str], *, page: str) -> None:
+    """Serve `page` at ``/`` and every other asset at ``/assets/<name>``; no other name exists.
+
+    Args:
+        app: the application.
+        assets: {name: package}.
+        page: the name of the HTML file among them.
+    """
+    for name, package in assets.items():
+        path = "/" if name == page else f"/assets/{name}"
+        app.router.add_get(path, _handler(package, name))
+
+
+def _handler(package: str, name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    text = read_asset(package, name)
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(
+            text=text,
+            content_type=_TYPES[name.rpartition(".")[2]],
+            charset="utf-8",
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    return serve
+
 
 HEADERS: Final = {
     "Content-Security-Policy": (
@@ -90,7 +144,7 @@ def _name_of(host: str) -> str:
 def _same_site(request: web.Request) -> bool:
     origin = request.headers.get("Origin")
     if origin is not None:
-        # The scheme is not compared: a proxy in front may speak https.
+        # The scheme is not compared: a proxy in front may use https.
         return origin.partition("://")[2].lower() == request.headers.get("Host", "").lower()
     site = request.headers.get("Sec-Fetch-Site", "none")
     return site in _SAME or _is_visit(request)

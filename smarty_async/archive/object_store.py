@@ -1,0 +1,283 @@
+"""Buckets of an object store (S3, GCS, Azure), through obstore, whose one importer this is. Everything here blocks.
+
+obstore's blocking calls are used, in our own threads: with its asynchronous ones the interpreter aborted at exit in 9
+of 25 short runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from smarty_async.archive.aws_profile import aws_profile
+from smarty_async.archive.s3_listing import list_any_key
+from smarty_async.archive.store_errors import ObjectMissing, UnlistableKey, store_error
+from smarty_async.errors import ConfigurationError, MissingExtra, StoreError
+from smarty_async.store_address import StoreAddress
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+__all__ = ["Bucket", "StoredObject"]
+
+PAGE: Final = 1000
+"""Keys in one answer to a LIST request, at most; what all stores give."""
+
+_TIMEOUT, _CONNECT_TIMEOUT = "300s", "10s"
+_RETRIES: Final = {"max_retries": 6, "retry_timeout": timedelta(seconds=120)}
+_FIRST_RETRIES: Final = {"max_retries": 1, "retry_timeout": timedelta(seconds=5)}
+"""At the start a wrong address shows itself soon; without keys, the cloud's metadata address is asked that often."""
+
+
+class StoredObject(msgspec.Struct, frozen=True, gc=False):
+    """An object of a bucket.
+
+    Attributes:
+        key: relative to the prefix of its `Bucket`.
+        size: bytes.
+        etag: its entity tag as the store spells it; where there is none, its time.
+    """
+
+    key: str
+    size: int
+    etag: str
+
+
+class Bucket:
+    """The keys under one prefix of a bucket. It may be used from several threads.
+
+    Nothing is opened before it is used. A pickle holds the address and the options that were given, and nothing that
+    the environment or a profile gave.
+
+    Args:
+        address: of the bucket and the prefix.
+        options: for obstore's constructor of the store: ``endpoint``, ``region``, ``access_key_id``,
+            ``credential_provider``, ``client_options`` …
+    """
+
+    def __init__(self, address: StoreAddress, options: Mapping[str, Any] | None = None) -> None:
+        self.address = address
+        self._options = dict(options or {})
+
+    def __repr__(self) -> str:
+        return f"Bucket({str(self.address)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bucket, (self.address, self._options)
+
+    # what is there
+
+    def check(self) -> None:
+        """List one key, with few retries, to learn whether the bucket is there and may be used.
+
+        Raises:
+            MissingExtra: obstore is not installed.
+            ConfigurationError: there is no such bucket, no credentials, or they do not allow it.
+        """
+        try:
+            with self._translated("list"):
+                store: Any = self._opened(_FIRST_RETRIES)
+                stream = store.list(prefix=self.address.prefix or None, chunk_size=1)
+                next(iter(stream), None)
+        except UnlistableKey:
+            pass
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def pages(self, *, under: str = "", after: str = "") -> Iterator[list[StoredObject]]:
+        """All objects in pages, in the order of their keys, as the store gives them.
+
+        Args:
+            under: only those below this folder; empty for all.
+            after: only those whose keys follow this one.
+
+        Raises:
+            UnlistableKey: obstore cannot represent a key, and `list_any_key` cannot list it.
+            StoreError: the store refuses.
+        """
+        try:
+            for page in self._obstore_pages(under, after):
+                yield page
+                after = page[-1].key if page else after
+        except UnlistableKey as odd:
+            if self.address.scheme != "s3":
+                raise
+            folder, last = self.address.key(under) if under else self.address.prefix, self.address.key(after)
+            address = msgspec.structs.replace(self.address, prefix="")
+            for keys in list_any_key(address, self.config, folder=folder, after=last if after else "", odd=odd):
+                yield [StoredObject(self.address.relative(one.key), one.size, one.etag) for one in keys]
+
+    def _obstore_pages(self, under: str, after: str) -> Iterator[list[StoredObject]]:
+        """The pages of obstore's listing."""
+        folder = self.address.key(under) if under else self.address.prefix
+        offset = self.address.key(after) if after else None
+        with self._translated("list"):
+            pages = iter(self._store.list(prefix=folder or None, offset=offset, chunk_size=PAGE))
+        while True:
+            with self._translated("list"):
+                page: Sequence[Any] | None = next(pages, None)
+            if page is None:
+                return
+            yield [self._object(meta) for meta in page]
+
+    def head(self, key: str) -> StoredObject | None:
+        """The object with this key, None when there is none."""
+        try:
+            with self._translated("read", key):
+                return self._object(self._store.head(self.address.key(key)))
+        except ObjectMissing:
+            return None
+
+    def about(self, key: str, *, name: str) -> str | None:
+        """The user's metadata `name` of the object; None when it, or the object, is not there."""
+        try:
+            with self._translated("read", key):
+                attributes = self._store.get(self.address.key(key), options={"head": True}).attributes
+        except ObjectMissing:
+            return None
+        found: str | None = attributes.get(name)
+        return found
+
+    # reading
+
+    def get(self, key: str, *, etag: str | None = None, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes of an object, or those from `start` to before `end`.
+
+        Raises:
+            ObjectMissing: there is none.
+            ObjectChanged: it is no longer the one with this `etag`.
+            StoreError: the store refuses.
+        """
+        options: Any = {"if_match": etag} if etag else {}
+        if end is not None:
+            options["range"] = (start, end)
+        with self._translated("read", key):
+            return bytes(self._store.get(self.address.key(key), options=options).bytes())
+
+    def stream(self, key: str, *, etag: str | None = None, piece: int = 1 << 20) -> Iterator[bytes]:
+        """The bytes of an object in pieces of about `piece` bytes; raises as `get` does."""
+        with self._translated("read", key):
+            result = self._store.get(self.address.key(key), options={"if_match": etag} if etag else {})
+            pieces = iter(result.stream(min_chunk_size=piece))
+        while True:
+            with self._translated("read", key):
+                data: Any = next(pieces, None)
+            if data is None:
+                return
+            yield bytes(data)
+
+    # writing
+
+    def put(
+        self,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        create: bool = False,
+        replaces: str | None = None,
+    ) -> str:
+        """Write an object, all or nothing.
+
+        Args:
+            key: of the object.
+            data: its bytes, or the file that holds them.
+            content_type: of the object.
+            metadata: the user's metadata, in ASCII.
+            create: only if there is no object with this key. Such a PUT is one request, whatever the size.
+            replaces: only if the object has this ETag.
+
+        Returns:
+            The ETag.
+
+        Raises:
+            ObjectExists: `create`, and there is one.
+            ObjectChanged: `replaces`, and there is another one.
+            StoreError: the store refuses.
+        """
+        mode: Any = "create" if create else "overwrite" if replaces is None else {"e_tag": replaces}
+        attributes: Any = {"Content-Type": content_type, **(metadata or {})}
+        with self._translated("write", key):
+            result = self._store.put(self.address.key(key), data, attributes=attributes, mode=mode)
+        return str(result["e_tag"])
+
+    def delete(self, *keys: str) -> None:
+        """Remove objects; those that are not there do not matter."""
+        with self._translated("remove", keys[0] if keys else ""):
+            self._store.delete([self.address.key(key) for key in keys])
+
+    # obstore
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The settings of an S3 store, its keys among them: those of the environment, and those that were given."""
+        found: dict[str, Any] = {
+            name.removeprefix("AWS_").lower(): value for name, value in os.environ.items() if name[:4] == "AWS_"
+        }
+        found["region"] = found.get("region") or found.get("default_region")
+        found["endpoint"] = _endpoint_of_environment()
+        given = cast("Mapping[str, Any]", self._store.config)
+        return {**found, **{name.removeprefix("aws_"): value for name, value in given.items()}}
+
+    @cached_property
+    def _store(self) -> Any:  # obstore's types leave some of its calls open
+        return self._opened(_RETRIES)
+
+    def _opened(self, retries: Mapping[str, Any]) -> ObjectStore:
+        try:
+            from obstore.store import from_url  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise MissingExtra("storage in a bucket needs obstore, which", "store") from None
+        options: dict[str, Any] = {**self._options}
+        if self.address.scheme == "s3":
+            options = {**aws_profile(options), **options}
+        client = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, **options.pop("client_options", {})}
+        if _is_loopback(options.get("endpoint") or options.get("aws_endpoint") or _endpoint_of_environment()):
+            client.setdefault("allow_http", True)
+        options.setdefault("retry_config", retries)
+        try:
+            with self._translated("open"):
+                return from_url(self.address.bucket_url, client_options=cast("Any", client), **options)
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from None
+
+    def _object(self, meta: Any) -> StoredObject:
+        return StoredObject(
+            self.address.relative(meta["path"]), meta["size"], meta["e_tag"] or meta["last_modified"].isoformat()
+        )
+
+    @contextmanager
+    def _translated(self, doing: str, key: str = "") -> Generator[None]:
+        """Translate obstore's errors, and those of Python that it raises."""
+        try:
+            yield
+        except (StoreError, ConfigurationError):
+            raise
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except Exception as error:  # noqa: BLE001 - obstore's tree, and OSError, ValueError, FileNotFoundError
+            raise store_error(error, doing=doing, address=self.address, key=key) from None
+
+
+def _endpoint_of_environment() -> str:
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
+def _is_loopback(endpoint: str) -> bool:
+    """Whether `endpoint` is this machine, so that plain http gives nothing away."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,126 @@
+"""Makes the temporary files of many answers durable at once.
+
+Three outputs a photo are three fsyncs a photo, each of which waits for the disk. Linux' syncfs(2) makes all files of a
+file system durable in one call: on ext4, in 0.02 to 0.07 of the time for 144 files of 20 KB, and in 0.4 to 0.6 for
+three (`python -m benchmarks.sync`, without and with a neighbour that writes). It is as safe, under two conditions,
+which are checked here:
+
+- The kernel tells of write errors: since Linux 5.8 syncfs fails when a file could not be written back since the
+  descriptor was opened (https://man7.org/linux/man-pages/man2/syncfs.2.html), so one descriptor is kept open from
+  before the first file is written. When it fails, each file is synced by itself, to find those that are refused.
+- The file system makes syncfs wait for the disk. That is known of ext4, XFS, Btrfs and F2FS. Network file systems and
+  those in user space may only hand the data on.
+
+Everywhere else, and on other systems, each file is synced by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from smarty_async.archive.outputs.store import sync_each
+from smarty_async.archive.threads import threaded
+from smarty_async.errors import DiskError
+
+__all__ = ["GroupSync", "has_reliable_syncfs", "sync_file_system"]
+
+_FILE_SYSTEMS = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs"})
+_KERNEL = (5, 8)
+_FEW = 1
+"""Files that are synced by themselves."""
+
+
+class GroupSync:
+    """Makes the files of one folder durable.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def open(self) -> None:
+        """From here on write errors are noticed; the folder must exist. Blocks.
+
+        Raises:
+            OSError: the folder cannot be opened.
+        """
+        if has_reliable_syncfs(self._folder):
+            self._descriptor = os.open(self._folder, os.O_RDONLY)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    async def sync(self, groups: Sequence[Sequence[str]]) -> list[DiskError | None]:
+        """Wait until files are durable.
+
+        Args:
+            groups: the names of the files of each answer.
+
+        Returns:
+            For each answer what the disk refused, None when nothing.
+        """
+        return await _sync(self._folder, groups, self._descriptor)
+
+
+@threaded
+def _sync(folder: str, groups: Sequence[Sequence[str]], descriptor: int | None) -> list[DiskError | None]:
+    if descriptor is not None and sum(map(len, groups)) > _FEW:
+        try:
+            sync_file_system(descriptor)
+        except OSError:
+            pass  # each file by itself says which one it is
+        else:
+            return [None] * len(groups)
+    return [sync_each(folder, names) for names in groups]
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Wait until everything on the file system of an open file is on the disk itself: syncfs(2).
+
+    Raises:
+        OSError: something could not be written since `descriptor` was opened, or since the last call with it.
+    """
+    if _syncfs()(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@cache
+def _syncfs() -> Callable[[int], int]:
+    function = ctypes.CDLL(None, use_errno=True).syncfs
+    function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
+    return function
+
+
+def has_reliable_syncfs(folder: str, *, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether syncfs(2) is as safe as an fsync of each file in `folder`.
+
+    Args:
+        folder: an existing folder.
+        mounts: what is mounted, as proc_pid_mountinfo(5) describes it.
+    """
+    if sys.platform != "linux":
+        return False
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if release is None or (int(release[1]), int(release[2])) < _KERNEL:
+        return False
+    try:
+        device = os.stat(folder).st_dev  # noqa: PTH116 - the folder is text
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        lines = [line.split() for line in mounts.read_text("utf-8", "replace").splitlines()]
+        types = {line[line.index("-") + 1] for line in lines if line[2] == wanted}
+        return bool(types) and types <= _FILE_SYSTEMS and hasattr(ctypes.CDLL(None), "syncfs")
+    except (OSError, ValueError, IndexError):
+        return False

@@ -1,0 +1,367 @@
+"""Outputs in a bucket: temporary files on this machine until they are stored as ``<kind>/<place>``, each by one PUT."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.object_writer import ObjectWriter
+from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
+from smarty_async.archive.outputs.output_log import OutputLog
+from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
+from smarty_async.archive.outputs.store import Appendable, FinishedPhoto, OutputMove, OutputRefused, TempFile
+from smarty_async.archive.paths import STATE, FileNameRules
+from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
+from smarty_async.archive.threads import threaded
+from smarty_async.errors import ConfigurationError, DiskError, StoreError
+from smarty_async.options import ModeSpec
+from smarty_async.results import KINDS, ErrorInfo, Kind, Result
+from smarty_async.store_address import StoreAddress
+
+if TYPE_CHECKING:
+    from smarty_async.archive.journal.store import JournalStore
+
+__all__ = ["RESULTS_FOLDER", "OutputBucket"]
+
+RESULTS_FOLDER: Final = "results"
+"""The folder of the parts of the list of results."""
+
+_PART_LINES: Final = 20_000
+"""Results in a part."""
+
+_MAX_KEY: Final = 1024
+"""Bytes of a key, at most, in S3, GCS and Azure."""
+
+_RULES: Final = FileNameRules(
+    forbidden="".join(map(chr, range(1, 32))) + "\x7f", raw_bytes=False, max_name=_MAX_KEY, max_path=_MAX_KEY
+)
+"""Keys are UTF-8; control characters have no place in XML, in which keys are listed."""
+
+_PIECE_BYTES: Final = 1 << 20
+
+
+class OutputBucket:
+    """The `OutputStore` under a prefix of a bucket.
+
+    Args:
+        address: the bucket and the prefix.
+        options: what the store is opened with.
+        state: the folder of the journal and the temporary files on this machine; None for a folder of the user's.
+
+    Attributes:
+        address: the bucket and the prefix.
+        state_dir: the folder of the journal, the lock, the temporary files, and what of the log is still to be put.
+        rules: which names a store takes.
+        is_exclusive: whether the store creates an object only if there is none, when it is asked to; known once `lock`
+            has returned.
+        source_of_truth: what a lost journal is rebuilt from, for people.
+    """
+
+    def __init__(
+        self, address: StoreAddress, *, options: Mapping[str, Any] | None = None, state: Path | None = None
+    ) -> None:
+        self.address = address
+        self.state_dir = state or default_state_folder(address)
+        self.rules: FileNameRules = _RULES
+        self.is_exclusive = True
+        self.source_of_truth = f"the log and the outputs in {str(address)!r}"
+        self._bucket = Bucket(address, options)
+        self._state = StateFolder(self.state_dir)
+        self._pages = KeyPages(self._bucket)
+        self._log = OutputLog(self._bucket, self.state_dir / "log")
+        self._last_segment: int | None = None
+        self._is_locked = False
+        self._is_left = False
+
+    @property
+    def bucket(self) -> Bucket:
+        """The keys under the prefix."""
+        return self._bucket
+
+    # the store
+
+    is_remote = True
+
+    def check_access(self) -> None:
+        """Make sure that the bucket can be listed, and is not another's state; see `OutputStore.check_access`."""
+        self._bucket.check()
+
+    def lock(self) -> None:
+        """Lock the state folder, and become the owner of the outputs; see `OutputStore.lock`.
+
+        Raises:
+            OutputInUse: another run has locked the state folder, or became the owner at the same time.
+            ConfigurationError: the store cannot be used.
+        """
+        try:
+            self._state.lock(shown=str(self.address))
+            self._check_address()
+        except OSError as error:
+            raise DiskError.of(error, self.state_dir, "write to") from None
+        try:
+            self.check_access()
+            self.is_exclusive = self._creates_once()
+            self._last_segment = self._log.take_over()
+        except StoreError as error:
+            raise ConfigurationError(str(error)) from None
+        self._is_locked = True
+        self._log.start()
+
+    def _check_address(self) -> None:
+        """A state folder belongs to one address."""
+        path = self.state_dir / "address"
+        if not path.exists():
+            path.write_text(str(self.address), "utf-8")
+        elif path.read_text("utf-8") != str(self.address):
+            raise ConfigurationError(
+                f"{str(self.state_dir)!r} is the state of runs into {path.read_text('utf-8')!r}: choose another --state"
+            )
+
+    def _creates_once(self) -> bool:
+        """Whether the store refuses to create an object a second time; some that speak S3 do not."""
+        key = f"{STATE}/check-{secrets.token_hex(8)}"
+        try:
+            for _ in range(2):
+                self._bucket.put(key, b"", content_type="text/plain", create=True)
+        except ObjectExists:
+            return True
+        finally:
+            with suppress(StoreError):
+                self._bucket.delete(key)
+        return False
+
+    def release(self) -> None:
+        """Put the rest of the log, unlock, and remove temporary files that the next run does not need; blocks.
+
+        Raises:
+            StoreError: the log cannot be put; the next run puts it.
+        """
+        try:
+            if self._is_locked:
+                self._log.close()
+        finally:
+            self._is_locked = False
+            self._state.release()
+
+    def warnings(self) -> list[str]:
+        """What a person should know of the store; see `OutputStore.warnings`."""
+        if self.is_exclusive:
+            return []
+        ignored = (
+            f"{str(self.address)!r} ignores conditional writes: a run into it on another machine goes unnoticed,"
+            " and so does an object that someone else writes where an output goes"
+        )
+        return [ignored]
+
+    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
+        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
+        self._state.remove_stale_temp_files(keep)
+
+    # places
+
+    def is_taken(self, place: str) -> bool:  # noqa: ARG002
+        """False: whether something is there, `commit` finds out, at no cost."""
+        return False
+
+    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
+        """None: likewise."""
+        return []
+
+    def problem_of(self, place: str) -> ErrorInfo | None:
+        """Why there can be no object for `place`: its key is too long. None if there can."""
+        longest = max(len(self.address.key(f"{kind}/{place}").encode()) for kind in KINDS)
+        if longest <= _MAX_KEY:
+            return None
+        message = f"the key of its output would have {longest:,} bytes, and {_MAX_KEY:,} are possible"
+        return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter prefix")
+
+    # temporary files
+
+    def open(self) -> TempFile:
+        """A new temporary file; its first write creates it."""
+        return self._state.open()
+
+    def temp_path(self, name: str) -> Path:
+        """The path of the temporary file called `name`."""
+        return self._state.temp_path(name)
+
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file; see `OutputStore.write`."""
+        await self._state.write(lots)
+
+    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
+        """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
+        return await self._state.fsync(answers)
+
+    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
+        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
+        copied = self.open()
+        try:
+            if await _download(self._bucket, f"{kind}/{place}", copied) == output.size:
+                return copied
+        except BaseException:
+            await copied.discard()
+            raise
+        await copied.discard()
+        return None
+
+    async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:
+        """A local file with an output; see `OutputStore.picture`."""
+        copied = await self.copy(kind, place, output)
+        return (None, None) if copied is None else (copied.path, copied)
+
+    # outputs
+
+    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Store outputs; see `OutputStore.commit`."""
+        refused: list[DiskError | None] = await asyncio.gather(*(_store(self, move) for move in moves))
+        for move, error in zip(moves, refused, strict=True):
+            if error is None:
+                self._state.forget(output.temporary for output in move.outputs.values())
+        return refused
+
+    def store(self, move: OutputMove) -> DiskError | None:
+        """Make `move`; blocks. What the store refused, None when nothing."""
+        kind: Kind | None = None
+        try:
+            self._log.check()
+            if self._is_left:
+                return StoreError("the run was left: the next one stores it")
+            self.remove(move.place, move.removes)
+            writer = ObjectWriter(self._bucket, conditional=self.is_exclusive)
+            for kind, output in move.outputs.items():
+                if not move.is_stored:
+                    writer.write(kind, move.place, output, self.temp_path(output.temporary), move.origin)
+                self._pages.add(kind, move.place)
+            for output in move.outputs.values():
+                self.temp_path(output.temporary).unlink(missing_ok=True)
+        except DiskError as error:
+            return error
+        except OSError as error:
+            return DiskError.of(error, self.state_dir / f"{kind}", "read")
+        return None
+
+    def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
+        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        for kind, output in outputs.items():
+            found = self._bucket.head(f"{kind}/{place}")
+            if found is not None and found.size == output.size:
+                self._bucket.delete(found.key)
+
+    def recover(self, move: OutputMove) -> bool:
+        """Store what an interrupted run had received; see `OutputStore.recover`."""
+        waiting: dict[Kind, StoredOutput] = {}
+        for kind, output in move.outputs.items():
+            if self.temp_path(output.temporary).exists():
+                waiting[kind] = output
+            elif (found := self._bucket.head(f"{kind}/{move.place}")) is None or found.size != output.size:
+                return False
+        refused = self.store(msgspec.structs.replace(move, outputs=waiting))
+        if isinstance(refused, OutputRefused):
+            self._state.retain(output.temporary for output in waiting.values())
+        if refused is not None:
+            raise refused
+        return True
+
+    def stop_committing(self) -> None:
+        """Store only what has begun; see `OutputStore.stop_committing`."""
+        self._is_left = True
+
+    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """Look for the outputs of `entries`; see `OutputStore.check`."""
+        return await _check(self._pages, entries, redo=redo)
+
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """What `check` does; blocks."""
+        return self._pages.checked(entries, redo=redo)
+
+    # what is known of photos
+
+    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+        """Add what became of photos to the log; see `OutputStore.record`."""
+        self._log.add(photo.logged() for photo in photos)
+
+    def write_results(self, results: Iterable[Result]) -> None:
+        """Put the list of results in parts, those that have changed; see `OutputStore.write_results`."""
+        self._log.check()
+        there = {one.key: one for page in self._bucket.pages(under=RESULTS_FOLDER) for one in page}
+        for number, part in enumerate(_parts(results), start=1):
+            key = f"{RESULTS_FOLDER}/part-{number:06}.jsonl"
+            found = there.pop(key, None)
+            if found is None or found.etag.strip('"') != hashlib.md5(part, usedforsecurity=False).hexdigest():
+                self._bucket.put(key, part, content_type="application/jsonl")
+        if left := [key for key in there if key.startswith(f"{RESULTS_FOLDER}/part-")]:
+            self._bucket.delete(*left)
+
+    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:  # noqa: ARG002
+        """Enter what the log tells of runs elsewhere, and outputs that no log names; see `OutputStore.rebuild`.
+
+        A journal that is up to date costs one LIST.
+        """
+        from smarty_async.archive.journal.replay import adopt, replay  # noqa: PLC0415 - it stands on this package
+
+        is_lost = journal.is_empty
+        own = "" if is_lost else self._log.owner
+        segments = self._log.segments(after=0 if is_lost else self._log.applied, until=self._last_segment)
+        found = False
+        count = 0
+        for segment in segments:
+            found = True
+            if segment.owner != own:
+                count += replay(journal, segment.lines)
+        if is_lost:
+            count += replay(journal, self._log.waiting())
+        if found and (is_lost or count):
+            count += adopt(journal, self._outputs(), self._origin)
+        if self._last_segment is not None:
+            self._log.note_applied(self._last_segment + 1)
+        return count
+
+    def _outputs(self) -> Iterator[tuple[Kind, str, int]]:
+        """All outputs, each with its place and its size."""
+        for kind in KINDS:
+            for page in self._bucket.pages(under=kind):
+                for one in page:
+                    yield kind, one.key.removeprefix(f"{kind}/"), one.size
+
+    def _origin(self, kind: Kind, place: str) -> OutputOrigin | None:
+        with suppress(ObjectMissing, ObjectChanged):
+            return OutputOrigin.read(self._bucket.about(f"{kind}/{place}", name=METADATA_KEY))
+        return None
+
+
+_store = threaded(OutputBucket.store, pool="storing")
+_check = threaded(KeyPages.checked, pool="fetching")
+
+
+def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:
+    """Append the bytes of an object to `target`; their number, None when there is no such object."""
+    size = 0
+    try:
+        for piece in bucket.stream(key, piece=_PIECE_BYTES):
+            target.append([piece])
+            size += len(piece)
+    except ObjectMissing:
+        return None
+    return size
+
+
+_download = threaded(_download_to, pool="fetching")
+
+
+def _parts(results: Iterable[Result]) -> Iterator[bytes]:
+    """The lines of `results`, in parts."""
+    lines = (msgspec.json.encode(result) + b"\n" for result in results)
+    while part := list(islice(lines, _PART_LINES)):
+        yield b"".join(part)

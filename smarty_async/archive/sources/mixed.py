@@ -1,0 +1,108 @@
+"""The source of a run: folders, buckets, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO
+
+from smarty_async.archive.photos.probe import Probed
+from smarty_async.archive.sources.folder import FolderSource
+from smarty_async.archive.sources.object_store import BucketSource
+from smarty_async.archive.sources.source import PhotoBody, PhotoSource
+from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.options import ArchiveOptions, Limits
+from smarty_async.store_address import StoreAddress, is_store_address
+
+__all__ = ["MixedSource", "open_source"]
+
+
+def open_source(options: ArchiveOptions) -> PhotoSource:
+    """The source for `options`; nothing is read yet."""
+    addresses = [StoreAddress.parse(source) for source in options.sources if is_store_address(source)]
+    paths = [source for source in options.sources if not is_store_address(source)]
+    sources: list[PhotoSource] = [
+        BucketSource(
+            address,
+            options=options.store_options.values,
+            out=None if isinstance(options.out, Path) else options.out,
+            include=options.include,
+            exclude=options.exclude,
+        )
+        for address in addresses
+    ]
+    if paths or not addresses or options.listed != ():
+        out = options.out if isinstance(options.out, Path) else None
+        sources.append(
+            FolderSource(paths, out=out, include=options.include, exclude=options.exclude, listed=options.listed)
+        )
+    return sources[0] if len(sources) == 1 else MixedSource(sources)
+
+
+class MixedSource:
+    """Several `PhotoSource`s, one after another.
+
+    Args:
+        sources: at most one of folders, and any number of buckets.
+    """
+
+    def __init__(self, sources: Sequence[PhotoSource]) -> None:
+        self._sources = sources
+        self._stopped = False
+
+    def check(self) -> None:
+        """Make sure that each can be scanned."""
+        for source in self._sources:
+            source.check()
+
+    def warnings(self) -> list[str]:
+        """What a person should know of each."""
+        return [warning for source in self._sources for warning in source.warnings()]
+
+    def scan(self) -> Generator[list[PhotoFile], None, None]:
+        """Every photo of each, in turn."""
+        for source in self._sources:
+            if self._stopped:
+                return
+            with closing(source.scan()) as batches:
+                yield from batches
+
+    def stop(self) -> None:
+        """Let `scan` end; from another thread."""
+        self._stopped = True
+        for source in self._sources:
+            source.stop()
+
+    def _of(self, path: str) -> PhotoSource:
+        """The source that a photo at `path` can be read with."""
+        if is_store_address(path):
+            bucket = StoreAddress.parse(path.rpartition("/")[0]).bucket_url
+            return next(
+                one for one in self._sources if isinstance(one, BucketSource) and one.address.bucket_url == bucket
+            )
+        return next(one for one in self._sources if isinstance(one, FolderSource))
+
+    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
+        """Look into a photo; blocks."""
+        return self._of(file.path).look(file, limits=limits, fit=fit)
+
+    def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
+        """Look into a photo, in a thread."""
+        return self._of(file.path).probe(file, limits=limits, fit=fit)
+
+    def body(self, file: PhotoFile, probed: Probed) -> PhotoBody:
+        """What is sent of a photo that is sent as it is."""
+        return self._of(file.path).body(file, probed)
+
+    def reopen(self, file: PhotoFile) -> str | Callable[[], BinaryIO]:
+        """The path of the photo, or what opens it."""
+        return self._of(file.path).reopen(file)
+
+    def digest(self, path: str, *, size: int, version: str) -> bytes:
+        """What is equal for photos of the same content."""
+        return self._of(path).digest(path, size=size, version=version)
+
+    def version(self, file: PhotoFile) -> str | None:
+        """The version that the photo has now."""
+        return self._of(file.path).version(file)

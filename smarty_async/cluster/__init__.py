@@ -1,0 +1,24 @@
+"""The same run with workers: requests are sent by the workers of a Dask cluster.
+
+The caller scans, forms chunks, holds the token, the limits and the journal, and sends each chunk as one task. A worker
+carries it to the service, writes the outputs into the temporary files of the output folder, and reports; it keeps no
+state. All of this room but this module imports ``distributed`` (the extra `cluster`), and nothing else does.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from smarty_async.errors import MissingExtra
+
+__all__ = ["require_distributed"]
+
+
+def require_distributed() -> None:
+    """Make sure that the extra is installed.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    if find_spec("distributed") is None:
+        raise MissingExtra("dask.distributed, which spreads the work over several machines,", "cluster")

@@ -1,0 +1,250 @@
+"""Requests that workers send: what a run has in place of the client's own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from time import monotonic
+from typing import Any, Final, cast
+
+from distributed import Client
+
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.store import OutputStore, TempFile
+from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive.sources.object_store import ObjectBody
+from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.cluster.chunk_log import ChunkLog
+from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
+from smarty_async.cluster.worker import carry
+from smarty_async.cluster.workers import ClusterWorkers, is_private
+from smarty_async.errors import ConfigurationError, OptionsError, RequestError
+from smarty_async.results import Kind, Progress
+from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.transport.request import ChunkRequest
+from smarty_async.transport.response import ReceivedItem, SinkFile
+from smarty_async.wire.messages import Image, Multipart, item_name
+
+__all__ = ["ClusterConnection"]
+
+_log = logging.getLogger("smarty_async")
+
+_SILENT_BEATS: Final = 5
+"""For how many beats a chunk's log may not grow before its worker is taken to be dead."""
+_NO_WORKER: Final = "the cluster has no worker that can be used: waiting for one"
+_POLL_SECONDS: Final = 0.25
+_ITEMS_PER_TURN: Final = 8
+"""Items handed over in one turn of the event loop."""
+
+
+class ClusterConnection:
+    """The `RequestSender` whose requests are sent by the workers of a cluster, each at most once.
+
+    Args:
+        dask: an asynchronous client of the cluster.
+        service: where and how workers send requests.
+        wait_seconds: how long to wait for a worker when there is none.
+
+    Raises:
+        OptionsError: the client is not asynchronous.
+        ConfigurationError: the token would travel unencrypted to the scheduler.
+    """
+
+    def __init__(self, dask: Client, *, service: ServiceAddress, wait_seconds: float) -> None:
+        if not dask.asynchronous:
+            raise OptionsError("cluster must be an asynchronous client: distributed.Client(…, asynchronous=True)")
+        self._dask = cast("Any", dask)  # its methods are coroutines or not, which their types do not tell
+        address: str = self._dask.scheduler.address
+        if not is_private(address):
+            raise ConfigurationError(f"the token would travel unencrypted to the scheduler at {address}: use tls://")
+        self._service = service
+        self._wait_seconds = wait_seconds
+        self._folder = ""
+        self._storage: ChunkStorage = FolderStorage("")
+        self._workers: ClusterWorkers | None = None
+
+    @asynccontextmanager
+    async def opened(
+        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], None]
+    ) -> AsyncGenerator[None]:
+        """Use the cluster during the block, for one run.
+
+        Args:
+            outputs: where its outputs go.
+            sources: where its photos are.
+            progress: where workers are counted.
+            set_capacity: called with the requests that the workers can have open at once, whenever these change.
+
+        Raises:
+            ConfigurationError: none of the workers can be used.
+            ServiceUnavailable: there is no worker, or no scheduler.
+            DiskError: the folder cannot be written to.
+        """
+
+        def on_change(workers: int, threads: int) -> None:
+            progress.workers = workers
+            if not workers:
+                progress.status_message = _NO_WORKER
+            elif progress.status_message == _NO_WORKER:
+                progress.status_message = None
+            set_capacity(max(1, threads))
+
+        self._folder = str(outputs.temp_path(""))
+        self._storage = _storage_of(outputs)
+        self._workers = ClusterWorkers(
+            self._dask,
+            storage=self._storage,
+            sources=sources,
+            wait_seconds=self._wait_seconds,
+            on_change=on_change,
+        )
+        async with self._workers.watched():
+            yield
+
+    async def send(self, request: ChunkRequest, /) -> None:
+        """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""
+        assert self._workers is not None, "it is not opened"  # noqa: S101 - the run opens it
+        addresses = await self._workers.usable()
+        job = await self._job(request)
+        multipart = Multipart([Image(body.content_type, body.size) for body in request.bodies], request.specs)
+        await request.on_upload_started(multipart.length)
+        log = self._storage.log(job.id)
+        try:
+            report = await self._carried(job, addresses)
+            if report is None or report.refused:
+                report = await self._adopted(log, report)
+            else:
+                await log.remove()
+        except asyncio.CancelledError:
+            await finish_despite_cancel(log.remove())  # tells the worker that nobody waits for it
+            raise
+        await self._hand_over(report, request)
+
+    async def _job(self, request: ChunkRequest) -> ChunkJob:
+        bodies: Sequence[Body] = tuple(request.bodies)
+        if isinstance(self._storage, BucketStorage):
+            bodies = await asyncio.gather(*(self._portable(body) for body in bodies))
+        return ChunkJob(
+            id=secrets.token_hex(8),
+            version=version("smarty_async"),
+            service=self._service,
+            token=Secret(request.token),
+            specs=request.specs,
+            bodies=bodies,
+            editors=tuple(request.editors),
+            storage=self._storage,
+        )
+
+    async def _portable(self, body: Body) -> Body:
+        """`body`, in memory when it is a temporary file, which workers do not see."""
+        if not isinstance(body, FileBody) or not body.is_in(self._folder):
+            return body
+        return MemoryBody(b"".join([piece async for piece in body.read()]), body.content_type)
+
+    async def _carried(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
+        """The report of the worker that sent `job`; None when it is lost."""
+        assert self._workers is not None  # noqa: S101 - see `send`
+        future = self._dask.submit(carry, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0)
+        waits = asyncio.create_task(_result(future)), asyncio.create_task(self._workers.gone(addresses))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[0].result() if waits[0].done() else None
+        finally:
+            for wait in waits:
+                wait.cancel()
+            future.release()
+
+    async def _adopted(self, log: ChunkLog, report: ChunkReport | None) -> ChunkReport:
+        """What stands of a chunk whose worker went, or whose result was lost; waits while a worker still sends it.
+
+        Raises:
+            RequestError: it was never begun, and never will be.
+        """
+        if await log.begin():
+            refused = report.refused if report is not None else None
+            raise RequestError(refused or "no worker of the cluster took the request", sent=False)
+        size, grew_at = -1, monotonic()
+        while True:
+            standing, now_size = await log.read()
+            if now_size != size:
+                size, grew_at = now_size, monotonic()
+            if standing.end is not None or monotonic() - grew_at > _SILENT_BEATS * self._storage.beat_seconds:
+                _log.info("adopted %d answers of a worker that is gone", len(standing.items))
+                return standing
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _hand_over(self, report: ChunkReport, request: ChunkRequest) -> None:
+        """Give its items to `request`.
+
+        Raises:
+            RequestError: the request failed, or its worker is gone.
+            SmartyError: no request like it can succeed.
+            BodyFailed: an image could not be read.
+        """
+        end = report.end
+        numbers = {item_name(number): number for number in range(len(request.items))}
+        if end is not None:
+            request.bytes_sent += end.bytes_sent
+            request.bytes_received += end.bytes_received
+            if end.failure is None:
+                request.on_response_complete(end.seconds)
+        for count, item in enumerate(report.items):
+            if count and not count % _ITEMS_PER_TURN:
+                await asyncio.sleep(0)
+            await self._hand_over_item(item, request, numbers[item.answered.name])
+        if end is None:
+            raise RequestError("the worker that had sent the request is gone")
+        if end.failure is not None:
+            raise end.failure.error(sent=end.sent)
+
+    async def _hand_over_item(self, item: FinishedItem, request: ChunkRequest, number: int) -> None:
+        body, editor = request.bodies[number], request.editors[number]
+        if item.digest is not None and isinstance(body, FileBody | ObjectBody):
+            body.digest = item.digest
+        if editor is not None:
+            editor.warnings += [warning for warning in item.warnings if warning not in editor.warnings]
+        files: dict[Kind, SinkFile] = {
+            kind: _StoredFile(self._folder, name) if item.stored else TempFile(self._folder, name)
+            for kind, name in item.files.items()
+        }
+        received = ReceivedItem(item.answered, files, edited=True, stored=item.stored)
+        if not request.on_item(received):
+            await received.discard()
+
+
+class _StoredFile(TempFile):
+    """An output that a worker has stored at its place."""
+
+    async def discard(self) -> None:
+        """Do nothing: what is there is the photo's output."""
+
+
+def _storage_of(outputs: OutputStore) -> ChunkStorage:
+    """The storage of a run whose outputs go to `outputs`.
+
+    Raises:
+        ConfigurationError: it cannot be used with workers.
+    """
+    if not isinstance(outputs, OutputBucket):
+        return FolderStorage(str(outputs.temp_path("")))
+    if not outputs.is_exclusive:
+        raise ConfigurationError(
+            f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
+            "--scheduler and --workers"
+        )
+    return BucketStorage(outputs.bucket)
+
+
+async def _result(future: Any) -> ChunkReport | None:
+    """The result of a task; None when it has none."""
+    try:
+        report: ChunkReport = await future
+    except Exception as error:  # noqa: BLE001 - whatever it is, the chunk's log tells what was done
+        _log.debug("a request's task failed: %s: %s", type(error).__name__, error)
+        return None
+    return report

@@ -1,0 +1,231 @@
+"""What the caller and its workers tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from smarty_async.errors import (
+    AuthorizationError,
+    ConfigurationError,
+    DiskError,
+    NotTheService,
+    PhotoRejected,
+    RequestError,
+    RequestRefused,
+    SmartyError,
+)
+from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.results import Kind
+from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.response import OutputEditor
+from smarty_async.wire.messages import Answered
+
+if TYPE_CHECKING:
+    from smarty_async.cluster.storage import ChunkStorage
+
+__all__ = ["ChunkEnd", "ChunkJob", "ChunkReport", "Failure", "FinishedItem", "Secret", "ServiceAddress"]
+
+
+class Secret:
+    """A text that travels to a worker and shows in no `repr`, log or dashboard.
+
+    Args:
+        text: the text.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+
+class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how a worker sends requests.
+
+    Attributes:
+        url: the service's address and path.
+        provider: ``oauth_provider``.
+        proxy: the proxy's address; None for that of the worker's environment.
+        timeouts: when to stop waiting.
+        max_output_bytes: what one output may decode to.
+    """
+
+    url: str
+    provider: str
+    proxy: Secret | None = None
+    timeouts: Timeouts
+    max_output_bytes: int
+
+
+class ChunkJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, as a worker gets it; it is pickled.
+
+    Attributes:
+        id: of the chunk: random, and no part of it tells what it carries.
+        version: of the caller's package.
+        service: where it is sent.
+        token: what it is authorized with.
+        specs: what is asked of each image.
+        bodies: the images.
+        editors: what is done to the outputs of each image.
+        storage: where the outputs and the chunk's log go.
+    """
+
+    id: str
+    version: str
+    service: ServiceAddress
+    token: Secret
+    specs: tuple[ModeSpec, ...]
+    bodies: Sequence[Body]
+    editors: Sequence[OutputEditor | None]
+    storage: ChunkStorage
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request failed: an error as data.
+
+    Attributes:
+        kind: the class of the error.
+        message: its text, without secrets.
+        status: `RequestError.status`, and those of its relatives.
+        retry_after: `RequestError.retry_after`.
+        enveloped: `RequestError.enveloped`.
+        timed_out: `RequestError.timed_out`.
+        number: of the image that could not be read.
+        reason: `PhotoRejected.type` of that image.
+    """
+
+    kind: Literal["request", "body", "authorization", "refused", "address", "configuration", "disk", "unexpected"]
+    message: str
+    status: int | None = None
+    retry_after: float | None = None
+    enveloped: bool = False
+    timed_out: bool = False
+    number: int = 0
+    reason: str = ""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """The data of `error`, which `Connection.send` raised."""
+        status = getattr(error, "status", None)
+        match error:
+            case RequestError():
+                return cls(
+                    kind="request",
+                    message=str(error),
+                    status=status,
+                    retry_after=error.retry_after,
+                    enveloped=error.enveloped,
+                    timed_out=error.timed_out,
+                )
+            case BodyFailed():
+                return cls(kind="body", message=error.error.message, number=error.number, reason=error.error.type)
+            case AuthorizationError():
+                return cls(kind="authorization", message=str(error), status=status)
+            case RequestRefused():
+                return cls(kind="refused", message=str(error), status=status)
+            case NotTheService():
+                return cls(kind="address", message=str(error), status=status)
+            case ConfigurationError():
+                return cls(kind="configuration", message=str(error))
+            case DiskError():
+                return cls(kind="disk", message=str(error))
+            case _:
+                return cls(kind="unexpected", message=f"{type(error).__name__}: {error}")
+
+    def error(self, *, sent: bool) -> Exception:
+        """The error again.
+
+        Args:
+            sent: whether any of the request was.
+        """
+        match self.kind:
+            case "request":
+                return RequestError(
+                    self.message,
+                    status=self.status,
+                    retry_after=self.retry_after,
+                    enveloped=self.enveloped,
+                    timed_out=self.timed_out,
+                    sent=sent,
+                )
+            case "body":
+                return BodyFailed(self.number, PhotoRejected(self.message, type=self.reason))
+            case "authorization":
+                return AuthorizationError(self.message, status=self.status)
+            case "refused":
+                return RequestRefused(self.message, status=self.status or 0)
+            case "address":
+                return NotTheService(self.message, status=self.status)
+            case "configuration":
+                return ConfigurationError(self.message)
+            case "disk":
+                return DiskError(self.message)
+            case _:
+                return SmartyError(f"an unexpected error on a worker, which is a bug: {self.message}")
+
+
+class FinishedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item"):
+    """An answered item whose outputs are durable.
+
+    Attributes:
+        answered: the item; the sizes of its blobs are those of the files.
+        files: the names of its outputs' temporary files; empty for an answer that is not used.
+        stored: whether the outputs are at their places, and the temporary files gone.
+        digest: SHA-256 of the photo's file, None when it is not known.
+        warnings: what `OutputEditor` warned of.
+    """
+
+    answered: Answered
+    files: dict[Kind, str] = {}
+    stored: bool = False
+    digest: bytes | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class ChunkEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="end"):
+    """How a request ended.
+
+    Attributes:
+        seconds: how long it took.
+        sent: whether any of it was.
+        bytes_sent: bytes of its body.
+        bytes_received: bytes of its answer.
+        failure: why it failed, None when it did not.
+    """
+
+    seconds: float
+    sent: bool
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    failure: Failure | None = None
+
+
+class ChunkReport(msgspec.Struct, frozen=True):
+    """What became of a chunk.
+
+    Attributes:
+        items: what was answered.
+        end: how the request ended; None when it has not, as far as is known.
+        refused: why it was not begun, None when it was.
+    """
+
+    items: Sequence[FinishedItem] = ()
+    end: ChunkEnd | None = None
+    refused: str | None = None

@@ -1,0 +1,95 @@
+"""Connects to a cluster, or starts one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+from distributed import Client, LocalCluster
+
+from smarty_async.cluster.workers import is_private
+from smarty_async.errors import ConfigurationError, OptionsError, ServiceUnavailable
+
+__all__ = ["open_cluster"]
+
+_CONNECT_SECONDS: Final = 10.0
+"""How long to wait for a scheduler, also for one that is gone."""
+_NO_ADDRESS: Final = "--scheduler takes an address such as tls://host:8786, with nothing after the port"
+_URL: Final = re.compile(r"[a-z]+://[^/@\s]+:\d+/?")
+_IGNORE_INTERRUPTS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run by each worker on this machine: Ctrl-C in the terminal is for the caller alone, which waits for what is paid."""
+
+_client = cast("Any", Client)
+_local_cluster = cast("Any", LocalCluster)
+"""Dask says little of the types of their arguments."""
+
+
+@asynccontextmanager
+async def open_cluster(*, scheduler: str | None, workers: int | None, requests: int) -> AsyncGenerator[Client]:
+    """A client of the cluster at `scheduler`, or of one with so many `workers` that ends with the block.
+
+    Dask's own settings hold: certificates for ``tls://`` are named in ``DASK_DISTRIBUTED__COMM__TLS__…``.
+
+    Args:
+        scheduler: its address; None to start a cluster on this machine.
+        workers: how many processes to start for that.
+        requests: how many requests these have open at once, together.
+
+    Raises:
+        OptionsError: the address is none.
+        ConfigurationError: the token would travel unencrypted, or Dask lacks certificates.
+        ServiceUnavailable: no scheduler answers.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is reported by the run
+    if scheduler is None:
+        count = workers or 1
+        async with (
+            _local_cluster(
+                n_workers=count,
+                threads_per_worker=-(-requests // count),
+                host="127.0.0.1",
+                dashboard_address=None,
+                memory_limit=None,
+                silence_logs=logging.CRITICAL,
+                preload=[_IGNORE_INTERRUPTS],
+                asynchronous=True,
+            ) as cluster,
+            _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
+        ):
+            yield client
+        return
+    client = await _connected(scheduler)
+    try:
+        yield client
+    finally:
+        await _closing(client)
+
+
+async def _connected(scheduler: str) -> Client:
+    if not _URL.fullmatch(scheduler):
+        raise OptionsError(_NO_ADDRESS)
+    if not is_private(scheduler):
+        raise ConfigurationError(f"the token would travel unencrypted to {scheduler}: use tls://")
+    try:
+        client: Client = await _client(scheduler, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS)
+    except ValueError:
+        raise OptionsError(_NO_ADDRESS) from None
+    except (RuntimeError, TypeError) as error:  # no TLS context
+        raise ConfigurationError(
+            f"Dask has no certificates for {scheduler} ({error}): name them in "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
+        ) from None
+    except OSError as error:
+        raise ServiceUnavailable(
+            f"gave up on the cluster: no scheduler answers at {scheduler} ({type(error).__name__})",
+            seconds=_CONNECT_SECONDS,
+        ) from None
+    return client
+
+
+async def _closing(client: Any) -> None:
+    """Close `client`, without waiting for a scheduler that is gone."""
+    await client.close(timeout=2)

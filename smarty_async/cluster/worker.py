@@ -1,0 +1,306 @@
+"""What runs on a worker: one request for each task, in an event loop of its own.
+
+The loop is not the worker's: when a worker retires, Dask cancels what runs in its loop, and the requests that are
+open are paid for. `DrainPlugin` waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
+
+import aiohttp
+import msgspec
+from distributed import Worker, WorkerPlugin
+from yarl import URL
+
+from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
+from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
+from smarty_async.cluster.storage import ChunkStorage
+from smarty_async.errors import SmartyError
+from smarty_async.options import ModeSpec
+from smarty_async.redaction import redactor
+from smarty_async.results import Kind
+from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.connection import Connection
+from smarty_async.transport.http import make_session
+from smarty_async.transport.response import ReceivedItem
+from smarty_async.wire.messages import item_name
+from smarty_async.wire.verdict import judge_item
+
+__all__ = ["PLUGIN", "DrainPlugin", "carry", "prepare"]
+
+T = TypeVar("T")
+
+PLUGIN: Final = "smarty_async"
+"""The name of `DrainPlugin` on a worker."""
+_DRAIN_SECONDS: Final = 300.0
+"""How long a worker that retires waits for its open requests: as long as one may be silent."""
+
+
+class _RequestLoop:
+    """A thread with the event loop that requests run in, one for a process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._open: set[Future[Any]] = set()
+        self._connections: dict[ServiceAddress, Connection] = {}
+        self._sessions: list[aiohttp.ClientSession] = []
+        threading.Thread(target=self.loop.run_forever, name="smarty_async requests", daemon=True).start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `work` in the loop."""
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        return future
+
+    def connection(self, service: ServiceAddress) -> Connection:
+        """The connection to `service`; to be called in the loop."""
+        if service not in self._connections:
+            url = URL(service.url)
+            proxy = service.proxy.reveal() if service.proxy else None
+            session = make_session(url, timeouts=service.timeouts, proxy=proxy)
+            self._sessions.append(session)
+            self._connections[service] = Connection(
+                session,
+                url=url,
+                provider=service.provider,
+                timeouts=service.timeouts,
+                redact=redactor.redact,
+                max_output_bytes=service.max_output_bytes,
+            )
+        return self._connections[service]
+
+    async def drain(self) -> None:
+        """Wait until no request is open, from another loop; then close the connections."""
+        if self._open:
+            await asyncio.wait(map(asyncio.wrap_future, tuple(self._open)), timeout=_DRAIN_SECONDS)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self.loop))
+
+    async def _close(self) -> None:
+        self._connections.clear()
+        while self._sessions:
+            await self._sessions.pop().close()
+
+
+@cache
+def _requests() -> _RequestLoop:
+    return _RequestLoop()
+
+
+class DrainPlugin(WorkerPlugin):
+    """Lets a worker that retires finish the requests that are paid for."""
+
+    name = PLUGIN
+
+    async def teardown(self, worker: Worker) -> None:
+        """Wait for the open requests."""
+        del worker
+        await _requests().drain()
+
+
+async def prepare(
+    storage: ChunkStorage, mark: str, sources: Sequence[str], *, dask_worker: Worker
+) -> tuple[str, str | None]:
+    """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all.
+
+    Args:
+        storage: where outputs go.
+        mark: what the caller has put there.
+        sources: where photos come from.
+        dask_worker: the worker.
+    """
+    if PLUGIN not in dask_worker.plugins:
+        await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
+    return version("smarty_async"), await asyncio.to_thread(storage.unseen, mark, sources)
+
+
+async def carry(job: ChunkJob) -> ChunkReport:
+    """Send one chunk, once: a second run of the task is refused, whatever the reason for it.
+
+    The request goes on when this is cancelled.
+    """
+    if job.version != version("smarty_async"):
+        return ChunkReport(refused=f"the worker has version {version('smarty_async')} of smarty_async")
+    return await asyncio.shield(asyncio.wrap_future(_requests().start(_carry(job))))
+
+
+async def _carry(job: ChunkJob) -> ChunkReport:
+    redactor.add(job.token.reveal())
+    log = job.storage.log(job.id)
+    if not await log.begin():
+        return ChunkReport(refused="it was begun before")
+    request = _WorkerRequest(job, log)
+    began = monotonic()
+    problem = await _send(request, job, log)
+    if isinstance(problem, ChunkUnwanted):
+        await request.discard()
+        return ChunkReport(refused="nobody waits for it")
+    end = ChunkEnd(
+        seconds=monotonic() - began,
+        sent=request.sent,
+        bytes_sent=request.bytes_sent,
+        bytes_received=request.bytes_received,
+        failure=None if problem is None else Failure.of(problem),
+    )
+    with suppress(ChunkUnwanted, SmartyError):
+        await log.append(end)
+    return ChunkReport(request.items, end)
+
+
+async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:
+    """Send `request` and make its items durable; the error it ended with, None when there was none."""
+    problem: Exception | None = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            beat = tasks.create_task(_beat(log, job.storage.beat_seconds))
+            try:
+                await _requests().connection(job.service).send(request)
+            except (SmartyError, BodyFailed) as error:
+                problem = error
+            await request.finish()
+            beat.cancel()
+    except ExceptionGroup as group:
+        return _first(group)
+    return problem
+
+
+async def _beat(log: ChunkLog, seconds: float) -> None:
+    """Show that this worker lives.
+
+    Raises:
+        ChunkUnwanted: nobody waits for the chunk any more.
+    """
+    while True:
+        await asyncio.sleep(seconds)
+        await log.append()
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
+    return error
+
+
+class _WorkerRequest:
+    """The `Exchange` and the sink of a request on a worker.
+
+    Args:
+        job: the chunk.
+        log: its log.
+
+    Attributes:
+        items: what was answered and is durable.
+        bytes_sent: bytes of the body that were sent.
+        bytes_received: bytes of the answer.
+        sent: whether any of it was sent.
+    """
+
+    def __init__(self, job: ChunkJob, log: ChunkLog) -> None:
+        self.items: list[FinishedItem] = []
+        self.bytes_sent = self.bytes_received = 0
+        self.sent = False
+        self._job = job
+        self._log = log
+        self._folder = job.storage.temp_folder()
+        self._numbers = {item_name(number): number for number in range(len(job.bodies))}
+        self._files: list[TempFile] = []
+        self._waiting: list[ReceivedItem] = []
+        self._finishing: asyncio.Task[None] | None = None
+
+    # the exchange
+
+    @property
+    def bodies(self) -> Sequence[Body]:
+        """The images, in order."""
+        return self._job.bodies
+
+    @property
+    def specs(self) -> Sequence[ModeSpec]:
+        """What is asked of each image."""
+        return self._job.specs
+
+    @property
+    def token(self) -> str:
+        """What the request is authorized with."""
+        return self._job.token.reveal()
+
+    @property
+    def sink(self) -> _WorkerRequest:
+        """Where outputs are written."""
+        return self
+
+    async def on_upload_started(self, size: int) -> None:  # noqa: ARG002 - the caller has journalled it
+        """The first byte is about to be sent."""
+        self.sent = True
+
+    def on_item(self, received: ReceivedItem) -> bool:
+        """Take an item that was asked for, and make its outputs durable; the others are not wanted."""
+        if received.answered.name not in self._numbers:
+            return False
+        self._waiting.append(received)
+        if self._finishing is None or self._finishing.done():
+            self._finishing = asyncio.create_task(self._finish_waiting())
+        return True
+
+    def on_response_complete(self, seconds: float) -> None:
+        """Do nothing: the caller learns it with the end."""
+
+    # the sink
+
+    def open(self) -> TempFile:
+        """A new temporary file."""
+        file = TempFile(self._folder, f"{self._job.id}-{len(self._files)}")
+        self._files.append(file)
+        return file
+
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file."""
+        await append_all(lots)
+
+    async def discard(self) -> None:
+        """Remove all its files."""
+        if self._finishing is not None:
+            self._finishing.cancel()
+            await asyncio.wait([self._finishing])
+        for file in self._files:
+            await file.discard()
+
+    # items
+
+    async def finish(self) -> None:
+        """Wait until every item that was answered is durable and in the log."""
+        if self._finishing is not None:
+            await self._finishing
+
+    async def _finish_waiting(self) -> None:
+        while self._waiting:
+            received, self._waiting = self._waiting, []
+            items = await asyncio.gather(*map(self._finished, received))
+            await self._log.append(*items)
+            self.items += items
+
+    async def _finished(self, received: ReceivedItem) -> FinishedItem:
+        answered = received.answered
+        number = self._numbers[answered.name]
+        digest = getattr(self._job.bodies[number], "digest", None)
+        spec = next((spec for spec in self._job.specs if spec.mode == answered.mode), None)
+        if spec is None or judge_item(answered)[0] != "done":
+            await received.discard()
+            return FinishedItem(answered=answered, digest=digest)
+        files: dict[Kind, TempFile] = {
+            kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
+        }
+        editor = self._job.editors[number]
+        kept = await self._job.storage.keep(answered, files, spec, editor)
+        warnings = () if editor is None else tuple(editor.warnings)
+        return msgspec.structs.replace(kept, digest=digest, warnings=warnings)

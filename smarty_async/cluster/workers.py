@@ -1,0 +1,231 @@
+"""Which workers of the cluster are there, and which of them can be used."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from distributed import Client
+
+from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.cluster.storage import ChunkStorage
+from smarty_async.cluster.worker import prepare
+from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
+from smarty_async.options import is_loopback
+
+__all__ = ["ClusterWorkers", "is_private"]
+
+_log = logging.getLogger("smarty_async")
+
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the cluster."""
+_ANSWER_SECONDS: Final = 30.0
+"""Seconds within which the scheduler, or a worker, must answer."""
+
+
+class _Worker(msgspec.Struct, frozen=True):
+    """A worker.
+
+    Attributes:
+        threads: how many requests it has open at once.
+        refused: why it cannot be used, None when it can.
+    """
+
+    threads: int
+    refused: str | None = None
+
+
+class ClusterWorkers:
+    """The workers of a cluster; looks for those that join and leave.
+
+    Args:
+        dask: an asynchronous client of the cluster.
+        storage: where outputs go; every worker must see it.
+        sources: where photos come from; likewise.
+        wait_seconds: how long to wait for a worker when there is none, in seconds.
+        on_change: called with the usable workers and their threads when these change.
+    """
+
+    def __init__(
+        self,
+        dask: Client,
+        *,
+        storage: ChunkStorage,
+        sources: Sequence[str],
+        wait_seconds: float,
+        on_change: Callable[[int, int], None],
+    ) -> None:
+        self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
+        self._storage = storage
+        self._sources = [str(Path(source).absolute()) for source in sources if Path(source).exists()]  # no buckets
+        self._mark = f"cluster-{secrets.token_hex(8)}"
+        self._wait_seconds = wait_seconds
+        self._on_change = on_change
+        self._known: dict[str, _Worker] = {}
+        self._changed = asyncio.Condition()
+        self._unreachable: ServiceUnavailable | None = None
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None]:
+        """Look for workers during the block; the first are there when it begins.
+
+        Raises:
+            ConfigurationError: none of the workers can be used.
+            ServiceUnavailable: there is no worker, or no scheduler.
+            DiskError: the folder cannot be written to.
+        """
+        await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
+        await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
+        try:
+            self._on_change(0, 0)
+            await self._look()
+            watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
+            try:
+                await self.usable(all_refused_is_final=True)
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.wait([watching])
+        finally:
+            with suppress(OSError, DiskError):
+                await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
+
+    async def usable(self, *, all_refused_is_final: bool = False) -> frozenset[str]:
+        """The addresses of the workers that can be used; waits for one when there is none.
+
+        Args:
+            all_refused_is_final: do not wait for others when there are some that cannot be used.
+
+        Raises:
+            ConfigurationError: see `all_refused_is_final`.
+            ServiceUnavailable: none came in time, or the scheduler cannot be reached.
+        """
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                while not self._addresses:
+                    if all_refused_is_final and self._known:
+                        raise ConfigurationError(self._why_none)
+                    await self._change()
+        except TimeoutError:
+            raise ServiceUnavailable(f"gave up on the cluster: {self._why_none}", seconds=self._wait_seconds) from None
+        return self._addresses
+
+    async def gone(self, addresses: Iterable[str]) -> None:
+        """Wait until none of `addresses` is in the cluster, or the scheduler cannot be reached."""
+        waiting = set(addresses)
+        with suppress(ServiceUnavailable):
+            while waiting & self._known.keys():
+                await self._change()
+
+    @property
+    def unreachable(self) -> ServiceUnavailable | None:
+        """The error to end with when the scheduler is gone; None while it is there."""
+        return self._unreachable
+
+    @property
+    def _addresses(self) -> frozenset[str]:
+        return frozenset(address for address, worker in self._known.items() if worker.refused is None)
+
+    @property
+    def _why_none(self) -> str:
+        refused = [(address, worker.refused) for address, worker in self._known.items() if worker.refused]
+        if not refused:
+            return "it has no workers"
+        others = "" if len(refused) == 1 else f" (and {len(refused) - 1} more that cannot be used)"
+        return f"the worker {refused[0][0]} cannot be used: {refused[0][1]}{others}"
+
+    async def _change(self) -> None:
+        """Wait for the next change.
+
+        Raises:
+            ServiceUnavailable: the scheduler cannot be reached.
+        """
+        if self._unreachable is None:
+            async with self._changed:
+                await self._changed.wait()
+        if self._unreachable is not None:
+            raise self._unreachable
+
+    async def _watch(self) -> None:
+        while self._unreachable is None:
+            await asyncio.sleep(_LOOK_EVERY)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Look at the workers that are there now, and make those ready that are new."""
+        try:
+            found = dict((await _answer(self._dask.scheduler.identity()))["workers"])
+            new = [address for address in found if address not in self._known]
+            known = {address: worker for address, worker in self._known.items() if address in found}
+            known |= await self._prepared(new, found)
+        except OSError as error:
+            known = {}
+            self._unreachable = ServiceUnavailable(
+                f"gave up on the cluster: its scheduler cannot be reached ({type(error).__name__})", seconds=0.0
+            )
+        if known != self._known or self._unreachable is not None:
+            self._known = known
+            usable = [worker.threads for worker in known.values() if worker.refused is None]
+            self._on_change(len(usable), sum(usable))
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _prepared(self, addresses: Sequence[str], found: dict[str, Any]) -> dict[str, _Worker]:
+        """The workers at `addresses`, those that can be used made ready; one that has left meanwhile is left out."""
+        if not addresses:
+            return {}
+        answers = await _answer(
+            self._dask.run(
+                prepare,
+                self._storage,
+                self._mark,
+                self._sources,
+                workers=list(addresses),
+                on_error="return",
+            )
+        )
+        prepared: dict[str, _Worker] = {}
+        for address, answer in answers.items():
+            if isinstance(answer, OSError):
+                continue
+            refused = self._refused(address, answer)
+            prepared[address] = _Worker(found[address]["nthreads"], refused)
+            if refused is not None:
+                _log.warning("the worker %s is not used: %s", address, refused)
+        return prepared
+
+    def _refused(self, address: str, answer: tuple[str, str | None] | Exception) -> str | None:
+        """Why the worker at `address` cannot be used, given its answer to `prepare`."""
+        if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):
+            return f"smarty_async is not installed there, or in another version ({answer})"
+        if isinstance(answer, Exception):
+            return f"{type(answer).__name__}: {answer}"
+        if answer[0] != version("smarty_async"):
+            return f"it has version {answer[0]} of smarty_async, and this is {version('smarty_async')}"
+        if not is_private(address):
+            return "the token would travel to it unencrypted: use tls://"
+        return answer[1]
+
+
+async def _answer(asked: Any) -> Any:
+    """The answer of a function of Dask that says nothing of its types, and that is a coroutine here.
+
+    Raises:
+        TimeoutError: there was none.
+    """
+    async with asyncio.timeout(_ANSWER_SECONDS):
+        return await asked
+
+
+def is_private(address: str) -> bool:
+    """Whether what is sent to `address` is encrypted, or stays on this machine."""
+    parts = urlsplit(address)
+    return parts.scheme in ("tls", "wss", "inproc") or is_loopback(parts.hostname or "")

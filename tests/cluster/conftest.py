@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from support.cluster import Cluster
+from support.fake_service import FakeService
+
+NEEDS_DISTRIBUTED = ["test_deaths.py", "test_cluster_run.py", "test_workers.py", "test_chunks.py", "test_buckets.py"]
+
+collect_ignore = NEEDS_DISTRIBUTED if find_spec("distributed") is None else []
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A scheduler and two workers, each in a process of its own; they speak TLS."""
+    cluster = Cluster(tmp_path / "cluster")
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[FakeService]:
+    async with FakeService() as service:
+        yield service

@@ -1,0 +1,223 @@
+"""One chunk on a worker: it is sent once, its errors are data, and its token is not seen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from support.fake_service import FakeService, drop, late, ok, until
+from support.pictures import jpeg
+
+from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
+from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
+from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.storage import FolderStorage
+from smarty_async.cluster.worker import DrainPlugin, carry
+from smarty_async.errors import DiskError, PhotoRejected
+from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.transport.body import BodyFailed, MemoryBody
+from smarty_async.wire.messages import Answered
+
+TOKEN = "the-token-of-this-test"
+
+
+def job_for(service: FakeService, folder: Path, **changes: Any) -> ChunkJob:
+    address = ServiceAddress(
+        url=f"{service.url}/api/v1/photo/improve", provider="mcs", timeouts=Timeouts(), max_output_bytes=1_000_000
+    )
+    bodies = [MemoryBody(jpeg(seed=number), "image/jpeg") for number in range(3)]
+    values: dict[str, Any] = {
+        "id": "0123456789abcdef",
+        "version": version("smarty_async"),
+        "service": address,
+        "token": Secret(TOKEN),
+        "specs": (ModeSpec("improve"),),
+        "bodies": bodies,
+        "editors": [None] * len(bodies),
+        "storage": FolderStorage(str(folder)),
+    }
+    return ChunkJob(**values | changes)
+
+
+@pytest.fixture(autouse=True)
+async def drained() -> AsyncIterator[None]:
+    """What a worker does at its end."""
+    yield
+    await DrainPlugin().teardown(cast("Any", None))
+
+
+def log_in(folder: Path, chunk: str) -> ChunkLog:
+    return FolderStorage(str(folder)).log(chunk)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# what a worker does
+
+
+async def test_a_chunk_is_carried(service: FakeService, tmp_path: Path) -> None:
+    report = await carry(job_for(service, tmp_path))
+    assert [item.answered.name for item in report.items] == ["file_0", "file_1", "file_2"]
+    assert report.end is not None
+    assert report.end.sent
+    assert report.end.failure is None
+    for item in report.items:
+        sizes = {kind: (tmp_path / name).stat().st_size for kind, name in item.files.items()}
+        assert sizes == {kind: blob.size for kind, blob in item.answered.blobs.items()}
+    assert (await log_in(tmp_path, "0123456789abcdef").read())[0] == report
+
+
+async def test_a_second_run_of_the_task_is_refused(service: FakeService, tmp_path: Path) -> None:
+    job = job_for(service, tmp_path)
+    first, second = await asyncio.gather(carry(job), carry(job))
+    assert sorted([first.refused or "", second.refused or ""]) == ["", "it was begun before"]
+    assert (await carry(job)).refused == "it was begun before"
+    assert len(service.requests) == 1
+
+
+async def test_a_chunk_of_another_version_is_refused(service: FakeService, tmp_path: Path) -> None:
+    report = await carry(job_for(service, tmp_path, version="0.0.9"))
+    assert report == ChunkReport(refused=f"the worker has version {version('smarty_async')} of smarty_async")
+    assert not service.requests
+    assert not names_in(tmp_path)
+
+
+async def test_the_request_goes_on_when_its_task_is_cancelled(service: FakeService, tmp_path: Path) -> None:
+    service.default = lambda _: late(0.2)
+    task = asyncio.create_task(carry(job_for(service, tmp_path)))
+    await until(lambda: bool(service.requests))
+    task.cancel()
+    log = log_in(tmp_path, "0123456789abcdef")
+    async with asyncio.timeout(20):
+        while (await log.read())[0].end is None:  # noqa: ASYNC110 - as the caller does
+            await asyncio.sleep(0.01)
+    assert len((await log.read())[0].items) == 3
+    assert service.abandoned == 0
+
+
+async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService, tmp_path: Path) -> None:
+    service.default = lambda _: late(60)
+    task = asyncio.create_task(carry(job_for(service, tmp_path)))
+    await until(lambda: bool(service.requests))
+    await log_in(tmp_path, "0123456789abcdef").remove()
+    assert (await task).refused == "nobody waits for it"
+    await until(lambda: service.abandoned == 1)
+    assert not names_in(tmp_path)
+
+
+async def test_what_was_answered_before_a_break_is_reported(service: FakeService, tmp_path: Path) -> None:
+    service.script(drop(after_bytes=900, of=ok()))
+    report = await carry(job_for(service, tmp_path))
+    assert 0 < len(report.items) < 3
+    assert report.end is not None
+    assert report.end.failure is not None
+    assert report.end.failure.kind == "request"
+    held = {name for item in report.items for name in item.files.values()}
+    assert names_in(tmp_path) == held | {"chunk-0123456789abcdef"}
+
+
+async def test_a_service_that_cannot_be_reached_was_sent_nothing(tmp_path: Path) -> None:
+    async with FakeService() as gone:
+        job = job_for(gone, tmp_path)
+    report = await carry(job)
+    assert report.end is not None
+    assert not report.end.sent
+    assert report.end.failure is not None
+    error = report.end.failure.error(sent=report.end.sent)
+    assert isinstance(error, RequestError)
+    assert not error.sent
+
+
+async def test_a_folder_that_is_gone_is_an_error_of_the_disk(service: FakeService, tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match="cannot write"):
+        await carry(job_for(service, tmp_path / "gone"))
+
+
+async def test_the_token_is_neither_shown_nor_logged(
+    service: FakeService, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    job = job_for(service, tmp_path)
+    await carry(job)
+    assert service.requests[0].query["oauth_token"] == TOKEN
+    assert TOKEN not in repr(job) + str(job) + caplog.text
+    assert not [name for name in names_in(tmp_path) if TOKEN.encode() in (tmp_path / name).read_bytes()]
+    assert pickle.loads(pickle.dumps(job)).token.reveal() == TOKEN  # noqa: S301 - our own
+
+
+# the log
+
+
+async def test_one_process_has_the_right_to_a_chunk(tmp_path: Path) -> None:
+    logs = [log_in(tmp_path, "a") for _ in range(20)]
+    assert sum(await asyncio.gather(*(log.begin() for log in logs))) == 1
+
+
+async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
+    log = log_in(tmp_path, "a")
+    assert await log.read() == (ChunkReport([]), 0)
+    await log.begin()
+    item = FinishedItem(answered=Answered("improve", "file_0", 0), files={"improved": "a-0"}, digest=b"\x00\xff")
+    await log.append(item)
+    await log.append()
+    with (tmp_path / "chunk-a").open("ab") as file:
+        file.write(b'{"type":"end","sec')
+    report, size = await log.read()
+    assert report == ChunkReport([item])
+    assert size == (tmp_path / "chunk-a").stat().st_size
+
+
+async def test_a_log_that_was_removed_is_not_written_again(tmp_path: Path) -> None:
+    log = log_in(tmp_path, "a")
+    await log.begin()
+    await log.remove()
+    await log.remove()
+    with pytest.raises(ChunkUnwanted):
+        await log.append(ChunkEnd(seconds=1, sent=True))
+    assert not names_in(tmp_path)
+
+
+# errors as data
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RequestError("no", status=503, retry_after=2.5, enveloped=True, timed_out=True, sent=False),
+        AuthorizationError("no", status=403),
+        RequestRefused("no", status=400),
+        NotTheService("no", status=404),
+        ConfigurationError("no"),
+        DiskError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_back_as_it_was(error: Exception) -> None:
+    again = Failure.of(error).error(sent=False)
+    assert type(again) is type(error)
+    assert (again.args, vars(again)) == (error.args, vars(error))
+
+
+def test_a_photo_that_cannot_be_read_comes_back_as_it_was() -> None:
+    again = Failure.of(BodyFailed(2, PhotoRejected("it changed", type="changed"))).error(sent=True)
+    assert isinstance(again, BodyFailed)
+    assert (again.number, again.error.message, again.error.type) == (2, "it changed", "changed")
+
+
+def test_an_unexpected_error_is_called_a_bug() -> None:
+    again = Failure.of(ZeroDivisionError("zero")).error(sent=True)
+    assert "which is a bug: ZeroDivisionError: zero" in str(again)
+
+
+def test_secrets_are_equal_by_their_text() -> None:
+    assert Secret("a") == Secret("a") != Secret("b")
+    assert {Secret("a")} == {Secret("a")}
+    assert repr(Secret("a")) == "Secret()"

@@ -1,0 +1,85 @@
+"""Which workers are used: those of the same version that see the folders, over connections that nobody reads."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from distributed import Client, LocalCluster
+from support.clients import client_of, photos
+from support.cluster import Cluster
+from support.fake_service import FakeService
+
+from smarty_async import ConfigurationError
+from smarty_async.cluster.storage import FolderStorage
+from smarty_async.cluster.worker import PLUGIN, prepare
+from smarty_async.cluster.workers import is_private
+
+
+@pytest.mark.parametrize(
+    ("address", "private"),
+    [
+        ("tls://10.0.0.5:8786", True),
+        ("tls://scheduler.example:8786", True),
+        ("inproc://10.0.0.5/1/2", True),
+        ("tcp://127.0.0.1:8786", True),
+        ("tcp://localhost:8786", True),
+        ("tcp://[::1]:8786", True),
+        ("tcp://10.0.0.5:8786", False),
+        ("ws://10.0.0.5:8786", False),
+        ("ucx://10.0.0.5:8786", False),
+        ("10.0.0.5:8786", False),
+        ("", False),
+    ],
+)
+def test_a_token_goes_where_nobody_reads_it(address: str, *, private: bool) -> None:
+    assert is_private(address) is private
+
+
+async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    async with (
+        cast("Any", LocalCluster)(
+            n_workers=1, processes=False, dashboard_address=None, memory_limit=None, asynchronous=True
+        ) as cluster,
+        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
+    ):
+        answers: list[tuple[str, str | None]] = []
+        for folder, sources in ((tmp_path, [str(tmp_path)]), (tmp_path / "gone", []), (tmp_path, ["/nowhere/at/all"])):
+            answers += (await dask.run(prepare, FolderStorage(str(folder)), "file", sources)).values()
+        plugins = await dask.run(lambda dask_worker: list(dask_worker.plugins))
+    same = version("smarty_async")
+    assert answers == [
+        (same, None),
+        (same, f"it does not see the folder {str(tmp_path / 'gone')!r} of the caller"),
+        (same, "it does not see '/nowhere/at/all'"),
+    ]
+    assert [names.count(PLUGIN) for names in plugins.values()] == [1]
+
+
+@pytest.mark.slow
+async def test_a_worker_of_another_version_is_given_nothing(
+    service: FakeService, source: Path, out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos(source, 5)
+    other = tmp_path / "other" / "smarty_async-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: smarty_async\nVersion: 9.9.9\n")
+    path = os.pathsep.join([str(other.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    cluster = Cluster(tmp_path / "cluster")
+    try:
+        await cluster.start(workers=1, environ={"PYTHONPATH": path})
+        async with cluster.client(workers=1) as dask, client_of(service) as client:
+            with pytest.raises(ConfigurationError, match=r"it has version 9\.9\.9 of smarty_async, and this is"):
+                await anext(aiter(client.improve_archive(source, out=out, cluster=dask)))
+            assert not service.requests
+            await cluster.add_worker()
+            await dask.wait_for_workers(2)
+            run = client.improve_archive(source, out=out, cluster=dask)
+            assert {(result.outcome, run.progress.workers) async for result in run} == {("restored", 1)}
+    finally:
+        await cluster.close()
+    assert "is not used: it has version 9.9.9" in caplog.text
