@@ -154,8 +154,10 @@ def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -
 
 _SHOW_EVERY: Final = 0.2
 """Seconds between two displays of a run's progress."""
+_KEEP_PACE_AFTER: Final = 30.0
+"""Seconds that a run must take for its pace to be kept: that of a few photos says little of others."""
 _LONG_ENOUGH: Final = 10.0
-"""Seconds that a run must take for its pace to be kept, and be expected to take for that to be said."""
+"""Seconds that a run must be expected to take for that to be said."""
 
 
 class Run(Protocol):
@@ -229,7 +231,7 @@ async def follow(
 
 
 def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions, *, seconds: float) -> None:
-    if estimate.measured_pace is not None and seconds >= _LONG_ENOUGH:
+    if estimate.measured_pace is not None and seconds >= _KEEP_PACE_AFTER:
         paces.keep(options.pace_key, estimate.measured_pace, unit=options.unit)
 
 

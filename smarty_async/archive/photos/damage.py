@@ -175,7 +175,7 @@ def check_boxes(stream: BinaryIO) -> None:
                 break  # padding
             raise PhotoRejected(f"the file is damaged: no box begins at byte {at:,}: copy it again", type="damaged")
         if at + length > size:
-            raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+            raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
         if kind == b"mdat":
             data.append((at, length))
         at += length
