@@ -80,7 +80,7 @@ def _opened(stream: BinaryIO, name: str) -> Generator[Any]:
             f"it is {_described_raw(name)} of a camera that LibRaw does not know", type="raw"
         ) from error
     except rawpy.LibRawIOError as error:
-        raise PhotoRejected(f"it is {_described_raw(name)} that is incomplete: copy it again", type="truncated") from error
+        raise PhotoRejected(f"it is {_described_raw(name)}, incomplete: copy it again", type="truncated") from error
     except rawpy.LibRawError as error:
         raise PhotoRejected(f"it is {_described_raw(name)}, and cannot be developed: {error}", type="raw") from error
 
