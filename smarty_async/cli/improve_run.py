@@ -210,7 +210,7 @@ async def follow(
     interrupts.open_work = lambda: (len(run.in_flight), estimate.seconds_to_drain)
     ended_by: BaseException | None = None
     try:
-        async with _displayed(run, display, estimate):
+        async with _displayed(run, display, estimate, interrupts):
             async for result in run:
                 reporter.add(result)
                 if reporter.output_error is not None:
@@ -252,7 +252,9 @@ def _display_for(options: DisplayOptions, *, free: bool) -> Display:
 
 
 @asynccontextmanager
-async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGenerator[None, None]:
+async def _displayed(
+    run: Run, display: Display, estimate: Estimator, interrupts: Interrupts
+) -> AsyncGenerator[None, None]:
     """Show the progress at regular intervals, also while no result comes."""
     said, announced = 0, False
 
@@ -266,7 +268,7 @@ async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGe
         """Say about how long it takes, once all photos are found and the pace is known."""
         nonlocal announced
         progress, seconds = run.progress, estimate.seconds_left
-        if announced or progress.total is None or seconds is None or not estimate.telling:
+        if announced or interrupts.asked or progress.total is None or seconds is None or not estimate.telling:
             return
         announced = True
         if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):
