@@ -110,7 +110,7 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         if "support not installed" in str(error):
             raise PhotoRejected(f"this Pillow cannot read {name}: {_INSTALL_FORMATS}", type="heic") from error
         if stream.tell() >= size and name not in ("BMP", "PPM", "PCX", "SGI"):  # signatures of two bytes
-            raise PhotoRejected(f"the {name} file breaks off in its header: copy it again", type="truncated") from error
+            raise PhotoRejected(f"the {name} file ends in its header: copy it again", type="truncated") from error
         raise PhotoRejected(f"its {name} header cannot be read", type="not_an_image") from error
     if image.width < 1 or image.height < 1:
         raise PhotoRejected(f"its {name} header tells of no pixels", type="not_an_image")
@@ -182,7 +182,7 @@ def decode(image: ImageFile) -> None:
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PhotoRejected(f"the file breaks off or is damaged: {error}: copy it again", type="truncated") from error
+        raise PhotoRejected(f"the file is incomplete or damaged: {error}: copy it again", type="truncated") from error
 
 
 _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"
