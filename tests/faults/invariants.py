@@ -141,7 +141,7 @@ def place_of(path: str) -> str:
 
 
 def of_the_end(schedule: Schedule, out: Path, book: Book, *, spelled: Callable[[str], str] = str) -> Iterator[str]:
-    """What lies under `out` after the last, clean run, and what was paid for it; `spelled`: a path as outputs have it."""
+    """What lies under `out` after the last, clean run, and what was paid for it; outputs have paths as `spelled`."""
     results = [json.loads(line) for line in (out / "results.jsonl").read_bytes().splitlines()]
     yield from _doubles(result["photo"] for result in results)
     by_photo = {result["photo"]: result for result in results}

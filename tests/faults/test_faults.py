@@ -1,4 +1,4 @@
-"""50 schedules of `faults`, six over a bucket, a quarter of its torture, and a look whether it would see what is wrong."""
+"""50 schedules of `faults`, six over a bucket, a quarter of its torture; would it see what is wrong?"""
 
 from __future__ import annotations
 
