@@ -231,12 +231,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
     with error_boundary(verbose=verbose) as secrets:
-        if quiet and verbose:
-            raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
 
-        if view and is_store_address(out or ""):
-            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
+        if quiet and verbose:
+            raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if not sources and from_file is None:
             raise OptionsError("nothing to restore: name a folder or photos, or give a list with --from-file")
 
@@ -262,6 +260,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
 
+        if view and is_store_address(out or ""):
+            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         photos = tuple(sources or ())
         folder = out or default_out(photos)
         if out is None and not quiet:
