@@ -44,10 +44,9 @@ _PART_LINES: Final = 20_000
 _MAX_KEY: Final = 1024
 """Bytes of a key, at most, in S3, GCS and Azure."""
 
-_RULES: Final = FileNameRules(
-    forbidden="".join(map(chr, range(1, 32))) + "\x7f", raw_bytes=False, max_name=_MAX_KEY, max_path=_MAX_KEY
-)
-"""Keys are UTF-8; control characters have no place in XML, in which keys are listed."""
+_RULES: Final = FileNameRules(forbidden="".join(map(chr, range(1, 32))) + "\x7f", raw_bytes=False, max_path=_MAX_KEY)
+"""Keys are UTF-8; control characters have no place in XML, in which keys are listed. The parts of a key may be as long
+as names on a disk, to which people copy a bucket."""
 
 _PIECE_BYTES: Final = 1 << 20
 
