@@ -244,7 +244,7 @@ class SmartyClient:
             rtype: ``photo`` (the default) or ``art``, for ``resolution``.
             chain: enlarge the restored picture instead of the photo itself; needs both modes.
             timeout: seconds until `TimeoutError` is raised; None to wait as long as it takes. An open request is
-                paid for even when nobody waits for it any more.
+                paid for even when it is not awaited any more.
 
         Raises:
             OptionsError: the arguments do not go together.

@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 __all__ = ["REDACTED", "Redactor", "quotable", "redact", "redactor"]
 
 REDACTED: Final = "<redacted>"
-"""What stands in place of a secret."""
+"""What replaces a secret."""
 
 _MAX_SECRETS: Final = 512
 """Secrets that are remembered; the oldest ones are forgotten first. An access token lives for an hour."""
@@ -69,7 +69,7 @@ class _Layer(NamedTuple):
     """A text, and for each of its characters where it begins and ends in the original."""
 
     text: str
-    spans: list[tuple[int, int]] | None  # None: the characters stand where they are
+    spans: list[tuple[int, int]] | None  # None: the characters are where they were
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         if self.spans is None:

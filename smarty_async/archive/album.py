@@ -229,7 +229,7 @@ class _Making:
         return target if same_type and mine else None
 
     def _usable(self, choice: _Choice, target: str) -> bool:
-        """Whether nobody else's file is at `target`."""
+        """Whether `target` is free, or is a picture of this album."""
         path = self._folder / target
         if not self._exists(target):
             return not any(parent.is_file() for parent in path.parents if parent.is_relative_to(self._folder))

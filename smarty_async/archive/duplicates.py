@@ -76,7 +76,7 @@ class Duplicates:
         Call it for an entry with `PhotoEntry.needs_comparison`, within `in_progress`.
 
         Returns:
-            The entry with the answers to its content. `PhotoEntry.end` tells whether there is anything left to do;
+            The entry with the answers to its content. `PhotoEntry.end` says whether there is anything left to do;
             if so, and with `PhotoEntry.may_be_duplicate`, `compare` and `earlier` find the same content elsewhere.
         """
         if entry.version_changed:

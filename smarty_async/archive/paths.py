@@ -71,7 +71,7 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³
 _JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""A surrogate that stands for no byte: Windows takes one in a name."""
+"""A surrogate that represents no byte: Windows takes one in a name."""
 
 _IGNORED_CODE_POINTS = re.compile("[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
                                   "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")  # fmt: skip
@@ -207,7 +207,7 @@ def distinct_place(place: str, *, identity: str, rules: FileNameRules = SYSTEM_R
 
     Args:
         place: a place from `output_place`.
-        identity: what tells the photo from all others: its source and its path.
+        identity: what identifies the photo: its source and its path.
         rules: what the output disk takes.
     """
     above, slash, name = place.rpartition("/")
@@ -248,7 +248,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _bytes(name: str) -> bytes:
-    """The bytes of `name` on a disk; a surrogate that stands for no byte counts as three."""
+    """The bytes of `name` on a disk; a surrogate that represents no byte counts as three."""
     return name.encode("utf-8", "surrogatepass" if _LONE_SURROGATE.search(name) else "surrogateescape")
 
 

@@ -30,7 +30,7 @@ def option_key(option: TyperOption) -> str:
 class Command(TyperCommand):
     """A command whose help lists its options in groups: the ``rich_help_panel`` of each, in the order they appear.
 
-    Every option may also stand in the environment, as ``SMARTY_`` and its long name.
+    Every option can also be set in the environment, as ``SMARTY_`` and its long name.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -59,7 +59,7 @@ class Command(TyperCommand):
 
 
 CONFIG_FILE = "smarty-async.toml"
-"""The file that is read when it lies in the working folder."""
+"""The file that is read when it is in the working folder."""
 
 _SECRETS = frozenset({"token", "client_id", "client_secret", "refresh_token"})
 
@@ -68,7 +68,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     """The defaults that a config file gives, by command and parameter.
 
     A key at the top is an option's long name, for every command that has the option; under ``[improve]`` it is for
-    that command alone. A list stands for an option that can be repeated.
+    that command alone. A list gives the values of an option that can be repeated.
 
     Args:
         path: the file.

@@ -11,7 +11,6 @@ import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
-from smarty_async.store_address import is_store_address
 
 __all__ = ["Mode", "PictureType", "improve"]
 
@@ -232,10 +231,10 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
     with error_boundary(verbose=verbose) as secrets:
+        from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
+
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
-        if view and is_store_address(out or ""):
-            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         if not sources and from_file is None:
             raise OptionsError("nothing to restore: name a folder or photos, or give a list with --from-file")
 
@@ -261,6 +260,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
 
+        if view and is_store_address(out or ""):
+            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         photos = tuple(sources or ())
         folder = out or default_out(photos)
         if out is None and not quiet:

@@ -23,7 +23,7 @@ __all__ = ["Output", "say", "to_nowhere", "use_waiting_streams"]
 
 
 def say(line: str) -> None:
-    """Print one line on stderr, whatever is in it. That nobody can read it is no reason to stop."""
+    """Print one line on stderr, whatever is in it; a closed stream is no reason to stop."""
     from smarty_async.report.wording import plain  # noqa: PLC0415 - help is quick
 
     try:

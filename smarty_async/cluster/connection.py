@@ -232,7 +232,7 @@ def _storage_of(outputs: OutputStore) -> ChunkStorage:
     """
     if not isinstance(outputs, OutputBucket):
         return FolderStorage(str(outputs.temp_path("")))
-    if not outputs.conditional:
+    if not outputs.is_exclusive:
         raise ConfigurationError(
             f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
             "--scheduler and --workers"

@@ -82,7 +82,7 @@ class EmbeddedService:
         return child.process.pid if child and child.process.returncode is None else None
 
     async def health(self) -> Health:
-        """Return the limits and the pace of the service, as it tells them itself.
+        """Return the limits and the pace of the service, as it reports them itself.
 
         Raises:
             ServiceUnavailable: it does not answer.

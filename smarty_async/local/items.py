@@ -92,7 +92,7 @@ def process_item(
         engine: what makes the pictures.
         faults: faults to make on purpose.
         pace: where the work is measured.
-        cancelled: set when nobody needs the item any more.
+        cancelled: set when the item is not needed any more.
     """
     image = upload.read(name)
     if faults.fails(image):

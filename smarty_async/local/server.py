@@ -331,7 +331,7 @@ def _in_url(host: str) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody reads it half written."""
+    """Write a file at once, so that no reader sees a part of it."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         try:

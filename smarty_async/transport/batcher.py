@@ -1,7 +1,7 @@
 """Which items share a request: pure planning, no clock and no I/O.
 
-`Batcher` forms chunks; `Forecast` predicts how many items are still to be submitted, which tells the batcher whether to
-wait for them.
+`Batcher` forms chunks; `Forecast` predicts how many items are still to be submitted, so that the batcher knows whether
+to wait for them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Batchable(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether it is not awaited any more."""
         ...
 
 
@@ -233,7 +233,7 @@ class Forecast:
         self._in_backoff.discard(body)
 
     def replied(self, body: object, *, returns: bool) -> None:
-        """The item with this `body` got its reply; `returns` tells whether it will be submitted again."""
+        """The item with this `body` got its reply; `returns` says whether it will be submitted again."""
         self._replies += 1
         if returns:
             self._returns += 1

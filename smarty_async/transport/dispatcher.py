@@ -165,7 +165,7 @@ class Dispatcher:
         """Cancel the requests for items of `source` that are open, and wait until their files are discarded.
 
         Args:
-            source: as for `announce`; nobody waits for its items any more.
+            source: as for `announce`; its items are not awaited any more.
         """
         senders = [sender for sender, chunk in self._senders.items() if chunk[0].group.source is source]
         for sender in senders:
@@ -252,7 +252,7 @@ class Dispatcher:
 
 
 def _abandoned(chunk: list[Item]) -> bool:
-    """Whether nobody waits for a chunk whose request is open, or waits for a retry."""
+    """Whether a chunk whose request is open, or waits for a retry, is not awaited any more."""
     # From the end: what was sent last is answered last, so for most chunks the first look decides.
     return all(item.done for item in reversed(chunk)) and any(
         item.reply.cancelled() or not item.in_flight for item in chunk

@@ -20,7 +20,7 @@ class AdaptiveSemaphore:
 
     Args:
         most: requests open at once, at most.
-        on_free: called when a permit becomes free that nobody is waiting for.
+        on_free: called when a permit becomes free and no request waits for it.
     """
 
     def __init__(self, most: int, *, on_free: Callable[[], None] = lambda: None) -> None:
@@ -39,7 +39,7 @@ class AdaptiveSemaphore:
 
     @property
     def free(self) -> int:
-        """Permits that nobody holds or waits for."""
+        """Permits that are neither held nor waited for."""
         return max(0, self.size - self._held - len(self._waiters))
 
     @property

@@ -176,7 +176,7 @@ class Item:
 
     @property
     def done(self) -> bool:
-        """Whether nobody waits for it any more: it has its reply, or was cancelled."""
+        """Whether it is not awaited any more: it has its reply, or was cancelled."""
         return self.reply.done()
 
     def receive(self, received: ReceivedItem) -> bool:
@@ -221,7 +221,7 @@ def reserve_budget(items: list[Item]) -> list[Item]:
 
 
 _WORK_MAY_HAVE_BEGUN = frozenset({HTTPStatus.REQUEST_TIMEOUT, 499})
-"""Statuses under 500 that tell that a request was given up while it was worked on. 499: nginx, the client left."""
+"""Statuses under 500 with which a request is given up while it is processed. 499: nginx, the client left."""
 
 
 def was_refused(error: RequestError) -> bool:
@@ -325,7 +325,7 @@ class ChunkRequest:
 
     @asynccontextmanager
     async def in_flight(self) -> AsyncGenerator[None]:
-        """Mark the items as in flight; at the end, return to the budget what was not paid for, and tell the hooks."""
+        """Mark the items as in flight; at the end, return to the budget what was not paid for, and call the hooks."""
         for item in self.items:
             item.in_flight = True
         failure: BaseException | None = None

@@ -144,7 +144,7 @@ def _name_of(host: str) -> str:
 def _same_site(request: web.Request) -> bool:
     origin = request.headers.get("Origin")
     if origin is not None:
-        # The scheme is not compared: a proxy in front may speak https.
+        # The scheme is not compared: a proxy in front may use https.
         return origin.partition("://")[2].lower() == request.headers.get("Host", "").lower()
     site = request.headers.get("Sec-Fetch-Site", "none")
     return site in _SAME or _is_visit(request)

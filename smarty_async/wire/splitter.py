@@ -42,7 +42,7 @@ _KEY = re.compile(  # fast path: members that are no outputs, then a key
 )
 _TEXT = re.compile(rb'[^"\\]{0,256}"')  # fast path: a short text after its opening quote
 _ENVELOPE: Final = frozenset({"status", "body", "htmlencoded", "last_modified"})
-"""Keys of the envelope: they tell a broken answer of the service from somebody else's JSON."""
+"""Keys of the envelope: they distinguish a broken answer of the service from foreign JSON."""
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _BACKSLASH = ord("\\")
 _ESCAPE_LENGTH, _UNICODE_ESCAPE_LENGTH = 2, 6

@@ -80,7 +80,7 @@ def units(text: str) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(secrets)
 @example(TOKEN)
 @example("%41%42%43x&amp;y\\u0041")
@@ -130,7 +130,6 @@ def test_a_secret_inside_of_another_one() -> None:
     assert Redactor(["abcdef", "xxabcdefyy"]).redact("-xxabcdefyy-abcdef-") == f"-{REDACTED}-{REDACTED}-"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_what_holds_no_secret_stays(text: str) -> None:
     assert Redactor([PLAIN, "no-such-secret", ""]).redact(text) == text

@@ -70,7 +70,7 @@ class Journal:
     async def open(cls, path: Path, *, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
-        A lost or damaged database is rebuilt from what `outputs` tells, see `OutputStore.rebuild`.
+        A lost or damaged database is rebuilt from `outputs`, see `OutputStore.rebuild`.
 
         Args:
             path: of the database.
@@ -89,7 +89,7 @@ class Journal:
         try:
             opened = await finish_despite_cancel(opening)
         except BaseException:
-            if opening.exception() is None:  # cancelled: nobody uses it
+            if opening.exception() is None:  # cancelled: it is not used
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
@@ -214,7 +214,7 @@ class Journal:
         calls = [call for call, _ in group]
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls)
-        except Exception as error:  # noqa: BLE001 - nobody may wait for ever, whatever it is
+        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever it is
             for _, written in group:
                 if not written.done():
                     written.set_exception(error)

@@ -316,7 +316,7 @@ def _add(entries: dict[_Key, _Rows], rows: Iterable[Sequence[Any]]) -> None:
 
 
 _MAX_CANDIDATES = 64
-"""Places read that are alike when case and composition are ignored; the disk tells most of them apart, or none."""
+"""Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
 
 
 def _give_place(
@@ -410,7 +410,7 @@ def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs:
 
 
 def _identity_of(source: str, key: str) -> str:
-    """What tells a photo from all others: its source, and its path with the number of a further page."""
+    """What identifies a photo: its source, and its path with the number of a further page."""
     return f"{source}\0{key}"
 
 

@@ -11,7 +11,17 @@ from typing import Final
 
 from smarty_async.errors import ConfigurationError, DiskError
 
-__all__ = ["VERSION", "DamagedJournal", "copied", "empty", "opened", "opened_to_read", "set_aside", "translated"]
+__all__ = [
+    "VERSION",
+    "DamagedJournal",
+    "copied",
+    "disk_error",
+    "empty",
+    "opened",
+    "opened_to_read",
+    "set_aside",
+    "translated",
+]
 
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _FIRST_BYTE: Final = 0xFF  # of an SQLite error code: the primary code; the other bytes refine it
@@ -187,14 +197,19 @@ def set_aside(path: Path) -> Path:
 
 @contextmanager
 def translated(path: Path) -> Generator[None]:
-    """Translate SQLite's errors to `DiskError` or `DamagedJournal`."""
+    """Translate SQLite's errors in the block, as `disk_error` does."""
     try:
         yield
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
-            message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
-            raise DamagedJournal(message, path=path) from None
-        raise DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path) from None
+        raise disk_error(error, path) from None
+
+
+def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
+    """The `DiskError` for an error of SQLite at the journal `path`; a `DamagedJournal` where it is damaged."""
+    if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
+        message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
+        return DamagedJournal(message, path=path)
+    return DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path)
 
 
 def _connection(path: Path, mode: str) -> sqlite3.Connection:

@@ -102,13 +102,17 @@ class JournalStore:
 
     @contextmanager
     def translated(self) -> Generator[None]:
-        """Translate SQLite's errors, as `schema.translated` does."""
+        """Translate SQLite's errors in the block, and note whether the journal is damaged.
+
+        Raises:
+            DiskError: what SQLite raised.
+        """
         try:
-            with schema.translated(self._path):
-                yield
-        except schema.DamagedJournal:
-            self.damaged = True
-            raise
+            yield
+        except sqlite3.Error as error:
+            translated = schema.disk_error(error, self._path)
+            self.damaged = self.damaged or isinstance(translated, schema.DamagedJournal)
+            raise translated from None
 
     @contextmanager
     def transaction(self) -> Generator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,34 @@ from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
 from smarty_async.options import Mode
 from smarty_async.results import Kind
 
-__all__ = ["OutputChecker"]
+__all__ = ["OutputChecker", "mark_missing"]
 
 _LOOKUPS = 16
 """Lookups in one folder after which its names are read: that costs as much as looking up a fifth of them."""
 _MAX_NAMES = 10_000
 """Names of a folder that are held, at most."""
+
+
+def mark_missing(
+    entries: Iterable[PhotoEntry], exists: Callable[[StoredAnswer, str], bool], *, redo: bool
+) -> list[PhotoEntry]:
+    """`entries`, with committed answers of which an output does not exist marked.
+
+    Args:
+        entries: entries of the journal.
+        exists: whether all outputs of a committed answer are at a place.
+        redo: mark them as ``stale``, so that they are asked for again, instead of ``missing``.
+    """
+    state: Literal["stale", "missing"] = "stale" if redo else "missing"
+    marked: list[PhotoEntry] = []
+    for entry in entries:
+        gone: dict[Mode, StoredAnswer] = {
+            mode: msgspec.structs.replace(answer, state=state)
+            for mode, answer in entry.answers.items()
+            if answer.state == "committed" and not exists(answer, entry.place)
+        }
+        marked.append(msgspec.structs.replace(entry, answers=entry.answers | gone) if gone else entry)
+    return marked
 
 
 class OutputChecker:
@@ -37,24 +59,10 @@ class OutputChecker:
         self._names: dict[Kind, frozenset[str]] = {}
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, with committed answers of which an output does not exist marked.
-
-        Args:
-            entries: entries of the journal.
-            redo: mark them as ``stale``, so that they are asked for again, instead of ``missing``.
-        """
-        return [self._checked(entry, state="stale" if redo else "missing") for entry in entries]
-
-    def _checked(self, entry: PhotoEntry, *, state: Literal["stale", "missing"]) -> PhotoEntry:
-        gone: list[Mode] = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
-        if not gone:
-            return entry
-        marked = {mode: msgspec.structs.replace(entry.answers[mode], state=state) for mode in gone}
-        return msgspec.structs.replace(entry, answers=entry.answers | marked)
+        """`entries`, marked as `mark_missing` does."""
+        return mark_missing(entries, self._exists, redo=redo)
 
     def _exists(self, answer: StoredAnswer, place: str) -> bool:
-        if answer.state != "committed":
-            return True
         folder, _, name = place.rpartition("/")
         if folder != self._folder:
             self._folder = folder

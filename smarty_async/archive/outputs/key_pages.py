@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final, Literal, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
 from smarty_async.archive.object_store import Bucket
-from smarty_async.options import Mode
+from smarty_async.archive.outputs.checker import mark_missing
 from smarty_async.results import Kind
 
 __all__ = ["KeyPages"]
@@ -55,13 +53,8 @@ class KeyPages:
         self._last: dict[Kind, _Page] = {}
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, with committed answers of which an output does not exist marked.
-
-        Args:
-            entries: entries of the journal.
-            redo: mark them as ``stale``, so that they are asked for again, instead of ``missing``.
-        """
-        return [self._checked(entry, state="stale" if redo else "missing") for entry in entries]
+        """`entries`, marked as `mark_missing` does."""
+        return mark_missing(entries, self._exists, redo=redo)
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""
@@ -69,16 +62,7 @@ class KeyPages:
             if of == kind and page.covers(place):
                 page.keys.add(place)
 
-    def _checked(self, entry: PhotoEntry, *, state: Literal["stale", "missing"]) -> PhotoEntry:
-        gone: list[Mode] = [mode for mode, answer in entry.answers.items() if not self._exists(answer, entry.place)]
-        if not gone:
-            return entry
-        marked = {mode: msgspec.structs.replace(entry.answers[mode], state=state) for mode in gone}
-        return msgspec.structs.replace(entry, answers=entry.answers | marked)
-
     def _exists(self, answer: StoredAnswer, place: str) -> bool:
-        if answer.state != "committed":
-            return True
         return all(place in self._page_for(kind, place).keys for kind in answer.outputs)
 
     def _page_for(self, kind: Kind, place: str) -> _Page:

@@ -63,7 +63,7 @@ class OutputBucket:
         address: the bucket and the prefix.
         state_dir: the folder of the journal, the lock, the temporary files, and what of the log is still to be put.
         rules: which names a store takes.
-        conditional: whether the store creates an object only if there is none, when it is asked to; known once `lock`
+        is_exclusive: whether the store creates an object only if there is none, when it is asked to; known once `lock`
             has returned.
         source_of_truth: what a lost journal is rebuilt from, for people.
     """
@@ -74,7 +74,7 @@ class OutputBucket:
         self.address = address
         self.state_dir = state or default_state_folder(address)
         self.rules: FileNameRules = _RULES
-        self.conditional = True
+        self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
         self._bucket = Bucket(address, options)
         self._state = StateFolder(self.state_dir)
@@ -111,7 +111,7 @@ class OutputBucket:
             raise DiskError.of(error, self.state_dir, "write to") from None
         try:
             self.check_access()
-            self.conditional = self._creates_once()
+            self.is_exclusive = self._creates_once()
             self._last_segment = self._log.take_over()
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
@@ -156,7 +156,7 @@ class OutputBucket:
 
     def warnings(self) -> list[str]:
         """What a person should know of the store; see `OutputStore.warnings`."""
-        if self.conditional:
+        if self.is_exclusive:
             return []
         ignored = (
             f"{str(self.address)!r} ignores conditional writes: a run into it on another machine goes unnoticed,"
@@ -239,7 +239,7 @@ class OutputBucket:
             if self._is_left:
                 return StoreError("the run was left: the next one stores it")
             self.remove(move.place, move.removes)
-            writer = ObjectWriter(self._bucket, conditional=self.conditional)
+            writer = ObjectWriter(self._bucket, conditional=self.is_exclusive)
             for kind, output in move.outputs.items():
                 if not move.is_stored:
                     writer.write(kind, move.place, output, self.temp_path(output.temporary), move.origin)

@@ -325,6 +325,7 @@ class OutputStore(Protocol):
             The number of photos entered.
 
         Raises:
+            ConfigurationError: somebody else's file is where runs write their results.
             DiskError: the storage or the journal refuses.
         """
         ...

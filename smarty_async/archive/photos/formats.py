@@ -215,7 +215,7 @@ def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
 
 
 def _as_stored(image: Image.Image, orientation: int) -> Image.Image:
-    """The picture as it lies in the file; Pillow has turned it upright."""
+    """The picture as it is stored; Pillow has turned it upright."""
     stored = upright(image, _INVERSE.get(orientation, orientation))
     stored.info = image.info
     return stored
@@ -318,7 +318,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
             raise PhotoRejected("the file breaks off: copy it again", type="truncated") from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    bits = bits or 8 * pixels.dtype.itemsize
+    bits = bits or 8 * int(pixels.dtype.itemsize)
     samples = pixels.shape[2]
     if codec == "jpeg" and samples == 4:  # noqa: PLR2004 - CMYK, and as Adobe stores it: inverted
         return _image(255 - _to_bytes(pixels, bits, 0), _CMYK, b"")

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Generator
@@ -49,7 +50,7 @@ _MOST_PIXELS = 250_000_000
 """Pixels of a picture that is decoded in full; 1 GB of memory as Pillow keeps RGB."""
 
 Orientation = int
-"""How a picture lies, as EXIF counts: 1 is upright, 6 has to be turned clockwise by 90° …"""
+"""The EXIF orientation of a picture: 1 is upright, 6 has to be turned clockwise by 90° …"""
 
 _ORIENTATION_TAG = 0x0112
 
@@ -61,7 +62,7 @@ _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 
 
 class _Jpeg(JpegImageFile):
-    """A JPEG as Pillow opens it, less the resolution in its EXIF: nobody asks for it, and broken EXIF warns."""
+    """A JPEG as Pillow opens it, without the resolution in its EXIF, which is not needed; broken EXIF would warn."""
 
     def _read_dpi_from_exif(self) -> None:
         pass
@@ -84,7 +85,7 @@ _OPENERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {"JPEG": _Jpeg, "HE
 def open_image(name: str, stream: BinaryIO) -> ImageFile:
     """Read the header of the picture in `stream`.
 
-    Not `Image.open`, which warns of large pictures, or raises, before it tells their dimensions.
+    Not `Image.open`, which warns of large pictures, or raises, before their dimensions are known.
 
     Args:
         name: of the format.
@@ -106,7 +107,7 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoRejected(f"its dimensions are too large: {error}", type="too_large") from error
-    except Exception as error:  # on broken data a parser raises whatever it tripped over
+    except Exception as error:  # parsers raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         if "support not installed" in str(error):
@@ -127,7 +128,7 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """How the picture lies, by its EXIF; 1 where that is missing or broken. What XMP says, no viewer minds."""
+    """The orientation of the picture by its EXIF; 1 where that is missing or broken. Viewers ignore that in XMP."""
     image.info = {key: value for key, value in image.info.items() if key not in _XMP_KEYS}
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
@@ -192,7 +193,7 @@ _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"
 """The command that installs the decoders of the formats that Pillow does not read."""
 
 PREFIX_BYTES = 64
-"""Bytes that tell a file's format."""
+"""Bytes from which a file's format is known."""
 
 _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), name)
@@ -216,6 +217,39 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     )
 )
 
+_NOT_READ: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        (rb"v/1\x01", "an OpenEXR picture"),
+        (rb"#\?R(ADIANCE|GBE)", "a Radiance HDR picture"),
+        (rb"II\xbc[\0\x01]", "a JPEG XR picture"),
+        (rb"8BPS\0\x02", "a large Photoshop document (PSB)"),
+        (rb"P7\s", "a PAM picture"),
+        (rb"P[Ff]\s", "a PFM picture"),
+        (rb"qoif", "a QOI picture"),
+        (rb"DDS ", "a DDS picture"),
+        (rb"icns", "an icon"),
+        (rb"\0\0[\x01\x02]\0[^\0]\0", "an icon"),
+    )
+)
+"""Pictures that are not read, by their first bytes."""
+
+_NO_IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), words)
+    for pattern, words in (
+        (rb"%PDF", "a PDF document"),
+        (rb"%!PS", "a PostScript document"),
+        (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)", "a web page"),
+        (rb"(\xef\xbb\xbf)?\s*<(svg|\?xml|!doctype)", "an XML document"),
+        (rb"PK\x03\x04|Rar!|7z\xbc\xaf", "an archive"),
+        (rb".{4}ftyp|.{4}(moov|mdat)|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]", "a video"),
+    )
+)
+"""What is found under the names of photos and is none, by its first bytes."""
+
+_TARGA = struct.Struct("<xBB4xB4xHHBB")
+"""The header of a TGA: whether it has a map of colours, its kind, bits of an entry, width, height, bits, flags."""
+
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
@@ -236,20 +270,48 @@ def format_of(prefix: bytes) -> str:
         prefix: the first `PREFIX_BYTES` bytes of a file, or all of a shorter one.
 
     Raises:
-        PhotoRejected: with type ``not_an_image``.
+        PhotoRejected: with type ``not_an_image``; ``unsupported`` when it is a picture that is not read; ``damaged``
+            when it begins with zeros.
     """
     for signature, name in _SIGNATURES:
         if signature.match(prefix):
             return name
     if prefix[4:8] == b"ftyp" and (found := _isobmff_name(prefix)):
         return found
+    _reject_known(prefix)
     Image.init()
     padded = prefix.ljust(16, b"\0")
     for name in _OTHERS:
         accept = Image.OPEN[name][1] if name in Image.OPEN else None
         if accept is not None and accept(padded) is True:
             return name
+    if _is_targa(prefix):
+        return "TGA"
     raise PhotoRejected("it is not an image in a format that can be read", type="not_an_image")
+
+
+def _reject_known(prefix: bytes) -> None:
+    """Reject, by its name, what is known not to be read."""
+    for signature, words in _NOT_READ:
+        if signature.match(prefix):
+            raise PhotoRejected(f"it is {words}, which cannot be read: save it as JPEG or PNG", type="unsupported")
+    for signature, words in _NO_IMAGES:
+        if signature.match(prefix):
+            raise PhotoRejected(f"it is {words}, not an image", type="not_an_image")
+    if not any(prefix):
+        raise PhotoRejected("the file is damaged: it begins with zeros: copy it again", type="damaged")
+
+
+def _is_targa(prefix: bytes) -> bool:
+    """Whether a file begins as a Truevision TGA does, which has no signature (TGA FFS 2.0, 1989)."""
+    if len(prefix) < _TARGA.size:
+        return False
+    mapped, kind, entry, width, height, depth, flags = _TARGA.unpack_from(prefix)
+    if mapped:
+        fits = kind in (1, 9) and entry in (15, 16, 24, 32) and depth == 8  # noqa: PLR2004 - bits
+    else:
+        fits = kind in (2, 3, 10, 11) and not any(prefix[3:8]) and depth in (8, 16, 24, 32)
+    return fits and mapped <= 1 and min(width, height) > 0 and not flags & 0xC0 and flags & 15 <= 8  # noqa: PLR2004
 
 
 def _isobmff_name(prefix: bytes) -> str | None:
@@ -312,7 +374,7 @@ def _leave() -> None:
     with _lock:
         _active -= 1
         if _active == 0:
-            with suppress(ValueError):  # somebody has reset the filters meanwhile
+            with suppress(ValueError):  # the filters were reset in the block
                 warnings.filters.remove(_filters.pop())  # type: ignore[attr-defined]
 
 

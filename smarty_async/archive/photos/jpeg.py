@@ -36,7 +36,7 @@ _COMMON: Final = frozenset((0xC0, 0xC1, 0xC2))
 _MOST_SEGMENTS: Final = 10_000
 
 _LOOKAHEAD: Final = b"\x55" * 128
-"""Data that libjpeg may read ahead behind the last pixel. They stand for the end marker and for a few blocks of 8×8
+"""Data that libjpeg may read ahead behind the last pixel. They replace the end marker and a few blocks of 8×8
 pixels; a file that lacks more does not decode with them."""
 
 _LAST_BYTES: Final = 256
@@ -220,7 +220,7 @@ class JpegExtent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         size: bytes of the file.
         end: bytes up to and with the picture's end marker; None when the file breaks off before.
-        hole: where zeros begin that stand in for the picture's data, None when there are none.
+        hole: where zeros begin that replace the picture's data, None when there are none.
     """
 
     size: int
@@ -330,7 +330,7 @@ class _Walk:
             data = kept + read if read else b""
 
     def _note(self, marker: int, payload: bytes) -> None:
-        """Remember the kind of frame, and for each Huffman table what its code of zeros stands for."""
+        """Remember the kind of frame, and for each Huffman table what its code of zeros means."""
         if marker in _SOF:
             self._frame = marker
         while marker == _DHT and len(payload) > 17:  # noqa: PLR2004 - a number, 16 counts, the first symbol

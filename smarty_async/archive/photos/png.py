@@ -1,4 +1,4 @@
-"""The chunks of a PNG: whether they are whole, and the file without those that stand in a decoder's way.
+"""The chunks of a PNG: whether they are whole, and the file without those that decoders fail on.
 
 Layout: Portable Network Graphics (W3C, third edition, 2025).
 """
@@ -46,7 +46,7 @@ class _Chunk(msgspec.Struct, frozen=True):
 
 
 class PngScan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chunks of a PNG tell.
+    """What the chunks of a PNG say.
 
     Attributes:
         chunks: those that are in the file whole.
@@ -85,7 +85,7 @@ def scan_png(stream: BinaryIO) -> PngScan:
 
     Raises:
         PhotoRejected: with type ``damaged`` when the checksum of a chunk is wrong that decoding needs, or no chunk
-            stands where one has to; with type ``truncated`` or ``not_an_image`` when there is no header.
+            is where one must be; with type ``truncated`` or ``not_an_image`` when there is no header.
         OSError: the file cannot be read.
     """
     size = stream.seek(0, os.SEEK_END)

@@ -102,7 +102,7 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
     except OSError as error:
         raise PhotoRejected(f"it cannot be read: {error.strerror or error}", type="unreadable") from error
     except Exception as error:
-        # On data that nobody foresaw a parser raises whatever it trips over.
+        # Parsers raise exceptions of any class for broken data.
         if isinstance(photo, str) and "\0" in photo:
             raise PhotoRejected("it cannot be read: its path holds a NUL", type="unreadable") from error
         reason = f"{type(error).__name__}: {error}"[:200]
@@ -198,7 +198,7 @@ def _digest(stream: BinaryIO) -> bytes:
 
 
 def _warning(width: int, height: int, limits: Limits) -> str | None:
-    """What speaks against the dimensions, None when nothing."""
+    """What is wrong with the dimensions, None when nothing is."""
     if limits.max_dimensions is None:
         return None
     long, short = max(limits.max_dimensions), min(limits.max_dimensions)

@@ -117,7 +117,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, in pixels; 0 where it does not tell."""
+        """Width and height, in pixels; 0 where it does not say."""
         return self.first(Tag.WIDTH), self.first(Tag.HEIGHT)
 
     @property

@@ -118,7 +118,7 @@ class ListFile:
 def read_list(stream: BinaryIO) -> Iterator[str]:
     r"""The entries of a list, each as soon as `stream` has given all of it.
 
-    They stand one a line (``\r\n`` too; blank lines mean nothing), or end in NULs, as `find -print0` makes them. The
+    There is one a line (``\r\n`` too; blank lines are ignored), or end in NULs, as `find -print0` makes them. The
     first bytes that hold a separator decide which.
 
     Args:

@@ -37,7 +37,7 @@ class PhotoSource(Protocol):
         """Make sure, before anything starts, that it can be scanned; blocks.
 
         Raises:
-            OptionsError: it does not exist, cannot be read, or lies among the outputs.
+            OptionsError: it does not exist, cannot be read, or is among the outputs.
             ConfigurationError: it is in a store that cannot be used.
         """
         ...

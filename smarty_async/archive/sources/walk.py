@@ -53,7 +53,7 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
         path: what to open.
         size: bytes.
         version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
-        problem: why it is not sent, None when nothing speaks against it. A folder that cannot be read is reported this
+        problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
             way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
         left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
@@ -236,7 +236,7 @@ class Walk:
 
 
 _Identity = tuple[int, int] | str
-"""What tells one folder from another, whatever its name and the links to it."""
+"""What identifies a folder, whatever its name and the links to it."""
 
 
 def _identity_of(path: str | Path, status: os.stat_result) -> _Identity:
@@ -331,7 +331,7 @@ class Wanted:
 
     They are `fnmatch`'s, and case does not matter: people write ``*.jpg`` and have ``IMG.JPG``. A pattern
     with a ``/`` is matched against the whole path relative to the source (``*`` passes over ``/``, and a leading
-    ``**/`` may stand for no folder at all), one without against the name alone.
+    ``**/`` also matches no folder at all), one without against the name alone.
 
     Args:
         include: photos that match none of these are left out; empty means every photo.
@@ -378,7 +378,7 @@ class Glob:
     list whole folders, and go round in circles where links do.
 
     Args:
-        parts: the pattern's parts, none a separator; ``**`` stands for any number of folders. No parts at all match
+        parts: the pattern's parts, none a separator; ``**`` matches any number of folders. No parts at all match
             everything.
     """
 
@@ -387,7 +387,7 @@ class Glob:
         self.start = self._closed({0})
 
     def step(self, state: frozenset[int], name: str) -> frozenset[int]:
-        """The state after `name`; empty when nothing under it can match. What lies in a matched folder matches."""
+        """The state after `name`; empty when nothing under it can match. What is in a matched folder matches."""
         if self.matched(state):
             return state
         following = {place + 1 for place in state if fnmatch(name, self._parts[place])}
@@ -430,7 +430,7 @@ _OTHER_EXTENSIONS: Final = (
     " zip rar 7z gz tgz bz2 xz tar iso dmg exe msi app apk dll so sh bat py part crdownload download tmp temp bak"
     " torrent md5 sha1 sha256 sfv"
 )
-"""Extensions of files that stand beside photos and are none, in lower case."""
+"""Extensions of files that are often beside photos and are none, in lower case."""
 
 _PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
 _OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())

@@ -170,7 +170,7 @@ class _Process:
                 del self._waiting[job.job]
 
     def _send(self, request: Request) -> None:
-        # Nothing can be sent to a process that died; the receiving thread tells those that wait for it.
+        # Nothing can be sent to a process that died; the receiving thread fails the jobs that wait for it.
         with self._writing, suppress(OSError, ValueError):
             write(self._requests, request)
 

@@ -163,7 +163,7 @@ class _Viewer:
         return _json(await self._read(read))
 
     def _page(self, *, after: int | None, folder: int | None, state: State | None, limit: int) -> Page:
-        # One more than asked for tells whether more follow.
+        # One more than asked for shows whether more follow.
         found = self._catalog.page(after=after, folder=folder, state=state, limit=limit + 1)
         return Page(photos=[card_of(self._catalog, photo) for photo in found[:limit]], more=len(found) > limit)
 

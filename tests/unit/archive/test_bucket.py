@@ -117,7 +117,8 @@ def test_the_state_is_kept_where_the_system_keeps_such_things(tmp_path: Path) ->
 
 def failure(name: str, text: str) -> Exception:
     """An exception as obstore raises it."""
-    return type(name, (Exception,), {})(text)
+    kind: type[Exception] = type(name, (Exception,), {})
+    return kind(text)
 
 
 def answer(status: int, code: str = "") -> str:

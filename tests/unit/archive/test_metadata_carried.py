@@ -543,7 +543,7 @@ WHOLE_SOURCES = [
     cut=st.none() | st.integers(0, 6000),
     orientation=st.integers(1, 8),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_sources_never_damage_an_output(
     source: bytes, changes: list[tuple[int, bytes]], cut: int | None, orientation: int
 ) -> None:
@@ -558,7 +558,7 @@ def test_damaged_sources_never_damage_an_output(
 
 @pytest.mark.slow
 @given(changes=st.lists(st.tuples(st.integers(2, 1200), st.binary(max_size=3)), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, bytes]]) -> None:
     output = bytearray(WHOLE_SOURCES[0])
     for at, value in changes:

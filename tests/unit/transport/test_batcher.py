@@ -126,10 +126,9 @@ class Batching(RuleBasedStateMachine):
 
 TestBatching = Batching.TestCase
 pytest.mark.slow(TestBatching)
-TestBatching.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
+TestBatching.settings = settings(max_examples=60, stateful_step_count=30)
 
 
-@settings(deadline=None)
 @given(count=st.integers(1, 400), permits=st.integers(1, 12), images=st.integers(1, 60))
 def test_a_small_job_is_spread_evenly_in_as_few_rounds_as_possible(count: int, permits: int, images: int) -> None:
     sizes = [len(chunk) for chunk in all_of(filled(count, images=images), permits=permits)]
@@ -140,7 +139,6 @@ def test_a_small_job_is_spread_evenly_in_as_few_rounds_as_possible(count: int, p
     assert len(sizes) == min(count, rounds * permits)
 
 
-@settings(deadline=None)
 @given(
     count=st.integers(1, 400),
     permits=st.integers(1, 12),
@@ -169,7 +167,6 @@ def test_items_still_being_added_are_spread_as_evenly(
     assert ceil(len(sizes) / permits) == ceil((full + ceil(count / images)) / permits)  # rounds, from the first on
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 9000), min_size=1, max_size=60), permits=st.integers(1, 6))
 def test_two_consecutive_chunks_would_never_have_fitted_into_one(sizes: list[int], permits: int) -> None:
     made = batcher(images=1000, max_bytes=10_000)
@@ -264,7 +261,6 @@ def test_an_awaited_item_goes_before_the_next_chunk_of_a_busy_group() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 200), min_size=2, max_size=5),
     split=st.booleans(),

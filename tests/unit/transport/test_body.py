@@ -45,7 +45,7 @@ async def pieces(bodies: list[Body]) -> list[bytes]:
     return [piece async for piece in stream(multipart_of(bodies), bodies)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 100) | st.integers(0, 600_000), max_size=12))
 def test_the_body_equals_its_frames_in_pieces_of_limited_length(sizes: list[int]) -> None:
     bodies: list[Body] = [MemoryBody(bytes([number]) * size, "image/jpeg") for number, size in enumerate(sizes)]

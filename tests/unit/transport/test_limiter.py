@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.transport.limiter import AdaptiveSemaphore, rate_limit
@@ -74,7 +74,6 @@ def test_it_is_halved_once_for_all_requests_that_were_open_then() -> None:
     assert limit.size == 2
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=200), st.integers(1, 20))
 def test_its_size_stays_between_one_and_the_most(good: list[bool], most: int) -> None:
     limit = AdaptiveSemaphore(most)

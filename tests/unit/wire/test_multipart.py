@@ -56,7 +56,7 @@ pictures = st.lists(st.tuples(st.sampled_from(TYPES), st.one_of(st.binary(max_si
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(pictures, st.sampled_from(TASKS))
 def test_the_body_reads_back(images: list[tuple[str, bytes]], tasks: tuple[ModeSpec, ...]) -> None:
     multipart = Multipart([Image(kind, len(data)) for kind, data in images], tasks)

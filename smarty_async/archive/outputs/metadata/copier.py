@@ -158,7 +158,7 @@ class MetadataCopier:
 
 
 def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> bytes:
-    """The segments of an output that `segments` stand in for, as they are: often the same."""
+    """The segments of an output that `segments` replace, as they are: often the same."""
     replaced: list[bytes] = []
     for found in header.segments:
         if found.kind in segments.replaces:
@@ -179,7 +179,7 @@ class MetadataSegments(msgspec.Struct, frozen=True):
 
     Attributes:
         data: whole segments.
-        replaces: the kinds of the output's own segments that they stand in for.
+        replaces: the kinds of the output's own segments that they replace.
         warnings: what was left out, and why.
     """
 
@@ -222,9 +222,9 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
 
 
 def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientation: int) -> MetadataSegments:
-    """What `output` needs to look right when it shall carry no metadata: a profile, the pixels' shape, an orientation.
+    """What `output` needs to look right without metadata: a profile, the shape of its pixels, an orientation.
 
-    Stands in for everything else that the service put there. Arguments as for `metadata_segments`.
+    Replaces everything else that the service put there. Arguments as for `metadata_segments`.
     """
     kept = SourceMetadata(
         icc=metadata.icc,
@@ -259,7 +259,7 @@ def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) ->
 
 
 def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
-    """The source's block, else the output's own where it must change, else as little as tells the orientation."""
+    """The source's block, else the output's own where it must change, else a minimal one with the orientation."""
     is_right = tagged_orientation(output) == geometry.orientation
     for block in (metadata.exif, None if is_right else output.payload(Kind.EXIF)):
         if not block:

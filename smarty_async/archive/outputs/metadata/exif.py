@@ -302,7 +302,7 @@ def _values(root: Directory) -> dict[_Key, bytes]:
 
 
 def _extent(directory: Directory, size: int) -> range:
-    """Where a directory lies; the offset of the next one is part of it unless the block ends before."""
+    """Where a directory is; the offset of the next one is part of it unless the block ends before."""
     end = directory.offset + 2 + 12 * len(directory.entries)
     return range(directory.offset, end + 4 if end + 4 <= size else end)
 

@@ -105,7 +105,7 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class JpegHeader(msgspec.Struct, frozen=True):
-    """What stands in front of a JPEG's pixels.
+    """What is in front of a JPEG's pixels.
 
     Attributes:
         segments: all from the file's second byte pair to the first scan.

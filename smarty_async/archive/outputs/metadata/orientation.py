@@ -1,4 +1,4 @@
-"""How an output lies in relation to its source: its size and orientation, found by comparing the two pictures.
+"""The size and the orientation of an output in relation to its source, found by comparing the two pictures.
 
 A service may turn a picture upright as its EXIF orientation says, leave it as it is stored, or turn it some other
 way, and the EXIF block of its answer need not be right. `find_orientation` therefore compares small copies of both.
@@ -96,7 +96,7 @@ def find_orientation(
     """The EXIF orientation (1…8) under which `output`, as it is stored, shows upright.
 
     Compares ranks of luminance, so that colourizing, restored contrast and other changes of tone make no difference.
-    Where the pixels do not tell (a uniform or symmetric picture), the output's own orientation is believed, else it
+    Where the pixels are ambiguous (a uniform or symmetric picture), the output's own orientation is used, else it
     is taken for upright, else for stored as the source is. The same where one of the two cannot be decoded.
 
     Blocks: 4 ms, and 11 ms for each megabyte of JPEG in the two; other formats are decoded in full.
@@ -113,7 +113,7 @@ def find_orientation(
     """
     try:
         shown, stored = _load(source, source_orientation), _load(output)
-    except Exception as error:  # on broken data a decoder raises whatever it tripped over
+    except Exception as error:  # decoders raise exceptions of any class for broken data
         if isinstance(error, OSError) and error.errno is not None:
             raise
         return output_orientation

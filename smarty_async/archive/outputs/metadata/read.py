@@ -57,7 +57,7 @@ def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
             if error.errno is not None:
                 raise
             parts.leave_out("metadata", error)
-        except Exception as error:  # noqa: BLE001 - on broken data a parser raises whatever it tripped over
+        except Exception as error:  # noqa: BLE001 - parsers raise exceptions of any class for broken data
             parts.leave_out("metadata", error)
         return parts.metadata()
 

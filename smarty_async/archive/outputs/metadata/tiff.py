@@ -45,7 +45,7 @@ class Field(msgspec.Struct, frozen=True):
         type: TIFF's number of the type.
         count: how many values of this type.
         value: their bytes, in the byte order of the structure.
-        offset: where `value` lies, in bytes from the structure's beginning; 0 for a new field.
+        offset: where `value` is, in bytes from the structure's beginning; 0 for a new field.
     """
 
     type: int
@@ -62,7 +62,7 @@ class Directory(msgspec.Struct, frozen=True):
         children: by the tag that holds their offset.
         entries: tag and position of each of its entries, in bytes from the structure's beginning.
         broken: tags of fields and children that cannot be read.
-        offset: where the directory lies.
+        offset: where the directory is.
         next: the offset of the next one, 0 when there is none.
     """
 

@@ -52,7 +52,7 @@ def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
     """`packet`, its orientation, size and resolution being the output's, without thumbnails and padding.
 
     Raises:
-        XmpError: it has become malformed: what looks like an element stands in a comment, say.
+        XmpError: it has become malformed: what looks like an element is in a comment, say.
     """
     body, trailer, rest = packet.rpartition(_TRAILER)
     packet = body.rstrip() + trailer + rest if trailer else packet
@@ -141,7 +141,7 @@ def _without(packet: bytes, namespace: bytes, name: bytes) -> bytes:
 
 
 def _prefixes(packet: bytes, namespace: bytes) -> list[bytes]:
-    """The prefixes that stand for `namespace`."""
+    """The prefixes of `namespace`."""
     if namespace not in packet:
         return []
     found = re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']", packet)
