@@ -16,11 +16,11 @@ from functools import partial
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.commit import PhotoOutputs
+from smarty_async.archive.commit import FinishedFile, PhotoOutputs
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
-from smarty_async.archive.outputs.store import FinishedFile, OutputRefused
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData

@@ -13,8 +13,9 @@ from typing import Any, Final, cast
 
 from distributed import Client
 
+from smarty_async.archive.commit import FinishedFile
 from smarty_async.archive.outputs.object_store import OutputBucket
-from smarty_async.archive.outputs.store import FinishedFile, OutputStore
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.threads import finish_despite_cancel

@@ -402,26 +402,6 @@ class TempFile:
         await _remove(self._path)
 
 
-class FinishedFile(TempFile):
-    """An output that a worker has finished: it has its metadata, and is durable.
-
-    Args:
-        folder: the folder it is in.
-        output: what is known of it.
-        is_stored: whether it is at its place already, and no temporary file any more.
-    """
-
-    def __init__(self, folder: str, output: StoredOutput, *, is_stored: bool) -> None:
-        super().__init__(folder, output.temporary)
-        self.output = output
-        self.is_stored = is_stored
-
-    async def discard(self) -> None:
-        """Remove the temporary file; what is at its place is the photo's output, and stays."""
-        if not self.is_stored:
-            await super().discard()
-
-
 def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
     for file, pieces in writes:
         file.append(pieces)
