@@ -139,8 +139,8 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     @property
     def beat_seconds(self) -> float:
-        """Every five seconds: a PUT."""
-        return 5.0
+        """Every two seconds: a PUT."""
+        return 2.0
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, an object in it."""
