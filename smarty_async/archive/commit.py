@@ -12,11 +12,11 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, TempFile
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "OutputCommitter", "PhotoOutputs", "move_of"]
+__all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
@@ -36,6 +36,26 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
+
+
+class FinishedFile(TempFile):
+    """An output that a worker has finished: it has its metadata, and is durable.
+
+    Args:
+        folder: the folder it is in.
+        output: what is known of it.
+        is_stored: whether it is at its place already, and no temporary file any more.
+    """
+
+    def __init__(self, folder: str, output: StoredOutput, *, is_stored: bool) -> None:
+        super().__init__(folder, output.temporary)
+        self.output = output
+        self.is_stored = is_stored
+
+    async def discard(self) -> None:
+        """Remove the temporary file; what is at its place is the photo's output, and stays."""
+        if not self.is_stored:
+            await super().discard()
 
 
 class PhotoOutputs:

@@ -428,10 +428,8 @@ class TempFile:
         """Remove the file if it exists. One that the disk does not remove is removed by the next run."""
         if self._on_discard is not None:
             self._on_discard(self)
-        if self._held is None:
+        if not self.take():
             await _remove(self._path)
-        else:
-            self.take()
 
     def hold(self, pieces: list[bytes], *, most: int) -> int | None:
         """Keep `pieces` in memory, behind what is held already.
