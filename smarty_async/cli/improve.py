@@ -244,7 +244,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
-        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
             ClusterOptions,
