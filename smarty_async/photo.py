@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 from tenacity import AsyncRetrying
 
+from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
@@ -270,13 +271,19 @@ class PhotoRun:
     async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
         return await ask(
             specs,
-            make_item=lambda missing: Item(body, self._context.group(missing), editor=self._metadata),
+            make_item=lambda missing: Item(body, self._context.group(missing), editor=self._outputs()),
             submit=partial(
                 self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
             ),
             commit=self._commit,
             policy=self._context.retry_policy,
         )
+
+    def _outputs(self) -> PhotoOutputs | None:
+        """What workers elsewhere need to make outputs durable; None when this process does it."""
+        if self._context.sender is None:
+            return None
+        return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
 
     def _rounds(self) -> Iterator[tuple[ModeSpec, ...]]:
         """The missing specs: those that are made of the photo together, then the chained ones."""
@@ -373,7 +380,8 @@ class PhotoRun:
         }
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
         metadata = None if received.edited else self._metadata
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata)
+        stored = received.stored
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=stored)
         for kind, file in received.files.items():
             if kind not in wanted:
                 await file.discard()
@@ -388,9 +396,10 @@ class PhotoRun:
         *,
         bw: bool | None,
         metadata: MetadataCopier | None = None,
+        is_stored: bool = False,
     ) -> None:
         try:
-            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata)
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata, is_stored)
             committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None

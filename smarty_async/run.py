@@ -20,7 +20,7 @@ from smarty_async.archive.sources.mixed import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
+from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
@@ -129,7 +129,14 @@ class ArchiveRun:
 
     async def aclose(self) -> None:
         """Stop at once: cancel what is under way, keep the answers that were received whole."""
-        if self._feeding is not None and not self._feeding.done():
+        if self._feeding is None or self._feeding.done():
+            return
+        try:
+            if not self._feeding.cancelling():
+                # Before its photos are cancelled: they take what the open requests have brought.
+                self.drain()
+                await finish_despite_cancel(self._dispatcher.abort(self._spending))
+        finally:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
             await asyncio.wait([self._feeding])
@@ -164,6 +171,7 @@ class ArchiveRun:
 
     async def _restore(self) -> None:
         directory = self._directory
+        await start_threads()  # that there are none is known before anything is sent
         journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += [*directory.warnings(), *journal.warnings]
@@ -214,7 +222,7 @@ class ArchiveRun:
             return
         try:
             async with self._cluster.opened(
-                self._directory.temp_path(""),
+                self._directory,
                 sources=self._options.sources,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,

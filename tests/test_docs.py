@@ -39,6 +39,7 @@ OPTIONS = {
 } | {"--help"}
 OPTIONS_OF_OTHERS = {
     *("--group", "--schedules", "--seed", "--call", "--kind", "--sources", "--work"),  # pip, tests, training
+    *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale"),  # dask, docker compose
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
 }
 """Options that are not this program's."""

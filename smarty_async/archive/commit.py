@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "OutputCommitter"]
+__all__ = ["CommittedAnswer", "OutputCommitter", "PhotoOutputs", "move_of"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
@@ -36,6 +37,34 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
+
+
+class PhotoOutputs:
+    """What makes the outputs of a photo durable elsewhere than here; an `OutputEditor`.
+
+    Args:
+        entry: the photo.
+        metadata: gives the outputs the photo's metadata; None for nothing.
+        kinds: the kinds that are kept; all when empty.
+    """
+
+    def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
+        self.entry = entry
+        self.warnings: list[str] = [] if metadata is None else metadata.warnings
+        self._metadata = metadata
+        self._kinds = kinds
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether outputs of `kind` are kept."""
+        return not self._kinds or kind in self._kinds
+
+    def copy_to(self, output: str) -> int:
+        """Give the file `output` the photo's metadata; its size in bytes then; blocks.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
 
 
 _Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
@@ -104,7 +133,8 @@ class OutputCommitter:
     async def _commit_group(self, group: Sequence[_Waiting]) -> None:
         """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
         group = await self._with_metadata(group)
-        refused = await self._store.fsync([received.outputs.values() for received, _ in group])
+        files = [() if received.is_stored else received.outputs.values() for received, _ in group]
+        refused = await self._store.fsync(files)
         group = _without_errors(group, refused)
         await self._journal.record_received([received for received, _ in group])
         if not self._store.is_remote:
@@ -187,6 +217,11 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
     return msgspec.structs.replace(received, outputs=outputs)
 
 
+def move_of(received: ReceivedAnswer) -> OutputMove:
+    """How the outputs of `received` get to their places."""
+    return _move_of(_with_replaced(received))
+
+
 def _move_of(received: ReceivedAnswer) -> OutputMove:
     outputs, earlier = received.outputs, _earlier_outputs(received)
     obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
@@ -201,7 +236,8 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    return OutputMove(received.entry.place, outputs, {kind: earlier[kind] for kind in obsolete}, origin)
+    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from smarty_async.errors import DiskError
 
-__all__ = ["ThreadBatcher", "finish_despite_cancel", "no_more_threads", "threaded"]
+__all__ = ["ThreadBatcher", "finish_despite_cancel", "no_more_threads", "start_threads", "threaded"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +78,19 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
         return batchers[pool].call(partial(call, *args, **kwargs), loop)
 
     return run
+
+
+async def start_threads() -> None:
+    """Start one thread of each pool of the event loop: a pool that has one never fails for want of more.
+
+    Raises:
+        DiskError: the system starts no more threads.
+    """
+    await asyncio.gather(*(threaded(_nothing, pool=pool)() for pool in _POOLS))
+
+
+def _nothing() -> None:
+    """What a thread does that is only to be started."""
 
 
 async def finish_despite_cancel(work: Awaitable[T]) -> T:

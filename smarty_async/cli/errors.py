@@ -20,6 +20,7 @@ from smarty_async.errors import (
     OptionsError,
     ServiceUnavailable,
     SmartyError,
+    StoreError,
 )
 
 __all__ = ["Exit", "error_boundary", "sentences", "status_of"]
@@ -56,19 +57,28 @@ _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     ),
     (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
+    (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
     (DiskError, "Nothing is lost: once the disk can be written to, the same command continues from here."),
 )
+"""What to do about errors; the first that fits counts."""
 
 
 def status_of(error: BaseException) -> Exit:
     """The exit status for `error`."""
     import asyncio  # noqa: PLC0415 - help is quick
 
-    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+    if _no_more_threads(error) or (
+        isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM)
+    ):
         return Exit.DISK
     if isinstance(error, asyncio.CancelledError):
         return Exit.INTERRUPTED
     return next((status for kind, status in _STATUS if isinstance(error, kind)), Exit.PHOTOS_FAILED)
+
+
+def _no_more_threads(error: BaseException) -> bool:
+    """Whether the system refused a thread; asyncio starts one when it closes, too."""
+    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
 def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
@@ -79,7 +89,10 @@ def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
         traced: whether its traceback was printed before.
     """
     if isinstance(error, SmartyError):
-        return [str(error), *[way for kind, way in _WAY_OUT if isinstance(error, kind)]]
+        way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)
+        return [str(error), way_out] if way_out else [str(error)]
+    if _no_more_threads(error):
+        return ["the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)."]
     if status_of(error) is Exit.INTERRUPTED:
         return ["stopped at once. The same command continues from here."]
     if isinstance(error, OSError) and error.filename is not None:

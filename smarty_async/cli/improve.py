@@ -235,8 +235,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
 
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
-        if view and is_store_address(out or ""):
-            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         if not sources and from_file is None:
             raise OptionsError("nothing to restore: name a folder or photos, or give a list with --from-file")
 
@@ -262,6 +260,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
 
+        if view and is_store_address(out or ""):
+            raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
         photos = tuple(sources or ())
         folder = out or default_out(photos)
         if out is None and not quiet:

@@ -109,7 +109,7 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
         why = options.account.why_local
         say(f"Restoring on this machine with the embedded service (engine: {engine}): {why}.")
         most = options.client.limits.max_pixels / 1e6
-        say(f"Photos may have up to {most:,.0f} megapixels: what the memory of this machine bears.")
+        say(f"Photos of up to {most:,.0f} megapixels fit into the memory of this machine.")
     return await stack.enter_async_context(
         EmbeddedService(engine=engine, options=options.engine_options, on_restart=partial(_say, interrupts))
     )

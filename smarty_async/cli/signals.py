@@ -71,10 +71,7 @@ class Interrupts:
             self.drain()
             return
         if self._backstop is None:
-            # Threads may hang in a read or an fsync; the next run repairs what is cut off there.
-            self._backstop = threading.Timer(_LEAVE_WITHIN, os._exit, [int(Exit.INTERRUPTED)])
-            self._backstop.daemon = True
-            self._backstop.start()
+            self._backstop = _end_soon()
         leave()
 
     def _sentence(self, number: int) -> str:
@@ -86,6 +83,22 @@ class Interrupts:
         if self._paid:
             return f"Sending nothing new; waiting for {count(photos, 'answer')} already paid for{about}.{again}"
         return f"Starting nothing new; finishing {count(photos, 'photo')} already begun{about}.{again}"
+
+
+def _end_soon() -> threading.Timer:
+    """A timer that ends the process soon, whatever hangs: threads may, in a read or an fsync.
+
+    The next run repairs what is cut off there.
+    """
+    timer = threading.Timer(_LEAVE_WITHIN, os._exit, [int(Exit.INTERRUPTED)])
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError:  # can't start new thread
+        asyncio.get_running_loop().call_later(_LEAVE_WITHIN, os._exit, int(Exit.INTERRUPTED))
+        if hasattr(signal, "setitimer"):  # when the event loop hangs, too
+            signal.setitimer(signal.ITIMER_REAL, _LEAVE_WITHIN + 0.2)
+    return timer
 
 
 def _install(loop: asyncio.AbstractEventLoop, received: Callable[[int], None]) -> Callable[[], None]:

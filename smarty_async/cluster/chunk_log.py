@@ -1,25 +1,28 @@
-"""The log of one chunk, a file beside the temporary outputs that the caller and every worker see.
+"""The log of one chunk, a file or an object that the caller and every worker see.
 
-The process that creates the file has the right to send the chunk: the disk lets one do that (``O_EXCL``), also when
-Dask runs a task a second time because its worker went, or its result was lost. Each item is a line once its outputs are
-durable, an empty line every second says that the worker lives, and the last line tells how the request ended. When a
-worker is gone, the caller reads here what it has done.
+The process that creates it has the right to send the chunk: the storage lets one do that, also when Dask runs a task a
+second time because its worker went, or its result was lost. Each item is a line once its outputs are durable, an empty
+line every few seconds says that the worker lives, and the last line tells how the request ended. When a worker is gone,
+the caller reads here what it has done.
 
-Removing the file tells the worker that nobody waits for the chunk.
+Removing the log tells the worker that nobody waits for the chunk.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
+from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport, FinishedItem
-from smarty_async.errors import DiskError
+from smarty_async.errors import DiskError, StoreError
 
-__all__ = ["ChunkLog", "ChunkUnwanted"]
+__all__ = ["ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
 
 _Line = FinishedItem | ChunkEnd
 _encoder = msgspec.json.Encoder()
@@ -30,89 +33,193 @@ class ChunkUnwanted(Exception):
     """The log was removed: nobody waits for the chunk any more."""
 
 
+class LogStorage(Protocol):
+    """What holds one log. Everything blocks."""
+
+    def create(self) -> bool:
+        """Create it; False when it exists.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def append(self, data: bytes) -> None:
+        """Append `data`; only the process that created it does.
+
+        Raises:
+            ChunkUnwanted: it was removed.
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def read(self) -> bytes:
+        """All of it; empty when it does not exist.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def remove(self) -> None:
+        """Remove it; does nothing when it is not there."""
+        ...
+
+
 class ChunkLog:
     """The log of one chunk.
 
     Args:
-        folder: of the temporary outputs.
-        chunk: the chunk's id.
+        storage: what holds it.
     """
 
-    def __init__(self, folder: str, chunk: str) -> None:
-        self._path = f"{folder}/chunk-{chunk}"
+    def __init__(self, storage: LogStorage) -> None:
+        self._storage = storage
 
     async def begin(self) -> bool:
         """Take the right to send the chunk; False when somebody has it.
 
         Raises:
-            DiskError: the disk refuses.
+            DiskError: the storage refuses.
         """
-        return await _create(self._path)
+        return await _create(self._storage)
 
     async def append(self, *lines: _Line) -> None:
         """Append `lines`; without any, an empty one.
 
         Raises:
             ChunkUnwanted: it was removed.
-            DiskError: the disk refuses.
+            DiskError: the storage refuses.
         """
-        await _append_line(self._path, b"".join(_encoder.encode(line) + b"\n" for line in lines) or b"\n")
+        await _append(self._storage, b"".join(_encoder.encode(line) + b"\n" for line in lines) or b"\n")
 
     async def read(self) -> tuple[ChunkReport, int]:
         """What it tells, and its size, which grows while the worker lives.
 
         Raises:
-            DiskError: the disk refuses.
+            DiskError: the storage refuses.
         """
-        data = await _read(self._path)
+        data = await _read(self._storage)
         lines = [_decoder.decode(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line]
         items = [line for line in lines if isinstance(line, FinishedItem)]
         return ChunkReport(items, next((line for line in lines if isinstance(line, ChunkEnd)), None)), len(data)
 
     async def remove(self) -> None:
         """Remove it; does nothing when it is not there."""
-        await _remove(self._path)
+        await _remove(self._storage)
 
 
-@threaded
-def _create(path: str) -> bool:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise DiskError(f"cannot write {path!r}: {error.strerror}") from None
-    return True
+def _create_it(storage: LogStorage) -> bool:
+    return storage.create()
 
 
-def _append(path: str, data: bytes) -> None:
-    try:
-        descriptor = os.open(path, os.O_APPEND | os.O_WRONLY)  # never creates it
+def _append_to(storage: LogStorage, data: bytes) -> None:
+    storage.append(data)
+
+
+def _read_it(storage: LogStorage) -> bytes:
+    return storage.read()
+
+
+def _remove_it(storage: LogStorage) -> None:
+    storage.remove()
+
+
+_create, _append, _read, _remove = (
+    threaded(_create_it, pool="logs"),
+    threaded(_append_to, pool="logs"),
+    threaded(_read_it, pool="logs"),
+    threaded(_remove_it, pool="logs"),
+)
+
+
+class LogFile:
+    """A log in a file.
+
+    Args:
+        path: of the file, in a folder that all see.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def create(self) -> bool:
+        """Create it, as one process can (``O_EXCL``); see `LogStorage.create`."""
         try:
-            os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        raise ChunkUnwanted from None
-    except OSError as error:
-        raise DiskError(f"cannot write {path!r}: {error.strerror}") from None
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise DiskError(f"cannot write {self._path!r}: {error.strerror}") from None
+        return True
+
+    def append(self, data: bytes) -> None:
+        """Append to it; see `LogStorage.append`."""
+        try:
+            descriptor = os.open(self._path, os.O_APPEND | os.O_WRONLY)  # never creates it
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            raise ChunkUnwanted from None
+        except OSError as error:
+            raise DiskError(f"cannot write {self._path!r}: {error.strerror}") from None
+
+    def read(self) -> bytes:
+        """All of it; see `LogStorage.read`."""
+        try:
+            with open(self._path, "rb") as file:  # noqa: PTH123 - as elsewhere for files that come by the thousand
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise DiskError(f"cannot read {self._path!r}: {error.strerror}") from None
+
+    def remove(self) -> None:
+        """Remove it; see `LogStorage.remove`."""
+        with suppress(OSError):  # the next run empties the folder
+            os.unlink(self._path)  # noqa: PTH108 - likewise
 
 
-@threaded
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 - as elsewhere for files that come by the thousand
-            return file.read()
-    except FileNotFoundError:
-        return b""
-    except OSError as error:
-        raise DiskError(f"cannot read {path!r}: {error.strerror}") from None
+class LogObject:
+    """A log in an object, which is written again as a whole; the store must keep to conditional writes.
 
+    Args:
+        bucket: where it is.
+        key: of the object.
+    """
 
-@threaded
-def _remove(path: str) -> None:
-    with suppress(OSError):  # the next run empties the folder
-        os.unlink(path)  # noqa: PTH108 - likewise
+    def __init__(self, bucket: Bucket, key: str) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._written, self._etag = b"", ""
 
+    def create(self) -> bool:
+        """Create it, as one process can (``If-None-Match``); see `LogStorage.create`."""
+        try:
+            self._etag = self._bucket.put(self._key, b"", content_type="application/jsonl", create=True)
+        except ObjectExists:
+            return False
+        return True
 
-_append_line = threaded(_append, pool="logs")
+    def append(self, data: bytes) -> None:
+        """Write it with `data` at its end, if it is still there; see `LogStorage.append`."""
+        written = self._written + data
+        try:
+            self._etag = self._bucket.put(self._key, written, content_type="application/jsonl", replaces=self._etag)
+        except (ObjectChanged, ObjectMissing):
+            raise ChunkUnwanted from None
+        self._written = written
+
+    def read(self) -> bytes:
+        """All of it; see `LogStorage.read`."""
+        try:
+            return self._bucket.get(self._key)
+        except ObjectMissing:
+            return b""
+
+    def remove(self) -> None:
+        """Remove it; see `LogStorage.remove`."""
+        with suppress(StoreError):  # the next run removes it
+            self._bucket.delete(self._key)

@@ -8,21 +8,24 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, cast
 
 from distributed import Client
 
-from smarty_async.archive.outputs.store import TempFile
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.store import OutputStore, TempFile
 from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
-from smarty_async.cluster.worker import BEAT_SECONDS, carry
+from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
+from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.results import Kind, Progress
+from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import ReceivedItem, SinkFile
 from smarty_async.wire.messages import Image, Multipart, item_name
@@ -31,8 +34,8 @@ __all__ = ["ClusterConnection"]
 
 _log = logging.getLogger("smarty_async")
 
-_SILENT_SECONDS: Final = 5 * BEAT_SECONDS
-"""How long a chunk's log may not grow before its worker is taken to be dead."""
+_SILENT_BEATS: Final = 5
+"""For how many beats a chunk's log may not grow before its worker is taken to be dead."""
 _NO_WORKER: Final = "the cluster has no worker that can be used: waiting for one"
 _POLL_SECONDS: Final = 0.25
 _ITEMS_PER_TURN: Final = 8
@@ -62,16 +65,17 @@ class ClusterConnection:
         self._service = service
         self._wait_seconds = wait_seconds
         self._folder = ""
+        self._storage: ChunkStorage = FolderStorage("")
         self._workers: ClusterWorkers | None = None
 
     @asynccontextmanager
     async def opened(
-        self, folder: Path, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], None]
+        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], None]
     ) -> AsyncGenerator[None]:
         """Use the cluster during the block, for one run.
 
         Args:
-            folder: of the run's temporary files.
+            outputs: where its outputs go.
             sources: where its photos are.
             progress: where workers are counted.
             set_capacity: called with the requests that the workers can have open at once, whenever these change.
@@ -90,10 +94,11 @@ class ClusterConnection:
                 progress.status_message = None
             set_capacity(max(1, threads))
 
-        self._folder = str(folder)
+        self._folder = str(outputs.temp_path(""))
+        self._storage = _storage_of(outputs)
         self._workers = ClusterWorkers(
             self._dask,
-            folder=folder,
+            storage=self._storage,
             sources=sources,
             wait_seconds=self._wait_seconds,
             on_change=on_change,
@@ -105,10 +110,10 @@ class ClusterConnection:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""
         assert self._workers is not None, "it is not opened"  # noqa: S101 - the run opens it
         addresses = await self._workers.usable()
-        job = self._job(request)
+        job = await self._job(request)
         multipart = Multipart([Image(body.content_type, body.size) for body in request.bodies], request.specs)
         await request.on_upload_started(multipart.length)
-        log = ChunkLog(self._folder, job.id)
+        log = self._storage.log(job.id)
         try:
             report = await self._carried(job, addresses)
             if report is None or report.refused:
@@ -120,17 +125,26 @@ class ClusterConnection:
             raise
         await self._hand_over(report, request)
 
-    def _job(self, request: ChunkRequest) -> ChunkJob:
+    async def _job(self, request: ChunkRequest) -> ChunkJob:
+        bodies: Sequence[Body] = tuple(request.bodies)
+        if isinstance(self._storage, BucketStorage):
+            bodies = await asyncio.gather(*(self._portable(body) for body in bodies))
         return ChunkJob(
             id=secrets.token_hex(8),
             version=version("smarty_async"),
             service=self._service,
             token=Secret(request.token),
             specs=request.specs,
-            bodies=tuple(request.bodies),
+            bodies=bodies,
             editors=tuple(request.editors),
-            folder=self._folder,
+            storage=self._storage,
         )
+
+    async def _portable(self, body: Body) -> Body:
+        """`body`, in memory when it is a temporary file, which workers do not see."""
+        if not isinstance(body, FileBody) or not body.is_in(self._folder):
+            return body
+        return MemoryBody(b"".join([piece async for piece in body.read()]), body.content_type)
 
     async def _carried(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
         """The report of the worker that sent `job`; None when it is lost."""
@@ -159,7 +173,7 @@ class ClusterConnection:
             standing, now_size = await log.read()
             if now_size != size:
                 size, grew_at = now_size, monotonic()
-            if standing.end is not None or monotonic() - grew_at > _SILENT_SECONDS:
+            if standing.end is not None or monotonic() - grew_at > _SILENT_BEATS * self._storage.beat_seconds:
                 _log.info("adopted %d answers of a worker that is gone", len(standing.items))
                 return standing
             await asyncio.sleep(_POLL_SECONDS)
@@ -190,14 +204,40 @@ class ClusterConnection:
 
     async def _hand_over_item(self, item: FinishedItem, request: ChunkRequest, number: int) -> None:
         body, editor = request.bodies[number], request.editors[number]
-        if item.digest is not None and isinstance(body, FileBody):
+        if item.digest is not None and isinstance(body, FileBody | ObjectBody):
             body.digest = item.digest
         if editor is not None:
             editor.warnings += [warning for warning in item.warnings if warning not in editor.warnings]
-        files: dict[Kind, SinkFile] = {kind: TempFile(self._folder, name) for kind, name in item.files.items()}
-        received = ReceivedItem(item.answered, files, edited=True)
+        files: dict[Kind, SinkFile] = {
+            kind: _StoredFile(self._folder, name) if item.stored else TempFile(self._folder, name)
+            for kind, name in item.files.items()
+        }
+        received = ReceivedItem(item.answered, files, edited=True, stored=item.stored)
         if not request.on_item(received):
             await received.discard()
+
+
+class _StoredFile(TempFile):
+    """An output that a worker has stored at its place."""
+
+    async def discard(self) -> None:
+        """Do nothing: what is there is the photo's output."""
+
+
+def _storage_of(outputs: OutputStore) -> ChunkStorage:
+    """The storage of a run whose outputs go to `outputs`.
+
+    Raises:
+        ConfigurationError: it cannot be used with workers.
+    """
+    if not isinstance(outputs, OutputBucket):
+        return FolderStorage(str(outputs.temp_path("")))
+    if not outputs.is_exclusive:
+        raise ConfigurationError(
+            f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
+            "--scheduler and --workers"
+        )
+    return BucketStorage(outputs.bucket)
 
 
 async def _result(future: Any) -> ChunkReport | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -22,6 +22,9 @@ from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
+
+if TYPE_CHECKING:
+    from smarty_async.cluster.storage import ChunkStorage
 
 __all__ = ["ChunkEnd", "ChunkJob", "ChunkReport", "Failure", "FinishedItem", "Secret", "ServiceAddress"]
 
@@ -81,7 +84,7 @@ class ChunkJob(msgspec.Struct, frozen=True, kw_only=True):
         specs: what is asked of each image.
         bodies: the images.
         editors: what is done to the outputs of each image.
-        folder: where the outputs and the chunk's log go, an absolute path.
+        storage: where the outputs and the chunk's log go.
     """
 
     id: str
@@ -91,7 +94,7 @@ class ChunkJob(msgspec.Struct, frozen=True, kw_only=True):
     specs: tuple[ModeSpec, ...]
     bodies: Sequence[Body]
     editors: Sequence[OutputEditor | None]
-    folder: str
+    storage: ChunkStorage
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,13 +186,15 @@ class FinishedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Attributes:
         answered: the item; the sizes of its blobs are those of the files.
-        files: the names of its outputs' files in `ChunkJob.folder`; empty for an answer that is not used.
+        files: the names of its outputs' temporary files; empty for an answer that is not used.
+        stored: whether the outputs are at their places, and the temporary files gone.
         digest: SHA-256 of the photo's file, None when it is not known.
         warnings: what `OutputEditor` warned of.
     """
 
     answered: Answered
     files: dict[Kind, str] = {}
+    stored: bool = False
     digest: bytes | None = None
     warnings: tuple[str, ...] = ()
 

@@ -7,14 +7,12 @@ open are paid for. `DrainPlugin` waits for them.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -23,10 +21,10 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, sync_all
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
+from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.redaction import redactor
@@ -34,7 +32,7 @@ from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.http import make_session
-from smarty_async.transport.response import OutputEditor, ReceivedItem
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
@@ -44,8 +42,6 @@ T = TypeVar("T")
 
 PLUGIN: Final = "smarty_async"
 """The name of `DrainPlugin` on a worker."""
-BEAT_SECONDS: Final = 1.0
-"""How often a worker shows in a chunk's log that it lives."""
 _DRAIN_SECONDS: Final = 300.0
 """How long a worker that retires waits for its open requests: as long as one may be silent."""
 
@@ -112,27 +108,20 @@ class DrainPlugin(WorkerPlugin):
         await _requests().drain()
 
 
-async def prepare(folder: str, file: str, sources: Sequence[str], *, dask_worker: Worker) -> tuple[str, str | None]:
+async def prepare(
+    storage: ChunkStorage, mark: str, sources: Sequence[str], *, dask_worker: Worker
+) -> tuple[str, str | None]:
     """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all.
 
     Args:
-        folder: where outputs go.
-        file: the name of a file that the caller has put there.
+        storage: where outputs go.
+        mark: what the caller has put there.
         sources: where photos come from.
         dask_worker: the worker.
     """
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
-    return version("smarty_async"), _unseen(Path(folder), file, sources)
-
-
-def _unseen(folder: Path, file: str, sources: Sequence[str]) -> str | None:
-    if not (folder / file).exists():
-        return f"it does not see the folder {str(folder)!r} of the caller"
-    if not os.access(folder, os.W_OK):
-        return f"it may not write to {str(folder)!r}"
-    unseen = next((source for source in sources if not os.path.lexists(source)), None)
-    return None if unseen is None else f"it does not see {unseen!r}"
+    return version("smarty_async"), await asyncio.to_thread(storage.unseen, mark, sources)
 
 
 async def carry(job: ChunkJob) -> ChunkReport:
@@ -147,12 +136,12 @@ async def carry(job: ChunkJob) -> ChunkReport:
 
 async def _carry(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
-    log = ChunkLog(job.folder, job.id)
+    log = job.storage.log(job.id)
     if not await log.begin():
         return ChunkReport(refused="it was begun before")
     request = _WorkerRequest(job, log)
     began = monotonic()
-    problem = await _send(request, job.service, log)
+    problem = await _send(request, job, log)
     if isinstance(problem, ChunkUnwanted):
         await request.discard()
         return ChunkReport(refused="nobody waits for it")
@@ -168,14 +157,14 @@ async def _carry(job: ChunkJob) -> ChunkReport:
     return ChunkReport(request.items, end)
 
 
-async def _send(request: _WorkerRequest, service: ServiceAddress, log: ChunkLog) -> Exception | None:
+async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:
     """Send `request` and make its items durable; the error it ended with, None when there was none."""
     problem: Exception | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            beat = tasks.create_task(_beat(log))
+            beat = tasks.create_task(_beat(log, job.storage.beat_seconds))
             try:
-                await _requests().connection(service).send(request)
+                await _requests().connection(job.service).send(request)
             except (SmartyError, BodyFailed) as error:
                 problem = error
             await request.finish()
@@ -185,14 +174,14 @@ async def _send(request: _WorkerRequest, service: ServiceAddress, log: ChunkLog)
     return problem
 
 
-async def _beat(log: ChunkLog) -> None:
+async def _beat(log: ChunkLog, seconds: float) -> None:
     """Show that this worker lives.
 
     Raises:
         ChunkUnwanted: nobody waits for the chunk any more.
     """
     while True:
-        await asyncio.sleep(BEAT_SECONDS)
+        await asyncio.sleep(seconds)
         await log.append()
 
 
@@ -222,6 +211,7 @@ class _WorkerRequest:
         self.sent = False
         self._job = job
         self._log = log
+        self._folder = job.storage.temp_folder()
         self._numbers = {item_name(number): number for number in range(len(job.bodies))}
         self._files: list[TempFile] = []
         self._waiting: list[ReceivedItem] = []
@@ -269,7 +259,7 @@ class _WorkerRequest:
 
     def open(self) -> TempFile:
         """A new temporary file."""
-        file = TempFile(self._job.folder, f"{self._job.id}-{len(self._files)}")
+        file = TempFile(self._folder, f"{self._job.id}-{len(self._files)}")
         self._files.append(file)
         return file
 
@@ -303,32 +293,14 @@ class _WorkerRequest:
         answered = received.answered
         number = self._numbers[answered.name]
         digest = getattr(self._job.bodies[number], "digest", None)
-        if judge_item(answered)[0] != "done":
+        spec = next((spec for spec in self._job.specs if spec.mode == answered.mode), None)
+        if spec is None or judge_item(answered)[0] != "done":
             await received.discard()
             return FinishedItem(answered=answered, digest=digest)
         files: dict[Kind, TempFile] = {
             kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
         }
         editor = self._job.editors[number]
-        paths: dict[Kind, str] = {kind: str(file.path) for kind, file in files.items()}
-        sizes = await _edit(editor, paths)
-        refused = await sync_all(self._job.folder, [file.name for file in files.values()])
-        if refused is not None:
-            raise refused
-        blobs = {
-            kind: msgspec.structs.replace(blob, size=sizes.get(kind, blob.size))
-            for kind, blob in answered.blobs.items()
-        }
-        names: dict[Kind, str] = {kind: file.name for kind, file in files.items()}
-        return FinishedItem(
-            answered=msgspec.structs.replace(answered, blobs=blobs),
-            files=names,
-            digest=digest,
-            warnings=() if editor is None else tuple(editor.warnings),
-        )
-
-
-@threaded
-def _edit(editor: OutputEditor | None, paths: dict[Kind, str]) -> dict[Kind, int]:
-    """Apply `editor` to the files at `paths`; their sizes then."""
-    return {} if editor is None else {kind: editor.copy_to(path) for kind, path in paths.items()}
+        kept = await self._job.storage.keep(answered, files, spec, editor)
+        warnings = () if editor is None else tuple(editor.warnings)
+        return msgspec.structs.replace(kept, digest=digest, warnings=warnings)

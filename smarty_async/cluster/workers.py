@@ -16,6 +16,7 @@ import msgspec
 from distributed import Client
 
 from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.cluster.worker import prepare
 from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
 from smarty_async.options import is_loopback
@@ -47,7 +48,7 @@ class ClusterWorkers:
 
     Args:
         dask: an asynchronous client of the cluster.
-        folder: where outputs go; every worker must see it.
+        storage: where outputs go; every worker must see it.
         sources: where photos come from; likewise.
         wait_seconds: how long to wait for a worker when there is none, in seconds.
         on_change: called with the usable workers and their threads when these change.
@@ -57,15 +58,15 @@ class ClusterWorkers:
         self,
         dask: Client,
         *,
-        folder: Path,
+        storage: ChunkStorage,
         sources: Sequence[str],
         wait_seconds: float,
         on_change: Callable[[int, int], None],
     ) -> None:
         self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
-        self._folder = folder
-        self._sources = [str(Path(source).absolute()) for source in sources if Path(source).exists()]
-        self._file = f"cluster-{secrets.token_hex(8)}"
+        self._storage = storage
+        self._sources = [str(Path(source).absolute()) for source in sources if Path(source).exists()]  # no buckets
+        self._mark = f"cluster-{secrets.token_hex(8)}"
         self._wait_seconds = wait_seconds
         self._on_change = on_change
         self._known: dict[str, _Worker] = {}
@@ -81,11 +82,8 @@ class ClusterWorkers:
             ServiceUnavailable: there is no worker, or no scheduler.
             DiskError: the folder cannot be written to.
         """
-        file = self._folder / self._file
-        try:
-            file.touch()
-        except OSError as error:
-            raise DiskError.of(error, self._folder, "write to") from None
+        await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
+        await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
         try:
             self._on_change(0, 0)
             await self._look()
@@ -97,8 +95,8 @@ class ClusterWorkers:
                 watching.cancel()
                 await asyncio.wait([watching])
         finally:
-            with suppress(OSError):
-                await finish_despite_cancel(asyncio.to_thread(file.unlink))
+            with suppress(OSError, DiskError):
+                await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
 
     async def usable(self, *, all_refused_is_final: bool = False) -> frozenset[str]:
         """The addresses of the workers that can be used; waits for one when there is none.
@@ -187,8 +185,8 @@ class ClusterWorkers:
         answers = await _answer(
             self._dask.run(
                 prepare,
-                str(self._folder),
-                self._file,
+                self._storage,
+                self._mark,
                 self._sources,
                 workers=list(addresses),
                 on_error="return",
@@ -206,7 +204,7 @@ class ClusterWorkers:
 
     def _refused(self, address: str, answer: tuple[str, str | None] | Exception) -> str | None:
         """Why the worker at `address` cannot be used, given its answer to `prepare`."""
-        if isinstance(answer, ImportError):
+        if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):
             return f"smarty_async is not installed there, or in another version ({answer})"
         if isinstance(answer, Exception):
             return f"{type(answer).__name__}: {answer}"

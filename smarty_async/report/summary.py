@@ -11,6 +11,7 @@ import msgspec
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
 from smarty_async.results import ErrorInfo, FailureGroups, Failures, Outcome, Plan, Progress, Result, Status
+from smarty_async.store_address import is_store_address
 
 __all__ = [
     "FREE",
@@ -245,8 +246,12 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
         yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
     yield f"Price: {FREE if free and summary.images else _price(summary)}"
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
-        yield f"The results are in {plain(summary.out)}. Look at them with:"
-        yield f"  smarty-async view {shell(summary.out)}"
+        if is_store_address(summary.out):
+            yield f"The results are in {plain(summary.out)}. See what became of every photo with:"
+            yield f"  smarty-async status {shell(summary.out)}"
+        else:
+            yield f"The results are in {plain(summary.out)}. Look at them with:"
+            yield f"  smarty-async view {shell(summary.out)}"
 
 
 def _not_restored(failures: Sequence[Failures]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -28,6 +28,10 @@ __all__ = ["Connection", "Exchange", "SilenceTimer"]
 
 _TEXT_LENGTH = 500
 """Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
+_READING_ON_SECONDS = 1.0
+"""How long what lies in the socket is read when the request is cancelled."""
+_TURNS_TO_READ = 3
+"""Turns of the event loop in which it reads the socket of a response that was paused."""
 _TICK_SECONDS = 1.0
 """How often silence is measured: far below the timeout, and no load with a timer for each open request."""
 
@@ -168,6 +172,12 @@ class Connection:
             if envelope.status != HTTPStatus.OK:
                 raise _refused(envelope, response)
             exchange.on_response_complete(self._clock() - began)
+        except asyncio.CancelledError:
+            with suppress(RequestError):
+                async for data in _lying_in_socket(response.content):
+                    exchange.bytes_received += len(data)
+                    await reader.feed(data)
+            raise
         finally:
             silence.pause()
             await reader.drain()
@@ -265,10 +275,24 @@ async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     try:
         async for data in content.iter_any():
             yield data
-    except (aiohttp.ClientError, OSError, asyncio.CancelledError):
-        if rest := content._read_nowait(-1):  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
+    except (aiohttp.ClientError, OSError):
+        if rest := _arrived(content):
             yield rest
         raise
+
+
+async def _lying_in_socket(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """What has arrived of a response that nobody waits for any more: it is paid for."""
+    until = monotonic() + _READING_ON_SECONDS
+    while (data := _arrived(content)) and monotonic() < until:
+        yield data
+        for _ in range(_TURNS_TO_READ):
+            await asyncio.sleep(0)
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What has been read from the socket, without waiting for more."""
+    return content._read_nowait(-1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:

@@ -45,7 +45,9 @@ def foreign_data(what: str) -> Generator[None]:
         yield
     except (SmartyError, aiohttp.ClientError, OSError):
         raise  # translated already, or to be translated by the connection
-    except Exception as error:  # noqa: BLE001 - whatever it is, it comes from the data
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+            raise
         problem = RequestError(f"{what} cannot be read ({type(error).__name__})")
     else:
         return
@@ -94,11 +96,13 @@ class ReceivedItem(msgspec.Struct, frozen=True):
         answered: the item.
         files: its outputs, each complete.
         edited: whether `Item.editor` has been applied to them.
+        stored: whether they are at their final places: the files are gone.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
     edited: bool = False
+    stored: bool = False
 
     async def discard(self) -> None:
         """Discard all its outputs."""
@@ -192,7 +196,7 @@ class ResponseReader:
         finally:
             self._start_writer()
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
-            await self._writer
+            await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()
 
     def finish(self) -> Envelope:
@@ -205,15 +209,28 @@ class ResponseReader:
             return self._splitter.finish()
 
     async def drain(self) -> None:
-        """Write and hand over all complete items; discard the outputs of incomplete ones."""
+        """Write and hand over all complete items, despite cancellations; discard the outputs of incomplete ones."""
         try:
-            if self._writer is not None:
-                await self._writer
+            await self._finish_writing()
         finally:
             self._pieces.clear()
             for files in (self._files, *(files for _, files in self._closed)):
                 while files:
                     await files.popitem()[1].discard()
+
+    async def _finish_writing(self) -> None:
+        """Wait until the writer has ended: a cancellation would leave its thread alone with the files."""
+        cancelled: asyncio.CancelledError | None = None
+        while self._writer is not None and not self._writer.done():
+            try:
+                await asyncio.wait([self._writer])
+            except asyncio.CancelledError as error:
+                cancelled = error
+            self._start_writer()
+        if cancelled is not None:
+            raise cancelled
+        if self._writer is not None:
+            self._writer.result()
 
     def _drop_files(self) -> None:
         """Have the outputs of an item that turned out to be none discarded."""

@@ -162,6 +162,24 @@ async def test_russian(tabs: Tabs, url: str) -> None:
     assert await tab.get_by_role("button", name="Не удались 1").is_visible()
 
 
+@pytest.mark.parametrize(
+    ("locale", "reasons"), [("ru", ["Файл пуст.", "busy: 7"]), ("en", ["it is empty: 0 bytes", "busy: 7"])]
+)
+async def test_reasons_are_in_the_language_of_the_page(
+    tabs: Tabs, out: Path, source: Path, locale: str, reasons: list[str]
+) -> None:
+    entries = [
+        Entry(name="a.jpg", outcome="rejected", error=("empty", "it is empty: 0 bytes")),
+        Entry(name="b.jpg", outcome="failed", error=("permanent", "busy: 7")),  # the service's own words
+    ]
+    async with view(make_output_folder(out, source, entries), open_browser=False) as url:
+        tab = await tabs.open(locale=locale)
+        await tab.goto(url)
+        await tab.locator(".reason").nth(1).wait_for()
+        assert await tab.locator(".reason").all_text_contents() == reasons
+        await tabs.close()
+
+
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 async def test_dark_and_light(tabs: Tabs, url: str, scheme: str, *, dark: bool) -> None:
     tab = await tabs.open(color_scheme=scheme)

@@ -280,7 +280,7 @@ async def test_without_an_account_the_embedded_service_does_it(tmp_path: Path, o
     assert ended.status == 0, ended.err
     line = f"Restoring on this machine with the embedded service (engine: {best_engine()}): no account given."
     assert line in ended.err.splitlines()
-    assert f"Photos may have up to {usable_memory() // 96 / 1e6:,.0f} megapixels" in ended.err
+    assert f"Photos of up to {usable_memory() // 96 / 1e6:,.0f} megapixels fit" in ended.err
     assert "free (restored on this machine)" in ended.err
     assert (out / "improved" / "old.jpg").is_file()
 

@@ -8,7 +8,7 @@ import pytest
 from support.cluster import Cluster
 from support.fake_service import FakeService
 
-NEEDS_DISTRIBUTED = ["test_deaths.py", "test_cluster_run.py", "test_workers.py", "test_chunks.py"]
+NEEDS_DISTRIBUTED = ["test_deaths.py", "test_cluster_run.py", "test_workers.py", "test_chunks.py", "test_buckets.py"]
 
 collect_ignore = NEEDS_DISTRIBUTED if find_spec("distributed") is None else []
 

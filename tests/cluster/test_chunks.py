@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.fake_service import FakeService, drop, late, ok, until
@@ -16,7 +17,8 @@ from support.pictures import jpeg
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
-from smarty_async.cluster.worker import carry
+from smarty_async.cluster.storage import FolderStorage
+from smarty_async.cluster.worker import DrainPlugin, carry
 from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.transport.body import BodyFailed, MemoryBody
@@ -38,9 +40,20 @@ def job_for(service: FakeService, folder: Path, **changes: Any) -> ChunkJob:
         "specs": (ModeSpec("improve"),),
         "bodies": bodies,
         "editors": [None] * len(bodies),
-        "folder": str(folder),
+        "storage": FolderStorage(str(folder)),
     }
     return ChunkJob(**values | changes)
+
+
+@pytest.fixture(autouse=True)
+async def drained() -> AsyncIterator[None]:
+    """What a worker does at its end."""
+    yield
+    await DrainPlugin().teardown(cast("Any", None))
+
+
+def log_in(folder: Path, chunk: str) -> ChunkLog:
+    return FolderStorage(str(folder)).log(chunk)
 
 
 def names_in(folder: Path) -> set[str]:
@@ -59,7 +72,7 @@ async def test_a_chunk_is_carried(service: FakeService, tmp_path: Path) -> None:
     for item in report.items:
         sizes = {kind: (tmp_path / name).stat().st_size for kind, name in item.files.items()}
         assert sizes == {kind: blob.size for kind, blob in item.answered.blobs.items()}
-    assert (await ChunkLog(str(tmp_path), "0123456789abcdef").read())[0] == report
+    assert (await log_in(tmp_path, "0123456789abcdef").read())[0] == report
 
 
 async def test_a_second_run_of_the_task_is_refused(service: FakeService, tmp_path: Path) -> None:
@@ -82,7 +95,7 @@ async def test_the_request_goes_on_when_its_task_is_cancelled(service: FakeServi
     task = asyncio.create_task(carry(job_for(service, tmp_path)))
     await until(lambda: bool(service.requests))
     task.cancel()
-    log = ChunkLog(str(tmp_path), "0123456789abcdef")
+    log = log_in(tmp_path, "0123456789abcdef")
     async with asyncio.timeout(20):
         while (await log.read())[0].end is None:  # noqa: ASYNC110 - as the caller does
             await asyncio.sleep(0.01)
@@ -94,7 +107,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService,
     service.default = lambda _: late(60)
     task = asyncio.create_task(carry(job_for(service, tmp_path)))
     await until(lambda: bool(service.requests))
-    await ChunkLog(str(tmp_path), "0123456789abcdef").remove()
+    await log_in(tmp_path, "0123456789abcdef").remove()
     assert (await task).refused == "nobody waits for it"
     await until(lambda: service.abandoned == 1)
     assert not names_in(tmp_path)
@@ -144,12 +157,12 @@ async def test_the_token_is_neither_shown_nor_logged(
 
 
 async def test_one_process_has_the_right_to_a_chunk(tmp_path: Path) -> None:
-    logs = [ChunkLog(str(tmp_path), "a") for _ in range(20)]
+    logs = [log_in(tmp_path, "a") for _ in range(20)]
     assert sum(await asyncio.gather(*(log.begin() for log in logs))) == 1
 
 
 async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
-    log = ChunkLog(str(tmp_path), "a")
+    log = log_in(tmp_path, "a")
     assert await log.read() == (ChunkReport([]), 0)
     await log.begin()
     item = FinishedItem(answered=Answered("improve", "file_0", 0), files={"improved": "a-0"}, digest=b"\x00\xff")
@@ -163,7 +176,7 @@ async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
 
 
 async def test_a_log_that_was_removed_is_not_written_again(tmp_path: Path) -> None:
-    log = ChunkLog(str(tmp_path), "a")
+    log = log_in(tmp_path, "a")
     await log.begin()
     await log.remove()
     await log.remove()

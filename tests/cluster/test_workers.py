@@ -14,6 +14,7 @@ from support.cluster import Cluster
 from support.fake_service import FakeService
 
 from smarty_async import ConfigurationError
+from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import PLUGIN, prepare
 from smarty_async.cluster.workers import is_private
 
@@ -48,7 +49,7 @@ async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
     ):
         answers: list[tuple[str, str | None]] = []
         for folder, sources in ((tmp_path, [str(tmp_path)]), (tmp_path / "gone", []), (tmp_path, ["/nowhere/at/all"])):
-            answers += (await dask.run(prepare, str(folder), "file", sources)).values()
+            answers += (await dask.run(prepare, FolderStorage(str(folder)), "file", sources)).values()
         plugins = await dask.run(lambda dask_worker: list(dask_worker.plugins))
     same = version("smarty_async")
     assert answers == [
@@ -70,7 +71,7 @@ async def test_a_worker_of_another_version_is_given_nothing(
     path = os.pathsep.join([str(other.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     cluster = Cluster(tmp_path / "cluster")
     try:
-        await cluster.start(workers=1, PYTHONPATH=path)
+        await cluster.start(workers=1, environ={"PYTHONPATH": path})
         async with cluster.client(workers=1) as dask, client_of(service) as client:
             with pytest.raises(ConfigurationError, match=r"it has version 9\.9\.9 of smarty_async, and this is"):
                 await anext(aiter(client.improve_archive(source, out=out, cluster=dask)))

@@ -31,7 +31,7 @@ from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import store as output_store
+from smarty_async.archive.outputs.group_sync import GroupSync
 from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
@@ -493,6 +493,10 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         steps.append(f"rename {Path(new).relative_to(out).parts[0]}")
         replace(old, new)
 
+    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
+        steps.append("sync")
+        return [None] * len(groups)
+
     def noting(name: str, call: Any) -> Any:
         def noted(*args: Any, **more: Any) -> Any:
             steps.append(name)
@@ -504,7 +508,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     monkeypatch.setattr(os, "replace", replaced)
     for name in ("record_received", "record_committed", "record_result"):
         monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
-    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(GroupSync, "sync", synced)
     monkeypatch.setattr(output_folder, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
     async with FakeService() as service:
@@ -513,13 +517,13 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     kinds = ("improved", "colorized_improved")
     moves = [step for kind in kinds for step in ("sync folder out", f"rename {kind}")]
     moves += [f"sync folder {kind}" for kind in kinds]
-    start = steps.index("sync file")
+    start = steps.index("sync")
     end = steps.index("record_committed")
     assert steps[-2:] == ["rename results.jsonl", "sync folder out"]
     del steps[-2:]
     # Requests are committed too, at times of their own.
     assert [step for step in steps[start:end] if step != "commit"] == [
-        *("sync file", "sync file", "record_received"),
+        *("sync", "record_received"),
         *moves,
     ]
     assert "commit" in steps[steps.index("record_received") : steps.index("rename improved")]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from support.archives import assert_right, client, fill, lines, outcomes, restore, sent, temporaries
 from support.fake_service import FakeService, Request, hold, items, until
 
 from smarty_async.errors import SmartyError
 from smarty_async.options import Limits
+from smarty_async.results import Result
+from smarty_async.run import ArchiveRun
 
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 
@@ -83,3 +87,36 @@ async def test_an_error_of_one_mode_keeps_the_answer_of_the_other(source: Path, 
         assert not temporaries(out)
         await restore(service, source, out, **BOTH)
     assert_right(out, photos, kinds=("improved", "colorized_improved", "colorized", "resolved"))
+
+
+@pytest.mark.parametrize("ending", ["break", "cancel"])
+async def test_leaving_reads_what_has_arrived(source: Path, out: Path, ending: str) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(48)))
+    large = base64.b64encode(b"\xff\xd8\xff" + bytes(120_000) + b"\xff\xd9").decode()
+
+    async def respond(request: Request) -> web.StreamResponse:
+        response = await items({name: {"improved": large} for name in request.names[1:]})(request)
+        await response.prepare(request.http)
+        await response.write_eof()
+        return response
+
+    async with FakeService() as service:
+        service.default = lambda _: respond
+        async with client(service, concurrency=1) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            if ending == "break":
+                async with aclosing(aiter(run)) as results_of_run:
+                    async for _ in results_of_run:
+                        break
+            else:
+                running = asyncio.create_task(_all(run))
+                await until(lambda: bool(run.progress.outcomes))
+                running.cancel()
+                await asyncio.wait([running])
+        assert not temporaries(out)
+        await restore(service, source, out)
+        assert Counter(Counter(sent(service)).values()) == {1: len(photos)}, "something was paid for twice"
+
+
+async def _all(run: ArchiveRun) -> list[Result]:
+    return [result async for result in run]

@@ -15,7 +15,7 @@ from support.fake_service import Answer, FakeService, Request, expected, items
 
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.paths import WINDOWS_CHARACTERS, FileNameRules
-from smarty_async.errors import OptionsError
+from smarty_async.errors import ConfigurationError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
 
@@ -78,6 +78,18 @@ async def test_a_file_that_no_run_made_is_not_removed_where_a_photo_is_good(sour
         service.default = good
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "already_good"}
     assert foreign.read_bytes() == b"retouched by hand"
+
+
+async def test_a_file_called_as_the_results_are_is_not_replaced(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    fill(out)
+    notes = out / "results.jsonl"
+    notes.write_text('{"experiment": 1}\nnotes\n')
+    async with FakeService() as service:
+        with pytest.raises(ConfigurationError, match=r"results\.jsonl' is a file that no run made"):
+            await restore(service, source, out)
+        assert not service.requests
+    assert notes.read_text() == '{"experiment": 1}\nnotes\n'
 
 
 async def test_an_output_that_a_person_has_changed_is_kept_when_its_photo_changes(source: Path, out: Path) -> None:

@@ -196,3 +196,12 @@ async def test_interrupted_runs_go_on(place: StorePlace, service: FakeService) -
     assert (await run(*command(place, service), **place.s3.environment)).status == 0
     assert len(sent(service)) == len(photos)
     place.assert_right(photos)
+
+
+async def test_workers_of_a_cluster_read_from_the_bucket(place: StorePlace, service: FakeService) -> None:
+    pytest.importorskip("distributed")
+    photos = place.fill(*(f"{number:03}.jpg" for number in range(12)))
+    ended = await run(*command(place, service), "--workers", "2", **place.s3.environment)
+    assert ended.status == 0, ended.err
+    assert len(sent(service)) == len(photos)
+    place.assert_right(photos)

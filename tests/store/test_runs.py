@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.archives import IMPROVED, assert_right, fill, outcomes, sent
-from support.fake_service import FakeService, expected, items
+from support.archives import IMPROVED, assert_right, client, fill, outcomes, sent
+from support.fake_service import FakeService, expected, items, until
 from support.pictures import jpeg
 from support.s3_server import S3Server, s3_server
 from support.stores import StorePlace
 
-from smarty_async import ConfigurationError, OptionsError, plan_archive, read_status
+from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, Result, plan_archive, read_status
+from smarty_async.archive import commit
 from smarty_async.archive.s3_listing import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.store_errors import UnlistableKey
@@ -318,6 +321,62 @@ def test_nothing_is_left_over(place: StorePlace, s3: S3Server) -> None:
     outputs.lock()
     outputs.release()
     assert [key for key in s3.objects(place.out.removeprefix("s3://photos/")) if "check-" in key] == []
+
+
+# the backlog
+
+
+async def test_an_answer_is_received_and_finished_while_the_output_of_another_is_still_being_stored(
+    place: StorePlace,
+) -> None:
+    photos = place.fill(*NAMES)
+    released = threading.Event()
+    place.s3.held = [("/restored/improved/a.jpg", released)]
+    try:
+        async with FakeService() as service, client(service) as open_client:
+            run = open_client.improve_archive(
+                place.scans, out=place.out, state=place.state, store_options=place.s3.options
+            )
+            results = aiter(run)
+            others = {(await anext(results)).photo for _ in range(len(NAMES) - 1)}
+            assert others == set(NAMES) - {"a.jpg"}
+            released.set()
+            assert (await anext(results)).photo == "a.jpg"
+            assert [result async for result in results] == []
+    finally:
+        released.set()
+        place.s3.held = []
+    place.assert_right(photos)
+
+
+async def test_nothing_more_is_asked_for_while_many_bytes_wait_to_be_stored(
+    place: StorePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = place.fill(*(f"{number:03}.jpg" for number in range(30)))
+    monkeypatch.setattr(commit, "_MAX_BACKLOG", 1)
+    monkeypatch.setattr("smarty_async.client._SMALLEST_WINDOW", 6)
+    released = threading.Event()
+    place.s3.held = [("/restored/improved/", released)]
+    try:
+        async with FakeService() as service, client(service, concurrency=1, limits=Limits(max_images=1)) as open_client:
+            run = open_client.improve_archive(
+                place.scans, out=place.out, state=place.state, store_options=place.s3.options
+            )
+            reading = asyncio.create_task(_results(run))
+            await until(lambda: bool(service.requests))
+            for _ in range(50):
+                await asyncio.sleep(0.01)
+            assert len(service.requests) <= 6  # those that were alive when the first answer came
+            released.set()
+            assert len(await reading) == len(photos)
+    finally:
+        released.set()
+        place.s3.held = []
+    place.assert_right(photos)
+
+
+async def _results(run: ArchiveRun) -> list[Result]:
+    return [result async for result in run]
 
 
 # odd keys

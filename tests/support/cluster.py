@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -51,25 +51,27 @@ class Cluster:
         """The scheduler's."""
         return str(json.loads((self._folder / "scheduler.json").read_text())["address"])
 
-    async def start(self, *, workers: int = 2, **environ: str) -> None:
+    async def start(self, *, workers: int = 2, environ: Mapping[str, str] | None = None) -> None:
         """Start the scheduler and `workers`."""
         (self._folder / "scheduler.json").unlink(missing_ok=True)
         self._scheduler = await self._command("dask_scheduler", "--port", "0", "--protocol", "tls")
         for _ in range(workers):
-            await self.add_worker(**environ)
+            await self.add_worker(environ)
 
-    async def add_worker(self, **environ: str) -> None:
+    async def add_worker(self, environ: Mapping[str, str] | None = None) -> None:
         """Start another worker."""
         options = ("--nthreads", str(THREADS), "--no-nanny", "--local-directory", str(self._folder))
-        self.workers.append(await self._command("dask_worker", *options, **environ))
+        self.workers.append(await self._command("dask_worker", *options, environ=environ))
 
-    async def _command(self, module: str, *options: str, **environ: str) -> asyncio.subprocess.Process:
+    async def _command(
+        self, module: str, *options: str, environ: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
         log = (self._folder / f"{module}.log").open("ab")
         with log:
             return await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", f"distributed.cli.{module}", "--host", "127.0.0.1", "--no-dashboard"),
                 *("--scheduler-file", str(self._folder / "scheduler.json"), *options),
-                env=os.environ | self.environment | environ,
+                env=os.environ | self.environment | dict(environ or {}),
                 cwd=self._folder,
                 stdout=log,
                 stderr=log,

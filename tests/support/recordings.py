@@ -25,7 +25,7 @@ from typing import Final, Literal
 import msgspec
 from PIL import Image
 
-from smarty_async import ArchiveRun, EmbeddedService, Limits, Mode, SmartyClient
+from smarty_async import ArchiveRun, EmbeddedService, Limits, SmartyClient
 from smarty_async.results import Progress
 
 __all__ = ["RECORDINGS", "Recording", "Sample", "main"]
@@ -106,9 +106,6 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
         service: options of the service that stands for a distant one; () for the local engine.
         concurrency: requests open at once.
         images: photos in one request.
-        modes: what is asked.
-        rfactor: how many times larger.
-        chain: whether the restored picture is enlarged.
         finished_before: photos that an earlier run has finished.
         rejected: files that are not photos although they are called so.
         duplicates: copies of a photo.
@@ -121,9 +118,6 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
     service: tuple[str, ...] = ()
     concurrency: int = 2
     images: int = 2
-    modes: tuple[Mode, ...] = ("improve",)
-    rfactor: int | None = None
-    chain: bool = False
     finished_before: int = 0
     rejected: int = 0
     duplicates: int = 0
@@ -151,15 +145,6 @@ _CASES: Final = {
     "restore-alike": _Case(
         title="the engine restore, photos of one size", photos=80, megapixels=(0.1, 0.1), engine="restore"
     ),
-    "restore-chain": _Case(
-        title="the engine restore, restored and enlarged",
-        photos=160,
-        megapixels=(0.01, 0.04),
-        engine="restore",
-        modes=("improve", "resolution"),
-        rfactor=2,
-        chain=True,
-    ),
     "service": _Case(title="a service with 8 requests at once", photos=900, service=_DISTANT, concurrency=8, images=12),
     "service-large-requests": _Case(
         title="a service with full requests, two at once", photos=600, service=_DISTANT, concurrency=2, images=48
@@ -176,7 +161,7 @@ _CASES: Final = {
     ),
     "service-later": _Case(
         title="a service that answers one photo in twenty with later",
-        photos=500,
+        photos=1500,
         service=(*_DISTANT, "--fail-temporary", "0.05"),
         concurrency=6,
         images=12,
@@ -201,11 +186,10 @@ async def _record(case: _Case, folder: Path) -> Recording:
     photos, out = folder / "photos", folder / "out"
     _make_photos(case, photos)
     async with _service(case) as url, _client(case, url) as client:
-        keywords = {"modes": case.modes, "rfactor": case.rfactor, "chain": case.chain}
         if case.finished_before:
-            async for _ in client.improve_archive(photos, out=out, max_photos=case.finished_before, **keywords):  # type: ignore[arg-type] # pairs by name
+            async for _ in client.improve_archive(photos, out=out, max_photos=case.finished_before):
                 pass
-        run = client.improve_archive(photos, out=out, **keywords)  # type: ignore[arg-type] # as above
+        run = client.improve_archive(photos, out=out)
         return Recording(case.title, case.unit, await _samples(run, time.monotonic if case.service else _cpu_seconds))
 
 

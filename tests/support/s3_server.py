@@ -34,6 +34,8 @@ class S3Server:
         secret: of that key.
         readers: an access key, and its secret, that may only list and read.
         requests: how many of each kind there were, as ``PUT``, ``LIST``, ``GET`` …
+        failing: the kind of request, a part of its path, and the status that it is refused with.
+        held: a part of the path of PUTs that are answered only when the event is set.
         ignores_conditions: whether ``If-Match`` and ``If-None-Match`` of a PUT are ignored, as some stores do.
     """
 
@@ -47,6 +49,7 @@ class S3Server:
         self.requests: Counter[str] = Counter()
         self.ignores_conditions = ignores_conditions
         self.failing: list[tuple[str, str, int]] = []
+        self.held: list[tuple[str, threading.Event]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -61,6 +64,9 @@ class S3Server:
         self.requests[kind] += 1
         # As S3 reads it: moto signs the query as it is spelled, and obstore spells a space and a tilde in another way.
         environ["QUERY_STRING"] = urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="-_.~")
+        for part, released in self.held:
+            if method == "PUT" and part in environ["PATH_INFO"]:
+                released.wait()
         for failing, part, status in self.failing:
             if failing == kind and part in environ["PATH_INFO"]:
                 start_response(f"{status} Refused", [("Content-Length", "0")])

@@ -89,7 +89,7 @@ def test_a_muddled_environment(env: dict[str, str], says: str) -> None:
     assert TOKEN not in str(caught.value)
 
 
-@pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "no text file")])
+@pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "is not a text file")])
 def test_a_token_file_without_a_token(tmp_path: Path, content: bytes, says: str) -> None:
     file = tmp_path / "token"
     file.write_bytes(content)

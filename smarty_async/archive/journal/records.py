@@ -205,6 +205,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
         bw: whether the service took the photo for black-and-white; None when it did not say.
         digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
         metadata: gives the outputs the photo's metadata; None when they have it.
+        is_stored: whether a worker has stored the outputs at their places: there are no temporary files.
     """
 
     entry: PhotoEntry
@@ -213,6 +214,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
     bw: bool | None
     digest: bytes | None = None
     metadata: MetadataCopier | None = None
+    is_stored: bool = False
 
     @property
     def content_digest(self) -> bytes | None:

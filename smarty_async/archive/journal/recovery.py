@@ -21,7 +21,7 @@ from smarty_async.options import MODES, Mode, ModeSpec
 from smarty_async.results import Kind, Result
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["rebuild"]
+__all__ = ["holds_results", "rebuild"]
 
 _decoder = msgspec.json.Decoder(Result)
 _MAX_LINE: Final = 1 << 20
@@ -64,6 +64,21 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
     if images:
         store.finish_request(store.start_request(images=images, size=0), "answered")
     return recovered
+
+
+def holds_results(results: Path) -> bool:
+    """Whether the file at `results` has a line of a run, is empty, or does not exist; else somebody else made it.
+
+    Raises:
+        DiskError: it cannot be read.
+    """
+    try:
+        is_empty = not results.stat().st_size
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise DiskError.of(error, results, "read") from None
+    return is_empty or next(_lines(results), None) is not None
 
 
 def _lines(results: Path) -> Iterator[Result]:

@@ -36,7 +36,7 @@ from smarty_async.archive.outputs.store import (
 )
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import DiskError
+from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
@@ -250,11 +250,16 @@ class OutputDirectory:
 
     def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
         """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
-        from smarty_async.archive.journal.recovery import rebuild  # noqa: PLC0415 - it stands on this package
+        from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
 
         if not journal.is_empty:
             return 0
-        if (self.out / RESULTS).exists() or any(self.state_dir.glob("*.damaged-*")):
+        damaged = any(self.state_dir.glob("*.damaged-*"))
+        if not (damaged or holds_results(self.out / RESULTS)):
+            raise ConfigurationError(
+                f"{str(self.out / RESULTS)!r} is a file that no run made: move it away, or choose another --out"
+            )
+        if damaged or (self.out / RESULTS).exists():
             # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
             # comparing it with the new output.
             self._kind_dirs = []

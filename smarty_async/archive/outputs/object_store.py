@@ -16,10 +16,11 @@ import msgspec
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import Appendable, FinishedPhoto, NameTaken, OutputMove, OutputRefused, TempFile
+from smarty_async.archive.outputs.store import Appendable, FinishedPhoto, OutputMove, OutputRefused, TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
@@ -47,9 +48,6 @@ _RULES: Final = FileNameRules(
 )
 """Keys are UTF-8; control characters have no place in XML, in which keys are listed."""
 
-_NAME_STATUSES: Final = (400, 414)
-"""Refusals that concern one key: the store takes others."""
-
 _PIECE_BYTES: Final = 1 << 20
 
 
@@ -65,7 +63,7 @@ class OutputBucket:
         address: the bucket and the prefix.
         state_dir: the folder of the journal, the lock, the temporary files, and what of the log is still to be put.
         rules: which names a store takes.
-        conditional: whether the store creates an object only if there is none, when it is asked to; known once `lock`
+        is_exclusive: whether the store creates an object only if there is none, when it is asked to; known once `lock`
             has returned.
         source_of_truth: what a lost journal is rebuilt from, for people.
     """
@@ -76,7 +74,7 @@ class OutputBucket:
         self.address = address
         self.state_dir = state or default_state_folder(address)
         self.rules: FileNameRules = _RULES
-        self.conditional = True
+        self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
         self._bucket = Bucket(address, options)
         self._state = StateFolder(self.state_dir)
@@ -85,6 +83,11 @@ class OutputBucket:
         self._last_segment: int | None = None
         self._is_locked = False
         self._is_left = False
+
+    @property
+    def bucket(self) -> Bucket:
+        """The keys under the prefix."""
+        return self._bucket
 
     # the store
 
@@ -108,7 +111,7 @@ class OutputBucket:
             raise DiskError.of(error, self.state_dir, "write to") from None
         try:
             self.check_access()
-            self.conditional = self._creates_once()
+            self.is_exclusive = self._creates_once()
             self._last_segment = self._log.take_over()
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
@@ -153,7 +156,7 @@ class OutputBucket:
 
     def warnings(self) -> list[str]:
         """What a person should know of the store; see `OutputStore.warnings`."""
-        if self.conditional:
+        if self.is_exclusive:
             return []
         ignored = (
             f"{str(self.address)!r} ignores conditional writes: a run into it on another machine goes unnoticed,"
@@ -236,46 +239,18 @@ class OutputBucket:
             if self._is_left:
                 return StoreError("the run was left: the next one stores it")
             self.remove(move.place, move.removes)
+            writer = ObjectWriter(self._bucket, conditional=self.is_exclusive)
             for kind, output in move.outputs.items():
-                self._put(kind, move.place, output, move.origin)
+                if not move.is_stored:
+                    writer.write(kind, move.place, output, self.temp_path(output.temporary), move.origin)
                 self._pages.add(kind, move.place)
             for output in move.outputs.values():
                 self.temp_path(output.temporary).unlink(missing_ok=True)
-        except StoreError as error:
-            return OutputRefused(str(error)) if error.status in _NAME_STATUSES else error
         except DiskError as error:
             return error
         except OSError as error:
             return DiskError.of(error, self.state_dir / f"{kind}", "read")
         return None
-
-    def _put(self, kind: Kind, place: str, output: StoredOutput, origin: OutputOrigin | None) -> None:
-        """Store one output, where there is nothing, its predecessor, or an output of the same photo.
-
-        Raises:
-            NameTaken: something else is there.
-        """
-        key, file = f"{kind}/{place}", self.temp_path(output.temporary)
-        metadata = {} if origin is None else origin.metadata()
-        found = self._bucket.head(key) if output.replaces is not None or not self.conditional else None
-        try:
-            if found is None:
-                self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, create=self.conditional)
-                return
-        except ObjectExists:
-            found = self._bucket.head(key)
-        if found is not None and found.etag.strip('"') == _md5(file):
-            return  # put by a try whose answer was lost, or by an earlier run
-        if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
-            message = f"{self.address.url_of(key)!r} is an object that no run made, or that was changed since"
-            raise NameTaken(f"{message}: move it away, and run again")
-        replaces = found.etag if found is not None and self.conditional else None
-        self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
-
-    def _is_of_photo(self, key: str, origin: OutputOrigin | None) -> bool:
-        """Whether the object is an output of the same photo: a run whose journal is lost made it."""
-        known = OutputOrigin.read(self._bucket.about(key, name=METADATA_KEY))
-        return origin is not None and known is not None and known.is_of(origin)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
@@ -383,11 +358,6 @@ def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:
 
 
 _download = threaded(_download_to, pool="fetching")
-
-
-def _md5(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _parts(results: Iterable[Result]) -> Iterator[bytes]:

@@ -154,12 +154,14 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
             `replaces`.
         removes: outputs of an earlier answer that has no successor; each is removed only when it is unchanged.
         origin: what the outputs are made of, for a store that notes it beside them.
+        is_stored: whether the outputs are at their places already.
     """
 
     place: str
     outputs: Mapping[Kind, StoredOutput]
     removes: Mapping[Kind, StoredOutput] = {}
     origin: OutputOrigin | None = None
+    is_stored: bool = False
 
 
 class OutputStore(Protocol):
@@ -323,6 +325,7 @@ class OutputStore(Protocol):
             The number of photos entered.
 
         Raises:
+            ConfigurationError: somebody else's file is where runs write their results.
             DiskError: the storage or the journal refuses.
         """
         ...

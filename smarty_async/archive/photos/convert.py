@@ -7,7 +7,7 @@ from functools import cache
 from math import sqrt
 from typing import Any, Literal, NamedTuple, cast
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageMath
 
 from smarty_async.archive.photos.identify import Orientation
 from smarty_async.errors import PhotoRejected
@@ -175,7 +175,7 @@ def flattened(image: Image.Image) -> Image.Image:
     """
     mode = image.mode
     if mode.startswith("I;16"):
-        return image.convert("I").point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
+        return _sixteen_bits(image.convert("I"), transparent=image.info.get("transparency"))
     if mode == "CMYK":
         return _cmyk_to_rgb(image)
     if mode == "LAB":
@@ -203,11 +203,21 @@ def _on_white(image: Image.Image) -> Image.Image:
     return picture
 
 
+def _sixteen_bits(image: Image.Image, *, transparent: int | None) -> Image.Image:
+    picture = image.point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
+    if transparent is not None:
+        seen = ImageMath.lambda_eval(lambda names: names["image"] != transparent, image=image)
+        white = Image.new("L", image.size, "white")
+        white.paste(picture, mask=seen.point(lambda value: value * 255).convert("L"))
+        return white
+    return picture
+
+
 def _wide(image: Image.Image) -> Image.Image:
     """32-bit gray: integers, which come from 16-bit files, or real numbers."""
-    image.info.pop("transparency", None)
+    transparent: int | None = image.info.pop("transparency", None)
     if image.mode == "I":
-        return image.point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
+        return _sixteen_bits(image, transparent=transparent)
     raise PhotoRejected("its samples are real numbers that need a scale", type="unsupported")
 
 

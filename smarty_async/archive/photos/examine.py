@@ -11,14 +11,21 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from smarty_async.archive.photos import jpeg
-from smarty_async.archive.photos.damage import check_boxes, find_missing_rows, find_zero_tail, is_zero_filled_segment
+from smarty_async.archive.photos.damage import (
+    check_boxes,
+    find_missing_rows,
+    find_zero_tail,
+    holds_zeros,
+    is_zero_filled_segment,
+    webp_data,
+)
 from smarty_async.archive.photos.formats import decode_stream, decoded_page, develop, sensor_size
 from smarty_async.archive.photos.identify import (
     DECODING,
@@ -46,9 +53,17 @@ _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
 
 
-_END_TAIL, _WEBP_TAIL = 64, 256
-"""Bytes of zeros that no whole file ends in. GIF and JPEG 2000 end in markers. WebP packs black into zeros: 2 % of a
-file whose lower half is black; there an eighth of the file counts."""
+_WEBP_TAIL = 512
+"""Bytes of zeros in which a lossy WebP ends only if its last rows are flat."""
+
+_LONGEST_WEBP_TAIL = 1 / 3
+"""Part of a lossy WebP that zeros are in no whole one; 0.22 where the fastest method packs a picture's black half."""
+
+_FLAT = 16
+"""Gray levels."""
+
+_PCX_HEADER, _PCX_PALETTE = 128, 769
+"""Bytes, at the beginning and at the end of a PCX file."""
 
 _SHORT_TRAILER = 4096
 """Bytes: padding, and notes of cameras and programs."""
@@ -296,12 +311,12 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
         check_boxes(stream)
         if prefix[8:12] in (b"msf1", b"hevc", b"hevx", b"avis"):
             raise _animation("HEIF" if name == "HEIF" else name)
-    elif name in ("GIF", "WEBP", "JPEG2000"):
-        stream = _without_zero_tail(stream, size, shortest=_END_TAIL if name != "WEBP" else max(_WEBP_TAIL, size // 8))
+    elif name in ("GIF", "JPEG2000"):
+        stream = _without_zero_tail(stream, size)
     image = open_image(name, stream)
     if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
         raise _animation(name)
-    if _has_missing_rows(image, stream, size):
+    if _is_zero_filled_webp(stream) if name == "WEBP" else _has_missing_rows(image, stream, size):
         raise _zero_filled()
     return Examined(
         format=name,
@@ -325,18 +340,41 @@ def _zero_filled() -> PhotoRejected:
     )
 
 
-def _without_zero_tail(stream: BinaryIO, size: int, *, shortest: int) -> BinaryIO:
+def _without_zero_tail(stream: BinaryIO, size: int) -> BinaryIO:
     """The file up to the zeros at its end: when these were data, its decoder says now that it breaks off."""
-    tail = find_zero_tail(stream, shortest=shortest)
+    tail = find_zero_tail(stream)
     if tail is None:
         return stream
     stream.seek(0)
     return io.BytesIO(stream.read(min(tail + 8, size)))
 
 
+def _is_zero_filled_webp(stream: BinaryIO) -> bool:
+    """Whether zeros stand in for the data of a WebP picture.
+
+    Lossless ones hold none in a row. Lossy ones end in many where nothing is to be seen in the last rows: those of a
+    picture whose data are missing go on with the shades of the rows before them.
+    """
+    for kind, (offset, length) in webp_data(stream):
+        if kind == b"VP8L" and holds_zeros(stream, [(offset, length)]):
+            return True
+        if kind == b"VP8 " and is_zero_filled_segment(stream, [(offset, length)], tail=_WEBP_TAIL):
+            longest = int(length * _LONGEST_WEBP_TAIL)
+            return is_zero_filled_segment(stream, [(offset, length)], tail=longest) or not _ends_flat(stream)
+    return False
+
+
+def _ends_flat(stream: BinaryIO) -> bool:
+    with _loaded(stream, "WEBP", 1.0) as image:
+        low, high = image.crop((0, image.height - 1, *image.size)).convert("L").getextrema()
+    return cast("float", high) - cast("float", low) <= _FLAT
+
+
 def _has_missing_rows(image: ImageFile, stream: BinaryIO, size: int) -> bool:
     """`find_missing_rows` where a format keeps its rows uncompressed."""
-    if image.format not in ("BMP", "PPM", "SGI", "PSD"):
+    if image.format == "PCX":  # its runs have at most 63 bytes
+        return holds_zeros(stream, [(_PCX_HEADER, size - _PCX_HEADER - _PCX_PALETTE * (image.mode == "P"))])
+    if image.format not in ("BMP", "PPM", "SGI", "PSD", "TGA"):
         return False
     for codec, _, offset, arguments in image.tile:
         if codec != "raw":

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import re
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Generator
@@ -216,6 +217,39 @@ _SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     )
 )
 
+_NOT_READ: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        (rb"v/1\x01", "an OpenEXR picture"),
+        (rb"#\?R(ADIANCE|GBE)", "a Radiance HDR picture"),
+        (rb"II\xbc[\0\x01]", "a JPEG XR picture"),
+        (rb"8BPS\0\x02", "a large Photoshop document (PSB)"),
+        (rb"P7\s", "a PAM picture"),
+        (rb"P[Ff]\s", "a PFM picture"),
+        (rb"qoif", "a QOI picture"),
+        (rb"DDS ", "a DDS picture"),
+        (rb"icns", "an icon"),
+        (rb"\0\0[\x01\x02]\0[^\0]\0", "an icon"),
+    )
+)
+"""Pictures that are not read, by their first bytes."""
+
+_NO_IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), words)
+    for pattern, words in (
+        (rb"%PDF", "a PDF document"),
+        (rb"%!PS", "a PostScript document"),
+        (rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)", "a web page"),
+        (rb"(\xef\xbb\xbf)?\s*<(svg|\?xml|!doctype)", "an XML document"),
+        (rb"PK\x03\x04|Rar!|7z\xbc\xaf", "an archive"),
+        (rb".{4}ftyp|.{4}(moov|mdat)|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]", "a video"),
+    )
+)
+"""What is found under the names of photos and is none, by its first bytes."""
+
+_TARGA = struct.Struct("<xBB4xB4xHHBB")
+"""The header of a TGA: whether it has a map of colours, its kind, bits of an entry, width, height, bits, flags."""
+
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
@@ -236,20 +270,48 @@ def format_of(prefix: bytes) -> str:
         prefix: the first `PREFIX_BYTES` bytes of a file, or all of a shorter one.
 
     Raises:
-        PhotoRejected: with type ``not_an_image``.
+        PhotoRejected: with type ``not_an_image``; ``unsupported`` when it is a picture that is not read; ``damaged``
+            when it begins with zeros.
     """
     for signature, name in _SIGNATURES:
         if signature.match(prefix):
             return name
     if prefix[4:8] == b"ftyp" and (found := _isobmff_name(prefix)):
         return found
+    _reject_known(prefix)
     Image.init()
     padded = prefix.ljust(16, b"\0")
     for name in _OTHERS:
         accept = Image.OPEN[name][1] if name in Image.OPEN else None
         if accept is not None and accept(padded) is True:
             return name
+    if _is_targa(prefix):
+        return "TGA"
     raise PhotoRejected("it is not an image in a format that can be read", type="not_an_image")
+
+
+def _reject_known(prefix: bytes) -> None:
+    """Reject, by its name, what is known not to be read."""
+    for signature, words in _NOT_READ:
+        if signature.match(prefix):
+            raise PhotoRejected(f"it is {words}, which cannot be read: save it as JPEG or PNG", type="unsupported")
+    for signature, words in _NO_IMAGES:
+        if signature.match(prefix):
+            raise PhotoRejected(f"it is {words}, not an image", type="not_an_image")
+    if not any(prefix):
+        raise PhotoRejected("the file is damaged: it begins with zeros: copy it again", type="damaged")
+
+
+def _is_targa(prefix: bytes) -> bool:
+    """Whether a file begins as a Truevision TGA does, which has no signature (TGA FFS 2.0, 1989)."""
+    if len(prefix) < _TARGA.size:
+        return False
+    mapped, kind, entry, width, height, depth, flags = _TARGA.unpack_from(prefix)
+    if mapped:
+        fits = kind in (1, 9) and entry in (15, 16, 24, 32) and depth == 8  # noqa: PLR2004 - bits
+    else:
+        fits = kind in (2, 3, 10, 11) and not any(prefix[3:8]) and depth in (8, 16, 24, 32)
+    return fits and mapped <= 1 and min(width, height) > 0 and not flags & 0xC0 and flags & 15 <= 8  # noqa: PLR2004
 
 
 def _isobmff_name(prefix: bytes) -> str | None:

@@ -130,6 +130,10 @@ class FileBody:
             self.digest = hashlib.sha256(data).digest()
         return data if self.size == self._file_size else data[self._start : self._start + self.size]
 
+    def is_in(self, folder: str) -> bool:
+        """Whether the file is in `folder`."""
+        return os.path.dirname(self._path) == folder.rstrip("/")  # noqa: PTH120 - no Path for each photo
+
     def check(self, descriptor: int) -> None:
         """Raise PhotoRejected if the open file is not the one that was probed."""
         now = os.fstat(descriptor)

@@ -21,7 +21,7 @@ class ObjectFile(io.RawIOBase):
     """An object, opened for reading.
 
     The first range is kept, for formats are read from their beginning several times; of the others, the last one. Where
-    reading goes straight on, each range is twice as long as the one before.
+    reading goes on from it, or a little behind it, each range is four times as long as the one before.
 
     Args:
         bucket: where it is.
@@ -86,8 +86,9 @@ class ObjectFile(io.RawIOBase):
         for start, data in ((0, self._first), (self._start, self._range)):
             if start <= self._at < start + len(data):
                 return memoryview(data)[self._at - start : self._at - start + wanted]
-        goes_on = self._at in (len(self._first), self._start + len(self._range))
-        self._length = min(_LARGEST_RANGE, 2 * self._length) if goes_on and self._first else FIRST_RANGE
+        end = self._start + len(self._range) if self._range else len(self._first)
+        goes_on = bool(self._first) and end <= self._at <= end + self._length
+        self._length = min(_LARGEST_RANGE, 4 * self._length) if goes_on else FIRST_RANGE
         start = self._at if self._first else 0
         data = self._get(start, min(self._size, max(self._at + wanted, start + self._length)))
         if self._first:

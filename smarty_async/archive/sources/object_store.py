@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import takewhile
 from typing import Any, BinaryIO, Final
 
@@ -240,7 +241,7 @@ class BucketSource:
 
     def reopen(self, file: PhotoFile) -> Callable[[], BinaryIO]:
         """Opens the photo, so that its metadata can be read; see `PhotoSource.reopen`."""
-        return lambda: opened_object(self.open(file))
+        return partial(_reopened, self._bucket, self._key(file.path), file.size, file.version)
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:
         """What is equal for photos of the same content; see `PhotoSource.digest`."""
@@ -262,6 +263,11 @@ class BucketSource:
 
 
 _look = threaded(BucketSource.look, pool="fetching")
+
+
+def _reopened(bucket: Bucket, key: str, size: int, etag: str) -> BinaryIO:
+    # A function, and no closure: a worker of a cluster gets it in a pickle.
+    return opened_object(ObjectFile(bucket, key, size=size, etag=etag))
 
 
 class ObjectBody:

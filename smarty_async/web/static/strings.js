@@ -1,7 +1,7 @@
 // Every text of the two pages, in English and Russian. A text with forms is chosen by Intl.PluralRules.
 "use strict";
 
-const { text, translate, language } = (() => {
+const { text, reason, translate, language } = (() => {
   const STRINGS = {
     en: {
       pageTitle: "{title} – before and after",
@@ -145,6 +145,28 @@ const { text, translate, language } = (() => {
     },
   };
 
+  // Why a photo was not restored, by the type of its error. In English the error's own sentence is shown.
+  const REASONS = {
+    ru: {
+      not_an_image: "В этом файле нет изображения, которое можно прочитать.",
+      empty: "Файл пуст.",
+      truncated: "Файл обрывается: скопируйте его ещё раз.",
+      damaged: "Файл повреждён: скопируйте его ещё раз.",
+      animation: "Это анимация, а не фотография.",
+      raw: "Для снимка в формате RAW не хватает декодера.",
+      heic: "Для этого формата не хватает декодера.",
+      unsupported: "Такое изображение прочитать нельзя: сохраните его как JPEG или PNG.",
+      unreadable: "Файл не удалось прочитать.",
+      too_large: "Фотография слишком большая для службы.",
+      changed: "Файл изменился во время отправки.",
+      temporary: "Служба не справилась с этой фотографией: попробуйте позже.",
+      unanswered: "Служба не ответила на эту фотографию: попробуйте позже.",
+      broken_output: "Служба прислала испорченный результат: попробуйте позже.",
+      output_exists: "Файл с именем результата уже существует.",
+      path_too_long: "Путь слишком длинный для этого диска.",
+    },
+  };
+
   const known = navigator.languages ?? [navigator.language];
   const language = known.map((tag) => tag.toLowerCase().split("-")[0]).find((tag) => tag in STRINGS) ?? "en";
   const plural = new Intl.PluralRules(language);
@@ -158,6 +180,10 @@ const { text, translate, language } = (() => {
     );
   }
 
+  function reason(error) {
+    return REASONS[language]?.[error.type] ?? error.message;
+  }
+
   // Fills in the elements that name their text: data-text, data-label (aria-label and title).
   function translate(root = document) {
     document.documentElement.lang = language;
@@ -168,5 +194,5 @@ const { text, translate, language } = (() => {
     for (const element of root.querySelectorAll("[data-title]")) element.title = text(element.dataset.title);
   }
 
-  return { text, translate, language };
+  return { text, reason, translate, language };
 })();

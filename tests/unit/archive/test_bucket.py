@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -117,7 +117,8 @@ def test_the_state_is_kept_where_the_system_keeps_such_things(tmp_path: Path) ->
 
 def failure(name: str, text: str) -> Exception:
     """An exception as obstore raises it."""
-    return cast("Exception", type(name, (Exception,), {})(text))
+    kind: type[Exception] = type(name, (Exception,), {})
+    return kind(text)
 
 
 def answer(status: int, code: str = "") -> str:

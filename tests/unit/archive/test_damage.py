@@ -221,3 +221,56 @@ def test_the_zeros_at_the_end() -> None:
     assert find_zero_tail(io.BytesIO(b"abc" + bytes(5_000_000))) == 3
     assert find_zero_tail(io.BytesIO(bytes(100))) == 0
     assert find_zero_tail(io.BytesIO(b"")) is None
+
+
+NOISY = Image.merge("RGB", [Image.effect_noise((500, 400), 80) for _ in range(3)])
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.4, 0.6), (0.9, 1), (0.97, 1)])
+def test_zeros_in_a_lossless_webp(begin: float, end: float) -> None:
+    data = encoded(NOISY, "WEBP", lossless=True)
+    assert probe(data, limits=LIMITS).width == 500
+    assert_damaged(holed(data, begin, end))
+
+
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.9])
+def test_zeros_at_the_end_of_a_lossy_webp(part: float) -> None:
+    assert_damaged(zero_filled(encoded(NOISY, "WEBP", quality=90), part))
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "gray"])
+@pytest.mark.parametrize("method", [0, 4, 6])
+@pytest.mark.parametrize("shown", [0.1, 0.5, 0.9])
+def test_flat_parts_of_a_lossy_webp_are_no_damage(colour: str, method: int, shown: float) -> None:
+    image = Image.new("RGB", (1600, 1200), colour)
+    image.paste(NOISY.resize((1600, round(1200 * shown))))
+    assert probe(encoded(image, "WEBP", quality=80, method=method), limits=LIMITS).width == 1600
+
+
+def heic(**options: Any) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(NOISY).save(buffer, quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0.4, 0.6), (0.7, 0.75), (0.5, 1), (0.97, 1)])
+def test_zeros_in_a_heic(begin: float, end: float) -> None:
+    assert_damaged(holed(heic(), begin, end))
+
+
+def test_zeros_in_the_notes_of_a_heic_are_no_damage() -> None:
+    exif = Image.Exif()
+    exif[0x927C] = bytes(20_000)
+    assert probe(heic(exif=exif.tobytes()), limits=LIMITS).width == 500
+
+
+def holed(data: bytes, begin: float, end: float) -> bytes:
+    start, stop = int(len(data) * begin), int(len(data) * end)
+    return data[:start] + bytes(stop - start) + data[stop:]
+
+
+def assert_damaged(data: bytes) -> None:
+    with pytest.raises(PhotoRejected, match="copy it again") as caught:
+        probe(data, limits=LIMITS)
+    assert caught.value.type in ("damaged", "truncated")

@@ -13,8 +13,10 @@ import pytest
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import group_sync
 from smarty_async.archive.outputs import store as output_store
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, commit_moves, remove_known
+from smarty_async.archive.outputs.group_sync import GroupSync
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -122,7 +124,13 @@ async def test_a_full_disk_raises_disk_error(directory: OutputDirectory) -> None
     assert (caught.value.path, caught.value.errno) == (file.path, 28)
 
 
-async def test_an_answer_that_cannot_be_synced_gets_its_error(directory: OutputDirectory) -> None:
+async def test_an_answer_that_cannot_be_synced_gets_its_error(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(group_sync, "sync_file_system", broken)
     refused = await directory.fsync([[StoredOutput("gone", 1)], [await written(directory)]])
     assert "No such file" in str(refused[0])
     assert refused[1] is None
@@ -268,15 +276,19 @@ async def test_a_move_is_durable_from_the_outermost_folder_on(
         steps.append("rename")
         rename(old, new)
 
+    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
+        steps.append("sync all")
+        return [None] * len(groups)
+
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(output_store, "sync_file", lambda _: steps.append("sync file"))
+    monkeypatch.setattr(GroupSync, "sync", synced)
     monkeypatch.setattr(
         output_folder, "sync_folder", lambda path: steps.append(path.relative_to(directory.out).as_posix())
     )
     outputs = [await written(directory) for _ in range(2)]
     await directory.fsync([[output] for output in outputs])
     await directory.commit([OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
-    assert steps == ["sync file", "sync file", ".", "improved", "rename", "rename", "improved/x"]
+    assert steps == ["sync all", ".", "improved", "rename", "rename", "improved/x"]
 
 
 async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: OutputDirectory) -> None:

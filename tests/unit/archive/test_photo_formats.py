@@ -10,6 +10,7 @@ import threading
 import warnings
 import zlib
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -441,3 +442,68 @@ class TestSilence:
         assert not caplog.records
         logging.getLogger("tifffile").error("somebody else's")
         assert len(caplog.records) == 1
+
+
+class TestNames:
+    """What is not read is rejected under its own name."""
+
+    @pytest.mark.parametrize(
+        ("data", "words", "kind"),
+        [
+            (b"v/1\x01" + bytes(500), "an OpenEXR picture", "unsupported"),
+            (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n", "a Radiance HDR picture", "unsupported"),
+            (b"II\xbc\x01" + bytes(500), "a JPEG XR picture", "unsupported"),
+            (b"8BPS\0\x02" + bytes(500), "a large Photoshop document", "unsupported"),
+            (b"P7\nWIDTH 3\nHEIGHT 2\n", "a PAM picture", "unsupported"),
+            (b"\0\0\x01\0\x01\0" + bytes(500), "an icon", "unsupported"),
+            (b"%PDF-1.4\n%%EOF\n", "a PDF document", "not_an_image"),
+            (b"\n<!DOCTYPE html><title>404</title>", "a web page", "not_an_image"),
+            (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "an XML document", "not_an_image"),
+            (b"\0\0\0\x18ftypmp42" + bytes(500), "a video", "not_an_image"),
+            (b"PK\x03\x04" + bytes(500), "an archive", "not_an_image"),
+            (b"1987, the lake", "not an image in a format", "not_an_image"),
+            (bytes(5000), "begins with zeros: copy it again", "damaged"),
+        ],
+    )
+    def test_rejected(self, data: bytes, words: str, kind: str) -> None:
+        error = rejected(data)
+        assert words in str(error)
+        assert error.type == kind
+
+
+class TestTarga:
+    @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+    @pytest.mark.parametrize("compression", [None, "tga_rle"])
+    @pytest.mark.parametrize("direction", [1, -1])
+    def test_restored(self, mode: str, compression: str | None, direction: int) -> None:
+        image = scene().convert(mode)
+        probed = probe(encoded(image, "TGA", compression=compression, orientation=direction), limits=LIMITS)
+        assert probed.source_format == "TGA"
+        assert mean_difference(opened(probed.converted or b""), image.convert("RGB")) == 0
+
+    @pytest.mark.parametrize("zeros", [True, False])
+    def test_broken(self, *, zeros: bool) -> None:
+        data = encoded(scene(300, 200).point(lambda value: 60 + value // 2), "TGA")
+        rest = bytes(len(data) - 90_001) if zeros else b""
+        assert rejected(data[:90_001] + rest).type in ("damaged", "truncated")
+
+    def test_noise_is_none(self) -> None:
+        dice = Random(1)  # noqa: S311 - not secrets
+        assert {rejected(dice.randbytes(2000)).type for _ in range(200)} == {"not_an_image"}
+
+
+def test_gray_of_sixteen_bits_with_a_transparent_shade() -> None:
+    gray = Image.frombytes("I;16", (64, 48), struct.pack("<64H", *[1000] * 32, *[40_092] * 32) * 48)
+    data = encoded(gray, "PNG")
+    data = data[:33] + chunk(b"tRNS", struct.pack(">H", 1000)) + data[33:]
+    picture = opened(probe(data, limits=LIMITS).converted or b"")
+    assert picture.mode == "L"
+    assert (picture.getpixel((3, 3)), picture.getpixel((60, 3))) == (255, 156)
+
+
+def test_a_jpeg_xl_that_breaks_off() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    np = pytest.importorskip("numpy")
+    data = imagecodecs.jpegxl_encode(np.asarray(scene(200, 150)))
+    assert probe(data, limits=LIMITS).source_format == "JXL"
+    assert rejected(data[: len(data) // 2]).type == "truncated"

@@ -197,7 +197,6 @@ class TestRejected:
             b"<svg/>",
             b"%PDF-1.7",
             b"%!PS-Adobe-3.0 EPSF-3.0\n",
-            bytes(5000),
             b"BMW is a car" * 9,
         ],
     )

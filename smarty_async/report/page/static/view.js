@@ -203,7 +203,7 @@
     button.addEventListener("click", () => open(position));
     const words = make("div", "card-text");
     words.append(make("span", "card-name", baseName(card)), make("span", `state state-${card.state}`, text(ONE[card.state])));
-    if (card.error) words.append(make("span", "reason", card.error.message));
+    if (card.error) words.append(make("span", "reason", reason(card.error)));
     button.append(frame(card), words);
     const item = document.createElement("li");
     item.append(button);
@@ -268,7 +268,7 @@
     by("viewer-name").textContent = card.name;
     by("viewer-state").className = `state state-${card.state}`;
     by("viewer-state").textContent = text(ONE[card.state]);
-    by("viewer-note").textContent = card.error?.message ?? note(card.state);
+    by("viewer-note").textContent = card.error ? reason(card.error) : note(card.state);
     by("previous").disabled = position === 0;
     by("next").disabled = position === cards.length - 1 && !more;
     showPictures(card);

@@ -1,0 +1,234 @@
+"""Where the workers of a run put its outputs, and where the chunks' logs are: a folder that all see, or a bucket."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from smarty_async.archive.commit import PhotoOutputs, move_of
+from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
+from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.outputs.object_writer import ObjectWriter
+from smarty_async.archive.outputs.store import OutputRefused, TempFile, sync_all
+from smarty_async.archive.paths import STATE
+from smarty_async.archive.threads import threaded
+from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
+from smarty_async.cluster.messages import FinishedItem
+from smarty_async.errors import DiskError, StoreError
+from smarty_async.options import ModeSpec
+from smarty_async.results import Kind
+from smarty_async.transport.response import OutputEditor
+from smarty_async.wire.messages import Answered
+
+__all__ = ["BucketStorage", "ChunkStorage", "FolderStorage"]
+
+
+class ChunkStorage(Protocol):
+    """The storage of one run; it travels to the workers with each chunk."""
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often a worker shows in a log that it lives."""
+        ...
+
+    def log(self, chunk: str) -> ChunkLog:
+        """The log of a chunk."""
+        ...
+
+    def mark(self, name: str) -> None:
+        """Put something there, so that `unseen` can tell whether a worker sees it; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def clear(self, name: str) -> None:
+        """Remove that, and the logs of earlier runs; blocks."""
+        ...
+
+    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
+        """What this process does not see: `mark`'s, or one of `sources`; None when it sees all. Blocks."""
+        ...
+
+    def temp_folder(self) -> str:
+        """Where a worker writes outputs as they arrive."""
+        ...
+
+    async def keep(
+        self, answered: Answered, files: Mapping[Kind, TempFile], spec: ModeSpec, editor: OutputEditor | None
+    ) -> FinishedItem:
+        """Edit the outputs of one item and make them durable.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+
+class FolderStorage(msgspec.Struct, frozen=True):
+    """A folder that all see: the run's temporary files. The caller brings outputs to their places.
+
+    Attributes:
+        folder: its path.
+    """
+
+    folder: str
+
+    @property
+    def beat_seconds(self) -> float:
+        """Every second: a line in a file."""
+        return 1.0
+
+    def log(self, chunk: str) -> ChunkLog:
+        """The log of a chunk, a file in it."""
+        return ChunkLog(LogFile(f"{self.folder}/chunk-{chunk}"))
+
+    def mark(self, name: str) -> None:
+        """Create a file; see `ChunkStorage.mark`."""
+        try:
+            Path(self.folder, name).touch()
+        except OSError as error:
+            raise DiskError.of(error, Path(self.folder), "write to") from None
+
+    def clear(self, name: str) -> None:
+        """Remove the file; the run itself removes old temporary files."""
+        Path(self.folder, name).unlink(missing_ok=True)
+
+    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
+        """What this process does not see; see `ChunkStorage.unseen`."""
+        if not Path(self.folder, name).exists():
+            return f"it does not see the folder {self.folder!r} of the caller"
+        if not os.access(self.folder, os.W_OK):
+            return f"it may not write to {self.folder!r}"
+        return _unseen(sources)
+
+    def temp_folder(self) -> str:
+        """The folder."""
+        return self.folder
+
+    async def keep(
+        self,
+        answered: Answered,
+        files: Mapping[Kind, TempFile],
+        spec: ModeSpec,  # noqa: ARG002 - the caller brings them to their places
+        editor: OutputEditor | None,
+    ) -> FinishedItem:
+        """Edit and sync the outputs; see `ChunkStorage.keep`."""
+        sizes = await _edit(editor, files)
+        refused = await sync_all(self.folder, [file.name for file in files.values()])
+        if refused is not None:
+            raise refused
+        names: dict[Kind, str] = {kind: file.name for kind, file in files.items()}
+        return FinishedItem(answered=_with_sizes(answered, sizes), files=names)
+
+
+class BucketStorage(msgspec.Struct, frozen=True):
+    """The bucket that outputs go to: each worker stores them at their places itself.
+
+    Attributes:
+        bucket: the bucket and the prefix; of the environment's credentials each process uses its own.
+    """
+
+    bucket: Bucket
+
+    @property
+    def beat_seconds(self) -> float:
+        """Every five seconds: a PUT."""
+        return 5.0
+
+    def log(self, chunk: str) -> ChunkLog:
+        """The log of a chunk, an object in it."""
+        return ChunkLog(LogObject(self.bucket, f"{_LOGS}/{chunk}"))
+
+    def mark(self, name: str) -> None:
+        """Put an object; see `ChunkStorage.mark`."""
+        self.bucket.put(f"{_LOGS}/{name}", b"", content_type="text/plain")
+
+    def clear(self, name: str) -> None:
+        """Remove it, and all logs: what reads them is gone; see `ChunkStorage.clear`."""
+        del name
+        for page in self.bucket.pages(under=_LOGS):
+            self.bucket.delete(*(one.key for one in page))
+
+    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
+        """What this process does not see; see `ChunkStorage.unseen`."""
+        try:
+            if self.bucket.head(f"{_LOGS}/{name}") is None:
+                return f"it does not see {str(self.bucket.address)!r}"
+        except StoreError as error:
+            return str(error)
+        return _unseen(sources)
+
+    def temp_folder(self) -> str:
+        """A folder of this process."""
+        return _temp_folder()
+
+    async def keep(
+        self, answered: Answered, files: Mapping[Kind, TempFile], spec: ModeSpec, editor: OutputEditor | None
+    ) -> FinishedItem:
+        """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.keep`."""
+        assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
+        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
+        sizes = await _edit(editor, wanted)
+        outputs: dict[Kind, StoredOutput] = {
+            kind: StoredOutput(file.name, sizes[kind]) for kind, file in wanted.items()
+        }
+        try:
+            await _store(self.bucket, ReceivedAnswer(editor.entry, spec, outputs, answered.bw))
+        except OutputRefused as error:
+            return FinishedItem(answered=Answered(answered.mode, answered.name, 1, error=str(error)))
+        finally:
+            for file in files.values():
+                await file.discard()
+        names: dict[Kind, str] = {kind: file.name for kind, file in wanted.items()}
+        return FinishedItem(answered=_with_sizes(answered, sizes), files=names, stored=True)
+
+
+_LOGS: Final = f"{STATE}/chunks"
+
+
+@cache
+def _temp_folder() -> str:
+    return tempfile.mkdtemp(prefix="smarty_async-")
+
+
+def _unseen(sources: Sequence[str]) -> str | None:
+    unseen = next((source for source in sources if not os.path.lexists(source)), None)
+    return None if unseen is None else f"it does not see {unseen!r}"
+
+
+def _with_sizes(answered: Answered, sizes: Mapping[Kind, int]) -> Answered:
+    blobs = {
+        kind: msgspec.structs.replace(blob, size=sizes.get(kind, blob.size)) for kind, blob in answered.blobs.items()
+    }
+    return msgspec.structs.replace(answered, blobs=blobs)
+
+
+def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, int]:
+    """Apply `editor` to `files`; their sizes then."""
+    return {} if editor is None else {kind: editor.copy_to(str(file.path)) for kind, file in files.items()}
+
+
+_edit = threaded(_edit_files)
+
+
+def _store_outputs(bucket: Bucket, received: ReceivedAnswer) -> None:
+    """Store the outputs of an answer at their places.
+
+    Raises:
+        OutputRefused: the store refuses one of them, and takes others.
+        StoreError: it refuses.
+    """
+    writer, move = ObjectWriter(bucket), move_of(received)
+    for kind, output in move.outputs.items():
+        writer.write(kind, move.place, output, Path(_temp_folder(), output.temporary), move.origin)
+
+
+_store = threaded(_store_outputs, pool="storing")

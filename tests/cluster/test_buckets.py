@@ -1,0 +1,170 @@
+"""Workers that read photos from a bucket and store outputs in one themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+from distributed import Client, LocalCluster
+from support.clients import client_of
+from support.cluster import THREADS, Cluster
+from support.fake_service import FakeService, late
+from support.pictures import jpeg
+from support.s3_server import S3Server, s3_server
+
+from smarty_async import ConfigurationError, Limits, Result
+from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
+from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
+from smarty_async.cluster.messages import ChunkEnd
+from smarty_async.store_address import StoreAddress
+
+PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def dask() -> AsyncIterator[Any]:
+    """Two workers in this process."""
+    async with (
+        cast("Any", LocalCluster)(
+            n_workers=2,
+            threads_per_worker=2,
+            processes=False,
+            dashboard_address=None,
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
+        ) as cluster,
+        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def fill(s3: S3Server) -> None:
+    s3.put({f"scans/{number:03}.jpg": jpeg(16, 12, seed=number) for number in range(PHOTOS)})
+
+
+async def run(service: FakeService, s3: S3Server, out: str, state: Path, **choices: Any) -> list[Result]:
+    given: dict[str, Any] = {"out": out, "state": state, "store_options": s3.options} | choices
+    async with client_of(service, limits=Limits(max_images=4)) as client:
+        return [result async for result in client.improve_archive("s3://photos/scans", **given)]
+
+
+def pictures(objects: dict[str, bytes]) -> dict[str, bytes]:
+    return {key: data for key, data in objects.items() if key.endswith(".jpg")}
+
+
+async def test_it_comes_to_the_same_as_without_a_cluster(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    fill(s3)
+    alone = await run(service, s3, "s3://photos/alone", tmp_path / "alone")
+    spread = await run(service, s3, "s3://photos/spread", tmp_path / "spread", cluster=dask)
+    assert {result.photo: result for result in spread} == {result.photo: result for result in alone}
+    assert pictures(s3.objects("spread/")) == pictures(s3.objects("alone/"))
+    assert len(pictures(s3.objects("spread/"))) == 3 * PHOTOS
+    assert not s3.objects("spread/.smarty-async/chunks/")
+    text = Bucket(StoreAddress.parse("s3://photos/spread"), s3.options).about("improved/000.jpg", name=METADATA_KEY)
+    origin = OutputOrigin.read(text)
+    assert origin is not None
+    assert (origin.source, origin.photo, set(origin.kinds)) == (
+        "s3://photos/scans",
+        "000.jpg",
+        {"improved", "colorized_improved", "colorized"},
+    )
+    again = await run(service, s3, "s3://photos/spread", tmp_path / "spread", cluster=dask)
+    assert Counter(result.outcome for result in again) == {"skipped": PHOTOS}
+    assert sum(len(request.images) for request in service.requests) == 2 * PHOTOS
+
+
+async def test_kinds_that_are_not_wanted_are_not_stored(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    fill(s3)
+    results = await run(
+        service, s3, "s3://photos/kinds", tmp_path / "state", cluster=dask, outputs=("improved",), strip_metadata=True
+    )
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    assert {key.partition("/")[0] for key in pictures(s3.objects("kinds/"))} == {"improved"}
+
+
+async def test_an_object_that_no_run_made_is_left_alone(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    fill(s3)
+    s3.put({"taken/improved/003.jpg": b"somebody's"})
+    results = await run(service, s3, "s3://photos/taken", tmp_path / "state", cluster=dask)
+    [failed] = [result for result in results if result.outcome != "restored"]
+    assert failed.photo == "003.jpg"
+    assert failed.error is not None
+    assert "is an object that no run made" in failed.error.message
+    assert s3.objects("taken/improved/")["003.jpg"] == b"somebody's"
+
+
+async def test_a_store_that_ignores_conditions_is_refused(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(s3)
+    monkeypatch.setattr(OutputBucket, "_creates_once", lambda _: False)  # a server with keys refuses a changed request
+    with pytest.raises(ConfigurationError, match="ignores conditional writes, by which workers"):
+        await run(service, s3, "s3://photos/ignoring", tmp_path / "state", cluster=dask)
+    assert not service.requests
+
+
+async def test_one_process_has_the_right_to_a_chunk(s3: S3Server) -> None:
+    bucket = Bucket(StoreAddress.parse("s3://photos/out"), s3.options)
+    logs = [ChunkLog(LogObject(bucket, "log")) for _ in range(5)]
+    assert sorted([await log.begin() for log in logs]) == [False] * 4 + [True]
+    assert (await logs[1].read())[1] == 0
+
+
+async def test_a_log_that_was_removed_is_not_written_again(s3: S3Server) -> None:
+    bucket = Bucket(StoreAddress.parse("s3://photos/logs"), s3.options)
+    log = ChunkLog(LogObject(bucket, "log"))
+    await log.begin()
+    await log.append()
+    end = ChunkEnd(seconds=1, sent=True)
+    await log.append(end)
+    assert (await log.read())[0].end == end
+    await ChunkLog(LogObject(bucket, "log")).remove()
+    with pytest.raises(ChunkUnwanted):
+        await log.append()
+    assert not s3.objects("logs/")
+
+
+@pytest.mark.slow
+async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:
+    fill(s3)
+    service.default = lambda _: late(1)
+    moment = Random().randint(1, 3)  # noqa: S311 - no secret
+    cluster = Cluster(tmp_path / "cluster")
+    try:
+        await cluster.start(environ=s3.environment)
+        async with cluster.client() as dask:
+            running = asyncio.create_task(run(service, s3, "s3://photos/killed", tmp_path / "state", cluster=dask))
+            async with asyncio.timeout(60):
+                while len(service.requests) < moment:  # noqa: ASYNC110 - requests come from other processes
+                    await asyncio.sleep(0.01)
+            cluster.workers[0].kill()
+            results = await running
+    finally:
+        await cluster.close()
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    paid = Counter(image for request in service.requests for image in request.images.values())
+    assert len(paid) == PHOTOS
+    assert paid.total() <= PHOTOS + THREADS * 4
+    assert len(pictures(s3.objects("killed/"))) == 3 * PHOTOS
