@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from io import StringIO
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -104,6 +105,14 @@ def test_a_tally_stays_bounded() -> None:
         tally.add(result(name, "failed", ("permanent", f"reason {name}")))
     assert len(tally.failures) <= 101
     assert sum(group.count for group in tally.failures) == 500
+
+
+def test_failures_of_several_sources_are_named_with_their_source() -> None:
+    tally = Tally()
+    for source in ("/photos", "/scans"):
+        tally.add(msgspec.structs.replace(result("a.jpg", "failed", ("permanent", "no face")), source=source))
+    (group,) = tally.failures
+    assert (group.count, group.example, group.names) == (2, "/photos/a.jpg", ["/photos/a.jpg", "/scans/a.jpg"])
 
 
 def test_the_summary_says_what_became_of_every_photo_and_what_to_do() -> None:
