@@ -52,6 +52,6 @@ def read_account(
         raise OptionsError("--local and --base-url exclude each other: leave one of them out")
     if local:
         provider = provider or environ.get("SMARTY_PROVIDER", "").strip() or PROVIDER
-        return Account(provider=provider, why_local="--local")
+        return Account(provider=provider, why_local="asked for with --local")
     found = account.account_from_env(environ, base_url=base_url, provider=provider)
     return Account(**msgspec.structs.asdict(found))
