@@ -21,7 +21,7 @@ from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
-from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError
+from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
@@ -320,9 +320,11 @@ class ArchiveRun:
             await self._report([result])
         except Stopped:
             pass  # another run goes on with it
-        except (ConfigurationError, ServiceUnavailable) as error:
+        except (ConfigurationError, ServiceUnavailable, StoreError) as error:
             # Nothing more is sent. The open requests may yet be answered: they are paid for.
             self._error = self._error or error
+            if isinstance(error, StoreError):
+                self._directory.stop_committing()  # this disk keeps what is received, for the next run to store
             self.drain()
         return photo
 
