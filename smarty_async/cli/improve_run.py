@@ -154,8 +154,10 @@ def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -
 
 _SHOW_EVERY: Final = 0.2
 """Seconds between two displays of a run's progress."""
+_KEEP_PACE_AFTER: Final = 30.0
+"""Seconds that a run must take for its pace to be kept: that of a few photos says little of others."""
 _LONG_ENOUGH: Final = 10.0
-"""Seconds that a run must take for its pace to be kept, and be expected to take for that to be said."""
+"""Seconds that a run must be expected to take for that to be said."""
 
 
 class Run(Protocol):
@@ -208,7 +210,7 @@ async def follow(
     interrupts.open_work = lambda: (len(run.in_flight), estimate.seconds_to_drain)
     ended_by: BaseException | None = None
     try:
-        async with _displayed(run, display, estimate):
+        async with _displayed(run, display, estimate, interrupts):
             async for result in run:
                 reporter.add(result)
                 if reporter.output_error is not None:
@@ -229,7 +231,7 @@ async def follow(
 
 
 def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions, *, seconds: float) -> None:
-    if estimate.measured_pace is not None and seconds >= _LONG_ENOUGH:
+    if estimate.measured_pace is not None and seconds >= _KEEP_PACE_AFTER:
         paces.keep(options.pace_key, estimate.measured_pace, unit=options.unit)
 
 
@@ -250,7 +252,9 @@ def _display_for(options: DisplayOptions, *, free: bool) -> Display:
 
 
 @asynccontextmanager
-async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGenerator[None, None]:
+async def _displayed(
+    run: Run, display: Display, estimate: Estimator, interrupts: Interrupts
+) -> AsyncGenerator[None, None]:
     """Show the progress at regular intervals, also while no result comes."""
     said, announced = 0, False
 
@@ -264,7 +268,7 @@ async def _displayed(run: Run, display: Display, estimate: Estimator) -> AsyncGe
         """Say about how long it takes, once all photos are found and the pace is known."""
         nonlocal announced
         progress, seconds = run.progress, estimate.seconds_left
-        if announced or progress.total is None or seconds is None or not estimate.telling:
+        if announced or interrupts.asked or progress.total is None or seconds is None or not estimate.telling:
             return
         announced = True
         if seconds >= _LONG_ENOUGH and not isinstance(display, Silence):

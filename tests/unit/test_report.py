@@ -195,7 +195,7 @@ def test_a_run_stopped_with_nothing_left_says_so() -> None:
 @pytest.mark.parametrize("kind", ["damaged", "truncated", "heic", "raw"])
 def test_advice_that_the_message_gives_is_not_given_again(kind: str) -> None:
     tally = Tally()
-    tally.add(result("a", "rejected", (kind, "the file breaks off: copy it again")))
+    tally.add(result("a", "rejected", (kind, "the file is incomplete: copy it again")))
     lines = [*summary_lines(tally.summary(Progress(), out="o", seconds=1, free=True), free=True, only_problems=True)]
     assert any("copy it again" in line for line in lines)
     assert not any("What to do" in line for line in lines)

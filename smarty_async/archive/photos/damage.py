@@ -234,7 +234,7 @@ def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
                 return  # padding
             raise PhotoRejected(f"the file is damaged: no box begins at byte {at:,}: copy it again", type="damaged")
         if at + length > size:
-            raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+            raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
         yield kind, at + skipped, at + length
         at += length
 

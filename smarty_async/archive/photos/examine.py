@@ -155,7 +155,7 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
 
 def _examine_rare_jpeg(stream: BinaryIO, size: int, frame: jpeg.Frame) -> Examined:
     if jpeg.find_end(stream) is None:
-        raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+        raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
     decoder = partial(decode_stream, stream, "jpeg", what=jpeg.described(frame), bits=frame.bits)
     return Examined(
         format="JPEG",
@@ -252,7 +252,7 @@ def _check_tiff_data(stream: BinaryIO, size: int, page: Directory, load: Loader)
         with load(1.0):
             return
     if max(offset + length for offset, length in segments) > size:
-        raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+        raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
     if page.compression != 1:
         damaged = is_zero_filled_segment(stream, segments, tail=page.longest_zero_tail)
     else:

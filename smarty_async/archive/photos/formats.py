@@ -80,7 +80,7 @@ def _opened(stream: BinaryIO, name: str) -> Generator[Any]:
             f"it is {_described_raw(name)} of a camera that LibRaw does not know", type="raw"
         ) from error
     except rawpy.LibRawIOError as error:
-        raise PhotoRejected(f"it is {_described_raw(name)} that breaks off: copy it again", type="truncated") from error
+        raise PhotoRejected(f"it is {_described_raw(name)}, incomplete: copy it again", type="truncated") from error
     except rawpy.LibRawError as error:
         raise PhotoRejected(f"it is {_described_raw(name)}, and cannot be developed: {error}", type="raw") from error
 
@@ -315,7 +315,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
         raise
     except Exception as error:  # codecs raise exceptions of any class for broken data
         if _MORE_INPUT in str(error):
-            raise PhotoRejected("the file breaks off: copy it again", type="truncated") from error
+            raise PhotoRejected("the file is incomplete: copy it again", type="truncated") from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     bits = bits or 8 * int(pixels.dtype.itemsize)

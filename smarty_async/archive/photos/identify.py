@@ -54,9 +54,6 @@ Orientation = int
 
 _ORIENTATION_TAG = 0x0112
 
-_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
-"""Where Pillow keeps an XMP packet."""
-
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
 
@@ -113,7 +110,7 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         if "support not installed" in str(error):
             raise PhotoRejected(f"this Pillow cannot read {name}: {_INSTALL_FORMATS}", type="heic") from error
         if stream.tell() >= size and name not in ("BMP", "PPM", "PCX", "SGI"):  # signatures of two bytes
-            raise PhotoRejected(f"the {name} file breaks off in its header: copy it again", type="truncated") from error
+            raise PhotoRejected(f"the {name} file ends in its header: copy it again", type="truncated") from error
         raise PhotoRejected(f"its {name} header cannot be read", type="not_an_image") from error
     if image.width < 1 or image.height < 1:
         raise PhotoRejected(f"its {name} header tells of no pixels", type="not_an_image")
@@ -128,8 +125,7 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """The orientation of the picture by its EXIF; 1 where that is missing or broken. Viewers ignore that in XMP."""
-    image.info = {key: value for key, value in image.info.items() if key not in _XMP_KEYS}
+    """How the picture lies, by its EXIF; 1 where that is missing or broken."""
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
         return _orientation(Image.Image.getexif(image))
@@ -186,7 +182,7 @@ def decode(image: ImageFile) -> None:
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise PhotoRejected(f"the file breaks off or is damaged: {error}: copy it again", type="truncated") from error
+        raise PhotoRejected(f"the file is incomplete or damaged: {error}: copy it again", type="truncated") from error
 
 
 _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"

@@ -140,7 +140,7 @@ def check_whole(stream: BinaryIO, size: int, image: ImageFile) -> tuple[int, byt
     picture = data[:broken_marker] if broken_marker >= 0 else data
     whole = _is_whole_progressive if image.info.get("progressive") else _is_whole_baseline
     if not whole(picture):
-        raise PhotoRejected("the file breaks off: copy it again", type="truncated")
+        raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
     with suppress(PhotoRejected):
         _decoded(data)
         return size, None

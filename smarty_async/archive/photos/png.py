@@ -99,7 +99,7 @@ def scan_png(stream: BinaryIO) -> PngScan:
         if chunk.kind == b"IEND":
             end = at if at <= size else None
     if not chunks:
-        raise PhotoRejected("the PNG file breaks off in its header: copy it again", type="truncated")
+        raise PhotoRejected("the PNG file ends in its header: copy it again", type="truncated")
     header = chunks[0].data
     if len(header) != 13:  # noqa: PLR2004 - as the format has it
         raise PhotoRejected("its PNG header cannot be read", type="not_an_image")

@@ -292,7 +292,7 @@ class _Reader:
 
 
 def _broken_off() -> PhotoRejected:
-    return PhotoRejected("the TIFF file breaks off in its directory of tags: copy it again", type="truncated")
+    return PhotoRejected("the TIFF file ends in its directory of tags: copy it again", type="truncated")
 
 
 def raw_name(directories: list[Directory]) -> str | None:
