@@ -48,7 +48,13 @@ async def _caller(job: dict[str, Any]) -> dict[str, float]:
     connecting: Any = Client(scheduler_file=job["scheduler"], asynchronous=True)  # type: ignore[no-untyped-call]
     async with connecting as dask:
         await dask.wait_for_workers(job["workers"])
+        await dask.run(_import_worker)
         return await run(dask)
+
+
+def _import_worker() -> None:
+    """A worker that has sent something before."""
+    import smarty_async.cluster.worker  # noqa: F401, PLC0415
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The account: the service's address and what to authorize with, from the environment."""
+"""The account: the service's address and what to authorize with. No option takes a secret: the environment has them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from smarty_async.errors import AuthorizationError, ConfigurationError
+from smarty_async.errors import AuthorizationError, ConfigurationError, OptionsError
 from smarty_async.options import AUTH_URL, BASE_URL, PROVIDER, OAuthCredentials, is_loopback
 from smarty_async.redaction import redactor
 
-__all__ = ["Account", "account_from_env"]
+__all__ = ["Account", "account_from_env", "read_account"]
 
 _MAX_TOKEN_BYTES = 65_536
 """Bytes that are read of a token file, so that a photo named by mistake is not read whole."""
@@ -28,12 +28,19 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         provider: the API's ``oauth_provider``.
         token: a service token. The service of this machine needs none.
         credentials: what to get access tokens with, instead of `token`.
+        why_local: why the embedded service is used where there is no address, for people.
     """
 
     base_url: str | None = None
     provider: str = PROVIDER
     token: str | None = None
     credentials: OAuthCredentials | None = None
+    why_local: str = "no account given"
+
+    @property
+    def local(self) -> bool:
+        """Whether the embedded service is used."""
+        return self.base_url is None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r}, provider={self.provider!r})"
@@ -43,6 +50,30 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         """What must never be printed."""
         secret = self.credentials and self.credentials.client_secret
         return [text for text in (self.token, secret) if text]
+
+
+def read_account(
+    environ: Mapping[str, str], *, base_url: str | None = None, provider: str | None = None, local: bool = False
+) -> Account:
+    """Return the account for a command's options; with neither credentials nor an address, the embedded service.
+
+    Args:
+        environ: the environment; empty variables count as absent.
+        base_url: the address on the command line; it replaces that of the environment.
+        provider: likewise.
+        local: use the embedded service in any case.
+
+    Raises:
+        OptionsError: `local` with an address.
+        ConfigurationError: as `account_from_env`.
+        AuthorizationError: likewise.
+    """
+    if local and base_url is not None:
+        raise OptionsError("--local and --base-url exclude each other: leave one of them out")
+    if local:
+        provider = provider or environ.get("SMARTY_PROVIDER", "").strip() or PROVIDER
+        return Account(provider=provider, why_local="asked for with --local")
+    return account_from_env(environ, base_url=base_url, provider=provider)
 
 
 def account_from_env(

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 from tenacity import AsyncRetrying
 
-from smarty_async.archive.commit import PhotoOutputs
+from smarty_async.archive.commit import FinishedFile, PhotoOutputs
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
@@ -374,14 +374,19 @@ class PhotoRun:
         self._made_outputs = self._made_outputs or bool(received.files)
         wanted: dict[Kind, SinkFile] = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
         outputs: dict[Kind, StoredOutput] = {
-            kind: StoredOutput(file.name, blobs[kind].size)
+            kind: file.output if isinstance(file, FinishedFile) else StoredOutput(file.name, blobs[kind].size)
             for kind, file in wanted.items()
             if isinstance(file, TempFile)
         }
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
-        metadata = None if received.edited else self._metadata
-        stored = received.stored
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=stored)
+        finished = [file for file in wanted.values() if isinstance(file, FinishedFile)]
+        await self._commit_outputs(
+            spec,
+            outputs,
+            bw=received.answered.bw,
+            metadata=None if finished else self._metadata,
+            is_stored=any(file.is_stored for file in finished),
+        )
         for kind, file in received.files.items():
             if kind not in wanted:
                 await file.discard()

@@ -2,7 +2,9 @@
 
 A text is decoded layer by layer (percent-encoding, HTML entities, escapes of JSON and Python; invisible characters are
 dropped) while each character keeps the place that it came from. Each layer is searched for the secrets as they are, in
-base64 and in hexadecimal digits. What is found is replaced in the original text.
+base64 and in hexadecimal digits, and then without everything but its letters and digits, in lower case: so a secret is
+found that is written with spaces, in capitals, in full width, or as the numbers of its characters. What is found is
+replaced in the original text.
 """
 
 from __future__ import annotations
@@ -10,13 +12,13 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from base64 import b64encode
+from base64 import b32encode, b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["REDACTED", "Redactor", "quotable", "redact", "redactor"]
+__all__ = ["REDACTED", "Redactor", "quotable", "redact", "redactor", "without_long_words"]
 
 REDACTED: Final = "<redacted>"
 """What replaces a secret."""
@@ -31,6 +33,12 @@ _SHORTEST: Final = 3
 """Characters from which a short secret is looked for where a value is expected."""
 _LONG, _PREFIX = 16, 12
 """Characters of a long secret, and those by which it is recognised where the rest is cut off."""
+_FOLDED: Final = 12
+"""Letters and digits of a secret from which it is looked for among letters and digits alone."""
+_MAX_NUMBERED: Final = 512
+"""Characters of a secret that is also looked for as the numbers of its characters."""
+_MAX_FOLDED_TEXT: Final = 4096
+"""Characters of a text of which the letters and digits are searched: far more than are shown of a foreign one."""
 _MAX_EDGE: Final = 64
 """Characters around a part of an encoded secret that are removed with it."""
 _MAX_QUOTED: Final = 200
@@ -58,6 +66,8 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _INVISIBLE = re.compile(r"[^\x20-\x7e]")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Me", "Mn", "Zl", "Zp"})
 """Unicode categories of characters that take no room of their own, and so can split a word unseen."""
+_BLANK: Final = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters that show as nothing."""
 _WORD = re.compile(r"[A-Za-z0-9+/_=-]*")
 _VALUE_BEFORE = re.compile(r"(?:[=:\"'`«(]\s?)\Z")
 _VALUE_AFTER = re.compile(r"[\s\"'`»)&,.;<]|\Z")
@@ -86,7 +96,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets: dict[str, None] = {}
-        self._index: dict[str, set[_Needle]] = {}
+        self._index: _Index = {}
+        self._folded: _Index = {}
         self._short: set[str] = set()
         self.add(*secrets)
 
@@ -99,7 +110,7 @@ class Redactor:
             self._secrets[secret] = None  # the last one to be forgotten
         if len(self._secrets) > _MAX_SECRETS:
             self._secrets = dict.fromkeys(list(self._secrets)[-_MAX_SECRETS:])
-            self._index, self._short = {}, set()
+            self._index, self._folded, self._short = {}, {}, set()
             for secret in self._secrets:
                 self._add_needles(secret)
 
@@ -107,24 +118,25 @@ class Redactor:
         if len(secret) < _SHORT:
             self._short |= {form for form in (secret, secret.replace(" ", "+")) if len(form) >= _SHORTEST}
             return
-        for needle in _needles(secret):
-            self._index.setdefault(needle.text[:_SHORT], set()).add(needle)
+        for index, needles in ((self._index, _needles(secret)), (self._folded, _folded_needles(secret))):
+            for needle in needles:
+                index.setdefault(needle.text[:_SHORT], set()).add(needle)
 
     def redact(self, text: str) -> str:
         """Return `text` with `REDACTED` in place of every secret."""
         if not text or not self._secrets:
             return text
-        found = [layer.span(*place) for layer in _layers(text) for place in self._find(layer.text)]
+        found: list[tuple[int, int]] = []
+        for layer in _layers(text):
+            found += [layer.span(*place) for place in self._find(layer.text)]
+            if self._folded:
+                folded = _without_marks(layer)
+                found += [folded.span(*place) for place in _find(self._folded, folded.text)]
         return _replaced(text, found) if found else text
 
     def _find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets are in `text`, in characters."""
-        heads = [text[at : at + _SHORT] for at in range(len(text) - _SHORT + 1)]
-        if not self._index.keys().isdisjoint(heads):
-            for start, head in enumerate(heads):
-                for needle in self._index.get(head, ()):
-                    if text.startswith(needle.text, start):
-                        yield needle.place(text, start)
+        yield from _find(self._index, text)
         for secret in self._short:
             for start, end in _occurrences(secret, text):
                 if _is_value(text, start, end):
@@ -156,6 +168,11 @@ def quotable(text: str) -> str:
     return "" if any(len(word) > _MAX_WORD for word in plain.split()) else line
 
 
+def without_long_words(text: str) -> str:
+    """Return a stranger's `text` with an ellipsis for every very long word, which may be a secret in disguise."""
+    return " ".join(word if len(word) <= _MAX_WORD else "…" for word in text.split())
+
+
 class _Needle(NamedTuple):
     """A text that a secret is found by."""
 
@@ -175,17 +192,49 @@ class _Needle(NamedTuple):
         return start, end
 
 
+_Index = dict[str, set[_Needle]]
+"""Needles by their first characters."""
+
+
+def _find(index: _Index, text: str) -> Iterator[tuple[int, int]]:
+    """Yield where needles of `index` are in `text`, in characters."""
+    heads = [text[at : at + _SHORT] for at in range(len(text) - _SHORT + 1)]
+    if index.keys().isdisjoint(heads):
+        return
+    for start, head in enumerate(heads):
+        for needle in index.get(head, ()):
+            if text.startswith(needle.text, start):
+                yield needle.place(text, start)
+
+
 def _needles(secret: str) -> Iterator[_Needle]:
     """Yield what a secret is found by: as it is, its beginning, and in base64 and hexadecimal digits."""
     forms = {secret, secret.replace(" ", "+"), _decoded_fully(secret)}
     yield from (_Needle(form) for form in forms if len(form) >= _SHORT)
     if len(secret) >= _LONG:
         yield _Needle(secret[:_PREFIX], extends_after=True)
-    for spelled in {secret, quote(secret, safe=""), quote_plus(secret), quote(secret, safe="/:@!$'()*,;=+?-._~")}:
+        for start in (*range(_PREFIX, len(secret) - _PREFIX, _PREFIX), len(secret) - _PREFIX):
+            yield _Needle(secret[start : start + _PREFIX], extends_before=True, extends_after=True)
+    quoted = {quote(secret, safe=""), quote_plus(secret), quote(secret, safe="/:@!$'()*,;=+?-._~")}
+    for spelled in {secret, b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("="), *quoted}:
         for needle in _base64_needles(spelled):
             yield _Needle(needle, extends_before=True, extends_after=True)
     digits = secret.encode("utf-8", "surrogatepass").hex()
     yield from (_Needle(digits), _Needle(digits.upper()))
+
+
+def _folded_needles(secret: str) -> Iterator[_Needle]:
+    """Yield what a secret is found by among letters and digits alone."""
+    folded = _without_marks(_Layer(secret, None)).text
+    if len(folded) < _FOLDED:
+        return
+    data = secret.encode("utf-8", "surrogatepass")
+    yield from (_Needle(folded), _Needle(folded[::-1]), _Needle(data.hex()))
+    yield from (_Needle(secret.encode(form, "surrogatepass").hex()) for form in ("utf-16-le", "utf-16-be"))
+    yield _Needle(b32encode(data).decode().rstrip("=").lower())
+    if len(secret) <= _MAX_NUMBERED:
+        for form in ("0x{:02x}", "{:d}", "{:03o}", "u{:x}", "u{:08x}"):
+            yield _Needle("".join(form.format(byte) for byte in data))
 
 
 def _base64_needles(secret: str) -> Iterator[str]:
@@ -237,6 +286,17 @@ def _without_invisible(layer: _Layer) -> _Layer:
     if len(kept) == len(layer.text):
         return layer
     return _Layer("".join(layer.text[at] for at in kept), [layer.span(at, at + 1) for at in kept])
+
+
+def _without_marks(layer: _Layer) -> _Layer:
+    """The letters and digits of the layer, in lower case and without forms of their own (full width, bold, …)."""
+    text = layer.text[:_MAX_FOLDED_TEXT]
+    if text.isascii():
+        pairs = [(char, at) for at, char in enumerate(text.lower()) if char.isalnum()]
+    else:
+        normal = ((unicodedata.normalize("NFKC", char).casefold(), at) for at, char in enumerate(text))
+        pairs = [(char, at) for chars, at in normal for char in chars if char.isalnum() and char not in _BLANK]
+    return _Layer("".join(char for char, _ in pairs), [layer.span(at, at + 1) for _, at in pairs])
 
 
 def _decoded(layer: _Layer, encoded: re.Pattern[str]) -> _Layer:

@@ -12,12 +12,11 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, output_digest
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore, TempFile
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "OutputCommitter", "PhotoOutputs", "move_of"]
+__all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
 
 _GROUPS = 3
 """Groups in progress at a time: one is synced while another is journalled or renamed."""
@@ -37,6 +36,26 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
+
+
+class FinishedFile(TempFile):
+    """An output that a worker has finished: it has its metadata, and is durable.
+
+    Args:
+        folder: the folder it is in.
+        output: what is known of it.
+        is_stored: whether it is at its place already, and no temporary file any more.
+    """
+
+    def __init__(self, folder: str, output: StoredOutput, *, is_stored: bool) -> None:
+        super().__init__(folder, output.temporary)
+        self.output = output
+        self.is_stored = is_stored
+
+    async def discard(self) -> None:
+        """Remove the temporary file; what is at its place is the photo's output, and stays."""
+        if not self.is_stored:
+            await super().discard()
 
 
 class PhotoOutputs:
@@ -166,8 +185,8 @@ class OutputCommitter:
 
     async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Copy each photo's metadata into its outputs; those that succeed."""
-        copies = [_copy_metadata(received, self._store.temp_path) for received, _ in group]
-        rewritten = await asyncio.gather(*copies, return_exceptions=True)
+        finishing = [self._store.finish(received.outputs, received.metadata) for received, _ in group]
+        rewritten = await asyncio.gather(*finishing, return_exceptions=True)
         errors = [outputs if isinstance(outputs, Exception) else None for outputs in rewritten]
         succeeded = [
             (msgspec.structs.replace(received, outputs=outputs), committed)
@@ -189,19 +208,6 @@ class OutputCommitter:
 
 def _bytes_of(received: ReceivedAnswer) -> int:
     return sum(output.size for output in received.outputs.values())
-
-
-@threaded
-def _copy_metadata(received: ReceivedAnswer, temp_path: Callable[[str], Path]) -> dict[Kind, StoredOutput]:
-    """The outputs, those of the service rewritten with the photo's metadata."""
-    if received.metadata is None:
-        return received.outputs
-    written: dict[Kind, StoredOutput] = {}
-    for kind, output in received.outputs.items():
-        path = str(temp_path(output.temporary))
-        size = received.metadata.copy_to(path)
-        written[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
-    return written
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:

@@ -31,6 +31,7 @@ _ODD: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 _NO_BYTES: Final = hashlib.sha256(b"").hexdigest()
 _TIMEOUT: Final = 60.0
 _TRIES: Final = 5
+_FIRST_WAIT: Final = 1.0
 _SERVER_ERROR: Final = 500
 
 
@@ -104,7 +105,7 @@ def _answer(url: str, query: Mapping[str, str], signer: _Signer | None, address:
     parameters = urlencode(sorted(query.items()), quote_via=quote, safe="-_.~")
     retrying = Retrying(
         stop=stop_after_attempt(_TRIES),
-        wait=wait_exponential(max=10),
+        wait=wait_exponential(_FIRST_WAIT, max=10),
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )

@@ -74,7 +74,7 @@ def bench(
         # Only here: help, and a slip in the options, need none of it.
         import asyncio  # noqa: PLC0415
 
-        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.account import read_account  # noqa: PLC0415
         from smarty_async.cli.bench_run import Load, measure  # noqa: PLC0415
 
         account = read_account(os.environ, base_url=base_url, provider=provider, local=base_url is None)

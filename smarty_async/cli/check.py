@@ -39,7 +39,7 @@ def check(
         # Only here: help needs none of it.
         import asyncio  # noqa: PLC0415
 
-        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.account import read_account  # noqa: PLC0415
         from smarty_async.cli.check_run import Connectivity, check_connection, check_lines  # noqa: PLC0415
 
         account = read_account(os.environ, base_url=base_url, provider=provider)

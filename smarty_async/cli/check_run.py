@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from smarty_async.cli.account import Account
+from smarty_async.account import Account
 from smarty_async.errors import AuthorizationError, NotTheService, RequestError, ServiceUnavailable, SmartyError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable

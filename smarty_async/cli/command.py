@@ -19,7 +19,7 @@ __all__ = ["CONFIG_FILE", "Command", "option_key", "read_config"]
 
 
 _NOT_FROM_ENVIRONMENT = frozenset({"base_url", "provider", "help"})
-"""`cli.account` reads these, after the options; help is no setting."""
+"""`account` reads these, after the options; help is no setting."""
 
 
 def option_key(option: TyperOption) -> str:

@@ -231,8 +231,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
     with error_boundary(verbose=verbose) as secrets:
-        from smarty_async.store_address import is_store_address  # noqa: PLC0415 - help needs none of it
-
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if not sources and from_file is None:
@@ -242,7 +240,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         import asyncio  # noqa: PLC0415
         import gc  # noqa: PLC0415
 
-        from smarty_async.cli.account import read_account  # noqa: PLC0415
+        from smarty_async.account import read_account  # noqa: PLC0415
         from smarty_async.cli.improve_options import (  # noqa: PLC0415
             ClientOptions,
             ClusterOptions,
@@ -259,6 +257,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
+        from smarty_async.store_address import is_store_address  # noqa: PLC0415
 
         if view and is_store_address(out or ""):
             raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")

@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from smarty_async.account import Account
 from smarty_async.archive.sources.scan_roots import ListFile, read_list
-from smarty_async.cli.account import Account
 from smarty_async.errors import OptionsError
 from smarty_async.local.engine import best_engine
 from smarty_async.local.memory import largest_output, largest_photo

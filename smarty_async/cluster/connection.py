@@ -13,8 +13,9 @@ from typing import Any, Final, cast
 
 from distributed import Client
 
+from smarty_async.archive.commit import FinishedFile
 from smarty_async.archive.outputs.object_store import OutputBucket
-from smarty_async.archive.outputs.store import OutputStore, TempFile
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.threads import finish_despite_cancel
@@ -209,19 +210,11 @@ class ClusterConnection:
         if editor is not None:
             editor.warnings += [warning for warning in item.warnings if warning not in editor.warnings]
         files: dict[Kind, SinkFile] = {
-            kind: _StoredFile(self._folder, name) if item.stored else TempFile(self._folder, name)
-            for kind, name in item.files.items()
+            kind: FinishedFile(self._folder, output, is_stored=item.stored) for kind, output in item.outputs.items()
         }
-        received = ReceivedItem(item.answered, files, edited=True, stored=item.stored)
+        received = ReceivedItem(item.answered, files)
         if not request.on_item(received):
             await received.discard()
-
-
-class _StoredFile(TempFile):
-    """An output that a worker has stored at its place."""
-
-    async def discard(self) -> None:
-        """Do nothing: what is there is the photo's output."""
 
 
 def _storage_of(outputs: OutputStore) -> ChunkStorage:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -185,15 +186,15 @@ class FinishedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """An answered item whose outputs are durable.
 
     Attributes:
-        answered: the item; the sizes of its blobs are those of the files.
-        files: the names of its outputs' temporary files; empty for an answer that is not used.
+        answered: the item.
+        outputs: its outputs; empty for an answer that is not used.
         stored: whether the outputs are at their places, and the temporary files gone.
         digest: SHA-256 of the photo's file, None when it is not known.
         warnings: what `OutputEditor` warned of.
     """
 
     answered: Answered
-    files: dict[Kind, str] = {}
+    outputs: dict[Kind, StoredOutput] = {}
     stored: bool = False
     digest: bytes | None = None
     warnings: tuple[str, ...] = ()

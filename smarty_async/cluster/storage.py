@@ -15,7 +15,7 @@ from smarty_async.archive.commit import PhotoOutputs, move_of
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_writer import ObjectWriter
-from smarty_async.archive.outputs.store import OutputRefused, TempFile, sync_all
+from smarty_async.archive.outputs.store import OutputRefused, TempFile, output_digest, sync_all
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
@@ -121,12 +121,11 @@ class FolderStorage(msgspec.Struct, frozen=True):
         editor: OutputEditor | None,
     ) -> FinishedItem:
         """Edit and sync the outputs; see `ChunkStorage.keep`."""
-        sizes = await _edit(editor, files)
+        outputs = await _edit(editor, files)
         refused = await sync_all(self.folder, [file.name for file in files.values()])
         if refused is not None:
             raise refused
-        names: dict[Kind, str] = {kind: file.name for kind, file in files.items()}
-        return FinishedItem(answered=_with_sizes(answered, sizes), files=names)
+        return FinishedItem(answered=answered, outputs=outputs)
 
 
 class BucketStorage(msgspec.Struct, frozen=True):
@@ -140,8 +139,8 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     @property
     def beat_seconds(self) -> float:
-        """Every five seconds: a PUT."""
-        return 5.0
+        """Every two seconds: a PUT."""
+        return 2.0
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, an object in it."""
@@ -176,10 +175,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
         """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.keep`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
         wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
-        sizes = await _edit(editor, wanted)
-        outputs: dict[Kind, StoredOutput] = {
-            kind: StoredOutput(file.name, sizes[kind]) for kind, file in wanted.items()
-        }
+        outputs = await _edit(editor, wanted)
         try:
             await _store(self.bucket, ReceivedAnswer(editor.entry, spec, outputs, answered.bw))
         except OutputRefused as error:
@@ -187,8 +183,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
         finally:
             for file in files.values():
                 await file.discard()
-        names: dict[Kind, str] = {kind: file.name for kind, file in wanted.items()}
-        return FinishedItem(answered=_with_sizes(answered, sizes), files=names, stored=True)
+        return FinishedItem(answered=answered, outputs=outputs, stored=True)
 
 
 _LOGS: Final = f"{STATE}/chunks"
@@ -204,16 +199,14 @@ def _unseen(sources: Sequence[str]) -> str | None:
     return None if unseen is None else f"it does not see {unseen!r}"
 
 
-def _with_sizes(answered: Answered, sizes: Mapping[Kind, int]) -> Answered:
-    blobs = {
-        kind: msgspec.structs.replace(blob, size=sizes.get(kind, blob.size)) for kind, blob in answered.blobs.items()
-    }
-    return msgspec.structs.replace(answered, blobs=blobs)
-
-
-def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, int]:
-    """Apply `editor` to `files`; their sizes then."""
-    return {} if editor is None else {kind: editor.copy_to(str(file.path)) for kind, file in files.items()}
+def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, StoredOutput]:
+    """Apply `editor` to `files`; what they are then."""
+    outputs: dict[Kind, StoredOutput] = {}
+    for kind, file in files.items():
+        path = str(file.path)
+        size = Path(path).stat().st_size if editor is None else editor.copy_to(path)
+        outputs[kind] = StoredOutput(file.name, size, digest=output_digest(path))
+    return outputs
 
 
 _edit = threaded(_edit_files)

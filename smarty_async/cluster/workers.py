@@ -166,7 +166,7 @@ class ClusterWorkers:
             new = [address for address in found if address not in self._known]
             known = {address: worker for address, worker in self._known.items() if address in found}
             known |= await self._prepared(new, found)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever Dask raises when its scheduler is gone
             known = {}
             self._unreachable = ServiceUnavailable(
                 f"gave up on the cluster: its scheduler cannot be reached ({type(error).__name__})", seconds=0.0
@@ -180,27 +180,29 @@ class ClusterWorkers:
 
     async def _prepared(self, addresses: Sequence[str], found: dict[str, Any]) -> dict[str, _Worker]:
         """The workers at `addresses`, those that can be used made ready; one that has left meanwhile is left out."""
-        if not addresses:
-            return {}
-        answers = await _answer(
-            self._dask.run(
-                prepare,
-                self._storage,
-                self._mark,
-                self._sources,
-                workers=list(addresses),
-                on_error="return",
-            )
-        )
+        refusals = await asyncio.gather(*map(self._prepare, addresses))
         prepared: dict[str, _Worker] = {}
-        for address, answer in answers.items():
-            if isinstance(answer, OSError):
-                continue
-            refused = self._refused(address, answer)
-            prepared[address] = _Worker(found[address]["nthreads"], refused)
+        for address, (is_there, refused) in zip(addresses, refusals, strict=True):
+            if is_there:
+                prepared[address] = _Worker(found[address]["nthreads"], refused)
             if refused is not None:
                 _log.warning("the worker %s is not used: %s", address, refused)
         return prepared
+
+    async def _prepare(self, address: str) -> tuple[bool, str | None]:
+        """Make one worker ready; whether it is there, and why it cannot be used."""
+        running = self._dask.run(
+            prepare, self._storage, self._mark, self._sources, workers=[address], on_error="return"
+        )
+        try:
+            answer = (await _answer(running)).get(address)
+        except TimeoutError:
+            return True, "it does not answer"
+        except (OSError, ValueError):
+            return False, None
+        if answer is None or isinstance(answer, OSError):
+            return False, None
+        return True, self._refused(address, answer)
 
     def _refused(self, address: str, answer: tuple[str, str | None] | Exception) -> str | None:
         """Why the worker at `address` cannot be used, given its answer to `prepare`."""

@@ -18,7 +18,7 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
-from smarty_async.redaction import quotable
+from smarty_async.redaction import quotable, without_long_words
 from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
@@ -193,7 +193,7 @@ class Connection:
         # Invisible characters go first: a secret that they cut into pieces would not be recognised.
         visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
         printable = "".join(char if char.isprintable() else " " for char in self._redact(visible))
-        return " ".join(printable.split())[:_TEXT_LENGTH]
+        return without_long_words(printable)[:_TEXT_LENGTH]
 
 
 class SilenceTimer:

@@ -95,14 +95,10 @@ class ReceivedItem(msgspec.Struct, frozen=True):
     Attributes:
         answered: the item.
         files: its outputs, each complete.
-        edited: whether `Item.editor` has been applied to them.
-        stored: whether they are at their final places: the files are gone.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
-    edited: bool = False
-    stored: bool = False
 
     async def discard(self) -> None:
         """Discard all its outputs."""

@@ -16,7 +16,7 @@ from support.pictures import faded, jpeg
 from support.program import QUOTED, TOKEN, end_of, files_of, out, photos, posix, run, service, started
 
 from smarty_async import errors
-from smarty_async.cli.account import Account, read_account
+from smarty_async.account import Account, read_account
 from smarty_async.cli.errors import Exit, error_boundary, sentences, status_of
 from smarty_async.cli.improve import improve
 from smarty_async.cli.improve_options import limits_for

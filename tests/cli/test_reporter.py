@@ -13,7 +13,7 @@ import pytest
 from support.fake_service import FakeService, items
 from support.program import end_of, out, photos, posix, run, service, started
 
-from smarty_async.cli.account import Account
+from smarty_async.account import Account
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import ClientOptions, DisplayOptions, ImproveOptions
 from smarty_async.cli.improve_run import follow

@@ -3,10 +3,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from support.cluster import Cluster
 from support.fake_service import FakeService
+
+if TYPE_CHECKING:
+    from support.cluster import Cluster
 
 NEEDS_DISTRIBUTED = ["test_deaths.py", "test_cluster_run.py", "test_workers.py", "test_chunks.py", "test_buckets.py"]
 
@@ -16,6 +19,8 @@ collect_ignore = NEEDS_DISTRIBUTED if find_spec("distributed") is None else []
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """A scheduler and two workers, each in a process of its own; they speak TLS."""
+    from support.cluster import Cluster  # noqa: PLC0415 - needs the extra
+
     cluster = Cluster(tmp_path / "cluster")
     try:
         await cluster.start()

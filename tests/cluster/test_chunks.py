@@ -15,12 +15,15 @@ from support.fake_service import FakeService, drop, late, ok, until
 from support.pictures import jpeg
 
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
+from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.outputs.store import output_digest
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import DrainPlugin, carry
 from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import ModeSpec, Timeouts
+from smarty_async.results import Kind
 from smarty_async.transport.body import BodyFailed, MemoryBody
 from smarty_async.wire.messages import Answered
 
@@ -70,8 +73,10 @@ async def test_a_chunk_is_carried(service: FakeService, tmp_path: Path) -> None:
     assert report.end.sent
     assert report.end.failure is None
     for item in report.items:
-        sizes = {kind: (tmp_path / name).stat().st_size for kind, name in item.files.items()}
-        assert sizes == {kind: blob.size for kind, blob in item.answered.blobs.items()}
+        for output in item.outputs.values():
+            assert output.digest == output_digest(str(tmp_path / output.temporary))
+            assert output.size == (tmp_path / output.temporary).stat().st_size
+        assert item.outputs.keys() == item.answered.blobs.keys()
     assert (await log_in(tmp_path, "0123456789abcdef").read())[0] == report
 
 
@@ -120,7 +125,7 @@ async def test_what_was_answered_before_a_break_is_reported(service: FakeService
     assert report.end is not None
     assert report.end.failure is not None
     assert report.end.failure.kind == "request"
-    held = {name for item in report.items for name in item.files.values()}
+    held = {output.temporary for item in report.items for output in item.outputs.values()}
     assert names_in(tmp_path) == held | {"chunk-0123456789abcdef"}
 
 
@@ -165,7 +170,8 @@ async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
     log = log_in(tmp_path, "a")
     assert await log.read() == (ChunkReport([]), 0)
     await log.begin()
-    item = FinishedItem(answered=Answered("improve", "file_0", 0), files={"improved": "a-0"}, digest=b"\x00\xff")
+    outputs: dict[Kind, StoredOutput] = {"improved": StoredOutput("a-0", 5, digest="0f")}
+    item = FinishedItem(answered=Answered("improve", "file_0", 0), outputs=outputs, digest=b"\x00\xff")
     await log.append(item)
     await log.append()
     with (tmp_path / "chunk-a").open("ab") as file:

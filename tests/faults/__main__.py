@@ -6,18 +6,18 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from time import monotonic
 
-from faults.running import Report, run_schedule
+from faults.running import Report, run_schedule, run_schedule_over_bucket
 
 
-def _reports(seeds: Iterable[int], jobs: int) -> Iterator[Report]:
+def _reports(seeds: Iterable[int], jobs: int, run: Callable[[int], Report]) -> Iterator[Report]:
     # Each process starts afresh: what a fork would inherit from the others is no business of a schedule.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run_schedule, seeds)
+        yield from pool.map(run, seeds)
 
 
 def main() -> int:
@@ -27,12 +27,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the seed of the first (0)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="N", help="at a time (2)")
     parser.add_argument("--seed", type=int, metavar="N", help="replay this one alone, and tell all of it")
+    parser.add_argument("--bucket", action="store_true", help="with the outputs in a bucket of an S3 server")
     args = parser.parse_args()
+    run = run_schedule_over_bucket if args.bucket else run_schedule
     began = monotonic()
     if args.seed is not None:
-        reports: Iterable[Report] = [run_schedule(args.seed, verbose=True)]
+        reports: Iterable[Report] = [run(args.seed, verbose=True)]
     else:
-        reports = _reports(range(args.first, args.first + args.schedules), args.jobs)
+        reports = _reports(range(args.first, args.first + args.schedules), args.jobs, run)
     failed, count, faults, ends = 0, 0, Counter[str](), Counter[int]()
     for report in reports:
         count += 1

@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -140,8 +140,8 @@ def place_of(path: str) -> str:
     return path if path.lower().endswith((".jpg", ".jpeg")) else f"{path}.jpg"
 
 
-def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
-    """What lies under `out` after the last, clean run, and what was paid for it."""
+def of_the_end(schedule: Schedule, out: Path, book: Book, *, spelled: Callable[[str], str] = str) -> Iterator[str]:
+    """What lies under `out` after the last, clean run, and what was paid for it; outputs have paths as `spelled`."""
     results = [json.loads(line) for line in (out / "results.jsonl").read_bytes().splitlines()]
     yield from _doubles(result["photo"] for result in results)
     by_photo = {result["photo"]: result for result in results}
@@ -151,7 +151,7 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
         if result is None:
             yield f"no line in results.jsonl for {photo.path!r}"
             continue
-        yield from _of_a_photo(photo, result, schedule, expected)
+        yield from _of_a_photo(photo, result, schedule, expected, spelled)
     yield from (f"a line in results.jsonl for {photo!r}, which is none" for photo in by_photo)
     forgotten: set[bytes] = set()
     if any(life.harm for life in schedule.lives):
@@ -163,7 +163,13 @@ def of_the_end(schedule: Schedule, out: Path, book: Book) -> Iterator[str]:
             yield f"{mode} of {content} was paid {times} times"
 
 
-def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expected: dict[str, bytes]) -> Iterator[str]:
+def _of_a_photo(
+    photo: Photo,
+    result: dict[str, Any],
+    schedule: Schedule,
+    expected: dict[str, bytes],
+    spelled: Callable[[str], str],
+) -> Iterator[str]:
     if not photo.content:
         if result["outcome"] != "rejected" or result["outputs"]:
             yield f"{photo.path!r} is not a photo and was not rejected: {result}"
@@ -179,7 +185,7 @@ def _of_a_photo(photo: Photo, result: dict[str, Any], schedule: Schedule, expect
     if set(result["outputs"]) != set(files):
         yield f"{photo.path!r} has the outputs {sorted(result['outputs'])}, not {sorted(files)}"
     for kind, place in result["outputs"].items():
-        right = f"{kind}/{display_path(place_of(photo.path))}"
+        right = f"{kind}/{display_path(place_of(spelled(photo.path)))}"
         # A new output goes beside one that was forgotten.
         named = _DISTINCT.sub("", place) if forgettable else place
         if len(os.fsencode(photo.path).rsplit(b"/")[-1]) < _LONG_NAME and named != right:

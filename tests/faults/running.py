@@ -9,7 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.s3_server import s3_server
+
 from faults import invariants
+from faults.bucket import FaultBucket
 from faults.listener import Listener
 from faults.living import Ended, Happenings, live
 from faults.schedule import Harm, Life, Schedule, make_schedule
@@ -44,6 +47,14 @@ def run_schedule(seed: int, *, verbose: bool = False) -> Report:
         return asyncio.run(_Running(schedule, Path(home), verbose=verbose).run())
 
 
+def run_schedule_over_bucket(seed: int, *, verbose: bool = False) -> Report:
+    """Run the schedule of this number with its outputs in a bucket, of a server of its own."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as home, s3_server() as s3:
+        schedule = make_schedule(seed, Path(home, "archive"))
+        bucket = FaultBucket(s3, seed, Path(home, "out"))
+        return asyncio.run(_Running(schedule, Path(home), verbose=verbose, bucket=bucket).run())
+
+
 def harm(journal: Path, how: Harm) -> None:
     """What a dying disk, or a person, may do to the journal."""
     for path in journal.parent.glob(f"{journal.name}-*"):
@@ -59,8 +70,9 @@ def harm(journal: Path, how: Harm) -> None:
 
 
 class _Running:
-    def __init__(self, schedule: Schedule, home: Path, *, verbose: bool) -> None:
+    def __init__(self, schedule: Schedule, home: Path, *, verbose: bool, bucket: FaultBucket | None = None) -> None:
         self._schedule = schedule
+        self._bucket = bucket
         self._archive, self._out = home / "archive", home / "out"
         self._book = Book(frozenset(photo.content for photo in schedule.album if photo.content))
         self._server = FaultServer(self._book, schedule.clean(), schedule.secret)
@@ -75,7 +87,10 @@ class _Running:
                     break
             else:
                 await self._live(None, listener)
-                self._report.violations += invariants.of_the_end(self._schedule, self._out, self._book)
+                spelled = str if self._bucket is None else self._bucket.spelled
+                if self._bucket is not None:
+                    self._bucket.forget_state()
+                self._report.violations += invariants.of_the_end(self._schedule, self._out, self._book, spelled=spelled)
         self._report.requests = listener.count
         self._report.faults.update(self._server.befallen)
         self._report.violations += [*listener.trouble, *dict.fromkeys(self._book.wrong)]
@@ -86,11 +101,14 @@ class _Running:
         self._server.mood = self._schedule.clean() if life is None else life.mood
         self._server.happened = happenings
         images = self._book.images
-        args = ["improve", str(self._archive), "--out", str(self._out), "--json", "--base-url", listener.url]
+        out = ["--out", str(self._out)] if self._bucket is None else self._bucket.arguments
+        args = ["improve", str(self._archive), *out, "--json", "--base-url", listener.url]
         args += [*self._schedule.options, *(life.options if life else ("--retry-failed",))]
         module = "faults.client" if life else "smarty_async"
         ended = await live(module, args, env=self._account(listener.url), life=life, happenings=happenings)
         await listener.calm()
+        if self._bucket is not None:
+            await asyncio.to_thread(self._bucket.copy)
         self._report.ends.append(ended.status)
         if self._verbose:
             print(life or "the clean run", *self._server.story, ended.err.decode("utf-8", "replace"), sep="\n")
@@ -122,9 +140,10 @@ class _Running:
 
     def _account(self, url: str) -> dict[str, str]:
         secret = self._schedule.secret
+        store = {} if self._bucket is None else self._bucket.environment
         if not self._schedule.oauth:
-            return {"SMARTY_TOKEN": f"{secret}/+s="}
-        return {
+            return store | {"SMARTY_TOKEN": f"{secret}/+s="}
+        return store | {
             "SMARTY_CLIENT_ID": "client",
             "SMARTY_CLIENT_SECRET": f"{secret}/+cs=",
             "SMARTY_AUTH_URL": url + AUTH_PATH,

@@ -1,4 +1,4 @@
-"""50 schedules of `faults`, a quarter of its torture, and a look whether it would see what is wrong."""
+"""50 schedules of `faults`, six over a bucket, a quarter of its torture; would it see what is wrong?"""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def run(module: str, *args: str) -> None:
 @pytest.mark.slow
 def test_schedules() -> None:
     run("faults", "--schedules", "50")
+
+
+@pytest.mark.slow
+def test_schedules_over_a_bucket() -> None:
+    pytest.importorskip("moto")
+    pytest.importorskip("obstore")
+    run("faults", "--schedules", "6", "--first", "8", "--bucket")
 
 
 @pytest.mark.slow

@@ -299,7 +299,7 @@ async def test_a_disk_that_windows_reads_takes_every_photo(source: Path, real_di
 # URLs
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/x", "gs://bucket/x", "https://example.org/x", "strange+1://x"])
+@pytest.mark.parametrize("url", ["https://example.org/x", "sftp://host/x", "strange+1://x"])
 async def test_a_url_is_refused_before_anything_is_written(
     source: Path, tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +308,7 @@ async def test_a_url_is_refused_before_anything_is_written(
     before = everything_in(tmp_path)
     async with FakeService() as service:
         for arguments in ((source, url), (url, tmp_path / "out")):
-            with pytest.raises(OptionsError, match="storage is not supported"):
+            with pytest.raises(OptionsError, match=":// is not supported"):
                 await restore(service, *arguments)
         assert not service.requests
     assert everything_in(tmp_path) == before

@@ -17,8 +17,10 @@ from support.stores import StorePlace
 
 from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, Result, plan_archive, read_status
 from smarty_async.archive import commit
+from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.s3_listing import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.store_errors import UnlistableKey
 from smarty_async.errors import OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
@@ -321,6 +323,29 @@ def test_nothing_is_left_over(place: StorePlace, s3: S3Server) -> None:
     outputs.lock()
     outputs.release()
     assert [key for key in s3.objects(place.out.removeprefix("s3://photos/")) if "check-" in key] == []
+
+
+async def test_thousands_of_outputs_are_looked_for_with_few_requests(place: StorePlace) -> None:
+    names = [f"{folder}/{number:04}.jpg" for folder in "ab" for number in range(1200)]
+    gone = {"a/0000.jpg", "a/0999.jpg", "b/1199.jpg", "b/0600.jpg"}
+    folder = place.out.removeprefix("s3://photos/")
+    place.s3.put({f"{folder}/improved/{name}": b"x" for name in names if name not in gone})
+    place.s3.put({f"{folder}/improved/a/0000.jp{number:04}": b"x" for number in range(1100)})  # before the first
+    entries = [
+        PhotoEntry(
+            PhotoFile("/photos", name, f"/photos/{name}", 9, "7"),
+            number,
+            name,
+            {"improve": StoredAnswer("improve", "committed", {"improved": StoredOutput("", 1)}, None)},
+        )
+        for number, name in enumerate(names)
+    ]
+    outputs = place.outputs()
+    place.s3.requests.clear()
+    for order in (entries, entries[::-1], sorted(entries, key=lambda entry: entry.place[-6:])):
+        checked = outputs.checked(order, redo=False)
+        assert {entry.place for entry in checked if entry.misses_outputs} == gone
+    assert place.s3.requests["LIST"] < 60
 
 
 # the backlog

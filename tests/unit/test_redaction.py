@@ -89,6 +89,37 @@ def test_no_spelling_survives(spelling: str, secret: str) -> None:
     assert Redactor([secret]).redact(f"¡{SPELLINGS[spelling](secret)}!") == f"¡{REDACTED}!"
 
 
+LONG = "baitTokenAlpha7/Beta+9=Gamma.Delta-Eps_Zeta~42"
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "spaces": " ".join,
+    "capitals": str.upper,
+    "small letters": str.lower,
+    "full width": lambda text: "".join(chr(ord(char) + 0xFEE0) for char in text),
+    "blank letters": "\u3164".join,
+    "backwards": lambda text: text[::-1],
+    "hexadecimal, spaces": lambda text: text.encode().hex(" "),
+    "hexadecimal, colons": lambda text: text.encode().hex(":"),
+    "hexadecimal, 0x": lambda text: " ".join(f"0x{byte:02x}" for byte in text.encode()),
+    "UTF-16, hexadecimal": lambda text: text.encode("utf-16-be").hex(),
+    "list of bytes": lambda text: repr(list(text.encode()))[1:-1],
+    "octal": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+    "long escapes": lambda text: "".join(f"\\U{ord(char):08x}" for char in text),
+    "escapes in braces": lambda text: "".join(f"\\u{{{ord(char):x}}}" for char in text),
+    "entities without an end": lambda text: "".join(f"&#{ord(char)}" for char in text),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "base64 twice": lambda text: base64_of(base64_of(text)),
+    "its end": lambda text: text[-20:],
+    "its middle": lambda text: text[8:38],
+    "in two parts": lambda text: f"{text[:15]}<b>{text[15:]}",
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_no_disguise_of_a_long_secret_survives(disguise: str) -> None:
+    cleaned = Redactor([LONG]).redact(f"the token «{DISGUISES[disguise](LONG)}» is wrong")
+    assert re.fullmatch(r"the token «\W{0,2}.{0,12}<redacted>.{0,12}» is wrong", cleaned), cleaned
+
+
 ENCODINGS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "URL alphabet": lambda text: text.replace("+", "-").replace("/", "_"),

@@ -6,6 +6,7 @@ A commit renames files and then syncs their folders. There are no Paths there: c
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import filecmp
 import os
@@ -21,6 +22,7 @@ import msgspec
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.store import (
     Appendable,
@@ -183,6 +185,12 @@ class OutputDirectory:
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
         await self._state.write(lots)
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give outputs their metadata, and write those that are held in memory; see `OutputStore.finish`."""
+        return self._state.finish(outputs, metadata)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""

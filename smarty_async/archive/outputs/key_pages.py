@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final, NamedTuple
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
@@ -37,7 +36,7 @@ class _Page(NamedTuple):
 
     def covers(self, key: str) -> bool:
         """Whether `keys` tells of `key`."""
-        return self.start <= key and (self.end is None or key <= self.end)
+        return self.start < key and (self.end is None or key <= self.end)
 
 
 class KeyPages:
@@ -80,9 +79,15 @@ class KeyPages:
 
     def _read(self, kind: Kind, place: str) -> _Page:
         after = place[:-1]  # it sorts before
-        pages = self._bucket.pages(under=kind, after=f"{kind}/{after}" if after else "")
-        keys = [one.key.removeprefix(f"{kind}/") for page in islice(pages, 1) for one in page]
-        page = _Page(after, max(keys) if keys and max(keys) >= place else None, set(keys))
+        keys: set[str] = set()
+        end: str | None = None
+        for some in self._bucket.pages(under=kind, after=f"{kind}/{after}" if after else ""):
+            names = [one.key.removeprefix(f"{kind}/") for one in some]
+            keys.update(names)
+            if names and max(names) >= place:
+                end = max(names)
+                break
+        page = _Page(after, end, keys)
         self._pages[kind, after] = page
         if len(self._pages) > _MAX_PAGES:
             self._pages.popitem(last=False)

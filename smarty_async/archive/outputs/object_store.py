@@ -16,6 +16,7 @@ import msgspec
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
@@ -43,10 +44,9 @@ _PART_LINES: Final = 20_000
 _MAX_KEY: Final = 1024
 """Bytes of a key, at most, in S3, GCS and Azure."""
 
-_RULES: Final = FileNameRules(
-    forbidden="".join(map(chr, range(1, 32))) + "\x7f", raw_bytes=False, max_name=_MAX_KEY, max_path=_MAX_KEY
-)
-"""Keys are UTF-8; control characters have no place in XML, in which keys are listed."""
+_RULES: Final = FileNameRules(forbidden="".join(map(chr, range(1, 32))) + "\x7f", raw_bytes=False, max_path=_MAX_KEY)
+"""Keys are UTF-8; control characters have no place in XML, in which keys are listed. The parts of a key may be as long
+as names on a disk, to which people copy a bucket."""
 
 _PIECE_BYTES: Final = 1 << 20
 
@@ -199,6 +199,12 @@ class OutputBucket:
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file; see `OutputStore.write`."""
         await self._state.write(lots)
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give outputs their metadata, and write those that are held in memory; see `OutputStore.finish`."""
+        return self._state.finish(outputs, metadata)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""

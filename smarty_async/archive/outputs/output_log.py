@@ -117,6 +117,7 @@ class OutputLog:
         """
         try:
             self._folder.mkdir(exist_ok=True)
+            self._remove_torn_line()
         except OSError as error:
             raise DiskError.of(error, self._folder, "create") from None
         self.owner = self._own_name()
@@ -128,6 +129,13 @@ class OutputLog:
                 raise OutputInUse(str(self._bucket.address)) from None
         self._next = last + 2
         return last
+
+    def _remove_torn_line(self) -> None:
+        """Remove the end of a line that a run was killed in."""
+        if self._waiting.is_file():
+            data = self._waiting.read_bytes()
+            with self._waiting.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
 
     def _own_name(self) -> str:
         path = self._folder / "owner"
@@ -215,8 +223,8 @@ class OutputLog:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-            if self._taken_over is None:
-                self.put_waiting()
+            while self._taken_over is None and self.put_waiting():
+                pass  # what an earlier try left, and then the rest
 
     def put_waiting(self) -> bool:
         """Put what is waiting as one segment; whether there was anything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
 import os
@@ -11,15 +12,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs.group_sync import GroupSync
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, output_digest
+from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
+from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
 __all__ = ["StateFolder", "default_state_folder"]
+
+_LARGEST_HELD = 1 << 20
+"""Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
+_MAX_HELD = 16 << 20
+"""Bytes of all of them."""
 
 
 class StateFolder:
@@ -43,6 +53,8 @@ class StateFolder:
         self._is_recovered = False
         self._retained: set[str] = set()  # temporary files that the journal may know of
         self._group_sync = GroupSync(str(self.temp_dir))
+        self._held: dict[str, TempFile] = {}
+        self._held_bytes = 0
 
     def lock(self, *, shown: Path | str) -> None:
         """Create and lock it; blocks, but does not wait for another run.
@@ -93,15 +105,41 @@ class StateFolder:
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(str(self.temp_dir), next(self._names))
+        return TempFile(str(self.temp_dir), next(self._names), on_discard=self._release)
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
         return self.temp_dir / name
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file, all in one call to a thread."""
-        await append_all(lots)
+        """Hold few pieces in memory, and append the others, all in one call to a thread."""
+        large = [lot for lot in lots if not self._hold(*lot)]
+        if large:
+            await append_all(large)
+
+    def _hold(self, file: Appendable, pieces: list[bytes]) -> bool:
+        if not isinstance(file, TempFile):
+            return False
+        added = file.hold(pieces, most=min(_LARGEST_HELD, _MAX_HELD - self._held_bytes))
+        if added is None:
+            self._release(file)  # appending writes what it holds, too
+            return False
+        self._held[file.name] = file
+        self._held_bytes += added
+        return True
+
+    def _release(self, file: TempFile) -> None:
+        if self._held.pop(file.name, None) is not None:
+            self._held_bytes -= file.held_bytes
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give outputs their metadata, and write those that are held in memory."""
+        held = {name: self._held[name] for output in outputs.values() if (name := output.temporary) in self._held}
+        for file in held.values():
+            self._release(file)
+        return _finish(str(self.temp_dir), outputs, held, metadata)
 
     async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
         """Wait until the temporary files of each answer are durable."""
@@ -109,6 +147,27 @@ class StateFolder:
         refused = await self._group_sync.sync(names)
         self.retain(name for each, error in zip(names, refused, strict=True) if not error for name in each)
         return refused
+
+
+@threaded
+def _finish(
+    folder: str, outputs: dict[Kind, StoredOutput], held: Mapping[str, TempFile], metadata: MetadataCopier | None
+) -> dict[Kind, StoredOutput]:
+    finished: dict[Kind, StoredOutput] = {}
+    for kind, output in outputs.items():
+        path = f"{folder}/{output.temporary}"
+        if (file := held.get(output.temporary)) is not None:
+            data = file.take() if metadata is None else metadata.copied(file.take())
+            file.append([data])
+            if metadata is not None:
+                metadata.set_time(path)
+            finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
+        elif metadata is not None:
+            size = metadata.copy_to(path)
+            finished[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
+        else:
+            finished[kind] = output
+    return finished
 
 
 def default_state_folder(address: StoreAddress, environ: Mapping[str, str] = os.environ) -> Path:

@@ -6,10 +6,11 @@ and `sync_folder` make writes outlast a power cut; what differs between systems 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.archive.threads import threaded
@@ -250,7 +252,24 @@ class OutputStore(Protocol):
         ...
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file.
+        """Append its pieces to each file, or hold them in memory while they are few: `finish` writes them.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give the outputs of one answer their metadata, and write those that `write` still holds in memory.
+
+        Args:
+            outputs: the outputs.
+            metadata: gives them the photo's metadata; None when they have it.
+
+        Returns:
+            The outputs, with the size and the digest they have now.
 
         Raises:
             DiskError: the storage refuses.
@@ -364,15 +383,20 @@ class Appendable(Protocol):
 class TempFile:
     """One output in a temporary file. It is open only while it is written to: thousands may exist at a time.
 
+    A small one may be held in memory instead, until all of it is known.
+
     Args:
         folder: the folder it is in.
         name: its name.
+        on_discard: is called when it is discarded.
     """
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, *, on_discard: Callable[[TempFile], None] | None = None) -> None:
         # No Path: creating one costs more than anything else done here for a small output.
         self.name = name
         self._path = f"{folder}/{name}"
+        self._on_discard = on_discard
+        self._held: list[bytes] | None = []  # None once the file exists
 
     @property
     def path(self) -> Path:
@@ -385,6 +409,9 @@ class TempFile:
         Raises:
             DiskError: the disk is full, or refuses for another reason.
         """
+        if held := self.take():
+            pieces = [held, *pieces]
+        self._held = None
         try:
             with open(self._path, "ab", buffering=0) as file:  # noqa: PTH123 - see above
                 data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -399,7 +426,38 @@ class TempFile:
 
     async def discard(self) -> None:
         """Remove the file if it exists. One that the disk does not remove is removed by the next run."""
-        await _remove(self._path)
+        if self._on_discard is not None:
+            self._on_discard(self)
+        if not self.take():
+            await _remove(self._path)
+
+    def hold(self, pieces: list[bytes], *, most: int) -> int | None:
+        """Keep `pieces` in memory, behind what is held already.
+
+        Args:
+            pieces: what would be appended.
+            most: bytes that may be held in all.
+
+        Returns:
+            How many bytes were added; None when they are too many, or the file exists already: then nothing is.
+        """
+        added = sum(map(len, pieces))
+        if self._held is None or self.held_bytes + added > most:
+            return None
+        self._held += pieces
+        return added
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are held in memory."""
+        return sum(map(len, self._held or ()))
+
+    def take(self) -> bytes:
+        """What is held in memory, which is no longer held then."""
+        held = b"".join(self._held or ())
+        if self._held:
+            self._held = []
+        return held
 
 
 def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
@@ -411,14 +469,16 @@ append_all = threaded(_append_all, pool="appending")
 """Append its pieces to each file, all in one call to a thread. Raises DiskError."""
 
 
-def output_digest(path: str) -> str:
-    """`StoredOutput.digest` of the file at `path`.
+def output_digest(output: str | bytes) -> str:
+    """`StoredOutput.digest` of the file at a path, or of a file's bytes.
 
     Raises:
         OSError: it cannot be read.
     """
+    if isinstance(output, bytes):
+        return hashlib.sha256(output).hexdigest()[:_DIGITS]
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
+    with open(output, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
         while data := file.read(_COPY_BYTES):
             digest.update(data)
     return digest.hexdigest()[:_DIGITS]

@@ -206,7 +206,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _sixteen_bits(image: Image.Image, *, transparent: int | None) -> Image.Image:
     picture = image.point(lambda value: value * (1 / _SIXTEEN_BITS)).convert("L")
     if transparent is not None:
-        seen = ImageMath.lambda_eval(lambda names: names["image"] != transparent, image=image)
+        seen = cast("Image.Image", ImageMath.lambda_eval(lambda names: names["image"] != transparent, image=image))
         white = Image.new("L", image.size, "white")
         white.paste(picture, mask=seen.point(lambda value: value * 255).convert("L"))
         return white

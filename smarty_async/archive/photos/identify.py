@@ -54,9 +54,6 @@ Orientation = int
 
 _ORIENTATION_TAG = 0x0112
 
-_XMP_KEYS = ("xmp", "XML:com.adobe.xmp")
-"""Where Pillow keeps an XMP packet."""
-
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
 
@@ -128,8 +125,7 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> Orientation:
-    """The orientation of the picture by its EXIF; 1 where that is missing or broken. Viewers ignore that in XMP."""
-    image.info = {key: value for key, value in image.info.items() if key not in _XMP_KEYS}
+    """How the picture lies, by its EXIF; 1 where that is missing or broken."""
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
         return _orientation(Image.Image.getexif(image))

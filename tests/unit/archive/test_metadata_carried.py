@@ -6,12 +6,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, IptcImagePlugin
+from PIL import Image, ImageChops, ImageCms, IptcImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 from support.metadata_samples import (
     CAPTION,
@@ -40,6 +40,7 @@ from smarty_async.archive.outputs.metadata.copier import (
     stripped_segments,
     tagged_orientation,
 )
+from smarty_async.archive.outputs.metadata.icc import color_profile
 from smarty_async.archive.outputs.metadata.jpeg import JpegError, Kind, read_header, xmp_segments
 from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.read import read_metadata
@@ -573,3 +574,46 @@ def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, byt
     copied = read_header(io.BytesIO(data))
     assert [found.kind for found in copied.segments if found.kind in (Kind.FRAME, Kind.OTHER)] == tables
     assert data.endswith(bytes(output[header.segments[-1].end :]))
+
+
+def gray_profile(gamma: float) -> bytes:
+    """A profile for gray with one power as its curve, as scanners' programs embed it."""
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"gray\0" + bytes(79),
+        b"wtpt": b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061),
+        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(gamma * 256)),
+    }
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(data))
+        body += data
+    head = bytearray(128)
+    head[:4] = struct.pack(">I", 128 + len(table) + len(body))
+    head[8:10], head[12:24], head[36:40] = b"\2\x40", b"mntrGRAYXYZ ", b"acsp"
+    head[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    return bytes(head) + table + body
+
+
+def as_srgb(image: Image.Image) -> Image.Image:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    srgb = ImageCms.ImageCmsProfile(cast("Any", ImageCms.createProfile("sRGB")))  # pyright: ignore[reportUnknownMemberType]
+    shown = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+    assert shown is not None
+    return shown
+
+
+@pytest.mark.parametrize("gamma", [1.5, 1.8, 2.6])
+def test_gray_that_became_colours_keeps_its_shades(gamma: float) -> None:
+    ramp = Image.linear_gradient("L")
+    source = encoded(ramp, quality=100, icc_profile=gray_profile(gamma))
+    output = encoded(ramp.convert("RGB"), quality=100, subsampling=0)
+    shown = as_srgb(carried(source, output))
+    assert max(ImageChops.difference(shown, as_srgb(opened(source))).tobytes()) <= 3
+    assert not warnings_of(source, output)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", bytes(200), gray_profile(2.2)[:150], gray_profile(2.2).replace(b"kTRC", b"none")]
+)
+def test_a_gray_profile_without_its_curve_becomes_none(broken: bytes) -> None:
+    assert color_profile(broken) is None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import AppendingTiffWriter
 from support.metadata_samples import (
     CAPTION,
     IPTC,
@@ -81,6 +82,54 @@ def test_fujifilm_s_raw_gives_what_its_jpeg_holds() -> None:
 @pytest.mark.parametrize("image_format", ["BMP", "GIF", "PPM", "JPEG2000"])
 def test_other_formats_are_read_by_pillow(image_format: str) -> None:
     assert read_metadata(encoded(scene(), image_format)).size == (300, 200)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+UUIDS = {
+    "exif": b"JpgTiffExif->JP2",
+    "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
+    "iptc": bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"),
+}
+
+
+def test_a_jpeg_2000_s_boxes() -> None:
+    parts = {"exif": exif_block(), "xmp": XMP, "iptc": IPTC}
+    photo = encoded(scene(), "JPEG2000") + b"".join(box(b"uuid", UUIDS[name] + parts[name]) for name in parts)
+    metadata = read_metadata(photo)
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert metadata.xmp == XMP
+    assert IPTC in (metadata.iptc or b"")
+    assert metadata.size == (300, 200)
+
+
+def test_a_jpeg_xl_s_boxes() -> None:
+    photo = b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"Exif", bytes(4) + exif_block(6)) + box(b"xml ", XMP)
+    metadata = read_metadata(photo + box(b"jxlc", bytes(20)))
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert metadata.xmp == XMP
+    assert metadata.orientation == 1  # its decoder turns the picture upright
+    assert read_metadata(photo + box(b"brob", b"Exif" + bytes(20))).warnings == ("compressed metadata left out",)
+
+
+def test_a_png_s_profile_as_exiftool_names_it() -> None:
+    resources = photoshop_resource(0x0404, IPTC)
+    text = b"\nIPTC profile\n%8d\n%s\n" % (len(resources), resources.hex().encode())
+    photo = png_with((b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text)))
+    assert IPTC in (read_metadata(photo).iptc or b"")
+
+
+def test_the_second_page_behind_a_thumbnail() -> None:
+    album, pages = io.BytesIO(), [scene(), scene(80, 60), scene()]
+    with AppendingTiffWriter(album, new=True) as file:
+        for number, page in enumerate(pages):
+            page.save(file, "TIFF", tiffinfo={254: number % 2, 0x010E: f"picture {number}"})
+            file.newFrame()
+    exif = Image.Exif()
+    exif.load(read_metadata(album.getvalue(), page=1).exif or b"")
+    assert exif[0x010E] == "picture 2"
 
 
 def test_a_gif_s_comment_and_a_bmp_s_resolution() -> None:

@@ -48,7 +48,9 @@ def store(create: Create) -> Iterator[OutputStore]:
 async def received(store: OutputStore, data: bytes, *, replaces: int | None = None) -> StoredOutput:
     file = store.open()
     await store.write([(file, [data])])
-    output = StoredOutput(file.name, len(data), replaces)
+    finished = await store.finish({"improved": StoredOutput(file.name, len(data), replaces)}, None)
+    output = finished["improved"]
+    assert (output.size, store.temp_path(file.name).read_bytes()) == (len(data), data)
     assert await store.fsync([[output]]) == [None]
     return output
 

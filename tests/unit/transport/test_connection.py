@@ -640,9 +640,9 @@ class TestUnrequestedItems:
     ) -> None:
         caplog.set_level(logging.DEBUG)
         async with FakeService() as service, sender_to(service.url) as send:
-            service.script(items({"file_0": {"status": 1, "error": f"bad\n{TOKEN} " + "x" * 5_000}}))
+            service.script(items({"file_0": {"status": 1, "error": f"bad\n{TOKEN} {'k3y' * 20} " + "xxx " * 2_000}}))
             inbox = await send(photo())
         error = inbox.taken["file_0", "improve"].answered.error
         assert error
-        assert error.startswith("bad <redacted> xxx")
+        assert error.startswith("bad <redacted> … xxx")
         assert len(error) == 500

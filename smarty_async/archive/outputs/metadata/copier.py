@@ -18,6 +18,7 @@ from typing import BinaryIO
 import msgspec
 
 from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_exif, short_exif
+from smarty_async.archive.outputs.metadata.icc import color_profile
 from smarty_async.archive.outputs.metadata.jpeg import (
     LARGEST_PAYLOAD,
     JpegError,
@@ -102,11 +103,15 @@ class MetadataCopier:
                 copy = None if segments is None else _spliced(stream, output, *segments)
             if copy is not None:
                 os.replace(copy, output)  # noqa: PTH105 - a Path for each output costs more than all else here
-            if self._sent.modified_ns is not None and not self._strip:
-                set_modified(output, self._sent.modified_ns)
+            self.set_time(output)
             return os.stat(output).st_size  # noqa: PTH116 - likewise
         except OSError as error:
             raise DiskError.of(error, Path(output), "write") from None
+
+    def set_time(self, output: str) -> None:
+        """Give the file `output` the photo's modification time, where that is to be kept and the disk takes it."""
+        if self._sent.modified_ns is not None and not self._strip:
+            set_modified(output, self._sent.modified_ns)
 
     def copied(self, output: bytes) -> bytes:
         """The JPEG file `output` with the photo's metadata."""
@@ -192,7 +197,8 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     """What carries `metadata` in `output`.
 
     The output's own EXIF stays where the source has none; its own ICC profile stays in any case, for the service made
-    the pixels. The source's profile is taken where the output has none and the profile is for as many components.
+    the pixels. The source's profile is taken where the output has none and the profile is for as many components, or
+    for gray and the output is in colour.
 
     Args:
         metadata: the source's. Without `SourceMetadata.icc` where the pixels were converted to another colour space.
@@ -211,8 +217,8 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     xmp = _xmp(metadata, geometry, warnings)
     if xmp:
         found[Kind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
-    if metadata.icc and output.payload(Kind.ICC) is None and _profile_fits(metadata.icc, output, warnings):
-        found[Kind.ICC] = icc_segments(metadata.icc)
+    if metadata.icc and output.payload(Kind.ICC) is None and (icc := _fitting(metadata.icc, output, warnings)):
+        found[Kind.ICC] = icc_segments(icc)
     if metadata.iptc:
         found[Kind.IPTC] = photoshop_segments(metadata.iptc)
     if metadata.comment:
@@ -301,13 +307,16 @@ def _aspect(metadata: SourceMetadata) -> tuple[float, float] | None:
     return known if known and abs(known[0] - known[1]) > 0.01 * known[0] else None
 
 
-def _profile_fits(profile: bytes, output: JpegHeader, warnings: list[str]) -> bool:
+def _fitting(profile: bytes, output: JpegHeader, warnings: list[str]) -> bytes | None:
+    """The profile for as many components as the output has; gray that became colours keeps its shades."""
     space = profile[16:20]
     if space == _ICC_SPACES.get(output.components):
-        return True
+        return profile
+    if output.components == 3 and (made := color_profile(profile)):  # noqa: PLR2004 - colour
+        return made
     name = space.decode("latin-1").strip()
     warnings.append(f"ICC profile left out: it is for {name}, the output has {output.components} components")
-    return False
+    return None
 
 
 def _spliced(stream: BinaryIO, output: str, header: JpegHeader, segments: MetadataSegments) -> str | None:

@@ -188,7 +188,7 @@ _TEXTS: dict[bytes, Callable[[bytes], str]] = {
 
 def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts: Parts) -> None:
     """Decode ImageMagick's spelling: a name, a length in bytes, hexadecimal digits in lines."""
-    match = re.fullmatch(r"\s*(\w+)\s+(\d{1,9})\s+([0-9a-fA-F\s]*)", text)
+    match = re.fullmatch(r"\s*(\w[\w ]*)\s+(\d{1,9})\s+([0-9a-fA-F\s]*)", text)
     try:
         data = bytes.fromhex(match[3]) if match else b""
     except ValueError:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 import msgspec
-from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.jpeg import Kind, join_extended_xmp, read_header
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.png import read_png
 from smarty_async.archive.outputs.metadata.tiff import Directory, Field, TiffError, TiffReader, build, integers
+from smarty_async.archive.photos.identify import PREFIX_BYTES, format_of, open_image
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
+from smarty_async.archive.photos.tiff import pictures, read_directories
+from smarty_async.errors import PhotoRejected
 
 __all__ = ["read_metadata"]
 
@@ -30,16 +31,15 @@ __all__ = ["read_metadata"]
 _LARGEST_READ_WHOLE = 200 << 20
 """Files over this, in bytes, are left alone where a decoder would read them whole."""
 
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
 _JFIF_UNITS = {1: 1.0, 2: 2.54}
 
 
 def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
     """Read what `photo` holds besides its pixels. Blocks; decodes nothing.
 
-    JPEG, PNG and TIFF (RAW and DNG among them) are read part by part, WebP, AVIF, HEIF and others by Pillow, for HEIF
-    with pillow-heif, when it is installed. A part that is malformed is left out, with a warning that says so.
+    JPEG, PNG, TIFF (RAW and DNG among them), JPEG 2000 and JPEG XL are read part by part, WebP, AVIF, HEIF and others
+    by Pillow, for HEIF with pillow-heif, when it is installed. A part that is malformed is left out, with a warning
+    that says so.
 
     Args:
         photo: the path of a file, a file's bytes, or what opens it.
@@ -73,8 +73,14 @@ def _read(stream: BinaryIO, prefix: bytes, parts: Parts, page: int) -> None:
         _read_fujifilm(stream, parts)
     elif prefix[4:12] == b"ftypcrx ":
         _read_canon_raw(stream, parts)
+    elif prefix[4:8] == b"jP  ":
+        _read_with_pillow(stream, parts)
+        _read_boxes(stream, parts)
+    elif prefix[4:8] == b"JXL ":
+        _read_boxes(stream, parts)
+        parts.orientation = 1  # the decoder turns the picture upright
     else:
-        _read_with_pillow(stream, prefix, parts)
+        _read_with_pillow(stream, parts)
 
 
 def _read_jpeg(stream: BinaryIO, parts: Parts) -> None:
@@ -104,42 +110,46 @@ def _read_fujifilm(stream: BinaryIO, parts: Parts) -> None:
     parts.size = parts.dpi = None
 
 
-def _read_with_pillow(stream: BinaryIO, prefix: bytes, parts: Parts) -> None:
+def _read_with_pillow(stream: BinaryIO, parts: Parts) -> None:
     if stream.seek(0, io.SEEK_END) > _LARGEST_READ_WHOLE:
         parts.warn("the file is too large for its metadata to be read")
         return
-    opener = _opener(prefix)
-    if opener is None:
+    stream.seek(0)
+    try:
+        image = open_image(format_of(stream.read(PREFIX_BYTES)), stream)
+    except PhotoRejected:
         parts.warn("no metadata can be read from a file of this format")
         return
-    stream.seek(0)
-    with opener(stream, "") as image:
-        parts.size = image.size
-        info = cast("dict[str, Any]", image.info)
-        parts.set_exif(_bytes(info.get("exif")))
-        parts.set_xmp(_bytes(info.get("xmp")))
-        parts.set_icc(_bytes(info.get("icc_profile")))
-        parts.set_comment(_bytes(info.get("comment")))
-        if "dpi" in info:
-            across, down = info["dpi"]
-            parts.set_density(float(across), float(down), 1.0)
-        if image.format in ("HEIF", "HEIC"):
-            parts.orientation = 1  # the decoder turns the picture upright
+    parts.size = image.size
+    info = cast("dict[str, Any]", image.info)
+    parts.set_exif(_bytes(info.get("exif")))
+    parts.set_xmp(_bytes(info.get("xmp")))
+    parts.set_icc(_bytes(info.get("icc_profile")))
+    parts.set_comment(_bytes(info.get("comment")))
+    if "dpi" in info:
+        across, down = info["dpi"]
+        parts.set_density(float(across), float(down), 1.0)
+    if image.format in ("HEIF", "HEIC"):
+        parts.orientation = 1  # the decoder turns the picture upright
 
 
-def _opener(prefix: bytes) -> Callable[[BinaryIO, str], Image.Image] | None:
-    """What opens the format that begins with `prefix`. Not `Image.open`, which warns of large pictures."""
-    Image.init()
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIF_BRANDS and "HEIF" not in Image.OPEN:
-        try:
-            pillow_heif = import_module("pillow_heif")  # an extra
-        except ImportError:
-            return None
-        pillow_heif.register_heif_opener()
-    for factory, accept in Image.OPEN.values():
-        if accept and accept(prefix) is True:
-            return factory
-    return None
+def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
+    """Read the metadata of a JPEG 2000 or JPEG XL file, which are built of boxes (ISO/IEC 15444-1, 18181-2)."""
+    for kind, start, stop in _boxes(stream, 0, stream.seek(0, io.SEEK_END)):
+        if kind not in (b"Exif", b"xml ", b"uuid", b"brob"):
+            continue
+        stream.seek(start)
+        data = stream.read(min(stop - start, _LARGEST_BOX))
+        if kind == b"uuid":
+            take, data = _TAKE_BOX.get(data[:16]), data[16:]
+        elif kind == b"Exif":
+            take, data = Parts.set_exif, data[4 + int.from_bytes(data[:4]) :]
+        else:
+            take = Parts.set_xmp if b"RDF" in data else None
+        if take is not None:
+            take(parts, data)
+        elif kind == b"brob":
+            parts.warn("compressed metadata left out")
 
 
 def _bytes(value: object) -> bytes | None:
@@ -179,7 +189,6 @@ _DESCRIPTIVE = frozenset(
 
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 _REDUCED = 1
-_MOST_PAGES = 65_535
 
 
 def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
@@ -192,6 +201,8 @@ def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
 
     Raises:
         TiffError: the page cannot be read.
+        PhotoRejected: likewise.
+        IndexError: there is no such page.
     """
     reader = TiffReader(stream)
     wanted = {
@@ -199,7 +210,7 @@ def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
         *(Base.NewSubfileType, Base.ImageWidth, Base.ImageLength, IFD.Exif, IFD.GPSInfo),
         *(_XMP, _IPTC, _PHOTOSHOP, _ICC),
     }
-    directory = reader.directory(_page_offset(reader, page), wanted=wanted)
+    directory = reader.directory(_page_offset(stream, reader, page), wanted=wanted)
     for tag in directory.broken:
         parts.leave_out(f"TIFF's field {tag}", "it cannot be read")
     parts.size = _size(directory, reader.order)
@@ -220,11 +231,8 @@ def _descriptive_fields(directory: Directory) -> dict[int, Field]:
     return {tag: field for tag, field in directory.fields.items() if tag in _DESCRIPTIVE}
 
 
-def _page_offset(reader: TiffReader, page: int) -> int:
-    offset = reader.first
-    for _ in range(min(page, _MOST_PAGES)):
-        offset = reader.directory(offset, wanted=()).next
-    return offset
+def _page_offset(stream: BinaryIO, reader: TiffReader, page: int) -> int:
+    return pictures(read_directories(stream))[page].offset if page else reader.first
 
 
 def _size(directory: Directory, order: str) -> tuple[int, int] | None:
@@ -253,7 +261,15 @@ def _iptc(records: bytes) -> bytes:
 _CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
 _DIRECTORIES = {b"CMT2": IFD.Exif, b"CMT4": IFD.GPSInfo}
 _MOST_BOXES = 256
-_LARGEST_BOX = 1 << 20
+_LARGEST_BOX = 8 << 20
+
+
+_TAKE_BOX: dict[bytes, Callable[[Parts, bytes], None]] = {
+    b"JpgTiffExif->JP2": Parts.set_exif,
+    UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes: Parts.set_xmp,
+    UUID("33c7a4d2-b81d-4723-a0ba-f1a3e097ad38").bytes: Parts.set_iptc,
+}
+"""Where JPEG 2000 files keep metadata (XMP Specification, Part 3, 1.1.4)."""
 
 
 def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:

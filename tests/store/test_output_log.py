@@ -1,0 +1,196 @@
+"""The log of outputs in a bucket: what is put when, and whose it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.archives import outcomes, sent
+from support.fake_service import FakeService
+from support.s3_server import S3Server
+from support.stores import StorePlace
+
+from smarty_async.archive import s3_listing
+from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.outputs import output_log
+from smarty_async.archive.outputs.output_log import OutputLog
+from smarty_async.archive.s3_listing import list_any_key
+from smarty_async.archive.sources import object_store as source_module
+from smarty_async.archive.store_errors import ObjectExists, UnlistableKey
+from smarty_async.errors import DiskError, OutputInUse, StoreError
+from smarty_async.store_address import StoreAddress
+
+LINE = {"photo": "a.jpg"}
+
+
+@pytest.fixture
+def bucket(place: StorePlace) -> Bucket:
+    return Bucket(StoreAddress.parse(place.out), place.s3.options)
+
+
+@pytest.fixture
+def log(bucket: Bucket, tmp_path: Path) -> Iterator[OutputLog]:
+    log = OutputLog(bucket, tmp_path / "log", interval=0.01)
+    yield log
+    log._closing.set()
+
+
+def lines(log: OutputLog) -> list[dict[str, Any]]:
+    return [line for segment in log.segments(after=0) for line in segment.lines]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what another thread does."""
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not happen")
+
+
+def test_lines_are_put_in_segments_with_the_next_numbers(log: OutputLog, bucket: Bucket, tmp_path: Path) -> None:
+    assert log.take_over() == 0
+    log.start()
+    log.add([LINE])
+    until(lambda: lines(log) == [LINE])
+    log.add([LINE, LINE])
+    log.close()
+    assert lines(log) == [LINE] * 3
+    assert log.applied == 3
+    following = OutputLog(bucket, tmp_path / "log")
+    assert following.take_over() == 3
+    following.close()
+    assert following.owner == log.owner
+
+
+def test_what_a_killed_run_left_is_put_by_the_next(log: OutputLog, bucket: Bucket, tmp_path: Path) -> None:
+    log.take_over()
+    log._waiting.write_text('{"photo":"first"}\n')
+    log._waiting.rename(log._sending)
+    log._waiting.write_text('{"photo":"second"}\n{"photo":"torn')
+    following = OutputLog(bucket, tmp_path / "log", interval=60)
+    assert following.waiting() == [{"photo": "first"}, {"photo": "second"}]
+    log._waiting.write_text('{"photo":"second"}\n')
+    following.take_over()
+    following.start()
+    following.close()
+    assert lines(following) == [{"photo": "first"}, {"photo": "second"}]
+    assert following.waiting() == []
+
+
+def test_a_run_without_anything_to_put_notices_that_another_has_taken_over(
+    log: OutputLog, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_log, "_LOOK_EVERY", 1)
+    log.take_over()
+    log.start()
+    other = OutputLog(bucket, tmp_path / "other")
+    other.take_over()
+    until(lambda: log._taken_over)
+    with pytest.raises(StoreError, match="has taken over"):
+        log.add([LINE])
+    log.close()
+
+
+def test_a_put_whose_answer_was_lost_is_its_own(
+    log: OutputLog, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = bucket.put
+
+    def losing(*args: Any, **kwargs: Any) -> str:
+        put(*args, **kwargs)
+        raise ObjectExists("it exists", 412)
+
+    monkeypatch.setattr(bucket, "put", losing)
+    log.take_over()
+    log._waiting.write_text('{"photo":"a.jpg"}\n')
+    assert log.put_waiting()
+    assert lines(log) == [LINE]
+
+
+def test_a_store_that_does_not_answer_for_a_while_gets_the_lines_later(log: OutputLog, place: StorePlace) -> None:
+    log.take_over()
+    place.s3.failing = [("PUT", "/log/", 403)]
+    log.start()
+    log.add([LINE])
+    until(log._sending.exists)
+    place.s3.failing = []
+    until(lambda: lines(log) == [LINE])
+    log.close()
+
+
+def test_a_state_folder_that_cannot_be_written(log: OutputLog, tmp_path: Path) -> None:
+    log.take_over()
+    log._waiting.mkdir()
+    with pytest.raises(DiskError):
+        log.add([LINE])
+    log._applied_path.mkdir(exist_ok=True)
+    with pytest.raises(DiskError):
+        log.note_applied(7)
+    assert log.applied == 0
+    with pytest.raises(DiskError):
+        OutputLog(log._bucket, tmp_path / "no" / "folder").take_over()
+
+
+def test_the_number_of_another_run_is_refused_at_the_start(log: OutputLog, bucket: Bucket, tmp_path: Path) -> None:
+    other = OutputLog(bucket, tmp_path / "other")
+    other.take_over()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(log, "_numbers", lambda **_: iter(()))
+        with pytest.raises(OutputInUse):
+            log.take_over()
+
+
+# where an ETag says nothing of the content
+
+
+@pytest.fixture
+def versions_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ETags are numbers of versions, as those of GCS and Azure."""
+    monkeypatch.setattr(source_module, "_digest", lambda _: None)
+
+
+@pytest.mark.usefixtures("versions_only")
+async def test_photos_are_read_to_be_compared_where_etags_do_not_tell(place: StorePlace) -> None:
+    photos = place.fill("a.jpg", "b.jpg")
+    folder = place.scans.removeprefix("s3://photos/")
+    place.s3.put({"twin.jpg": photos["a.jpg"], "long.jpg": photos["a.jpg"] + bytes(9000)}, prefix=f"{folder}/")
+    async with FakeService() as service:
+        first = outcomes(await place.restore(service))
+        assert sorted(first.values()) == ["duplicate", "restored", "restored", "restored"]
+        place.s3.put(photos, prefix=f"{folder}/")
+        assert set(outcomes(await place.restore(service)).values()) == {"skipped"}
+        assert len(sent(service)) == 3
+
+
+# listing by S3's own request
+
+
+def test_a_listing_is_tried_again_and_then_given_up(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_listing, "_FIRST_WAIT", 0.001)
+    odd = UnlistableKey("odd", key="a//b")
+    address = StoreAddress("s3", "photos")
+
+    def listed(**changes: Any) -> Any:
+        config = {**s3.options, **changes}
+        return next(list_any_key(address, config, folder="nothing here", after="", odd=odd))
+
+    assert listed() == []
+    for status, said in ((503, "answers 503"), (403, "answers 403")):
+        s3.failing = [("LIST", "", status)]
+        with pytest.raises(StoreError, match=said):
+            listed()
+        s3.failing = []
+    with pytest.raises(StoreError, match="cannot be reached"):
+        listed(endpoint="http://127.0.0.1:9")
+
+
+def test_addresses_of_buckets() -> None:
+    assert s3_listing._url_of("b", {}) == "https://s3.us-east-1.amazonaws.com/b"
+    assert s3_listing._url_of("b", {"region": "eu", "virtual_hosted_style_request": "true"}) == (
+        "https://b.s3.eu.amazonaws.com/"
+    )
+    assert s3_listing._url_of("b", {"endpoint": "https://s/"}) == "https://s/b"

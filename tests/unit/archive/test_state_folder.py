@@ -1,0 +1,67 @@
+"""What is held in memory, and what is written as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.outputs import state_folder as module
+from smarty_async.archive.outputs.state_folder import StateFolder
+from smarty_async.archive.outputs.store import TempFile
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateFolder]:
+    monkeypatch.setattr(module, "_LARGEST_HELD", 10)
+    monkeypatch.setattr(module, "_MAX_HELD", 25)
+    made = StateFolder(tmp_path / "state")
+    made.lock(shown="out")
+    yield made
+    made.release()
+
+
+async def finished(folder: StateFolder, file: TempFile) -> bytes:
+    outputs = await folder.finish({"improved": StoredOutput(file.name, 0)}, None)
+    assert list(outputs) == ["improved"]
+    return file.path.read_bytes()
+
+
+async def test_a_small_output_is_written_when_it_is_finished(folder: StateFolder) -> None:
+    file = folder.open()
+    await folder.write([(file, [b"ab", b"cd"])])
+    await folder.write([(file, [b"ef"])])
+    assert not file.path.exists()
+    assert await finished(folder, file) == b"abcdef"
+
+
+async def test_what_grows_large_is_written_with_what_was_held(folder: StateFolder) -> None:
+    file = folder.open()
+    await folder.write([(file, [b"12345678"])])
+    await folder.write([(file, [b"9abc"])])
+    assert file.path.read_bytes() == b"123456789abc"
+    await folder.write([(file, [b"d"])])
+    assert await finished(folder, file) == b"123456789abcd"
+
+
+async def test_no_more_is_held_than_memory_is_given_to_all(folder: StateFolder) -> None:
+    files = [folder.open() for _ in range(4)]
+    await folder.write([(file, [b"12345678"]) for file in files])
+    assert [file.path.exists() for file in files] == [False, False, False, True]
+    assert await finished(folder, files[0]) == b"12345678"
+    await files[1].discard()
+    again = [folder.open() for _ in range(3)]
+    await folder.write([(file, [b"12345678"]) for file in again])
+    assert [file.path.exists() for file in again] == [False, False, True], "what is finished or discarded is not held"
+    for file in (files[1], again[0]):
+        await file.discard()
+        assert not file.path.exists()
+
+
+async def test_the_size_and_the_digest_are_those_of_what_was_written(folder: StateFolder) -> None:
+    file = folder.open()
+    await folder.write([(file, [b"abc"])])
+    held = await folder.finish({"improved": StoredOutput(file.name, 3)}, None)
+    assert (held["improved"].size, held["improved"].digest) == (3, "ba7816bf8f01cfea414140de")
