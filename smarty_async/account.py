@@ -72,7 +72,7 @@ def read_account(
         raise OptionsError("--local and --base-url exclude each other: leave one of them out")
     if local:
         provider = provider or environ.get("SMARTY_PROVIDER", "").strip() or PROVIDER
-        return Account(provider=provider, why_local="--local")
+        return Account(provider=provider, why_local="asked for with --local")
     return account_from_env(environ, base_url=base_url, provider=provider)
 
 

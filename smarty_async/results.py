@@ -445,33 +445,34 @@ _VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
 
 
 class FailureGroups:
-    """Photos by the reason why they have no results."""
+    """Photos by the reason why they have no results. Photos of several sources are named with their source."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Outcome, str, str], Failures] = {}
+        self._sources: dict[tuple[Outcome, str, str], list[str]] = {}  # of the names
+        self._first_source: str | None = None
+        self._several_sources = False
 
-    def add(self, photo: str, outcome: Outcome, error: ErrorInfo) -> None:
-        """Add one photo."""
+    def add(self, photo: str, outcome: Outcome, error: ErrorInfo, *, source: str = "") -> None:
+        """Add one photo, named by its path relative to `source`."""
         key = (outcome, error.type, _VARYING.sub("…", error.message))
         if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
             key = (outcome, error.type, "")
-        known = self._groups.get(key)
-        if known is None:
-            self._groups[key] = Failures(
-                outcome=outcome, type=error.type, message=error.message, count=1, example=photo, names=[photo]
-            )
-            return
-        if len(known.names) < _MAX_NAMES:
-            known.names.append(photo)
-        self._groups[key] = Failures(
-            outcome=outcome,
-            type=known.type,
-            message=known.message,
-            count=known.count + 1,
-            example=known.example,
-            names=known.names,
-        )
+        first = Failures(outcome=outcome, type=error.type, message=error.message, count=0, example=photo)
+        known = self._groups.get(key, first)
+        names = [*known.names, photo] if len(known.names) < _MAX_NAMES else known.names
+        self._groups[key] = msgspec.structs.replace(known, count=known.count + 1, names=names)
+        self._sources.setdefault(key, []).extend([source] * (len(names) - len(known.names)))
+        self._first_source = source if self._first_source is None else self._first_source
+        self._several_sources = self._several_sources or source != self._first_source
 
     def sorted(self) -> list[Failures]:
         """The groups, the largest first."""
-        return sorted(self._groups.values(), key=lambda group: -group.count)
+        return sorted(map(self._named, self._groups), key=lambda group: -group.count)
+
+    def _named(self, key: tuple[Outcome, str, str]) -> Failures:
+        group = self._groups[key]
+        if not self._several_sources:
+            return group
+        names = [f"{source}/{name}" for source, name in zip(self._sources[key], group.names, strict=True)]
+        return msgspec.structs.replace(group, example=names[0], names=names)

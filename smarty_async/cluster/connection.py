@@ -71,7 +71,7 @@ class ClusterConnection:
 
     @asynccontextmanager
     async def opened(
-        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], None]
+        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], int]
     ) -> AsyncGenerator[None]:
         """Use the cluster during the block, for one run.
 
@@ -79,7 +79,8 @@ class ClusterConnection:
             outputs: where its outputs go.
             sources: where its photos are.
             progress: where workers are counted.
-            set_capacity: called with the requests that the workers can have open at once, whenever these change.
+            set_capacity: called with the requests that the workers can have open at once, whenever these change; how
+                many may be open then.
 
         Raises:
             ConfigurationError: none of the workers can be used.
@@ -93,7 +94,7 @@ class ClusterConnection:
                 progress.status_message = _NO_WORKER
             elif progress.status_message == _NO_WORKER:
                 progress.status_message = None
-            set_capacity(max(1, threads))
+            progress.permits = set_capacity(max(1, threads))
 
         self._folder = str(outputs.temp_path(""))
         self._storage = _storage_of(outputs)

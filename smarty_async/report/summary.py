@@ -108,7 +108,7 @@ class Tally:
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
         self.coloured += result.outcome in ("restored", "duplicate") and _coloured(result)
         if result.error is not None:
-            self._failures.add(result.photo, result.outcome, result.error)
+            self._failures.add(result.photo, result.outcome, result.error, source=result.source)
 
     @property
     def failures(self) -> list[Failures]:

@@ -83,9 +83,14 @@ class Dispatcher:
         self._woken = False
         self._closed = False
 
-    def set_capacity(self, requests: int | None) -> None:
-        """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone."""
+    def set_capacity(self, requests: int | None) -> int:
+        """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone.
+
+        Returns:
+            How many may be open now.
+        """
         self._limit.cap(self._concurrency if requests is None else min(self._concurrency, requests))
+        return self._limit.size
 
     # items in, replies out
 

@@ -73,6 +73,18 @@ def report(*settings: Setting, load: float | None = 0.1, digest: str = "d", endp
 
 
 class TestAdvice:
+    def test_neither_of_two_that_differ_a_little_could_be_advised_in_another_measurement(self) -> None:
+        measured = report(setting(100, 101, 102, concurrency=1), setting(110, 109, 108, concurrency=8))
+        assert measured.advised() is None
+
+    def test_nothing_is_advised_when_the_samples_are_spread_widely(self) -> None:
+        measured = report(setting(57, 67, 87, concurrency=1), setting(55, 66, 88, concurrency=2))
+        assert measured.advised() is None
+
+    def test_a_table_fits_into_80_columns(self) -> None:
+        lines = list(report(setting(98.2, 1234.5, 99_999.9, chunk=48, concurrency=128)).lines())
+        assert max(map(len, lines[:2])) <= 80
+
     def test_the_one_that_is_clearly_the_fastest(self) -> None:
         slow, fast = setting(50, 51, 49, concurrency=1), setting(100, 98, 103, concurrency=8)
         assert report(slow, fast).advised() is fast

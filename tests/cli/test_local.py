@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from support.fake_service import until
 from support.pictures import faded, jpeg
 from support.program import end_of, out, posix, run, started
@@ -79,7 +81,35 @@ async def test_a_service_that_dies_is_started_again_once_and_then_the_run_ends(t
     assert json.loads(ended.out.splitlines()[-1])["summary"]["error"]["type"] == "ServiceUnavailable"
 
 
+@pytest.mark.slow
+async def test_no_toned_pictures_are_made_where_they_are_not_wanted(tmp_path: Path, out: Path) -> None:
+    photo = tmp_path / "old.jpg"
+    with Image.open(io.BytesIO(faded())) as picture:
+        picture.convert("L").save(photo)
+    toned = await run("improve", photo, "--out", out / "toned", "--local")
+    assert "toned, not colourized" in toned.err
+    plain = await run("improve", photo, "--out", out / "plain", "--local", "--no-toning")
+    assert plain.status == 0, plain.err
+    assert "toned, not colourized" not in plain.err
+    assert sorted(path.name for path in (out / "plain").iterdir() if path.is_dir()) == [".smarty-async", "improved"]
+    chosen = await run("improve", photo, "--out", out / "chosen", "--local", "--outputs", "improved")
+    assert chosen.status == 0, chosen.err
+    assert sorted(path.name for path in (out / "chosen").iterdir() if path.is_dir()) == [".smarty-async", "improved"]
+
+
+async def test_toning_is_no_option_of_a_service_elsewhere(tmp_path: Path, out: Path) -> None:
+    ended = await run("improve", tmp_path, "--out", out, "--base-url", "http://127.0.0.1:9", "--no-toning")
+    assert ended.status == 2
+    assert "add --local" in ended.err
+
+
 class TestPace:
+    def test_the_median_of_the_last_runs_is_known(self, tmp_path: Path) -> None:
+        paces = PaceFile(tmp_path / "pace.json")
+        for seconds in (1.0, 90.0, 2.0, 3.0, 2.5, 2.2):
+            paces.keep("a", seconds, unit="pixels")
+        assert paces.known("a", unit="pixels") == 2.5  # of the last five
+
     def test_what_is_kept_is_known_to_the_next_run(self, tmp_path: Path) -> None:
         path = tmp_path / "cache" / "pace.json"
         PaceFile(path).keep("a", 1.5, unit="pixels")

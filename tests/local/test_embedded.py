@@ -311,6 +311,7 @@ async def test_ctrl_c_reaches_the_parent_alone(children: list[Spawned]) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_signals_stop_serve_cleanly(number: int, status: int, tmp_path: Path) -> None:
     port_file = tmp_path / "port"
+    port_file.write_text("1\n")  # of an earlier service
     async with spawned(*SERVE, "--port-file", str(port_file)) as process:
         line = await first_line(process)
         assert line == f"listening on http://127.0.0.1:{int(port_file.read_text())} (engine: echo)"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from io import StringIO
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from smarty_async.report.summary import (
     status_lines,
     summary_lines,
 )
-from smarty_async.report.wording import advice, count, duration, money, pace, plain, wrapped
+from smarty_async.report.wording import advice, count, duration, estimated, money, pace, plain, wrapped
 from smarty_async.results import ErrorInfo, Failures, InFlight, Outcome, Plan, Progress, Result, Status
 
 
@@ -57,6 +58,23 @@ def test_text_from_elsewhere_cannot_command_a_terminal() -> None:
 )
 def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "about 1 s"),
+        (7.6, "about 8 s"),
+        (38, "about 40 s"),
+        (81, "about 1 min 30 s"),
+        (329, "about 5 min"),
+        (2_800, "about 45 min"),
+        (12_100, "about 3 h 20 min"),
+        (200_000, "about 56 h"),
+    ],
+)
+def test_an_estimate_is_no_more_exact_than_it_is_known(seconds: float, words: str) -> None:
+    assert estimated(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -104,6 +122,14 @@ def test_a_tally_stays_bounded() -> None:
         tally.add(result(name, "failed", ("permanent", f"reason {name}")))
     assert len(tally.failures) <= 101
     assert sum(group.count for group in tally.failures) == 500
+
+
+def test_failures_of_several_sources_are_named_with_their_source() -> None:
+    tally = Tally()
+    for source in ("/photos", "/scans"):
+        tally.add(msgspec.structs.replace(result("a.jpg", "failed", ("permanent", "no face")), source=source))
+    (group,) = tally.failures
+    assert (group.count, group.example, group.names) == (2, "/photos/a.jpg", ["/photos/a.jpg", "/scans/a.jpg"])
 
 
 def test_the_summary_says_what_became_of_every_photo_and_what_to_do() -> None:
