@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from smarty_async.archive.outputs.group_sync import sync_file_system
-from smarty_async.archive.outputs.store import sync_each
+from smarty_async.archive.outputs.sync import sync_each, sync_file_system
 
 _FILES, _SIZES, _TURNS = (3, 24, 144), (20_000, 300_000), 7
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from smarty_async.archive.outputs import group_sync
+from smarty_async.archive.outputs import sync as output_sync
 
 FREEING = ("unlink", "rmdir", "close")
 """What a full disk still does."""
@@ -141,7 +141,7 @@ def refusing(disk: Disk) -> Generator[None]:
         patch.object(builtins, "open", _open(disk, builtins.open)),
         patch.object(os, "open", _os_open(disk, os.open)),
         patch.object(sqlite3, "connect", partial(sqlite3.connect, factory=connection)),
-        patch.object(group_sync, "sync_file_system", _counted(disk, "syncfs", group_sync.sync_file_system)),
+        patch.object(output_sync, "sync_file_system", _counted(disk, "syncfs", output_sync.sync_file_system)),
         *(patch.object(os, what, _counted(disk, what, getattr(os, what))) for what in _CALLS),
     ]
     for one in patches:

@@ -31,7 +31,7 @@ from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs.group_sync import GroupSync
+from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result

@@ -31,8 +31,8 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, u
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import group_sync
 from smarty_async.archive.outputs import store as output_store
+from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -362,8 +362,8 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":
-        monkeypatch.setattr(output_store, "sync_file", no_space)
-        monkeypatch.setattr(group_sync, "sync_file_system", no_space)
+        monkeypatch.setattr(output_sync, "sync_file", no_space)
+        monkeypatch.setattr(output_sync, "sync_file_system", no_space)
     else:
         monkeypatch.setattr(output_folder, "sync_file", no_space)
     async with FakeService() as service:

@@ -33,9 +33,8 @@ from smarty_async.archive.outputs.store import (
     TempFile,
     copy_file,
     output_digest,
-    sync_file,
-    sync_folder,
 )
+from smarty_async.archive.outputs.sync import sync_file, sync_folder
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError

@@ -1,7 +1,6 @@
 """Where outputs are stored: the interface that the rest of the program uses, whatever the storage, and temporary files.
 
-Outputs are written to temporary files, which are local whatever the storage is, until they are committed. `sync_file`
-and `sync_folder` make writes outlast a power cut; what differs between systems is in these two functions.
+Outputs are written to temporary files, which are local whatever the storage is, until they are committed.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,10 +39,6 @@ __all__ = [
     "append_all",
     "copy_file",
     "output_digest",
-    "sync_all",
-    "sync_each",
-    "sync_file",
-    "sync_folder",
 ]
 
 
@@ -477,11 +471,8 @@ def output_digest(output: str | bytes) -> str:
     """
     if isinstance(output, bytes):
         return hashlib.sha256(output).hexdigest()[:_DIGITS]
-    digest = hashlib.sha256()
     with open(output, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
-        while data := file.read(_COPY_BYTES):
-            digest.update(data)
-    return digest.hexdigest()[:_DIGITS]
+        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
 
 
 @threaded
@@ -502,51 +493,7 @@ def copy_file(source: Path, target: TempFile) -> int | None:
         raise DiskError.of(error, source, "read") from None
 
 
-def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:
-    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses. Blocks."""
-    for name in names:
-        try:
-            sync_file(f"{folder}/{name}")
-        except OSError as error:
-            return DiskError.of(error, Path(folder, name), "write")
-    return None
-
-
-sync_all = threaded(sync_each)
-"""`sync_each` in a thread."""
-
-
 @threaded
 def _remove(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)  # noqa: PTH108 - see above
-
-
-def sync_file(path: str | Path) -> None:
-    """Wait until the bytes of the file at `path` are on the disk itself."""
-    # Windows' FlushFileBuffers wants a handle that may write.
-    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
-    try:
-        if sys.platform == "darwin":
-            import fcntl  # noqa: PLC0415 - not there on Windows
-
-            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the names in the folder at `path` are on the disk itself.
-
-    Windows cannot open a folder for this; NTFS journals its names itself.
-    """
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,11 +13,10 @@ import pytest
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import group_sync
-from smarty_async.archive.outputs import store as output_store
+from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, commit_moves, remove_known
-from smarty_async.archive.outputs.group_sync import GroupSync
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
+from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 
@@ -130,7 +129,7 @@ async def test_an_answer_that_cannot_be_synced_gets_its_error(
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(group_sync, "sync_file_system", broken)
+    monkeypatch.setattr(output_sync, "sync_file_system", broken)
     refused = await directory.fsync([[StoredOutput("gone", 1)], [await written(directory)]])
     assert "No such file" in str(refused[0])
     assert refused[1] is None
@@ -441,11 +440,11 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
     monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
     (tmp_path / "a").touch()
-    output_store.sync_file(tmp_path / "a")
+    output_sync.sync_file(tmp_path / "a")
     assert calls == [51]
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Path("not there")
     monkeypatch.setattr(os, "name", "nt")
-    output_store.sync_folder(gone)
+    output_sync.sync_folder(gone)

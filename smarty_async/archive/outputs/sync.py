@@ -1,4 +1,4 @@
-"""Makes the temporary files of many answers durable at once.
+"""Makes writes outlast a power cut; what differs between systems is here.
 
 Three outputs a photo are three fsyncs a photo, each of which waits for the disk. Linux' syncfs(2) makes all files of a
 file system durable in one call: on ext4, in 0.02 to 0.07 of the time for 144 files of 20 KB, and in 0.4 to 0.6 for
@@ -24,11 +24,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from smarty_async.archive.outputs.store import sync_each
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError
 
-__all__ = ["GroupSync", "has_reliable_syncfs", "sync_file_system"]
+__all__ = ["GroupSync", "has_reliable_syncfs", "sync_all", "sync_each", "sync_file", "sync_file_system", "sync_folder"]
 
 _FILE_SYSTEMS = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _KERNEL = (5, 8)
@@ -124,3 +123,47 @@ def has_reliable_syncfs(folder: str, *, mounts: Path = Path("/proc/self/mountinf
         return bool(types) and types <= _FILE_SYSTEMS and hasattr(ctypes.CDLL(None), "syncfs")
     except (OSError, ValueError, IndexError):
         return False
+
+
+def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:
+    """Wait until the files called `names` in `folder` are durable; returns what the disk refuses. Blocks."""
+    for name in names:
+        try:
+            sync_file(f"{folder}/{name}")
+        except OSError as error:
+            return DiskError.of(error, Path(folder, name), "write")
+    return None
+
+
+sync_all = threaded(sync_each)
+"""`sync_each` in a thread."""
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until the bytes of the file at `path` are on the disk itself."""
+    # Windows' FlushFileBuffers wants a handle that may write.
+    descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        if sys.platform == "darwin":
+            import fcntl  # noqa: PLC0415 - not there on Windows
+
+            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder at `path` are on the disk itself.
+
+    Windows cannot open a folder for this; NTFS journals its names itself.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

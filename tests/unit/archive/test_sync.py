@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.outputs import group_sync
-from smarty_async.archive.outputs import store as output_store
-from smarty_async.archive.outputs.group_sync import GroupSync, has_reliable_syncfs, sync_file_system
+from smarty_async.archive.outputs import sync as output_sync
+from smarty_async.archive.outputs.sync import GroupSync, has_reliable_syncfs, sync_file_system
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="syncfs is Linux'")
 MOUNT = "36 35 {device} / / rw,relatime shared:1 - {kind} /dev/vda rw\n"
@@ -29,11 +28,11 @@ def group(folder: Path) -> Generator[GroupSync]:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is synced, in order; `group_sync` takes the disk for one with a reliable syncfs."""
+    """What is synced, in order; `output_sync` takes the disk for one with a reliable syncfs."""
     calls: list[str] = []
-    monkeypatch.setattr(group_sync, "has_reliable_syncfs", lambda _: True)
-    monkeypatch.setattr(group_sync, "sync_file_system", lambda _: calls.append("all"))
-    monkeypatch.setattr(output_store, "sync_file", lambda path: calls.append(Path(path).name))
+    monkeypatch.setattr(output_sync, "has_reliable_syncfs", lambda _: True)
+    monkeypatch.setattr(output_sync, "sync_file_system", lambda _: calls.append("all"))
+    monkeypatch.setattr(output_sync, "sync_file", lambda path: calls.append(Path(path).name))
     return calls
 
 
@@ -52,7 +51,7 @@ async def test_one_file_is_synced_by_itself(tmp_path: Path, synced: list[str]) -
 async def test_other_file_systems_are_not_relied_on(
     tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_sync, "has_reliable_syncfs", lambda _: False)
+    monkeypatch.setattr(output_sync, "has_reliable_syncfs", lambda _: False)
     with group(tmp_path) as files:
         await files.sync([["a", "b", "c", "d"]])
     assert synced == ["a", "b", "c", "d"]
@@ -69,8 +68,8 @@ async def test_after_a_write_error_each_file_is_asked_for_its_own(
         if path.endswith("b"):
             raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(group_sync, "sync_file_system", broken)
-    monkeypatch.setattr(output_store, "sync_file", sync_file)
+    monkeypatch.setattr(output_sync, "sync_file_system", broken)
+    monkeypatch.setattr(output_sync, "sync_file", sync_file)
     with group(tmp_path) as files:
         refused = await files.sync([["a"], ["b"], ["c", "d"]])
     assert [error and error.errno for error in refused] == [None, errno.EIO, None]
