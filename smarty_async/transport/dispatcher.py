@@ -77,6 +77,7 @@ class Dispatcher:
             sleep=sleep,
             clock=clock,
         )
+        self._failed: WeakKeyDictionary[object, SmartyError] = WeakKeyDictionary()  # why, by source
         self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
         self._items: set[Item] = set()  # submitted, and not replied to
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
@@ -142,6 +143,8 @@ class Dispatcher:
         if self._closed:
             raise _closed()
         self._sender.check(item)
+        if item.group.source is not None and (error := self._failed.get(item.group.source)):
+            raise error
         forecast = self._forecast(item.group.source)
         self._items.add(item)
         forecast.submitted(item.body)
@@ -250,7 +253,12 @@ class Dispatcher:
         self._wake()
 
     def _fail(self, chunk: list[Item], error: SmartyError) -> None:
-        """No photo of `chunk` is to blame for `error`: whatever waits in its group would meet it, too."""
+        """No photo of `chunk` is to blame for `error`: whatever waits in its group would meet it, too.
+
+        So would what its source submits before it has heard of the error.
+        """
+        if chunk[0].group.source is not None:
+            self._failed[chunk[0].group.source] = error
         queued = [item for item in self._items if item.group is chunk[0].group and not item.in_flight]
         for item in (*chunk, *queued):
             item.fail(error)
