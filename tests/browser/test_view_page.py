@@ -49,6 +49,8 @@ async def open_photo(tab: Tab, url: str, name: str) -> None:
     await tab.goto(url)
     await tab.locator(".card", has_text=name).click()
     await tab.locator("dialog[open]").wait_for()
+    # Until its pictures have come, their places change their sizes.
+    await tab.wait_for_function("() => [...document.querySelectorAll('dialog img')].every(image => image.complete)")
 
 
 async def test_the_grid_shows_every_photo_by_folder(tab: Tab, url: str) -> None:
