@@ -26,6 +26,8 @@ from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
 from smarty_async.cluster.messages import ChunkEnd
 from smarty_async.store_address import StoreAddress
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = 24
 
 
@@ -146,7 +148,6 @@ async def test_a_log_that_was_removed_is_not_written_again(s3: S3Server) -> None
     assert not s3.objects("logs/")
 
 
-@pytest.mark.slow
 async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:
     fill(s3)
     service.default = lambda _: late(1)

@@ -27,6 +27,8 @@ from smarty_async.results import Kind
 from smarty_async.transport.body import BodyFailed, MemoryBody
 from smarty_async.wire.messages import Answered
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "the-token-of-this-test"
 
 

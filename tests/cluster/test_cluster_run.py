@@ -22,6 +22,8 @@ from support.pictures import encoded
 from smarty_async import AuthorizationError, Limits, OAuthCredentials, OptionsError, Result, ServiceUnavailable
 from smarty_async.results import PRICE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def dask() -> AsyncIterator[Any]:

@@ -56,6 +56,7 @@ async def test_ctrl_c_waits_for_the_workers(service: FakeService, source: Path, 
 
 
 @with_extra
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [

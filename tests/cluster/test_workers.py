@@ -18,6 +18,8 @@ from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import PLUGIN, prepare
 from smarty_async.cluster.workers import is_private
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("address", "private"),
@@ -60,7 +62,6 @@ async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
     assert [names.count(PLUGIN) for names in plugins.values()] == [1]
 
 
-@pytest.mark.slow
 async def test_a_worker_of_another_version_is_given_nothing(
     service: FakeService, source: Path, out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,6 +25,8 @@ from smarty_async.archive.store_errors import UnlistableKey
 from smarty_async.errors import OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a.jpg", "b/c.png", "b/d.jpg", "name with spaces.jpg", "фото.jpg")
 
 
