@@ -21,7 +21,6 @@ from smarty_async.local.engine import (
     best_engine,
     engine_named,
     in_process_engine,
-    restore,
 )
 from smarty_async.local.engine.basic import TONED
 from smarty_async.local.engine.decoding import PixelBudget, decode, quality_of
@@ -396,7 +395,7 @@ def test_what_is_refused(data: bytes, status: int) -> None:
 
 @learned
 def test_what_would_become_too_large_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "largest_output", lambda: 3840 * 2160 * 16)
+    monkeypatch.setattr("smarty_async.local.engine.restore.largest_output", lambda: 3840 * 2160 * 16)
     for size in ((4000, 4000), (60_000, 1)):
         with pytest.raises(ItemRefused, match="too large"):
             restoring().enlarge(pictures.encoded(Image.new("L", size), "PNG"), factor=4, rtype="photo")
