@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 from collections.abc import Generator, Iterable
@@ -225,6 +226,8 @@ def default_out(sources: tuple[str, ...]) -> str:
     Raises:
         OptionsError: there are several sources, none, a pattern, or one that is not on the disk.
     """
+    if len(sources) == 1 and not (glob.has_magic(sources[0]) or "://" in sources[0] or Path(sources[0]).exists()):
+        raise OptionsError(f"there is no {sources[0]!r}: check the path")
     if len(sources) != 1 or not Path(sources[0]).exists():
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
     source = Path(sources[0]).absolute()

@@ -129,6 +129,8 @@ class TestDefaultOut:
         for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
+        with pytest.raises(OptionsError, match="there is no '.*gone': check the path"):
+            default_out((str(tmp_path / "gone"),))
 
     @pytest.mark.slow
     async def test_it_is_said_first(self, photos: Path, service: FakeService) -> None:
