@@ -129,7 +129,7 @@ class TestDefaultOut:
         for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
-        with pytest.raises(OptionsError, match="there is no '.*gone': check the path"):
+        with pytest.raises(OptionsError, match=r"there is no '.*gone': check the path"):
             default_out((str(tmp_path / "gone"),))
 
     @pytest.mark.slow
