@@ -77,6 +77,7 @@ async def test_the_filter_filters(tab: Tab, url: str) -> None:
     assert await names(tab) == ["a.jpg", "b.jpg", MARKUP]
     await tab.get_by_role("button", name="family 2").click()
     await tab.locator(".card", has_text="b.jpg").wait_for(state="detached")
+    await tab.locator(".card").first.wait_for()
     assert await names(tab) == [MARKUP]
 
 
