@@ -6,7 +6,6 @@ A commit renames files and then syncs their folders. There are no Paths there: c
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import filecmp
 import os
@@ -22,10 +21,8 @@ import msgspec
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.state_folder import StateFolder
+from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles
 from smarty_async.archive.outputs.store import (
-    Appendable,
     FinishedPhoto,
     NameTaken,
     OutputMove,
@@ -50,7 +47,7 @@ _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
 
 
-class OutputDirectory:
+class OutputDirectory(StoreTempFiles):
     """The `OutputStore` in a folder.
 
     Args:
@@ -172,28 +169,6 @@ class OutputDirectory:
         return None
 
     # temporary files
-
-    def open(self) -> TempFile:
-        """A new temporary file; its first write creates it."""
-        return self._state.open()
-
-    def temp_path(self, name: str) -> Path:
-        """The path of the temporary file called `name`."""
-        return self._state.temp_path(name)
-
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file, all in one call to a thread; see `OutputStore.write`."""
-        await self._state.write(lots)
-
-    def finish(
-        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
-    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
-        """Give outputs their metadata, and write those that are held in memory; see `OutputStore.finish`."""
-        return self._state.finish(outputs, metadata)
-
-    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
-        return await self._state.fsync(answers)
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""

@@ -16,12 +16,11 @@ import msgspec
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.key_pages import KeyPages
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import Appendable, FinishedPhoto, OutputMove, OutputRefused, TempFile
+from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, default_state_folder
+from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused, TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
@@ -51,7 +50,7 @@ as names on a disk, to which people copy a bucket."""
 _PIECE_BYTES: Final = 1 << 20
 
 
-class OutputBucket:
+class OutputBucket(StoreTempFiles):
     """The `OutputStore` under a prefix of a bucket.
 
     Args:
@@ -187,28 +186,6 @@ class OutputBucket:
         return ErrorInfo("path_too_long", f"{message}: give it an --out with a shorter prefix")
 
     # temporary files
-
-    def open(self) -> TempFile:
-        """A new temporary file; its first write creates it."""
-        return self._state.open()
-
-    def temp_path(self, name: str) -> Path:
-        """The path of the temporary file called `name`."""
-        return self._state.temp_path(name)
-
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file; see `OutputStore.write`."""
-        await self._state.write(lots)
-
-    def finish(
-        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
-    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
-        """Give outputs their metadata, and write those that are held in memory; see `OutputStore.finish`."""
-        return self._state.finish(outputs, metadata)
-
-    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the temporary files of each answer are durable; see `OutputStore.fsync`."""
-        return await self._state.fsync(answers)
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; see `OutputStore.copy`."""

@@ -24,7 +24,7 @@ from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
-__all__ = ["StateFolder", "default_state_folder"]
+__all__ = ["StateFolder", "StoreTempFiles", "default_state_folder"]
 
 _LARGEST_HELD = 1 << 20
 """Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
@@ -147,6 +147,34 @@ class StateFolder:
         refused = await self._group_sync.sync(names)
         self.retain(name for each, error in zip(names, refused, strict=True) if not error for name in each)
         return refused
+
+
+class StoreTempFiles:
+    """What every `OutputStore` does with its temporary files, which are in its state folder; see there."""
+
+    _state: StateFolder
+
+    def open(self) -> TempFile:
+        """A new temporary file; its first write creates it."""
+        return self._state.open()
+
+    def temp_path(self, name: str) -> Path:
+        """The path of the temporary file called `name`."""
+        return self._state.temp_path(name)
+
+    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+        """Append its pieces to each file, or hold them in memory while they are few."""
+        await self._state.write(lots)
+
+    def finish(
+        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
+    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
+        """Give outputs their metadata, and write those that are held in memory."""
+        return self._state.finish(outputs, metadata)
+
+    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
+        """Wait until the temporary files of each answer are durable."""
+        return await self._state.fsync(answers)
 
 
 @threaded
