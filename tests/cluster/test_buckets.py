@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster
 from support.clients import client_of
 from support.cluster import THREADS, Cluster
 from support.fake_service import FakeService, late
@@ -36,24 +35,6 @@ def s3() -> Iterator[S3Server]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with s3_server() as server:
         yield server
-
-
-@pytest.fixture
-async def dask() -> AsyncIterator[Any]:
-    """Two workers in this process."""
-    async with (
-        cast("Any", LocalCluster)(
-            n_workers=2,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-            asynchronous=True,
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as client,
-    ):
-        yield client
 
 
 def fill(s3: S3Server) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,24 +22,6 @@ from smarty_async import AuthorizationError, Limits, OAuthCredentials, OptionsEr
 from smarty_async.results import PRICE
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-async def dask() -> AsyncIterator[Any]:
-    """Two workers in this process."""
-    async with (
-        cast("Any", LocalCluster)(
-            n_workers=2,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address=None,
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-            asynchronous=True,
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as client,
-    ):
-        yield client
 
 
 async def run(service: FakeService, source: Path, out: Path, **choices: Any) -> list[Result]:
