@@ -210,7 +210,7 @@ def pack(folder: Path, out: Path, *, side: int = 1024, held_out: int = 11, quali
         data = photo.jpeg or cv2.imencode(".jpg", photo.pixels[..., ::-1], settings)[1].tobytes()
         (out / name).write_bytes(data)
         source = photo.source
-        rows.append("\t".join((name, photo.name, source.version, source.licence, source.stated)) + "\n")
+        rows.append(f"{name}\t{photo.name}\t{source.version}\t{source.licence}\t{source.stated}\n")
     (out / "SOURCES.tsv").write_text("".join(rows), encoding="utf-8")
 
 
