@@ -38,6 +38,7 @@ def main() -> None:
     cv2.setNumThreads(0)  # its threads do not survive the fork of the workers
     if device == "cpu":
         torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = True
     options.out.mkdir(parents=True, exist_ok=True)
     pack = options.pack or options.out / "pack"
     if options.sources is not None:

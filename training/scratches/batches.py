@@ -111,6 +111,7 @@ class Batches:
 
     def refresh(self, count: int) -> None:
         """Take over `count` layers that the workers have drawn anew."""
+        self._layers.use(count)
         start = self._refreshed % len(self._covers)
         end = min(start + count, len(self._covers))
         self._covers[start:end] = torch.from_numpy(self._layers.covers[start:end]).to(self._device)

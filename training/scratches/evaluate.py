@@ -1,8 +1,8 @@
 """What the network finds, against the package's own detector, on photographs and damage that training never saw.
 
-    python -m training.scratches.evaluate --weights work --sources sources --photos FOLDER
+    python -m training.scratches.evaluate --weights work --pack work/pack --photos FOLDER
 
-chooses the bounds on every third of the photographs that training left out, damaged by the training's generator, and
+chooses the bounds on the photographs that training left out, damaged by the training's generator, and
 prints the table for the photographs in FOLDER (PNG or JPEG), damaged by `benchmarks/quality/damage.py`. It needs
 `training/requirements.txt` without PyTorch (ncnn and PyTorch do not run in one process) and the extra `local`.
 """
@@ -26,7 +26,7 @@ from benchmarks.quality.measures import psnr
 from smarty_async.local.engine.diagnosing import noise_level
 from smarty_async.local.engine.scratches import damage_mask, fill
 from training.scratches.damage import damage
-from training.scratches.photos import SIDE, load
+from training.scratches.photos import SIDE
 
 ncnn: Any = import_module("ncnn")
 
@@ -122,14 +122,13 @@ def main() -> None:
     """Choose the bounds and print the table."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.evaluate", description=__doc__)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--sources", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--photos", type=Path, required=True)
     options = parser.parse_args()
     detector = Detector(options.weights)
-    third = [photo.pixels for number, photo in enumerate(load(options.sources)) if number % 24 == 0]
-    bounds = choose(detector, third)
+    bounds = choose(detector, _photos(options.pack / "VAL"))
     print(bounds, flush=True)
-    photos = [_read(path) for path in sorted(options.photos.glob("*.[pj][np]g"))]
+    photos = _photos(options.photos)
     ways: dict[str, Callable[[Pixels], Mask | None]] = {
         "package": lambda photo: damage_mask(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), noise_level(photo) / 3**0.5),
         "network": lambda photo: mask_of(detector(photo), bounds),
@@ -147,6 +146,10 @@ def _gains(photos: list[Pixels], spoil: Callable[[Pixels], Pixels], way: Callabl
         mask = way(spoilt)
         gains.append(0.0 if mask is None else psnr(fill(spoilt, mask), photo) - psnr(spoilt, photo))
     return f"{np.mean(gains):+.2f} dB (worst {min(gains):+.2f})"
+
+
+def _photos(folder: Path) -> list[Pixels]:
+    return [_read(path) for path in sorted(folder.glob("*.[pj][np]g"))]
 
 
 def _read(path: Path) -> Pixels:

@@ -62,6 +62,7 @@ class Layers:
         self.factors: Planes = np.frombuffer(mmap.mmap(-1, each * side**2), np.uint8).reshape(each, side, side)
         """What the light is multiplied with beside folds: 128 leaves it as it is."""
         self._drawn: NDArray[np.int64] = np.frombuffer(mmap.mmap(-1, 8 * workers), np.int64)
+        self._used: NDArray[np.int64] = np.frombuffer(mmap.mmap(-1, 8), np.int64)
         start = multiprocessing.get_context("fork").Process
         self._workers: list[BaseProcess] = [
             start(target=self._draw, args=(number, workers, seed), daemon=True) for number in range(workers)
@@ -79,6 +80,10 @@ class Layers:
         while int(self._drawn.min()) * len(self._workers) < len(self.covers):
             time.sleep(0.1)
 
+    def use(self, count: int) -> None:
+        """Let so many more layers be redrawn."""
+        self._used += count
+
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers:
@@ -92,6 +97,8 @@ class Layers:
         side = self.covers.shape[1]
         while True:
             for at in range(number, len(self.covers), workers):
+                while self._drawn[number] * workers > 1.5 * len(self.covers) + self._used[0]:
+                    time.sleep(0.05)
                 cover, factor = _layer(dice, at // self.each, side)
                 self.covers[at] = np.rint(cover * 255)
                 if at // self.each == _FOLD:

@@ -62,6 +62,7 @@ class DamageNet(_UNet):
 
     def __init__(self) -> None:
         super().__init__(3, 1, (24, 40, 56, 72))
+        nn.init.constant_(self.last.bias, -3.0)  # few pixels are damaged
 
 
 class FillNet(_UNet):
