@@ -184,6 +184,7 @@ class ArchiveRun:
                 limits=self._limits,
                 retries=self._retries,
                 source=self._source,
+                prober=self._cluster.probe if self._cluster is not None else None,
                 directory=directory,
                 journal=journal,
                 committer=committer,
@@ -223,7 +224,9 @@ class ArchiveRun:
         try:
             async with self._cluster.opened(
                 self._directory,
-                sources=self._options.sources,
+                source=self._source,
+                options=self._options,
+                limits=self._limits,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,
             ):
@@ -305,12 +308,16 @@ class ArchiveRun:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
             photo = await self._run_photo(entry, context)
-            pages = await self._look_up(entry.file.other_pages(photo.pages), context)
-            async with asyncio.TaskGroup() as others:
-                for page in await self._report_finished(pages):
-                    others.create_task(self._run_photo(page, context))
+            if others := entry.file.other_pages(photo.pages):
+                await self._run_pages(others, context)
         finally:
             self._window.release()
+
+    async def _run_pages(self, files: Sequence[PhotoFile], context: RunContext) -> None:
+        pages = await self._look_up(files, context)
+        async with asyncio.TaskGroup() as running:
+            for page in await self._report_finished(pages):
+                running.create_task(self._run_photo(page, context))
 
     async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
         photo = PhotoRun(entry, context)

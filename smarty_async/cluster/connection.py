@@ -16,15 +16,20 @@ from distributed import Client
 from smarty_async.archive.commit import FinishedFile
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
+from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
@@ -68,16 +73,26 @@ class ClusterConnection:
         self._folder = ""
         self._storage: ChunkStorage = FolderStorage("")
         self._workers: ClusterWorkers | None = None
+        self._probes: ClusterProbes | None = None
 
     @asynccontextmanager
     async def opened(
-        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], int]
+        self,
+        outputs: OutputStore,
+        *,
+        source: PhotoSource,
+        options: ArchiveOptions,
+        limits: Limits,
+        progress: Progress,
+        set_capacity: Callable[[int], int],
     ) -> AsyncGenerator[None]:
         """Use the cluster during the block, for one run.
 
         Args:
             outputs: where its outputs go.
-            sources: where its photos are.
+            source: where its photos come from.
+            options: of the run.
+            limits: what one request may carry.
             progress: where workers are counted.
             set_capacity: called with the requests that the workers can have open at once, whenever these change; how
                 many may be open then.
@@ -101,12 +116,21 @@ class ClusterConnection:
         self._workers = ClusterWorkers(
             self._dask,
             storage=self._storage,
-            sources=sources,
+            sources=options.sources,
             wait_seconds=self._wait_seconds,
             on_change=on_change,
         )
+        self._probes = ClusterProbes(self._dask, self._workers, source=source, limits=limits, fit=options.fit)
         async with self._workers.watched():
-            yield
+            try:
+                yield
+            finally:
+                await self._probes.aclose()
+
+    def probe(self, file: PhotoFile) -> asyncio.Future[Probed]:
+        """Have a worker look into a photo; the future fails as `PhotoSource.probe` does."""
+        assert self._probes is not None, "it is not opened"  # noqa: S101 - the run opens it
+        return self._probes.probe(file)
 
     async def send(self, request: ChunkRequest, /) -> None:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""

@@ -22,11 +22,14 @@ from distributed import Worker, WorkerPlugin
 from yarl import URL
 
 from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.archive.photos.probe import Probed
+from smarty_async.archive.sources.source import Prober
+from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
-from smarty_async.options import ModeSpec
+from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
@@ -36,7 +39,7 @@ from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
-__all__ = ["PLUGIN", "DrainPlugin", "carry", "prepare"]
+__all__ = ["PLUGIN", "DrainPlugin", "carry", "look_into", "prepare"]
 
 T = TypeVar("T")
 
@@ -122,6 +125,30 @@ async def prepare(
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
     return version("smarty_async"), await asyncio.to_thread(storage.unseen, mark, sources)
+
+
+async def look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
+    """Look into photos; None for each that cannot be sent, or whose store does not answer: the caller finds out why.
+
+    Args:
+        probers: look into one photo each.
+        limits: what the endpoint takes.
+        fit: whether to make smaller what is over the limits.
+        pool: which threads do it, see `threaded`.
+    """
+    looking = _requests().start(_look_into(probers, limits=limits, fit=fit, pool=pool))
+    return await asyncio.shield(asyncio.wrap_future(looking))
+
+
+async def _look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
+    look = threaded(_looked, pool=pool)
+    return await asyncio.gather(*(look(prober, limits=limits, fit=fit) for prober in probers))
+
+
+def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
+    with suppress(SmartyError):
+        return prober(limits=limits, fit=fit)
+    return None
 
 
 async def carry(job: ChunkJob) -> ChunkReport:

@@ -110,13 +110,13 @@ class ClusterWorkers:
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
-                while not self._addresses:
+                while not self.addresses:
                     if all_refused_is_final and self._known:
                         raise ConfigurationError(self._why_none)
                     await self._change()
         except TimeoutError:
             raise ServiceUnavailable(f"gave up on the cluster: {self._why_none}", seconds=self._wait_seconds) from None
-        return self._addresses
+        return self.addresses
 
     async def gone(self, addresses: Iterable[str]) -> None:
         """Wait until none of `addresses` is in the cluster, or the scheduler cannot be reached."""
@@ -131,7 +131,8 @@ class ClusterWorkers:
         return self._unreachable
 
     @property
-    def _addresses(self) -> frozenset[str]:
+    def addresses(self) -> frozenset[str]:
+        """The addresses of the workers that can be used now."""
         return frozenset(address for address, worker in self._known.items() if worker.refused is None)
 
     @property

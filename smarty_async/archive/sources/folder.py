@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Awaitable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
+from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError
@@ -125,9 +127,9 @@ class FolderSource:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
         return probe_file(file.path, limits=limits, fit=fit, page=file.page)
 
-    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
-        """Look into a photo; blocks. See `PhotoSource.look`."""
-        return probe(file.path, limits=limits, fit=fit, page=file.page)
+    def prober(self, file: PhotoFile) -> Prober:
+        """What looks into a photo; see `PhotoSource.prober`."""
+        return partial(probe, file.path, page=file.page)
 
     def body(self, file: PhotoFile, probed: Probed) -> FileBody:
         """What is sent of a photo that is sent as it is; does not block."""
