@@ -13,6 +13,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.replay import LeftAnswer
 from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
@@ -172,7 +173,11 @@ class ArchiveRun:
     async def _restore(self) -> None:
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
-        journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
+        left = await self._left_answers()
+        if left is None:
+            return
+        path = directory.state_dir / JOURNAL
+        journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += [*directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
@@ -214,6 +219,12 @@ class ArchiveRun:
         finally:
             await committer.close()
             await journal.close()
+
+    async def _left_answers(self) -> Sequence[LeftAnswer] | None:
+        """What workers have answered for an earlier run that was killed; None when this run is to end before that."""
+        if self._cluster is None:
+            return ()
+        return await self._cluster.left_answers(self._directory, progress=self.progress, stopping=self._stopping)
 
     @asynccontextmanager
     async def _cluster_opened(self) -> AsyncGenerator[None]:

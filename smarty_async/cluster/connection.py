@@ -8,12 +8,12 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from time import monotonic
 from typing import Any, Final, cast
 
 from distributed import Client
 
 from smarty_async.archive.commit import FinishedFile
+from smarty_async.archive.journal.replay import LeftAnswer
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
@@ -25,6 +25,7 @@ from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.probing import ClusterProbes
+from smarty_async.cluster.standing import left_answers, standing_report
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private
@@ -40,10 +41,7 @@ __all__ = ["ClusterConnection"]
 
 _log = logging.getLogger("smarty_async")
 
-_SILENT_BEATS: Final = 5
-"""For how many beats a chunk's log may not grow before its worker is taken to be dead."""
 _NO_WORKER: Final = "the cluster has no worker that can be used: waiting for one"
-_POLL_SECONDS: Final = 0.25
 _ITEMS_PER_TURN: Final = 8
 """Items handed over in one turn of the event loop."""
 
@@ -72,8 +70,34 @@ class ClusterConnection:
         self._wait_seconds = wait_seconds
         self._folder = ""
         self._storage: ChunkStorage = FolderStorage("")
+        self._removing: set[asyncio.Task[None]] = set()
         self._workers: ClusterWorkers | None = None
         self._probes: ClusterProbes | None = None
+
+    async def left_answers(
+        self, outputs: OutputStore, *, progress: Progress, stopping: asyncio.Event
+    ) -> list[LeftAnswer] | None:
+        """What workers have answered for an earlier run that was killed; waits for the requests they still have open.
+
+        Call it when the outputs are locked, and before their temporary files are removed.
+
+        Args:
+            outputs: where outputs go.
+            progress: where it is said that it waits.
+            stopping: set when the run is to end.
+
+        Returns:
+            The answers; None when the run is to end before all requests have.
+        """
+        waiting = asyncio.create_task(left_answers(_storage_of(outputs), progress=progress))
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else None
+        finally:
+            progress.status_message = None
+            waiting.cancel()
+            stop.cancel()
 
     @asynccontextmanager
     async def opened(
@@ -126,6 +150,8 @@ class ClusterConnection:
                 yield
             finally:
                 await self._probes.aclose()
+                if self._removing:
+                    await finish_despite_cancel(asyncio.wait(self._removing))
 
     def probe(self, file: PhotoFile) -> asyncio.Future[Probed]:
         """Have a worker look into a photo; the future fails as `PhotoSource.probe` does."""
@@ -144,12 +170,10 @@ class ClusterConnection:
             report = await self._carried(job, addresses)
             if report is None or report.refused:
                 report = await self._adopted(log, report)
-            else:
-                await log.remove()
         except asyncio.CancelledError:
             await finish_despite_cancel(log.remove())  # tells the worker that nobody waits for it
             raise
-        await self._hand_over(report, request)
+        await self._hand_over(report, request, log)
 
     async def _job(self, request: ChunkRequest) -> ChunkJob:
         bodies: Sequence[Body] = tuple(request.bodies)
@@ -194,18 +218,12 @@ class ClusterConnection:
         if await log.begin():
             refused = report.refused if report is not None else None
             raise RequestError(refused or "no worker of the cluster took the request", sent=False)
-        size, grew_at = -1, monotonic()
-        while True:
-            standing, now_size = await log.read()
-            if now_size != size:
-                size, grew_at = now_size, monotonic()
-            if standing.end is not None or monotonic() - grew_at > _SILENT_BEATS * self._storage.beat_seconds:
-                _log.info("adopted %d answers of a worker that is gone", len(standing.items))
-                return standing
-            await asyncio.sleep(_POLL_SECONDS)
+        standing = await standing_report(log, beat_seconds=self._storage.beat_seconds)
+        _log.info("adopted %d answers of a worker that is gone", len(standing.items))
+        return standing
 
-    async def _hand_over(self, report: ChunkReport, request: ChunkRequest) -> None:
-        """Give its items to `request`.
+    async def _hand_over(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
+        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.
 
         Raises:
             RequestError: the request failed, or its worker is gone.
@@ -219,16 +237,19 @@ class ClusterConnection:
             request.bytes_received += end.bytes_received
             if end.failure is None:
                 request.on_response_complete(end.seconds)
+        taken = _LogRemoval(log, len(report.items), self._removing)
         for count, item in enumerate(report.items):
             if count and not count % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)
-            await self._hand_over_item(item, request, numbers[item.answered.name])
+            await self._hand_over_item(item, request, numbers[item.answered.name], taken)
         if end is None:
             raise RequestError("the worker that had sent the request is gone")
         if end.failure is not None:
             raise end.failure.error(sent=end.sent)
 
-    async def _hand_over_item(self, item: FinishedItem, request: ChunkRequest, number: int) -> None:
+    async def _hand_over_item(
+        self, item: FinishedItem, request: ChunkRequest, number: int, on_taken: Callable[[], None]
+    ) -> None:
         body, editor = request.bodies[number], request.editors[number]
         if item.digest is not None and isinstance(body, FileBody | ObjectBody):
             body.digest = item.digest
@@ -237,9 +258,36 @@ class ClusterConnection:
         files: dict[Kind, SinkFile] = {
             kind: FinishedFile(self._folder, output, is_stored=item.stored) for kind, output in item.outputs.items()
         }
-        received = ReceivedItem(item.answered, files)
+        received = ReceivedItem(item.answered, files, on_taken)
         if not request.on_item(received):
             await received.discard()
+
+
+class _LogRemoval:
+    """Removes the log of a chunk when it was called for each of its items.
+
+    Args:
+        log: the log.
+        items: how many there are.
+        tasks: the removals that are under way.
+    """
+
+    def __init__(self, log: ChunkLog, items: int, tasks: set[asyncio.Task[None]]) -> None:
+        self._log = log
+        self._left = items
+        self._tasks = tasks
+        if not items:
+            self._remove()
+
+    def __call__(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._remove()
+
+    def _remove(self) -> None:
+        removal = asyncio.create_task(self._log.remove(), name="smarty_async log")
+        self._tasks.add(removal)
+        removal.add_done_callback(self._tasks.discard)
 
 
 def _storage_of(outputs: OutputStore) -> ChunkStorage:

@@ -21,12 +21,22 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
+from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
-from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
+from smarty_async.cluster.messages import (
+    ChunkBegin,
+    ChunkEnd,
+    ChunkJob,
+    ChunkReport,
+    Failure,
+    FinishedItem,
+    SentPhoto,
+    ServiceAddress,
+)
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
 from smarty_async.options import Limits, ModeSpec
@@ -164,7 +174,7 @@ async def carry(job: ChunkJob) -> ChunkReport:
 async def _carry(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
     log = job.storage.log(job.id)
-    if not await log.begin():
+    if not await log.begin(*_begin_of(job)):
         return ChunkReport(refused="it was begun before")
     request = _WorkerRequest(job, log)
     began = monotonic()
@@ -182,6 +192,15 @@ async def _carry(job: ChunkJob) -> ChunkReport:
     with suppress(ChunkUnwanted, SmartyError):
         await log.append(end)
     return ChunkReport(request.items, end)
+
+
+def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:
+    """What a log begins with."""
+    outputs = [editor for editor in job.editors if isinstance(editor, PhotoOutputs)]
+    if not outputs or len(outputs) < len(job.editors):
+        return ()
+    photos = tuple(SentPhoto.of(each.entry) for each in outputs)
+    return [ChunkBegin(specs=tuple(map(str, job.specs)), photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
 
 
 async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:
