@@ -68,7 +68,7 @@ async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
-            security=_security.temporary(),  # without it, whoever uses this machine could let the workers run anything
+            security=_security.temporary(),  # else any user of this machine can let the workers run anything
             memory_limit=None,
             silence_logs=logging.CRITICAL,
             preload=[_IGNORE_INTERRUPTS],
