@@ -86,7 +86,7 @@ class ClusterWorkers:
         await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
         try:
             await self._look()
-            if not self._addresses:
+            if not self.addresses:
                 self._on_change(0, 0)
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:

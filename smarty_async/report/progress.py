@@ -20,6 +20,7 @@ __all__ = ["Bar", "Display", "Lines", "Silence"]
 _LINE_EVERY: Final = 10.0
 """Seconds between two plain lines, unless another tenth is done."""
 _TENTHS: Final = 10
+_LOOKING: Final = "looking for photos"
 _NAME_LENGTH: Final = 40
 """Characters of a photo's name that are shown; the end of a path says more than its start."""
 
@@ -48,6 +49,8 @@ class Display(Protocol):
 
 def _fraction(progress: Progress) -> str:
     if progress.total is None:
+        if not progress.found:
+            return _LOOKING
         return f"{progress.done:,} of {progress.found:,}+ photos"
     return f"{progress.done:,} of {count(progress.total, 'photo')}"
 
@@ -116,7 +119,7 @@ class Bar:
             redirect_stdout=False,
             transient=True,
         )
-        self._task = self._drawing.add_task("looking for photos", total=None)
+        self._task = self._drawing.add_task(_LOOKING, total=None)
         self._drawing.start()
 
     def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
