@@ -112,7 +112,7 @@ class ClusterProbes:
         if not addresses:
             return []
         address = addresses[next(self._turns) % len(addresses)]
-        probers: list[Prober] = [self._source.prober(file) for file in files]
+        probers: list[Prober] = [self._source.prober(file) for file in files]  # pickled by the call
         pool = "fetching" if is_store_address(files[0].path) else "probing"
         running = asyncio.ensure_future(
             self._dask.run(

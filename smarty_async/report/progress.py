@@ -66,7 +66,7 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
         parts.append(pace(estimate.seconds_a_photo))
     if estimate.seconds_left is not None and (progress.scanning or progress.done < progress.found):
         parts.append(f"{estimated(estimate.seconds_left)} left")
-    if not free:
+    if not free and progress.requests:
         parts.append(money(progress.cost))
         parts.append(count(progress.requests, "request"))
     if progress.workers:

@@ -46,6 +46,7 @@ async def run(service: FakeService, source: Path, out: Path, dask: Any) -> Count
     async with SmartyClient(token=TOKEN, base_url=service.url, concurrency=2 * THREADS, limits=limits) as client:
         outcomes: Counter[str] = Counter()
         async for result in client.improve_archive(source, out=out, cluster=dask):
+            assert result.outcome in ("restored", "skipped"), result
             outcomes[result.outcome] += 1
         return outcomes
 
