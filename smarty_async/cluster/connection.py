@@ -34,7 +34,7 @@ from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
-from smarty_async.transport.response import ReceivedItem, SinkFile
+from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.wire.messages import Image, Multipart, item_name
 
 __all__ = ["ClusterConnection"]
@@ -237,30 +237,32 @@ class ClusterConnection:
             request.bytes_received += end.bytes_received
             if end.failure is None:
                 request.on_response_complete(end.seconds)
+        bodies, editors = request.bodies, request.editors
         taken = _LogRemoval(log, len(report.items), self._removing)
         for count, item in enumerate(report.items):
             if count and not count % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)
-            await self._hand_over_item(item, request, numbers[item.answered.name], taken)
+            number = numbers[item.answered.name]
+            self._note(item, bodies[number], editors[number])
+            received = ReceivedItem(item.answered, self._files_of(item), taken)
+            if not request.on_item(received):
+                await received.discard()
         if end is None:
             raise RequestError("the worker that had sent the request is gone")
         if end.failure is not None:
             raise end.failure.error(sent=end.sent)
 
-    async def _hand_over_item(
-        self, item: FinishedItem, request: ChunkRequest, number: int, on_taken: Callable[[], None]
-    ) -> None:
-        body, editor = request.bodies[number], request.editors[number]
+    def _note(self, item: FinishedItem, body: Body, editor: OutputEditor | None) -> None:
+        """Note what the worker has learnt of an image and its outputs."""
         if item.digest is not None and isinstance(body, FileBody | ObjectBody):
             body.digest = item.digest
-        if editor is not None:
+        if editor is not None and item.warnings:
             editor.warnings += [warning for warning in item.warnings if warning not in editor.warnings]
-        files: dict[Kind, SinkFile] = {
+
+    def _files_of(self, item: FinishedItem) -> dict[Kind, SinkFile]:
+        return {
             kind: FinishedFile(self._folder, output, is_stored=item.stored) for kind, output in item.outputs.items()
         }
-        received = ReceivedItem(item.answered, files, on_taken)
-        if not request.on_item(received):
-            await received.discard()
 
 
 class _LogRemoval:
