@@ -23,7 +23,7 @@ from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
-from smarty_async.store_address import local_path
+from smarty_async.store_address import is_store_address, local_path
 
 __all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
@@ -31,6 +31,9 @@ _NEITHER = "it is neither a file nor a folder"
 
 _BATCH = 256
 """Photos in a batch of a scan, at most; the journal looks them up together."""
+
+
+_LISTED_OBJECT = ErrorInfo("listed_object", "it is in a bucket, and a list names paths on this machine")
 
 
 class FolderSource:
@@ -106,20 +109,24 @@ class FolderSource:
         for entry in self._entries():
             if isinstance(entry, ScanRoot):
                 yield from _files(entry, self._wanted, self._generated)
-            else:
+            elif entry is None:
                 yield None
+            else:
+                bucket, _, key = entry.rpartition("/")
+                yield PhotoFile(bucket, key, entry, 0, "0", _LISTED_OBJECT)
 
-    def _entries(self) -> Iterator[ScanRoot | None]:
+    def _entries(self) -> Iterator[ScanRoot | str | None]:
+        """The places that the list names, None before a wait; addresses of buckets as they are."""
         if iter(self._listed) is not self._listed:  # it can be read twice
             folder = common_folder(self._listed)
-            yield from (root_of_entry(os.fsdecode(entry), folder=folder) for entry in self._listed)
+            yield from (_listed(os.fsdecode(entry), folder) for entry in self._listed)
             return
         self._queue = EntryQueue(self._listed)
         if self._stopped:
             self._queue.close()
         with closing(self._queue):
             for entry in self._queue:
-                yield None if entry is None else root_of_entry(os.fsdecode(entry))
+                yield None if entry is None else _listed(os.fsdecode(entry), None)
 
     # one photo
 
@@ -173,6 +180,10 @@ def scan(
     source = FolderSource(sources, out=out, include=include, exclude=exclude, listed=listed)
     with closing(source.files()) as files:
         yield from (file for file in files if file is not None)
+
+
+def _listed(entry: str, folder: str | None) -> ScanRoot | str:
+    return entry if is_store_address(entry) else root_of_entry(entry, folder=folder)
 
 
 def _files(root: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterator[PhotoFile]:
