@@ -12,7 +12,7 @@ from typing import Any, Final
 from distributed import Client
 
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.source import PhotoSource, Prober
+from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.cluster.worker import look_into
 from smarty_async.cluster.workers import ClusterWorkers
@@ -97,7 +97,11 @@ class ClusterProbes:
         return photos
 
     async def _look_into(self, photos: Sequence[_Waiting]) -> None:
-        answers = await self._answers_of_worker([file for file, _ in photos])
+        answers: Sequence[Probed | None] = []
+        try:
+            answers = await self._ask_worker([file for file, _ in photos])
+        except Exception as error:  # noqa: BLE001 - whatever Dask raises: the caller looks itself
+            _log.debug("a worker did not look into %d photos: %s: %s", len(photos), type(error).__name__, error)
         for (file, future), probed in zip(photos, answers or repeat(None), strict=False):
             if future.done():
                 continue
@@ -106,38 +110,30 @@ class ClusterProbes:
             else:
                 future.set_result(probed)
 
-    async def _answers_of_worker(self, files: Sequence[PhotoFile]) -> Sequence[Probed | None]:
-        """What a worker found, None for photos that it cannot read; empty when there was no worker, or it left."""
+    async def _ask_worker(self, files: Sequence[PhotoFile]) -> Sequence[Probed | None]:
+        """What a worker finds, None for photos that it cannot read; empty when there is no worker, or it has left."""
         addresses = sorted(self._workers.addresses)
         if not addresses:
             return []
         address = addresses[next(self._turns) % len(addresses)]
-        probers: list[Prober] = [self._source.prober(file) for file in files]  # pickled by the call
-        pool = "fetching" if is_store_address(files[0].path) else "probing"
         running = asyncio.ensure_future(
             self._dask.run(
                 look_into,
-                probers,
+                [self._source.prober(file) for file in files],
                 limits=self._limits,
                 fit=self._fit,
-                pool=pool,
+                pool="fetching" if is_store_address(files[0].path) else "probing",
                 workers=[address],
-                on_error="return",
             )
         )
         waits: set[asyncio.Future[Any]] = {running, asyncio.create_task(self._workers.gone([address]))}
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            answer: Any = running.result().get(address) if running.done() else None
-        except Exception as error:  # noqa: BLE001 - whatever Dask raises: the caller looks itself
-            answer = error
+            answers: Sequence[Probed | None] = running.result()[address] if running.done() else []
+            return answers
         finally:
             for wait in waits:
                 wait.cancel()
-        if isinstance(answer, list):
-            return answer
-        _log.debug("a worker did not look into %d photos: %r", len(files), answer)
-        return []
 
     def _look_here(self, file: PhotoFile, future: asyncio.Future[Probed]) -> None:
         def pass_on(done: asyncio.Future[Probed]) -> None:

@@ -81,6 +81,7 @@ async def test_what_workers_finished_is_taken_over(
     assert images(service) == PHOTOS
     good = len(service.requests)
     assert Counter(result.outcome for result in results) == {"restored": PHOTOS - good, "already_good": good}
+    assert {result.attempts for result in results} == {1}
     assert f"answers taken over: {PHOTOS}" in warned
     assert len([path for path in tree(killed) if path.endswith(".jpg")]) == 3 * (PHOTOS - good)
     assert not list((killed / ".smarty-async").glob("tmp/*"))

@@ -159,7 +159,7 @@ def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
     Returns:
         The number of answers.
     """
-    count = 0
+    count, photos = 0, set[tuple[int]]()
     for answer in answers:
         row = journal.sql.execute(
             "SELECT id FROM photos WHERE source = ? AND photo = ? AND place = ? AND size = ? AND version = ?"
@@ -169,7 +169,9 @@ def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
         if row is None:
             continue
         journal.record_received(row[0], answer.spec, answer.outputs, bw=answer.bw)
+        photos.add(row)
         count += 1
+    journal.sql.executemany("UPDATE photos SET attempts = attempts + 1 WHERE id = ?", photos)
     return count
 
 
