@@ -16,7 +16,7 @@ from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, i
 from smarty_async.local.engine.margins import core, picture_box
 from smarty_async.local.engine.nets import Strength, clean, denoise, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
-from smarty_async.local.engine.scratches import damage_mask, fill
+from smarty_async.local.engine.scratches import repaired
 from smarty_async.local.engine.tiles import Pixels
 from smarty_async.local.memory import largest_output
 
@@ -117,9 +117,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     damage = _strength(photo, quality, _TO_CLEAN)
     if damage is not None:
         mended = clean(mended, damage)
-    mask = damage_mask(_light(mended), noise_level(core(mended), after_jpeg=damage is not None) / 3**0.5)
-    if mask is not None:
-        mended = fill(mended, mask)
+    mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
     # The noise as it will be after stretching.
