@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -214,7 +216,9 @@ _LOG_NAME: Final = "chunk-"
 
 @cache
 def _temp_folder() -> str:
-    return tempfile.mkdtemp(prefix="smarty_async-")
+    folder = tempfile.mkdtemp(prefix="smarty_async-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _unseen(sources: Sequence[str]) -> str | None:
