@@ -140,7 +140,7 @@ class Journal:
 
     async def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are durable in temporary files: a later run commits them."""
-        await self._call(partial(self._record_received, answers))
+        await self._call(partial(self._store.record_received, answers))
 
     async def give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
         """Another place for the photo of each answer, because a file that no run made is at the one it has."""
@@ -151,11 +151,13 @@ class Journal:
 
         It returns at once; when writing fails, all later calls raise the error.
         """
-        self._call_later(partial(self._record_committed, answers))
+        committed = [(answer.entry.id, answer.spec) for answer in answers]
+        self._call_later(lambda: self._store.record_committed(committed))
 
     async def record_result(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """The result of a photo, for the storage to note as well, and why modes of it failed permanently."""
-        await self._call(partial(self._record_result, FinishedPhoto(entry, result, failures)))
+        finished = FinishedPhoto(entry, result, failures)
+        await self._call(lambda: self._finished.append(finished))
 
     # requests
 
@@ -237,6 +239,10 @@ class Journal:
         self._finished = []
         with self._store.transaction():
             answers = [call() for call in calls]
+            if self._finished:
+                # Before the transaction ends: if it is rolled back, the next run finds them stale again.
+                for place, outputs in self._store.record_results(self._finished):
+                    self._outputs.remove(place, outputs)
         if self._finished:
             self._outputs.record(self._finished)
         return answers
@@ -245,28 +251,8 @@ class Journal:
         self._store.note_digests(digests)
         return self._store.contents_of(asking)
 
-    def _record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
-        for answer in answers:
-            self._store.record_received(
-                answer.entry.id, answer.spec, answer.outputs, bw=answer.bw, digest=answer.content_digest
-            )
-
     def _give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
         return [self._store.give_distinct_place(answer.entry.id, answer.spec.mode) for answer in answers]
-
-    def _record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
-        for answer in answers:
-            self._store.record_committed(answer.entry.id, answer.spec)
-
-    def _record_result(self, finished: FinishedPhoto) -> None:
-        photo = finished.entry.id
-        self._store.record_result(photo, finished.result, finished.failures)
-        if finished.result.error is None:
-            # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
-            # failed keeps its former outputs: it may have changed because it was damaged.
-            for place, outputs in self._store.forget_stale(photo):
-                self._outputs.remove(place, outputs)
-        self._finished.append(finished)
 
     def _finish(self) -> None:
         try:

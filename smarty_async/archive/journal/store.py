@@ -32,13 +32,14 @@ from smarty_async.archive.journal.records import (
     FailedPhoto,
     FailureReason,
     PhotoEntry,
+    ReceivedAnswer,
     RequestState,
     StoredAnswer,
     StoredOutput,
     UnhashedPhoto,
 )
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove
+from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError
@@ -53,6 +54,9 @@ MAX_UNHASHED: Final = 64
 
 PlaceReceived = Callable[[OutputMove], bool]
 """Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
+
+_MOST_PARAMETERS: Final = 500
+"""Parameters of a query; some builds of SQLite take 999."""
 
 _FINISHED: Final = (
     "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
@@ -263,66 +267,73 @@ class JournalStore:
 
     # answers and results
 
-    def record_received(
-        self,
-        photo: int,
-        spec: ModeSpec,
-        outputs: Mapping[Kind, StoredOutput],
-        *,
-        bw: bool | None,
-        digest: bytes | None = None,
-    ) -> None:
-        """The outputs of an answer are durable in temporary files.
-
-        Args:
-            photo: the id of the entry.
-            spec: the mode with its settings.
-            outputs: the outputs by kind.
-            bw: as in `StoredAnswer`.
-            digest: the photo's digest, see `Content.digest`; None when it is not known.
-        """
-        self.sql.execute(
+    def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
+        """The outputs of `answers` are durable in temporary files."""
+        self.sql.executemany(
             "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES (?, ?, ?, 'received', ?, ?)",
-            (photo, spec.mode, str(spec), msgspec.json.encode(outputs).decode(), bw),
+            [
+                (one.entry.id, one.spec.mode, str(one.spec), msgspec.json.encode(one.outputs).decode(), one.bw)
+                for one in answers
+            ],
         )
-        self.sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, str(spec)))
+        self.sql.executemany(
+            "DELETE FROM failures WHERE photo = ? AND spec = ?",
+            [(one.entry.id, str(one.spec)) for one in answers],
+        )
         # The outcome of an earlier run no longer holds.
-        self.sql.execute("UPDATE photos SET outcome = NULL WHERE id = ?", (photo,))
-        if digest:
-            self.note_digests({photo: digest})
+        self.sql.executemany(
+            "UPDATE photos SET outcome = NULL, digest = coalesce(?, digest) WHERE id = ?",
+            [(one.content_digest or None, one.entry.id) for one in answers],
+        )
 
-    def record_committed(self, photo: int, spec: ModeSpec) -> None:
-        """The outputs of an answer are at their places."""
-        self.sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
+    def record_committed(self, answers: Iterable[tuple[int, ModeSpec]]) -> None:
+        """The outputs of `answers`, each named by its photo and mode, are at their places."""
+        self.sql.executemany(
+            "UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?",
+            [(photo, spec.mode) for photo, spec in answers],
+        )
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
         return give_distinct_place(self.sql, photo, mode, self._outputs)
 
-    def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """The result of a photo, and why modes of it failed permanently."""
+    def record_results(self, photos: Sequence[FinishedPhoto]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """The results of photos, and why modes of them failed permanently.
+
+        Answers to an earlier content of a photo are deleted, unless it failed: it may have changed because it was
+        damaged.
+
+        Returns:
+            The places and the outputs that such answers had.
+        """
         self.sql.executemany(
             "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES (?, ?, ?, ?)",
-            [(photo, str(spec), why.type, why.message) for spec, why in failures.items()],
+            [
+                (photo.entry.id, str(spec), why.type, why.message)
+                for photo in photos
+                for spec, why in photo.failures.items()
+            ],
         )
-        error = result.error
-        self.sql.execute(
+        self.sql.executemany(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
-            (
-                *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
-                msgspec.json.encode(result.warnings).decode() if result.warnings else None,
-                photo,
-            ),
+            [_columns_of(photo) for photo in photos],
         )
+        return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
 
-    def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
-        """Delete the answers to an earlier content of a photo; the places and outputs they had."""
-        rows = self.sql.execute(
-            "SELECT place, outputs FROM photos JOIN answers ON answers.photo = id WHERE id = ? AND state = 'stale'",
-            (photo,),
-        ).fetchall()
-        self.sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
-        return [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
+    def _forget_stale(self, photos: Sequence[int]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """Delete the answers to earlier contents of `photos`; the places and outputs they had."""
+        forgotten: list[tuple[str, dict[Kind, StoredOutput]]] = []
+        for start in range(0, len(photos), _MOST_PARAMETERS):
+            numbers = photos[start : start + _MOST_PARAMETERS]
+            stale = f"photo IN ({', '.join('?' * len(numbers))}) AND state = 'stale'"
+            rows = self.sql.execute(
+                f"SELECT place, outputs FROM answers JOIN photos ON answers.photo = id WHERE answers.{stale}",  # noqa: S608 - likewise
+                numbers,
+            ).fetchall()
+            if rows:
+                self.sql.execute(f"DELETE FROM answers WHERE {stale}", numbers)  # noqa: S608 - likewise
+            forgotten += [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
+        return forgotten
 
     # requests
 
@@ -455,6 +466,16 @@ class JournalStore:
 
 
 _warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+def _columns_of(photo: FinishedPhoto) -> tuple[Any, ...]:
+    """What a photo's row has of its result, and the photo's id."""
+    result, error = photo.result, photo.result.error
+    return (
+        *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
+        msgspec.json.encode(result.warnings).decode() if result.warnings else None,
+        photo.entry.id,
+    )
 
 
 def _file(source: bytes, key: bytes) -> PhotoFile:

@@ -186,9 +186,7 @@ def _finish(
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
             data = file.take() if metadata is None else metadata.copied(file.take())
-            file.append([data])
-            if metadata is not None:
-                metadata.set_time(path)
+            file.write_whole(data, set_time=None if metadata is None else metadata.set_time)
             finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
         elif metadata is not None:
             size = metadata.copy_to(path)

@@ -366,6 +366,10 @@ _COPY_BYTES = 1 << 20
 """Bytes of an output that are copied at a time."""
 
 
+_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a temporary file is opened."""
+
+
 class Appendable(Protocol):
     """A file that pieces can be appended to."""
 
@@ -405,12 +409,31 @@ class TempFile:
         """
         if held := self.take():
             pieces = [held, *pieces]
+        self.write_whole(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def write_whole(self, data: bytes, *, set_time: Callable[[str | int], object] | None = None) -> None:
+        """Append `data`; blocks. The fewest calls of the system that do it: each may have to wait for another thread.
+
+        Args:
+            data: what is written.
+            set_time: is called with the file, as `set_modified` takes it, when it is written.
+
+        Raises:
+            DiskError: as `append`.
+        """
         self._held = None
         try:
-            with open(self._path, "ab", buffering=0) as file:  # noqa: PTH123 - see above
-                data = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-                while data:
-                    data = data[file.write(data) :]
+            descriptor = os.open(self._path, _APPENDING, 0o666)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+                if set_time is not None and os.utime in os.supports_fd:
+                    set_time(descriptor)
+            finally:
+                os.close(descriptor)
+            if set_time is not None and os.utime not in os.supports_fd:
+                set_time(self._path)
         except OSError as error:
             raise DiskError.of(error, self.path, "write") from None
 
