@@ -51,8 +51,8 @@ _POOLS = {
 """Reads and appends that an open request waits for have pools of their own, so they never queue behind fsyncs. Calls to
 an object store wait for its answer: each has a thread, and what is fetched for a request does not queue behind what is
 stored. The logs by which a cluster's workers show that they live wait for none of them."""
-_SLOW_SECONDS, _FAST_CALLS = 0.01, 4
-"""A thread that begins so few calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
+_SLOW_SECONDS, _FAST_CALLS = 0.1, 8
+"""A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005
 """Seconds after which a thread reports the results it has, before it takes the next call."""
 
