@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
@@ -108,6 +109,18 @@ class Journal:
         """
         entries = await self._call(partial(self._store.look_up, files, self._specs))
         return await self._checked(entries, redo_missing=redo_missing)
+
+    async def take_finished(self, files: Sequence[PhotoFile], *, with_results: bool) -> FinishedBatch:
+        """Take those out of `files` that need no work, as far as that is quickly known; look the `rest` up.
+
+        Args:
+            files: a batch of a scan, in its order.
+            with_results: whether the results of the others are wanted, and not their number alone.
+        """
+        if self._outputs.is_remote:  # what is there has to be asked for
+            return FinishedBatch(list(files))
+        finished = partial(self._store.take_finished, files, self._specs, exist=self._outputs.exist)
+        return await self._call(partial(finished, with_results=with_results))
 
     async def note_pages(self, entry: PhotoEntry, pages: int) -> None:
         """Note that the file of `entry` holds `pages` pictures."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
+from smarty_async.archive.journal.finished import FinishedBatch, take_finished
 from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
@@ -187,6 +188,17 @@ class EntryLookup:
         parts = (photos[start : start + _BATCH] for start in range(0, len(photos), _BATCH))
         entries = ((file, rows) for part in parts for file, rows in zip(part, self._rows_of(part), strict=True))
         return [entry for file, rows in entries if (entry := self._look_up_one(file, rows, specs))]
+
+    def take_finished(
+        self,
+        files: Sequence[PhotoFile],
+        specs: Collection[ModeSpec],
+        *,
+        exist: Callable[[str, Iterable[Kind]], bool],
+        with_results: bool,
+    ) -> FinishedBatch:
+        """Take those out of `files`, at least one, that need no work; see `finished.take_finished`."""
+        return take_finished(self._sql, files, specs, exist=exist, mark_seen=self._mark_seen, with_results=with_results)
 
     def entry_of(self, photo: int, file: PhotoFile) -> PhotoEntry:
         """The entry `photo` as it is now, of `file`, which has not changed since it was written."""

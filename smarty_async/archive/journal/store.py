@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.lookup import (
     ANSWER_COLUMNS,
     NO_OUTPUTS,
@@ -146,6 +147,19 @@ class JournalStore:
             specs: what the run asks of them.
         """
         return self._lookup.look_up(files, specs)
+
+    def take_finished(
+        self,
+        files: Sequence[PhotoFile],
+        specs: Collection[ModeSpec],
+        *,
+        exist: Callable[[str, Iterable[Kind]], bool],
+        with_results: bool,
+    ) -> FinishedBatch:
+        """Take those out of `files` that need no work: earlier runs have finished them, and their outputs `exist`."""
+        if not files:
+            return FinishedBatch([])
+        return self._lookup.take_finished(files, specs, exist=exist, with_results=with_results)
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""

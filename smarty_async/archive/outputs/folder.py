@@ -67,7 +67,7 @@ class OutputDirectory(StoreTempFiles):
         self.temp_dir = self.state_dir / "tmp"
         self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
-        self._checker = OutputChecker(out)
+        self._checker, self._places = OutputChecker(out), OutputChecker(out)  # each for a thread of its own
         self._state = StateFolder(self.state_dir)
         self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
@@ -207,6 +207,10 @@ class OutputDirectory(StoreTempFiles):
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
+        return self._places.exist(place, kinds)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""

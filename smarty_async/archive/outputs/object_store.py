@@ -269,6 +269,10 @@ class OutputBucket(StoreTempFiles):
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
 
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
+        return self._pages.exist(place, kinds)
+
     # what is known of photos
 
     def record(self, photos: Sequence[FinishedPhoto]) -> None:

@@ -298,6 +298,10 @@ class OutputStore(Protocol):
         """What `check` does; blocks."""
         ...
 
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`; blocks. The journal's thread asks of place after place."""
+        ...
+
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; None when it is not there, or has another size.
 
