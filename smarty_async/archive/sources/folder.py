@@ -30,7 +30,7 @@ __all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
 _NEITHER = "it is neither a file nor a folder"
 
-_BATCH = 1024
+_BATCH = 256
 """Photos in a batch of a scan, at most; the journal looks them up together."""
 
 
