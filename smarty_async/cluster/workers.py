@@ -85,8 +85,9 @@ class ClusterWorkers:
         await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
         await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
         try:
-            self._on_change(0, 0)
             await self._look()
+            if not self._addresses:
+                self._on_change(0, 0)
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:
                 await self.usable(all_refused_is_final=True)

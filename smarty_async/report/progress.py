@@ -144,7 +144,9 @@ class Bar:
 
 
 class Lines:
-    """A plain line now and then, for logs: every ten seconds, at each tenth, and when something is the matter.
+    """A plain line now and then, for logs.
+
+    One is due every ten seconds, at each tenth, when workers join or leave, and when something is the matter.
 
     Args:
         write: takes one line, without its end.
@@ -158,6 +160,7 @@ class Lines:
         self._clock = clock
         self._last = clock()
         self._tenth = 0
+        self._workers = 0
         self._in_trouble = False
 
     def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
@@ -175,9 +178,10 @@ class Lines:
     def _due(self, progress: Progress) -> bool:
         tenth = _TENTHS * progress.done // progress.total if progress.total else self._tenth
         another_tenth, self._tenth = tenth > self._tenth, tenth
+        other_workers, self._workers = progress.workers != self._workers, progress.workers
         trouble = progress.status_message is not None and not self._in_trouble
         self._in_trouble = progress.status_message is not None
-        return another_tenth or trouble or self._clock() - self._last >= _LINE_EVERY
+        return another_tenth or other_workers or trouble or self._clock() - self._last >= _LINE_EVERY
 
     def say(self, line: str) -> None:
         """Write a line of its own."""
