@@ -21,7 +21,7 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
 from smarty_async.cluster.storage import ChunkStorage

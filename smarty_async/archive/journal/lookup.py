@@ -14,7 +14,6 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from smarty_async.archive.journal.finished import FinishedBatch, take_finished
 from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
@@ -189,17 +188,6 @@ class EntryLookup:
         entries = ((file, rows) for part in parts for file, rows in zip(part, self._rows_of(part), strict=True))
         return [entry for file, rows in entries if (entry := self._look_up_one(file, rows, specs))]
 
-    def take_finished(
-        self,
-        files: Sequence[PhotoFile],
-        specs: Collection[ModeSpec],
-        *,
-        exist: Callable[[str, Iterable[Kind]], bool],
-        with_results: bool,
-    ) -> FinishedBatch:
-        """Take those out of `files`, at least one, that need no work; see `finished.take_finished`."""
-        return take_finished(self._sql, files, specs, exist=exist, mark_seen=self._mark_seen, with_results=with_results)
-
     def entry_of(self, photo: int, file: PhotoFile) -> PhotoEntry:
         """The entry `photo` as it is now, of `file`, which has not changed since it was written."""
         rows = self._sql.execute(_BY_ID, (photo,)).fetchall()
@@ -212,7 +200,7 @@ class EntryLookup:
         is_known = bool(rows)
         rows = rows or self._created(file)
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
-        if not self._mark_seen(number):
+        if not self.mark_seen(number):
             return None
         answers: dict[Mode, StoredAnswer] = answers_of(rows)
         changed, unplaced = False, self._unplaced.get(number)
@@ -245,7 +233,7 @@ class EntryLookup:
         failures = self._failures_of(number) if is_known else {}
         return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
 
-    def _mark_seen(self, photo: int) -> bool:
+    def mark_seen(self, photo: int) -> bool:
         """Remember that an entry was looked up; False when it was before."""
         byte, bit = photo >> 3, 1 << (photo & 7)
         if byte >= len(self._seen):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.finished import FinishedBatch
+from smarty_async.archive.journal.finished import FinishedBatch, take_finished
 from smarty_async.archive.journal.lookup import (
     ANSWER_COLUMNS,
     NO_OUTPUTS,
@@ -39,7 +39,7 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.outputs.origin import OutputOrigin
+from smarty_async.archive.journal.rows import file_of, origin_of, result_columns, warnings_of
 from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
@@ -159,7 +159,8 @@ class JournalStore:
         """Take those out of `files` that need no work: earlier runs have finished them, and their outputs `exist`."""
         if not files:
             return FinishedBatch([])
-        return self._lookup.take_finished(files, specs, exist=exist, with_results=with_results)
+        seen = self._lookup.mark_seen
+        return take_finished(self.sql, files, specs, exist=exist, mark_seen=seen, with_results=with_results)
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -330,7 +331,7 @@ class JournalStore:
         )
         self.sql.executemany(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
-            [_columns_of(photo) for photo in photos],
+            [result_columns(photo) for photo in photos],
         )
         return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
 
@@ -402,7 +403,7 @@ class JournalStore:
         ).fetchall()
         for photo, mode, place, text, spec, *origin in rows:
             outputs = outputs_of(text)
-            move = OutputMove(os.fsdecode(place), outputs, origin=_origin_of(spec, outputs, origin))
+            move = OutputMove(os.fsdecode(place), outputs, origin=origin_of(spec, outputs, origin))
             try:
                 placed = self._recover_one(photo, mode, move, place_received)
             except DiskError as error:
@@ -443,9 +444,9 @@ class JournalStore:
         for number, group in groupby(self.sql.execute(_FINISHED), key=itemgetter(0)):
             rows = list(group)
             _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
-            entry = PhotoEntry(_file(source, key), number, os.fsdecode(place or b""), answers_of(rows))
+            entry = PhotoEntry(file_of(source, key), number, os.fsdecode(place or b""), answers_of(rows))
             result = entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
-            yield msgspec.structs.replace(result, warnings=_warnings_of(warnings)) if warnings else result
+            yield msgspec.structs.replace(result, warnings=warnings_of(warnings)) if warnings else result
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""
@@ -477,36 +478,3 @@ class JournalStore:
             photo, place = display_path(path), display_path(os.fsdecode(source))
             failed.append(FailedPhoto(number, photo, place, page, outcome, ErrorInfo(kind, message)))
         return failed
-
-
-_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
-
-
-def _columns_of(photo: FinishedPhoto) -> tuple[Any, ...]:
-    """What a photo's row has of its result, and the photo's id."""
-    result, error = photo.result, photo.result.error
-    return (
-        *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
-        msgspec.json.encode(result.warnings).decode() if result.warnings else None,
-        photo.entry.id,
-    )
-
-
-def _file(source: bytes, key: bytes) -> PhotoFile:
-    path, page = photo_of_key(key)
-    return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)
-
-
-def _origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
-    bw, source, key, size, version = row
-    photo, page = photo_of_key(key)
-    return OutputOrigin(
-        spec=spec,
-        kinds=tuple(kinds),
-        bw=None if bw is None else bool(bw),
-        source=os.fsdecode(source),
-        photo=photo,
-        page=page,
-        size=size,
-        version=version,
-    )

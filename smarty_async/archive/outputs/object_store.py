@@ -20,7 +20,8 @@ from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, default_state_folder
-from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused, TempFile
+from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, output_digest
 from smarty_async.archive.outputs.sync import GroupSync
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
