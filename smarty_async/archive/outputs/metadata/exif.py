@@ -6,7 +6,6 @@ byte for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -322,7 +321,7 @@ def _read_block(block: bytes) -> tuple[TiffReader, Directory]:
     Raises:
         TiffError: it is malformed.
     """
-    reader = TiffReader(io.BytesIO(block))
+    reader = TiffReader(block)
     if reader.big:
         raise TiffError("it is a BigTIFF")
     return reader, reader.directory(reader.first)
