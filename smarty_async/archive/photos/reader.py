@@ -36,14 +36,18 @@ _PIECE_BYTES = 1 << 18
 
 def file_digest(path: str, *, size: int, version: str) -> bytes:
     """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
-    file = Path(path)
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").digest()
-        status = file.stat()
+        with open_for_parsing(path) as opened:
+            if isinstance(opened, WholeFileStream):
+                data, found = opened.file.data, (len(opened.file.data), opened.file.version)
+                digest = hashlib.sha256(data).digest()
+            else:
+                digest = hashlib.file_digest(opened, "sha256").digest()  # type: ignore[arg-type] # it is a file
+                status = os.fstat(opened.fileno())
+                found = status.st_size, str(status.st_mtime_ns)
     except (OSError, ValueError):
         return b""
-    return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
+    return digest if found == (size, version) else b""
 
 
 class _Digest(Protocol):
