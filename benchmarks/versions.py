@@ -1,8 +1,8 @@
 """CPU time of this version over that of another one, and over that of the plain aiohttp script, in turns.
 
 ``python -m benchmarks.versions --before TREE``: `TREE` is another working tree, with a `smarty_async` and these
-benchmarks. Writes `results.json` with every figure, and prints the ratios of the medians. One photo's output is as
-large as the photo, and there are three.
+benchmarks. Writes `results.json` with every figure, where the cases that are not measured stay, and prints the
+ratios of the medians. An output is as large as the photo, and there are three.
 """
 
 from __future__ import annotations
@@ -48,9 +48,12 @@ def _job(tree: Path, name: str, photos: Path, url: str, parent: Path) -> dict[st
     return {"cpu": figures["cpu"], "wall": figures["wall"], "rss": figures["rss"]}
 
 
-def _measured(trees: dict[str, Path], work: Path, repeats: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def _measured(
+    trees: dict[str, Path], work: Path, *, cases: list[str], repeats: int
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for case, (count, size, ours) in _CASES.items():
+    for case in cases:
+        count, size, ours = _CASES[case]
         photos = archive(work, count=count, size=size)
         parent = work if ours == "ours" else _MEMORY
         turns = [(version, tree, ours) for version, tree in trees.items()] + [("aiohttp", trees["now"], "aiohttp")]
@@ -70,19 +73,20 @@ def main() -> None:
     """Measure, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.versions", description=__doc__)
     parser.add_argument("--before", type=Path, action="append", default=[], metavar="TREE", help="repeatable")
+    parser.add_argument("--case", action="append", choices=list(_CASES), help="measure only this (repeatable)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (default %(default)s)")
     parser.add_argument("--work", type=Path, help="where archives and outputs lie (default: a temporary folder)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/versions"))
     chosen = parser.parse_args()
     trees = {tree.name: tree.resolve() for tree in chosen.before} | {"now": Path.cwd()}
     for tree in trees.values():
-        subprocess.run(
-            [sys.executable, "-m", "compileall", "-q", "smarty_async", "benchmarks"], cwd=tree, check=False
-        )
+        subprocess.run([sys.executable, "-m", "compileall", "-q", "smarty_async", "benchmarks"], cwd=tree, check=False)
     with tempfile.TemporaryDirectory(dir=chosen.work) as work:
-        results = _measured(trees, Path(work), chosen.repeats)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    (chosen.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        results = _measured(trees, Path(work), cases=chosen.case or list(_CASES), repeats=chosen.repeats)
+    file = chosen.out / "results.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(earlier | results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

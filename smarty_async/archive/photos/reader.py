@@ -235,7 +235,7 @@ class HeldFiles:
         most: bytes, of all of them.
     """
 
-    def __init__(self, most: int = 8 << 20) -> None:
+    def __init__(self, most: int = 4 << 20) -> None:
         self._left = most
 
     def hold(self, data: bytes) -> HeldFile | None:
