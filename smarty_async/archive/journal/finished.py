@@ -131,6 +131,7 @@ def _query(specs: int) -> str:
     return (
         "SELECT source, photos.photo, size, version, id, place, outputs, attempts, answers.bw"  # noqa: S608 - no values from outside
         " FROM photos JOIN answers ON answers.photo = id WHERE id BETWEEN ? AND ? AND pages = 1"
+        " AND place IS NOT NULL"  # a rebuilt journal may have none for a photo without outputs
         f" AND outcome IN ('restored', 'already_good', 'duplicate') AND state = 'committed' AND spec {wanted}"
         f" AND NOT EXISTS (SELECT 1 FROM answers AS other WHERE other.photo = id AND other.spec NOT {wanted})"
     )

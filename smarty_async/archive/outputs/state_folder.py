@@ -190,7 +190,11 @@ def _finish(
             finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
         elif metadata is not None:
             size = metadata.copy_to(path)
-            finished[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
+            try:
+                digest = output_digest(path)
+            except OSError as error:
+                raise DiskError.of(error, Path(path), "read") from None
+            finished[kind] = msgspec.structs.replace(output, size=size, digest=digest)
         else:
             finished[kind] = output
     return finished

@@ -36,11 +36,10 @@ _PIECE_BYTES = 1 << 18
 
 def file_digest(path: str, *, size: int, version: str) -> bytes:
     """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
-    file = Path(path)
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").digest()
-        status = file.stat()
+        with open_for_parsing(path) as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()  # type: ignore[arg-type] # a file, or all its bytes
+        status = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
         return b""
     return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
@@ -172,8 +171,7 @@ _read_whole = threaded(FileBody.read_whole, pool="reading")
 _READ_AT_ONCE = 1 << 20
 """Files up to this size, in bytes, are read at once by those who parse them."""
 
-_OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-"""How a file is opened: a pipe that nobody writes to would keep the opener waiting otherwise."""
+_OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 class WholeFile(msgspec.Struct, frozen=True):
@@ -209,18 +207,16 @@ def open_for_parsing(photo: PhotoData) -> BinaryIO:
         return io.BytesIO(photo)
     if callable(photo):
         return photo()
+    status = os.stat(photo)  # noqa: PTH116 - a Path for each costs more
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")  # opening a pipe would keep us waiting
     descriptor = os.open(photo, _OPENING)
+    if status.st_size > _READ_AT_ONCE:
+        return os.fdopen(descriptor, "rb")
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a regular file")
-        if status.st_size > _READ_AT_ONCE:
-            return os.fdopen(descriptor, "rb")
         data = _read_all(descriptor, status.st_size)
-    except BaseException:
+    finally:
         os.close(descriptor)
-        raise
-    os.close(descriptor)
     return WholeFileStream(WholeFile(data, str(status.st_mtime_ns)))
 
 
@@ -239,7 +235,7 @@ class HeldFiles:
         most: bytes, of all of them.
     """
 
-    def __init__(self, most: int = 8 << 20) -> None:
+    def __init__(self, most: int = 4 << 20) -> None:
         self._left = most
 
     def hold(self, data: bytes) -> HeldFile | None:

@@ -137,6 +137,12 @@ def test_an_answer_that_is_not_at_its_place_is_left(store: JournalStore) -> None
     assert taken(store, photo_files()).rest == [photo_files()[2]]
 
 
+def test_what_has_no_place_is_left(store: JournalStore) -> None:
+    finish(store, photo_files(), IMPROVE)
+    store.sql.execute("UPDATE photos SET place = NULL WHERE id = 3")
+    assert taken(store, photo_files()).rest == [photo_files()[2]]
+
+
 def test_a_photo_that_is_named_twice_is_counted_once(store: JournalStore) -> None:
     finish(store, photo_files(), IMPROVE)
     files = photo_files()

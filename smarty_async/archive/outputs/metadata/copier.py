@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_exif, short_exif
+from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_orientation, short_exif
 from smarty_async.archive.outputs.metadata.icc import color_profile
 from smarty_async.archive.outputs.metadata.jpeg import (
     LARGEST_PAYLOAD,
@@ -264,7 +264,7 @@ def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
 def tagged_orientation(output: JpegHeader) -> int:
     """The orientation (1…8) that a JPEG's own EXIF, or else its XMP, gives it."""
     try:
-        found = read_exif(output.payload(Kind.EXIF) or b"").orientation
+        found = read_orientation(output.payload(Kind.EXIF) or b"")
     except TiffError:
         found = None
     return found or read_xmp_orientation(output.payload(Kind.XMP) or b"") or 1
