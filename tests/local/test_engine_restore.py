@@ -142,8 +142,9 @@ def test_a_photo_spoilt_by_jpeg_is_cleaned() -> None:
 
 
 @learned
-def test_scratches_are_filled() -> None:
-    scene = pictures.scene(320, 240)
+@pytest.mark.parametrize("size", [(320, 240), (333, 251)])
+def test_scratches_are_filled(size: tuple[int, int]) -> None:
+    scene = pictures.scene(*size)
     damaged = scratched(scene)
     mended = restoring().improve(pictures.encoded(damaged, "PNG"))
     assert outputs(mended) == {"improved"}

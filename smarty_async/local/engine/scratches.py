@@ -244,7 +244,7 @@ def fill(picture: Pixels, mask: Mask) -> Pixels:
     start, seen = _filled(_scaled(whole), hole > 0), to_planes(whole)
     planes = np.concatenate([start.transpose(2, 0, 1), seen, hole[None].astype(np.float32)])
     made = to_pixels(start.transpose(2, 0, 1) + _FILLER(planes))
-    return np.where(hole[..., None] > 0, made, whole)[:height, :width]
+    return np.ascontiguousarray(np.where(hole[..., None] > 0, made, whole)[:height, :width])
 
 
 def _filled(picture: Picture, hole: Mask) -> Picture:
