@@ -38,8 +38,8 @@ Picture = NDArray[np.float32]
 _FINDER: Final = Net(package=f"{__package__}.weights", file="scratches", entry="in0", end="out0")
 _FILLER: Final = Net(package=f"{__package__}.weights", file="fill", entry="in0", end="out0")
 
-_SIDE: Final = 1280
-"""Pixels of the longer side to which larger photos are reduced: the networks are trained on photos of up to 1024."""
+_SIDE: Final = 1024
+"""Pixels of the longer side to which larger photos are reduced, as they are in training."""
 
 _LEAST: Final = 48
 """Pixels of the shorter side, at least: in smaller pictures nothing is searched."""
@@ -118,7 +118,7 @@ def damage_mask(picture: Pixels) -> Mask | None:
     """Where scratches, dust and folds are; None when there are too few to be sure.
 
     Args:
-        picture: H×W×3 uint8, best with a longer side of 300 to 1280 pixels.
+        picture: H×W×3 uint8, best with a longer side of 300 to 1024 pixels.
     """
     likely = likelihood(picture)
     pieces = measured(picture, likely)
