@@ -138,6 +138,12 @@ _CLEAN_MARGIN: Final = 32
 # Half of the network works on blocks of 4×4 pixels: all tiles begin at a multiple of 4.
 _CLEAN: Final = Frame(margin=_CLEAN_MARGIN, step=4, largest=256, ahead=CORES)
 
+_FINE: Final = 25
+_SHARE: Final = 0.75
+"""JPEG quality above which, where no noise is known of, this share of the network's change is made: the texture of a
+carpet looks like noise that JPEG has gone over. With all of it, 1 of 42 photos came back 0.7 dB worse than it went in;
+with the share none does, and the mean is 0.07 dB less."""
+
 UNKNOWN: Final = 0
 """The quality of JPEG damage that is not the file's own: an earlier JPEG left it."""
 
@@ -154,12 +160,13 @@ def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) ->
         Abandoned: the client has disconnected.
     """
     coarse = 0.0 if not quality else (100 - quality) / 100
+    share = np.float32(_SHARE if quality is not None and quality > _FINE and not noise else 1)
     maps = np.array([noise / 255, coarse, float(quality == UNKNOWN)], np.float32)
 
     def work(tile: Pixels) -> Pixels:
         quarters = _unshuffled(to_planes(tile))
         spread = np.broadcast_to(maps[:, None, None], (len(maps), *quarters.shape[1:]))
-        made = _shuffled(quarters + _CLEANING(np.concatenate([quarters, spread])))
+        made = _shuffled(quarters + share * _CLEANING(np.concatenate([quarters, spread])))
         return to_pixels(made[:, _CLEAN_MARGIN:-_CLEAN_MARGIN, _CLEAN_MARGIN:-_CLEAN_MARGIN])
 
     return tiled(picture, work, frame=_CLEAN, pool=_workers())
