@@ -42,6 +42,7 @@ OPTIONS_OF_OTHERS = {
     *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale", "--detach"),  # dask, docker compose
     *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
+    *("--pack", "--minutes"),  # training
 }
 """Options that are not this program's."""
 

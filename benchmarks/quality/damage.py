@@ -15,9 +15,17 @@ Array = NDArray[np.uint8]
 Damage = Callable[[Array], Array]
 
 
-def noise(deviation: float, *, seed: int = 1) -> Damage:
-    """Each channel's own, as sensors make it."""
-    return lambda image: _rounded(image + np.random.default_rng(seed).normal(0, deviation, image.shape))
+def noise(deviation: float, *, spread: float = 0.0, seed: int = 1) -> Damage:
+    """Each channel's own, as sensors make it; blurred by `spread` pixels, as cameras and scanners leave it."""
+
+    def spoil(image: Array) -> Array:
+        drawn = np.random.default_rng(seed).normal(0, deviation, image.shape)
+        if spread:
+            drawn = cv2.GaussianBlur(drawn, (0, 0), spread).astype(np.float64)
+            drawn *= deviation / drawn.std()
+        return _rounded(image + drawn)
+
+    return spoil
 
 
 def grain(deviation: float, *, seed: int = 2) -> Damage:

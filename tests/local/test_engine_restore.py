@@ -133,12 +133,39 @@ def test_a_noisy_photo_is_denoised(amplitude: int) -> None:
 
 
 @learned
-def test_a_photo_spoilt_by_jpeg_is_cleaned() -> None:
+@pytest.mark.parametrize("quality", [10, 30, 60])
+def test_a_photo_spoilt_by_jpeg_is_cleaned(quality: int) -> None:
     scene = pictures.scene(*SIZE)
-    spoilt = pictures.encoded(scene, quality=15)
+    spoilt = pictures.encoded(scene, quality=quality)
     mended = restoring().improve(spoilt)
     assert outputs(mended) == {"improved"}
-    assert error(picture(mended.improved), scene) < 0.8 * error(pictures.opened(spoilt), scene)
+    assert error(picture(mended.improved), scene) < 0.7 * error(pictures.opened(spoilt), scene)
+
+
+@learned
+def test_traces_of_an_earlier_jpeg_are_removed_from_a_lossless_file() -> None:
+    scene = pictures.scene(320, 240)
+    spoilt = pictures.opened(pictures.encoded(scene, quality=8))
+    mended = restoring().improve(pictures.encoded(spoilt, "PNG"))
+    assert error(picture(mended.improved), scene) < 0.7 * error(spoilt, scene)
+
+
+@learned
+def test_noise_and_jpeg_damage_are_removed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, int | None]] = []
+
+    def clean(photo: tiles.Pixels, *, noise: float = 0.0, quality: int | None = None) -> tiles.Pixels:
+        asked.append((noise, quality))
+        return nets.clean(photo, noise=noise, quality=quality)
+
+    monkeypatch.setattr("smarty_async.local.engine.restore.clean", clean)
+    scene = pictures.scene(320, 240)
+    spoilt = pictures.encoded(pictures.with_noise(scene, amplitude=60), quality=60)
+    mended = restoring().improve(spoilt)
+    ((noise, quality),) = asked
+    assert noise > 0
+    assert quality == pytest.approx(60, abs=1)
+    assert error(picture(mended.improved), scene) < error(pictures.opened(spoilt), scene) / 5
 
 
 @learned
@@ -354,17 +381,20 @@ def test_enlarging_beats_lanczos(rtype: str, factor: int) -> None:
 @learned
 @pytest.mark.parametrize("largest", [40, 56])
 def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo = pixels(pictures.scene(96, 72))
+    photo = pixels(pictures.scene(98, 73))
     monkeypatch.setattr(nets, "_SMALL", 0)
-    whole = nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.denoise(photo, 10)
-    for name in ("_PHOTO", "_ART", "_DENOISE"):
+
+    def made() -> tuple[tiles.Pixels, ...]:
+        return nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.clean(photo, noise=10)
+
+    whole = made()
+    for name in ("_PHOTO", "_ART", "_CLEAN"):
         frame: tiles.Frame = getattr(nets, name)
         smaller = tiles.Frame(
             scale=frame.scale, margin=frame.margin, step=frame.step, blend=frame.blend, largest=largest
         )
         monkeypatch.setattr(nets, name, smaller)
-    tiled = nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.denoise(photo, 10)
-    furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, tiled, strict=True)]
+    furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, made(), strict=True)]
     assert furthest[0] <= 1
     assert furthest[1] <= 12  # weighs by a tile's mean, hence blended
     assert furthest[2] <= 1

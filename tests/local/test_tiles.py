@@ -44,6 +44,14 @@ def test_tiles_cover_the_picture(size: tuple[int, int], blend: int) -> None:
     assert blend or seen.max() == 1
 
 
+@pytest.mark.parametrize("size", [(1, 1), (63, 65), (131, 257)])
+@pytest.mark.parametrize("blend", [0, 8])
+def test_the_picture_is_cut_at_multiples_of_the_step(size: tuple[int, int], blend: int) -> None:
+    for tile in tiles.tiles(*size, tiles.Frame(step=4, blend=blend, largest=32)):
+        assert tile.top % 4 == tile.left % 4 == 0
+        assert max(tile.height, tile.width) <= 32 + blend
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 130), (100, 61)])
 @pytest.mark.parametrize("scale", [1, 2])
 @pytest.mark.parametrize(("step", "blend"), [(1, 0), (4, 0), (4, 8)])

@@ -1,4 +1,4 @@
-"""Neural networks: those of waifu2x, which enlarge and clean, and FFDNet (Zhang, Zuo, Zhang, 2018), which denoises.
+"""Neural networks: those of waifu2x enlarge, and `cleaning` (see training/cleaning) removes noise and JPEG damage.
 
 Each is read from its files when it is first needed, and then kept.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
-__all__ = ["CORES", "Net", "Strength", "clean", "denoise", "double"]
+__all__ = ["CORES", "UNKNOWN", "Net", "Strength", "clean", "double"]
 
 
 # Imported by name: the wheel says nothing of its types.
@@ -94,9 +94,8 @@ _SMALL: Final = 400_000
 """Pixels up to which photographs are enlarged with the network for drawings, too: it measures 0.3 dB better on them,
 and takes three times as long."""
 
-# The outputs of these networks depend on the mean of the whole tile, so neighbouring tiles differ and are blended.
+# The output of this network depends on the mean of the whole tile, so neighbouring tiles differ and are blended.
 _ART: Final = Frame(scale=2, margin=18, step=4, blend=8, ahead=CORES)
-_CLEAN: Final = Frame(scale=1, margin=28, step=4, blend=8, ahead=CORES)
 
 
 def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
@@ -116,15 +115,6 @@ def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
     return _through(f"{name}_UP2X{damage}", picture, frame)
 
 
-def clean(picture: Pixels, strength: Literal[0, 1, 2, 3]) -> Pixels:
-    """The picture without JPEG damage and noise.
-
-    Raises:
-        Abandoned: the client has disconnected.
-    """
-    return _through(f"CUNET_UP1X_DENOISE{strength}X", picture, _CLEAN)
-
-
 def _through(name: str, picture: Pixels, frame: Frame) -> Pixels:
     net = Net(package=_PACKAGE, file=f"models/WAIFU2X_{name}", entry="Input1", end="Eltwise4")
     return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=frame, pool=_workers())
@@ -140,28 +130,46 @@ def to_pixels(planes: _Planes) -> Pixels:
     return np.rint(np.clip(planes.transpose(1, 2, 0), 0, 1) * 255).astype(np.uint8)
 
 
-_FFDNET: Final = Net(package=f"{__package__}.weights", file="ffdnet_color", entry="data", end="output")
+_CLEANING: Final = Net(package=f"{__package__}.weights", file="cleaning", entry="in0", end="out0")
 
-_DENOISE_MARGIN: Final = 24
-"""Pixels: the reach of twelve 3×3 convolutions at half the size."""
+_CLEAN_MARGIN: Final = 32
+"""Pixels; the network's reach is 46, but the outermost hardly matter."""
 
-_DENOISE: Final = Frame(margin=_DENOISE_MARGIN, step=2, largest=192, ahead=CORES)
+# Half of the network works on blocks of 4×4 pixels: all tiles begin at a multiple of 4.
+_CLEAN: Final = Frame(margin=_CLEAN_MARGIN, step=4, largest=256, ahead=CORES)
+
+_FINE: Final = 25
+_SHARE: Final = 0.75
+"""JPEG quality above which, where no noise is known of, this share of the network's change is made: the texture of a
+carpet looks like noise that JPEG has gone over. With all of it, 1 of 42 photos came back 0.7 dB worse than it went in;
+with the share none does, and the mean is 0.07 dB less."""
+
+UNKNOWN: Final = 0
+"""The quality of JPEG damage that is not the file's own: an earlier JPEG left it."""
 
 
-def denoise(picture: Pixels, sigma: float) -> Pixels:
-    """The picture denoised; `sigma` is the standard deviation of its noise, in gray levels.
+def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) -> Pixels:
+    """The picture without noise and JPEG damage.
+
+    Args:
+        picture: H×W×3 uint8.
+        noise: the noise level, in gray levels, as `noise_level` measures it; 0 for none.
+        quality: the JPEG quality it was saved with, `UNKNOWN`, or None for no JPEG damage.
 
     Raises:
         Abandoned: the client has disconnected.
     """
+    coarse = 0.0 if not quality else (100 - quality) / 100
+    share = np.float32(_SHARE if quality is not None and quality > _FINE and not noise else 1)
+    maps = np.array([noise / 255, coarse, float(quality == UNKNOWN)], np.float32)
 
     def work(tile: Pixels) -> Pixels:
         quarters = _unshuffled(to_planes(tile))
-        level = np.full((1, *quarters.shape[1:]), sigma / 255, np.float32)
-        made = _shuffled(_FFDNET(np.concatenate([quarters, level])))
-        return to_pixels(made[:, _DENOISE_MARGIN:-_DENOISE_MARGIN, _DENOISE_MARGIN:-_DENOISE_MARGIN])
+        spread = np.broadcast_to(maps[:, None, None], (len(maps), *quarters.shape[1:]))
+        made = _shuffled(quarters + share * _CLEANING(np.concatenate([quarters, spread])))
+        return to_pixels(made[:, _CLEAN_MARGIN:-_CLEAN_MARGIN, _CLEAN_MARGIN:-_CLEAN_MARGIN])
 
-    return tiled(picture, work, frame=_DENOISE, pool=_workers())
+    return tiled(picture, work, frame=_CLEAN, pool=_workers())
 
 
 def _unshuffled(planes: _Planes) -> _Planes:

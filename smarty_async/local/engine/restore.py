@@ -14,7 +14,7 @@ from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count, quality_of
 from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, is_bw, is_faded, levels, noise_level
 from smarty_async.local.engine.margins import core, picture_box
-from smarty_async.local.engine.nets import Strength, clean, denoise, double
+from smarty_async.local.engine.nets import UNKNOWN, Strength, clean, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import repaired
 from smarty_async.local.engine.tiles import Pixels
@@ -29,7 +29,9 @@ _AT_ONCE: Final = 3840 * 2160 * 4 * 4
 _BLOCKY: Final = 2.5
 """Roughness of the 8×8 grid from which a photo is taken for a former JPEG of low quality, whatever its tables are."""
 
-_TO_CLEAN: Final[tuple[tuple[int, Strength], ...]] = ((55, 3), (65, 1))
+_COARSE: Final = 65
+"""JPEG quality up to which a photo is cleaned."""
+
 _TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, 3), (82, 1), (95, 0))
 """(JPEG quality, strength): up to this quality the strength is used; chosen on photos outside the benchmark."""
 
@@ -114,17 +116,15 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     measured after scratches are filled, because scratches have another colour than the print.
     """
     mended = photo
-    damage = _strength(photo, quality, _TO_CLEAN)
-    if damage is not None:
-        mended = clean(mended, damage)
+    coarse = _jpeg_quality(photo, quality)
+    if coarse is not None:
+        mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=coarse)
     mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
-    # The noise as it will be after stretching.
-    gain = _gain_for(ends(_light(measured))) if faded else 1.0
-    noise = noise_level(measured, gain=gain, after_jpeg=damage is not None)
+    noise = noise_level(measured, gain=_gain(mended)) if coarse is None else 0.0
     if noise:
-        mended = denoise(mended, noise)
+        mended = clean(mended, noise=noise, quality=quality)
     if faded:
         mended = _neutral(mended) if bw else mended
         mended = _stretch(mended, levels(core(mended)))
@@ -138,16 +138,29 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
 def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pixels:
     noise = noise_level(core(picture_box(photo).of(photo))) if rtype == "photo" else 0.0
     if noise:
-        photo = denoise(photo, noise)
-    large = double(photo, rtype=rtype, strength=_strength(photo, quality, _TO_ENLARGE))
+        photo = clean(photo, noise=noise)
+    large = double(photo, rtype=rtype, strength=_strength(photo, quality))
     return large if factor == 2 else double(large, rtype=rtype)  # noqa: PLR2004 - the API's factors
 
 
-def _strength(photo: Pixels, quality: int | None, bounds: tuple[tuple[int, Strength], ...]) -> Strength:
-    """How much JPEG damage to remove: by the quality of the file, or by the grid that an earlier JPEG left."""
+def _strength(photo: Pixels, quality: int | None) -> Strength:
+    """How much JPEG damage to remove while enlarging: by the quality of the file, or by an earlier JPEG's grid."""
     if blockiness(_light(photo)) >= _BLOCKY:
         return 3
-    return None if quality is None else next((strength for bound, strength in bounds if quality <= bound), None)
+    return None if quality is None else next((strength for bound, strength in _TO_ENLARGE if quality <= bound), None)
+
+
+def _jpeg_quality(photo: Pixels, quality: int | None) -> int | None:
+    """The quality of the JPEG damage to remove: that of the file, or unknown where an earlier JPEG left its grid."""
+    if quality is not None and quality <= _COARSE:
+        return quality
+    return UNKNOWN if blockiness(_light(photo)) >= _BLOCKY else None
+
+
+def _gain(photo: Pixels) -> float:
+    """The factor by which the photo will be stretched."""
+    light = _light(core(photo))
+    return _gain_for(ends(light)) if is_faded(light) else 1.0
 
 
 def _neutral(photo: Pixels) -> Pixels:

@@ -27,7 +27,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
         scale: how many times larger the output is than the input, on each side.
         channels: of the output.
         margin: pixels around a tile that the network sees, and that its output leaves out.
-        step: the sides of the network's input, margins included, are multiples of this.
+        step: the sides of the network's input, margins included, are multiples of this, and so are the places where the
+            picture is cut.
         blend: pixels that neighbouring tiles share and blend over. A network whose output depends on nothing beyond the
             margin needs none: its tiles fit exactly.
         largest: the longest side of a tile, in pixels of the input; this bounds memory.
@@ -60,8 +61,9 @@ def tiles(height: int, width: int, frame: Frame) -> Iterator[Tile]:
 
 
 def _spans(length: int, frame: Frame) -> Iterator[tuple[int, int]]:
-    count = -(-length // frame.largest)
-    edges = [length * number // count for number in range(count + 1)]
+    steps = -(-length // frame.step)
+    count = -(-steps // max(1, frame.largest // frame.step))
+    edges = [min(length, steps * number // count * frame.step) for number in range(count + 1)]
     for start, end in pairwise(edges):
         first = max(0, start - frame.blend) if start else 0
         yield first, end - first

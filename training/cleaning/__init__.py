@@ -1,0 +1,1 @@
+"""The network that removes noise and JPEG damage: see `python -m training.cleaning --help`."""
