@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from PIL import Image, ImageChops, ImageCms, ImageFilter, ImageStat
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFilter, ImageStat
 from support import pictures
 
 from smarty_async.errors import MissingExtra
@@ -169,8 +169,9 @@ def test_noise_and_jpeg_damage_are_removed_together(monkeypatch: pytest.MonkeyPa
 
 
 @learned
-def test_scratches_are_filled() -> None:
-    scene = pictures.scene(320, 240)
+@pytest.mark.parametrize("size", [(320, 240), (333, 251)])
+def test_scratches_are_filled(size: tuple[int, int]) -> None:
+    scene = pictures.scene(*size)
     damaged = scratched(scene)
     mended = restoring().improve(pictures.encoded(damaged, "PNG"))
     assert outputs(mended) == {"improved"}
@@ -178,24 +179,54 @@ def test_scratches_are_filled() -> None:
 
 
 @learned
-def test_one_line_is_a_flagpole_and_tiles_on_a_roof_are_no_scratches() -> None:
-    scene = scratched(pictures.scene(320, 240), count=1)
-    assert scratches.damage_mask(light(scene), 0) is None
-    for x in range(0, 320, 6):
-        scene.paste((250, 120, 60), (x, 0, x + 2, 240))
-    assert scratches.damage_mask(light(scene), 0) is None
+def test_scratches_are_found_at_any_angle_and_where_they_cross() -> None:
+    scene = pictures.scene(320, 240)
+    damaged = scene.copy()
+    lines = [((20, 10), (300, 120)), ((10, 230), (240, 20)), ((180, 5), (200, 235)), ((30, 200), (310, 215))]
+    for line in lines:
+        ImageDraw.Draw(damaged).line(line, fill=(250, 248, 240), width=2)
+    mended = restoring().improve(pictures.encoded(damaged, "PNG"))
+    assert error(picture(mended.improved), scene) < error(damaged, scene) / 3
 
 
 @learned
-def test_lines_that_share_the_scenes_light_are_its_own() -> None:
-    """Reeds in the dusk: each is lighter than what is behind it, and darkens with it."""
-    dusk = np.linspace(200, 30, 240)[:, None].repeat(320, 1)
-    for x in (60, 130, 210, 280):
-        dusk[10:200, x : x + 3] *= 1.27
-    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is None
-    for x in (60, 130, 210, 280):
-        dusk[10:200, x : x + 3] = 250
-    assert scratches.damage_mask(dusk.astype(np.uint8), 0) is not None
+def test_lines_of_the_scene_are_no_scratches() -> None:
+    scene = pictures.scene(320, 240)
+    for x in range(0, 320, 6):
+        scene.paste((250, 120, 60), (x, 0, x + 2, 240))
+    assert scratches.damage_mask(pixels(scene)) is None
+
+
+@learned
+def test_a_large_photo_is_searched_at_a_smaller_size_and_filled_at_its_own() -> None:
+    scene = pictures.scene(2000, 1500, seed=1)
+    damaged = scene.copy()
+    for x in (300, 700, 1100, 1600):
+        ImageDraw.Draw(damaged).line([(x, 100), (x + 60, 1400)], fill=(250, 248, 240), width=5)
+    repaired = scratches.repaired(pixels(damaged))
+    assert repaired.shape == (1500, 2000, 3)
+    assert error(Image.fromarray(repaired), scene) < error(damaged, scene) / 3
+    untouched = (repaired == pixels(damaged)).all(axis=2)
+    assert untouched.mean() > 0.9
+
+
+@learned
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (47, 400), (48, 48), (49, 65)])
+def test_small_pictures_are_searched_or_left_alone(size: tuple[int, int]) -> None:
+    plain = pixels(Image.new("RGB", size, (120, 100, 80)))
+    assert scratches.repaired(plain) is plain
+
+
+@learned
+def test_filling_changes_nothing_beside_the_mask() -> None:
+    photo = pixels(pictures.scene(100, 70))
+    mask = np.zeros((70, 100), np.bool_)
+    mask[20:23, 10:90] = True
+    filled = scratches.fill(photo, mask)
+    changed = (filled != photo).any(axis=2)
+    assert changed[20:23, 10:90].any()
+    changed[19:24, 9:91] = False
+    assert not changed.any()
 
 
 @learned
@@ -211,8 +242,10 @@ def test_a_wall_without_black_and_white_has_not_faded() -> None:
 def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
     gray = pictures.scene(320, 240).convert("L")
     sepia = Image.merge("RGB", [gray.point(lambda v, part=part: v * part // 255) for part in (200, 180, 130)])
-    for x in range(20, 320, 40):
-        sepia.paste((247, 242, 232), (x, 10, x + 4, 220))
+    dice = np.random.default_rng(1)
+    for x in dice.uniform(10, 310, 7):
+        line = [(x, dice.uniform(0, 60)), (x + dice.uniform(-50, 50), dice.uniform(170, 240))]
+        ImageDraw.Draw(sepia).line(line, fill=(247, 242, 232), width=2)
     assert not diagnosing.is_bw(pixels(sepia))
     assert restoring().improve(pictures.encoded(sepia, "PNG")).bw
 
@@ -221,7 +254,7 @@ def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
 def test_a_mask_covers_what_is_damaged_and_little_else() -> None:
     scene = pictures.scene(320, 240)
     damaged = scratched(scene)
-    mask = scratches.damage_mask(light(damaged), 0)
+    mask = scratches.damage_mask(pixels(damaged))
     assert mask is not None
     true = light(damaged) != light(scene)
     assert (mask & true).sum() > 0.8 * true.sum()

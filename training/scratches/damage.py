@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import cv2
-import msgspec
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-__all__ = ["Canvas", "damage"]
+__all__ = ["KINDS", "Canvas", "damage"]
 
 Plane = NDArray[np.float32]
 """H×W, 0…1."""
@@ -32,7 +31,7 @@ _FINE = 2
 """Lines are drawn this many times larger and reduced, for widths of less than a pixel."""
 
 
-class Canvas(msgspec.Struct):
+class Canvas:
     """A picture and what of it is damaged.
 
     Attributes:
@@ -40,8 +39,8 @@ class Canvas(msgspec.Struct):
         mask: 1 where it is damaged, else 0.
     """
 
-    picture: Picture
-    mask: Plane
+    def __init__(self, picture: Picture, mask: Plane) -> None:
+        self.picture, self.mask = picture, mask
 
     def lay(self, cover: Plane, colour: NDArray[np.float64], strength: float) -> None:
         """Blend `colour` into the picture where `cover` is, and mark what visibly changed."""
@@ -64,15 +63,7 @@ class Canvas(msgspec.Struct):
 def damage(dice: Generator, picture: Picture) -> Canvas:
     """A copy of the picture with some kinds of damage; now and then with none."""
     canvas = Canvas(picture.copy(), np.zeros(picture.shape[:2], np.float32))
-    layers: tuple[tuple[float, Callable[[Generator, Canvas], None]], ...] = (
-        (0.75, _scratches),
-        (0.2, _parallel_scratches),
-        (0.3, _hairs),
-        (0.5, _dust),
-        (0.15, _lost_emulsion),
-        (0.3, _fold),
-    )
-    for chance, layer in layers:
+    for chance, layer in KINDS:
         if dice.random() < chance:
             layer(dice, canvas)
     np.clip(canvas.picture, 0, 1, out=canvas.picture)
@@ -85,7 +76,7 @@ def _scratches(dice: Generator, canvas: Canvas) -> None:
     for _ in range(1 + dice.poisson(dice.choice([0.5, 2.0, 5.0]))):
         if dice.random() < 0.3:
             colour = _damage_colour(dice)
-        cover = _stroke(dice, canvas, _path(dice, *canvas.mask.shape), _log_uniform(dice, 0.6, 5.0))
+        cover = _stroke(dice, canvas, _path(dice, *canvas.mask.shape), _log_uniform(dice, 0.6, 6.0))
         canvas.lay(cover, colour, dice.uniform(0.3, 1.0))
 
 
@@ -232,3 +223,14 @@ def _log_uniform(dice: Generator, low: float, high: float) -> float:
 def _fixed(points: Points) -> NDArray[np.int32]:
     """Points as OpenCV takes them with a shift of 3 bits."""
     return np.rint(points * 8).astype(np.int32)
+
+
+KINDS: tuple[tuple[float, Callable[[Generator, Canvas], None]], ...] = (
+    (0.75, _scratches),
+    (0.2, _parallel_scratches),
+    (0.3, _hairs),
+    (0.5, _dust),
+    (0.15, _lost_emulsion),
+    (0.3, _fold),
+)
+"""The kinds of damage, and how often a picture has each."""

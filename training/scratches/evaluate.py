@@ -1,20 +1,19 @@
-"""What the network finds, against the package's own detector, on photographs and damage that training never saw.
+"""What the networks in the package find and gain, on photographs and damage that training never saw.
 
-    python -m training.scratches.evaluate --weights work --sources sources --photos FOLDER
+    python -m training.scratches.evaluate fit --photos work/pack/VAL --some sources/clothing-dataset-small/validation/*
+    python -m training.scratches.evaluate table --photos FOLDER
 
-chooses the bounds on every third of the photographs that training left out, damaged by the training's generator, and
-prints the table for the photographs in FOLDER (PNG or JPEG), damaged by `benchmarks/quality/damage.py`. It needs
+`fit` makes the decision rule of `smarty_async/local/engine/scratches.py` (which pieces are damage, and from which
+evidence a photo is damaged) from photographs that training left out, as they are and with the training's damage.
+`table` prints what is gained on others, damaged by `benchmarks/quality/damage.py`. It needs
 `training/requirements.txt` without PyTorch (ncnn and PyTorch do not run in one process) and the extra `local`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
-from importlib import import_module
-from itertools import product
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import msgspec
@@ -23,139 +22,160 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import damage as unseen
 from benchmarks.quality.measures import psnr
-from smarty_async.local.engine.diagnosing import noise_level
-from smarty_async.local.engine.scratches import damage_mask, fill
+from smarty_async.local.engine.scratches import AGAINST, FOR, SQUARED, damage_mask, fill, likelihood, measured
 from training.scratches.damage import damage
-from training.scratches.photos import SIDE, load
-
-ncnn: Any = import_module("ncnn")
+from training.scratches.photos import SIDE
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+Row = NDArray[np.float64]
 
-KINDS: dict[str, Callable[[Pixels], Pixels]] = {
-    "bright scratches": unseen.scratch(6),
-    "bright scratches, grain 6": unseen.after(unseen.scratch(6), unseen.grain(6)),
-    "slanted 45°": unseen.scratch(6, angle=45),
-    "dark scratches": unseen.scratch(6, colour=unseen.DIRT),
-    "crease": unseen.crease(0.4),
+_TOUCHED = 0.008
+"""The share of clean photographs that may count as damaged."""
+
+_GRAIN, _PALE = 6, 0.55
+"""Film grain on a third, and contrast of a fifth, of the photographs from which the rule is made."""
+
+_SIDES, _SPOILT_SIDES = (960, 560), (640, 480)
+"""Pixels of the longer side at which photographs are measured, clean and damaged."""
+
+KINDS: dict[str, Callable[[int], unseen.Damage]] = {
+    "bright": lambda seed: unseen.scratch(6, seed=seed),
+    "bright, grain 6": lambda seed: unseen.after(unseen.scratch(6, seed=seed), unseen.grain(6, seed=seed)),
+    "turned 45°": lambda seed: unseen.scratch(6, seed=seed, angle=45),
+    "dark": lambda seed: unseen.scratch(6, seed=seed, colour=unseen.DIRT),
+    "crease": lambda seed: unseen.crease(0.3 + 0.05 * (seed % 9), seed=seed),
 }
+"""Of a seed, the damage."""
 
 
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides from likelihood what is damage.
+class Sample(msgspec.Struct, frozen=True):
+    """A photograph's pieces.
 
     Attributes:
-        likely: from which a pixel belongs to a piece of damage.
-        sure: which the surest pixel of a piece reaches.
-        long: the length, as a share of the shorter side, of a line that makes the photo count as damaged.
-        lines: how many such lines there are at least.
+        clean: whether nothing was done to it.
+        terms: N×15: for each piece a 1, the measures, and some of their squares.
+        lengths: N.
+        true: N; whether more than half of the piece is damage.
     """
 
-    likely: float = 0.5
-    sure: float = 0.9
-    long: float = 0.15
-    lines: int = 1
+    clean: bool
+    terms: Row
+    lengths: Row
+    true: Row
 
 
-def mask_of(likely: NDArray[np.float32], bounds: Bounds) -> Mask | None:
-    """The sure pieces of damage; None when there are too few long and slim ones among them."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((likely > bounds.likely).astype(np.uint8))
-    surest = np.zeros(count, np.float32)
-    np.maximum.at(surest, labels.ravel(), likely.ravel())
-    length = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    sure = surest > bounds.sure
-    sure[0] = False
-    lines = sure & (length >= bounds.long * min(likely.shape)) & (stats[:, cv2.CC_STAT_AREA] <= 0.12 * length**2)
-    return np.take(sure, labels) if np.count_nonzero(lines) >= bounds.lines else None
+def samples(photos: list[Pixels]) -> Iterator[Sample]:
+    """Each photograph as it is and damaged by the training's generator: large ones in two sizes, of small ones half."""
+    dice = np.random.default_rng(11)
+    for number, photo in enumerate(photos):
+        large = max(photo.shape) > SIDE
+        for side in _SIDES if large else (SIDE,):
+            whole = _reduced(photo, side)
+            yield _sample(unseen.grain(_GRAIN, seed=number)(whole) if number % 4 == 3 else whole, None)
+        for side in _SPOILT_SIDES if large else _SPOILT_SIDES[: number % 2]:
+            spoilt = damage(dice, _reduced(photo, side).astype(np.float32) / 255)
+            picture = np.rint(spoilt.picture * 255).astype(np.uint8)
+            if number % 5 == 2:
+                picture = unseen.contrast(_PALE)(picture)
+            if (number + side // 160) % 3 == 1:
+                picture = unseen.grain(_GRAIN, seed=number)(picture)
+            yield _sample(picture, spoilt.mask > 0)
 
 
-class Detector:
-    """The exported network."""
-
-    def __init__(self, folder: Path) -> None:
-        self._net = ncnn.Net()
-        self._net.opt.num_threads = 1
-        self._net.load_param(str(folder / "scratches.param"))
-        self._net.load_model(str(folder / "scratches.bin"))
-
-    def __call__(self, photo: Pixels) -> NDArray[np.float32]:
-        """The likelihood of damage, H×W, 0…1."""
-        height, width = photo.shape[:2]
-        padded = np.pad(photo, ((0, -height % 16), (0, -width % 16), (0, 0)), "reflect")
-        planes = np.ascontiguousarray(padded.transpose(2, 0, 1), np.float32) / 255
-        extractor = self._net.create_extractor()
-        # A copy: the first layer works in place.
-        extractor.input("in0", ncnn.Mat(planes).clone())
-        return np.array(extractor.extract("out0")[1], np.float32)[0, :height, :width]
+def _sample(picture: Pixels, truth: Mask | None) -> Sample:
+    pieces = measured(picture, likelihood(picture))
+    measures = pieces.measures
+    terms = np.concatenate([np.ones((len(measures), 1)), measures, measures[:, SQUARED] ** 2], axis=1)
+    if truth is None:
+        return Sample(True, terms, pieces.lengths, np.zeros(len(measures)))
+    near = cv2.dilate(truth.astype(np.uint8), np.ones((3, 3), np.uint8)).ravel()
+    labels, count = pieces.labels.ravel(), len(measures) + 1
+    shares = np.bincount(labels, near, count)[1:] / np.maximum(1, np.bincount(labels, minlength=count)[1:])
+    return Sample(False, terms, pieces.lengths, (shares > 0.5).astype(np.float64))
 
 
-def choose(detector: Detector, photos: list[Pixels], *, touched: float = 0.02) -> Bounds:
-    """The bounds with the best F1 that touch at most a share `touched` of the whole photos."""
-    dice = np.random.default_rng(7)
-    whole = [detector(photo) for photo in photos]
-    spoilt = []
-    for photo in photos:
-        canvas = damage(dice, photo.astype(np.float32) / 255)
-        spoilt.append((detector(np.rint(canvas.picture * 255).astype(np.uint8)), canvas.mask > 0))
-    best, best_score = Bounds(sure=2.0), 0.0
-    for likely, sure, long, lines in product((0.5,), (0.9, 0.97), (0.15, 0.3), (1, 3)):
-        bounds = Bounds(likely=likely, sure=sure, long=long, lines=lines)
-        if np.mean([mask_of(found, bounds) is not None for found in whole]) > touched:
-            continue
-        score = _f1((mask_of(found, bounds), truth) for found, truth in spoilt)
-        if score > best_score:
-            best, best_score = bounds, score
-    return best
+def fitted(found: list[Sample]) -> Row:
+    """Logistic regression: which pieces are damage; long pieces count more."""
+    terms, true = np.concatenate([sample.terms for sample in found]), np.concatenate([sample.true for sample in found])
+    counts = np.concatenate([sample.lengths for sample in found]) + 0.02
+    means, spreads = terms.mean(axis=0), terms.std(axis=0) + 1e-9
+    means[0], spreads[0] = 0, 1
+    scaled, weights, ridge = (terms - means) / spreads, np.zeros(terms.shape[1]), 2.0
+    for _ in range(30):
+        share = 1 / (1 + np.exp(-scaled @ weights))
+        slope = scaled.T @ (counts * (share - true)) + ridge * weights
+        bend = (scaled.T * (counts * share * (1 - share))) @ scaled + ridge * np.eye(len(weights))
+        weights -= np.linalg.solve(bend, slope)
+    weights /= spreads
+    weights[0] -= weights[1:] @ means[1:]
+    return weights
 
 
-def _f1(pairs: Iterable[tuple[Mask | None, Mask]]) -> float:
-    both = found = true = 0
-    for mask, truth in pairs:
-        true += int(truth.sum())
-        if mask is not None:
-            found, both = found + int(mask.sum()), both + int((mask & truth).sum())
-    return 2 * both / max(1, found + true)
+def enough(found: list[Sample], weights: Row) -> tuple[float, float]:
+    """The evidence that all but `_TOUCHED` of the clean photographs stay under; the share of damaged ones over it."""
+    evidence = [(np.clip(sample.terms @ weights, AGAINST, FOR) * sample.lengths).sum() for sample in found]
+    clean = np.sort([value for value, sample in zip(evidence, found, strict=True) if sample.clean])
+    bound = float(clean[-1 - int(_TOUCHED * len(clean))]) + 0.01
+    damaged = [value for value, sample in zip(evidence, found, strict=True) if sample.true.any()]
+    return bound, float(np.mean(np.array(damaged) >= bound))
+
+
+def table(photos: list[Pixels]) -> Iterator[str]:
+    """A line for each kind of damage, and one for the clean photographs."""
+    yield f"{'':18}Telea  network  true mask, network  worst  photos filled"
+    for kind, maker in KINDS.items():
+        rows = np.array([_gains(photo, maker(100 + number)(photo)) for number, photo in enumerate(photos)])
+        means = " ".join(f"{value:+8.2f}" for value in rows[:, :3].mean(axis=0))
+        yield f"{kind:16}{means} {rows[:, 1].min():+8.2f} {np.count_nonzero(rows[:, 3])} of {len(rows)}"
+    touched = sum(damage_mask(photo) is not None for photo in photos)
+    yield f"clean photographs filled: {touched} of {len(photos)}"
+
+
+def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
+    before, mask = psnr(spoilt, photo), damage_mask(spoilt)
+    truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > 10
+    best = psnr(fill(spoilt, truth), photo) - before
+    if mask is None:
+        return 0.0, 0.0, best, 0.0
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
+    telea = np.asarray(cv2.inpaint(spoilt, wide, 3, cv2.INPAINT_TELEA), np.uint8)
+    return psnr(telea, photo) - before, psnr(fill(spoilt, mask), photo) - before, best, 1.0
 
 
 def main() -> None:
-    """Choose the bounds and print the table."""
+    """Print the rule, or the table."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.evaluate", description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--sources", type=Path, required=True)
-    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("what", choices=("fit", "table"))
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of PNG or JPEG files")
+    parser.add_argument("--some", type=Path, nargs="*", default=[], help="folders of which every fourth file is taken")
     options = parser.parse_args()
-    detector = Detector(options.weights)
-    third = [photo.pixels for number, photo in enumerate(load(options.sources)) if number % 24 == 0]
-    bounds = choose(detector, third)
-    print(bounds, flush=True)
-    photos = [_read(path) for path in sorted(options.photos.glob("*.[pj][np]g"))]
-    ways: dict[str, Callable[[Pixels], Mask | None]] = {
-        "package": lambda photo: damage_mask(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), noise_level(photo) / 3**0.5),
-        "network": lambda photo: mask_of(detector(photo), bounds),
-    }
-    for kind, spoil in KINDS.items():
-        print(f"{kind:26}", "  ".join(f"{name} {_gains(photos, spoil, way)}" for name, way in ways.items()), flush=True)
-    for name, way in ways.items():
-        print(f"whole photos touched by {name}: {sum(way(photo) is not None for photo in photos)} of {len(photos)}")
+    photos = [_read(path) for path in (*_files(options.photos), *_files(options.some)[1::4])]
+    if options.what == "table":
+        for line in table([_reduced(photo, SIDE) for photo in photos]):
+            print(line, flush=True)
+        return
+    found = list(samples(photos))
+    weights = fitted(found)
+    bound, share = enough(found, weights)
+    print("WEIGHTS", ", ".join(f"{weight:.3f}" for weight in weights))
+    print(f"ENOUGH {bound:.2f}: {share:.0%} of the damaged photographs have more")
 
 
-def _gains(photos: list[Pixels], spoil: Callable[[Pixels], Pixels], way: Callable[[Pixels], Mask | None]) -> str:
-    gains = []
-    for photo in photos:
-        spoilt = spoil(photo)
-        mask = way(spoilt)
-        gains.append(0.0 if mask is None else psnr(fill(spoilt, mask), photo) - psnr(spoilt, photo))
-    return f"{np.mean(gains):+.2f} dB (worst {min(gains):+.2f})"
+def _files(folders: list[Path]) -> list[Path]:
+    return [path for folder in folders for path in sorted(folder.glob("*.[pj][np]g"))]
 
 
 def _read(path: Path) -> Pixels:
     image = cv2.imread(str(path))
     if image is None:
         raise SystemExit(f"{path} cannot be read")
-    scale = min(1.0, SIDE / max(image.shape[:2]))
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image[2:-2, 2:-2, ::-1])
+
+
+def _reduced(photo: Pixels, side: int) -> Pixels:
+    scale = min(1.0, side / max(photo.shape[:2]))
+    return np.asarray(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 if __name__ == "__main__":

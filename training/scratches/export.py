@@ -1,7 +1,13 @@
-"""From PyTorch's weights to ncnn's files, through pnnx, in 16 bits."""
+"""From PyTorch's weights to ncnn's files, through pnnx, in 16 bits.
+
+    python -m training.scratches.export --work work
+
+reads `scratches.pt` and `fill.pt` from the folder and writes `.param` and `.bin` files beside them.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.scratches.net import DamageNet
+from training.scratches.net import DamageNet, FillNet
 
 __all__ = ["export"]
 
 
 class _Likely(nn.Module):
-    def __init__(self, net: DamageNet) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
@@ -23,22 +29,34 @@ class _Likely(nn.Module):
         return torch.sigmoid(self.net(x))
 
 
-def export(weights: Path, folder: Path) -> tuple[Path, Path]:
-    """Write `scratches.param` and `scratches.bin` to `folder`; input blob `in0`, output blob `out0`.
+def export(folder: Path) -> None:
+    """Write `scratches` and `fill`, `.param` and `.bin`, to `folder`; input blob `in0`, output blob `out0`.
 
     Raises:
         CalledProcessError: pnnx failed.
     """
-    net = DamageNet()
-    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    traced = torch.jit.trace(_Likely(net.eval()), torch.rand(1, 3, 256, 256))
-    script = folder / "scratches.ts"
-    traced.save(str(script))
-    pnnx = Path(sys.executable).parent / "pnnx"
-    shapes = ["inputshape=[1,3,256,256]", "inputshape2=[1,3,320,192]", "fp16=1"]
-    command = [pnnx, script.name, *shapes]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - our own
-    made = folder / "scratches.param", folder / "scratches.bin"
-    for path in made:
-        (folder / f"scratches.ncnn{path.suffix}").replace(path)
-    return made
+    nets: tuple[tuple[str, int, nn.Module], ...] = (("scratches", 3, DamageNet()), ("fill", 7, FillNet()))
+    for name, inputs, net in nets:
+        net.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
+        net.eval()
+        traced = torch.jit.trace(_Likely(net) if name == "scratches" else net, torch.rand(1, inputs, 256, 256))
+        script = folder / f"{name}.ts"
+        traced.save(str(script))
+        pnnx = Path(sys.executable).parent / "pnnx"
+        shapes = [f"inputshape=[1,{inputs},256,256]", f"inputshape2=[1,{inputs},320,192]", "fp16=1"]
+        subprocess.run([pnnx, script.name, *shapes], cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
+        for ending in ("param", "bin"):
+            (folder / f"{name}.ncnn.{ending}").replace(folder / f"{name}.{ending}")
+        for rest in (*folder.glob(f"{name}.pnnx.*"), *folder.glob(f"{name}_*.py"), script):
+            rest.unlink()
+
+
+def main() -> None:
+    """Export both."""
+    parser = argparse.ArgumentParser(prog="python -m training.scratches.export", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="the folder with `scratches.pt` and `fill.pt`")
+    export(parser.parse_args().work)
+
+
+if __name__ == "__main__":
+    main()

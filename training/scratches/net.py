@@ -1,4 +1,4 @@
-"""The network that finds damage: a small U-Net on 2×2 pixel blocks."""
+"""The two networks, small U-Nets on 2×2 pixel blocks: one finds damage, one improves what it was filled with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DamageNet"]
+__all__ = ["DamageNet", "FillNet", "pushed_and_pulled"]
+
+_LEVELS = 6
+"""Halvings in `pushed_and_pulled`: holes of up to 64 pixels are filled."""
 
 
 class _Conv(nn.Sequential):
@@ -28,13 +31,11 @@ class _Residual(nn.Module):
         return functional.relu(x + self.second(self.first(x)))
 
 
-class DamageNet(nn.Module):
-    """Takes N×3×H×W, 0…1, with sides that are multiples of 16; gives N×1×H×W logits of damage."""
-
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 48, 64)) -> None:
+class _UNet(nn.Module):
+    def __init__(self, inputs: int, outputs: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.down0 = nn.Sequential(_Conv(12, a), _Residual(a))
+        self.down0 = nn.Sequential(_Conv(4 * inputs, a), _Residual(a))
         self.down1 = nn.Sequential(_Conv(a, b, stride=2), _Residual(b))
         self.down2 = nn.Sequential(_Conv(b, c, stride=2), _Residual(c))
         self.down3 = nn.Sequential(
@@ -43,10 +44,9 @@ class DamageNet(nn.Module):
         self.narrow2, self.up2 = nn.Conv2d(d, c, 1), _Conv(2 * c, c)
         self.narrow1, self.up1 = nn.Conv2d(c, b, 1), _Conv(2 * b, b)
         self.narrow0, self.up0 = nn.Conv2d(b, a, 1), _Conv(2 * a, a)
-        self.last = nn.Conv2d(a, 4, 3, 1, 1)
+        self.last = nn.Conv2d(a, 4 * outputs, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of damage for each pixel."""
         x0 = self.down0(functional.pixel_unshuffle(x - 0.5, 2))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
@@ -55,6 +55,46 @@ class DamageNet(nn.Module):
         x1 = self.up1(torch.cat([x1, _doubled(self.narrow1(x2))], 1))
         x0 = self.up0(torch.cat([x0, _doubled(self.narrow0(x1))], 1))
         return functional.pixel_shuffle(self.last(x0), 2)
+
+
+class DamageNet(_UNet):
+    """Takes N×3×H×W, 0…1, with sides that are multiples of 16; gives N×1×H×W logits of damage."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1, (24, 40, 56, 72))
+        nn.init.constant_(self.last.bias, -3.0)  # few pixels are damaged
+
+
+class FillNet(_UNet):
+    """Improves what holes were filled with.
+
+    Takes N×7×H×W, 0…1, with sides that are multiples of 16: the picture filled by `pushed_and_pulled`, the picture as
+    it was (scratches and shadows let something of it through, and not all of a hole is damage), and the mask of the
+    holes. Gives N×3×H×W, to be added to the filled picture where the mask is 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(7, 3, (24, 32, 48, 48))
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+
+def pushed_and_pulled(picture: Tensor, hole: Tensor) -> Tensor:
+    """The picture with its holes filled by means of ever wider surroundings.
+
+    Args:
+        picture: N×3×H×W; what is in the holes has no influence.
+        hole: N×1×H×W, 1 in holes, else 0. H and W are multiples of 64.
+    """
+    known = 1 - hole
+    levels = [(picture * known, known)]
+    for _ in range(_LEVELS):
+        levels.append(tuple(functional.avg_pool2d(part, 2) for part in levels[-1]))
+    filled = levels[-1][0] / (levels[-1][1] + 1e-6)
+    for total, weight in reversed(levels[:-1]):
+        above = functional.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
+        filled = torch.where(weight > 0, total / weight.clamp(min=1e-6), above)
+    return filled
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
 """The photographs for training, validation and thresholds: read from packages whose licences are settled.
 
 `SOURCES` lists every source with its licence and where the licence is stated. Debian packages come through
-`apt-get download`, the clothing data set through `git`; nothing else is fetched.
+`apt-get download`, the other sources through `git`; nothing else is fetched.
 
     apt-get download scratch=1.4.0.6~dfsg1-6.1 lomiri-wallpapers-16.04=20.04.0-2 lomiri-wallpapers-20.04=20.04.0-2 \
         mate-backgrounds=1.26.0-1 plasma-workspace-wallpapers=4:5.27.5-2 gcompris-qt-data=3.1-2
     for package in *.deb; do dpkg-deb -x "$package" "sources/$(basename "$package" | cut -d_ -f1)"; done
     git clone https://github.com/alexeygrigorev/clothing-dataset-small sources/clothing-dataset-small
+    git clone https://github.com/elementary/wallpapers sources/elementary-wallpapers
+
+`pack` writes them as JPEG files, for machines that have no network.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SIDE", "SOURCES", "Photo", "Source", "load"]
+__all__ = ["SIDE", "SOURCES", "Photo", "Source", "load", "pack"]
 
 Pixels = NDArray[np.uint8]
 """H×W×3, red green blue."""
@@ -55,10 +58,19 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Photo(msgspec.Struct, frozen=True):
-    """A photograph and its name, `source/path`."""
+    """A photograph.
+
+    Attributes:
+        name: `source/path`.
+        source: where it comes from.
+        pixels: H×W×3.
+        jpeg: the file, where it is a JPEG file that was not reduced.
+    """
 
     name: str
+    source: Source
     pixels: Pixels
+    jpeg: bytes | None = None
 
 
 SOURCES = (
@@ -68,6 +80,7 @@ SOURCES = (
         licence="CC BY-SA 3.0, Massachusetts Institute of Technology",
         stated="/usr/share/doc/scratch/copyright",
         patterns=("usr/share/scratch/Media/Backgrounds/*/*.jpg",),
+        without=("party-room", "room1", "room2", "room3", "spotlight", "woods-and-bench", "school2", "stage1"),
     ),
     Source(
         name="lomiri-wallpapers-16.04",
@@ -100,7 +113,6 @@ SOURCES = (
         patterns=tuple(
             f"usr/share/wallpapers/{name}/contents/images/2560x1600.jpg"
             for name in (
-                "Autumn",
                 "BytheWater",
                 "ColdRipple",
                 "ColorfulCups",
@@ -118,13 +130,25 @@ SOURCES = (
         name="gcompris-qt-data",
         version="3.1-2",
         licence="public domain, CC0, CC BY or CC BY-SA, by file; authors by file",
-        stated="/usr/share/doc/gcompris-qt-data/copyright",
+        stated="/usr/share/doc/gcompris-qt-data/copyright, and the README in each resource file",
         patterns=(
             "usr/share/gcompris-qt/rcc/explore_monuments.rcc",
             "usr/share/gcompris-qt/rcc/details.rcc",
             "usr/share/gcompris-qt/rcc/categorization.rcc",
             "usr/share/gcompris-qt/rcc/explore_farm_animals.rcc",
             "usr/share/gcompris-qt/rcc/explore_world_animals.rcc",
+            "usr/share/gcompris-qt/rcc/explore_world_music.rcc",
+            "usr/share/gcompris-qt/rcc/erase.rcc",
+            "usr/share/gcompris-qt/rcc/clickgame.rcc",
+        ),
+    ),
+    Source(
+        name="elementary-wallpapers",
+        version="f28b861",
+        licence="CC0 1.0: photographs published on Unsplash before 8 June 2017",
+        stated="debian/copyright of the branch deb-packaging",
+        patterns=tuple(
+            f"backgrounds/{name}.jpg" for name in ("Ashim DSilva", "Mr. Lee", "Photo by SpaceX", "Sunset by the Pier")
         ),
     ),
     Source(
@@ -133,16 +157,17 @@ SOURCES = (
         licence="CC0 1.0",
         stated="LICENSE",
         patterns=("train/*/*.jpg",),
-        most=700,
+        most=160,
     ),
 )
 
 
-def load(folder: Path) -> Iterator[Photo]:
-    """The photographs in the unpacked sources, in a fixed order, the longer side at most `SIDE` pixels.
+def load(folder: Path, *, side: int = SIDE) -> Iterator[Photo]:
+    """The photographs in the unpacked sources, in a fixed order.
 
     Args:
         folder: holds one folder a source, named as it.
+        side: pixels of the longer side, at most.
 
     Raises:
         FileNotFoundError: a source is not there.
@@ -158,17 +183,43 @@ def load(folder: Path) -> Iterator[Photo]:
         for path in paths:
             files = _resources(path) if path.suffix == ".rcc" else {path.stem: path.read_bytes()}
             for name, data in files.items():
-                pixels = _decoded(data)
+                pixels = _decoded(data, side)
                 if pixels is not None:
-                    yield Photo(f"{source.name}/{path.stem}/{name}", pixels)
+                    whole = data[:2] == b"\xff\xd8" and max(pixels.shape) < side
+                    yield Photo(f"{source.name}/{path.stem}/{name}", source, pixels, data if whole else None)
 
 
-def _decoded(data: bytes) -> Pixels | None:
-    """The picture at most `SIDE` pixels long; None for one that is too small, or cut out on plain white."""
+def pack(folder: Path, out: Path, *, side: int = 1024, held_out: int = 11, quality: int = 92) -> None:
+    """Write the photographs as JPEG files to `out`, every so many to `out/VAL`, and their origins to `SOURCES.tsv`.
+
+    Args:
+        folder: holds one folder a source, named as it.
+        out: where the files go.
+        side: pixels of the longer side, at most.
+        held_out: one of so many photographs is held out of training.
+        quality: of the files, without chroma subsampling.
+
+    Raises:
+        FileNotFoundError: a source is not there.
+    """
+    (out / "VAL").mkdir(parents=True, exist_ok=True)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x111111]
+    rows = ["file\tphotograph\tversion\tlicence\tlicence stated in\n"]
+    for number, photo in enumerate(load(folder, side=side)):
+        name = f"{'VAL/' if number % held_out == 0 else ''}{number:04d}.jpg"
+        data = photo.jpeg or cv2.imencode(".jpg", photo.pixels[..., ::-1], settings)[1].tobytes()
+        (out / name).write_bytes(data)
+        source = photo.source
+        rows.append(f"{name}\t{photo.name}\t{source.version}\t{source.licence}\t{source.stated}\n")
+    (out / "SOURCES.tsv").write_text("".join(rows), encoding="utf-8")
+
+
+def _decoded(data: bytes, side: int) -> Pixels | None:
+    """The picture at most `side` pixels long; None for one that is too small, or cut out on plain white."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None or min(image.shape[:2]) < 240:
         return None
-    scale = SIDE / max(image.shape[:2])
+    scale = side / max(image.shape[:2])
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])

@@ -12,38 +12,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-__all__ = ["thin_things"]
+__all__ = ["KINDS"]
 
-Picture = NDArray[np.float32]
 Plane = NDArray[np.float32]
-
-
-def thin_things(dice: Generator, picture: Picture) -> Picture:
-    """The picture with one to three kinds of thin things in it."""
-    kinds: tuple[Callable[[Generator, Plane], None], ...] = (
-        _wires,
-        _masts,
-        _blinds,
-        _railing,
-        _grass,
-        _rain,
-        _letters,
-        _edges,
-    )
-    for kind in dice.choice(len(kinds), dice.integers(1, 4), replace=False):
-        cover = np.zeros(picture.shape[:2], np.float32)
-        kinds[kind](dice, cover)
-        cover = cv2.GaussianBlur(cover, (0, 0), dice.uniform(0.4, 1.1)) * np.float32(dice.uniform(0.4, 1))
-        picture = picture * (1 - cover[..., None]) + _lit_colour(dice, cover.shape) * cover[..., None]
-    return picture.astype(np.float32)
-
-
-def _lit_colour(dice: Generator, shape: tuple[int, ...]) -> Picture:
-    """A colour that varies with the light of the scene, as a scratch's does not."""
-    base = np.clip(dice.uniform(0, 1) + dice.normal(0, 0.06, 3), 0, 1)
-    light = dice.uniform(0.5, 1.2, (4, 4)).astype(np.float32)
-    shading = cv2.resize(light, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.clip(shading[..., None] * base.astype(np.float32), 0, 1)
+"""H×W, 0…1."""
 
 
 def _line(cover: Plane, points: NDArray[np.float64], thickness: float) -> None:
@@ -148,3 +120,16 @@ def _edges(dice: Generator, cover: Plane) -> None:
         points = dice.uniform(-0.3, 1.3, (int(dice.integers(3, 6)), 2)) * (width, height)
         hull = cv2.convexHull(np.rint(points * 8).astype(np.int32))
         cv2.fillConvexPoly(cover, hull, 1.0, cv2.LINE_AA, 3)
+
+
+KINDS: tuple[Callable[[Generator, Plane], None], ...] = (
+    _wires,
+    _masts,
+    _blinds,
+    _railing,
+    _grass,
+    _rain,
+    _letters,
+    _edges,
+)
+"""The kinds of thin things; each draws onto a cover."""

@@ -1,114 +1,181 @@
-"""Training of the network that finds damage."""
+"""Training of the two networks in one run: each batch shows damage to the one and holes to the other."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from copy import deepcopy
+from math import cos, pi
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset
 
-from training.scratches.net import DamageNet
-from training.scratches.samples import sample
+from training.scratches.batches import Batch, Batches
+from training.scratches.layers import Layers
+from training.scratches.net import DamageNet, FillNet, pushed_and_pulled
 
 __all__ = ["train"]
 
-SIDE, BATCH = 128, 10
-_RATE, _WARM, _FLAT = 3e-3, 150, 0.3
-"""The learning rate, the iterations in which it grows to it, and the share of all in which it stays there."""
+_WARM, _END = 0.03, 0.01
+"""The share of the time in which the learning rates grow to their highest, and the share of it that they end at."""
 
 
-class _Samples(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless samples; photographs of clothes, which are most, are drawn in one of three cases."""
+class _Learner:
+    """A network in training and the mean of its latest weights."""
 
-    def __init__(self, photos: list[tuple[str, NDArray[np.uint8]]], seed: int) -> None:
-        self._clothes = [pixels for name, pixels in photos if name.startswith("clothing")]
-        self._others = [pixels for name, pixels in photos if not name.startswith("clothing")]
-        self._seed = seed
+    def __init__(self, net: nn.Module, rate: float, device: str) -> None:
+        self.net = net.to(device, memory_format=torch.channels_last)
+        self.mean = deepcopy(self.net).eval()
+        self._rate = rate
+        self._optimizer = torch.optim.AdamW(self.net.parameters(), rate, weight_decay=1e-4, fused=device == "cuda")
+        self._steps = 0
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        dice = np.random.default_rng(self._seed)
-        while True:
-            of = self._clothes if dice.random() < 1 / 3 else self._others
-            picture, mask = sample(dice, of[dice.integers(len(of))], side=SIDE)
-            yield torch.from_numpy(picture.transpose(2, 0, 1).copy()), torch.from_numpy(mask[None])
+    def step(self, loss: Tensor, part: float) -> None:
+        """One step down the loss, when `part` of the time (0…1) is over."""
+        grown = min(1.0, part / _WARM, (self._steps + 1) / 100)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate * grown * (_END + (1 - _END) * (0.5 + 0.5 * cos(pi * min(1.0, part))))
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self._optimizer.step()
+        self._steps += 1
+        keep = min(0.999, self._steps / (self._steps + 20))
+        old, new = (
+            [value for value in net.state_dict().values() if value.is_floating_point()] for net in (self.mean, self.net)
+        )
+        torch._foreach_lerp_(old, new, 1 - keep)
 
 
 def train(
-    photos: list[tuple[str, NDArray[np.uint8]]],
+    photos: list[NDArray[np.uint8]],
+    others: list[NDArray[np.uint8]],
     out: Path,
     *,
-    iterations: int,
+    minutes: float,
+    side: int = 256,
+    size: int = 64,
+    workers: int = 6,
+    each: int = 400,
     seed: int = 1,
     device: str = "cpu",
-    start: Path | None = None,
 ) -> None:
-    """Train and write the averaged weights to `out`, every 200 iterations too.
+    """Train for so many minutes; write `scratches.pt`, `fill.pt` and `log.txt` to `out`, every minute too.
 
     Args:
-        photos: names and pixels, H×W×3 uint8.
-        out: the file of weights.
-        iterations: batches of `BATCH` samples.
-        seed: of the samples and of the network's first weights.
+        photos: to train on, H×W×3 uint8.
+        others: to measure on.
+        out: the folder of the files.
+        minutes: of training, beside the start.
+        side: of a sample, in pixels; a multiple of 64.
+        size: samples a batch.
+        workers: processes that draw layers.
+        each: layers of a kind.
+        seed: of everything random.
         device: as PyTorch names it.
-        start: weights to start with, instead of random ones.
     """
     torch.manual_seed(seed)
-    batches = iter(DataLoader(_Samples(photos, seed), batch_size=BATCH, num_workers=1, prefetch_factor=3))
-    net = DamageNet().to(device, memory_format=torch.channels_last)
-    if start is not None:
-        net.load_state_dict(torch.load(start, map_location=device, weights_only=True))
-    optimizer = torch.optim.AdamW(net.parameters(), _RATE, weight_decay=1e-4)
-    average = {name: value.clone() for name, value in net.state_dict().items()}
-    began, seen = time.monotonic(), np.zeros(4)
-    for number in range(1, iterations + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(number, number / iterations)
-        picture, mask = next(batches)
-        picture = picture.to(device, memory_format=torch.channels_last)
-        mask = mask.to(device)
-        logits = net(picture)
-        loss = _loss(logits, mask)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        _mix(average, net, min(0.998, number / (number + 20)))
-        found = logits.detach() > 0
-        counts = [loss.item(), (found & (mask > 0)).sum().item(), found.sum().item(), mask.sum().item()]
-        seen = np.array(counts) if number == 1 else 0.98 * seen + 0.02 * np.array(counts)
-        if number % 200 == 0:
-            right, found_all, true_all = seen[1:]
-            figures = (
-                f"loss {seen[0]:.4f}, precision {right / max(1, found_all):.3f}, recall {right / max(1, true_all):.3f}"
-            )
-            print(f"{number}: {(time.monotonic() - began) / 60:.1f} min, {figures}", flush=True)
-            torch.save(average, out)
-    torch.save(average, out)
+    layers = Layers(side=side, each=each, workers=workers, seed=seed)  # forks, so before the device is used
+    log = (out / "log.txt").open("a", encoding="utf-8", buffering=1)
+    try:
+        layers.wait()
+        batches = Batches(_large(photos, side), layers, size=size, device=device, seed=seed)
+        measured = Batches(_large(others, side), layers, size=size, device=device, seed=seed + 1)
+        held_out = [measured.draw() for _ in range(4)]
+        del measured
+        damage, fill = _Learner(DamageNet(), 2.5e-3, device), _Learner(FillNet(), 1.5e-3, device)
+        log.write(f"{len(photos)} photos, {len(others)} held out, {device}, torch {torch.__version__}\n")
+        began = reported = time.monotonic()
+        steps = 0
+        while (elapsed := (time.monotonic() - began) / 60) < minutes:
+            batches.refresh(size)
+            _step(batches.draw(), damage, fill, elapsed / minutes, device)
+            steps += 1
+            if steps % 50 == 0 and device == "cuda":
+                torch.cuda.synchronize()
+            if time.monotonic() - reported > 55:
+                reported = time.monotonic()
+                figures = _saved(damage, fill, held_out, out)
+                log.write(f"{elapsed:.1f} min, {steps} steps, {layers.drawn} layers: {figures}\n")
+        log.write(f"end, {steps} steps, {layers.drawn} layers: {_saved(damage, fill, held_out, out)}\n")
+    finally:
+        layers.close()
+        log.close()
 
 
-def _rate(number: int, part: float) -> float:
-    decay = 1.0 if part < _FLAT else 0.5 + 0.5 * float(np.cos(np.pi * (part - _FLAT) / (1 - _FLAT)))
-    return _RATE * min(1.0, number / _WARM) * (0.02 + 0.98 * decay)
+def _large(photos: list[NDArray[np.uint8]], side: int) -> list[NDArray[np.uint8]]:
+    """The photos, enlarged where they are too small for a sample."""
+    grown = []
+    for photo in photos:
+        scale = (side + 4) / min(photo.shape[:2])
+        grown.append(
+            photo if scale <= 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        )
+    return grown
 
 
-def _loss(logits: Tensor, mask: Tensor) -> Tensor:
+def _step(batch: Batch, damage: _Learner, fill: _Learner, part: float, device: str) -> None:
+    half = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+    with half:
+        logits = damage.net(batch.picture.contiguous(memory_format=torch.channels_last))
+    damage.step(_damage_loss(logits.float(), batch), part)
+    hole, filled = _filled(batch)
+    with half:
+        more = fill.net(torch.cat([filled, batch.picture, hole], 1).contiguous(memory_format=torch.channels_last))
+    off = (filled + more.float() - batch.target) * hole
+    fill.step(((off**2 + 1e-4).sqrt() - 1e-2).sum() / (3 * hole.sum() + 1) * 10, part)
+
+
+def _damage_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy of the pixels, and how far the areas are from covering each other (Dice)."""
-    likely = torch.sigmoid(logits)
-    entropy = functional.binary_cross_entropy_with_logits(logits, mask, pos_weight=mask.new_tensor(3.0))
-    both = (likely * mask).sum((1, 2, 3))
-    dice = 1 - (2 * both + 20) / (likely.sum((1, 2, 3)) + mask.sum((1, 2, 3)) + 20)
-    return 2 * entropy + 0.5 * dice.mean()
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits, batch.mask, batch.sure, pos_weight=logits.new_tensor(2.0)
+    )
+    likely = torch.sigmoid(logits) * batch.sure
+    both = (likely * batch.mask).sum((1, 2, 3))
+    dice = 1 - (2 * both + 30) / (likely.sum((1, 2, 3)) + batch.mask.sum((1, 2, 3)) + 30)
+    return 3 * entropy + 0.5 * dice.mean()
 
 
-def _mix(average: dict[str, Tensor], net: DamageNet, keep: float) -> None:
-    for name, value in net.state_dict().items():
-        if value.dtype.is_floating_point:
-            average[name].mul_(keep).add_(value, alpha=1 - keep)
-        else:
-            average[name].copy_(value)
+def _filled(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Holes around damage and beside it, 0 to 2 pixels wider, and the picture filled there."""
+    hole = torch.maximum(batch.mask, batch.other)
+    for at, size in enumerate((3, 3, 5), 1):
+        hole[at::4] = functional.max_pool2d(hole[at::4], size, 1, size // 2)
+    return hole, pushed_and_pulled(batch.picture, hole).clamp(0, 1)
+
+
+@torch.no_grad()
+def _saved(damage: _Learner, fill: _Learner, batches: list[Batch], out: Path) -> str:
+    """Write the weights; figures of batches that training does not see."""
+    found, true, both, clean, touched, error, start, holes = (0.0,) * 8
+    for batch in batches:
+        likely = torch.sigmoid(damage.mean(batch.picture)) * batch.sure
+        mask = likely > 0.5
+        found, true = found + mask.sum().item(), true + batch.mask.sum().item()
+        both += (mask & (batch.mask > 0)).sum().item()
+        whole = batch.mask.sum((1, 2, 3)) == 0
+        clean += whole.sum().item()
+        touched += (whole & ((likely > 0.9).sum((1, 2, 3)) > 30)).sum().item()
+        hole, filled = _filled(batch)
+        better = filled + fill.mean(torch.cat([filled, batch.picture, hole], 1))
+        error += (((better - batch.target) * hole) ** 2).sum().item()
+        start += (((filled - batch.target) * hole) ** 2).sum().item()
+        holes += 3 * hole.sum().item()
+    figures = {
+        "precision": both / max(1, found),
+        "recall": both / max(1, true),
+        "touched": touched / max(1, clean),
+        "fill dB": -10 * np.log10(error / max(1, holes) + 1e-9),
+        "start dB": -10 * np.log10(start / max(1, holes) + 1e-9),
+    }
+    for name, learner in (("scratches.pt", damage), ("fill.pt", fill)):
+        torch.save({key: value.cpu() for key, value in learner.mean.state_dict().items()}, out / name)
+    text = json.dumps({name: round(float(value), 4) for name, value in figures.items()})
+    print(text, flush=True)
+    return text

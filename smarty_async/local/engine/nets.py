@@ -53,9 +53,9 @@ class Net(msgspec.Struct, frozen=True, kw_only=True):
         memory, workspace = ncnn.UnlockedPoolAllocator(), ncnn.UnlockedPoolAllocator()
         extractor.set_blob_allocator(memory)
         extractor.set_workspace_allocator(workspace)
-        # ncnn.Mat refers to the array's memory, so the array must live until the network has run.
+        # A copy: ncnn.Mat refers to the array's memory, and the first layer may work in place.
         planes = np.ascontiguousarray(planes, np.float32)
-        extractor.input(self.entry, ncnn.Mat(planes))
+        extractor.input(self.entry, ncnn.Mat(planes).clone())
         _, made = extractor.extract(self.end)
         result = np.array(made, np.float32)
         # In this order: the blobs are in the allocators' memory.

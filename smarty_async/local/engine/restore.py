@@ -16,7 +16,7 @@ from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, i
 from smarty_async.local.engine.margins import core, picture_box
 from smarty_async.local.engine.nets import UNKNOWN, Strength, clean, double
 from smarty_async.local.engine.protocol import EngineOptions, Improved
-from smarty_async.local.engine.scratches import damage_mask, fill
+from smarty_async.local.engine.scratches import repaired
 from smarty_async.local.engine.tiles import Pixels
 from smarty_async.local.memory import largest_output
 
@@ -119,9 +119,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     coarse = _jpeg_quality(photo, quality)
     if coarse is not None:
         mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=coarse)
-    mask = damage_mask(_light(mended), noise_level(core(mended), after_jpeg=coarse is not None) / 3**0.5)
-    if mask is not None:
-        mended = fill(mended, mask)
+    mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
     noise = noise_level(measured, gain=_gain(mended)) if coarse is None else 0.0

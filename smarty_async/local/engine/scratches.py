@@ -1,227 +1,302 @@
-"""Detection of scratches and dust on a print by their shape, and inpainting of them."""
+"""Scratches, dust and folds: a network finds them, a second one improves what they are filled with.
+
+Both are trained by `training/scratches`; docs/engine.md says on what, and what they gain.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from smarty_async.local.engine.nets import Net, to_pixels, to_planes
+from smarty_async.local.engine.protocol import check_wanted
 from smarty_async.local.engine.tiles import Pixels
 
-__all__ = ["damage_mask", "fill"]
+__all__ = [
+    "AGAINST",
+    "FOR",
+    "MEASURES",
+    "SQUARED",
+    "Pieces",
+    "damage_mask",
+    "fill",
+    "likelihood",
+    "measured",
+    "repaired",
+]
 
 Mask = NDArray[np.bool_]
+Plane = NDArray[np.float32]
+_Kind = TypeVar("_Kind", np.uint8, np.float32)
+Picture = NDArray[np.float32]
+"""H×W×3, red green blue, 0…1."""
 
-_ASTRAY: Final = 8.0
-"""Pixels by which other pieces of a scratch may be off its line."""
+_FINDER: Final = Net(package=f"{__package__}.weights", file="scratches", entry="in0", end="out0")
+_FILLER: Final = Net(package=f"{__package__}.weights", file="fill", entry="in0", end="out0")
 
-_CALM: Final = 3.0
-"""Mean gray level of small bright detail, above which surroundings are too busy to recognize a speck."""
+_SIDE: Final = 1280
+"""Pixels of the longer side to which larger photos are reduced: the networks are trained on photos of up to 1024."""
 
-_SPECK: Final = 90
-"""Pixels of a speck, at most."""
+_LEAST: Final = 48
+"""Pixels of the shorter side, at least: in smaller pictures nothing is searched."""
 
-_REACH: Final = 15
-"""Pixels up and down over which a line is averaged, to distinguish it from grain."""
+_STEP: Final = 16
+"""The sides of a network's input are multiples of this."""
 
-_THICK: Final = 6.0
-"""Mean width of a scratch in pixels, at most."""
+_LEVELS: Final = 6
+"""Halvings of the picture in `_filled`: holes of up to 64 pixels are filled."""
 
-_STEADY: Final = 0.55
-_LIKELY: Final = 1.3
-_ASIDE: Final = 4
-_RUN: Final = 9
-_PLAIN: Final = 6.0
-"""Along a scratch, brightness varies less than the scene beside it (4 pixels aside); along a line of the scene it
-varies as much. A ratio of at most 0.55 makes a line a certain scratch; where there are certain ones, 1.3 is enough.
-Variations of the scene count as 6 gray levels at least."""
+_LIKELY: Final = 0.5
+_SURE: Final = 0.9
+"""The likelihood from which a pixel belongs to a piece of damage, and that the surest pixel of a piece reaches."""
 
-_LONG: Final = 0.22
-"""The part of the picture's height that a scratch spans, at least."""
+_CELL: Final = 64
+"""Pixels of the cells of the grid by whose lines pieces are cut."""
 
-_VERY_STEADY: Final = 0.35
+_CERTAIN: Final = 0.95
+"""The likelihood from which, in a damaged photo, a pixel and its neighbours are damage whatever piece they are of."""
 
-_ENOUGH: Final = 3
-_ENOUGH_VERY_STEADY: Final = 2
-"""Certain scratches from which a photo counts as scratched: flagpoles and their shadows come in ones and twos. Of 119
-clean photos, 3 were changed with these bounds; 6 with two certain scratches of any kind."""
+MEASURES: Final = ("sure", "likely", "area", "length", "width", "difference", "lighter", "steady", "colour")
+"""What is measured of a piece: see `measured`."""
 
-_ANGLES_A_GROUP: Final = 3
-"""Of the eleven angles, 4° apart, at which lines are searched; lines at angles of one group are not separated."""
+SQUARED: Final = (0, 1, 3, 5, 7)
+"""The measures whose squares count as well."""
 
-_LEAST: Final = 24
-"""Rows that a piece of a scratch spans, at least."""
+_WEIGHTS: Final = (
+    *(0.225,),
+    *(0.247, 0.567, -0.453, 0.362, -0.409, -0.316, 0.589, -0.498, -0.070),
+    *(0.049, 0.043, 0.008, 0.061, 0.375),
+)
+"""Logistic regression: a constant, a weight for each of `MEASURES`, and for the square of each of `SQUARED`; fitted by
+`training/scratches/evaluate.py`."""
 
+AGAINST: Final = -0.5
+FOR: Final = 2.0
+"""Log odds that a piece contributes to the evidence of a photo, at least and at most."""
 
-class _Piece(msgspec.Struct, frozen=True):
-    label: int
-    height: int
-    width: int
-    thickness: float
-    x: float
-    y: float
+_ENOUGH: Final = 0.65
+"""Evidence from which a photo counts as damaged: log odds of a piece times its length in shorter sides, summed. Pieces
+that are rather a part of the scene count against it: where there are many of them, the scene is one of lines."""
 
 
-def damage_mask(light: NDArray[np.uint8], noise: float) -> Mask | None:
-    """Where scratches are, and dust; None when there are too few certain scratches.
+_CALM: Final = 4.0
+"""Gray levels by which all brightness is taken to vary."""
+
+_COLOURFUL: Final = 40.0
+"""Gray levels between the channels: the unit of colour."""
+
+_SUREST: Final = 1 - 1 / 510
+"""Likelihoods count as at most so much, and as at least the rest to 1."""
+
+
+def repaired(picture: Pixels) -> Pixels:
+    """The picture with scratches, dust and folds filled; `picture` itself when there are too few to be sure.
 
     Args:
-        light: the photo's lightness.
-        noise: the standard deviation of its noise, in gray levels.
+        picture: H×W×3 uint8.
+
+    Raises:
+        Abandoned: the client has disconnected.
     """
-    if min(light.shape) < 2 * _LEAST:
-        return None
-    labels, pieces = _traces(light, noise)
-    lines = [_course(labels, piece, light) for piece in pieces if _is_long(piece, light.shape[0])]
-    certain = sum(line.steadiness <= _STEADY for line in lines)
-    very = sum(line.steadiness <= _VERY_STEADY for line in lines)
-    if certain < _ENOUGH and very < _ENOUGH_VERY_STEADY:
-        return None
-    courses = [line for line in lines if line.steadiness <= _LIKELY]
-    found = [piece for piece in pieces if any(course.goes_through(piece) for course in courses)]
-    chosen = np.zeros(int(labels.max()) + 1, np.bool_)
-    chosen[[piece.label for piece in found]] = True
-    # np.take, unlike chosen[labels], releases the interpreter's lock.
-    return np.take(chosen, labels) | _dust(light, noise)
+    scale = min(1.0, _SIDE / max(picture.shape[:2]))
+    if min(picture.shape[:2]) * scale < _LEAST:
+        return picture
+    small = picture if scale == 1 else _reduced(picture, scale)
+    mask = damage_mask(small)
+    if mask is None:
+        return picture
+    check_wanted()
+    filled = fill(small, mask)
+    return filled if small is picture else _patched(picture, filled, mask)
 
 
-class _Course(msgspec.Struct, frozen=True):
-    """The straight line of a scratch.
+def damage_mask(picture: Pixels) -> Mask | None:
+    """Where scratches, dust and folds are; None when there are too few to be sure.
+
+    Args:
+        picture: H×W×3 uint8, best with a longer side of 300 to 1280 pixels.
+    """
+    likely = likelihood(picture)
+    pieces = measured(picture, likely)
+    odds = _log_odds(pieces.measures)
+    if (np.clip(odds, AGAINST, FOR) * pieces.lengths).sum() < _ENOUGH:
+        return None
+    chosen = np.take(np.concatenate([[False], odds > 0]), pieces.labels)
+    return (_near(chosen) | _near(likely > _CERTAIN)) & (likely > _LIKELY)
+
+
+def _log_odds(measures: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.array(_WEIGHTS)
+    linear = weights[1 : 1 + len(MEASURES)]
+    odds = weights[0] + measures @ linear + measures[:, SQUARED] ** 2 @ weights[1 + len(MEASURES) :]
+    return np.asarray(odds, np.float64)
+
+
+def likelihood(picture: Pixels) -> Plane:
+    """How likely each pixel is damaged: H×W, 0…1.
+
+    Args:
+        picture: H×W×3 uint8.
+    """
+    height, width = picture.shape[:2]
+    planes = to_planes(_padded(picture, _STEP))
+    return _FINDER(planes)[0, :height, :width]
+
+
+class Pieces(msgspec.Struct, frozen=True):
+    """Connected pieces of what is likely damaged.
 
     Attributes:
-        slope: pixels to the right a row.
-        start: its column in the first row.
-        steadiness: variation of brightness along it, divided by that on both sides of it; small for a scratch.
+        labels: H×W; the number of the pixel's piece, from 1; 0 where there is none.
+        measures: N×9, a row for each piece.
+        lengths: N, in shorter sides of the picture.
     """
 
-    slope: float
-    start: float
-    steadiness: float
-
-    def goes_through(self, piece: _Piece) -> bool:
-        return abs(piece.x - self.start - self.slope * piece.y) <= _ASTRAY
+    labels: NDArray[np.int32]
+    measures: NDArray[np.float64]
+    lengths: NDArray[np.float64]
 
 
-def _course(labels: NDArray[np.int32], piece: _Piece, light: NDArray[np.uint8]) -> _Course:
-    ys, xs = np.nonzero(labels == piece.label)
-    slope, start = np.polyfit(ys, xs, 1)
-    rows, firsts = np.unique(ys, return_index=True)
-    lasts = np.append(firsts[1:], ys.size) - 1
-    own = np.maximum.reduceat(light[ys, xs], firsts)
-    around = cv2.blur(light, (3, 3)).astype(np.float32)
-    left = around[rows, np.maximum(xs[firsts] - _ASIDE, 0)]
-    right = around[rows, np.minimum(xs[lasts] + _ASIDE, light.shape[1] - 1)]
-    steadiness = _unrest(own) / max(_unrest(left + right) / 2, _PLAIN)
-    return _Course(float(slope), float(start), steadiness)
+def measured(picture: Pixels, likely: Plane) -> Pieces:
+    """The pieces of what is likely damaged, and their `MEASURES`.
+
+    These are the log odds of its surest pixel and of its mean likelihood; the logarithms of its area, of its length in
+    shorter sides, of its mean width and of its difference from its surroundings in gray levels; 1 where it is lighter
+    than these, -1 where it is darker; the logarithm of how much brightness varies in it, divided by how much it varies
+    in the surroundings drawn over it; and its mean colourfulness.
+
+    Args:
+        picture: H×W×3 uint8.
+        likely: H×W, 0…1.
+    """
+    sizes, labels, areas = _pieces(likely)
+    if not len(areas):
+        return Pieces(labels, np.zeros((0, len(MEASURES))), areas)
+    at = np.flatnonzero(labels)
+    owner, count = labels.ravel()[at], len(areas) + 1
+
+    def mean(values: NDArray[np.generic]) -> NDArray[np.float64]:
+        return np.bincount(owner, values, count)[1:] / areas
+
+    def spread(values: NDArray[np.generic]) -> NDArray[np.float64]:
+        return np.sqrt(np.maximum(mean(values.astype(np.float64) ** 2) - mean(values) ** 2, 0))
+
+    own = picture.reshape(-1, 3)[at].astype(np.float64)
+    around = _filled(_scaled(picture), _near(labels > 0, reach=1)).reshape(-1, 3)[at] * 255.0
+    light, behind = own.mean(axis=1), around.mean(axis=1)
+    surest = np.zeros(count)
+    np.maximum.at(surest, owner, likely.ravel()[at])
+    difference = mean(light) - mean(behind)
+    lengths = sizes / min(likely.shape)
+    rows = (
+        _logit(surest[1:]),
+        _logit(mean(likely.ravel()[at])),
+        np.log(areas),
+        np.log(lengths),
+        np.log(areas / sizes),
+        np.log1p(np.abs(difference)),
+        np.sign(difference),
+        np.log((spread(light) + _CALM) / (spread(behind) + _CALM)),
+        mean(np.ptp(own, axis=1)) / _COLOURFUL,
+    )
+    return Pieces(labels, np.stack(rows, axis=1), lengths)
 
 
-def _unrest(along: NDArray[np.generic]) -> float:
-    """How much brightness varies along a line, apart from grain."""
-    return float(np.convolve(along, np.full(_RUN, 1 / _RUN), "valid").std())
+def _pieces(likely: Plane) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """The pieces that belong to one with a sure pixel: their lengths in pixels, their numbers, their areas."""
+    parts = _components(likely > _LIKELY)[1]
+    sure = np.zeros(int(parts.max()) + 1, np.bool_)
+    sure[parts[likely > _SURE]] = True
+    found = np.take(sure, parts)
+    # Cut, so that lines that cross each other, or a line of the scene, are judged one by one.
+    found[_CELL::_CELL] = False
+    found[:, _CELL::_CELL] = False
+    return _components(found)
 
 
-def _is_long(piece: _Piece, rows: int) -> bool:
-    return piece.height >= max(_LONG * rows, 2 * _LEAST) and piece.width <= 0.3 * piece.height
+def _components(mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """The diagonals of connected pieces, the pieces' numbers, and their areas, both in pixels."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    found = stats[1:].astype(np.float64)
+    diagonals = np.hypot(found[:, cv2.CC_STAT_WIDTH], found[:, cv2.CC_STAT_HEIGHT])
+    return diagonals, np.asarray(labels, np.int32), found[:, cv2.CC_STAT_AREA]
 
 
-def _traces(light: NDArray[np.uint8], noise: float) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """Thin, upright, bright lines that stand out from their surroundings; the labels of their pixels, and the lines."""
-    smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
-    across = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, np.ones((1, 11), np.uint8))
-    ridge = np.minimum(across, 60).astype(np.float32)
-    usual = cv2.blur(ridge, (61, 61))
-    along, lean = _along_lines(ridge)
-    found = (along > np.maximum(10 + noise, 3 * usual)) & (ridge > np.maximum(8 + 1.5 * noise, 1.2 * usual))
-    joined = _closed(found)
-    labels, pieces = _labelled(joined)
-    lines = [piece for piece in pieces if _is_line(piece)]
-    single = np.zeros(len(pieces) + 1, np.bool_)
-    single[[piece.label for piece in lines]] = True
-    return _with_crossing_lines(labels, lines, (joined > 0) & ~np.take(single, labels), lean)
-
-
-def _with_crossing_lines(
-    labels: NDArray[np.int32], lines: list[_Piece], tangled: Mask, lean: NDArray[np.uint8]
-) -> tuple[NDArray[np.int32], list[_Piece]]:
-    """The labels and lines, with those that cross each other in `tangled`, separated by their angles."""
-    for group in range(int(lean.max()) + 1):
-        more, pieces = _labelled(_closed(tangled & (lean == group)))
-        offset = int(labels.max())
-        lines = lines + [
-            msgspec.structs.replace(piece, label=piece.label + offset) for piece in pieces if _is_line(piece)
-        ]
-        labels = np.where(more > 0, more + offset, labels)
-    return labels.astype(np.int32), lines
-
-
-def _closed(mask: Mask) -> NDArray[np.uint8]:
-    """The mask with gaps of a few rows filled."""
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 1), np.uint8)), np.uint8)
-
-
-def _along_lines(ridge: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """The strongest mean along short lines through each pixel, and the group of angles it was found at."""
-    best = np.full(ridge.shape, -1, np.float32)
-    lean = np.zeros(ridge.shape, np.uint8)
-    # One at a time: all eleven together would take 22 times the memory.
-    for number, kernel in enumerate(_lines()):
-        mean = cv2.filter2D(ridge, -1, kernel)
-        better = mean > best
-        best[better] = mean[better]
-        lean[better] = number // _ANGLES_A_GROUP
-    return best, lean
-
-
-def _labelled(mask: NDArray[np.uint8]) -> tuple[NDArray[np.int32], list[_Piece]]:
-    count, labels, stats, middles = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    return np.asarray(labels, np.int32), [_piece(label, stats[label], middles[label]) for label in range(1, count)]
-
-
-def _piece(label: int, stats: NDArray[np.int32], middle: NDArray[np.float64]) -> _Piece:
-    height, width, area = (int(stats[at]) for at in (cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH, cv2.CC_STAT_AREA))
-    return _Piece(label, height, width, area / height, float(middle[0]), float(middle[1]))
-
-
-def _is_line(piece: _Piece) -> bool:
-    return piece.height >= _LEAST and piece.thickness <= _THICK and piece.width <= piece.height / 2
-
-
-@cache
-def _lines() -> tuple[NDArray[np.float32], ...]:
-    """Kernels of short lines, up to 20° from upright, to average along."""
-    lines: list[NDArray[np.float32]] = []
-    for degrees in range(-20, 21, 4):
-        kernel = np.zeros((2 * _REACH + 1, 2 * _REACH + 1), np.float32)
-        lean = _REACH * np.tan(np.radians(degrees))
-        start, end = (round((_REACH - lean) * 8), 0), (round((_REACH + lean) * 8), _REACH * 16)
-        cv2.line(kernel, start, end, 1.0, 1, cv2.LINE_AA, 3)
-        lines.append(kernel / kernel.sum())
-    return tuple(lines)
-
-
-def _dust(light: NDArray[np.uint8], noise: float) -> Mask:
-    """Bright specks, as of bare paper, where the surroundings are smooth."""
-    smooth = cv2.GaussianBlur(light, (0, 0), 0.6)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (11, 11))
-    hat = cv2.morphologyEx(smooth, cv2.MORPH_TOPHAT, disc).astype(np.float32)
-    busy = cv2.boxFilter(np.minimum(hat, 40), -1, (31, 31)) > _CALM + noise
-    found = ((hat > 10 + 2 * noise) & ~busy).astype(np.uint8)
-    _, found_labels, stats, _ = cv2.connectedComponentsWithStats(found, connectivity=8)
-    labels = np.asarray(found_labels, np.int32)
-    bright = np.zeros(len(stats), np.bool_)
-    # Brighter than everything around them, which the tips of petals and fur in the sun are not.
-    ground = cv2.dilate(smooth.astype(np.float32) - hat, np.ones((13, 13), np.uint8))
-    bright[np.unique(labels[(hat > 25 + 3 * noise) & (smooth > ground + 10 + 2 * noise)])] = True
-    specks = bright & (stats[:, cv2.CC_STAT_AREA] <= _SPECK)
-    specks[0] = False
-    return np.take(specks, labels)
+def _logit(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    share = np.clip(share, 1 - _SUREST, _SUREST)
+    return np.asarray(np.log(share / (1 - share)), np.float64)
 
 
 def fill(picture: Pixels, mask: Mask) -> Pixels:
-    """The picture, inpainted where the mask is set: A. Telea, "An Image Inpainting Technique", 2004."""
-    wide = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.inpaint(picture, wide, 3, cv2.INPAINT_TELEA), np.uint8)
+    """The picture, filled where the mask is set, and one pixel around.
+
+    Args:
+        picture: H×W×3 uint8.
+        mask: H×W.
+    """
+    height, width = picture.shape[:2]
+    whole = _padded(picture, 2**_LEVELS)
+    hole = _padded(_near(mask, reach=1).astype(np.uint8), 2**_LEVELS)
+    start, seen = _filled(_scaled(whole), hole > 0), to_planes(whole)
+    planes = np.concatenate([start.transpose(2, 0, 1), seen, hole[None].astype(np.float32)])
+    made = to_pixels(start.transpose(2, 0, 1) + _FILLER(planes))
+    return np.ascontiguousarray(np.where(hole[..., None] > 0, made, whole)[:height, :width])
+
+
+def _filled(picture: Picture, hole: Mask) -> Picture:
+    """The picture, with the means of ever wider surroundings in its holes."""
+    height, width = hole.shape
+    known = _padded((~hole).astype(np.float32), 2**_LEVELS)
+    levels = [(_padded(picture, 2**_LEVELS) * known[..., None], known)]
+    for _ in range(_LEVELS):
+        total, weight = levels[-1]
+        levels.append((_halved(total), _halved(weight)))
+    filled = levels[-1][0] / (levels[-1][1][..., None] + 1e-6)
+    for total, weight in reversed(levels[:-1]):
+        share = weight[..., None]
+        above = cv2.resize(filled, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+        filled = np.where(share > 0, total / np.maximum(share, 1e-6), above)
+    return filled[:height, :width]
+
+
+def _halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(plane, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _reduced(picture: Pixels, scale: float) -> Pixels:
+    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _scaled(picture: Pixels) -> Picture:
+    return picture.astype(np.float32) / np.float32(255)
+
+
+def _near(mask: Mask, *, reach: int = 2) -> Mask:
+    """The mask, wider by `reach` pixels on all sides."""
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), square) > 0, np.bool_)
+
+
+def _padded(picture: NDArray[_Kind], step: int) -> NDArray[_Kind]:
+    """The picture, mirrored at the right and the bottom up to sides that are multiples of `step`."""
+    height, width = picture.shape[:2]
+    return cast(
+        "NDArray[_Kind]",
+        cv2.copyMakeBorder(picture, 0, -height % step, 0, -width % step, cv2.BORDER_REFLECT_101),
+    )
+
+
+def _patched(picture: Pixels, filled: Pixels, mask: Mask) -> Pixels:
+    """A copy of the picture with what a smaller one was filled with."""
+    size = (picture.shape[1], picture.shape[0])
+    share = cv2.resize(_near(mask, reach=1).astype(np.uint8) * np.uint8(255), size, interpolation=cv2.INTER_LINEAR)
+    at = share > 0
+    part = share[at, None] / np.float32(255)
+    patch = cv2.resize(filled, size, interpolation=cv2.INTER_CUBIC)[at]
+    patched = picture.copy()
+    patched[at] = np.rint(picture[at] * (1 - part) + patch * part)
+    return patched
