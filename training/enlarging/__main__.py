@@ -52,7 +52,7 @@ def main() -> None:
         photos,
         held_out(held[: options.most], workers=workers),
         options.out / "enlarging.pt",
-        until=began + 60 * options.minutes - (12 if cuda else 0),
+        until=began + 60 * options.minutes - (20 if cuda else 0),
         names=options.nets,
         batch=options.batch,
         seed=options.seed,

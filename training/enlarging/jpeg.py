@@ -42,7 +42,7 @@ def jpeg(pictures: Tensor, quality: Tensor, *, halved: bool) -> Tensor:
 def _quantised(planes: Tensor, table: str, quality: Tensor) -> Tensor:
     """The planes after the cosine transform of 8×8 blocks, rounding to the steps of the table, and back."""
     steps = torch.tensor([float(step) for step in table.split()], device=planes.device).view(8, 8)
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)  # noqa: PLR2004 - libjpeg's formula
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     steps = ((steps[None] * scale[:, None, None] + 50) / 100).floor().clamp(1, 255)[:, None, None, :, None, :]
     count, channels, height, width = planes.shape
     basis = _cosines().to(planes.device)

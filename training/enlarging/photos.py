@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["SIDES", "Pixels", "Photos", "held_out", "paths"]
+__all__ = ["SIDES", "Photos", "Pixels", "held_out", "paths"]
 
 Pixels = NDArray[np.uint8]
 """H×W×3, red green blue."""

@@ -73,7 +73,7 @@ class Samples:
                 x = torch.cat([small[part].float() / 255, plane], 1)
                 yield (
                     x.contiguous(memory_format=torch.channels_last),
-                    (large[part].float() / 255).contiguous(memory_format=torch.channels_last),
+                    (large[part].float() / 255).contiguous(),
                 )
 
     @torch.no_grad()
@@ -108,7 +108,9 @@ class Samples:
         lefts = (self._random(drawn) * (self._widths[of] - side + 1)).long()
         steps = torch.arange(side, device=self._device)
         coarse = self._pick(of, tops, lefts, steps[::4])[..., 1].float()
-        detail = (coarse[:, 1:] - coarse[:, :-1]).abs().mean((1, 2)) + (coarse[:, :, 1:] - coarse[:, :, :-1]).abs().mean((1, 2))
+        detail = (coarse[:, 1:] - coarse[:, :-1]).abs().mean((1, 2)) + (
+            coarse[:, :, 1:] - coarse[:, :, :-1]
+        ).abs().mean((1, 2))
         score = torch.log(detail + 0.5) + torch.randn(drawn, device=self._device, generator=self._dice)
         kept = score.topk(count).indices
         return self._pick(of[kept], tops[kept], lefts[kept], steps).permute(0, 3, 1, 2).float()

@@ -17,7 +17,7 @@ from training.enlarging.validation import Validation
 
 __all__ = ["TURNS", "train"]
 
-TURNS = {"x2": 2, "x2_fine": 1, "x4": 1}
+TURNS = {"x2": 2, "x2blocks": 2, "x2fine": 1, "x4": 1}
 """Iterations of each network in a round."""
 
 _RATE, _WARM = 8e-4, 500
@@ -64,6 +64,7 @@ def train(
         report: takes lines of the log.
     """
     torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = True
     cuda = device != "cpu"
     trainers: dict[str, Trainer] = {}
     samples: dict[int, Samples] = {}
@@ -82,12 +83,13 @@ def train(
     while (now := time.monotonic()) < until:
         part = (now - began) / (until - began)
         for factor, of_factor in batches.items():
-            drawn = [next(of_factor) for _ in range(max(TURNS[name] for name in names if trainers[name].factor == factor))]
-            for name, trainer in trainers.items():
-                if trainer.factor == factor:
-                    trainer.use(torch.bfloat16 if cuda and part < _PRECISE else torch.float32)
-                    for x, y in drawn[: TURNS[name]]:
-                        trainer.step(x, y, rate=_rate(trainer.number, part), squares=_ramp(part))
+            turns = {name: TURNS[name] for name, trainer in trainers.items() if trainer.factor == factor}
+            drawn = [next(of_factor) for _ in range(max(turns.values()))]
+            for name, count in turns.items():
+                trainer = trainers[name]
+                trainer.use(torch.bfloat16 if cuda and part < _PRECISE else torch.float32)
+                for x, y in drawn[:count]:
+                    trainer.step(x, y, rate=_rate(trainer.number, part), squares=_ramp(part))
         rounds += 1
         if rounds % _CHECK == 0:
             losses = ", ".join(f"{name} {trainer.check():.5f}" for name, trainer in trainers.items())
@@ -100,14 +102,24 @@ def train(
 
 
 def _save(
-    trainers: dict[str, Trainer], validations: dict[int, Validation], out: Path, report: Callable[[str], None], *, few: bool
+    trainers: dict[str, Trainer],
+    validations: dict[int, Validation],
+    out: Path,
+    report: Callable[[str], None],
+    *,
+    few: bool,
 ) -> None:
     nets = {name: Collapsed(trainer.average) for name, trainer in trainers.items()}
     part = out.with_suffix(".part")
-    torch.save({name: {key: value.cpu() for key, value in net.state_dict().items()} for name, net in nets.items()}, part)
+    torch.save(
+        {name: {key: value.cpu() for key, value in net.state_dict().items()} for name, net in nets.items()}, part
+    )
     part.replace(out)
+    # Photographs have many sizes: it is not worth trying all algorithms for each.
+    torch.backends.cudnn.benchmark = False
     for name, net in nets.items():
         report(f"  {name}: {validations[trainers[name].factor](net, few=few)}")
+    torch.backends.cudnn.benchmark = True
 
 
 def _rate(number: int, part: float) -> float:

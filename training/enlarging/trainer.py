@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -41,12 +43,8 @@ class Trainer:
         rate = torch.tensor(0.0, device=device) if device != "cpu" else 0.0
         cuda = device != "cpu"
         self._optimizer = torch.optim.Adam(self._weights, rate, betas=_MOMENTS, capturable=cuda, fused=cuda or None)
-        self._x, self._y = (
-            torch.zeros(batch, channels, side * scale, side * scale, device=device).contiguous(
-                memory_format=torch.channels_last
-            )
-            for channels, scale in ((4, 1), (3, self.factor))
-        )
+        self._x = torch.zeros(batch, 4, side, side, device=device).contiguous(memory_format=torch.channels_last)
+        self._y = torch.zeros(batch, 3, side * self.factor, side * self.factor, device=device)
         self._squares, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
         self._dtype = torch.float32
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -62,6 +60,8 @@ class Trainer:
     def use(self, dtype: torch.dtype) -> None:
         """Compute the inner convolutions in `dtype` from now on."""
         if dtype != self._dtype:
+            if self._graph is not None:
+                torch.cuda.synchronize()
             self._dtype, self._graph = dtype, None
 
     def step(self, x: Tensor, y: Tensor, *, rate: float, squares: float) -> None:
@@ -91,7 +91,7 @@ class Trainer:
     def check(self) -> float:
         """The last loss; if training has diverged, go on from the last good weights, with a lower rate."""
         loss = self.loss.item()
-        if loss == loss and loss < 1:
+        if math.isfinite(loss) and loss < 1:
             self._good = self._state()
             return loss
         self._slower /= 2
