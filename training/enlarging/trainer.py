@@ -35,7 +35,7 @@ class Trainer:
             graphs: whether to use CUDA graphs.
         """
         self.factor = self.factor_of(name)
-        self._net = EnlargingNet(**NETS[name]).to(device, memory_format=torch.channels_last)
+        self._net = EnlargingNet(**NETS[name]).to(device)
         self.average = EnlargingNet(**NETS[name]).to(device)
         self.average.load_state_dict(self._net.state_dict())
         self._weights, self._averages = list(self._net.parameters()), list(self.average.parameters())
