@@ -117,7 +117,7 @@ def _interpolation(factor: int) -> Tensor:
 
 NETS: dict[str, dict[str, int]] = {
     "x2": {"factor": 2, "channels": 48, "depth": 8},
-    "x2blocks": {"factor": 2, "channels": 96, "depth": 8, "shuffled": 2},
+    "x2blocks": {"factor": 2, "channels": 96, "depth": 10, "shuffled": 2},
     "x2fine": {"factor": 2, "channels": 64, "depth": 12},
     "x4": {"factor": 4, "channels": 64, "depth": 16},
 }
