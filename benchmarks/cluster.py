@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.job:
         print(json.dumps(asyncio.run(_caller(json.loads(options.job)))))
         return
-    photos = archive(options.work, count=options.photos, size=20_000)
+    photos = archive(options.work, count=options.photos, size=20_000, differing=9_973)
     alone = 0.0
     for workers in options.workers:
         took = _measure(photos, workers=workers, seconds=options.seconds, count=options.photos)

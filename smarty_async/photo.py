@@ -131,6 +131,7 @@ async def _accept(
     verdict, failure = judge_item(received.answered)
     if verdict == "done":
         await commit(spec, received)
+        received.taken()
     else:
         await received.discard()
     return verdict, failure

@@ -123,7 +123,7 @@ class _Counting:
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            probed = self._source.look(entry.file, limits=self._limits, fit=self._fit)
+            probed = self._source.prober(entry.file)(limits=self._limits, fit=self._fit)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return entry.pages

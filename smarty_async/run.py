@@ -13,6 +13,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.replay import LeftAnswer
 from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
@@ -172,7 +173,11 @@ class ArchiveRun:
     async def _restore(self) -> None:
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
-        journal = await Journal.open(directory.state_dir / JOURNAL, outputs=directory, specs=self._options.specs)
+        left = await self._left_answers()
+        if left is None:
+            return
+        path = directory.state_dir / JOURNAL
+        journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
         committer = OutputCommitter(directory, journal)
         self.progress.warnings += [*directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
@@ -184,6 +189,7 @@ class ArchiveRun:
                 limits=self._limits,
                 retries=self._retries,
                 source=self._source,
+                prober=self._cluster.probe if self._cluster is not None else None,
                 directory=directory,
                 journal=journal,
                 committer=committer,
@@ -214,6 +220,12 @@ class ArchiveRun:
             await committer.close()
             await journal.close()
 
+    async def _left_answers(self) -> Sequence[LeftAnswer] | None:
+        """What workers have answered for an earlier run that was killed; None when this run is to end before that."""
+        if self._cluster is None:
+            return ()
+        return await self._cluster.left_answers(self._directory, progress=self.progress, stopping=self._stopping)
+
     @asynccontextmanager
     async def _cluster_opened(self) -> AsyncGenerator[None]:
         """Use the workers of the cluster during the block, if there is one."""
@@ -223,7 +235,9 @@ class ArchiveRun:
         try:
             async with self._cluster.opened(
                 self._directory,
-                sources=self._options.sources,
+                source=self._source,
+                options=self._options,
+                limits=self._limits,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,
             ):
@@ -305,12 +319,16 @@ class ArchiveRun:
         """Run one photo, and then the other pages of its file, if it turns out to hold several."""
         try:
             photo = await self._run_photo(entry, context)
-            pages = await self._look_up(entry.file.other_pages(photo.pages), context)
-            async with asyncio.TaskGroup() as others:
-                for page in await self._report_finished(pages):
-                    others.create_task(self._run_photo(page, context))
+            if others := entry.file.other_pages(photo.pages):
+                await self._run_pages(others, context)
         finally:
             self._window.release()
+
+    async def _run_pages(self, files: Sequence[PhotoFile], context: RunContext) -> None:
+        pages = await self._look_up(files, context)
+        async with asyncio.TaskGroup() as running:
+            for page in await self._report_finished(pages):
+                running.create_task(self._run_photo(page, context))
 
     async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
         photo = PhotoRun(entry, context)

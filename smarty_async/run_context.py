@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
@@ -82,6 +83,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
         sender: what requests go through; None for the client's own connection.
+        prober: looks into photos elsewhere; None to do it here.
     """
 
     options: ArchiveOptions
@@ -102,6 +104,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     stopping: asyncio.Event
     sleep: Sleep
     sender: RequestSender | None = None
+    prober: Callable[[PhotoFile], Awaitable[Probed]] | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -125,7 +128,10 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """
         if self.stopping.is_set():
             raise Stopped
-        probing = asyncio.ensure_future(self.source.probe(file, limits=self.limits, fit=self.options.fit))
+        if self.prober is not None:
+            probing = asyncio.ensure_future(self.prober(file))
+        else:
+            probing = asyncio.ensure_future(self.source.probe(file, limits=self.limits, fit=self.options.fit))
         self.probing.add(probing)
         try:
             return await probing

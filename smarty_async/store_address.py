@@ -116,6 +116,8 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         if not slash or host not in ("", "localhost"):
             raise OptionsError(f"{option} {text!r} names another machine: write file:///folder, or the path alone")
         return url2pathname(f"/{name}")
+    if scheme in STORE_SCHEMES and isinstance(path, str):
+        raise OptionsError(f"{option} takes a folder, and {text!r} is in a bucket")
     if scheme in (*STORE_SCHEMES, "file"):
         raise OptionsError(f"{option} {text!r} is a path made of a URL: give the URL as text")
     rest = _USER.sub("", spelled[found.end() :].lstrip("/"))  # a Path has lost one of the slashes

@@ -39,7 +39,8 @@ OPTIONS = {
 } | {"--help"}
 OPTIONS_OF_OTHERS = {
     *("--group", "--schedules", "--seed", "--call", "--kind", "--sources", "--work"),  # pip, tests, training
-    *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale"),  # dask, docker compose
+    *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale", "--detach"),  # dask, docker compose
+    *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
 }
 """Options that are not this program's."""

@@ -112,7 +112,11 @@ class Catalog:
         self._path = self.out / STATE / JOURNAL
         if not self._path.is_file():
             if is_made_of_store_address(out):
-                raise ConfigurationError("only results in a folder can be looked at; of a bucket, status tells")
+                address = os.fspath(out).replace(os.sep, "/").replace(":/", "://", 1)
+                raise ConfigurationError(
+                    f"view and album read results in a folder, and {address!r} is in a bucket: 'smarty-async status "
+                    f"{address}' tells what became of the photos, and the store's own tools copy the pictures"
+                )
             raise ConfigurationError(
                 f"there is no journal in {str(out)!r}: give the folder that was given to improve as --out"
             )

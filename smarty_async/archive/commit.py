@@ -70,12 +70,12 @@ class PhotoOutputs:
     def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
         self.entry = entry
         self.warnings: list[str] = [] if metadata is None else metadata.warnings
+        self.kinds = kinds
         self._metadata = metadata
-        self._kinds = kinds
 
     def wants(self, kind: Kind) -> bool:
         """Whether outputs of `kind` are kept."""
-        return not self._kinds or kind in self._kinds
+        return not self.kinds or kind in self.kinds
 
     def copy_to(self, output: str) -> int:
         """Give the file `output` the photo's metadata; its size in bytes then; blocks.

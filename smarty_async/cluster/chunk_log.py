@@ -1,9 +1,10 @@
 """The log of one chunk, a file or an object that the caller and every worker see.
 
 The process that creates it has the right to send the chunk: the storage lets one do that, also when Dask runs a task a
-second time because its worker went, or its result was lost. Each item is a line once its outputs are durable, an empty
-line every few seconds says that the worker lives, and the last line tells how the request ended. When a worker is gone,
-the caller reads here what it has done.
+second time because its worker went, or its result was lost. The first line tells which photos it carries; each item is
+a line once its outputs are durable, an empty line every few seconds says that the worker lives, and the last line tells
+how the request ended. When a worker is gone, the caller reads here what it has done; when the caller is gone, the next
+run does.
 
 Removing the log tells the worker that nobody waits for the chunk.
 """
@@ -11,6 +12,7 @@ Removing the log tells the worker that nobody waits for the chunk.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -19,12 +21,12 @@ import msgspec
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
-from smarty_async.cluster.messages import ChunkEnd, ChunkReport, FinishedItem
+from smarty_async.cluster.messages import ChunkBegin, ChunkEnd, ChunkReport, FinishedItem
 from smarty_async.errors import DiskError, StoreError
 
 __all__ = ["ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
 
-_Line = FinishedItem | ChunkEnd
+_Line = ChunkBegin | FinishedItem | ChunkEnd
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 
@@ -36,8 +38,8 @@ class ChunkUnwanted(Exception):
 class LogStorage(Protocol):
     """What holds one log. Everything blocks."""
 
-    def create(self) -> bool:
-        """Create it; False when it exists.
+    def create(self, data: bytes) -> bool:
+        """Create it with `data`; False when it exists.
 
         Raises:
             DiskError: the storage refuses.
@@ -76,13 +78,13 @@ class ChunkLog:
     def __init__(self, storage: LogStorage) -> None:
         self._storage = storage
 
-    async def begin(self) -> bool:
-        """Take the right to send the chunk; False when somebody has it.
+    async def begin(self, *lines: _Line) -> bool:
+        """Take the right to send the chunk, and note `lines`; False when somebody has it.
 
         Raises:
             DiskError: the storage refuses.
         """
-        return await _create(self._storage)
+        return await _create(self._storage, _encoded(lines))
 
     async def append(self, *lines: _Line) -> None:
         """Append `lines`; without any, an empty one.
@@ -91,7 +93,7 @@ class ChunkLog:
             ChunkUnwanted: it was removed.
             DiskError: the storage refuses.
         """
-        await _append(self._storage, b"".join(_encoder.encode(line) + b"\n" for line in lines) or b"\n")
+        await _append(self._storage, _encoded(lines) or b"\n")
 
     async def read(self) -> tuple[ChunkReport, int]:
         """What it tells, and its size, which grows while the worker lives.
@@ -102,15 +104,21 @@ class ChunkLog:
         data = await _read(self._storage)
         lines = [_decoder.decode(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line]
         items = [line for line in lines if isinstance(line, FinishedItem)]
-        return ChunkReport(items, next((line for line in lines if isinstance(line, ChunkEnd)), None)), len(data)
+        begin = next((line for line in lines if isinstance(line, ChunkBegin)), None)
+        end = next((line for line in lines if isinstance(line, ChunkEnd)), None)
+        return ChunkReport(items, end, begin=begin), len(data)
 
     async def remove(self) -> None:
         """Remove it; does nothing when it is not there."""
         await _remove(self._storage)
 
 
-def _create_it(storage: LogStorage) -> bool:
-    return storage.create()
+def _encoded(lines: Sequence[_Line]) -> bytes:
+    return b"".join(_encoder.encode(line) + b"\n" for line in lines)
+
+
+def _create_it(storage: LogStorage, data: bytes) -> bool:
+    return storage.create(data)
 
 
 def _append_to(storage: LogStorage, data: bytes) -> None:
@@ -143,10 +151,11 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def create(self) -> bool:
+    def create(self, data: bytes) -> bool:
         """Create it, as one process can (``O_EXCL``); see `LogStorage.create`."""
         try:
-            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            with open(self._path, "xb", buffering=0) as file:  # noqa: PTH123 - as elsewhere for files by the thousand
+                file.write(data)
         except FileExistsError:
             return False
         except OSError as error:
@@ -195,12 +204,13 @@ class LogObject:
         self._key = key
         self._written, self._etag = b"", ""
 
-    def create(self) -> bool:
+    def create(self, data: bytes) -> bool:
         """Create it, as one process can (``If-None-Match``); see `LogStorage.create`."""
         try:
-            self._etag = self._bucket.put(self._key, b"", content_type="application/jsonl", create=True)
+            self._etag = self._bucket.put(self._key, data, content_type="application/jsonl", create=True)
         except ObjectExists:
             return False
+        self._written = data
         return True
 
     def append(self, data: bytes) -> None:

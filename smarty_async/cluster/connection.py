@@ -8,37 +8,40 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from time import monotonic
 from typing import Any, Final, cast
 
 from distributed import Client
 
 from smarty_async.archive.commit import FinishedFile
+from smarty_async.archive.journal.replay import LeftAnswer
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
+from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.probing import ClusterProbes
+from smarty_async.cluster.standing import left_answers, standing_report
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
-from smarty_async.transport.response import ReceivedItem, SinkFile
+from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.wire.messages import Image, Multipart, item_name
 
 __all__ = ["ClusterConnection"]
 
 _log = logging.getLogger("smarty_async")
 
-_SILENT_BEATS: Final = 5
-"""For how many beats a chunk's log may not grow before its worker is taken to be dead."""
 _NO_WORKER: Final = "the cluster has no worker that can be used: waiting for one"
-_POLL_SECONDS: Final = 0.25
 _ITEMS_PER_TURN: Final = 8
 """Items handed over in one turn of the event loop."""
 
@@ -67,17 +70,53 @@ class ClusterConnection:
         self._wait_seconds = wait_seconds
         self._folder = ""
         self._storage: ChunkStorage = FolderStorage("")
+        self._removing: set[asyncio.Task[None]] = set()
         self._workers: ClusterWorkers | None = None
+        self._probes: ClusterProbes | None = None
+
+    async def left_answers(
+        self, outputs: OutputStore, *, progress: Progress, stopping: asyncio.Event
+    ) -> list[LeftAnswer] | None:
+        """What workers have answered for an earlier run that was killed; waits for the requests they still have open.
+
+        Call it when the outputs are locked, and before their temporary files are removed.
+
+        Args:
+            outputs: where outputs go.
+            progress: where it is said that it waits.
+            stopping: set when the run is to end.
+
+        Returns:
+            The answers; None when the run is to end before all requests have.
+        """
+        waiting = asyncio.create_task(left_answers(_storage_of(outputs), progress=progress))
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else None
+        finally:
+            progress.status_message = None
+            waiting.cancel()
+            stop.cancel()
 
     @asynccontextmanager
     async def opened(
-        self, outputs: OutputStore, *, sources: Sequence[str], progress: Progress, set_capacity: Callable[[int], int]
+        self,
+        outputs: OutputStore,
+        *,
+        source: PhotoSource,
+        options: ArchiveOptions,
+        limits: Limits,
+        progress: Progress,
+        set_capacity: Callable[[int], int],
     ) -> AsyncGenerator[None]:
         """Use the cluster during the block, for one run.
 
         Args:
             outputs: where its outputs go.
-            sources: where its photos are.
+            source: where its photos come from.
+            options: of the run.
+            limits: what one request may carry.
             progress: where workers are counted.
             set_capacity: called with the requests that the workers can have open at once, whenever these change; how
                 many may be open then.
@@ -101,12 +140,23 @@ class ClusterConnection:
         self._workers = ClusterWorkers(
             self._dask,
             storage=self._storage,
-            sources=sources,
+            sources=options.sources,
             wait_seconds=self._wait_seconds,
             on_change=on_change,
         )
+        self._probes = ClusterProbes(self._dask, self._workers, source=source, limits=limits, fit=options.fit)
         async with self._workers.watched():
-            yield
+            try:
+                yield
+            finally:
+                await self._probes.aclose()
+                if self._removing:
+                    await finish_despite_cancel(asyncio.wait(self._removing))
+
+    def probe(self, file: PhotoFile) -> asyncio.Future[Probed]:
+        """Have a worker look into a photo; the future fails as `PhotoSource.probe` does."""
+        assert self._probes is not None, "it is not opened"  # noqa: S101 - the run opens it
+        return self._probes.probe(file)
 
     async def send(self, request: ChunkRequest, /) -> None:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""
@@ -120,12 +170,10 @@ class ClusterConnection:
             report = await self._carried(job, addresses)
             if report is None or report.refused:
                 report = await self._adopted(log, report)
-            else:
-                await log.remove()
         except asyncio.CancelledError:
             await finish_despite_cancel(log.remove())  # tells the worker that nobody waits for it
             raise
-        await self._hand_over(report, request)
+        await self._hand_over(report, request, log)
 
     async def _job(self, request: ChunkRequest) -> ChunkJob:
         bodies: Sequence[Body] = tuple(request.bodies)
@@ -170,18 +218,12 @@ class ClusterConnection:
         if await log.begin():
             refused = report.refused if report is not None else None
             raise RequestError(refused or "no worker of the cluster took the request", sent=False)
-        size, grew_at = -1, monotonic()
-        while True:
-            standing, now_size = await log.read()
-            if now_size != size:
-                size, grew_at = now_size, monotonic()
-            if standing.end is not None or monotonic() - grew_at > _SILENT_BEATS * self._storage.beat_seconds:
-                _log.info("adopted %d answers of a worker that is gone", len(standing.items))
-                return standing
-            await asyncio.sleep(_POLL_SECONDS)
+        standing = await standing_report(log, beat_seconds=self._storage.beat_seconds)
+        _log.info("adopted %d answers of a worker that is gone", len(standing.items))
+        return standing
 
-    async def _hand_over(self, report: ChunkReport, request: ChunkRequest) -> None:
-        """Give its items to `request`.
+    async def _hand_over(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
+        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.
 
         Raises:
             RequestError: the request failed, or its worker is gone.
@@ -195,27 +237,59 @@ class ClusterConnection:
             request.bytes_received += end.bytes_received
             if end.failure is None:
                 request.on_response_complete(end.seconds)
+        bodies, editors = request.bodies, request.editors
+        taken = _LogRemoval(log, len(report.items), self._removing)
         for count, item in enumerate(report.items):
             if count and not count % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)
-            await self._hand_over_item(item, request, numbers[item.answered.name])
+            number = numbers[item.answered.name]
+            self._note(item, bodies[number], editors[number])
+            received = ReceivedItem(item.answered, self._files_of(item), taken)
+            if not request.on_item(received):
+                await received.discard()
         if end is None:
             raise RequestError("the worker that had sent the request is gone")
         if end.failure is not None:
             raise end.failure.error(sent=end.sent)
 
-    async def _hand_over_item(self, item: FinishedItem, request: ChunkRequest, number: int) -> None:
-        body, editor = request.bodies[number], request.editors[number]
+    def _note(self, item: FinishedItem, body: Body, editor: OutputEditor | None) -> None:
+        """Note what the worker has learnt of an image and its outputs."""
         if item.digest is not None and isinstance(body, FileBody | ObjectBody):
             body.digest = item.digest
-        if editor is not None:
+        if editor is not None and item.warnings:
             editor.warnings += [warning for warning in item.warnings if warning not in editor.warnings]
-        files: dict[Kind, SinkFile] = {
+
+    def _files_of(self, item: FinishedItem) -> dict[Kind, SinkFile]:
+        return {
             kind: FinishedFile(self._folder, output, is_stored=item.stored) for kind, output in item.outputs.items()
         }
-        received = ReceivedItem(item.answered, files)
-        if not request.on_item(received):
-            await received.discard()
+
+
+class _LogRemoval:
+    """Removes the log of a chunk when it was called for each of its items.
+
+    Args:
+        log: the log.
+        items: how many there are.
+        tasks: the removals that are under way.
+    """
+
+    def __init__(self, log: ChunkLog, items: int, tasks: set[asyncio.Task[None]]) -> None:
+        self._log = log
+        self._left = items
+        self._tasks = tasks
+        if not items:
+            self._remove()
+
+    def __call__(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._remove()
+
+    def _remove(self) -> None:
+        removal = asyncio.create_task(self._log.remove(), name="smarty_async log")
+        self._tasks.add(removal)
+        removal.add_done_callback(self._tasks.discard)
 
 
 def _storage_of(outputs: OutputStore) -> ChunkStorage:

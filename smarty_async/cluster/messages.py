@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.lookup import key_of
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -27,7 +29,17 @@ from smarty_async.wire.messages import Answered
 if TYPE_CHECKING:
     from smarty_async.cluster.storage import ChunkStorage
 
-__all__ = ["ChunkEnd", "ChunkJob", "ChunkReport", "Failure", "FinishedItem", "Secret", "ServiceAddress"]
+__all__ = [
+    "ChunkBegin",
+    "ChunkEnd",
+    "ChunkJob",
+    "ChunkReport",
+    "Failure",
+    "FinishedItem",
+    "Secret",
+    "SentPhoto",
+    "ServiceAddress",
+]
 
 
 class Secret:
@@ -182,6 +194,43 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return SmartyError(f"an unexpected error on a worker, which is a bug: {self.message}")
 
 
+class SentPhoto(msgspec.Struct, frozen=True, array_like=True):
+    """Which photo an item is, by the journal's columns; paths are bytes, which JSON has as Base64.
+
+    Attributes:
+        source: of the photo.
+        photo: its path relative to that, and the page.
+        place: of its outputs.
+        size: bytes.
+        version: of the photo.
+    """
+
+    source: bytes
+    photo: bytes
+    place: bytes
+    size: int
+    version: str
+
+    @classmethod
+    def of(cls, entry: PhotoEntry) -> SentPhoto:
+        """The photo of `entry`."""
+        return cls(*key_of(entry.file), os.fsencode(entry.place), entry.file.size, entry.file.version)
+
+
+class ChunkBegin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="begin"):
+    """What a chunk carries: by this, a later run finds the photos of the answers that its caller did not take.
+
+    Attributes:
+        specs: the mode specs, as text.
+        photos: the photos, in order.
+        kinds: the kinds of output that are kept; all when empty.
+    """
+
+    specs: tuple[str, ...]
+    photos: tuple[SentPhoto, ...]
+    kinds: tuple[Kind, ...] = ()
+
+
 class FinishedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item"):
     """An answered item whose outputs are durable.
 
@@ -225,8 +274,10 @@ class ChunkReport(msgspec.Struct, frozen=True):
         items: what was answered.
         end: how the request ended; None when it has not, as far as is known.
         refused: why it was not begun, None when it was.
+        begin: what it carries, where its log tells.
     """
 
     items: Sequence[FinishedItem] = ()
     end: ChunkEnd | None = None
     refused: str | None = None
+    begin: ChunkBegin | None = None

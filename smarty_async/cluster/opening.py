@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
-from distributed import Client, LocalCluster
+import dask
+from distributed import Client, LocalCluster, Security
 
 from smarty_async.cluster.workers import is_private
 from smarty_async.errors import ConfigurationError, OptionsError, ServiceUnavailable
@@ -21,9 +22,12 @@ _NO_ADDRESS: Final = "--scheduler takes an address such as tls://host:8786, with
 _URL: Final = re.compile(r"[a-z]+://[^/@\s]+:\d+/?")
 _IGNORE_INTERRUPTS: Final = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run by each worker on this machine: Ctrl-C in the terminal is for the caller alone, which waits for what is paid."""
+_NO_PAGES: Final[dict[str, list[str]]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+"""Dask's own pages show calls, and with these the token, to everyone on this machine."""
 
 _client = cast("Any", Client)
 _local_cluster = cast("Any", LocalCluster)
+_security = cast("Any", Security)
 """Dask says little of the types of their arguments."""
 
 
@@ -45,20 +49,7 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is reported by the run
     if scheduler is None:
-        count = workers or 1
-        async with (
-            _local_cluster(
-                n_workers=count,
-                threads_per_worker=-(-requests // count),
-                host="127.0.0.1",
-                dashboard_address=None,
-                memory_limit=None,
-                silence_logs=logging.CRITICAL,
-                preload=[_IGNORE_INTERRUPTS],
-                asynchronous=True,
-            ) as cluster,
-            _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
-        ):
+        async with _started(workers or 1, requests) as client:
             yield client
         return
     client = await _connected(scheduler)
@@ -66,6 +57,28 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
         yield client
     finally:
         await _closing(client)
+
+
+@asynccontextmanager
+async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
+    with dask.config.set(_NO_PAGES):
+        cluster = await _local_cluster(
+            n_workers=workers,
+            threads_per_worker=-(-requests // workers),
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            security=_security.temporary(),  # else any user of this machine can let the workers run anything
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+            preload=[_IGNORE_INTERRUPTS],
+            asynchronous=True,
+        )
+    async with (
+        cluster,
+        _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
+    ):
+        yield client
 
 
 async def _connected(scheduler: str) -> Client:

@@ -42,6 +42,14 @@ class ChunkStorage(Protocol):
         """The log of a chunk."""
         ...
 
+    def left_logs(self) -> list[ChunkLog]:
+        """The logs that are there: those of an earlier run, before this one sends anything; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
     def mark(self, name: str) -> None:
         """Put something there, so that `unseen` can tell whether a worker sees it; blocks.
 
@@ -89,7 +97,15 @@ class FolderStorage(msgspec.Struct, frozen=True):
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, a file in it."""
-        return ChunkLog(LogFile(f"{self.folder}/chunk-{chunk}"))
+        return ChunkLog(LogFile(f"{self.folder}/{_LOG_NAME}{chunk}"))
+
+    def left_logs(self) -> list[ChunkLog]:
+        """The logs of an earlier run; see `ChunkStorage.left_logs`."""
+        try:
+            names = os.listdir(self.folder)  # noqa: PTH208 - names alone
+        except OSError as error:
+            raise DiskError.of(error, Path(self.folder), "read") from None
+        return [self.log(name.removeprefix(_LOG_NAME)) for name in names if name.startswith(_LOG_NAME)]
 
     def mark(self, name: str) -> None:
         """Create a file; see `ChunkStorage.mark`."""
@@ -145,7 +161,12 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, an object in it."""
-        return ChunkLog(LogObject(self.bucket, f"{_LOGS}/{chunk}"))
+        return ChunkLog(LogObject(self.bucket, f"{_LOGS}/{_LOG_NAME}{chunk}"))
+
+    def left_logs(self) -> list[ChunkLog]:
+        """The logs of an earlier run; see `ChunkStorage.left_logs`."""
+        keys = (one.key for page in self.bucket.pages(under=_LOGS) for one in page)
+        return [ChunkLog(LogObject(self.bucket, key)) for key in keys if key.startswith(f"{_LOGS}/{_LOG_NAME}")]
 
     def mark(self, name: str) -> None:
         """Put an object; see `ChunkStorage.mark`."""
@@ -188,6 +209,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
 
 _LOGS: Final = f"{STATE}/chunks"
+_LOG_NAME: Final = "chunk-"
 
 
 @cache

@@ -21,12 +21,25 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
+from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.archive.photos.probe import Probed
+from smarty_async.archive.sources.source import Prober
+from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
-from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, ServiceAddress
+from smarty_async.cluster.messages import (
+    ChunkBegin,
+    ChunkEnd,
+    ChunkJob,
+    ChunkReport,
+    Failure,
+    FinishedItem,
+    SentPhoto,
+    ServiceAddress,
+)
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
-from smarty_async.options import ModeSpec
+from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
 from smarty_async.transport.body import Body, BodyFailed
@@ -36,7 +49,7 @@ from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
-__all__ = ["PLUGIN", "DrainPlugin", "carry", "prepare"]
+__all__ = ["PLUGIN", "DrainPlugin", "carry", "look_into", "prepare"]
 
 T = TypeVar("T")
 
@@ -124,6 +137,30 @@ async def prepare(
     return version("smarty_async"), await asyncio.to_thread(storage.unseen, mark, sources)
 
 
+async def look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
+    """Look into photos; None for each that cannot be sent, or whose store does not answer: the caller finds out why.
+
+    Args:
+        probers: look into one photo each.
+        limits: what the endpoint takes.
+        fit: whether to make smaller what is over the limits.
+        pool: which threads do it, see `threaded`.
+    """
+    looking = _requests().start(_look_into(probers, limits=limits, fit=fit, pool=pool))
+    return await asyncio.shield(asyncio.wrap_future(looking))
+
+
+async def _look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
+    look = threaded(_looked, pool=pool)
+    return await asyncio.gather(*(look(prober, limits=limits, fit=fit) for prober in probers))
+
+
+def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
+    with suppress(SmartyError):
+        return prober(limits=limits, fit=fit)
+    return None
+
+
 async def carry(job: ChunkJob) -> ChunkReport:
     """Send one chunk, once: a second run of the task is refused, whatever the reason for it.
 
@@ -137,7 +174,7 @@ async def carry(job: ChunkJob) -> ChunkReport:
 async def _carry(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
     log = job.storage.log(job.id)
-    if not await log.begin():
+    if not await log.begin(*_begin_of(job)):
         return ChunkReport(refused="it was begun before")
     request = _WorkerRequest(job, log)
     began = monotonic()
@@ -155,6 +192,15 @@ async def _carry(job: ChunkJob) -> ChunkReport:
     with suppress(ChunkUnwanted, SmartyError):
         await log.append(end)
     return ChunkReport(request.items, end)
+
+
+def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:
+    """What a log begins with."""
+    outputs = [editor for editor in job.editors if isinstance(editor, PhotoOutputs)]
+    if not outputs or len(outputs) < len(job.editors):
+        return ()
+    photos = tuple(SentPhoto.of(each.entry) for each in outputs)
+    return [ChunkBegin(specs=tuple(map(str, job.specs)), photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
 
 
 async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:

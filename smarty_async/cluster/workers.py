@@ -85,8 +85,9 @@ class ClusterWorkers:
         await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
         await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
         try:
-            self._on_change(0, 0)
             await self._look()
+            if not self.addresses:
+                self._on_change(0, 0)
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:
                 await self.usable(all_refused_is_final=True)
@@ -110,13 +111,13 @@ class ClusterWorkers:
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
-                while not self._addresses:
+                while not self.addresses:
                     if all_refused_is_final and self._known:
                         raise ConfigurationError(self._why_none)
                     await self._change()
         except TimeoutError:
             raise ServiceUnavailable(f"gave up on the cluster: {self._why_none}", seconds=self._wait_seconds) from None
-        return self._addresses
+        return self.addresses
 
     async def gone(self, addresses: Iterable[str]) -> None:
         """Wait until none of `addresses` is in the cluster, or the scheduler cannot be reached."""
@@ -131,7 +132,8 @@ class ClusterWorkers:
         return self._unreachable
 
     @property
-    def _addresses(self) -> frozenset[str]:
+    def addresses(self) -> frozenset[str]:
+        """The addresses of the workers that can be used now."""
         return frozenset(address for address, worker in self._known.items() if worker.refused is None)
 
     @property

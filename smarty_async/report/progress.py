@@ -20,6 +20,7 @@ __all__ = ["Bar", "Display", "Lines", "Silence"]
 _LINE_EVERY: Final = 10.0
 """Seconds between two plain lines, unless another tenth is done."""
 _TENTHS: Final = 10
+_LOOKING: Final = "looking for photos"
 _NAME_LENGTH: Final = 40
 """Characters of a photo's name that are shown; the end of a path says more than its start."""
 
@@ -48,6 +49,8 @@ class Display(Protocol):
 
 def _fraction(progress: Progress) -> str:
     if progress.total is None:
+        if not progress.found:
+            return _LOOKING
         return f"{progress.done:,} of {progress.found:,}+ photos"
     return f"{progress.done:,} of {count(progress.total, 'photo')}"
 
@@ -63,7 +66,7 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
         parts.append(pace(estimate.seconds_a_photo))
     if estimate.seconds_left is not None and (progress.scanning or progress.done < progress.found):
         parts.append(f"{estimated(estimate.seconds_left)} left")
-    if not free:
+    if not free and progress.requests:
         parts.append(money(progress.cost))
         parts.append(count(progress.requests, "request"))
     if progress.workers:
@@ -116,7 +119,7 @@ class Bar:
             redirect_stdout=False,
             transient=True,
         )
-        self._task = self._drawing.add_task("looking for photos", total=None)
+        self._task = self._drawing.add_task(_LOOKING, total=None)
         self._drawing.start()
 
     def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
@@ -144,7 +147,9 @@ class Bar:
 
 
 class Lines:
-    """A plain line now and then, for logs: every ten seconds, at each tenth, and when something is the matter.
+    """A plain line now and then, for logs.
+
+    One is due every ten seconds, at each tenth, when workers join or leave, and when something is the matter.
 
     Args:
         write: takes one line, without its end.
@@ -158,6 +163,7 @@ class Lines:
         self._clock = clock
         self._last = clock()
         self._tenth = 0
+        self._workers = 0
         self._in_trouble = False
 
     def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
@@ -175,9 +181,10 @@ class Lines:
     def _due(self, progress: Progress) -> bool:
         tenth = _TENTHS * progress.done // progress.total if progress.total else self._tenth
         another_tenth, self._tenth = tenth > self._tenth, tenth
+        other_workers, self._workers = progress.workers != self._workers, progress.workers
         trouble = progress.status_message is not None and not self._in_trouble
         self._in_trouble = progress.status_message is not None
-        return another_tenth or trouble or self._clock() - self._last >= _LINE_EVERY
+        return another_tenth or other_workers or trouble or self._clock() - self._last >= _LINE_EVERY
 
     def say(self, line: str) -> None:
         """Write a line of its own."""

@@ -93,6 +93,7 @@ _ADVICE = {
     "output_refused": f"the disk of --out does not take these names; choose another --out, or rename them and {_AGAIN}",
     "output_exists": "files of yours have the names of these results; move them, or choose another --out",
     "path_too_long": "their paths are too long for this disk; choose another --out",
+    "listed_object": "name them as a source instead, also by a pattern such as 's3://bucket/scans/**/*.jpg'",
     "no_such_page": f"these files changed while they were being sent; {_AGAIN}",
     "permanent": f"the service does not accept these photos; after changing them, {_AGAIN}",
     "temporary": _TROUBLE,

@@ -182,8 +182,7 @@ class Item:
     def receive(self, received: ReceivedItem) -> bool:
         """Keep an answer; False when it was not asked for, or the mode is already answered."""
         mode = received.answered.mode
-        wanted = any(spec.mode == mode for spec in self.group.specs)
-        if self.done or not wanted or mode in self._received:
+        if self.done or mode in self._received or mode not in [spec.mode for spec in self.group.specs]:
             return False
         self._received[mode] = received
         if len(self._received) == len(self.group.specs):

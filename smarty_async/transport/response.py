@@ -95,15 +95,23 @@ class ReceivedItem(msgspec.Struct, frozen=True):
     Attributes:
         answered: the item.
         files: its outputs, each complete.
+        on_taken: called once the outputs are committed or discarded; None for nothing.
     """
 
     answered: Answered
     files: dict[Kind, SinkFile]
+    on_taken: Callable[[], None] | None = None
 
     async def discard(self) -> None:
         """Discard all its outputs."""
         for file in self.files.values():
             await file.discard()
+        self.taken()
+
+    def taken(self) -> None:
+        """The outputs are committed, or discarded."""
+        if self.on_taken is not None:
+            self.on_taken()
 
 
 class MemoryFile:

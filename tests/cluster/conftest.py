@@ -12,7 +12,10 @@ from support.fake_service import FakeService
 if TYPE_CHECKING:
     from support.cluster import Cluster
 
-NEEDS_DISTRIBUTED = ["test_deaths.py", "test_cluster_run.py", "test_workers.py", "test_chunks.py", "test_buckets.py"]
+NEEDS_DISTRIBUTED = [
+    *("test_buckets.py", "test_chunks.py", "test_cluster_run.py", "test_compose.py", "test_deaths.py"),
+    *("test_probing.py", "test_standing.py", "test_workers.py"),
+]
 
 collect_ignore = NEEDS_DISTRIBUTED if find_spec("distributed") is None else []
 

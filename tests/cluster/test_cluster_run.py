@@ -160,7 +160,11 @@ async def test_a_run_without_workers_waits_and_ends(service: FakeService, source
     photos(source, 3)
     async with (
         cast("Any", LocalCluster)(
-            n_workers=0, processes=False, dashboard_address=None, silence_logs=logging.CRITICAL, asynchronous=True
+            n_workers=0,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
         ) as cluster,
         cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as empty,
         client_of(service, retries=retries(give_up_after=0.2, give_up_before_first=0.2)) as client,
@@ -173,7 +177,7 @@ async def test_a_run_without_workers_waits_and_ends(service: FakeService, source
 
 async def test_a_client_that_is_not_asynchronous_is_refused(service: FakeService, source: Path, out: Path) -> None:
     def connected() -> Any:
-        return cast("Any", Client)(n_workers=0, processes=False, dashboard_address=None, set_as_default=False)
+        return cast("Any", Client)(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", set_as_default=False)
 
     dask = await asyncio.to_thread(connected)
     try:

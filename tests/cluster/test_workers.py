@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from distributed import Client, LocalCluster
 from support.clients import client_of, photos
@@ -14,11 +15,14 @@ from support.cluster import Cluster
 from support.fake_service import FakeService
 
 from smarty_async import ConfigurationError
+from smarty_async.cluster.opening import open_cluster
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import PLUGIN, prepare
 from smarty_async.cluster.workers import is_private
 
 pytestmark = pytest.mark.slow
+
+_PAGES = ("/info/main/workers.html", "/json/identity.json", "/metrics", "/health")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with (
         cast("Any", LocalCluster)(
-            n_workers=1, processes=False, dashboard_address=None, memory_limit=None, asynchronous=True
+            n_workers=1, processes=False, dashboard_address="127.0.0.1:0", memory_limit=None, asynchronous=True
         ) as cluster,
         cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
     ):
@@ -84,3 +88,14 @@ async def test_a_worker_of_another_version_is_given_nothing(
     finally:
         await cluster.close()
     assert "is not used: it has version 9.9.9" in caplog.text
+
+
+async def test_workers_on_this_machine_speak_tls_and_show_no_pages() -> None:
+    async with open_cluster(scheduler=None, workers=1, requests=2) as dask:
+        known = await cast("Any", dask).scheduler.identity()
+        assert known["address"].startswith("tls://127.0.0.1:")
+        assert [worker["nthreads"] for worker in known["workers"].values()] == [2]
+        pages = {f"http://127.0.0.1:{known['services']['dashboard']}{path}" for path in _PAGES}
+        async with aiohttp.ClientSession() as session:
+            statuses = [(await session.get(page)).status for page in pages]
+    assert statuses == [404] * len(_PAGES)

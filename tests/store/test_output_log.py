@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,27 @@ def test_what_a_killed_run_left_is_put_by_the_next(log: OutputLog, bucket: Bucke
     following.close()
     assert lines(following) == [{"photo": "first"}, {"photo": "second"}]
     assert following.waiting() == []
+
+
+async def test_lines_that_a_machine_left_do_not_count_more_than_what_another_logged_since(
+    place: StorePlace, tmp_path: Path
+) -> None:
+    place.fill("a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await place.restore(service)
+        left = place.outputs()
+        left.lock()
+        lines = [line for segment in left._log.segments(after=0) for line in segment.lines]
+        left.release()
+        other = place.fill("a.jpg")["a.jpg"] + b"changed"
+        place.s3.put({"a.jpg": other}, prefix=f"{place.scans.removeprefix('s3://photos/')}/")
+        await place.restore(service, state=tmp_path / "other", include=["a.jpg"])
+        text = "".join(json.dumps(line) + "\n" for line in lines)  # the run was killed before it put these
+        left._log._waiting.write_text(text, "ascii")
+        assert set(outcomes(await place.restore(service)).values()) == {"skipped"}
+        assert not left._log.waiting()
+        assert set(outcomes(await place.restore(service, state=tmp_path / "third")).values()) == {"skipped"}
+    assert len(sent(service)) == 3
 
 
 def test_a_run_without_anything_to_put_notices_that_another_has_taken_over(

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
+from smarty_async.archive.journal.replay import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import FinishedPhoto, OutputStore
@@ -67,7 +68,14 @@ class Journal:
         self._error: BaseException | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, outputs: OutputStore, specs: Iterable[ModeSpec] = ()) -> Journal:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        outputs: OutputStore,
+        specs: Iterable[ModeSpec] = (),
+        left: Sequence[LeftAnswer] = (),
+    ) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
 
         A lost or damaged database is rebuilt from `outputs`, see `OutputStore.rebuild`.
@@ -76,6 +84,7 @@ class Journal:
             path: of the database.
             outputs: where outputs are stored.
             specs: what the run asks of every photo.
+            left: answers that workers finished for an earlier run, which ended before it took them.
 
         Raises:
             DiskError: it cannot be read or written, or the system starts no more threads.
@@ -83,7 +92,9 @@ class Journal:
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
         try:
-            opening = asyncio.get_running_loop().run_in_executor(thread, _opened, path, outputs, tuple(specs))
+            opening = asyncio.get_running_loop().run_in_executor(
+                thread, partial(_opened, path, outputs, tuple(specs), left)
+            )
         except RuntimeError:  # can't start new thread
             raise no_more_threads() from None
         try:
@@ -280,13 +291,13 @@ class Journal:
                 set_aside(self._path)
 
 
-def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _Opened:
+def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer]) -> _Opened:
     try:
-        store, temporaries, warnings = _recovered(path, outputs, specs)
+        store, temporaries, warnings = _recovered(path, outputs, specs, left)
     except DamagedJournal:
         aside = set_aside(path)
         damaged = f"The journal was damaged, and is kept as {str(aside)!r}"
-        store, temporaries, warnings = _recovered(path, outputs, specs, found=damaged)
+        store, temporaries, warnings = _recovered(path, outputs, specs, left, found=damaged)
     if refused := store.unplaced():
         warnings.append(
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
@@ -296,7 +307,7 @@ def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...]) -> _O
 
 
 def _recovered(
-    path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], *, found: str = ""
+    path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer], *, found: str = ""
 ) -> tuple[JournalStore, set[str], list[str]]:
     """The store, the temporary files it still needs, and what a person should know.
 
@@ -304,6 +315,7 @@ def _recovered(
         path: of the database.
         outputs: where outputs are stored.
         specs: what the run asks of every photo.
+        left: see `Journal.open`.
         found: the state of the journal, for people; empty to say it only when photos are recovered.
     """
     store = JournalStore(path, outputs=outputs)
@@ -311,9 +323,13 @@ def _recovered(
         with store.transaction():
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
             count = outputs.rebuild(store, specs)
+            adopted = adopt_left(store, left)
             temporaries = store.recover(outputs.recover)
     except BaseException:
         store.close()
         raise
     message = f"{state}; photos recovered from {outputs.source_of_truth}: {count:,}"
-    return store, temporaries, [message] if count or found else []
+    warnings = [message] if count or found else []
+    if adopted:
+        warnings.append(f"Workers have finished requests of an earlier run; answers taken over: {adopted:,}")
+    return store, temporaries, warnings

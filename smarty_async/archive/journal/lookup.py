@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -53,6 +53,8 @@ _ANSWER_COUNT: Final = 5
 
 _ENTRY: Final = f"source, photos.photo, id, place, size, version, outcome, attempts, pages, {ANSWER_COLUMNS}"
 _ENTRY_ONLY: Final = 9
+_NEW: Final = (None, 0, 1, *[None] * _ANSWER_COUNT)
+"""What a new entry has in the columns from its outcome on."""
 
 _BETWEEN: Final = (
     f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id"  # noqa: S608 - no values from outside
@@ -194,6 +196,7 @@ class EntryLookup:
         return PhotoEntry(file, photo, where, answers_of(rows), failures, outcome, attempts, problem, pages=pages)
 
     def _look_up_one(self, file: PhotoFile, rows: _Rows, specs: Collection[ModeSpec]) -> PhotoEntry | None:
+        is_new = not rows
         rows = rows or self._created(file)
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
         if not self._mark_seen(number):
@@ -226,7 +229,8 @@ class EntryLookup:
         # A photo without a place may have been moved here: its outputs then have one.
         comparable = file.problem is None and (problem is None or problem.type == "collision")
         may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)
-        return msgspec.structs.replace(entry, failures=self._failures_of(number), may_be_duplicate=may_be_duplicate)
+        failures = {} if is_new else self._failures_of(number)
+        return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
 
     def _mark_seen(self, photo: int) -> bool:
         """Remember that an entry was looked up; False when it was before."""
@@ -264,11 +268,13 @@ class EntryLookup:
 
     def _created(self, file: PhotoFile) -> _Rows:
         key = key_of(file)
-        self._sql.execute(
+        created = self._sql.execute(
             "INSERT INTO photos (source, photo, size, version) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (source, photo) DO NOTHING",  # it is in this batch twice, and was created before
             (*key, file.size, file.version),
         )
+        if created.rowcount:
+            return [(*key, created.lastrowid, None, file.size, file.version, *_NEW)]
         return self._sql.execute(_by_key(1), key).fetchall()
 
     def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
@@ -337,16 +343,12 @@ def _give_place(
     Returns:
         The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
     """
-    rules, identity = (
-        outputs.rules,
-        _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}"),
-    )
-    own = output_place(file.photo, page=file.page, rules=rules)
-    below = output_place(f"{Path(file.source).name or 'root'}/{file.photo}", page=file.page, rules=rules)
+    rules = outputs.rules
     rivals: list[str] = []
-    for place in (own, below):
+    for place in _own_places(file, rules):
         name, rival = place, _rival(sql, place, rules)
         if (rival and rival.is_alike) or (not rival and outputs.is_taken(place)):
+            identity = _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}")
             name = distinct_place(place, identity=identity, rules=rules)
             rival = _rival(sql, name, rules)
         if rival or (name != place and outputs.is_taken(name)):
@@ -356,8 +358,15 @@ def _give_place(
             return "", problem
         _write_place(sql, photo, name)
         return name, None
-    message = f"its output {display_path(own)!r} would be written over that of {rivals[0]!r}: give it another --out"
+    own = display_path(output_place(file.photo, page=file.page, rules=rules))
+    message = f"its output {own!r} would be written over that of {rivals[0]!r}: give it another --out"
     return "", ErrorInfo("collision", message)
+
+
+def _own_places(file: PhotoFile, rules: FileNameRules) -> Iterator[str]:
+    """The place of a photo's own path, and that below the name of its source."""
+    yield output_place(file.photo, page=file.page, rules=rules)
+    yield output_place(f"{Path(file.source).name or 'root'}/{file.photo}", page=file.page, rules=rules)
 
 
 def _check_place(
@@ -445,7 +454,8 @@ def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival 
     """The photo whose outputs leave no room for one at `place`: it has it, or one of the two is above the other."""
     column, encoded = ("place", os.fsencode) if rules.is_exact else ("place_key", folded_key)
     wanted = encoded(place)
-    names = [wanted, *(encoded(str(folder)) for folder in PurePosixPath(place).parents)]
+    parts = place.split("/")
+    names = [wanted, *(encoded("/".join(parts[:number])) for number in range(1, len(parts)))]
     rows = sql.execute(
         f"SELECT source, photo, place FROM photos WHERE {column} IN ({','.join('?' * len(names))})"  # noqa: S608
         f" OR ({column} > ? AND {column} < ?) LIMIT {_MAX_CANDIDATES}",

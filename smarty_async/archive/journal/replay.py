@@ -20,10 +20,34 @@ from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import Kind, Result
 
-__all__ = ["adopt", "insert_finished", "replay"]
+__all__ = ["LeftAnswer", "adopt", "adopt_left", "insert_finished", "replay"]
 
 _READERS: Final = 16
 """Outputs whose metadata are read at a time."""
+
+
+class LeftAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that a worker has made durable for a run which ended before it took the answer.
+
+    Attributes:
+        source: of the photo, as the journal has it.
+        photo: likewise.
+        place: of its outputs, likewise.
+        size: bytes of the photo.
+        version: of the photo.
+        spec: what was asked.
+        outputs: the outputs, in temporary files or at their places.
+        bw: whether the service took the photo for black-and-white; None when it did not say.
+    """
+
+    source: bytes
+    photo: bytes
+    place: bytes
+    size: int
+    version: str
+    spec: ModeSpec
+    outputs: Mapping[Kind, StoredOutput]
+    bw: bool | None
 
 
 def insert_finished(
@@ -125,6 +149,30 @@ def adopt(
                 if one is not None:
                     found.setdefault((place, one.spec), (one, {}))[1][kind] = StoredOutput("", size)
     return sum(_adopt_one(journal, place, one, stored) for (place, _), (one, stored) in found.items())
+
+
+def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
+    """Enter answers as received, `JournalStore.recover` commits them; they are paid for.
+
+    Those that the journal has are left out, and those that would replace an earlier one: their photos are sent again.
+
+    Returns:
+        The number of answers.
+    """
+    count, photos = 0, set[tuple[int]]()
+    for answer in answers:
+        row = journal.sql.execute(
+            "SELECT id FROM photos WHERE source = ? AND photo = ? AND place = ? AND size = ? AND version = ?"
+            " AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.photo = id AND mode = ?)",
+            (answer.source, answer.photo, answer.place, answer.size, answer.version, answer.spec.mode),
+        ).fetchone()
+        if row is None:
+            continue
+        journal.record_received(row[0], answer.spec, answer.outputs, bw=answer.bw)
+        photos.add(row)
+        count += 1
+    journal.sql.executemany("UPDATE photos SET attempts = attempts + 1 WHERE id = ?", photos)
+    return count
 
 
 def _knows(journal: JournalStore, kind: Kind, place: str) -> bool:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OutputDirectory", "ResultsFile", "TempFile", "commit_moves", "remove_known"]
 
+_LONGEST_KIND = max(KINDS, key=len)
 _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
 
@@ -148,7 +149,7 @@ class OutputDirectory(StoreTempFiles):
         folder = place.rpartition("/")[0]
         if folder and (blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None)):
             return ErrorInfo("output_refused", f"{blocked!r} is a file where its outputs need a folder: move it away")
-        longest = max(len(os.fsencode(f"{self.out}/{kind}/{place}")) for kind in KINDS)
+        longest = len(os.fsencode(f"{self.out}/{_LONGEST_KIND}/{place}"))
         if longest <= self.rules.max_path:
             return None
         message = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"

@@ -115,7 +115,6 @@ class OutputBucket(StoreTempFiles):
         except StoreError as error:
             raise ConfigurationError(str(error)) from None
         self._is_locked = True
-        self._log.start()
 
     def _check_address(self) -> None:
         """A state folder belongs to one address."""
@@ -296,13 +295,18 @@ class OutputBucket(StoreTempFiles):
 
         is_lost = journal.is_empty
         own = "" if is_lost else self._log.owner
-        segments = self._log.segments(after=0 if is_lost else self._log.applied, until=self._last_segment)
+        applied, left = self._log.applied, self._log.waiting_photos()
+        segments = self._log.segments(after=0 if is_lost else applied, until=self._last_segment)
         found = False
         count = 0
         for segment in segments:
             found = True
             if segment.owner != own:
                 count += replay(journal, segment.lines)
+            if self._is_locked and segment.number > applied and segment.owner != self._log.owner:
+                self._log.drop(left & segment.photos)
+        if self._is_locked:
+            self._log.start()
         if is_lost:
             count += replay(journal, self._log.waiting())
         if found and (is_lost or count):

@@ -37,6 +37,10 @@ _READERS: Final = 16
 """Segments read at a time."""
 
 
+_Photo = tuple[str, str, int]
+"""Source, path and page."""
+
+
 class Segment(msgspec.Struct, frozen=True):
     """A segment of the log.
 
@@ -49,6 +53,11 @@ class Segment(msgspec.Struct, frozen=True):
     number: int
     owner: str
     lines: list[dict[str, Any]]
+
+    @property
+    def photos(self) -> set[_Photo]:
+        """The photos that the lines are of."""
+        return set(map(_photo_of, self.lines))
 
 
 class OutputLog:
@@ -182,6 +191,22 @@ class OutputLog:
                 found += [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
         return found
 
+    def waiting_photos(self) -> set[_Photo]:
+        """The photos that these lines are of."""
+        return set(map(_photo_of, self.waiting()))
+
+    def drop(self, photos: set[_Photo]) -> None:
+        """Remove the lines of `photos` from those, before `start`: a run elsewhere has logged the photos since.
+
+        Raises:
+            DiskError: the state folder cannot be written.
+        """
+        for path in (self._sending, self._waiting) if photos else ():
+            lines = path.read_text("ascii").splitlines() if path.exists() else []
+            kept = [line for line in lines if line.endswith("}") and _photo_of(json.loads(line)) not in photos]
+            if len(kept) < len(lines):
+                self._write(path, "".join(f"{line}\n" for line in kept))
+
     # writing
 
     def start(self) -> None:
@@ -269,6 +294,10 @@ class OutputLog:
             " when the other one has ended"
         )
         return self._taken_over
+
+
+def _photo_of(line: dict[str, Any]) -> _Photo:
+    return line.get("source", ""), line["photo"], line.get("page", 1)
 
 
 def _key(number: int) -> str:

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Awaitable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
+from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
-from smarty_async.store_address import local_path
+from smarty_async.store_address import is_store_address, local_path
 
 __all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
 
@@ -29,6 +31,9 @@ _NEITHER = "it is neither a file nor a folder"
 
 _BATCH = 256
 """Photos in a batch of a scan, at most; the journal looks them up together."""
+
+
+_LISTED_OBJECT = ErrorInfo("listed_object", "it is in a bucket, and a list names paths on this machine")
 
 
 class FolderSource:
@@ -104,20 +109,24 @@ class FolderSource:
         for entry in self._entries():
             if isinstance(entry, ScanRoot):
                 yield from _files(entry, self._wanted, self._generated)
-            else:
+            elif entry is None:
                 yield None
+            else:
+                bucket, _, key = entry.rpartition("/")
+                yield PhotoFile(bucket, key, entry, 0, "0", _LISTED_OBJECT)
 
-    def _entries(self) -> Iterator[ScanRoot | None]:
+    def _entries(self) -> Iterator[ScanRoot | str | None]:
+        """The places that the list names, None before a wait; addresses of buckets as they are."""
         if iter(self._listed) is not self._listed:  # it can be read twice
             folder = common_folder(self._listed)
-            yield from (root_of_entry(os.fsdecode(entry), folder=folder) for entry in self._listed)
+            yield from (_listed(os.fsdecode(entry), folder) for entry in self._listed)
             return
         self._queue = EntryQueue(self._listed)
         if self._stopped:
             self._queue.close()
         with closing(self._queue):
             for entry in self._queue:
-                yield None if entry is None else root_of_entry(os.fsdecode(entry))
+                yield None if entry is None else _listed(os.fsdecode(entry), None)
 
     # one photo
 
@@ -125,9 +134,9 @@ class FolderSource:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
         return probe_file(file.path, limits=limits, fit=fit, page=file.page)
 
-    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
-        """Look into a photo; blocks. See `PhotoSource.look`."""
-        return probe(file.path, limits=limits, fit=fit, page=file.page)
+    def prober(self, file: PhotoFile) -> Prober:
+        """What looks into a photo; see `PhotoSource.prober`."""
+        return partial(probe, file.path, page=file.page)
 
     def body(self, file: PhotoFile, probed: Probed) -> FileBody:
         """What is sent of a photo that is sent as it is; does not block."""
@@ -171,6 +180,10 @@ def scan(
     source = FolderSource(sources, out=out, include=include, exclude=exclude, listed=listed)
     with closing(source.files()) as files:
         yield from (file for file in files if file is not None)
+
+
+def _listed(entry: str, folder: str | None) -> ScanRoot | str:
+    return entry if is_store_address(entry) else root_of_entry(entry, folder=folder)
 
 
 def _files(root: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterator[PhotoFile]:

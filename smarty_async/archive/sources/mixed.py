@@ -10,7 +10,7 @@ from typing import BinaryIO
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
-from smarty_async.archive.sources.source import PhotoBody, PhotoSource
+from smarty_async.archive.sources.source import PhotoBody, PhotoSource, Prober
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.store_address import StoreAddress, is_store_address
@@ -83,9 +83,9 @@ class MixedSource:
             )
         return next(one for one in self._sources if isinstance(one, FolderSource))
 
-    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
-        """Look into a photo; blocks."""
-        return self._of(file.path).look(file, limits=limits, fit=fit)
+    def prober(self, file: PhotoFile) -> Prober:
+        """What looks into a photo."""
+        return self._of(file.path).prober(file)
 
     def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
         """Look into a photo, in a thread."""

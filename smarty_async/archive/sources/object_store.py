@@ -18,6 +18,7 @@ from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3_listing import is_odd_key
 from smarty_async.archive.sources.object_file import ObjectFile, opened_object
+from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
     Glob,
@@ -212,28 +213,13 @@ class BucketSource:
     def _key(self, path: str) -> str:
         return path.removeprefix(f"{self.address.bucket_url}/")
 
-    def open(self, file: PhotoFile) -> ObjectFile:
-        """The photo, to be read in ranges; a read fails when it has changed."""
-        return ObjectFile(self._bucket, self._key(file.path), size=file.size, etag=file.version)
-
-    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
-        """Look into a photo; blocks. See `PhotoSource.look`.
-
-        Raises:
-            StoreError: the store does not answer, or refuses all of it.
-        """
-        opened = self.open(file)
-        try:
-            probed = probe(lambda: opened_object(opened), limits=limits, fit=fit, page=file.page)
-        except PhotoRejected:
-            if opened.failure is not None:
-                raise _rejected(opened.failure) from None
-            raise
-        return probed if probed.converted is None else msgspec.structs.replace(probed, digest=_digest(file.version))
+    def prober(self, file: PhotoFile) -> Prober:
+        """What looks into a photo; see `PhotoSource.prober`."""
+        return partial(_probed, self._bucket, self._key(file.path), file)
 
     def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
-        return _look(self, file, limits=limits, fit=fit)
+        return _probe(self._bucket, self._key(file.path), file, limits=limits, fit=fit)
 
     def body(self, file: PhotoFile, probed: Probed) -> ObjectBody:
         """What is sent of a photo that is sent as it is; does not block."""
@@ -262,7 +248,24 @@ class BucketSource:
         return None if found is None else found.etag
 
 
-_look = threaded(BucketSource.look, pool="fetching")
+def _probed(bucket: Bucket, key: str, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
+    """Look into a photo; blocks.
+
+    Raises:
+        PhotoRejected: it cannot be sent.
+        StoreError: the store does not answer, or refuses all of it.
+    """
+    opened = ObjectFile(bucket, key, size=file.size, etag=file.version)
+    try:
+        probed = probe(lambda: opened_object(opened), limits=limits, fit=fit, page=file.page)
+    except PhotoRejected:
+        if opened.failure is not None:
+            raise _rejected(opened.failure) from None
+        raise
+    return probed if probed.converted is None else msgspec.structs.replace(probed, digest=_digest(file.version))
+
+
+_probe = threaded(_probed, pool="fetching")
 
 
 def _reopened(bucket: Bucket, key: str, size: int, etag: str) -> BinaryIO:

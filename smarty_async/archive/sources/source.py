@@ -9,7 +9,7 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Limits
 
-__all__ = ["PhotoBody", "PhotoSource"]
+__all__ = ["PhotoBody", "PhotoSource", "Prober"]
 
 
 class PhotoBody(Protocol):
@@ -27,6 +27,14 @@ class PhotoBody(Protocol):
             PhotoRejected: they cannot be read, or are no longer what was probed.
             StoreError: the store does not answer.
         """
+        ...
+
+
+class Prober(Protocol):
+    """Looks into one photo. It can be pickled."""
+
+    def __call__(self, *, limits: Limits, fit: bool) -> Probed:
+        """What `PhotoSource.probe` does; blocks."""
         ...
 
 
@@ -67,8 +75,8 @@ class PhotoSource(Protocol):
         """
         ...
 
-    def look(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
-        """What `probe` does; blocks."""
+    def prober(self, file: PhotoFile) -> Prober:
+        """What looks into a photo, here or in another process that sees it."""
         ...
 
     def body(self, file: PhotoFile, probed: Probed) -> PhotoBody:

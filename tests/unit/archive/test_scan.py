@@ -267,6 +267,16 @@ class TestBatches:
         source.stop()
         assert list(batches) == []
 
+    @pytest.mark.parametrize("as_list", [list, iter])
+    def test_an_address_in_a_list_is_named_and_left_out(self, root: Path, as_list: Any) -> None:
+        listed = as_list(["s3://bucket/scans/a.jpg", str(root / "a.jpg")])
+        batches = FolderSource([], out=root / "out", listed=listed).scan()
+        refused, taken = [file for batch in batches for file in batch]
+        assert (refused.source, refused.photo) == ("s3://bucket/scans", "a.jpg")
+        assert refused.problem is not None
+        assert refused.problem.type == "listed_object"
+        assert taken.path == str(root / "a.jpg")
+
     def test_an_error_of_the_list_is_raised(self, root: Path) -> None:
         def entries() -> Iterator[str]:
             yield "a.jpg"
