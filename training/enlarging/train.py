@@ -23,8 +23,8 @@ TURNS = {"x2": 2, "x2blocks": 2, "x2fine": 1, "x4": 1}
 _RATE, _WARM = 8e-4, 500
 """The learning rate, and the iterations in which it grows to it."""
 
-_SQUARES = (0.6, 0.75)
-"""The share of the time at which the loss begins to turn from absolute to squared differences, and when it has."""
+_DECIBELS = (0.6, 0.75)
+"""The share of the time at which the loss begins to turn from absolute differences to PSNR, and when it has."""
 
 _PRECISE = 0.75
 """The share of the time from which convolutions run in TF32 instead of bfloat16, on CUDA."""
@@ -89,7 +89,7 @@ def train(
                 trainer = trainers[name]
                 trainer.use(torch.bfloat16 if cuda and part < _PRECISE else torch.float32)
                 for x, y in drawn[:count]:
-                    trainer.step(x, y, rate=_rate(trainer.number, part), squares=_ramp(part))
+                    trainer.step(x, y, rate=_rate(trainer.number, part), decibels=_ramp(part))
         rounds += 1
         if rounds % _CHECK == 0:
             losses = ", ".join(f"{name} {trainer.check():.5f}" for name, trainer in trainers.items())
@@ -127,5 +127,5 @@ def _rate(number: int, part: float) -> float:
 
 
 def _ramp(part: float) -> float:
-    first, last = _SQUARES
+    first, last = _DECIBELS
     return min(1.0, max(0.0, (part - first) / (last - first)))

@@ -16,12 +16,19 @@ _KEEP = 0.999
 """How much of the averaged weights each iteration keeps."""
 
 
+_LEAST_ERROR = 1e-5
+"""Added to the squared error of a sample, of 1: beyond 50 dB, more is not worth much."""
+
+_PSNR_WEIGHT = 2e-3
+"""What a decibel weighs in the loss: its gradients are then about as large as those of absolute differences."""
+
+
 class Trainer:
     """A network, its averaged weights and its optimizer; on CUDA, an iteration is one graph.
 
     Attributes:
         average: the network with averaged weights.
-        loss: of the last iteration.
+        loss: the mean absolute difference of the last iteration.
     """
 
     def __init__(self, name: str, *, batch: int, side: int, device: str, graphs: bool) -> None:
@@ -45,7 +52,7 @@ class Trainer:
         self._optimizer = torch.optim.Adam(self._weights, rate, betas=_MOMENTS, capturable=cuda, fused=cuda or None)
         self._x = torch.zeros(batch, 4, side, side, device=device).contiguous(memory_format=torch.channels_last)
         self._y = torch.zeros(batch, 3, side * self.factor, side * self.factor, device=device)
-        self._squares, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._decibels, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
         self._dtype = torch.float32
         self._graph: torch.cuda.CUDAGraph | None = None
         self._good = self._state()
@@ -64,18 +71,18 @@ class Trainer:
                 torch.cuda.synchronize()
             self._dtype, self._graph = dtype, None
 
-    def step(self, x: Tensor, y: Tensor, *, rate: float, squares: float) -> None:
+    def step(self, x: Tensor, y: Tensor, *, rate: float, decibels: float) -> None:
         """One iteration.
 
         Args:
             x: the network's input.
             y: what it has to give.
             rate: the learning rate.
-            squares: the share of squared differences in the loss, instead of absolute ones.
+            decibels: the share of the PSNR of each sample in the loss, instead of absolute differences.
         """
         self.number += 1
         self._set_rate(rate * self._slower)
-        self._squares.fill_(squares)
+        self._decibels.fill_(decibels)
         self._x.copy_(x)
         self._y.copy_(y)
         if self._graphs and self._graph is None:
@@ -130,8 +137,12 @@ class Trainer:
     def _compute(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         difference = self._net(self._x, dtype=self._dtype) - self._y
-        loss = (1 - self._squares) * difference.abs().mean() + 10 * self._squares * difference.square().mean()
+        # The logarithm of each sample's error: smooth and soft samples count as much as those with strong edges. A mean
+        # of squares over all samples follows the strong edges, at the cost of the others.
+        psnr = -10 * (difference.square().mean((1, 2, 3)) + _LEAST_ERROR).log10().mean()
+        absolute = difference.abs().mean()
+        loss = (1 - self._decibels) * absolute - _PSNR_WEIGHT * self._decibels * psnr
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._weights, 0.5)
         self._optimizer.step()
-        self.loss.copy_(loss.detach())
+        self.loss.copy_(absolute.detach())
