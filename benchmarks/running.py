@@ -44,7 +44,8 @@ def started(
         "concurrency": concurrency,
         "ticking": ticking,
     }
-    environment = dict(os.environ)
+    # What is installed has its bytecode.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if trusted:
         environment["SSL_CERT_FILE"] = str(trusted)
     command = [sys.executable, "-m", "benchmarks.contestants", name, json.dumps(job)]

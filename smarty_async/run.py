@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
+from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.journal.replay import LeftAnswer
@@ -61,6 +62,8 @@ class ArchiveRun:
 
     Attributes:
         progress: how far the run has come; changes while it runs.
+        counts_finished: whether photos that earlier runs have finished are only counted, in `progress`, instead of
+            each having its result; to be set before the iteration.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class ArchiveRun:
         cluster: ClusterConnection | None = None,
     ) -> None:
         self.progress = Progress()
+        self.counts_finished = False
         self._options = options
         self._dispatcher = dispatcher
+        self._has_hooks = bool(hooks)
         self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
         self._retries = retries
@@ -264,7 +269,9 @@ class ArchiveRun:
                         break
                     waiting = not batch
                     files = self._photos_of(batch)
-                    entries = await self._look_up(files, context)
+                    finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
+                    entries = await self._look_up(finished.rest, context) if finished.rest else []
+                await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
                 survey.scanned(files, unfinished=[entry.file for entry in unfinished])
                 for entry in unfinished:
@@ -305,6 +312,17 @@ class ArchiveRun:
         self.progress.found += len(entries)
         self.progress.missing += sum(entry.misses_outputs for entry in entries)
         return entries
+
+    @property
+    def _counts_finished(self) -> bool:
+        return self.counts_finished and not self._has_hooks  # hooks are called with each result
+
+    async def _count_finished(self, finished: FinishedBatch) -> None:
+        self.progress.found += finished.count
+        if finished.count and not finished.results:
+            outcomes = self.progress.outcomes
+            outcomes["skipped"] = outcomes.get("skipped", 0) + finished.count
+        await self._report(finished.results)
 
     async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""

@@ -15,6 +15,7 @@ CONTESTANTS = {
     "floor": "floor",
     "ours": "ours",
     "ours, no fsync": "ours_without_fsync",
+    "ours, counting": "ours_counting",
     "aiohttp": "with_aiohttp",
     "httpx": "with_httpx",
     "requests": "with_requests",

@@ -15,9 +15,11 @@ def run(job: Job) -> list[float] | None:
     return run_ticking(restore(job), ticking=job.ticking)
 
 
-async def restore(job: Job) -> None:
+async def restore(job: Job, *, counts_finished: bool = False) -> None:
     """All photos of `job`; every one must come to a good end. Backoffs fit servers that answer within seconds."""
     retries = Retries(first_wait=0.25, longest_wait=1.0)
     async with SmartyClient(token="t", base_url=job.url, concurrency=job.concurrency, retries=retries) as client:  # noqa: S106 - the server takes any
-        async for result in client.improve_archive(job.photos, out=job.out):
+        run = client.improve_archive(job.photos, out=job.out)
+        run.counts_finished = counts_finished
+        async for result in run:
             assert result.outcome in {"restored", "already_good", "skipped"}, result

@@ -14,8 +14,9 @@ from time import monotonic
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.scenarios.first import first_request, tree
 from benchmarks.service import service
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.outputs.store import FinishedPhoto
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.sources.folder import scan
 from smarty_async.options import ModeSpec
@@ -36,7 +37,7 @@ def measure(lab: Lab) -> Iterator[Row]:
     case = f"{count:,} finished"
     finished = _finished(lab, photos, count)
     with service() as server:
-        for name in lab.turns("ours"):
+        for name in lab.turns("ours", "ours, counting"):
             with lab.out() as out:
                 out.mkdir()
                 shutil.copytree(finished / STATE, out / STATE)
@@ -64,9 +65,11 @@ def _finished(lab: Lab, photos: Path, count: int) -> Path:
                 output = making / _KIND / entry.place
                 output.parent.mkdir(parents=True, exist_ok=True)
                 output.touch()
-                store.record_received(entry.id, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)
-                store.record_committed(entry.id, task)
-                store.record_result(entry.id, entry.result("restored", attempts=1), {})
+                store.record_received(
+                    [ReceivedAnswer(entry, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)]
+                )
+                store.record_committed([(entry.id, task)])
+                store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
     store.close()
     return making.rename(whole)
 

@@ -25,20 +25,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
-_CALLS_PER_THREAD = 8
-"""Queued calls for which one more thread is started, where calls are short."""
-
 
 class _Pool(NamedTuple):
     """The threads of a pool.
 
     Attributes:
         threads: how many, at most.
-        calls_per_thread: queued calls for which one more thread is started.
+        thread_each: start one for each call that waits, at once; else one more only where calls turn out to be slow.
     """
 
     threads: int
-    calls_per_thread: int = _CALLS_PER_THREAD
+    thread_each: bool = False
 
 
 _POOLS = {
@@ -47,14 +44,15 @@ _POOLS = {
     "appending": _Pool(2),
     "hashing": _Pool(2),
     "probing": _Pool(4),
-    "fetching": _Pool(24, 1),
-    "storing": _Pool(24, 1),
+    "fetching": _Pool(24, thread_each=True),
+    "storing": _Pool(24, thread_each=True),
     "logs": _Pool(1),
 }
-"""Fsyncs that run at the same time share a commit of the file system's journal; reads and appends that an open request
-waits for have pools of their own, so they never queue behind fsyncs. Calls to an object store wait for its answer: each
-has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which a cluster's
-workers show that they live wait for none of them."""
+"""Reads and appends that an open request waits for have pools of their own, so they never queue behind fsyncs. Calls to
+an object store wait for its answer: each has a thread, and what is fetched for a request does not queue behind what is
+stored. The logs by which a cluster's workers show that they live wait for none of them."""
+_SLOW_SECONDS, _FAST_CALLS = 0.1, 8
+"""A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005
 """Seconds after which a thread reports the results it has, before it takes the next call."""
 
@@ -74,7 +72,7 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
         loop = asyncio.get_running_loop()
         batchers = _batchers.setdefault(loop, {})
         if pool not in batchers:
-            batchers[pool] = ThreadBatcher(*_POOLS[pool])
+            batchers[pool] = ThreadBatcher(_POOLS[pool].threads, thread_each=_POOLS[pool].thread_each)
         return batchers[pool].call(partial(call, *args, **kwargs), loop)
 
     return run
@@ -122,17 +120,19 @@ class ThreadBatcher:
 
     Args:
         threads: how many may run at a time, at most.
-        calls_per_thread: queued calls for which one more thread is started.
+        thread_each: start one for each call that waits, at once. Else one makes all calls while they are quick: two
+            would take turns with the interpreter's lock, which costs more than the calls.
     """
 
-    def __init__(self, threads: int, calls_per_thread: int = _CALLS_PER_THREAD) -> None:
+    def __init__(self, threads: int, *, thread_each: bool = False) -> None:
         self._max_threads = threads
-        self._calls_per_thread = calls_per_thread
+        self._thread_each = thread_each
         self._executor = _executor(threads)
         self._has_thread = False
         self._queue: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._draining = 0
-        self._scheduled = False
+        self._begun = 0  # calls
+        self._scheduled = self._watched = False
 
     def call(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
         """Queue `work`; the future gets its result or its error.
@@ -148,16 +148,30 @@ class ThreadBatcher:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        while self._draining < min(self._max_threads, -(-len(self._queue) // self._calls_per_thread)):
-            try:
-                self._executor.submit(self.drain, loop)
-            except RuntimeError:  # can't start new thread
-                if not self._has_thread:
-                    self._fail_queued()
-                    return
-                # The executor has queued the call all the same: one of the threads it has makes it.
-            self._has_thread = True
-            self._draining += 1
+        wanted = min(self._max_threads, len(self._queue) if self._thread_each else 1)
+        while self._queue and self._draining < wanted:
+            self._start_thread(loop)
+        if self._queue and self._draining < self._max_threads and not self._watched:
+            self._watched = True
+            loop.call_later(_SLOW_SECONDS, self._help, loop, self._begun)
+
+    def _help(self, loop: asyncio.AbstractEventLoop, begun: int) -> None:
+        """Start one more thread if the others have begun few calls since there were `begun`."""
+        self._watched = False
+        if self._queue and self._begun - begun < _FAST_CALLS * self._draining:
+            self._start_thread(loop)
+        self._start_threads(loop)
+
+    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._executor.submit(self.drain, loop)
+        except RuntimeError:  # can't start new thread
+            if not self._has_thread:
+                self._fail_queued()
+                return
+            # The executor has queued the call all the same: one of the threads it has makes it.
+        self._has_thread = True
+        self._draining += 1
 
     def _fail_queued(self) -> None:
         self._executor = _executor(self._max_threads)  # the old one holds a call that is never made
@@ -185,6 +199,7 @@ class ThreadBatcher:
         with suppress(IndexError):
             while True:
                 work, future = self._queue.popleft()
+                self._begun += 1
                 if not future.cancelled():
                     outcomes.append((future, *_outcome(work)))
                 if monotonic() - since > _REPORT_EVERY:

@@ -84,6 +84,7 @@ async def restore(options: ImproveOptions, interrupts: Interrupts) -> Exit:
                 cluster=await _open_cluster(stack, options),
                 **_with_list(options.keywords, listed),
             )
+            run.counts_finished = not (options.display.json or options.display.verbose)
             interrupts.drain = run.drain
             if metrics is not None:
                 stack.enter_context(metrics.serving(lambda: run.progress, port=options.metrics_port or 0))
@@ -333,7 +334,9 @@ class _RunReporter:
 
     def photos_left(self, progress: Progress) -> bool:
         """Whether photos are left for another run."""
-        return progress.scanning or progress.found > sum(self.tally.outcomes.values())
+        skipped = progress.outcomes.get("skipped", 0)
+        others = sum(number for outcome, number in self.tally.outcomes.items() if outcome != "skipped")
+        return progress.scanning or progress.found > others + skipped
 
     def exit_status(self, progress: Progress, *, interrupted: bool) -> Exit:
         """The exit status of a run that no error ended."""
@@ -346,6 +349,8 @@ class _RunReporter:
     def finish(self, progress: Progress, *, interrupted: bool, error: BaseException | None) -> None:
         """Report the end."""
         display, free = self._options.display, self._options.account.local
+        if skipped := progress.outcomes.get("skipped"):  # those that were only counted are in no result
+            self.tally.outcomes["skipped"] = skipped
         summary = self.tally.summary(
             progress,
             out=display_path(self._options.out),

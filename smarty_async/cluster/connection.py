@@ -28,7 +28,7 @@ from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.standing import left_answers, standing_report
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
-from smarty_async.cluster.workers import ClusterWorkers, is_private
+from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Kind, Progress
@@ -197,9 +197,18 @@ class ClusterConnection:
         return MemoryBody(b"".join([piece async for piece in body.read()]), body.content_type)
 
     async def _carried(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
-        """The report of the worker that sent `job`; None when it is lost."""
+        """The report of the worker that sent `job`; None when it is lost.
+
+        Raises:
+            ServiceUnavailable: Dask's client has closed itself, as it does some time after its scheduler is gone.
+        """
         assert self._workers is not None  # noqa: S101 - see `send`
-        future = self._dask.submit(carry, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0)
+        try:
+            future = self._dask.submit(
+                carry, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it raises then
+            raise unreachable(error) from None
         waits = asyncio.create_task(_result(future)), asyncio.create_task(self._workers.gone(addresses))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from smarty_async.errors import (
     RequestError,
     RequestRefused,
     SmartyError,
+    StoreError,
 )
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
@@ -110,6 +111,21 @@ class ChunkJob(msgspec.Struct, frozen=True, kw_only=True):
     storage: ChunkStorage
 
 
+_Kind = Literal[
+    "request", "body", "authorization", "refused", "address", "configuration", "store", "disk", "unexpected"
+]
+
+_PLAIN: Final[dict[_Kind, type[SmartyError]]] = {
+    "authorization": AuthorizationError,
+    "refused": RequestRefused,
+    "address": NotTheService,
+    "configuration": ConfigurationError,
+    "store": StoreError,
+    "disk": DiskError,
+}
+"""Errors that are a message and perhaps a status; a class is before those that it is derived from."""
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a request failed: an error as data.
 
@@ -124,7 +140,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         reason: `PhotoRejected.type` of that image.
     """
 
-    kind: Literal["request", "body", "authorization", "refused", "address", "configuration", "disk", "unexpected"]
+    kind: _Kind
     message: str
     status: int | None = None
     retry_after: float | None = None
@@ -136,7 +152,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def of(cls, error: Exception) -> Failure:
         """The data of `error`, which `Connection.send` raised."""
-        status = getattr(error, "status", None)
+        status: int | None = getattr(error, "status", None)
         match error:
             case RequestError():
                 return cls(
@@ -149,18 +165,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 )
             case BodyFailed():
                 return cls(kind="body", message=error.error.message, number=error.number, reason=error.error.type)
-            case AuthorizationError():
-                return cls(kind="authorization", message=str(error), status=status)
-            case RequestRefused():
-                return cls(kind="refused", message=str(error), status=status)
-            case NotTheService():
-                return cls(kind="address", message=str(error), status=status)
-            case ConfigurationError():
-                return cls(kind="configuration", message=str(error))
-            case DiskError():
-                return cls(kind="disk", message=str(error))
-            case _:
-                return cls(kind="unexpected", message=f"{type(error).__name__}: {error}")
+        for kind, plain in _PLAIN.items():
+            if isinstance(error, plain):
+                return cls(kind=kind, message=str(error), status=status)
+        return cls(kind="unexpected", message=f"{type(error).__name__}: {error}")
 
     def error(self, *, sent: bool) -> Exception:
         """The error again.
@@ -180,18 +188,12 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 )
             case "body":
                 return BodyFailed(self.number, PhotoRejected(self.message, type=self.reason))
-            case "authorization":
-                return AuthorizationError(self.message, status=self.status)
-            case "refused":
-                return RequestRefused(self.message, status=self.status or 0)
-            case "address":
-                return NotTheService(self.message, status=self.status)
-            case "configuration":
-                return ConfigurationError(self.message)
-            case "disk":
-                return DiskError(self.message)
-            case _:
+            case "unexpected":
                 return SmartyError(f"an unexpected error on a worker, which is a bug: {self.message}")
+            case kind:
+                plain: Any = _PLAIN[kind]
+                status = {} if self.status is None else {"status": self.status}
+                return cast("SmartyError", plain(self.message, **status))
 
 
 class SentPhoto(msgspec.Struct, frozen=True, array_like=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -15,8 +17,9 @@ from smarty_async.archive.commit import PhotoOutputs, move_of
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_writer import ObjectWriter
-from smarty_async.archive.outputs.store import OutputRefused, TempFile, output_digest
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import sync_all
+from smarty_async.archive.outputs.temp_file import TempFile, output_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
@@ -214,7 +217,9 @@ _LOG_NAME: Final = "chunk-"
 
 @cache
 def _temp_folder() -> str:
-    return tempfile.mkdtemp(prefix="smarty_async-")
+    folder = tempfile.mkdtemp(prefix="smarty_async-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _unseen(sources: Sequence[str]) -> str | None:

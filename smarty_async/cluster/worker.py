@@ -22,7 +22,7 @@ from distributed import Worker, WorkerPlugin
 from yarl import URL
 
 from smarty_async.archive.commit import PhotoOutputs
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.threads import threaded

@@ -21,7 +21,7 @@ from smarty_async.cluster.worker import prepare
 from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
 from smarty_async.options import is_loopback
 
-__all__ = ["ClusterWorkers", "is_private"]
+__all__ = ["ClusterWorkers", "is_private", "unreachable"]
 
 _log = logging.getLogger("smarty_async")
 
@@ -170,9 +170,7 @@ class ClusterWorkers:
             known |= await self._prepared(new, found)
         except Exception as error:  # noqa: BLE001 - whatever Dask raises when its scheduler is gone
             known = {}
-            self._unreachable = ServiceUnavailable(
-                f"gave up on the cluster: its scheduler cannot be reached ({type(error).__name__})", seconds=0.0
-            )
+            self._unreachable = unreachable(error)
         if known != self._known or self._unreachable is not None:
             self._known = known
             usable = [worker.threads for worker in known.values() if worker.refused is None]
@@ -227,6 +225,13 @@ async def _answer(asked: Any) -> Any:
     """
     async with asyncio.timeout(_ANSWER_SECONDS):
         return await asked
+
+
+def unreachable(error: Exception) -> ServiceUnavailable:
+    """What to raise when Dask raises `error` because its scheduler is gone."""
+    return ServiceUnavailable(
+        f"gave up on the cluster: its scheduler cannot be reached ({type(error).__name__})", seconds=0.0
+    )
 
 
 def is_private(address: str) -> bool:

@@ -16,12 +16,12 @@ from support.pictures import jpeg
 
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.outputs.store import output_digest
+from smarty_async.archive.outputs.temp_file import output_digest
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import DrainPlugin, carry
-from smarty_async.errors import DiskError, PhotoRejected
+from smarty_async.errors import DiskError, PhotoRejected, StoreError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
 from smarty_async.transport.body import BodyFailed, MemoryBody
@@ -205,6 +205,7 @@ async def test_a_log_that_was_removed_is_not_written_again(tmp_path: Path) -> No
         NotTheService("no", status=404),
         ConfigurationError("no"),
         DiskError("no"),
+        StoreError("no", 503),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -175,6 +175,22 @@ async def test_a_run_without_workers_waits_and_ends(service: FakeService, source
     assert results.progress.status_message == "the cluster has no worker that can be used: waiting for one"
 
 
+async def test_a_client_that_closes_itself_fails_no_photo(
+    service: FakeService, source: Path, tmp_path: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(source, 12)
+
+    def closed(*_: object, **__: object) -> None:
+        raise RuntimeError("Client is closed.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "submit", closed)
+        with pytest.raises(ServiceUnavailable, match="gave up on the cluster: its scheduler cannot be reached"):
+            await run(service, source, tmp_path / "out", cluster=dask)
+    results = await run(service, source, tmp_path / "out", cluster=dask)
+    assert Counter(result.outcome for result in results) == {"restored": 12}
+
+
 async def test_a_client_that_is_not_asynchronous_is_refused(service: FakeService, source: Path, out: Path) -> None:
     def connected() -> Any:
         return cast("Any", Client)(n_workers=0, processes=False, dashboard_address="127.0.0.1:0", set_as_default=False)

@@ -506,7 +506,7 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
 
     monkeypatch.setattr(JournalStore, "transaction", committing)
     monkeypatch.setattr(os, "replace", replaced)
-    for name in ("record_received", "record_committed", "record_result"):
+    for name in ("record_received", "record_committed", "record_results"):
         monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
     monkeypatch.setattr(GroupSync, "sync", synced)
     monkeypatch.setattr(output_folder, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
@@ -528,8 +528,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     ]
     assert "commit" in steps[steps.index("record_received") : steps.index("rename improved")]
     assert steps[end:] in (
-        ["record_committed", "commit", "record_result", "commit"],
-        ["record_committed", "record_result", "commit"],
+        ["record_committed", "commit", "record_results", "commit"],
+        ["record_committed", "record_results", "commit"],
     )
 
 

@@ -31,7 +31,6 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, u
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
 from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import store as output_store
 from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
@@ -344,21 +343,21 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     limits = Limits(max_images=3)
     writes = 0
 
-    def seldom(path: str, mode: str, **options: Any) -> Any:
+    def seldom(descriptor: int, data: bytes) -> int:
         nonlocal writes
         writes += 1
         if writes > 3:
             no_space()
-        return Path(path).open(mode, **options)
+        return write(descriptor, data)
 
     def never(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
         if mode == "ab":
             no_space()
         return whole(path, mode, *more, **options)
 
-    whole = Path.open
+    whole, write = Path.open, os.write
     if where == "temporary file":
-        monkeypatch.setattr(output_store, "open", seldom, raising=False)
+        monkeypatch.setattr(os, "write", seldom)
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":

@@ -10,7 +10,7 @@ from support.fake_service import FakeService, items
 from support.pictures import webp
 
 from smarty_async import plan_archive, read_status
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
@@ -102,7 +102,7 @@ async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path,
     (out / STATE).mkdir(parents=True)
     store = JournalStore(out / STATE / "journal.sqlite")
     entry = next(entry for entry in store.look_up(scan([source], out=out)) if entry.place == "a.jpg")
-    store.record_received(entry.id, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)
+    store.record_received([ReceivedAnswer(entry, ModeSpec("improve"), {"improved": StoredOutput("3", 5)}, bw=None)])
     store.close()
     plan = await plan_archive(source, out=out)
     assert (plan.photos, plan.skipped) == (1, 1)

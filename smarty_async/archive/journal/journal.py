@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
 from smarty_async.archive.journal.replay import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
@@ -120,6 +121,18 @@ class Journal:
         entries = await self._call(partial(self._store.look_up, files, self._specs))
         return await self._checked(entries, redo_missing=redo_missing)
 
+    async def take_finished(self, files: Sequence[PhotoFile], *, with_results: bool) -> FinishedBatch:
+        """Take those out of `files` that need no work, as far as that is quickly known; look the `rest` up.
+
+        Args:
+            files: a batch of a scan, in its order.
+            with_results: whether the results of the others are wanted, and not their number alone.
+        """
+        if self._outputs.is_remote:  # what is there has to be asked for
+            return FinishedBatch(list(files))
+        finished = partial(self._store.take_finished, files, self._specs, exist=self._outputs.exist)
+        return await self._call(partial(finished, with_results=with_results))
+
     async def note_pages(self, entry: PhotoEntry, pages: int) -> None:
         """Note that the file of `entry` holds `pages` pictures."""
         if pages != entry.pages:
@@ -151,7 +164,7 @@ class Journal:
 
     async def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are durable in temporary files: a later run commits them."""
-        await self._call(partial(self._record_received, answers))
+        await self._call(partial(self._store.record_received, answers))
 
     async def give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
         """Another place for the photo of each answer, because a file that no run made is at the one it has."""
@@ -162,11 +175,13 @@ class Journal:
 
         It returns at once; when writing fails, all later calls raise the error.
         """
-        self._call_later(partial(self._record_committed, answers))
+        committed = [(answer.entry.id, answer.spec) for answer in answers]
+        self._call_later(lambda: self._store.record_committed(committed))
 
     async def record_result(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
         """The result of a photo, for the storage to note as well, and why modes of it failed permanently."""
-        await self._call(partial(self._record_result, FinishedPhoto(entry, result, failures)))
+        finished = FinishedPhoto(entry, result, failures)
+        await self._call(lambda: self._finished.append(finished))
 
     # requests
 
@@ -248,6 +263,10 @@ class Journal:
         self._finished = []
         with self._store.transaction():
             answers = [call() for call in calls]
+            if self._finished:
+                # Before the transaction ends: if it is rolled back, the next run finds them stale again.
+                for place, outputs in self._store.record_results(self._finished):
+                    self._outputs.remove(place, outputs)
         if self._finished:
             self._outputs.record(self._finished)
         return answers
@@ -256,28 +275,8 @@ class Journal:
         self._store.note_digests(digests)
         return self._store.contents_of(asking)
 
-    def _record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
-        for answer in answers:
-            self._store.record_received(
-                answer.entry.id, answer.spec, answer.outputs, bw=answer.bw, digest=answer.content_digest
-            )
-
     def _give_distinct_places(self, answers: Sequence[ReceivedAnswer]) -> list[str | None]:
         return [self._store.give_distinct_place(answer.entry.id, answer.spec.mode) for answer in answers]
-
-    def _record_committed(self, answers: Sequence[ReceivedAnswer]) -> None:
-        for answer in answers:
-            self._store.record_committed(answer.entry.id, answer.spec)
-
-    def _record_result(self, finished: FinishedPhoto) -> None:
-        photo = finished.entry.id
-        self._store.record_result(photo, finished.result, finished.failures)
-        if finished.result.error is None:
-            # Before the transaction ends: if it is rolled back, the next run finds them stale again. A photo that
-            # failed keeps its former outputs: it may have changed because it was damaged.
-            for place, outputs in self._store.forget_stale(photo):
-                self._outputs.remove(place, outputs)
-        self._finished.append(finished)
 
     def _finish(self) -> None:
         try:

@@ -199,7 +199,7 @@ class EntryLookup:
         is_new = not rows
         rows = rows or self._created(file)
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
-        if not self._mark_seen(number):
+        if not self.mark_seen(number):
             return None
         answers: dict[Mode, StoredAnswer] = answers_of(rows)
         changed, unplaced = False, self._unplaced.get(number)
@@ -232,7 +232,7 @@ class EntryLookup:
         failures = {} if is_new else self._failures_of(number)
         return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
 
-    def _mark_seen(self, photo: int) -> bool:
+    def mark_seen(self, photo: int) -> bool:
         """Remember that an entry was looked up; False when it was before."""
         byte, bit = photo >> 3, 1 << (photo & 7)
         if byte >= len(self._seen):

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.journal.lookup import key_of, outputs_of
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.rows import file_of
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import LoggedPhoto
+from smarty_async.archive.outputs.store import FinishedPhoto, LoggedPhoto
 from smarty_async.archive.paths import folded_key, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -85,9 +86,11 @@ def insert_finished(
         (*key, folded_key(place) or None, file.size, file.version),
     )
     [number] = journal.sql.execute("SELECT last_insert_rowid()").fetchone()
-    for spec, outputs in answers.items():
-        journal.record_received(number, spec, outputs, bw=result.bw)
-        journal.record_committed(number, spec)
+    entry = PhotoEntry(file, number, place)
+    journal.record_received(
+        [ReceivedAnswer(entry, spec, dict(outputs), result.bw) for spec, outputs in answers.items()]
+    )
+    journal.record_committed([(number, spec) for spec in answers])
     journal.sql.executemany(
         "INSERT INTO answers (photo, mode, spec, state, outputs) VALUES (?, ?, '', 'stale', ?)",
         [(number, mode, msgspec.json.encode(outputs).decode()) for mode, outputs in (stale or {}).items()],
@@ -119,7 +122,7 @@ def replay(journal: JournalStore, lines: Iterable[dict[str, Any]]) -> int:
         number = insert_finished(journal, file, logged.place, answers, logged.result)
         journal.note_pages(number, logged.pages)
         failures = {ModeSpec.parse(spec): why for spec, why in logged.failures.items()}
-        journal.record_result(number, logged.result, failures)
+        journal.record_results([FinishedPhoto(PhotoEntry(file, number, logged.place), logged.result, failures)])
         _count_paid(journal, logged.attempts - (row[0] if row else 0))
         count += 1
     return count
@@ -168,7 +171,8 @@ def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
         ).fetchone()
         if row is None:
             continue
-        journal.record_received(row[0], answer.spec, answer.outputs, bw=answer.bw)
+        entry = PhotoEntry(file_of(answer.source, answer.photo), row[0], os.fsdecode(answer.place))
+        journal.record_received([ReceivedAnswer(entry, answer.spec, dict(answer.outputs), answer.bw)])
         photos.add(row)
         count += 1
     journal.sql.executemany("UPDATE photos SET attempts = attempts + 1 WHERE id = ?", photos)
@@ -198,8 +202,8 @@ def _adopt_one(journal: JournalStore, place: str, origin: OutputOrigin, outputs:
     if row is None:
         return False
     spec = ModeSpec.parse(origin.spec)
-    journal.record_received(row[0], spec, outputs, bw=origin.bw)
-    journal.record_committed(row[0], spec)
+    journal.record_received([ReceivedAnswer(PhotoEntry(file, row[0], place), spec, dict(outputs), origin.bw)])
+    journal.record_committed([(row[0], spec)])
     _count_paid(journal, 1)
     return True
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.finished import FinishedBatch, take_finished
 from smarty_async.archive.journal.lookup import (
     ANSWER_COLUMNS,
     NO_OUTPUTS,
@@ -32,13 +33,14 @@ from smarty_async.archive.journal.records import (
     FailedPhoto,
     FailureReason,
     PhotoEntry,
+    ReceivedAnswer,
     RequestState,
     StoredAnswer,
     StoredOutput,
     UnhashedPhoto,
 )
-from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove
+from smarty_async.archive.journal.rows import file_of, origin_of, result_columns, warnings_of
+from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError
@@ -53,6 +55,9 @@ MAX_UNHASHED: Final = 64
 
 PlaceReceived = Callable[[OutputMove], bool]
 """Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
+
+_MOST_PARAMETERS: Final = 500
+"""Parameters of a query; some builds of SQLite take 999."""
 
 _FINISHED: Final = (
     "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
@@ -142,6 +147,20 @@ class JournalStore:
             specs: what the run asks of them.
         """
         return self._lookup.look_up(files, specs)
+
+    def take_finished(
+        self,
+        files: Sequence[PhotoFile],
+        specs: Collection[ModeSpec],
+        *,
+        exist: Callable[[str, Iterable[Kind]], bool],
+        with_results: bool,
+    ) -> FinishedBatch:
+        """Take those out of `files` that need no work: earlier runs have finished them, and their outputs `exist`."""
+        if not files:
+            return FinishedBatch([])
+        seen = self._lookup.mark_seen
+        return take_finished(self.sql, files, specs, exist=exist, mark_seen=seen, with_results=with_results)
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -263,66 +282,73 @@ class JournalStore:
 
     # answers and results
 
-    def record_received(
-        self,
-        photo: int,
-        spec: ModeSpec,
-        outputs: Mapping[Kind, StoredOutput],
-        *,
-        bw: bool | None,
-        digest: bytes | None = None,
-    ) -> None:
-        """The outputs of an answer are durable in temporary files.
-
-        Args:
-            photo: the id of the entry.
-            spec: the mode with its settings.
-            outputs: the outputs by kind.
-            bw: as in `StoredAnswer`.
-            digest: the photo's digest, see `Content.digest`; None when it is not known.
-        """
-        self.sql.execute(
+    def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
+        """The outputs of `answers` are durable in temporary files."""
+        self.sql.executemany(
             "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES (?, ?, ?, 'received', ?, ?)",
-            (photo, spec.mode, str(spec), msgspec.json.encode(outputs).decode(), bw),
+            [
+                (one.entry.id, one.spec.mode, str(one.spec), msgspec.json.encode(one.outputs).decode(), one.bw)
+                for one in answers
+            ],
         )
-        self.sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, str(spec)))
+        self.sql.executemany(
+            "DELETE FROM failures WHERE photo = ? AND spec = ?",
+            [(one.entry.id, str(one.spec)) for one in answers],
+        )
         # The outcome of an earlier run no longer holds.
-        self.sql.execute("UPDATE photos SET outcome = NULL WHERE id = ?", (photo,))
-        if digest:
-            self.note_digests({photo: digest})
+        self.sql.executemany(
+            "UPDATE photos SET outcome = NULL, digest = coalesce(?, digest) WHERE id = ?",
+            [(one.content_digest or None, one.entry.id) for one in answers],
+        )
 
-    def record_committed(self, photo: int, spec: ModeSpec) -> None:
-        """The outputs of an answer are at their places."""
-        self.sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, spec.mode))
+    def record_committed(self, answers: Iterable[tuple[int, ModeSpec]]) -> None:
+        """The outputs of `answers`, each named by its photo and mode, are at their places."""
+        self.sql.executemany(
+            "UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?",
+            [(photo, spec.mode) for photo, spec in answers],
+        )
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
         return give_distinct_place(self.sql, photo, mode, self._outputs)
 
-    def record_result(self, photo: int, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """The result of a photo, and why modes of it failed permanently."""
+    def record_results(self, photos: Sequence[FinishedPhoto]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """The results of photos, and why modes of them failed permanently.
+
+        Answers to an earlier content of a photo are deleted, unless it failed: it may have changed because it was
+        damaged.
+
+        Returns:
+            The places and the outputs that such answers had.
+        """
         self.sql.executemany(
             "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES (?, ?, ?, ?)",
-            [(photo, str(spec), why.type, why.message) for spec, why in failures.items()],
+            [
+                (photo.entry.id, str(spec), why.type, why.message)
+                for photo in photos
+                for spec, why in photo.failures.items()
+            ],
         )
-        error = result.error
-        self.sql.execute(
+        self.sql.executemany(
             "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
-            (
-                *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
-                msgspec.json.encode(result.warnings).decode() if result.warnings else None,
-                photo,
-            ),
+            [result_columns(photo) for photo in photos],
         )
+        return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
 
-    def forget_stale(self, photo: int) -> list[tuple[str, dict[Kind, StoredOutput]]]:
-        """Delete the answers to an earlier content of a photo; the places and outputs they had."""
-        rows = self.sql.execute(
-            "SELECT place, outputs FROM photos JOIN answers ON answers.photo = id WHERE id = ? AND state = 'stale'",
-            (photo,),
-        ).fetchall()
-        self.sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
-        return [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
+    def _forget_stale(self, photos: Sequence[int]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+        """Delete the answers to earlier contents of `photos`; the places and outputs they had."""
+        forgotten: list[tuple[str, dict[Kind, StoredOutput]]] = []
+        for start in range(0, len(photos), _MOST_PARAMETERS):
+            numbers = photos[start : start + _MOST_PARAMETERS]
+            stale = f"photo IN ({', '.join('?' * len(numbers))}) AND state = 'stale'"
+            rows = self.sql.execute(
+                f"SELECT place, outputs FROM answers JOIN photos ON answers.photo = id WHERE answers.{stale}",  # noqa: S608 - likewise
+                numbers,
+            ).fetchall()
+            if rows:
+                self.sql.execute(f"DELETE FROM answers WHERE {stale}", numbers)  # noqa: S608 - likewise
+            forgotten += [(os.fsdecode(where), outputs_of(outputs)) for where, outputs in rows]
+        return forgotten
 
     # requests
 
@@ -377,7 +403,7 @@ class JournalStore:
         ).fetchall()
         for photo, mode, place, text, spec, *origin in rows:
             outputs = outputs_of(text)
-            move = OutputMove(os.fsdecode(place), outputs, origin=_origin_of(spec, outputs, origin))
+            move = OutputMove(os.fsdecode(place), outputs, origin=origin_of(spec, outputs, origin))
             try:
                 placed = self._recover_one(photo, mode, move, place_received)
             except DiskError as error:
@@ -418,9 +444,9 @@ class JournalStore:
         for number, group in groupby(self.sql.execute(_FINISHED), key=itemgetter(0)):
             rows = list(group)
             _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
-            entry = PhotoEntry(_file(source, key), number, os.fsdecode(place or b""), answers_of(rows))
+            entry = PhotoEntry(file_of(source, key), number, os.fsdecode(place or b""), answers_of(rows))
             result = entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
-            yield msgspec.structs.replace(result, warnings=_warnings_of(warnings)) if warnings else result
+            yield msgspec.structs.replace(result, warnings=warnings_of(warnings)) if warnings else result
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""
@@ -452,26 +478,3 @@ class JournalStore:
             photo, place = display_path(path), display_path(os.fsdecode(source))
             failed.append(FailedPhoto(number, photo, place, page, outcome, ErrorInfo(kind, message)))
         return failed
-
-
-_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
-
-
-def _file(source: bytes, key: bytes) -> PhotoFile:
-    path, page = photo_of_key(key)
-    return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)
-
-
-def _origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
-    bw, source, key, size, version = row
-    photo, page = photo_of_key(key)
-    return OutputOrigin(
-        spec=spec,
-        kinds=tuple(kinds),
-        bw=None if bw is None else bool(bw),
-        source=os.fsdecode(source),
-        photo=photo,
-        page=page,
-        size=size,
-        version=version,
-    )

@@ -60,15 +60,19 @@ class OutputChecker:
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
-        return mark_missing(entries, self._exists, redo=redo)
+        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
 
-    def _exists(self, answer: StoredAnswer, place: str) -> bool:
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`."""
         folder, _, name = place.rpartition("/")
         if folder != self._folder:
             self._folder = folder
             self._lookups.clear()
             self._names.clear()
-        return all(name in self._names.get(kind, ()) or self._look_up(kind, name) for kind in answer.outputs)
+        for kind in kinds:  # noqa: SIM110 - a generator for each of millions costs more than the look
+            if name not in self._names.get(kind, ()) and not self._look_up(kind, name):
+                return False
+        return True
 
     def _look_up(self, kind: Kind, name: str) -> bool:
         """Look a file up by name: it may be beyond the names that are held, or be listed in another spelling."""

@@ -22,16 +22,9 @@ import msgspec
 from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles
-from smarty_async.archive.outputs.store import (
-    FinishedPhoto,
-    NameTaken,
-    OutputMove,
-    OutputRefused,
-    TempFile,
-    copy_file,
-    output_digest,
-)
+from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.outputs.sync import sync_file, sync_folder
+from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError
@@ -68,7 +61,7 @@ class OutputDirectory(StoreTempFiles):
         self.temp_dir = self.state_dir / "tmp"
         self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
-        self._checker = OutputChecker(out)
+        self._checker, self._places = OutputChecker(out), OutputChecker(out)  # each for a thread of its own
         self._state = StateFolder(self.state_dir)
         self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
@@ -208,6 +201,10 @@ class OutputDirectory(StoreTempFiles):
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
+        return self._places.exist(place, kinds)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
+from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.checker import mark_missing
 from smarty_async.results import Kind
@@ -53,16 +53,17 @@ class KeyPages:
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
-        return mark_missing(entries, self._exists, redo=redo)
+        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`."""
+        return all(place in self._page_for(kind, place).keys for kind in kinds)
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""
         for (of, _), page in list(self._pages.items()):
             if of == kind and page.covers(place):
                 page.keys.add(place)
-
-    def _exists(self, answer: StoredAnswer, place: str) -> bool:
-        return all(place in self._page_for(kind, place).keys for kind in answer.outputs)
 
     def _page_for(self, kind: Kind, place: str) -> _Page:
         last = self._last.get(kind)

@@ -20,7 +20,8 @@ from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, default_state_folder
-from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused, TempFile
+from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
@@ -267,6 +268,10 @@ class OutputBucket(StoreTempFiles):
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
+        return self._pages.exist(place, kinds)
 
     # what is known of photos
 

@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.store import Appendable, TempFile, append_all, output_digest
 from smarty_async.archive.outputs.sync import GroupSync
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, output_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -186,13 +186,15 @@ def _finish(
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
             data = file.take() if metadata is None else metadata.copied(file.take())
-            file.append([data])
-            if metadata is not None:
-                metadata.set_time(path)
+            file.write_whole(data, set_time=None if metadata is None else metadata.set_time)
             finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
         elif metadata is not None:
             size = metadata.copy_to(path)
-            finished[kind] = msgspec.structs.replace(output, size=size, digest=output_digest(path))
+            try:
+                digest = output_digest(path)
+            except OSError as error:
+                raise DiskError.of(error, Path(path), "read") from None
+            finished[kind] = msgspec.structs.replace(output, size=size, digest=digest)
         else:
             finished[kind] = output
     return finished

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
 from typing import BinaryIO
 
 import msgspec
@@ -19,7 +17,7 @@ import msgspec
 from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
 from smarty_async.archive.photos.examine import Examined, examine
 from smarty_async.archive.photos.identify import Orientation, silenced
-from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -50,6 +48,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
         to_srgb: whether colours were converted to sRGB, so that the source's ICC profile does not fit the outputs.
         digest: SHA-256 of the whole source when there are `converted` bytes, else None: reading it for sending
             gives it.
+        whole: the file, when all of it was read and it is sent as it is; None when it is large.
         page: which picture of the file it is, from 1.
         pages: how many pictures the file holds; only a TIFF may hold more than one.
         warning: what the service may dislike in it, None when there is nothing.
@@ -68,6 +67,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     converted: bytes | None = None
     to_srgb: bool = False
     digest: bytes | None = None
+    whole: WholeFile | None = None
     page: int = 1
     pages: int = 1
     warning: str | None = None
@@ -93,7 +93,7 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
             not read; ``no_such_page``.
     """
     try:
-        with silenced(), _opened(photo) as stream:
+        with silenced(), open_for_parsing(photo) as stream:
             return _probed(stream, limits, fit=fit, page=page)
     except PhotoRejected:
         raise
@@ -107,12 +107,6 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
             raise PhotoRejected("it cannot be read: its path holds a NUL", type="unreadable") from error
         reason = f"{type(error).__name__}: {error}"[:200]
         raise PhotoRejected(f"it cannot be understood ({reason})", type="not_an_image") from error
-
-
-def _opened(photo: PhotoData) -> BinaryIO:
-    if isinstance(photo, str) and not stat.S_ISREG(os.stat(photo).st_mode):  # noqa: PTH116 - a Path for each costs more
-        raise OSError("not a regular file")  # a pipe would keep us waiting
-    return open_for_parsing(photo)
 
 
 def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:
@@ -148,6 +142,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         source_orientation=found.orientation,
         converted=found.replacement,
         digest=_digest(stream) if found.replacement else None,
+        whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
         warning=_warning(found.width, found.height, limits),
     )
 

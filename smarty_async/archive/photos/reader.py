@@ -5,17 +5,28 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import aiofiles
+import msgspec
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["FileBody", "PhotoData", "file_digest", "open_for_parsing"]
+__all__ = [
+    "FileBody",
+    "HeldFile",
+    "HeldFiles",
+    "PhotoData",
+    "WholeFile",
+    "WholeFileStream",
+    "file_digest",
+    "open_for_parsing",
+]
 
 PhotoData = str | os.PathLike[str] | bytes | Callable[[], BinaryIO]
 """A photo: the path of its file, its bytes, or what opens it, where it is no file."""
@@ -25,11 +36,10 @@ _PIECE_BYTES = 1 << 18
 
 def file_digest(path: str, *, size: int, version: str) -> bytes:
     """The SHA-256 of a file, empty when it cannot be read or is not of that size and version; blocks."""
-    file = Path(path)
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").digest()
-        status = file.stat()
+        with open_for_parsing(path) as opened:
+            digest = hashlib.file_digest(opened, "sha256").digest()  # type: ignore[arg-type] # a file, or all its bytes
+        status = os.stat(path)  # noqa: PTH116 - as below
     except (OSError, ValueError):
         return b""
     return digest if (status.st_size, str(status.st_mtime_ns)) == (size, version) else b""
@@ -49,6 +59,7 @@ class FileBody:
         content_type: of the image.
         start: where the image begins in the file, in bytes.
         file_size: bytes the file had when it was probed; None when the image goes to its end.
+        held: all its bytes, as they were when it was probed; where it has not changed, they need not be read again.
 
     Attributes:
         digest: SHA-256 of the whole file, also of what is not sent; None until it was read to its end once.
@@ -63,8 +74,10 @@ class FileBody:
         content_type: str,
         start: int = 0,
         file_size: int | None = None,
+        held: HeldFile | None = None,
     ) -> None:
         self._path = path
+        self._held = held
         self._version = version
         self._start = start
         self._file_size = start + size if file_size is None else file_size
@@ -79,8 +92,10 @@ class FileBody:
             PhotoRejected: it cannot be read, or has changed since it was probed.
         """
         try:
-            if self._file_size <= _PIECE_BYTES:
-                yield await _read_whole(self)
+            if self._held is not None or self._file_size <= _PIECE_BYTES:
+                data = await _read_whole(self)
+                for start in range(0, self.size, _PIECE_BYTES):
+                    yield data[start : start + _PIECE_BYTES]
                 return
             async with aiofiles.open(self._path, "rb", buffering=0) as file:
                 self.check(file.fileno())
@@ -121,9 +136,15 @@ class FileBody:
 
     def read_whole(self) -> bytes:
         """All its bytes; blocks."""
-        with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123 - the path may hold bytes that are no text
-            self.check(file.fileno())
-            data = file.read(self._file_size + 1)
+        if self._held is not None and (data := self._held.take()) is not None:
+            self.check(self._path)
+        else:
+            descriptor = os.open(self._path, _OPENING)
+            try:
+                self.check(descriptor)
+                data = _read_all(descriptor, self._file_size)
+            finally:
+                os.close(descriptor)
         if len(data) != self._file_size:
             raise self._changed()
         if self.digest is None:
@@ -134,9 +155,9 @@ class FileBody:
         """Whether the file is in `folder`."""
         return os.path.dirname(self._path) == folder.rstrip("/")  # noqa: PTH120 - no Path for each photo
 
-    def check(self, descriptor: int) -> None:
-        """Raise PhotoRejected if the open file is not the one that was probed."""
-        now = os.fstat(descriptor)
+    def check(self, file: str | Path | int) -> None:
+        """Raise PhotoRejected if the file, by its path or as it is open, is not the one that was probed."""
+        now = os.stat(file)  # noqa: PTH116 - a descriptor has no Path
         if now.st_size != self._file_size or self._version not in (None, str(now.st_mtime_ns)):
             raise self._changed()
 
@@ -150,26 +171,103 @@ _read_whole = threaded(FileBody.read_whole, pool="reading")
 _READ_AT_ONCE = 1 << 20
 """Files up to this size, in bytes, are read at once by those who parse them."""
 
+_OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+
+
+class WholeFile(msgspec.Struct, frozen=True):
+    """A file that was read at once.
+
+    Attributes:
+        data: its bytes.
+        version: its modification time before it was read, in nanoseconds, as text.
+    """
+
+    data: bytes
+    version: str
+
+
+class WholeFileStream(io.BytesIO):
+    """A stream of the bytes of `file`."""
+
+    def __init__(self, file: WholeFile) -> None:
+        super().__init__(file.data)
+        self.file = file
+
 
 def open_for_parsing(photo: PhotoData) -> BinaryIO:
-    """Open `photo` for many small reads; blocks. A file of up to 1 MiB is read at once and closed.
+    """Open `photo` for many small reads; blocks. A file of up to 1 MiB is read at once: a `WholeFileStream`.
 
     Every read and seek of an open file lets another thread take the interpreter's lock. For a photo of 20 KB, which
     takes some eighty of them, that costs more than the parsing.
 
     Raises:
-        OSError: it cannot be opened or read.
+        OSError: it cannot be opened or read, or is no regular file.
     """
     if isinstance(photo, bytes):
         return io.BytesIO(photo)
     if callable(photo):
         return photo()
-    file = open(photo, "rb", buffering=0)  # noqa: PTH123, SIM115 - a Path costs as much; closed here or by the caller
+    status = os.stat(photo)  # noqa: PTH116 - a Path for each costs more
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("not a regular file")  # opening a pipe would keep us waiting
+    descriptor = os.open(photo, _OPENING)
+    if status.st_size > _READ_AT_ONCE:
+        return os.fdopen(descriptor, "rb")
     try:
-        if os.fstat(file.fileno()).st_size > _READ_AT_ONCE:
-            return io.BufferedReader(file)
-        with file:
-            return io.BytesIO(file.read())
-    except BaseException:
-        file.close()
-        raise
+        data = _read_all(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
+    return WholeFileStream(WholeFile(data, str(status.st_mtime_ns)))
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """All bytes of an open file that should have `size`, in the fewest calls that tell that it has no more."""
+    data = os.read(descriptor, size + 1)
+    while len(data) != size and (more := os.read(descriptor, _PIECE_BYTES)):
+        data += more  # it grows, or the system gives less than it has
+    return data
+
+
+class HeldFiles:
+    """How many bytes of files are kept in memory from when they are probed until they are sent.
+
+    Args:
+        most: bytes, of all of them.
+    """
+
+    def __init__(self, most: int = 4 << 20) -> None:
+        self._left = most
+
+    def hold(self, data: bytes) -> HeldFile | None:
+        """Keep `data`; None where there is no room."""
+        if len(data) > self._left:
+            return None
+        self._left -= len(data)
+        return HeldFile(self, data)
+
+    def release(self, data: bytes) -> None:
+        """`data` is not kept any more."""
+        self._left += len(data)
+
+
+class HeldFile:
+    """The bytes of one file, to be taken once."""
+
+    def __init__(self, files: HeldFiles, data: bytes) -> None:
+        self._files = files
+        self._data: bytes | None = data
+
+    def take(self) -> bytes | None:
+        """The bytes; None when they were taken."""
+        data, self._data = self._data, None
+        if data is not None:
+            self._files.release(data)
+        return data
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        """For another process there is nothing: it reads the file."""
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    return None

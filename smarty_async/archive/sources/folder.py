@@ -5,6 +5,7 @@ Everything here blocks, except where it says otherwise; run it in a thread.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Awaitable, Generator, Iterable, Iterator
@@ -13,9 +14,11 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
+import msgspec
+
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.photos.reader import FileBody, file_digest
+from smarty_async.archive.photos.reader import FileBody, HeldFiles, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
@@ -68,6 +71,7 @@ class FolderSource:
         self._generated = GeneratedFiles(out)
         self._listed = listed
         self._queue: EntryQueue | None = None
+        self._held = HeldFiles()
         self._stopped = False
 
     def check(self) -> None:
@@ -132,7 +136,7 @@ class FolderSource:
 
     def probe(self, file: PhotoFile, *, limits: Limits, fit: bool) -> Awaitable[Probed]:
         """Look into a photo, in a thread; see `PhotoSource.probe`."""
-        return probe_file(file.path, limits=limits, fit=fit, page=file.page)
+        return _probe_to_send(file.path, limits=limits, fit=fit, page=file.page)
 
     def prober(self, file: PhotoFile) -> Prober:
         """What looks into a photo; see `PhotoSource.prober`."""
@@ -140,13 +144,17 @@ class FolderSource:
 
     def body(self, file: PhotoFile, probed: Probed) -> FileBody:
         """What is sent of a photo that is sent as it is; does not block."""
-        return FileBody(
+        read = probed.whole is not None and probed.whole.version == file.version
+        body = FileBody(
             file.path,
             size=probed.size,
             version=file.version,
             content_type=probed.content_type,
             file_size=probed.file_size,
+            held=self._held.hold(probed.whole.data) if probed.whole is not None and read else None,
         )
+        body.digest = probed.digest if read else None
+        return body
 
     def reopen(self, file: PhotoFile) -> str:
         """The path of the photo."""
@@ -166,6 +174,17 @@ class FolderSource:
 
 probe_file = threaded(probe, pool="probing")
 """`probe` in a thread. It has a pool of its own: a picture that is to be decoded may wait for memory there."""
+
+
+def _probe_with_digest(path: str, *, limits: Limits, fit: bool, page: int) -> Probed:
+    """`probe`, with the digest of a file that was read whole: it need not be read again for sending."""
+    probed = probe(path, limits=limits, fit=fit, page=page)
+    if probed.whole is None:
+        return probed
+    return msgspec.structs.replace(probed, digest=hashlib.sha256(probed.whole.data).digest())
+
+
+_probe_to_send = threaded(_probe_with_digest, pool="probing")
 
 
 def scan(

@@ -61,7 +61,7 @@ def test_keys_of_an_address() -> None:
 
 
 def test_results_in_a_bucket_cannot_be_looked_at() -> None:
-    with pytest.raises(ConfigurationError, match="only results in a folder"):
+    with pytest.raises(ConfigurationError, match="smarty-async status s3://photos/restored"):
         Catalog(Path("s3://photos/restored"))
 
 

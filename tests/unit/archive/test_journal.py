@@ -193,7 +193,7 @@ async def test_a_cancelled_call_is_written_nevertheless(place: Place) -> None:
 async def test_a_cancelled_call_does_not_hide_the_error_from_the_others(place: Place) -> None:
     journal = await place.journal()
     entries = await journal.look_up([photo_file("a.jpg"), photo_file("b.jpg")])
-    journal._store.record_result = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
+    journal._store.record_results = lambda *_: 1 // 0  # type: ignore[method-assign,assignment]
     notes = [asyncio.create_task(record(journal, entry)) for entry in entries]
     await asyncio.sleep(0)
     notes[0].cancel()
@@ -343,7 +343,7 @@ def interrupted(place: Place, outputs: dict[Any, StoredOutput], *, path: str = "
     """The state of a run that was killed after it had received an answer and before it had committed it."""
     store = JournalStore(place.path)
     entry = store.look_up([photo_file(path)])[0]
-    store.record_received(entry.id, IMPROVE, outputs, bw=True)
+    store.record_received([ReceivedAnswer(entry, IMPROVE, outputs, bw=True)])
     store.close()
 
 

@@ -200,22 +200,22 @@ async def test_damage_found_during_a_run_ends_it_and_the_next_run_continues(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(20)))
-    whole = JournalStore.record_result
+    whole = JournalStore.record_results
     noted: list[int] = []
 
-    def record(self: JournalStore, *details: Any) -> None:
+    def record(self: JournalStore, *details: Any) -> Any:
         noted.append(1)
-        if len(noted) == 10:
+        if len(noted) == 3:
             error = sqlite3.DatabaseError("database disk image is malformed")
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX
             raise error
-        whole(self, *details)
+        return whole(self, *details)
 
     async with FakeService() as service:
         with monkeypatch.context() as patched:
-            patched.setattr(JournalStore, "record_result", record)
+            patched.setattr(JournalStore, "record_results", record)
             with pytest.raises(DiskError, match=r"is damaged .*: the next run rebuilds it"):
-                # Six photos alive, so that they are not all in the transaction that fails.
+                # Six photos alive, so that there are four transactions with results, or more.
                 await restore(service, source, out, limits=Limits(max_images=2), concurrency=1)
         assert set_aside(out) == ["journal.sqlite.damaged-1"]
         finished = len((out / "results.jsonl").read_bytes().splitlines())

@@ -20,15 +20,16 @@ from smarty_async.archive.journal.records import (
     FailedPhoto,
     FailureReason,
     PhotoEntry,
+    ReceivedAnswer,
     StoredOutput,
     content_digest,
 )
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.store import OutputMove
+from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 
 IMPROVE = ModeSpec("improve")
 TWICE, FOUR_TIMES = ModeSpec("resolution", 2, "photo"), ModeSpec("resolution", 4, "photo")
@@ -61,15 +62,17 @@ def again(store: JournalStore, photo: PhotoFile) -> PhotoEntry:
     return store.look_up([photo])[0]
 
 
-def make(store: JournalStore, entry: PhotoEntry, task: ModeSpec, *kinds: Any) -> None:
-    """Finish `entry`."""
-    store.record_received(entry.id, task, {kind: StoredOutput("7", 5) for kind in kinds}, bw=True)
-    store.record_committed(entry.id, task)
-    store.record_result(entry.id, entry.result("restored", attempts=entry.attempts + 1), {})
+def make(
+    store: JournalStore, entry: PhotoEntry, task: ModeSpec, *kinds: Any
+) -> list[tuple[str, dict[Kind, StoredOutput]]]:
+    """Finish `entry`; the outputs of earlier contents, see `JournalStore.record_results`."""
+    store.record_received([ReceivedAnswer(entry, task, {kind: StoredOutput("7", 5) for kind in kinds}, bw=True)])
+    store.record_committed([(entry.id, task)])
+    return store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=entry.attempts + 1), {})])
 
 
 def fail(store: JournalStore, entry: PhotoEntry, *tasks: ModeSpec) -> None:
-    store.record_result(entry.id, entry.result("failed", error=NO, attempts=1), dict.fromkeys(tasks, NO))
+    store.record_results([FinishedPhoto(entry, entry.result("failed", error=NO, attempts=1), dict.fromkeys(tasks, NO))])
 
 
 # places
@@ -97,7 +100,7 @@ def test_a_third_source_with_the_same_path_is_refused_by_both_names(store: Journ
     assert problem.type == "collision"
     assert "'a.jpg'" in problem.message
     assert "'/one/a.jpg'" in problem.message
-    store.record_result(entries[2].id, entries[2].result("rejected", error=problem), {})
+    store.record_results([FinishedPhoto(entries[2], entries[2].result("rejected", error=problem), {})])
     assert [result.source for result in store.results()] == ["/y/two"]
     assert again(store, photo_file(source="/y/two")).problem == problem
 
@@ -207,9 +210,9 @@ def test_outputs_of_a_changed_photo_are_stale_until_they_are_forgotten(store: Jo
     make(store, entry, IMPROVE, "improved", "colorized")
     make(store, entry, TWICE, "resolved")
     changed = again(store, photo_file("b/a.jpg", size=10))
-    make(store, changed, IMPROVE, "improved")
-    assert store.forget_stale(entry.id) == [("b/a.jpg", {"resolved": StoredOutput("7", 5)})]
-    assert store.forget_stale(entry.id) == []
+    forgotten = make(store, changed, IMPROVE, "improved")
+    assert forgotten == [("b/a.jpg", {"resolved": StoredOutput("7", 5)})]
+    assert make(store, changed, IMPROVE, "improved") == []
     assert next(store.results()).outputs == {"improved": "improved/b/a.jpg"}
 
 
@@ -267,7 +270,7 @@ def test_a_failed_photo_stays_failed_without_retry_failed(store: JournalStore) -
 
 def test_a_rejected_photo_is_probed_again(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
-    store.record_result(entry.id, entry.result("rejected", error=ErrorInfo("too_large", "…")), {})
+    store.record_results([FinishedPhoto(entry, entry.result("rejected", error=ErrorInfo("too_large", "…")), {})])
     assert again(store, photo_file()).end([IMPROVE], retry_failed=False) is None
 
 
@@ -283,8 +286,8 @@ def test_a_failure_keeps_the_answer_to_another_factor(store: JournalStore) -> No
 def test_an_answer_received_after_a_failure_replaces_it_before_the_result_is_recorded(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
     fail(store, entry, IMPROVE)
-    store.record_received(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=None)
-    store.record_committed(entry.id, IMPROVE)
+    store.record_received([ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=None)])
+    store.record_committed([(entry.id, IMPROVE)])
     entry = again(store, photo_file())
     assert (entry.has(IMPROVE), entry.failures, entry.outcome) == (True, {}, None)
     assert entry.end([IMPROVE], retry_failed=False) is None
@@ -294,7 +297,7 @@ def test_an_answer_received_after_a_failure_replaces_it_before_the_result_is_rec
 
 def test_a_received_answer_is_not_committed(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
-    store.record_received(entry.id, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=False)
+    store.record_received([ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput("7", 5)}, bw=False)])
     entry = again(store, photo_file())
     assert not entry.has(IMPROVE)
     assert entry.result("failed").outputs == {}
@@ -302,8 +305,8 @@ def test_a_received_answer_is_not_committed(store: JournalStore) -> None:
 
 def test_received_answers_are_committed_or_forgotten(store: JournalStore) -> None:
     for entry in store.look_up([photo_file("a.jpg"), photo_file("b.jpg"), photo_file("c.jpg")]):
-        store.record_received(entry.id, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)
-    store.record_committed(3, IMPROVE)
+        store.record_received([ReceivedAnswer(entry, IMPROVE, {"improved": StoredOutput(entry.place, 5)}, bw=None)])
+    store.record_committed([(3, IMPROVE)])
     recovered: list[tuple[str, Any]] = []
 
     def commit_received(move: OutputMove) -> bool:
@@ -357,7 +360,7 @@ def test_images_of_refused_requests_are_sent_and_not_paid_for(store: JournalStor
 def test_warnings_of_a_result_are_stored(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
     result = structs.replace(entry.result("restored"), warnings=("its EXIF is malformed", "é"))
-    store.record_result(entry.id, result, {})
+    store.record_results([FinishedPhoto(entry, result, {})])
     assert list(store.results()) == [result]
 
 
@@ -452,7 +455,7 @@ def test_a_content_that_was_not_compared_is_compared_by_the_next_run(store: Jour
 
 def test_the_digest_is_stored_with_the_answer(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
-    store.record_received(entry.id, IMPROVE, {}, bw=None, digest=b"content")
+    store.record_received([ReceivedAnswer(entry, IMPROVE, {}, bw=None, digest=b"content")])
     assert store.contents_of([entry.id])[entry.id].digest == b"content"
 
 
@@ -527,7 +530,7 @@ def test_a_commit_that_fails_leaves_nothing_open(store: JournalStore) -> None:
     store.sql.execute("PRAGMA defer_foreign_keys = ON")
     with pytest.raises(DiskError, match="FOREIGN KEY"), store.transaction():  # noqa: PT012 - it comes in the middle
         store.sql.execute("PRAGMA defer_foreign_keys = ON")
-        store.record_received(99, IMPROVE, {}, bw=None)
+        store.record_received([ReceivedAnswer(PhotoEntry(photo_file(), 99, ""), IMPROVE, {}, bw=None)])
     assert not store.sql.in_transaction
 
 

@@ -514,10 +514,9 @@ def test_an_output_that_is_no_jpeg_is_an_error(output: bytes) -> None:
 def test_the_time_of_modification_is_the_source_s(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(OUTPUT)
-    before = path.stat()
     assert set_modified(path, 550_000_000_123_456_700)
     assert path.stat().st_mtime_ns // 1000 == 550_000_000_123_456
-    assert path.stat().st_atime_ns == before.st_atime_ns
+    assert path.stat().st_atime > path.stat().st_mtime
     with path.open("rb") as stream:
         if os.utime in os.supports_fd:
             assert set_modified(stream.fileno(), 550_000_001_000_000_000)

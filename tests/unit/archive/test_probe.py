@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from support.pictures import encoded, heavy, jpeg, opened, png, scene, tiff
 
 from smarty_async.archive.photos import convert
 from smarty_async.archive.photos.probe import Probed, probe
+from smarty_async.archive.photos.reader import WholeFile
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -79,7 +81,9 @@ class TestSentAsItIs:
         assert probe(data, limits=LIMITS) == expected
         path = tmp_path / "misnamed.txt"
         path.write_bytes(data)
-        assert probe(str(path), limits=LIMITS) == expected
+        probed = probe(str(path), limits=LIMITS)
+        assert probed.whole == WholeFile(data, str(path.stat().st_mtime_ns))
+        assert msgspec.structs.replace(probed, whole=None) == expected
 
     def test_a_file_of_several_pictures(self) -> None:
         data = encoded(scene(), "MPO", save_all=True, append_images=[scene(400, 300, seed=1)])

@@ -91,3 +91,17 @@ async def test_work_is_finished_although_its_task_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [True]
+
+
+async def test_slow_calls_get_more_threads() -> None:
+    batcher, together = ThreadBatcher(3), threading.Barrier(3)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(20):  # none of them ends before the third has begun
+        await asyncio.gather(*(batcher.call(together.wait, loop) for _ in range(3)))
+
+
+async def test_a_thread_for_each_call_is_started_at_once_where_that_is_wanted() -> None:
+    batcher, together = ThreadBatcher(3, thread_each=True), threading.Barrier(3)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(batcher.call(together.wait, loop) for _ in range(3)))

@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import struct
+import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_exif, short_exif
+from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_orientation, short_exif
 from smarty_async.archive.outputs.metadata.icc import color_profile
 from smarty_async.archive.outputs.metadata.jpeg import (
     LARGEST_PAYLOAD,
@@ -89,6 +90,7 @@ class MetadataCopier:
         self._sent = sent
         self._strip = strip
         self._latest: tuple[JpegHeader, int, MetadataSegments] | None = None
+        self._head = self._new_head = b""  # what the latest output began with, and what replaced it
         self.warnings: list[str] = []
 
     def copy_to(self, output: str) -> int:
@@ -99,8 +101,9 @@ class MetadataCopier:
         """
         try:
             with open_for_parsing(output) as stream:
-                segments = self._segments(stream, lambda: output)
-                copy = None if segments is None else _spliced(stream, output, *segments)
+                found = self._segments(stream, lambda: output)
+                stays = found is None or found[1].data == _replaced(stream, *found)
+                copy = None if found is None or stays else _spliced(stream, output, *found)
             if copy is not None:
                 os.replace(copy, output)  # noqa: PTH105 - a Path for each output costs more than all else here
             self.set_time(output)
@@ -108,26 +111,39 @@ class MetadataCopier:
         except OSError as error:
             raise DiskError.of(error, Path(output), "write") from None
 
-    def set_time(self, output: str) -> None:
-        """Give the file `output` the photo's modification time, where that is to be kept and the disk takes it."""
+    def set_time(self, output: str | int) -> None:
+        """Give `output`, see `set_modified`, the photo's modification time, where it is kept and the disk takes it."""
         if self._sent.modified_ns is not None and not self._strip:
             set_modified(output, self._sent.modified_ns)
 
     def copied(self, output: bytes) -> bytes:
-        """The JPEG file `output` with the photo's metadata."""
-        segments = self._segments(io.BytesIO(output), lambda: output)
-        return output if segments is None else splice_bytes(output, header=segments[0], segments=segments[1])
+        """The JPEG file `output` with the photo's metadata.
+
+        Outputs of one answer mostly begin alike, up to their pixels: then their orientation is the same, too, unless it
+        has to be found in the pixels.
+        """
+        if not self._head or self._sent.orientation != 1 or not output.startswith(self._head):
+            self._head, self._new_head = self._heads(output)
+        return b"".join((self._new_head, memoryview(output)[len(self._head) :]))
+
+    def _heads(self, output: bytes) -> tuple[bytes, bytes]:
+        """What `output` begins with, up to its pixels, and what replaces it; both are empty when it is no JPEG."""
+        found = self._segments(io.BytesIO(output), lambda: output)
+        if found is None:
+            return b"", b""
+        header, segments = found
+        head = output[: header.end]
+        return head, splice_bytes(head, header=header, segments=segments)
 
     def _segments(
         self, stream: BinaryIO, output: Callable[[], str | bytes]
     ) -> tuple[JpegHeader, MetadataSegments] | None:
-        """The header of an output and the segments to insert; None when it stays as it is."""
+        """The header of an output and the segments to insert; None when it is no JPEG with a readable header."""
         try:
             header = read_header(stream)
         except JpegError:
             return None
-        segments = self._segments_for(header, self._orientation(header, output()))
-        return (header, segments) if segments.data != _replaced(stream, header, segments) else None
+        return header, self._segments_for(header, self._orientation(header, output()))
 
     def _segments_for(self, header: JpegHeader, orientation: int) -> MetadataSegments:
         """What carries the metadata in an output with this header; outputs of one answer mostly have the same."""
@@ -248,7 +264,7 @@ def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
 def tagged_orientation(output: JpegHeader) -> int:
     """The orientation (1…8) that a JPEG's own EXIF, or else its XMP, gives it."""
     try:
-        found = read_exif(output.payload(Kind.EXIF) or b"").orientation
+        found = read_orientation(output.payload(Kind.EXIF) or b"")
     except TiffError:
         found = None
     return found or read_xmp_orientation(output.payload(Kind.XMP) or b"") or 1
@@ -266,19 +282,23 @@ def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) ->
 
 def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
     """The source's block, else the output's own where it must change, else a minimal one with the orientation."""
-    is_right = tagged_orientation(output) == geometry.orientation
-    for block in (metadata.exif, None if is_right else output.payload(Kind.EXIF)):
-        if not block:
-            continue
-        try:
-            corrected, left_out = short_exif(correct_exif(block, geometry), _LARGEST_EXIF)
-        except TiffError as error:
-            warnings.append(f"EXIF left out, malformed: {error}")
-        else:
-            if left_out:
-                warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
-            return corrected
-    return None if is_right else minimal_exif(geometry.orientation)
+    if metadata.exif and (corrected := _corrected(metadata.exif, geometry, warnings)):
+        return corrected
+    if tagged_orientation(output) == geometry.orientation:
+        return None
+    own = output.payload(Kind.EXIF)
+    return (own and _corrected(own, geometry, warnings)) or minimal_exif(geometry.orientation)
+
+
+def _corrected(block: bytes, geometry: Geometry, warnings: list[str]) -> bytes | None:
+    try:
+        corrected, left_out = short_exif(correct_exif(block, geometry), _LARGEST_EXIF)
+    except TiffError as error:
+        warnings.append(f"EXIF left out, malformed: {error}")
+        return None
+    if left_out:
+        warnings.append(f"EXIF over 64 KB: tags {', '.join(f'{tag:#06x}' for tag in left_out)} left out")
+    return corrected
 
 
 def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
@@ -370,7 +390,7 @@ def splice_bytes(data: bytes, *, header: JpegHeader | None = None, segments: Met
 
 
 def set_modified(output: str | Path | int, modified_ns: int) -> bool:
-    """Give `output` a time of modification, its time of access being kept.
+    """Give `output`, which was written just now, a time of modification.
 
     Args:
         output: a path, or an open file's descriptor where the system takes one (`os.supports_fd`).
@@ -380,7 +400,7 @@ def set_modified(output: str | Path | int, modified_ns: int) -> bool:
         Whether the disk takes it: FAT knows no time before 1980.
     """
     try:
-        os.utime(output, ns=(os.stat(output).st_atime_ns, modified_ns))  # noqa: PTH116 - a descriptor has no Path
+        os.utime(output, ns=(time.time_ns(), modified_ns))
     except (OSError, OverflowError):
         return False
     return True

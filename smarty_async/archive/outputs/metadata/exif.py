@@ -6,7 +6,6 @@ byte for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -18,7 +17,7 @@ from PIL.ExifTags import IFD, Base
 from smarty_async.archive.outputs.metadata.orientation import Geometry
 from smarty_async.archive.outputs.metadata.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
 
-__all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "short_exif"]
+__all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "read_orientation", "short_exif"]
 
 
 _INCHES, _CENTIMETRES = 2, 3
@@ -121,6 +120,18 @@ def read_exif(block: bytes) -> ExifSummary:
     )
 
 
+def read_orientation(block: bytes) -> int | None:
+    """The orientation (1…8) in `block`, None when there is none; as `read_exif` gives it, in half the time.
+
+    Raises:
+        TiffError: it is malformed.
+    """
+    reader = TiffReader(block)
+    if reader.big:
+        raise TiffError("it is a BigTIFF")
+    return _orientation_of(reader.directory(reader.first, wanted=(Base.Orientation,)), reader.order)
+
+
 _UPRIGHT = 1
 
 _SIZES = {
@@ -202,6 +213,8 @@ class _ExifEditor:
         Raises:
             TiffError: its parts overlap, so that a change would damage another part.
         """
+        if self._changes_nothing:
+            return bytes(self._data)
         self._remove_thumbnail()
         for (number, tag), value in self._changed.items():
             offset = self._directories[number].fields[tag].offset
@@ -210,6 +223,16 @@ class _ExifEditor:
             self._write_entries(number, directory)
         self._check()
         return bytes(self._data)
+
+    @property
+    def _changes_nothing(self) -> bool:
+        """Whether the block is right as it is: mostly so where the output has the source's size, and no thumbnail."""
+        if self._added or self._root.next or any(owner.broken for owner in self._directories.values()):
+            return False
+        fields = {number: owner.fields for number, owner in self._directories.items()}
+        return not any(tag in fields.get(number, ()) for number, tag in self._removed) and all(
+            fields[number][tag].value == value for (number, tag), value in self._changed.items()
+        )
 
     def _set_integer(self, key: _Key, value: int) -> bool:
         """Set a field that holds one integer; False when there is none, or one of another type, which is removed."""
@@ -322,7 +345,7 @@ def _read_block(block: bytes) -> tuple[TiffReader, Directory]:
     Raises:
         TiffError: it is malformed.
     """
-    reader = TiffReader(io.BytesIO(block))
+    reader = TiffReader(block)
     if reader.big:
         raise TiffError("it is a BigTIFF")
     return reader, reader.directory(reader.first)

@@ -113,6 +113,7 @@ class JpegHeader(msgspec.Struct, frozen=True):
         height: pixels.
         components: 1 for gray, 3 for colour, 4 for CMYK.
         rgb: whether the component identifiers say that the colours are stored as RGB.
+        end: where the header of the first scan begins, behind its marker.
     """
 
     segments: tuple[Segment, ...]
@@ -120,6 +121,7 @@ class JpegHeader(msgspec.Struct, frozen=True):
     height: int
     components: int
     rgb: bool = False
+    end: int = 0
 
     def payload(self, kind: Kind) -> bytes | None:
         """What the first segment of `kind` holds, None when there is none."""
@@ -160,7 +162,7 @@ def read_header(stream: BinaryIO) -> JpegHeader:
     if len(frame) < 6:  # noqa: PLR2004 - precision, height, width, components
         raise JpegError("it has no frame")
     height, width, components = struct.unpack(">HHB", frame[1:6])
-    return JpegHeader(tuple(segments), width, height, components, frame[6:15:3] == b"RGB")
+    return JpegHeader(tuple(segments), width, height, components, frame[6:15:3] == b"RGB", stream.tell())
 
 
 def _segments(stream: BinaryIO) -> Iterator[Segment]:

@@ -298,7 +298,7 @@ def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> 
         if kind not in (b"CMT1", *_DIRECTORIES):
             continue
         stream.seek(begin)
-        reader = TiffReader(io.BytesIO(stream.read(min(finish - begin, _LARGEST_BOX))))
+        reader = TiffReader(stream.read(min(finish - begin, _LARGEST_BOX)))
         directory = reader.directory(reader.first)
         if kind == b"CMT1":
             order = reader.order
