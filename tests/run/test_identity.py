@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from support.archives import IMPROVED, STATE, assert_right, fill, line_of, lines
 from support.fake_service import FakeService, expected, items
 from support.pictures import heavy
 
+from smarty_async.archive.photos import reader
 from smarty_async.plan import plan_archive
 
 NAMES = ("a.jpg", "b/c.png", "b/d.jpg", "e.jpg")
@@ -27,13 +27,13 @@ HOUR = 3_600_000_000_000
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was read to compare its content."""
     counts: Counter[str] = Counter()
-    whole = hashlib.file_digest
+    whole = reader.open_for_parsing
 
-    def counting(file: Any, algorithm: Any) -> Any:
-        counts[str(file.name)] += 1
-        return whole(file, algorithm)
+    def counting(path: Any) -> Any:
+        counts[str(path)] += 1
+        return whole(path)
 
-    monkeypatch.setattr(hashlib, "file_digest", counting)
+    monkeypatch.setattr(reader, "open_for_parsing", counting)  # `file_digest` alone finds it there
     return counts
 
 
