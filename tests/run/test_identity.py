@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from support.archives import IMPROVED, STATE, assert_right, fill, line_of, lines
 from support.fake_service import FakeService, expected, items
 from support.pictures import heavy
 
+from smarty_async.archive.photos import reader
 from smarty_async.plan import plan_archive
 
 NAMES = ("a.jpg", "b/c.png", "b/d.jpg", "e.jpg")
@@ -27,13 +27,14 @@ HOUR = 3_600_000_000_000
 def hashed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was read to compare its content."""
     counts: Counter[str] = Counter()
-    whole = hashlib.file_digest
+    whole = reader.open_for_parsing
 
-    def counting(file: Any, algorithm: Any) -> Any:
-        counts[str(file.name)] += 1
-        return whole(file, algorithm)
+    def counting(path: Any) -> Any:
+        opened = whole(path)
+        counts[str(path)] += 1
+        return opened
 
-    monkeypatch.setattr(hashlib, "file_digest", counting)
+    monkeypatch.setattr(reader, "open_for_parsing", counting)  # `file_digest` alone finds it there
     return counts
 
 
@@ -143,14 +144,14 @@ async def test_an_unreadable_photo_with_another_time_keeps_its_answers(source: P
         await restore(service, source, out)
         shift_times(source)
         gone = path.with_suffix(".gone")
-        original = hashlib.file_digest
+        original = reader.open_for_parsing
 
-        def vanish(file: Any, algorithm: Any) -> Any:
+        def vanish(name: Any) -> Any:
             path.rename(gone)
-            return original(file, algorithm)
+            return original(name)
 
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(hashlib, "file_digest", vanish)
+            patched.setattr(reader, "open_for_parsing", vanish)
             assert outcomes(await restore(service, source, out)) == {"a.jpg": "rejected"}
         rename(gone, path)
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "restored"}

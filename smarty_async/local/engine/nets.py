@@ -160,13 +160,15 @@ def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) ->
         Abandoned: the client has disconnected.
     """
     coarse = 0.0 if not quality else (100 - quality) / 100
-    share = np.float32(_SHARE if quality is not None and quality > _FINE and not noise else 1)
+    share = _SHARE if quality is not None and quality > _FINE and not noise else 1.0
     maps = np.array([noise / 255, coarse, float(quality == UNKNOWN)], np.float32)
 
     def work(tile: Pixels) -> Pixels:
         quarters = _unshuffled(to_planes(tile))
         spread = np.broadcast_to(maps[:, None, None], (len(maps), *quarters.shape[1:]))
-        made = _shuffled(quarters + share * _CLEANING(np.concatenate([quarters, spread])))
+        change = _CLEANING(np.concatenate([quarters, spread]))
+        change *= share
+        made = _shuffled(quarters + change)
         return to_pixels(made[:, _CLEAN_MARGIN:-_CLEAN_MARGIN, _CLEAN_MARGIN:-_CLEAN_MARGIN])
 
     return tiled(picture, work, frame=_CLEAN, pool=_workers())

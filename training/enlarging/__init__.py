@@ -1,0 +1,1 @@
+"""The networks that enlarge photographs: photographs, degradations, training, evaluation and export."""

@@ -1,0 +1,124 @@
+"""The networks that enlarge: 3×3 convolutions on the small picture, then pixel shuffle.
+
+While training, each convolution is a wide 3×3 one followed by a 1×1 one, plus the identity; without activations between
+them, they are one 3×3 convolution (Bhardwaj and others, "Collapsible linear blocks", 2022), which is what is exported.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.enlarging.resampling import matrix
+
+__all__ = ["NETS", "Collapsed", "EnlargingNet"]
+
+_INPUTS = 4
+"""Red, green, blue, and the level of JPEG damage: (100 - quality) / 100, 0 for none."""
+
+_WIDER = 2
+"""How many times more channels there are inside a convolution while training."""
+
+
+class _Fold(nn.Module):
+    """A 3×3 convolution as a product of two, plus the identity where the numbers of channels are the same."""
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float) -> None:
+        super().__init__()
+        wide = _WIDER * max(inputs, outputs)
+        self.first = nn.Parameter(torch.randn(wide, inputs * 9) * (inputs * 9) ** -0.5)
+        self.second = nn.Parameter(torch.randn(outputs, wide) * gain * wide**-0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        identity = torch.zeros(outputs, inputs, 3, 3)
+        if inputs == outputs:
+            identity[:, :, 1, 1] = torch.eye(inputs)
+        self.register_buffer("identity", identity, persistent=False)
+
+    def kernel(self) -> Tensor:
+        identity: Tensor = self.identity  # type: ignore[assignment]
+        return identity + (self.second @ self.first).view_as(identity)
+
+
+class EnlargingNet(nn.Module):
+    """Takes N×4×H×W: colours 0…1 and the level of JPEG damage; gives N×3×(factor H)×(factor W)."""
+
+    def __init__(self, *, factor: int, channels: int, depth: int, shuffled: int = 1) -> None:
+        """Make the network.
+
+        Args:
+            factor: how many times larger the output is, on each side.
+            channels: of the inner convolutions.
+            depth: the number of inner convolutions.
+            shuffled: work on blocks of this many pixels a side, as channels.
+        """
+        super().__init__()
+        self.factor, self.shuffled = factor, shuffled
+        inputs, outputs = _INPUTS * shuffled**2, 3 * (factor * shuffled) ** 2
+        widths = [inputs, *[channels] * (depth + 1), outputs]
+        gains = [1.4, *[0.4] * depth, 0.02]
+        self.folds = nn.ModuleList(
+            _Fold(a, b, gain=gain) for a, b, gain in zip(widths[:-1], widths[1:], gains, strict=True)
+        )
+        self.skip = nn.Conv2d(_INPUTS, 3 * factor**2, 5, 1, 2)
+        with torch.no_grad():
+            self.skip.weight.copy_(_interpolation(factor))
+            nn.init.zeros_(self.skip.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The enlarged pictures; the inner convolutions run in `dtype`."""
+        y = (functional.pixel_unshuffle(x, self.shuffled) if self.shuffled > 1 else x).to(dtype)
+        for number, fold in enumerate(self.folds):
+            y = functional.conv2d(y, fold.kernel().to(dtype), fold.bias.to(dtype), padding=1)  # type: ignore[operator]
+            if number < len(self.folds) - 1:
+                y = functional.relu(y, inplace=True)
+        y = functional.pixel_shuffle(y.float(), self.factor * self.shuffled)
+        # As a product of matrices, which keeps all 24 bits on a GPU, where a convolution would not.
+        skip = self.skip.weight.flatten(1) @ functional.unfold(x, 5, padding=2)
+        skip = skip.view(len(x), -1, *x.shape[2:]) + self.skip.bias.view(-1, 1, 1)  # type: ignore[union-attr]
+        return y + functional.pixel_shuffle(skip, self.factor)
+
+
+class Collapsed(nn.Module):
+    """The same function as an `EnlargingNet`, with plain convolutions."""
+
+    def __init__(self, net: EnlargingNet) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for fold in net.folds:
+            kernel = fold.kernel().detach()  # type: ignore[operator]
+            layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, 1, 1, device=kernel.device)
+            layer.load_state_dict({"weight": kernel, "bias": fold.bias.detach()})
+            layers += [layer, nn.ReLU()]
+        self.body = nn.Sequential(*layers[:-1])
+        self.skip, self.factor, self.shuffled = net.skip, net.factor, net.shuffled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The enlarged pictures."""
+        if self.shuffled == 1:
+            return functional.pixel_shuffle(self.body(x) + self.skip(x), self.factor)
+        y = functional.pixel_shuffle(
+            self.body(functional.pixel_unshuffle(x, self.shuffled)), self.factor * self.shuffled
+        )
+        return y + functional.pixel_shuffle(self.skip(x), self.factor)
+
+
+def _interpolation(factor: int) -> Tensor:
+    """Bicubic interpolation as a convolution that is followed by pixel shuffle."""
+    middle = 8
+    taps = matrix("bicubic", 2 * middle, 2 * middle * factor)[middle * factor :][:factor, middle - 2 : middle + 3]
+    kernel = np.einsum("ai,bj->abij", taps, taps).reshape(factor**2, 5, 5)
+    made = torch.zeros(3 * factor**2, _INPUTS, 5, 5)
+    for colour in range(3):
+        made[colour * factor**2 : (colour + 1) * factor**2, colour] = torch.from_numpy(kernel)
+    return made
+
+
+NETS: dict[str, dict[str, int]] = {
+    "x2": {"factor": 2, "channels": 48, "depth": 8},
+    "x2blocks": {"factor": 2, "channels": 96, "depth": 10, "shuffled": 2},
+    "x2fine": {"factor": 2, "channels": 64, "depth": 12},
+    "x4": {"factor": 4, "channels": 64, "depth": 16},
+}
+"""The arguments of each network: for ×2 a fast one, one that works on 2×2 blocks, and a finer one; and one for ×4."""

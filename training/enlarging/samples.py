@@ -1,0 +1,159 @@
+"""Training samples: crops of photographs and what resampling, noise and JPEG leave of them, made on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from training.enlarging.jpeg import jpeg
+from training.enlarging.photos import Photos
+from training.enlarging.resampling import SHRINKING, shrinking_table
+
+__all__ = ["Samples", "levels"]
+
+_AROUND = 16
+"""Pixels of the small picture that a crop is larger than the sample, so that JPEG's blocks begin anywhere in it."""
+
+_JPEG, _HALVED = 0.35, 0.7
+"""The share of samples that have been a JPEG, and of those the share with colours at half the size."""
+
+_NOISE, _MOST_NOISE = 0.08, 3.0
+"""The share of samples with noise, and its largest standard deviation in gray levels."""
+
+_GRAY, _PALE = 0.08, 0.12
+"""The share of samples without colour, and of those with less contrast."""
+
+_SPARE = 4 / 3
+"""How many times more crops are drawn than used; mostly the plainest are left out."""
+
+
+def levels(quality: Tensor) -> Tensor:
+    """The level of JPEG damage, as the networks take it."""
+    return (100 - quality) / 100
+
+
+class Samples:
+    """Endless samples of one factor."""
+
+    def __init__(self, photos: Photos, *, factor: int, side: int, count: int, device: str, seed: int) -> None:
+        """Move the photographs to the device.
+
+        Args:
+            photos: where crops are cut.
+            factor: how many times smaller the input is.
+            side: of the input, in pixels; `side + 16` is a multiple of 16.
+            count: samples made at a time.
+            device: as PyTorch names it.
+            seed: of all choices.
+        """
+        self._factor, self._side, self._count, self._device = factor, side, count, device
+        self._dice = torch.Generator(device).manual_seed(seed)
+        self._move(photos)
+        around = side + _AROUND
+        self._shrinking = torch.from_numpy(shrinking_table(around * factor, around)).to(device)
+        self._shares = torch.tensor(list(SHRINKING.values()), device=device)
+
+    def _move(self, photos: Photos) -> None:
+        device = self._device
+        self._pixels = torch.from_numpy(photos.pixels).to(device)
+        self._starts = torch.from_numpy(photos.starts).to(device)
+        self._widths = torch.from_numpy(photos.widths).to(device)
+        self._heights = torch.from_numpy(photos.heights).to(device)
+        self._weights = torch.from_numpy(photos.weights).to(device)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1."""
+        while True:
+            small, level, large = self.chunk()
+            for start in range(0, len(small) - size + 1, size):
+                part = slice(start, start + size)
+                plane = level[part, None, None, None].expand(-1, 1, *small.shape[2:])
+                x = torch.cat([small[part].float() / 255, plane], 1)
+                yield (
+                    x.contiguous(memory_format=torch.channels_last),
+                    (large[part].float() / 255).contiguous(),
+                )
+
+    @torch.no_grad()
+    def chunk(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Small pictures and their originals, uint8, and the levels of JPEG damage, in no order."""
+        count, factor = self._count, self._factor
+        large = self._turned(self._changed(self._crops(count, (self._side + _AROUND) * factor)))
+        small = self._noisy(self._shrunk(large))
+        quality = 30 + 68 * self._random(count) ** 0.7
+        quality = quality.round()
+        level = torch.zeros(count, device=self._device)
+        coded = round(count * _JPEG)
+        halved = round(coded * _HALVED)
+        for part, half in ((slice(0, halved), True), (slice(halved, coded), False)):
+            if part.stop > part.start:
+                small[part] = jpeg(small[part], quality[part], halved=half)
+                level[part] = levels(quality[part])
+        # 3 pixels at the edges are left out: shrinking has no neighbours there.
+        at = self._random(count, 2).mul(_AROUND - 5).long() + 3
+        small = _cut(small, at, self._side)
+        large = _cut(large, at * factor, self._side * factor)
+        order = torch.randperm(count, device=self._device, generator=self._dice)
+        return small[order].byte(), level[order], large[order].byte()
+
+    def _random(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, device=self._device, generator=self._dice)
+
+    def _crops(self, count: int, side: int) -> Tensor:
+        drawn = round(count * _SPARE)
+        of = torch.multinomial(self._weights, drawn, replacement=True, generator=self._dice)
+        tops = (self._random(drawn) * (self._heights[of] - side + 1)).long()
+        lefts = (self._random(drawn) * (self._widths[of] - side + 1)).long()
+        steps = torch.arange(side, device=self._device)
+        coarse = self._pick(of, tops, lefts, steps[::4])[..., 1].float()
+        detail = (coarse[:, 1:] - coarse[:, :-1]).abs().mean((1, 2)) + (
+            coarse[:, :, 1:] - coarse[:, :, :-1]
+        ).abs().mean((1, 2))
+        score = torch.log(detail + 0.5) + torch.randn(drawn, device=self._device, generator=self._dice)
+        kept = score.topk(count).indices
+        return self._pick(of[kept], tops[kept], lefts[kept], steps).permute(0, 3, 1, 2).float()
+
+    def _pick(self, of: Tensor, tops: Tensor, lefts: Tensor, steps: Tensor) -> Tensor:
+        rows = (tops[:, None] + steps) * self._widths[of][:, None] + (self._starts[of] + lefts)[:, None]
+        return self._pixels[rows[:, :, None] + steps]
+
+    def _changed(self, large: Tensor) -> Tensor:
+        count = len(large)
+        gray = large.mul(torch.tensor([0.299, 0.587, 0.114], device=self._device).view(3, 1, 1)).sum(1, keepdim=True)
+        large = torch.where(self._random(count, 1, 1, 1) < _GRAY, gray, large)
+        contrast = torch.where(self._random(count, 1, 1, 1) < _PALE, 0.35 + 0.6 * self._random(count, 1, 1, 1), 1.0)
+        middle = 128 + (1 - contrast) * 60 * (2 * self._random(count, 1, 1, 1) - 1)
+        return ((large - 128) * contrast + middle).round().clamp(0, 255)
+
+    def _turned(self, large: Tensor) -> Tensor:
+        for transform in (lambda x: x.flip(2), lambda x: x.flip(3), lambda x: x.transpose(2, 3)):
+            large = torch.where(self._random(len(large), 1, 1, 1) < 0.5, transform(large), large)
+        return large
+
+    def _shrunk(self, large: Tensor) -> Tensor:
+        """First across, then down, rounded to gray levels each time, as Pillow does it."""
+        kind = torch.multinomial(self._shares, len(large), replacement=True, generator=self._dice)
+        table = self._shrinking[kind]
+        narrow = _rounded(torch.einsum("nchw,now->ncho", large, table))
+        return _rounded(torch.einsum("nchw,noh->ncow", narrow, table))
+
+    def _noisy(self, small: Tensor) -> Tensor:
+        count = len(small)
+        deviation = self._random(count, 1, 1, 1) * _MOST_NOISE * (self._random(count, 1, 1, 1) < _NOISE)
+        noise = torch.randn(small.shape, device=self._device, generator=self._dice)
+        return (small + noise * deviation).round().clamp(0, 255)
+
+
+def _cut(pictures: Tensor, at: Tensor, side: int) -> Tensor:
+    """Squares that begin at row and column `at`, N×2."""
+    steps = torch.arange(side, device=pictures.device)
+    rows, columns = at[:, :1] + steps, at[:, 1:] + steps
+    numbers = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    picked = pictures.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return (values + 0.5).floor().clamp(0, 255)

@@ -1,0 +1,148 @@
+"""One network in training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from training.enlarging.net import NETS, EnlargingNet
+
+__all__ = ["Trainer"]
+
+_MOMENTS = (0.9, 0.99)
+_KEEP = 0.999
+"""How much of the averaged weights each iteration keeps."""
+
+
+_LEAST_ERROR = 1e-5
+"""Added to the squared error of a sample, of 1: beyond 50 dB, more is not worth much."""
+
+_PSNR_WEIGHT = 2e-3
+"""What a decibel weighs in the loss: its gradients are then about as large as those of absolute differences."""
+
+
+class Trainer:
+    """A network, its averaged weights and its optimizer; on CUDA, an iteration is one graph.
+
+    Attributes:
+        average: the network with averaged weights.
+        loss: the mean absolute difference of the last iteration.
+    """
+
+    def __init__(self, name: str, *, batch: int, side: int, device: str, graphs: bool) -> None:
+        """Make the network.
+
+        Args:
+            name: in `NETS`.
+            batch: samples an iteration.
+            side: pixels of a sample's input side.
+            device: as PyTorch names it.
+            graphs: whether to use CUDA graphs.
+        """
+        self.factor = self.factor_of(name)
+        self._net = EnlargingNet(**NETS[name]).to(device)
+        self.average = EnlargingNet(**NETS[name]).to(device)
+        self.average.load_state_dict(self._net.state_dict())
+        self._weights, self._averages = list(self._net.parameters()), list(self.average.parameters())
+        self._graphs = graphs
+        rate = torch.tensor(0.0, device=device) if device != "cpu" else 0.0
+        cuda = device != "cpu"
+        self._optimizer = torch.optim.Adam(self._weights, rate, betas=_MOMENTS, capturable=cuda, fused=cuda or None)
+        self._x = torch.zeros(batch, 4, side, side, device=device).contiguous(memory_format=torch.channels_last)
+        self._y = torch.zeros(batch, 3, side * self.factor, side * self.factor, device=device)
+        self._decibels, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._dtype = torch.float32
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._good = self._state()
+        self._slower = 1.0
+        self.number = 0
+
+    @staticmethod
+    def factor_of(name: str) -> int:
+        """How many times larger the network's output is."""
+        return NETS[name]["factor"]
+
+    def use(self, dtype: torch.dtype) -> None:
+        """Compute the inner convolutions in `dtype` from now on."""
+        if dtype != self._dtype:
+            if self._graph is not None:
+                torch.cuda.synchronize()
+            self._dtype, self._graph = dtype, None
+
+    def step(self, x: Tensor, y: Tensor, *, rate: float, decibels: float) -> None:
+        """One iteration.
+
+        Args:
+            x: the network's input.
+            y: what it has to give.
+            rate: the learning rate.
+            decibels: the share of the PSNR of each sample in the loss, instead of absolute differences.
+        """
+        self.number += 1
+        self._set_rate(rate * self._slower)
+        self._decibels.fill_(decibels)
+        self._x.copy_(x)
+        self._y.copy_(y)
+        if self._graphs and self._graph is None:
+            self._capture()
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._compute()
+        keep = min(_KEEP, self.number / (self.number + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
+
+    def check(self) -> float:
+        """The last loss; if training has diverged, go on from the last good weights, with a lower rate."""
+        loss = self.loss.item()
+        if math.isfinite(loss) and loss < 1:
+            self._good = self._state()
+            return loss
+        self._slower /= 2
+        with torch.no_grad():
+            torch._foreach_copy_(self._weights, self._good)
+            torch._foreach_copy_(self._averages, self._good)
+            for state in self._optimizer.state.values():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name].zero_()
+        return loss
+
+    def _state(self) -> list[Tensor]:
+        return [weight.detach().clone() for weight in self._averages]
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _capture(self) -> None:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(4):
+                self._compute()
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        self._optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._compute()
+        self._graph = graph
+
+    def _compute(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        difference = self._net(self._x, dtype=self._dtype) - self._y
+        # The logarithm of each sample's error: smooth and soft samples count as much as those with strong edges. A mean
+        # of squares over all samples follows the strong edges, at the cost of the others.
+        psnr = -10 * (difference.square().mean((1, 2, 3)) + _LEAST_ERROR).log10().mean()
+        absolute = difference.abs().mean()
+        loss = (1 - self._decibels) * absolute - _PSNR_WEIGHT * self._decibels * psnr
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._weights, 0.5)
+        self._optimizer.step()
+        self.loss.copy_(absolute.detach())
