@@ -51,6 +51,14 @@ class Cluster:
         """The scheduler's."""
         return str(json.loads((self._folder / "scheduler.json").read_text())["address"])
 
+    def _is_written(self) -> bool:
+        """Whether the scheduler has written its file to its end."""
+        try:
+            json.loads((self._folder / "scheduler.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return False
+        return True
+
     async def start(self, *, workers: int = 2, environ: Mapping[str, str] | None = None) -> None:
         """Start the scheduler and `workers`."""
         (self._folder / "scheduler.json").unlink(missing_ok=True)
@@ -87,7 +95,7 @@ class Cluster:
             tls_client_key=both,
             require_encryption=True,
         )
-        while not (self._folder / "scheduler.json").exists():  # noqa: ASYNC110 - it has no event
+        while not self._is_written():  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.05)
         connecting = cast("Any", Client)(
             self.address, security=security, asynchronous=True, set_as_default=False, timeout=10
