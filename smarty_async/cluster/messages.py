@@ -153,18 +153,17 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def of(cls, error: Exception) -> Failure:
         """The data of `error`, which `Connection.send` raised."""
         status: int | None = getattr(error, "status", None)
-        match error:
-            case RequestError():
-                return cls(
-                    kind="request",
-                    message=str(error),
-                    status=status,
-                    retry_after=error.retry_after,
-                    enveloped=error.enveloped,
-                    timed_out=error.timed_out,
-                )
-            case BodyFailed():
-                return cls(kind="body", message=error.error.message, number=error.number, reason=error.error.type)
+        if isinstance(error, RequestError):
+            return cls(
+                kind="request",
+                message=str(error),
+                status=status,
+                retry_after=error.retry_after,
+                enveloped=error.enveloped,
+                timed_out=error.timed_out,
+            )
+        if isinstance(error, BodyFailed):
+            return cls(kind="body", message=error.error.message, number=error.number, reason=error.error.type)
         for kind, plain in _PLAIN.items():
             if isinstance(error, plain):
                 return cls(kind=kind, message=str(error), status=status)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
-import dask
+import dask.config
 from distributed import Client, LocalCluster, Security
 
 from smarty_async.cluster.workers import is_private

@@ -260,7 +260,7 @@ def _filled(picture: Picture, hole: Mask) -> Picture:
         share = weight[..., None]
         above = cv2.resize(filled, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
         filled = np.where(share > 0, total / np.maximum(share, 1e-6), above)
-    return filled[:height, :width]
+    return np.asarray(filled[:height, :width], np.float32)
 
 
 def _halved(plane: NDArray[np.float32]) -> NDArray[np.float32]:
