@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from training.enlarging.jpeg import jpeg
 from training.enlarging.photos import Photos
 from training.enlarging.resampling import SHRINKING, shrinking_table
+from training.jpeg import jpeg
 
 __all__ = ["Samples", "levels"]
 
