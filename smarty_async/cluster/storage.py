@@ -19,7 +19,7 @@ from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import sync_all
-from smarty_async.archive.outputs.temp_file import TempFile, output_digest
+from smarty_async.archive.outputs.temp_file import TempFile, temp_file_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
@@ -233,7 +233,7 @@ def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> 
     for kind, file in files.items():
         path = str(file.path)
         size = Path(path).stat().st_size if editor is None else editor.copy_to(path)
-        outputs[kind] = StoredOutput(file.name, size, digest=output_digest(path))
+        outputs[kind] = StoredOutput(file.name, size, digest=temp_file_digest(path))
     return outputs
 
 

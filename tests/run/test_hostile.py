@@ -27,7 +27,8 @@ from support.fake_service import (
     until,
 )
 
-from smarty_async.archive.sources import folder
+from smarty_async.archive.sources.folder import FolderSource
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import NotTheService, ServiceUnavailable
 from smarty_async.options import Limits, Retries
 from smarty_async.results import Result
@@ -367,14 +368,14 @@ async def test_an_unexpected_error_fails_one_photo_and_the_run_goes_on(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = fill(source, *NAMES)
-    probe = folder.probe_file
+    probe = FolderSource.probe
 
-    async def broken(path: str, **options: Any) -> Any:
-        if path.endswith("a.jpg"):
+    async def broken(self: FolderSource, file: PhotoFile, **options: Any) -> Any:
+        if file.path.endswith("a.jpg"):
             raise TypeError("an unexpected type of tag")
-        return await probe(path, **options)
+        return await probe(self, file, **options)
 
-    monkeypatch.setattr(folder, "probe_file", broken)
+    monkeypatch.setattr(FolderSource, "probe", broken)
     async with FakeService() as service:
         results = await restored(service, source, out)
         assert outcomes(results) == {"a.jpg": "failed"} | dict.fromkeys(("b/c.jpg", "d.jpg"), "restored")
@@ -382,7 +383,7 @@ async def test_an_unexpected_error_fails_one_photo_and_the_run_goes_on(
         assert error.type == "internal"
         assert "bug" in error.message
         assert "TypeError: an unexpected type of tag" in error.message
-        monkeypatch.setattr(folder, "probe_file", probe)
+        monkeypatch.setattr(FolderSource, "probe", probe)
         again = await restore(service, source, out, retry_failed=True)
         assert outcomes(again) == {"a.jpg": "restored"} | dict.fromkeys(("b/c.jpg", "d.jpg"), "skipped")
     assert_right(out, photos)

@@ -24,7 +24,7 @@ from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles
 from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.outputs.sync import sync_file, sync_folder
-from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest
+from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest, temp_file_digest
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError
@@ -169,7 +169,7 @@ class OutputDirectory(StoreTempFiles):
         copied = self.open()
         try:
             size = await copy_file(self.out / kind / place, copied)
-            if size == output.size and await _has_digest(str(copied.path), output.digest):
+            if size == output.size and (not output.digest or await _digest(str(copied.path)) == output.digest):
                 return copied
         except BaseException:
             await copied.discard()
@@ -457,5 +457,5 @@ def _create_missing(folder: Path) -> list[Path]:
 
 
 _commit = threaded(commit_moves)
-_has_digest = threaded(_matches)
+_digest = threaded(temp_file_digest)
 _check = threaded(OutputChecker.checked)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.sync import GroupSync
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, output_digest
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all, output_digest, temp_file_digest
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -190,11 +190,7 @@ def _finish(
             finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
         elif metadata is not None:
             size = metadata.copy_to(path)
-            try:
-                digest = output_digest(path)
-            except OSError as error:
-                raise DiskError.of(error, Path(path), "read") from None
-            finished[kind] = msgspec.structs.replace(output, size=size, digest=digest)
+            finished[kind] = msgspec.structs.replace(output, size=size, digest=temp_file_digest(path))
         else:
             finished[kind] = output
     return finished

@@ -12,7 +12,7 @@ from typing import Protocol
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError
 
-__all__ = ["Appendable", "TempFile", "append_all", "copy_file", "output_digest"]
+__all__ = ["Appendable", "TempFile", "append_all", "copy_file", "output_digest", "temp_file_digest"]
 
 _DIGITS = 24
 """Hexadecimal digits of a digest that are kept: enough to notice any change that is no attack."""
@@ -150,6 +150,18 @@ def output_digest(output: str | bytes) -> str:
         return hashlib.sha256(output).hexdigest()[:_DIGITS]
     with open(output, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
         return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+
+
+def temp_file_digest(path: str) -> str:
+    """`output_digest` of a temporary file, which was written just now.
+
+    Raises:
+        DiskError: it cannot be read.
+    """
+    try:
+        return output_digest(path)
+    except OSError as error:
+        raise DiskError.of(error, Path(path), "read") from None
 
 
 @threaded
