@@ -23,9 +23,9 @@ from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
+from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.probing import ClusterProbes
-from smarty_async.cluster.standing import left_answers, standing_report
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
@@ -219,7 +219,7 @@ class ClusterConnection:
             future.release()
 
     async def _adopted(self, log: ChunkLog, report: ChunkReport | None) -> ChunkReport:
-        """What stands of a chunk whose worker went, or whose result was lost; waits while a worker still sends it.
+        """What the log says of a chunk whose worker went, or whose result was lost; waits while one still sends it.
 
         Raises:
             RequestError: it was never begun, and never will be.
@@ -227,9 +227,9 @@ class ClusterConnection:
         if await log.begin():
             refused = report.refused if report is not None else None
             raise RequestError(refused or "no worker of the cluster took the request", sent=False)
-        standing = await standing_report(log, beat_seconds=self._storage.beat_seconds)
-        _log.info("adopted %d answers of a worker that is gone", len(standing.items))
-        return standing
+        logged = await final_report(log, beat_seconds=self._storage.beat_seconds)
+        _log.info("adopted %d answers of a worker that is gone", len(logged.items))
+        return logged
 
     async def _hand_over(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
         """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NEEDS_DISTRIBUTED = [
     *("test_buckets.py", "test_chunks.py", "test_cluster_run.py", "test_compose.py", "test_deaths.py"),
-    *("test_probing.py", "test_standing.py", "test_workers.py"),
+    *("test_probing.py", "test_log_reports.py", "test_workers.py"),
 ]
 
 collect_ignore = NEEDS_DISTRIBUTED if find_spec("distributed") is None else []

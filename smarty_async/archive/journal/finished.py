@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from smarty_async.archive.journal.lookup import key_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import ModeSpec
@@ -119,8 +120,7 @@ def _kinds_in(outputs: str) -> Collection[Kind]:
 
 
 def _id_of(sql: sqlite3.Connection, file: PhotoFile) -> int | None:
-    key = os.fsencode(file.source), os.fsencode(file.photo)
-    row = sql.execute("SELECT id FROM photos WHERE source = ? AND photo = ?", key).fetchone()
+    row = sql.execute("SELECT id FROM photos WHERE source = ? AND photo = ?", key_of(file)).fetchone()
     return None if row is None else int(row[0])
 
 

@@ -1,4 +1,4 @@
-"""What stands of chunks, by their logs: those whose worker is gone, and those that an earlier run left."""
+"""What the logs of chunks report: of chunks whose worker is gone, and of those that an earlier run left."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from smarty_async.results import Kind, Progress
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
-__all__ = ["left_answers", "standing_report"]
+__all__ = ["final_report", "left_answers"]
 
 _SILENT_BEATS: Final = 5
 """For how many beats a chunk's log may not grow before its worker is taken to be dead."""
 _POLL_SECONDS: Final = 0.25
 
 
-async def standing_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
-    """What a log tells once its request has ended; waits while a worker still sends it.
+async def final_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
+    """What a log says once its request has ended; waits while a worker still sends it.
 
     Args:
         log: the log.
@@ -36,11 +36,11 @@ async def standing_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
     """
     size, grew_at = -1, monotonic()
     while True:
-        standing, now_size = await log.read()
+        report, now_size = await log.read()
         if now_size != size:
             size, grew_at = now_size, monotonic()
-        if standing.end is not None or monotonic() - grew_at > _SILENT_BEATS * beat_seconds:
-            return standing
+        if report.end is not None or monotonic() - grew_at > _SILENT_BEATS * beat_seconds:
+            return report
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -59,7 +59,7 @@ async def left_answers(storage: ChunkStorage, *, progress: Progress) -> list[Lef
         return []
     requests = "1 request" if len(logs) == 1 else f"{len(logs):,} requests"
     progress.status_message = f"workers may still have {requests} of an earlier run open: waiting for them"
-    reports = await asyncio.gather(*(standing_report(log, beat_seconds=storage.beat_seconds) for log in logs))
+    reports = await asyncio.gather(*(final_report(log, beat_seconds=storage.beat_seconds) for log in logs))
     return [answer for report in reports for answer in _answers_in(report)]
 
 

@@ -19,8 +19,8 @@ from support.s3_server import S3Server, s3_server
 
 from smarty_async import DiskError, Limits, Result
 from smarty_async.archive.commit import OutputCommitter
+from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport
-from smarty_async.cluster.standing import left_answers, standing_report
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.results import Progress
 
@@ -139,7 +139,7 @@ async def test_a_request_that_a_worker_still_has_open_is_waited_for(tmp_path: Pa
 async def test_a_worker_that_shows_no_life_is_not_waited_for(tmp_path: Path) -> None:
     log = FolderStorage(str(tmp_path)).log("00")
     await log.begin()
-    assert await standing_report(log, beat_seconds=0) == ChunkReport([])
+    assert await final_report(log, beat_seconds=0) == ChunkReport([])
 
 
 async def test_a_run_that_is_stopped_leaves_open_requests_to_the_next(
