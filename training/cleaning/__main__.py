@@ -9,42 +9,28 @@ says what it needs.
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import torch
 
-from training.cleaning.photos import Photos, held_out, paths
+from training.cleaning.photos import held_out, read
 from training.cleaning.samples import AROUND
 from training.cleaning.train import SIDE, train
+from training.photographs import paths
+from training.running import arguments, log_to
 
 
 def main() -> None:
     """Train."""
     began = time.monotonic()
-    parser = argparse.ArgumentParser(prog="python -m training.cleaning", description=__doc__)
-    parser.add_argument("--pack", type=Path, required=True, help="the folder of photographs")
-    parser.add_argument("--out", type=Path, required=True, help="where weights and the log go")
-    parser.add_argument("--minutes", type=float, default=30, help="how long all of it takes")
-    parser.add_argument("--batch", type=int, default=32)
+    parser = arguments("training.cleaning", __doc__, batch=32)
     parser.add_argument("--side", type=int, default=SIDE, help="pixels of a sample's side, a multiple of 16")
-    parser.add_argument("--most", type=int, help="use only so many photographs")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-graphs", action="store_true", help="use no CUDA graphs")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     cuda = options.device != "cpu"
     torch.set_num_threads(2 if cuda else 1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    log = (options.out / "log.txt").open("a")
-
-    def report(line: str) -> None:
-        for file in (log, None):
-            print(line, file=file, flush=True)
-
+    report = log_to(options.out)
     files, held = paths(options.pack)
-    photos = Photos(files[: options.most], least=options.side + AROUND, workers=12 if cuda else 1)
+    photos = read(files[: options.most], least=options.side + AROUND, workers=12 if cuda else 1)
     pictures = held_out(held)[: options.most]
     megapixels = len(photos.pixels) / 1e6
     report(

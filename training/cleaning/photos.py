@@ -7,13 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Photos", "Pixels", "held_out", "paths"]
+from training.photographs import Photographs, Pixels
 
-Pixels = NDArray[np.uint8]
-"""H×W×3, red green blue."""
+__all__ = ["held_out", "read"]
 
 _FINE = 4
 """The first step of the luminance table up to which a JPEG is good enough to be used at its own size (quality 88)."""
@@ -27,41 +25,17 @@ _LONGEST = 1600
 _HELD_SHARE, _HELD_SIDE = 0.75, 288
 
 
-def paths(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files for training and those for validation: in a folder `val`, or every twelfth where there is none."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
-    held = [path for path in found if "val" in {part.lower() for part in path.relative_to(folder).parts}]
-    held = held or found[::12]
-    return [path for path in found if path not in set(held)], held
+def read(files: list[Path], *, least: int, workers: int = 1) -> Photographs:
+    """Photographs for training.
 
-
-class Photos:
-    """Photographs for training in one flat array.
-
-    Attributes:
-        pixels: all pixels, N×3 uint8, picture after picture, row after row.
-        starts: the first pixel of each picture.
-        widths: of each picture.
-        heights: of each picture.
-        weights: how often each picture is drawn, relative to the others.
+    Args:
+        files: JPEG, PNG or WebP.
+        least: pixels that the shorter side has at least; smaller copies are left out.
+        workers: threads.
     """
-
-    def __init__(self, files: list[Path], *, least: int, workers: int = 1) -> None:
-        """Read the files.
-
-        Args:
-            files: JPEG, PNG or WebP.
-            least: pixels that the shorter side has at least; smaller copies are left out.
-            workers: threads.
-        """
-        with ThreadPoolExecutor(workers) as pool:
-            copies = [found for found in pool.map(partial(_copies, least=least), files) if found]
-        pictures = [(picture, found[0].size ** 0.5 / len(found)) for found in copies for picture in found]
-        sizes = np.array([picture.shape[:2] for picture, _ in pictures], np.int64)
-        self.heights, self.widths = sizes[:, 0], sizes[:, 1]
-        self.starts = np.concatenate([[0], np.cumsum(self.heights * self.widths)[:-1]])
-        self.weights = np.array([weight for _, weight in pictures], np.float32)
-        self.pixels = np.concatenate([picture.reshape(-1, 3) for picture, _ in pictures])
+    with ThreadPoolExecutor(workers) as pool:
+        copies = [found for found in pool.map(partial(_copies, least=least), files) if found]
+    return Photographs([(picture, found[0].size ** 0.5 / len(found)) for found in copies for picture in found])
 
 
 def held_out(files: list[Path]) -> Pixels:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.cleaning.photos import Photos
+from training.crops import Crops, cut
 from training.jpeg import jpeg
+from training.photographs import Photographs
 
 __all__ = ["AROUND", "Samples", "noise_measured"]
 
@@ -46,7 +47,7 @@ def noise_measured(error: Tensor) -> Tensor:
 class Samples:
     """Endless samples."""
 
-    def __init__(self, photos: Photos, *, side: int, count: int, device: str, seed: int) -> None:
+    def __init__(self, photos: Photographs, *, side: int, count: int, device: str, seed: int) -> None:
         """Move the photographs to the device.
 
         Args:
@@ -57,12 +58,7 @@ class Samples:
             seed: of all choices.
         """
         self._side, self._count, self._device = side, count, device
-        self._dice = torch.Generator(device).manual_seed(seed)
-        self._pixels = torch.from_numpy(photos.pixels).to(device)
-        self._starts = torch.from_numpy(photos.starts).to(device)
-        self._widths = torch.from_numpy(photos.widths).to(device)
-        self._heights = torch.from_numpy(photos.heights).to(device)
-        self._weights = torch.from_numpy(photos.weights).to(device)
+        self._crops = Crops(photos, device=device, seed=seed)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Pictures and their originals, N×3×H×W uint8, and the maps for the network, N×3 floats."""
@@ -74,83 +70,68 @@ class Samples:
 
     def _chunk(self) -> tuple[Tensor, Tensor, Tensor]:
         count = self._count
-        clean = self._changed(self._turned(self._crops()))
+        clean = self._changed(self._crops.turned(self._cut_out()))
         ends = [round(count * share) for share in (_NOISY, _NOISY + _BOTH, _NOISY + _BOTH + _CODED)]
         noisy, coded = slice(0, ends[1]), slice(ends[0], ends[2])
         spoilt, maps = clean.clone(), torch.zeros(count, 3, device=self._device)
         spoilt[noisy] = self._noisy(clean[noisy])
         spoilt[coded], clean[coded], maps[coded] = self._coded(spoilt[coded], clean[coded])
         level = noise_measured(spoilt[noisy] - clean[noisy])
-        level = level * torch.exp(0.1 * self._normal(len(level)))
-        missed = (level < _MEASURED) & (self._random(len(level)) < 0.5)
+        level = level * torch.exp(0.1 * self._crops.normal(len(level)))
+        missed = (level < _MEASURED) & (self._crops.uniform(len(level)) < 0.5)
         maps[noisy, 0] = torch.where(missed, 0.0, level.clamp(max=75.0)) / 255
-        at = self._random(count, 2).mul(AROUND - 2 * _TURN).long() + _TURN
-        order = torch.randperm(count, device=self._device, generator=self._dice)
-        spoilt, clean = _cut(spoilt, at, self._side), _cut(clean, at, self._side)
+        at = self._crops.uniform(count, 2).mul(AROUND - 2 * _TURN).long() + _TURN
+        order = torch.randperm(count, device=self._device, generator=self._crops.generator)
+        spoilt, clean = cut(spoilt, at, self._side), cut(clean, at, self._side)
         return spoilt[order].byte(), clean[order].byte(), maps[order]
 
-    def _random(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, device=self._device, generator=self._dice)
-
-    def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, device=self._device, generator=self._dice)
-
-    def _crops(self) -> Tensor:
-        count, side = self._count, self._side + AROUND
-        of = torch.multinomial(self._weights, count, replacement=True, generator=self._dice)
-        tops = (self._random(count) * (self._heights[of] - side + 1)).long()
-        lefts = (self._random(count) * (self._widths[of] - side + 1)).long()
-        steps = torch.arange(side, device=self._device)
-        rows = (tops[:, None] + steps) * self._widths[of][:, None] + (self._starts[of] + lefts)[:, None]
-        return self._pixels[rows[:, :, None] + steps].permute(0, 3, 1, 2).float()
-
-    def _turned(self, pictures: Tensor) -> Tensor:
-        for transform in (lambda x: x.flip(2), lambda x: x.flip(3), lambda x: x.transpose(2, 3)):
-            pictures = torch.where(self._random(len(pictures), 1, 1, 1) < 0.5, transform(pictures), pictures)
-        return pictures
+    def _cut_out(self) -> Tensor:
+        side = self._side + AROUND
+        places = self._crops.places(self._count, side)
+        return self._crops.at(*places, torch.arange(side, device=self._device)).float()
 
     def _changed(self, pictures: Tensor) -> Tensor:
         count = len(pictures)
         weights = pictures.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
         gray = pictures.mul(weights).sum(1, keepdim=True)
-        pictures = torch.where(self._random(count, 1, 1, 1) < _GRAY, gray, pictures)
-        pale = self._random(count, 1, 1, 1) < _PALE
-        low, high = 80 * self._random(count, 3, 1, 1), 255 - 100 * self._random(count, 3, 1, 1)
+        pictures = torch.where(self._crops.uniform(count, 1, 1, 1) < _GRAY, gray, pictures)
+        pale = self._crops.uniform(count, 1, 1, 1) < _PALE
+        low, high = 80 * self._crops.uniform(count, 3, 1, 1), 255 - 100 * self._crops.uniform(count, 3, 1, 1)
         low, high = (0.4 * ends + 0.6 * ends.mean(1, keepdim=True) for ends in (low, high))
         return torch.where(pale, low + pictures * ((high - low) / 255), pictures).round().clamp(0, 255)
 
     def _noisy(self, pictures: Tensor) -> Tensor:
         """Noise of each channel by itself, the same in all (film grain), or a mixture; a third of it is correlated."""
         count, shape = len(pictures), pictures.shape
-        own, common = self._normal(*shape), self._normal(count, 1, *shape[2:])
-        kind = self._random(count, 1, 1, 1)
-        share = torch.where(kind < 0.5, 0.0, torch.where(kind < 0.8, 1.0, self._random(count, 1, 1, 1)))
+        own, common = self._crops.normal(*shape), self._crops.normal(count, 1, *shape[2:])
+        kind = self._crops.uniform(count, 1, 1, 1)
+        share = torch.where(kind < 0.5, 0.0, torch.where(kind < 0.8, 1.0, self._crops.uniform(count, 1, 1, 1)))
         noise = (1 - share).sqrt() * own + (share / 3).sqrt() * common
-        spread = torch.where(self._random(count) < 1 / 3, 0.25 + 0.4 * self._random(count), 0.05)
+        spread = torch.where(self._crops.uniform(count) < 1 / 3, 0.25 + 0.4 * self._crops.uniform(count), 0.05)
         noise = _smoothed(noise, spread)
         # Film grain is strongest in middle tones, sensor noise grows with the light.
         light = pictures.mean(1, keepdim=True) / 255
-        uneven = torch.where(self._random(count, 1, 1, 1) < 0.5, 4 * light * (1 - light), light.sqrt())
-        uneven = torch.where(self._random(count, 1, 1, 1) < 0.3, 0.4 + uneven, 1.0)
-        deviation = _LEAST_NOISE + _MORE_NOISE * self._random(count, 1, 1, 1) ** 1.7
+        uneven = torch.where(self._crops.uniform(count, 1, 1, 1) < 0.5, 4 * light * (1 - light), light.sqrt())
+        uneven = torch.where(self._crops.uniform(count, 1, 1, 1) < 0.3, 0.4 + uneven, 1.0)
+        deviation = _LEAST_NOISE + _MORE_NOISE * self._crops.uniform(count, 1, 1, 1) ** 1.7
         return (pictures + noise * uneven * deviation).round().clamp(0, 255)
 
     def _coded(self, pictures: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The pictures after one or two JPEGs, with their originals, in the same places, and their maps."""
         count = len(pictures)
-        quality = (5 + 92 * self._random(count) ** 1.3).round()
-        first = (5 + 92 * self._random(count) ** 1.3).round()
+        quality = (5 + 92 * self._crops.uniform(count) ** 1.3).round()
+        first = (5 + 92 * self._crops.uniform(count) ** 1.3).round()
         twice = round(count * _TWICE)
         # In any order: the noisy ones come first.
-        order = torch.randperm(count, device=self._device, generator=self._dice)
+        order = torch.randperm(count, device=self._device, generator=self._crops.generator)
         pictures, clean = pictures[order], clean[order]
         if twice:
             once = self._saved(pictures[:twice], first[:twice])
-            shifts = self._random(2).mul(_TURN).long().tolist()
+            shifts = self._crops.uniform(2).mul(_TURN).long().tolist()
             pictures[:twice], clean[:twice] = (torch.roll(part, shifts, (2, 3)) for part in (once, clean[:twice]))
         pictures = self._saved(pictures, quality)
         hidden = torch.arange(count, device=self._device) < twice
-        unknown = (hidden & (first < quality)) | (self._random(count) < _UNKNOWN)
+        unknown = (hidden & (first < quality)) | (self._crops.uniform(count) < _UNKNOWN)
         maps = torch.zeros(count, 3, device=self._device)
         maps[:, 1] = torch.where(unknown, 0.0, (100 - quality) / 100)
         maps[:, 2] = unknown.float()
@@ -158,7 +139,7 @@ class Samples:
         return pictures[back], clean[back], maps[back]
 
     def _saved(self, pictures: Tensor, quality: Tensor) -> Tensor:
-        halved = self._random(len(pictures)) < _HALVED
+        halved = self._crops.uniform(len(pictures)) < _HALVED
         made = torch.empty_like(pictures)
         for part, half in ((halved, True), (~halved, False)):
             made[part] = jpeg(pictures[part], quality[part], halved=half)
@@ -177,12 +158,3 @@ def _smoothed(noise: Tensor, spread: Tensor) -> Tensor:
     down = sum(across[:, :, at : at + height] * weights[:, at] for at in range(5))
     assert isinstance(down, Tensor)
     return down
-
-
-def _cut(pictures: Tensor, at: Tensor, side: int) -> Tensor:
-    """Squares that begin at row and column `at`, N×2."""
-    steps = torch.arange(side, device=pictures.device)
-    rows, columns = at[:, :1] + steps, at[:, 1:] + steps
-    numbers = torch.arange(len(pictures), device=pictures.device)[:, None, None]
-    picked = pictures.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)

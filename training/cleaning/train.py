@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.cleaning.net import CleaningNet
-from training.cleaning.photos import Photos, Pixels
 from training.cleaning.samples import Samples
 from training.cleaning.validation import Validation
+from training.photographs import Photographs, Pixels
+from training.running import capture, set_rate
 
 __all__ = ["SIDE", "train"]
 
@@ -64,15 +65,11 @@ class _Trainer:
         """One iteration; `part` of the time is over."""
         self.number += 1
         rate = self._slower * _RATE * min(1.0, self.number / _WARM) * (0.01 + 0.495 * (1 + math.cos(math.pi * part)))
-        for group in self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        set_rate(self._optimizer, rate)
         for place, given in ((self._spoilt, spoilt), (self._clean, clean), (self._maps, maps)):
             place.copy_(given)
         if self._graphs and self._graph is None:
-            self._capture()
+            self._graph = capture(self._compute, self._optimizer)
         if self._graph is not None:
             self._graph.replay()
         else:
@@ -95,19 +92,6 @@ class _Trainer:
                     state["exp_avg_sq"].zero_()
         return loss
 
-    def _capture(self) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(4):
-                self._compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.synchronize()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._compute()
-
     def _compute(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
         blocks = functional.pixel_unshuffle(self._spoilt.float() / 255, 2)
@@ -125,7 +109,7 @@ class _Trainer:
 
 
 def train(
-    photos: Photos,
+    photos: Photographs,
     held: Pixels,
     out: Path,
     *,

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from training.cleaning.net import cleaned
-from training.cleaning.photos import Pixels
 from training.cleaning.samples import noise_measured
+from training.photographs import Pixels
 
 __all__ = ["CASES", "Validation"]
 

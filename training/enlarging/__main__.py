@@ -8,44 +8,30 @@ for one GPU; without one it runs, too, and takes a hundred times longer for the 
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
 import cv2
 import torch
 
-from training.enlarging.photos import Photos, held_out, paths
+from training.enlarging.photos import held_out, read
 from training.enlarging.train import TURNS, train
+from training.photographs import paths
+from training.running import arguments, log_to
 
 
 def main() -> None:
     """Train."""
     began = time.monotonic()
-    parser = argparse.ArgumentParser(prog="python -m training.enlarging", description=__doc__)
-    parser.add_argument("--pack", type=Path, required=True, help="the folder of photographs")
-    parser.add_argument("--out", type=Path, required=True, help="where weights and the log go")
-    parser.add_argument("--minutes", type=float, default=30, help="how long all of it takes")
+    parser = arguments("training.enlarging", __doc__, batch=16)
     parser.add_argument("--nets", nargs="+", default=list(TURNS), choices=list(TURNS), help="the networks to train")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--most", type=int, help="use only so many photographs")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-graphs", action="store_true", help="use no CUDA graphs")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     cuda = options.device != "cpu"
     cv2.setNumThreads(0)
     workers = 12 if cuda else 1
     torch.set_num_threads(2 if cuda else 1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    log = (options.out / "log.txt").open("a")
-
-    def report(line: str) -> None:
-        for file in (log, None):
-            print(line, file=file, flush=True)
-
+    report = log_to(options.out)
     train_on, held = paths(options.pack)
-    photos = Photos(train_on[: options.most], workers=workers)
+    photos = read(train_on[: options.most], workers=workers)
     megapixels = len(photos.pixels) / 1e6
     report(f"{len(train_on)} photographs, {megapixels:.0f} megapixels, read in {time.monotonic() - began:.1f} s")
     train(

@@ -19,7 +19,9 @@ from PIL import Image
 
 __all__ = ["enlarged", "gains"]
 
-_MARGIN = 16
+_MARGIN = 20
+"""Pixels of the small picture, mirrored around it: the reach of `x4` is 18."""
+
 _KINDS: dict[str, tuple[Image.Resampling, int | None]] = {
     "bicubic": (Image.Resampling.BICUBIC, None),
     "lanczos": (Image.Resampling.LANCZOS, None),

@@ -44,19 +44,17 @@ class _Fold(nn.Module):
 class EnlargingNet(nn.Module):
     """Takes N×4×H×W: colours 0…1 and the level of JPEG damage; gives N×3×(factor H)×(factor W)."""
 
-    def __init__(self, *, factor: int, channels: int, depth: int, shuffled: int = 1) -> None:
+    def __init__(self, *, factor: int, channels: int, depth: int) -> None:
         """Make the network.
 
         Args:
             factor: how many times larger the output is, on each side.
             channels: of the inner convolutions.
             depth: the number of inner convolutions.
-            shuffled: work on blocks of this many pixels a side, as channels.
         """
         super().__init__()
-        self.factor, self.shuffled = factor, shuffled
-        inputs, outputs = _INPUTS * shuffled**2, 3 * (factor * shuffled) ** 2
-        widths = [inputs, *[channels] * (depth + 1), outputs]
+        self.factor = factor
+        widths = [_INPUTS, *[channels] * (depth + 1), 3 * factor**2]
         gains = [1.4, *[0.4] * depth, 0.02]
         self.folds = nn.ModuleList(
             _Fold(a, b, gain=gain) for a, b, gain in zip(widths[:-1], widths[1:], gains, strict=True)
@@ -68,12 +66,12 @@ class EnlargingNet(nn.Module):
 
     def forward(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """The enlarged pictures; the inner convolutions run in `dtype`."""
-        y = (functional.pixel_unshuffle(x, self.shuffled) if self.shuffled > 1 else x).to(dtype)
+        y = x.to(dtype)
         for number, fold in enumerate(self.folds):
             y = functional.conv2d(y, fold.kernel().to(dtype), fold.bias.to(dtype), padding=1)  # type: ignore[operator]
             if number < len(self.folds) - 1:
                 y = functional.relu(y, inplace=True)
-        y = functional.pixel_shuffle(y.float(), self.factor * self.shuffled)
+        y = functional.pixel_shuffle(y.float(), self.factor)
         # As a product of matrices, which keeps all 24 bits on a GPU, where a convolution would not.
         skip = self.skip.weight.flatten(1) @ functional.unfold(x, 5, padding=2)
         skip = skip.view(len(x), -1, *x.shape[2:]) + self.skip.bias.view(-1, 1, 1)  # type: ignore[union-attr]
@@ -92,16 +90,11 @@ class Collapsed(nn.Module):
             layer.load_state_dict({"weight": kernel, "bias": fold.bias.detach()})
             layers += [layer, nn.ReLU()]
         self.body = nn.Sequential(*layers[:-1])
-        self.skip, self.factor, self.shuffled = net.skip, net.factor, net.shuffled
+        self.skip, self.factor = net.skip, net.factor
 
     def forward(self, x: Tensor) -> Tensor:
         """The enlarged pictures."""
-        if self.shuffled == 1:
-            return functional.pixel_shuffle(self.body(x) + self.skip(x), self.factor)
-        y = functional.pixel_shuffle(
-            self.body(functional.pixel_unshuffle(x, self.shuffled)), self.factor * self.shuffled
-        )
-        return y + functional.pixel_shuffle(self.skip(x), self.factor)
+        return functional.pixel_shuffle(self.body(x) + self.skip(x), self.factor)
 
 
 def _interpolation(factor: int) -> Tensor:
@@ -117,8 +110,7 @@ def _interpolation(factor: int) -> Tensor:
 
 NETS: dict[str, dict[str, int]] = {
     "x2": {"factor": 2, "channels": 48, "depth": 8},
-    "x2blocks": {"factor": 2, "channels": 96, "depth": 10, "shuffled": 2},
     "x2fine": {"factor": 2, "channels": 64, "depth": 12},
     "x4": {"factor": 4, "channels": 64, "depth": 16},
 }
-"""The arguments of each network: for ×2 a fast one, one that works on 2×2 blocks, and a finer one; and one for ×4."""
+"""The arguments of each network: for ×2 a fast one and a finer one, and one for ×4."""

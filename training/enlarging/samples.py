@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from training.enlarging.photos import Photos
+from training.crops import Crops, cut
 from training.enlarging.resampling import SHRINKING, shrinking_table
 from training.jpeg import jpeg
+from training.photographs import Photographs
 
 __all__ = ["Samples", "levels"]
 
@@ -25,6 +26,12 @@ _NOISE, _MOST_NOISE = 0.08, 3.0
 _GRAY, _PALE = 0.08, 0.12
 """The share of samples without colour, and of those with less contrast."""
 
+_SOFT, _MOST_SOFT = 0.25, 1.2
+"""The share of samples whose original is out of focus, and its largest blur, in pixels of the input.
+
+Without these, every original is sharp, because photographs are reduced; a network then sharpens a soft photograph, and
+is up to 18 dB worse than Lanczos."""
+
 _SPARE = 4 / 3
 """How many times more crops are drawn than used; mostly the plainest are left out."""
 
@@ -37,7 +44,7 @@ def levels(quality: Tensor) -> Tensor:
 class Samples:
     """Endless samples of one factor."""
 
-    def __init__(self, photos: Photos, *, factor: int, side: int, count: int, device: str, seed: int) -> None:
+    def __init__(self, photos: Photographs, *, factor: int, side: int, count: int, device: str, seed: int) -> None:
         """Move the photographs to the device.
 
         Args:
@@ -49,19 +56,10 @@ class Samples:
             seed: of all choices.
         """
         self._factor, self._side, self._count, self._device = factor, side, count, device
-        self._dice = torch.Generator(device).manual_seed(seed)
-        self._move(photos)
+        self._crops = Crops(photos, device=device, seed=seed)
         around = side + _AROUND
         self._shrinking = torch.from_numpy(shrinking_table(around * factor, around)).to(device)
         self._shares = torch.tensor(list(SHRINKING.values()), device=device)
-
-    def _move(self, photos: Photos) -> None:
-        device = self._device
-        self._pixels = torch.from_numpy(photos.pixels).to(device)
-        self._starts = torch.from_numpy(photos.starts).to(device)
-        self._widths = torch.from_numpy(photos.widths).to(device)
-        self._heights = torch.from_numpy(photos.heights).to(device)
-        self._weights = torch.from_numpy(photos.weights).to(device)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1."""
@@ -80,9 +78,9 @@ class Samples:
     def chunk(self) -> tuple[Tensor, Tensor, Tensor]:
         """Small pictures and their originals, uint8, and the levels of JPEG damage, in no order."""
         count, factor = self._count, self._factor
-        large = self._turned(self._changed(self._crops(count, (self._side + _AROUND) * factor)))
+        large = self._softened(self._crops.turned(self._changed(self._cut_out(count, (self._side + _AROUND) * factor))))
         small = self._noisy(self._shrunk(large))
-        quality = 30 + 68 * self._random(count) ** 0.7
+        quality = 30 + 68 * self._crops.uniform(count) ** 0.7
         quality = quality.round()
         level = torch.zeros(count, device=self._device)
         coded = round(count * _JPEG)
@@ -92,67 +90,56 @@ class Samples:
                 small[part] = jpeg(small[part], quality[part], halved=half)
                 level[part] = levels(quality[part])
         # 3 pixels at the edges are left out: shrinking has no neighbours there.
-        at = self._random(count, 2).mul(_AROUND - 5).long() + 3
-        small = _cut(small, at, self._side)
-        large = _cut(large, at * factor, self._side * factor)
-        order = torch.randperm(count, device=self._device, generator=self._dice)
+        at = self._crops.uniform(count, 2).mul(_AROUND - 5).long() + 3
+        small = cut(small, at, self._side)
+        large = cut(large, at * factor, self._side * factor)
+        order = torch.randperm(count, device=self._device, generator=self._crops.generator)
         return small[order].byte(), level[order], large[order].byte()
 
-    def _random(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, device=self._device, generator=self._dice)
-
-    def _crops(self, count: int, side: int) -> Tensor:
+    def _cut_out(self, count: int, side: int) -> Tensor:
         drawn = round(count * _SPARE)
-        of = torch.multinomial(self._weights, drawn, replacement=True, generator=self._dice)
-        tops = (self._random(drawn) * (self._heights[of] - side + 1)).long()
-        lefts = (self._random(drawn) * (self._widths[of] - side + 1)).long()
+        of, tops, lefts = self._crops.places(drawn, side)
         steps = torch.arange(side, device=self._device)
-        coarse = self._pick(of, tops, lefts, steps[::4])[..., 1].float()
+        coarse = self._crops.at(of, tops, lefts, steps[::4])[:, 1].float()
         detail = (coarse[:, 1:] - coarse[:, :-1]).abs().mean((1, 2)) + (
             coarse[:, :, 1:] - coarse[:, :, :-1]
         ).abs().mean((1, 2))
-        score = torch.log(detail + 0.5) + torch.randn(drawn, device=self._device, generator=self._dice)
+        score = torch.log(detail + 0.5) + self._crops.normal(drawn)
         kept = score.topk(count).indices
-        return self._pick(of[kept], tops[kept], lefts[kept], steps).permute(0, 3, 1, 2).float()
-
-    def _pick(self, of: Tensor, tops: Tensor, lefts: Tensor, steps: Tensor) -> Tensor:
-        rows = (tops[:, None] + steps) * self._widths[of][:, None] + (self._starts[of] + lefts)[:, None]
-        return self._pixels[rows[:, :, None] + steps]
+        return self._crops.at(of[kept], tops[kept], lefts[kept], steps).float()
 
     def _changed(self, large: Tensor) -> Tensor:
-        count = len(large)
+        count, uniform = len(large), self._crops.uniform
         gray = large.mul(torch.tensor([0.299, 0.587, 0.114], device=self._device).view(3, 1, 1)).sum(1, keepdim=True)
-        large = torch.where(self._random(count, 1, 1, 1) < _GRAY, gray, large)
-        contrast = torch.where(self._random(count, 1, 1, 1) < _PALE, 0.35 + 0.6 * self._random(count, 1, 1, 1), 1.0)
-        middle = 128 + (1 - contrast) * 60 * (2 * self._random(count, 1, 1, 1) - 1)
+        large = torch.where(uniform(count, 1, 1, 1) < _GRAY, gray, large)
+        contrast = torch.where(uniform(count, 1, 1, 1) < _PALE, 0.35 + 0.6 * uniform(count, 1, 1, 1), 1.0)
+        middle = 128 + (1 - contrast) * 60 * (2 * uniform(count, 1, 1, 1) - 1)
         return ((large - 128) * contrast + middle).round().clamp(0, 255)
 
-    def _turned(self, large: Tensor) -> Tensor:
-        for transform in (lambda x: x.flip(2), lambda x: x.flip(3), lambda x: x.transpose(2, 3)):
-            large = torch.where(self._random(len(large), 1, 1, 1) < 0.5, transform(large), large)
-        return large
+    def _softened(self, large: Tensor) -> Tensor:
+        """A Gaussian blur of some of the pictures, as a product with a matrix for each."""
+        count, uniform = len(large), self._crops.uniform
+        soft = uniform(count, 1, 1, 1) < _SOFT
+        deviation = uniform(count, 1, 1).clamp(min=0.1) * _MOST_SOFT * self._factor
+        places = torch.arange(large.shape[2], device=self._device)
+        table = torch.exp(-((places[:, None] - places) ** 2) / (2 * deviation**2))
+        table = table / table.sum(2, keepdim=True)
+        across = torch.einsum("nchw,now->ncho", large, table)
+        blurred = torch.einsum("nchw,noh->ncow", across, table)
+        return torch.where(soft, blurred.round().clamp(0, 255), large)
 
     def _shrunk(self, large: Tensor) -> Tensor:
         """First across, then down, rounded to gray levels each time, as Pillow does it."""
-        kind = torch.multinomial(self._shares, len(large), replacement=True, generator=self._dice)
+        kind = torch.multinomial(self._shares, len(large), replacement=True, generator=self._crops.generator)
         table = self._shrinking[kind]
         narrow = _rounded(torch.einsum("nchw,now->ncho", large, table))
         return _rounded(torch.einsum("nchw,noh->ncow", narrow, table))
 
     def _noisy(self, small: Tensor) -> Tensor:
         count = len(small)
-        deviation = self._random(count, 1, 1, 1) * _MOST_NOISE * (self._random(count, 1, 1, 1) < _NOISE)
-        noise = torch.randn(small.shape, device=self._device, generator=self._dice)
+        deviation = self._crops.uniform(count, 1, 1, 1) * _MOST_NOISE * (self._crops.uniform(count, 1, 1, 1) < _NOISE)
+        noise = self._crops.normal(*small.shape)
         return (small + noise * deviation).round().clamp(0, 255)
-
-
-def _cut(pictures: Tensor, at: Tensor, side: int) -> Tensor:
-    """Squares that begin at row and column `at`, N×2."""
-    steps = torch.arange(side, device=pictures.device)
-    rows, columns = at[:, :1] + steps, at[:, 1:] + steps
-    numbers = torch.arange(len(pictures), device=pictures.device)[:, None, None]
-    picked = pictures.permute(0, 2, 3, 1)[numbers, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)
 
 
 def _rounded(values: Tensor) -> Tensor:

@@ -10,46 +10,46 @@ from pathlib import Path
 import torch
 
 from training.enlarging.net import Collapsed
-from training.enlarging.photos import Photos, Pixels
 from training.enlarging.samples import Samples
 from training.enlarging.trainer import Trainer
 from training.enlarging.validation import Validation
+from training.photographs import Photographs, Pixels
 
 __all__ = ["TURNS", "train"]
 
-TURNS = {"x2": 2, "x2blocks": 2, "x2fine": 1, "x4": 1}
+TURNS = {"x2": 3, "x2fine": 2, "x4": 2}
 """Iterations of each network in a round."""
 
 _RATE, _WARM = 8e-4, 500
 """The learning rate, and the iterations in which it grows to it."""
 
-_DECIBELS = (0.6, 0.75)
+_DECIBELS = (0.3, 0.5)
 """The share of the time at which the loss begins to turn from absolute differences to PSNR, and when it has."""
 
-_PRECISE = 0.75
+_PRECISE = 0.85
 """The share of the time from which convolutions run in TF32 instead of bfloat16, on CUDA."""
 
-_SIDES, _CHUNKS = {2: 64, 4: 48}, {2: 16, 4: 8}
+_SIDES, _CHUNKS = {2: 64, 4: 48}, {2: 32, 4: 16}
 """Pixels of a sample's input side, and batches of samples made at a time, by factor."""
 
-_CHECK, _REPORT = 64, 60.0
+_CHECK, _REPORT = 64, 100.0
 """Rounds between two looks at the losses, and seconds between two reports."""
 
 
 def train(
-    photos: Photos,
+    photos: Photographs,
     held: list[Pixels],
     out: Path,
     *,
     until: float,
     names: Sequence[str] = tuple(TURNS),
-    batch: int = 32,
+    batch: int = 16,
     seed: int = 1,
     device: str = "cpu",
     graphs: bool = False,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train, and write the averaged weights of all networks to `out`, every minute too.
+    """Train, and write the averaged weights of all networks to `out`, now and then too.
 
     Args:
         photos: for training.

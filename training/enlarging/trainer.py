@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from training.enlarging.net import NETS, EnlargingNet
+from training.running import capture, set_rate
 
 __all__ = ["Trainer"]
 
@@ -18,6 +19,9 @@ _KEEP = 0.999
 
 _LEAST_ERROR = 1e-5
 """Added to the squared error of a sample, of 1: beyond 50 dB, more is not worth much."""
+
+_EDGE = 6
+"""Pixels of the input at each edge of a sample whose output is not compared: their surroundings are missing."""
 
 _PSNR_WEIGHT = 2e-3
 """What a decibel weighs in the loss: its gradients are then about as large as those of absolute differences."""
@@ -81,12 +85,12 @@ class Trainer:
             decibels: the share of the PSNR of each sample in the loss, instead of absolute differences.
         """
         self.number += 1
-        self._set_rate(rate * self._slower)
+        set_rate(self._optimizer, rate * self._slower)
         self._decibels.fill_(decibels)
         self._x.copy_(x)
         self._y.copy_(y)
         if self._graphs and self._graph is None:
-            self._capture()
+            self._graph = capture(self._compute, self._optimizer)
         if self._graph is not None:
             self._graph.replay()
         else:
@@ -113,30 +117,10 @@ class Trainer:
     def _state(self) -> list[Tensor]:
         return [weight.detach().clone() for weight in self._averages]
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-
-    def _capture(self) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(4):
-                self._compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        torch.cuda.synchronize()
-        self._optimizer.zero_grad(set_to_none=True)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._compute()
-        self._graph = graph
-
     def _compute(self) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        difference = self._net(self._x, dtype=self._dtype) - self._y
+        edge = _EDGE * self.factor
+        difference = (self._net(self._x, dtype=self._dtype) - self._y)[:, :, edge:-edge, edge:-edge]
         # The logarithm of each sample's error: smooth and soft samples count as much as those with strong edges. A mean
         # of squares over all samples follows the strong edges, at the cost of the others.
         psnr = -10 * (difference.square().mean((1, 2, 3)) + _LEAST_ERROR).log10().mean()

@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
-from training.enlarging.photos import Pixels
+from training.photographs import Pixels
 
 __all__ = ["Validation"]
+
+_MARGIN = 20
+"""Pixels of the small picture, mirrored around it: beyond the reach of the networks, which know no other edge."""
 
 _QUALITY = 80
 _KINDS = {
@@ -43,7 +47,8 @@ class Validation:
         planes = torch.tensor(np.asarray(small)).permute(2, 0, 1)
         planes = torch.cat([planes.float() / 255, torch.full((1, *planes.shape[1:]), level)])
         original = torch.tensor(photo).permute(2, 0, 1).to(device)
-        return planes[None].to(device), original, _psnr(float(np.mean((enlarged - photo) ** 2)))
+        planes = functional.pad(planes[None], (_MARGIN,) * 4, mode="reflect")
+        return planes.to(device), original, _psnr(float(np.mean((enlarged - photo) ** 2)))
 
     @torch.no_grad()
     def __call__(self, net: nn.Module, *, few: bool = False) -> str:
@@ -57,7 +62,9 @@ class Validation:
         for number, (kind, small, original, lanczos) in enumerate(self._cases):
             if few and number // len(_KINDS) % 3:
                 continue
-            made = (net(small)[0] * 255).round().clamp(0, 255)
+            factor = original.shape[-1] // (small.shape[-1] - 2 * _MARGIN)
+            edge = _MARGIN * factor
+            made = (net(small)[0, :, edge:-edge, edge:-edge] * 255).round().clamp(0, 255)
             gains[kind].append(_psnr(float((made - original.float()).square().mean())) - lanczos)
         return ", ".join(f"{kind} {np.mean(values):+.3f} ({min(values):+.2f})" for kind, values in gains.items())
 
