@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 
-from smarty_async.archive.object_store import Bucket, StoredObject
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, StoredObject
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.s3_listing import is_odd_key
+from smarty_async.archive.s3 import is_odd_key
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
@@ -29,7 +29,6 @@ from smarty_async.archive.sources.walk import (
     is_photo_name,
     is_skipped,
 )
-from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError, PhotoRejected, StoreError
 from smarty_async.options import Limits
