@@ -3,13 +3,16 @@
     python -m benchmarks.cluster [--photos 2400] [--seconds 2.0] [--work DIR]
 
 The scheduler and the workers are processes of their own, as are the service and the caller, all on this machine; each
-worker has eight requests open. 0 workers is the caller alone, with eight requests. Needs the extra `cluster`.
+worker has eight requests open. 0 workers is the caller alone, with eight requests. The plain aiohttp script of
+`contestants` does the same job in the same run: CPU times are compared with its, because those of machines differ.
+Garbage collection is as on the command line. Needs the extra `cluster`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photos import archive
-from benchmarks.running import check_outputs
+from benchmarks.running import check_outputs, run_contestant
 from benchmarks.service import service
 
 _THREADS = 8
@@ -36,6 +39,8 @@ async def _caller(job: dict[str, Any]) -> dict[str, float]:
     from smarty_async import SmartyClient  # noqa: PLC0415 - after the process has started
 
     async def run(dask: Any) -> dict[str, float]:
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         concurrency = _THREADS * max(1, job["workers"])
         async with SmartyClient(base_url=job["url"], concurrency=concurrency) as client:
             began, cpu, photos = time.monotonic(), time.process_time(), 0
@@ -101,6 +106,14 @@ def _measure(photos: Path, *, workers: int, seconds: float, count: int) -> dict[
         return dict(json.loads(said.splitlines()[-1]))
 
 
+def _script(photos: Path, *, seconds: float, count: int) -> float:
+    """The CPU seconds a photo of the plain aiohttp script."""
+    with tempfile.TemporaryDirectory() as name, service(output_bytes=_OUTPUT_BYTES, per_request=seconds) as server:
+        out = Path(name) / "out"
+        out.mkdir()
+        return float(run_contestant("aiohttp", photos=photos, out=out, url=server.url)["cpu"]) / count
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print one line a number of workers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -114,14 +127,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(asyncio.run(_caller(json.loads(options.job)))))
         return
     photos = archive(options.work, count=options.photos, size=20_000, differing=9_973)
-    alone = 0.0
+    alone, script = 0.0, _script(photos, seconds=options.seconds, count=options.photos)
+    print(f"plain aiohttp: {script * 1e3:.2f} ms a photo", flush=True)
     for workers in options.workers:
         took = _measure(photos, workers=workers, seconds=options.seconds, count=options.photos)
         rate = took["photos"] / took["wall"]
         alone = alone or rate
+        cpu = took["cpu"] / took["photos"]
         print(
             f"{workers} workers: {rate:6.1f} photos/s, {rate / alone:4.2f} of the first; "
-            f"the caller: {took['cpu'] / took['photos'] * 1e3:.2f} ms a photo",
+            f"the caller: {cpu * 1e3:.2f} ms a photo, {cpu / script:.2f} of plain aiohttp",
             flush=True,
         )
 

@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any, Final, cast
 
 from distributed import Client
@@ -24,7 +23,7 @@ from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.log_reports import final_report, left_answers
-from smarty_async.cluster.messages import ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
@@ -181,7 +180,7 @@ class ClusterConnection:
             bodies = await asyncio.gather(*(self._portable(body) for body in bodies))
         return ChunkJob(
             id=secrets.token_hex(8),
-            version=version("smarty_async"),
+            version=VERSION,
             service=self._service,
             token=Secret(request.token),
             specs=request.specs,

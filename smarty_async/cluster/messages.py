@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from smarty_async.cluster.storage import ChunkStorage
 
 __all__ = [
+    "VERSION",
     "ChunkBegin",
     "ChunkEnd",
     "ChunkJob",
@@ -41,6 +43,9 @@ __all__ = [
     "SentPhoto",
     "ServiceAddress",
 ]
+
+VERSION: Final = version("smarty_async")
+"""The version of the package; looked up once, because that reads files."""
 
 
 class Secret:

@@ -12,7 +12,6 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -28,6 +27,7 @@ from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import (
+    VERSION,
     ChunkBegin,
     ChunkEnd,
     ChunkJob,
@@ -134,7 +134,7 @@ async def prepare(
     """
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
-    return version("smarty_async"), await asyncio.to_thread(storage.unseen, mark, sources)
+    return VERSION, await asyncio.to_thread(storage.unseen, mark, sources)
 
 
 async def look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
@@ -166,8 +166,8 @@ async def carry(job: ChunkJob) -> ChunkReport:
 
     The request goes on when this is cancelled.
     """
-    if job.version != version("smarty_async"):
-        return ChunkReport(refused=f"the worker has version {version('smarty_async')} of smarty_async")
+    if job.version != VERSION:
+        return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
     return await asyncio.shield(asyncio.wrap_future(_requests().start(_carry(job))))
 
 

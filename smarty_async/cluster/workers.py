@@ -7,7 +7,6 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import msgspec
 from distributed import Client
 
 from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.cluster.messages import VERSION
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.cluster.worker import prepare
 from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
@@ -210,8 +210,8 @@ class ClusterWorkers:
             return f"smarty_async is not installed there, or in another version ({answer})"
         if isinstance(answer, Exception):
             return f"{type(answer).__name__}: {answer}"
-        if answer[0] != version("smarty_async"):
-            return f"it has version {answer[0]} of smarty_async, and this is {version('smarty_async')}"
+        if answer[0] != VERSION:
+            return f"it has version {answer[0]} of smarty_async, and this is {VERSION}"
         if not is_private(address):
             return "the token would travel to it unencrypted: use tls://"
         return answer[1]
