@@ -17,7 +17,7 @@ from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.sources.mixed import open_source
+from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.key_pages import KeyPages
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
@@ -22,7 +22,6 @@ from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, TempFile, default_state_folder
 from smarty_async.archive.outputs.store import OutputMove, OutputRefused
 from smarty_async.archive.paths import STATE, FileNameRules
-from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
 from smarty_async.options import ModeSpec
