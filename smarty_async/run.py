@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequ
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -14,13 +15,14 @@ from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry
-from smarty_async.archive.journal.replay import LeftAnswer
-from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.journal.recovery import LeftAnswer
+from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.mixed import open_source
+from smarty_async.archive.sources.opening import Survey, open_source
 from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
@@ -36,7 +38,7 @@ from smarty_async.transport.retry import Sleep
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection
 
-__all__ = ["ArchiveRun", "check_archive"]
+__all__ = ["ArchiveRun", "check_archive", "open_outputs"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -397,6 +399,13 @@ def check_archive(options: ArchiveOptions) -> None:
     """
     open_source(options).check()
     open_outputs(options).check_access()
+
+
+def open_outputs(options: ArchiveOptions) -> OutputStore:
+    """The storage for the outputs of `options`; nothing is created yet."""
+    if isinstance(options.out, Path):
+        return OutputDirectory(options.out)
+    return OutputBucket(options.out, options=options.store_options.values, state=options.state)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.lookup import photo_of_key
+from smarty_async.archive.journal.records import photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome

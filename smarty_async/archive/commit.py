@@ -12,8 +12,8 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
+from smarty_async.archive.outputs.state_folder import TempFile
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
-from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 

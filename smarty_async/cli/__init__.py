@@ -1,4 +1,4 @@
-"""The command line, one file for each command. What a command needs is imported when it runs, so help is quick."""
+"""The command line. What a command needs is imported when it runs, so help is quick."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from smarty_async.cli.album import album
 from smarty_async.cli.bench import bench
 from smarty_async.cli.check import check
 from smarty_async.cli.command import Command
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
 from smarty_async.cli.output import say, use_waiting_streams
+from smarty_async.cli.results import album, status, view
 from smarty_async.cli.serve import serve
-from smarty_async.cli.status import status
-from smarty_async.cli.view import view
 
 __all__ = ["app", "main"]
 

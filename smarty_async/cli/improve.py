@@ -326,7 +326,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         with logging_to(log_file, form=log_format.value):
             status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
-        from smarty_async.cli.view import view as show_results  # noqa: PLC0415 - help is quick
+        from smarty_async.cli.results import view as show_results  # noqa: PLC0415 - help is quick
 
         show_results(Path(folder), verbose=verbose)
     if status is not Exit.FINE:

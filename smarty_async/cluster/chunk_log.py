@@ -18,8 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from smarty_async.archive.object_store import Bucket
-from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.messages import ChunkBegin, ChunkEnd, ChunkReport, FinishedItem
 from smarty_async.errors import DiskError, StoreError

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from distributed import Client
 
 from smarty_async.archive.commit import FinishedFile
-from smarty_async.archive.journal.replay import LeftAnswer
+from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
@@ -31,7 +31,7 @@ from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Kind, Progress
-from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.transport.connection import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.wire.messages import Image, Multipart, item_name

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.journal.replay import LeftAnswer
+from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkReport
 from smarty_async.cluster.storage import ChunkStorage

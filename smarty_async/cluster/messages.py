@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
-from smarty_async.archive.journal.lookup import key_of
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, StoredOutput, key_of
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -24,7 +23,7 @@ from smarty_async.errors import (
 )
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
-from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
 

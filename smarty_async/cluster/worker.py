@@ -21,7 +21,7 @@ from distributed import Worker, WorkerPlugin
 from yarl import URL
 
 from smarty_async.archive.commit import PhotoOutputs
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
+from smarty_async.archive.outputs.state_folder import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.threads import threaded
@@ -42,8 +42,7 @@ from smarty_async.errors import SmartyError
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
-from smarty_async.transport.body import Body, BodyFailed
-from smarty_async.transport.connection import Connection
+from smarty_async.transport.connection import Body, BodyFailed, Connection
 from smarty_async.transport.http import make_session
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name

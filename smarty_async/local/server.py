@@ -31,10 +31,9 @@ from smarty_async.local.contract import Health, Limits, Mode, Refusal, RequestMe
 from smarty_async.local.engine.decoding import MAX_PIXELS
 from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Faults, RequestFaults
-from smarty_async.local.items import Pace, failed_item, process_item
-from smarty_async.local.response import ResponseWriter
+from smarty_async.local.response import Pace, ResponseWriter, failed_item, process_item
 from smarty_async.local.upload import Upload
-from smarty_async.web.page import SHARED, add_assets, guard
+from smarty_async.web import SHARED, add_assets, guard
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,15 +16,14 @@ from typing import Protocol, Self
 import aiohttp
 from yarl import URL
 
-from smarty_async.errors import ConfigurationError, RequestError
+from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable, without_long_words
-from smarty_async.transport.body import Body, stream
 from smarty_async.transport.http import read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
-__all__ = ["Connection", "Exchange", "SilenceTimer"]
+__all__ = ["Body", "BodyFailed", "Connection", "Exchange", "MemoryBody", "SilenceTimer", "stream"]
 
 _TEXT_LENGTH = 500
 """Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
@@ -34,6 +33,51 @@ _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads the socket of a response that was paused."""
 _TICK_SECONDS = 1.0
 """How often silence is measured: far below the timeout, and no load with a timer for each open request."""
+
+
+class Body(Protocol):
+    """One image's bytes, read when their turn comes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes, exactly."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """``image/jpeg`` or the real type."""
+        ...
+
+    def read(self) -> AsyncIterator[bytes]:
+        """The bytes in pieces; raises PhotoError when they are no longer what they were."""
+        ...
+
+
+_PIECE_BYTES = 1 << 18
+"""Small enough that an upload that is slow, and not stalled, shows it (`Timeouts.silence`)."""
+
+
+class MemoryBody:
+    """An image that is in memory."""
+
+    def __init__(self, data: bytes, content_type: str) -> None:
+        self._data = data
+        self.size = len(data)
+        self.content_type = content_type
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """The bytes in pieces."""
+        for start in range(0, self.size, _PIECE_BYTES):
+            yield self._data[start : start + _PIECE_BYTES]
+
+
+class BodyFailed(Exception):
+    """An image could not be read while it was being sent; the request was given up."""
+
+    def __init__(self, number: int, error: PhotoError) -> None:
+        super().__init__(number, error)
+        self.number = number
+        self.error = error
 
 
 class Exchange(Protocol):
@@ -268,6 +312,62 @@ async def _upload(
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)
         raise OSError(str(error)) from None  # the one exception that makes aiohttp give the request up
+
+
+async def stream(multipart: Multipart, bodies: Sequence[Body]) -> AsyncIterator[bytes]:
+    """A request's body in pieces. Each image is read as its turn comes; small ones are read and sent together.
+
+    Raises:
+        BodyFailed: an image could not be read.
+    """
+    for lot in _lots(multipart, bodies):
+        images = [frame for frame in lot if isinstance(frame, int)]
+        if len(images) > 1:
+            read = await asyncio.gather(*(_whole(bodies, number) for number in images), return_exceptions=True)
+            whole = dict(zip(images, map(_or_raised, read), strict=True))
+            yield b"".join(frame if isinstance(frame, bytes) else whole[frame] for frame in lot)
+            continue
+        for frame in lot:
+            if isinstance(frame, bytes):
+                yield frame
+                continue
+            async for piece in _read(bodies, frame):
+                yield piece
+
+
+def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
+    """The frames in lots of about a piece, a large image in a lot of its own."""
+    lot: list[bytes | int] = []
+    room = _PIECE_BYTES
+    for frame in multipart.frames():
+        if isinstance(frame, int):
+            room -= bodies[frame].size
+            if room < 0:
+                yield lot
+                lot, room = [], _PIECE_BYTES - bodies[frame].size
+        lot.append(frame)
+    yield lot
+
+
+async def _read(bodies: Sequence[Body], number: int) -> AsyncIterator[bytes]:
+    try:
+        async for piece in bodies[number].read():
+            yield piece
+    except PhotoError as error:
+        raise BodyFailed(number, error) from None
+
+
+async def _whole(bodies: Sequence[Body], number: int) -> bytes:
+    try:
+        return b"".join([piece async for piece in bodies[number].read()])
+    except PhotoError as error:
+        raise BodyFailed(number, error) from None
+
+
+def _or_raised(read: bytes | BaseException) -> bytes:
+    if isinstance(read, BaseException):
+        raise read
+    return read
 
 
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

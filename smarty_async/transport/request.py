@@ -15,7 +15,7 @@ from smarty_async.errors import RequestError
 from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo
-from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
 from smarty_async.wire.messages import item_name

@@ -1,1 +1,160 @@
-"""What the before/after page and the embedded service's page share: assets, and the guard around an application."""
+"""A page on this machine: its files, served under fixed names, and the guard around its application.
+
+Files are read from the installed package. The guard keeps the web pages of other sites from using a server on this
+machine, and our own pages from loading anything else. Three attacks are refused. A page of another site that reads from
+or posts to the server: the browser says so in ``Origin`` or ``Sec-Fetch-Site``. DNS rebinding, where the other site's
+name is made to point at this machine: ``Host`` is then that name. Text in a photo's name or a service's answer that is
+taken for markup: the Content-Security-Policy allows no inline script and no other host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from importlib.resources import files
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+__all__ = ["HEADERS", "SHARED", "add_assets", "guard", "read_asset"]
+
+
+def _located(package: str, *names: str) -> dict[str, str]:
+    """{name: package} for files in the folder ``static`` of `package`."""
+    return dict.fromkeys(names, package)
+
+
+SHARED: Final = _located("smarty_async.web", "icon.svg", "slider.js", "strings.js", "theme.css")
+"""The assets of both pages: {name: package that holds it in its folder ``static``}."""
+
+_TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+def read_asset(package: str, name: str) -> str:
+    """The text of the file `name` in the folder ``static`` of `package`.
+
+    An HTML file holds the body of a page; what is around it, the same for all pages, is in ``page.html``.
+    """
+    text = (files(package) / "static" / name).read_text("utf-8")
+    stem, _, suffix = name.rpartition(".")
+    if suffix != "html":
+        return text
+    frame = (files("smarty_async.web") / "static" / "page.html").read_text("utf-8")
+    return frame.replace("{name}", stem).replace("{body}", text)
+
+
+def add_assets(app: web.Application, assets: Mapping[str, str], *, page: str) -> None:
+    """Serve `page` at ``/`` and every other asset at ``/assets/<name>``; no other name exists.
+
+    Args:
+        app: the application.
+        assets: {name: package}.
+        page: the name of the HTML file among them.
+    """
+    for name, package in assets.items():
+        path = "/" if name == page else f"/assets/{name}"
+        app.router.add_get(path, _handler(package, name))
+
+
+def _handler(package: str, name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    text = read_asset(package, name)
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(
+            text=text,
+            content_type=_TYPES[name.rpartition(".")[2]],
+            charset="utf-8",
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    return serve
+
+
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Headers of every answer. https://owasp.org/www-project-secure-headers/"""
+
+_SAME: Final = ("same-origin", "none")
+"""Values of ``Sec-Fetch-Site`` for our own page, and for an address that the user typed."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def guard(app: web.Application, *, hosts: Collection[str] = (), browsers_only: bool) -> None:
+    """Check every request to `app` before it is handled, and add `HEADERS` to every answer.
+
+    Args:
+        app: the application.
+        hosts: names the server may be called by, beside ``localhost`` and every IP address.
+        browsers_only: check ``Host`` of every request. When False, a request without ``Origin`` and ``Sec-Fetch-``
+            headers comes from a program that is no browser, and may call the server by any name.
+    """
+    allowed = frozenset({"localhost", *(host.lower() for host in hosts)})
+
+    @web.middleware
+    async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if (browsers_only or _from_browser(request)) and not _is_ours(request.headers.get("Host", ""), allowed):
+            raise web.HTTPForbidden(text="Refused: the Host header names another server.\n")
+        if not _same_site(request):
+            raise web.HTTPForbidden(text="Refused: the request comes from a page of another site.\n")
+        return await handler(request)
+
+    async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+
+    app.middlewares.append(check)
+    app.on_response_prepare.append(add_headers)
+
+
+def _from_browser(request: web.Request) -> bool:
+    return "Origin" in request.headers or "Sec-Fetch-Site" in request.headers
+
+
+def _is_ours(host: str, allowed: Collection[str]) -> bool:
+    """Whether `host` is an allowed name or an IP address. DNS rebinding needs a name of the attacker's own."""
+    name = _name_of(host)
+    if name in allowed:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _name_of(host: str) -> str:
+    """The name or address in a ``Host`` header, without the port; empty for one that is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _same_site(request: web.Request) -> bool:
+    origin = request.headers.get("Origin")
+    if origin is not None:
+        # The scheme is not compared: a proxy in front may use https.
+        return origin.partition("://")[2].lower() == request.headers.get("Host", "").lower()
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    return site in _SAME or _is_visit(request)
+
+
+def _is_visit(request: web.Request) -> bool:
+    """Whether a user followed a link to the page. The other site cannot read what it then shows."""
+    return (
+        request.method == "GET"
+        and request.path == "/"
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        and request.headers.get("Sec-Fetch-Dest") == "document"
+    )

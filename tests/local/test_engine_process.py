@@ -16,18 +16,17 @@ import pytest
 from support import pictures
 
 from smarty_async.errors import ConfigurationError
+from smarty_async.local import engine_process
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, best_engine, engine_named
 from smarty_async.local.engine.protocol import Abandoned, wanted_until
-from smarty_async.local.worker import client as worker
-from smarty_async.local.worker.client import EngineProcess
-from smarty_async.local.worker.ipc import REPLIES, Done, read, write
+from smarty_async.local.engine_process import REPLIES, Done, EngineProcess, read, write
 
 SCRIPTED = Path(__file__).parents[1] / "support" / "scripted_engine.py"
 
 
 @pytest.fixture(autouse=True)
 def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, str(SCRIPTED)))
+    monkeypatch.setattr(engine_process, "_COMMAND", (sys.executable, str(SCRIPTED)))
 
 
 def pid_of(engine: EngineProcess) -> int:
@@ -122,9 +121,9 @@ def test_it_ends_with_the_engine() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
 def test_it_ends_with_a_parent_that_was_killed() -> None:
     script = (
-        "import os; from smarty_async.local.worker import client; "
-        f"client._COMMAND = {(sys.executable, str(SCRIPTED))!r}; "
-        "print(int(client.EngineProcess('scripted').improve(b'where?').colorized), flush=True); os.kill(os.getpid(), 9)"
+        "import os; from smarty_async.local import engine_process as module; "
+        f"module._COMMAND = {(sys.executable, str(SCRIPTED))!r}; "
+        "print(int(module.EngineProcess('scripted').improve(b'where?').colorized), flush=True); os.kill(os.getpid(), 9)"
     )
     reported = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own
     until(lambda: is_gone(int(reported.stdout)))

@@ -21,8 +21,8 @@ from smarty_async.local.engine import EchoEngine, Improved, ItemRefused, engine_
 from smarty_async.local.engine.echo import unstamp
 from smarty_async.local.engine.protocol import Abandoned, check_wanted
 from smarty_async.local.faults import Faults
-from smarty_async.local.items import Pace
 from smarty_async.local.memory import usable_memory
+from smarty_async.local.response import Pace
 from smarty_async.local.server import PATHS, make_app, serving
 
 QUERY = {"oauth_provider": "mcs", "oauth_token": "bait-token"}

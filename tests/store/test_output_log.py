@@ -14,13 +14,11 @@ from support.fake_service import FakeService
 from support.s3_server import S3Server
 from support.stores import StorePlace
 
-from smarty_async.archive import s3_listing
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, ObjectExists, UnlistableKey
 from smarty_async.archive.outputs import output_log
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.s3_listing import list_any_key
+from smarty_async.archive.s3 import _url_of, list_any_key
 from smarty_async.archive.sources import object_store as source_module
-from smarty_async.archive.store_errors import ObjectExists, UnlistableKey
 from smarty_async.errors import DiskError, OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
 
@@ -192,7 +190,7 @@ async def test_photos_are_read_to_be_compared_where_etags_do_not_tell(place: Sto
 
 
 def test_a_listing_is_tried_again_and_then_given_up(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3_listing, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr("smarty_async.archive.s3._FIRST_WAIT", 0.001)
     odd = UnlistableKey("odd", key="a//b")
     address = StoreAddress("s3", "photos")
 
@@ -211,8 +209,6 @@ def test_a_listing_is_tried_again_and_then_given_up(s3: S3Server, monkeypatch: p
 
 
 def test_addresses_of_buckets() -> None:
-    assert s3_listing._url_of("b", {}) == "https://s3.us-east-1.amazonaws.com/b"
-    assert s3_listing._url_of("b", {"region": "eu", "virtual_hosted_style_request": "true"}) == (
-        "https://b.s3.eu.amazonaws.com/"
-    )
-    assert s3_listing._url_of("b", {"endpoint": "https://s/"}) == "https://s/b"
+    assert _url_of("b", {}) == "https://s3.us-east-1.amazonaws.com/b"
+    assert _url_of("b", {"region": "eu", "virtual_hosted_style_request": "true"}) == ("https://b.s3.eu.amazonaws.com/")
+    assert _url_of("b", {"endpoint": "https://s/"}) == "https://s/b"

@@ -18,10 +18,10 @@ from support.stores import StorePlace
 from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, Result, plan_archive, read_status
 from smarty_async.archive import commit
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
-from smarty_async.archive.s3_listing import list_any_key
+from smarty_async.archive.object_store import UnlistableKey
+from smarty_async.archive.s3 import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.store_errors import UnlistableKey
 from smarty_async.errors import OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
 

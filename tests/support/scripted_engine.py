@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused
 from smarty_async.local.engine.protocol import check_wanted
-from smarty_async.local.worker.main import run_worker
+from smarty_async.local.engine_process import run_worker
 
 
 class Scripted(EchoEngine):

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.lookup import key_of
+from smarty_async.archive.journal.records import key_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import ModeSpec

@@ -15,11 +15,18 @@ from typing import Literal, TypeVar
 import msgspec
 
 from smarty_async.archive.journal.finished import FinishedBatch
-from smarty_async.archive.journal.records import Content, PhotoEntry, ReceivedAnswer, StoredAnswer, UnhashedPhoto
-from smarty_async.archive.journal.replay import LeftAnswer, adopt_left
+from smarty_async.archive.journal.records import (
+    Content,
+    FinishedPhoto,
+    PhotoEntry,
+    ReceivedAnswer,
+    StoredAnswer,
+    UnhashedPhoto,
+)
+from smarty_async.archive.journal.recovery import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.store import FinishedPhoto, OutputStore
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec

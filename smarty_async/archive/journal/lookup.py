@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from smarty_async.archive.journal.records import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import (
+    ANSWER_COLUMNS,
+    AnswerState,
+    PhotoEntry,
+    StoredAnswer,
+    StoredOutput,
+    answers_of,
+    key_of,
+)
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,
@@ -28,32 +36,16 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = [
-    "ANSWER_COLUMNS",
-    "NO_OUTPUTS",
-    "EntryLookup",
-    "OutputPlaces",
-    "answers_of",
-    "finished_bytes",
-    "give_distinct_place",
-    "key_of",
-    "outputs_of",
-    "photo_of_key",
-]
-
+__all__ = ["NO_OUTPUTS", "EntryLookup", "OutputPlaces", "finished_bytes", "give_distinct_place"]
 
 _GOOD: Final = ("restored", "already_good", "duplicate")
 
 _BATCH: Final = 256
 """Photos looked up in one query; some builds of SQLite take 999 parameters, and a photo needs two."""
 
-ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw"
-"""Columns of an answer, the last ones of a row that `answers_of` reads."""
-_ANSWER_COUNT: Final = 5
-
 _ENTRY: Final = f"source, photos.photo, id, place, size, version, outcome, attempts, pages, {ANSWER_COLUMNS}"
 _ENTRY_ONLY: Final = 9
-_NEW: Final = (None, 0, 1, *[None] * _ANSWER_COUNT)
+_NEW: Final = (None, 0, 1, *[None] * len(ANSWER_COLUMNS.split(", ")))
 """What a new entry has in the columns from its outcome on."""
 
 _BETWEEN: Final = (
@@ -64,35 +56,7 @@ _BETWEEN: Final = (
 
 _BY_ID: Final = f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id WHERE id = ?"  # noqa: S608 - likewise
 
-_Key = tuple[bytes, bytes]
 _Rows = list[Sequence[Any]]
-
-outputs_of: Callable[[str], dict[Kind, StoredOutput]] = msgspec.json.Decoder(dict[Kind, StoredOutput]).decode
-"""The outputs of an answer, from its column ``outputs``."""
-
-
-def key_of(file: PhotoFile) -> _Key:
-    """The columns ``source`` and ``photo`` of a photo. No path holds the zero byte before a page number."""
-    photo = os.fsencode(file.photo)
-    return os.fsencode(file.source), photo if file.page == 1 else b"%b\0%d" % (photo, file.page)
-
-
-def photo_of_key(photo: bytes) -> tuple[str, int]:
-    """The relative path and the page of a column ``photo``."""
-    if b"\0" not in photo:
-        return os.fsdecode(photo), 1
-    path, _, page = photo.partition(b"\0")
-    return os.fsdecode(path), int(page)
-
-
-def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
-    """The answers of a photo by mode, from rows that end in `ANSWER_COLUMNS`; a row without a mode is no answer."""
-    answers: dict[Mode, StoredAnswer] = {}
-    for row in rows:
-        mode, spec, state, outputs, bw = row[-_ANSWER_COUNT:]
-        if mode:
-            answers[mode] = StoredAnswer(spec, state, outputs_of(outputs), None if bw is None else bool(bw))
-    return answers
 
 
 class OutputPlaces(Protocol):
@@ -253,7 +217,7 @@ class EntryLookup:
         Reading by key takes twice as long, and three times in a folder of a million.
         """
         keys = [key_of(file) for file in files]
-        entries: dict[_Key, _Rows] = {}
+        entries: dict[tuple[bytes, bytes], _Rows] = {}
         self._add_by_key(entries, [keys[0], *keys[1:][-1:]])
         if keys[0] in entries and keys[-1] in entries:
             first, last = entries[keys[0]][0][2], entries[keys[-1]][0][2]
@@ -262,7 +226,7 @@ class EntryLookup:
         self._add_by_key(entries, [key for key in keys[1:-1] if key not in entries])
         return [entries.get(key, []) for key in keys]
 
-    def _add_by_key(self, entries: dict[_Key, _Rows], keys: Sequence[_Key]) -> None:
+    def _add_by_key(self, entries: dict[tuple[bytes, bytes], _Rows], keys: Sequence[tuple[bytes, bytes]]) -> None:
         if keys:
             _add(entries, self._sql.execute(_by_key(len(keys)), [part for key in keys for part in key]))
 
@@ -316,7 +280,7 @@ def _by_key(photos: int) -> str:
     )
 
 
-def _add(entries: dict[_Key, _Rows], rows: Iterable[Sequence[Any]]) -> None:
+def _add(entries: dict[tuple[bytes, bytes], _Rows], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         entries.setdefault((row[0], row[1]), []).append(row)
 

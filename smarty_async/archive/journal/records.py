@@ -1,31 +1,44 @@
-"""The data of the journal, as the rest of the program sees it. Pure."""
+"""The data of the journal, as the rest of the program sees it, and the rows of tables that hold it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = [
+    "ANSWER_COLUMNS",
     "AnswerState",
     "Content",
     "Counts",
     "FailedPhoto",
     "FailureReason",
+    "FinishedPhoto",
+    "LoggedPhoto",
     "PhotoEntry",
     "ReceivedAnswer",
     "RequestState",
     "StoredAnswer",
     "StoredOutput",
     "UnhashedPhoto",
+    "answers_of",
     "content_digest",
+    "file_of",
+    "key_of",
+    "origin_of",
+    "outputs_of",
+    "photo_of_key",
+    "result_columns",
+    "warnings_of",
 ]
 
 AnswerState = Literal["received", "committed", "stale", "missing", "unverified"]
@@ -278,3 +291,164 @@ class FailedPhoto(msgspec.Struct, frozen=True):
     page: int
     outcome: Outcome
     error: ErrorInfo
+
+
+class FinishedPhoto(msgspec.Struct, frozen=True):
+    """What became of a photo.
+
+    Attributes:
+        entry: the photo with its answers.
+        result: its result.
+        failures: why modes of it failed permanently.
+    """
+
+    entry: PhotoEntry
+    result: Result
+    failures: Mapping[ModeSpec, ErrorInfo]
+
+    def logged(self) -> dict[str, Any]:
+        """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
+        file, result = self.entry.file, self.result
+        answers: dict[str, dict[Kind, int]] = {
+            answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
+            for answer in self.entry.answers.values()
+            if answer.state in ("committed", "missing")
+        }
+        logged = LoggedPhoto(
+            source=file.source,
+            photo=file.photo,
+            page=file.page,
+            size=file.size,
+            version=file.version,
+            place=self.entry.place,
+            pages=self.entry.pages,
+            answers=answers,
+            failures={str(spec): why for spec, why in self.failures.items()},
+            outcome=result.outcome,
+            bw=result.bw,
+            attempts=result.attempts,
+            error=result.error,
+            warnings=result.warnings,
+        )
+        line: dict[str, Any] = msgspec.to_builtins(logged)
+        return line
+
+
+class LoggedPhoto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a log keeps of a photo, so that a journal can be rebuilt from it; the fields are those of the journal.
+
+    Attributes:
+        source: of the photo.
+        photo: its path relative to that.
+        page: which picture of the file, from 1.
+        size: bytes.
+        version: of the photo.
+        place: of its outputs.
+        pages: pictures in the file.
+        answers: bytes of each output, by spec and kind.
+        failures: why modes failed permanently, by spec.
+        outcome: of the photo.
+        bw: whether the service took it for black-and-white.
+        attempts: requests that carried it.
+        error: why it failed or was rejected.
+        warnings: what its result warns of.
+    """
+
+    source: str
+    photo: str
+    page: int = 1
+    size: int
+    version: str
+    place: str = ""
+    pages: int = 1
+    answers: dict[str, dict[Kind, int]] = {}
+    failures: dict[str, ErrorInfo] = {}
+    outcome: Outcome
+    bw: bool | None = None
+    attempts: int = 0
+    error: ErrorInfo | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def result(self) -> Result:
+        """The result of the photo, without its outputs."""
+        return Result(
+            photo=self.photo,
+            source=self.source,
+            outcome=self.outcome,
+            bw=self.bw,
+            attempts=self.attempts,
+            error=self.error,
+            page=self.page,
+            warnings=self.warnings,
+        )
+
+
+# rows
+
+ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw"
+"""Columns of an answer, the last ones of a row that `answers_of` reads."""
+_ANSWER_COUNT: Final = len(ANSWER_COLUMNS.split(", "))
+
+outputs_of: Callable[[str], dict[Kind, StoredOutput]] = msgspec.json.Decoder(dict[Kind, StoredOutput]).decode
+"""The outputs of an answer, from its column ``outputs``."""
+
+
+def key_of(file: PhotoFile) -> tuple[bytes, bytes]:
+    """The columns ``source`` and ``photo`` of a photo. No path holds the zero byte before a page number."""
+    photo = os.fsencode(file.photo)
+    return os.fsencode(file.source), photo if file.page == 1 else b"%b\0%d" % (photo, file.page)
+
+
+def photo_of_key(photo: bytes) -> tuple[str, int]:
+    """The relative path and the page of a column ``photo``."""
+    if b"\0" not in photo:
+        return os.fsdecode(photo), 1
+    path, _, page = photo.partition(b"\0")
+    return os.fsdecode(path), int(page)
+
+
+def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
+    """The answers of a photo by mode, from rows that end in `ANSWER_COLUMNS`; a row without a mode is no answer."""
+    answers: dict[Mode, StoredAnswer] = {}
+    for row in rows:
+        mode, spec, state, outputs, bw = row[-_ANSWER_COUNT:]
+        if mode:
+            answers[mode] = StoredAnswer(spec, state, outputs_of(outputs), None if bw is None else bool(bw))
+    return answers
+
+
+warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+"""The warnings of a result, from their column."""
+
+
+def result_columns(photo: FinishedPhoto) -> tuple[Any, ...]:
+    """What the row of a photo has of its result, and the photo's id: outcome, bw, attempts, the error, warnings."""
+    result, error = photo.result, photo.result.error
+    return (
+        *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
+        msgspec.json.encode(result.warnings).decode() if result.warnings else None,
+        photo.entry.id,
+    )
+
+
+def file_of(source: bytes, key: bytes) -> PhotoFile:
+    """The photo of the columns ``source`` and ``photo``; where it is, and its size, nobody asks."""
+    path, page = photo_of_key(key)
+    return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)
+
+
+def origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
+    """What the outputs of an answer are made of, from its ``bw`` and its photo's source, photo, size and version."""
+    bw, source, key, size, version = row
+    photo, page = photo_of_key(key)
+    return OutputOrigin(
+        spec=spec,
+        kinds=tuple(kinds),
+        bw=None if bw is None else bool(bw),
+        source=os.fsdecode(source),
+        photo=photo,
+        page=page,
+        size=size,
+        version=version,
+    )

@@ -17,30 +17,34 @@ import msgspec
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, take_finished
 from smarty_async.archive.journal.lookup import (
-    ANSWER_COLUMNS,
     NO_OUTPUTS,
     EntryLookup,
     OutputPlaces,
-    answers_of,
     finished_bytes,
     give_distinct_place,
-    outputs_of,
-    photo_of_key,
 )
 from smarty_async.archive.journal.records import (
+    ANSWER_COLUMNS,
     Content,
     Counts,
     FailedPhoto,
     FailureReason,
+    FinishedPhoto,
     PhotoEntry,
     ReceivedAnswer,
     RequestState,
     StoredAnswer,
     StoredOutput,
     UnhashedPhoto,
+    answers_of,
+    file_of,
+    origin_of,
+    outputs_of,
+    photo_of_key,
+    result_columns,
+    warnings_of,
 )
-from smarty_async.archive.journal.rows import file_of, origin_of, result_columns, warnings_of
-from smarty_async.archive.outputs.store import FinishedPhoto, NameTaken, OutputMove
+from smarty_async.archive.outputs.store import NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import DiskError

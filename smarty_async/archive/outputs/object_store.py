@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.key_pages import KeyPages
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, default_state_folder
-from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove, OutputRefused
-from smarty_async.archive.outputs.temp_file import TempFile
+from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, TempFile, default_state_folder
+from smarty_async.archive.outputs.store import OutputMove, OutputRefused
 from smarty_async.archive.paths import STATE, FileNameRules
-from smarty_async.archive.store_errors import ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
 from smarty_async.options import ModeSpec
@@ -296,7 +294,7 @@ class OutputBucket(StoreTempFiles):
 
         A journal that is up to date costs one LIST.
         """
-        from smarty_async.archive.journal.replay import adopt, replay  # noqa: PLC0415 - it stands on this package
+        from smarty_async.archive.journal.recovery import adopt, replay  # noqa: PLC0415 - it stands on this package
 
         is_lost = journal.is_empty
         own = "" if is_lost else self._log.owner

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, ObjectExists
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.store import NameTaken, OutputRefused
-from smarty_async.archive.store_errors import ObjectExists
 from smarty_async.errors import StoreError
 from smarty_async.results import Kind
 

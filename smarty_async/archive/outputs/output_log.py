@@ -19,9 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, ObjectExists
 from smarty_async.archive.paths import STATE
-from smarty_async.archive.store_errors import ObjectExists
 from smarty_async.errors import DiskError, OutputInUse, StoreError
 
 __all__ = ["LOG", "OutputLog", "Segment"]

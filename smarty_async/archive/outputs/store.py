@@ -8,25 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.temp_file import Appendable, TempFile
+from smarty_async.archive.outputs.state_folder import Appendable, TempFile
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
 __all__ = [
-    "FinishedPhoto",
-    "LoggedPhoto",
     "NameTaken",
     "OutputMove",
     "OutputRefused",
@@ -40,97 +38,6 @@ class OutputRefused(DiskError):
 
 class NameTaken(OutputRefused):
     """A file that no run made is at the output's place."""
-
-
-class FinishedPhoto(msgspec.Struct, frozen=True):
-    """What became of a photo.
-
-    Attributes:
-        entry: the photo with its answers.
-        result: its result.
-        failures: why modes of it failed permanently.
-    """
-
-    entry: PhotoEntry
-    result: Result
-    failures: Mapping[ModeSpec, ErrorInfo]
-
-    def logged(self) -> dict[str, Any]:
-        """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
-        file, result = self.entry.file, self.result
-        answers: dict[str, dict[Kind, int]] = {
-            answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
-            for answer in self.entry.answers.values()
-            if answer.state in ("committed", "missing")
-        }
-        logged = LoggedPhoto(
-            source=file.source,
-            photo=file.photo,
-            page=file.page,
-            size=file.size,
-            version=file.version,
-            place=self.entry.place,
-            pages=self.entry.pages,
-            answers=answers,
-            failures={str(spec): why for spec, why in self.failures.items()},
-            outcome=result.outcome,
-            bw=result.bw,
-            attempts=result.attempts,
-            error=result.error,
-            warnings=result.warnings,
-        )
-        line: dict[str, Any] = msgspec.to_builtins(logged)
-        return line
-
-
-class LoggedPhoto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a log keeps of a photo, so that a journal can be rebuilt from it; the fields are those of the journal.
-
-    Attributes:
-        source: of the photo.
-        photo: its path relative to that.
-        page: which picture of the file, from 1.
-        size: bytes.
-        version: of the photo.
-        place: of its outputs.
-        pages: pictures in the file.
-        answers: bytes of each output, by spec and kind.
-        failures: why modes failed permanently, by spec.
-        outcome: of the photo.
-        bw: whether the service took it for black-and-white.
-        attempts: requests that carried it.
-        error: why it failed or was rejected.
-        warnings: what its result warns of.
-    """
-
-    source: str
-    photo: str
-    page: int = 1
-    size: int
-    version: str
-    place: str = ""
-    pages: int = 1
-    answers: dict[str, dict[Kind, int]] = {}
-    failures: dict[str, ErrorInfo] = {}
-    outcome: Outcome
-    bw: bool | None = None
-    attempts: int = 0
-    error: ErrorInfo | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def result(self) -> Result:
-        """The result of the photo, without its outputs."""
-        return Result(
-            photo=self.photo,
-            source=self.source,
-            outcome=self.outcome,
-            bw=self.bw,
-            attempts=self.attempts,
-            error=self.error,
-            page=self.page,
-            warnings=self.warnings,
-        )
 
 
 class OutputMove(msgspec.Struct, frozen=True, gc=False):

@@ -1,23 +1,24 @@
-"""Photos in a bucket of an object store, listed as a stream, and sent straight from there."""
+"""Photos in a bucket: listed as a stream, read in ranges by the probe, and sent straight from there."""
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
+import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import takewhile
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 
-from smarty_async.archive.object_store import Bucket, StoredObject
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, StoredObject
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.s3_listing import is_odd_key
-from smarty_async.archive.sources.object_file import ObjectFile, opened_object
+from smarty_async.archive.s3 import is_odd_key
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
@@ -28,7 +29,6 @@ from smarty_async.archive.sources.walk import (
     is_photo_name,
     is_skipped,
 )
-from smarty_async.archive.store_errors import ObjectChanged, ObjectMissing
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError, PhotoRejected, StoreError
 from smarty_async.options import Limits
@@ -42,6 +42,9 @@ _BATCH: Final = 256
 _LOOKS: Final = 16
 """Objects without a photo's name that are looked into at a time."""
 _PIECE_BYTES: Final = 1 << 18
+_FIRST_RANGE: Final = 1 << 16
+"""Bytes of the first range: headers and metadata of most photos, and many small ones whole."""
+_LARGEST_RANGE: Final = 1 << 22
 
 _CONTENT_ETAG: Final = re.compile(r'"?[0-9a-f]{32}(-[0-9]{1,5})?"?')
 """An ETag that depends on the content alone: the MD5 of it, or of the MD5s of its parts. S3's are, unless the objects
@@ -255,9 +258,9 @@ def _probed(bucket: Bucket, key: str, file: PhotoFile, *, limits: Limits, fit: b
         PhotoRejected: it cannot be sent.
         StoreError: the store does not answer, or refuses all of it.
     """
-    opened = ObjectFile(bucket, key, size=file.size, etag=file.version)
+    opened = _ObjectFile(bucket, key, size=file.size, etag=file.version)
     try:
-        probed = probe(lambda: opened_object(opened), limits=limits, fit=fit, page=file.page)
+        probed = probe(lambda: _buffered(opened), limits=limits, fit=fit, page=file.page)
     except PhotoRejected:
         if opened.failure is not None:
             raise _rejected(opened.failure) from None
@@ -270,7 +273,105 @@ _probe = threaded(_probed, pool="fetching")
 
 def _reopened(bucket: Bucket, key: str, size: int, etag: str) -> BinaryIO:
     # A function, and no closure: a worker of a cluster gets it in a pickle.
-    return opened_object(ObjectFile(bucket, key, size=size, etag=etag))
+    return _buffered(_ObjectFile(bucket, key, size=size, etag=etag))
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object, opened for reading.
+
+    The first range is kept, for formats are read from their beginning several times; of the others, the last one. Where
+    reading goes on from it, or a little behind it, each range is four times as long as the one before.
+
+    Args:
+        bucket: where it is.
+        key: of the object.
+        size: bytes.
+        etag: of the object; a read fails when it has another one by then.
+
+    Attributes:
+        failure: why a read failed; None when none has. Decoders may hide it.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, *, size: int, etag: str) -> None:
+        super().__init__()
+        self.failure: StoreError | None = None
+        self._bucket = bucket
+        self._key = key
+        self._size = size
+        self._etag = etag
+        self._at = 0
+        self._first = b""
+        self._start, self._range = 0, b""
+        self._length = _FIRST_RANGE
+
+    @property
+    def whole(self) -> bytes | None:
+        """All its bytes, when the first range holds them; None when they are more, or were not read."""
+        return self._first if len(self._first) == self._size else None
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to `offset`."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read up to the length of `buffer`.
+
+        Raises:
+            OSError: the store refuses; `failure` says why.
+        """
+        view = memoryview(buffer).cast("B")
+        if self._at >= self._size or not view:
+            return 0
+        data = self._from_range(len(view))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _from_range(self, wanted: int) -> memoryview:
+        for start, data in ((0, self._first), (self._start, self._range)):
+            if start <= self._at < start + len(data):
+                return memoryview(data)[self._at - start : self._at - start + wanted]
+        end = self._start + len(self._range) if self._range else len(self._first)
+        goes_on = bool(self._first) and end <= self._at <= end + self._length
+        self._length = min(_LARGEST_RANGE, 4 * self._length) if goes_on else _FIRST_RANGE
+        start = self._at if self._first else 0
+        data = self._get(start, min(self._size, max(self._at + wanted, start + self._length)))
+        if self._first:
+            self._start, self._range = start, data
+        else:
+            self._first = data
+        return memoryview(data)[self._at - start : self._at - start + wanted]
+
+    def _get(self, start: int, end: int) -> bytes:
+        try:
+            data = self._bucket.get(self._key, etag=self._etag, start=start, end=end)
+        except StoreError as error:
+            self.failure = error
+            gone = isinstance(error, ObjectChanged | ObjectMissing)
+            raise OSError(errno.EIO, "it changed while the run was under way" if gone else str(error)) from None
+        if len(data) != end - start:
+            self.failure = StoreError(f"{self._key!r}: the store gave {len(data):,} bytes of {end - start:,}")
+            raise OSError(errno.EIO, str(self.failure))
+        return data
+
+
+def _buffered(file: _ObjectFile) -> BinaryIO:
+    """`file` with a small buffer: parsers read a few bytes at a time."""
+    return cast("BinaryIO", io.BufferedReader(file, 1 << 14))
 
 
 class ObjectBody:

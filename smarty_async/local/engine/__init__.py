@@ -46,7 +46,7 @@ def engine_named(name: str, options: EngineOptions | None = None) -> Engine:
         raise MissingExtra("the engine 'restore'", "local")
     if options.colourist is not None and not find_spec("onnxruntime"):
         raise MissingExtra("what runs a colourist", "onnx")
-    from smarty_async.local.worker.client import EngineProcess  # noqa: PLC0415 - the worker imports this package
+    from smarty_async.local.engine_process import EngineProcess  # noqa: PLC0415 - it imports this package
 
     return EngineProcess(name, options)
 

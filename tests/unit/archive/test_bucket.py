@@ -11,22 +11,20 @@ import msgspec
 import pytest
 
 from smarty_async import ConfigurationError, MissingExtra
-from smarty_async.archive.aws_profile import aws_profile
 from smarty_async.archive.catalog import Catalog
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
-from smarty_async.archive.object_store import Bucket
-from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
-from smarty_async.archive.outputs.state_folder import default_state_folder
-from smarty_async.archive.outputs.store import FinishedPhoto, LoggedPhoto
-from smarty_async.archive.s3_listing import is_odd_key
-from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.archive.store_errors import (
+from smarty_async.archive.journal.records import FinishedPhoto, LoggedPhoto, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.object_store import (
+    Bucket,
     ObjectChanged,
     ObjectExists,
     ObjectMissing,
     UnlistableKey,
     store_error,
 )
+from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
+from smarty_async.archive.outputs.state_folder import default_state_folder
+from smarty_async.archive.s3 import aws_profile, is_odd_key
+from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Result
 from smarty_async.store_address import StoreAddress

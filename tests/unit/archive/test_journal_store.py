@@ -19,13 +19,14 @@ from smarty_async.archive.journal.records import (
     Counts,
     FailedPhoto,
     FailureReason,
+    FinishedPhoto,
     PhotoEntry,
     ReceivedAnswer,
     StoredOutput,
     content_digest,
 )
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.store import FinishedPhoto, OutputMove
+from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.sources.walk import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec

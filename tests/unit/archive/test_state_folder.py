@@ -9,8 +9,7 @@ import pytest
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import state_folder as module
-from smarty_async.archive.outputs.state_folder import StateFolder
-from smarty_async.archive.outputs.temp_file import TempFile
+from smarty_async.archive.outputs.state_folder import StateFolder, TempFile
 
 
 @pytest.fixture

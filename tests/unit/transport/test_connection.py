@@ -42,8 +42,7 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
 from smarty_async.redaction import redact
-from smarty_async.transport.body import Body, BodyFailed, MemoryBody
-from smarty_async.transport.connection import Connection
+from smarty_async.transport.connection import Body, BodyFailed, Connection, MemoryBody
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
 
 IMPROVE = (ModeSpec("improve"),)

@@ -1,6 +1,7 @@
-"""List keys of S3 that obstore cannot represent, and that end its listing: ``a//b``, ``./``, control characters.
+"""What obstore lacks for S3: listing keys that it cannot represent, and the keys of an AWS profile. Blocking.
 
-The request is S3's ListObjectsV2, signed with AWS Signature Version 4. Blocking.
+Keys such as ``a//b``, ``./`` and those with control characters end obstore's listing. The request is S3's
+ListObjectsV2, signed with AWS Signature Version 4. obstore reads the environment, and not ``~/.aws``.
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
@@ -9,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser, Error
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
@@ -20,11 +24,10 @@ from xml.etree import ElementTree as ET
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from smarty_async.archive.store_errors import UnlistableKey
 from smarty_async.errors import StoreError
 from smarty_async.store_address import StoreAddress
 
-__all__ = ["ListedKey", "is_odd_key", "list_any_key"]
+__all__ = ["ListedKey", "aws_profile", "is_odd_key", "list_any_key"]
 
 _ODD: Final = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 """A control character, or a part that is empty, ``.`` or ``..``."""
@@ -55,7 +58,7 @@ def is_odd_key(key: str) -> bool:
 
 
 def list_any_key(
-    address: StoreAddress, config: Mapping[str, Any], *, folder: str, after: str, odd: UnlistableKey
+    address: StoreAddress, config: Mapping[str, Any], *, folder: str, after: str, odd: StoreError
 ) -> Iterator[list[ListedKey]]:
     """All keys below `folder`, a page at a time, whatever they are made of.
 
@@ -165,3 +168,53 @@ class _Signer(NamedTuple):
         signature = hmac.digest(key, text.encode(), "sha256").hex()
         authorization = f"AWS4-HMAC-SHA256 Credential={self.key}/{scope}, SignedHeaders={names}, Signature={signature}"
         return headers | {"authorization": authorization}
+
+
+_FIELDS: Final = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+    "region": "region",
+    "endpoint_url": "endpoint",
+}
+"""What of a profile an S3 store is opened with, by its name in the files and in obstore."""
+_KEYS: Final = ("access_key_id", "aws_access_key_id", "credential_provider", "skip_signature", "aws_skip_signature")
+_KEY_VARIABLES: Final = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+)
+
+
+def aws_profile(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The settings of the profile ``AWS_PROFILE`` (or ``default``), as options of an S3 store.
+
+    None when `options` or the environment say with which keys to sign. The files are those of ``AWS_CONFIG_FILE`` and
+    ``AWS_SHARED_CREDENTIALS_FILE``, else ``~/.aws/config`` and ``~/.aws/credentials``; what they lack, or a file that
+    cannot be read, is left out.
+    """
+    if any(name in options for name in _KEYS) or any(environ.get(name) for name in _KEY_VARIABLES):
+        return {}
+    name = environ.get("AWS_PROFILE") or "default"
+    found: dict[str, Any] = {}
+    for variable, file, section in (
+        ("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "credentials", name),
+    ):
+        profiles = ConfigParser(interpolation=None)
+        try:
+            profiles.read(environ.get(variable) or Path("~/.aws", file).expanduser(), encoding="utf-8")
+        except (Error, OSError, RuntimeError, UnicodeError):
+            continue
+        if profiles.has_section(section):
+            found |= {_FIELDS[key]: value for key, value in profiles[section].items() if key in _FIELDS}
+    for option, variable in (
+        ("region", "AWS_REGION"),
+        ("region", "AWS_DEFAULT_REGION"),
+        ("endpoint", "AWS_ENDPOINT_URL"),
+    ):
+        if environ.get(variable):  # which counts more
+            found.pop(option, None)
+    return found

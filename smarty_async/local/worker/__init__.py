@@ -1,1 +1,0 @@
-"""The engine in a process of its own."""
