@@ -4,8 +4,8 @@
     python tests/fuzz/fuzz_engine.py --file fuzz-input.bin      # one input again
 
 Each input is written to `--keep` before it is decoded, so that it is there after a crash of the process. An exception
-that is not `ItemRefused`, an output that is no JPEG of the right size, or memory beyond `--megabytes` ends the run with
-status 1.
+that is not `ItemRefused`, an output that is no JPEG of the right size, an input that takes more than two minutes, or
+memory beyond `--megabytes` ends the run with status 1.
 """
 
 from __future__ import annotations
@@ -26,13 +26,18 @@ from random import Random
 from PIL import Image
 
 from smarty_async.local.engine import BasicEngine, Engine, ItemRefused, best_engine, in_process_engine
-from smarty_async.local.engine.decoding import pixel_count
+from smarty_async.local.engine.decoding import decode, pixel_count
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support import pictures
 
 WHOLE = 400_000
-"""Pixels beyond which an input is only decoded by its header: a mutated size must not take minutes."""
+"""Pixels beyond which an input is only decoded: a mutated size must not take minutes."""
+MOST = 30_000_000
+"""Pixels beyond which only the header is read; the service refuses at a number that depends on the memory."""
+FACTORS = ((2, "photo"), (4, "photo"), (2, "art"))
+HANG = 120
+"""Seconds after which an input that is not finished counts as a hang."""
 
 INTERESTING = (
     0,
@@ -137,21 +142,25 @@ def _repair_png(data: bytearray) -> None:
 
 
 def check(engine: Engine, data: bytes) -> str:
-    """What became of the input: `large`, `refused 1`, `refused 2` or `made`.
+    """What became of the input: `large`, `decoded`, `refused 1`, `refused 2` or `made`.
 
     Raises:
         Exception: whatever else the engine raises; AssertionError for a wrong output.
     """
     try:
         count = pixel_count(data)
-        if count > WHOLE:
+        if count > MOST:
             return "large"
+        if count > WHOLE:
+            decode(data)
+            return "decoded"
         made = engine.improve(data)
         for output in (made.improved, made.colorized_improved, made.colorized):
             if output is not None:
                 _check_jpeg(output, count)
         if count <= WHOLE // 16:
-            _check_jpeg(engine.enlarge(data, factor=2, rtype="photo"), 4 * count)
+            factor, rtype = FACTORS[len(data) % len(FACTORS)]
+            _check_jpeg(engine.enlarge(data, factor=factor, rtype=rtype), factor**2 * count)
     except ItemRefused as refused:
         return f"refused {refused.status}"
     return "made"
@@ -179,6 +188,7 @@ def fuzz(seconds: float, seed: int, keep: Path, megabytes: int) -> int:
         data = mutated(dice, corpus)
         keep.write_bytes(data)
         for engine in makers:
+            faulthandler.dump_traceback_later(HANG, exit=True)
             try:
                 tried[f"{engine.name}: {check(engine, data)}"] += 1
             except Exception:  # noqa: BLE001 - this is what is looked for
@@ -189,6 +199,7 @@ def fuzz(seconds: float, seed: int, keep: Path, megabytes: int) -> int:
         if used > megabytes:
             print(f"{used} MB in memory; the input is in {keep}")
             return 1
+    faulthandler.cancel_dump_traceback_later()
     keep.unlink()
     print(f"seed {seed}, {used} MB at most;", ", ".join(f"{name} {count}" for name, count in sorted(tried.items())))
     return 0
