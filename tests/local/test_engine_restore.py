@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -385,10 +385,15 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(nets, "_SMALL", 0)
 
     def made() -> tuple[tiles.Pixels, ...]:
-        return nets.double(photo, rtype="photo"), nets.double(photo, rtype="art"), nets.clean(photo, noise=10)
+        return (
+            nets.double(photo, rtype="photo"),
+            nets.double(photo, rtype="art"),
+            nets.clean(photo, noise=10),
+            nets.double(photo, rtype="photo", lossless=True),
+        )
 
     whole = made()
-    for name in ("_PHOTO", "_ART", "_CLEAN"):
+    for name in ("_PHOTO", "_ART", "_CLEAN", "_LOSSLESS"):
         frame: tiles.Frame = getattr(nets, name)
         smaller = tiles.Frame(
             scale=frame.scale, margin=frame.margin, step=frame.step, blend=frame.blend, largest=largest
@@ -398,6 +403,58 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
     assert furthest[0] <= 1
     assert furthest[1] <= 12  # weighs by a tile's mean, hence blended
     assert furthest[2] <= 1
+    assert furthest[3] <= 1
+
+
+@learned
+@pytest.mark.parametrize("blur", [0.0, 0.7, 1.0])
+def test_a_large_photo_without_jpeg_damage_is_enlarged_better_than_by_lanczos(
+    blur: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nets, "_SMALL", 0)
+    scene = pictures.scene(768, 576, seed=1).resize((192, 144)).filter(ImageFilter.GaussianBlur(blur))
+    small = scene.resize((96, 72), Image.Resampling.BICUBIC)
+    large = picture(restoring().enlarge(pictures.encoded(small, "PNG"), factor=2, rtype="photo"))
+    made = Image.fromarray(nets.double(pixels(small), rtype="photo", lossless=True))
+    assert error(large, made) < 4  # JPEG of quality 95
+    assert error(made, scene) <= error(small.resize(scene.size, Image.Resampling.LANCZOS), scene)
+
+
+@learned
+def test_the_network_for_photos_without_jpeg_damage_keeps_gray_and_flat_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nets, "_SMALL", 0)
+    gray = nets.double(pixels(pictures.scene(60, 40).convert("L")), rtype="photo", lossless=True).astype(int)
+    assert np.abs(gray - gray.mean(axis=2, keepdims=True)).max() <= 2
+    for colour in (0, 128, 255):
+        flat = np.full((20, 30, 3), colour, np.uint8)
+        made = nets.double(flat, rtype="photo", lossless=True).astype(int)
+        assert made.shape == (40, 60, 3)
+        assert np.abs(made - colour).max() <= 2
+
+
+@learned
+def test_jpeg_files_and_a_second_doubling_do_not_use_the_network_for_photos_without_jpeg_damage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nets, "_SMALL", 0)
+    used: list[bool] = []
+    doubled = nets.double
+
+    def noted(photo: tiles.Pixels, *, lossless: bool = False, **options: Any) -> tiles.Pixels:
+        used.append(lossless)
+        return doubled(photo, lossless=lossless, **options)
+
+    monkeypatch.setattr("smarty_async.local.engine.restore.double", noted)
+    small = pictures.scene(48, 36)
+    for data, factor in (
+        (pictures.encoded(small, "PNG"), 2),
+        (pictures.jpeg(), 2),
+        (pictures.encoded(small, "PNG"), 4),
+    ):
+        restoring().enlarge(data, factor=factor, rtype="photo")
+    assert used == [True, False, False, False]
 
 
 @learned

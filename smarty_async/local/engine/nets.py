@@ -1,5 +1,6 @@
-"""Neural networks: those of waifu2x enlarge, and `cleaning` (see training/cleaning) removes noise and JPEG damage.
+"""Neural networks: those of waifu2x enlarge, as does `enlarging`; `cleaning` removes noise and JPEG damage.
 
+`training` holds what makes the last two.
 Each is read from its files when it is first needed, and then kept.
 """
 
@@ -98,18 +99,27 @@ and takes three times as long."""
 _ART: Final = Frame(scale=2, margin=18, step=4, blend=8, ahead=CORES)
 
 
-def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
+_ENLARGING: Final = Net(package=f"{__package__}.weights", file="enlarging", entry="in0", end="out0")
+
+# The margin is the network's reach: it knows no edge but a mirrored one.
+_LOSSLESS: Final = Frame(scale=2, margin=10, ahead=CORES)
+
+
+def double(picture: Pixels, *, rtype: str, strength: Strength = None, lossless: bool = False) -> Pixels:
     """The picture at twice its size.
 
     Args:
         picture: what to enlarge.
         rtype: ``photo`` or ``art``.
         strength: how much noise and JPEG damage to remove.
+        lossless: the picture is as it was scanned or reduced: no JPEG, and not enlarged before.
 
     Raises:
         Abandoned: the client has disconnected.
     """
     large = picture.shape[0] * picture.shape[1] > _SMALL
+    if rtype == "photo" and large and lossless:
+        return tiled(picture, _doubled, frame=_LOSSLESS, pool=_workers())
     name, frame = ("PHOTO", _PHOTO) if rtype == "photo" and large else ("CUNET", _ART)
     damage = "" if strength is None else f"_DENOISE{strength}X"
     return _through(f"{name}_UP2X{damage}", picture, frame)
@@ -118,6 +128,14 @@ def double(picture: Pixels, *, rtype: str, strength: Strength = None) -> Pixels:
 def _through(name: str, picture: Pixels, frame: Frame) -> Pixels:
     net = Net(package=_PACKAGE, file=f"models/WAIFU2X_{name}", entry="Input1", end="Eltwise4")
     return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=frame, pool=_workers())
+
+
+def _doubled(tile: Pixels) -> Pixels:
+    planes = to_planes(tile)
+    # The fourth plane is the level of JPEG damage: none.
+    given = np.concatenate([planes, np.zeros((1, *planes.shape[1:]), np.float32)])
+    edge = _LOSSLESS.margin * _LOSSLESS.scale
+    return to_pixels(_ENLARGING(given)[:, edge:-edge, edge:-edge])
 
 
 def to_planes(pixels: Pixels) -> _Planes:

@@ -139,8 +139,10 @@ def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pi
     noise = noise_level(core(picture_box(photo).of(photo))) if rtype == "photo" else 0.0
     if noise:
         photo = clean(photo, noise=noise)
-    large = double(photo, rtype=rtype, strength=_strength(photo, quality))
-    return large if factor == 2 else double(large, rtype=rtype)  # noqa: PLR2004 - the API's factors
+    twice, strength = factor == 4, _strength(photo, quality)  # noqa: PLR2004 - the API's factors
+    lossless = quality is None and strength is None and not twice
+    large = double(photo, rtype=rtype, strength=strength, lossless=lossless)
+    return double(large, rtype=rtype) if twice else large
 
 
 def _strength(photo: Pixels, quality: int | None) -> Strength:
