@@ -12,7 +12,7 @@ Removing the log tells the worker that nobody waits for the chunk.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -95,13 +95,13 @@ class ChunkLog:
         await _append(self._storage, _encoded(lines) or b"\n")
 
     async def read(self) -> tuple[ChunkReport, int]:
-        """What it tells, and its size, which grows while the worker lives.
+        """What it tells, and its size, which grows while the worker lives. A damaged line tells nothing.
 
         Raises:
             DiskError: the storage refuses.
         """
         data = await _read(self._storage)
-        lines = [_decoder.decode(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line]
+        lines = list(_decoded(data[: data.rfind(b"\n") + 1]))
         items = [line for line in lines if isinstance(line, FinishedItem)]
         begin = next((line for line in lines if isinstance(line, ChunkBegin)), None)
         end = next((line for line in lines if isinstance(line, ChunkEnd)), None)
@@ -114,6 +114,12 @@ class ChunkLog:
 
 def _encoded(lines: Sequence[_Line]) -> bytes:
     return b"".join(_encoder.encode(line) + b"\n" for line in lines)
+
+
+def _decoded(data: bytes) -> Iterator[_Line]:
+    for line in data.splitlines():
+        with suppress(msgspec.DecodeError):
+            yield _decoder.decode(line)
 
 
 def _create_it(storage: LogStorage, data: bytes) -> bool:

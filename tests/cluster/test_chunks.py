@@ -183,6 +183,16 @@ async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
     assert size == (tmp_path / "chunk-a").stat().st_size
 
 
+async def test_a_damaged_line_of_a_log_tells_nothing_and_the_others_do(tmp_path: Path) -> None:
+    log = log_in(tmp_path, "0123")
+    assert await log.begin()
+    end = ChunkEnd(seconds=1.0, sent=True)
+    await log.append(end)
+    path = tmp_path / "chunk-0123"
+    path.write_bytes(b'\xff\x00{"type"\n{"type":"end"}\n' + path.read_bytes())
+    assert (await log.read())[0] == ChunkReport([], end)
+
+
 async def test_a_log_that_was_removed_is_not_written_again(tmp_path: Path) -> None:
     log = log_in(tmp_path, "a")
     await log.begin()
