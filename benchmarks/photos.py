@@ -31,17 +31,18 @@ def photo(size: int, *, number: int = 0) -> bytes:
     return file.getvalue()
 
 
-def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differing: int = 1) -> Path:
-    """`count` photos of nearly `size` bytes under `folder`, a thousand a folder; made once and kept.
+def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differing: int = 4_099) -> Path:
+    """`count` photos of at least `size` bytes under `folder`, a thousand a folder; made once and kept.
 
     Args:
         folder: where archives lie.
         count: photos.
-        size: bytes of each, at most.
+        size: bytes of each, at least.
         sparse: a tiny picture behind segments that are holes, where a million files' bytes would not fit on the disk.
-        differing: bytes by which their sizes differ besides, a prime: of so many photos few are of one size.
+        differing: a prime: they are larger by fewer bytes, and of so many photos no two are of one size, as few of a
+            camera's are.
     """
-    whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}{f'-{differing}' if differing > 1 else ''}"
+    whole = folder / f"{count}x{size}{'-sparse' if sparse else ''}-{differing}"
     if whole.exists():
         return whole
     making = whole.with_suffix(".making")
@@ -52,7 +53,7 @@ def archive(folder: Path, *, count: int, size: int, sparse: bool = False, differ
         if number % _FOLDER == 0:
             place.parent.mkdir()
         with place.open("wb") as file:
-            _write(file, _size(size, number) + number * 7_919 % differing, number, 0 if sparse else size)
+            _write(file, size + number * 7_919 % differing, number, 0 if sparse else size)
     return making.rename(whole)
 
 

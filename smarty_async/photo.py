@@ -181,12 +181,16 @@ class PhotoRun:
             DiskError: the disk refuses.
         """
         try:
-            with self._context.duplicates.in_progress(self.entry):
+            begun = self.entry
+            self._context.duplicates.begin(begun)
+            try:
                 if self.entry.needs_comparison and (finished := await self._identify()):
                     return finished
                 if self.entry.may_be_duplicate:
                     await self._adopt()
                 return await self._record(await self._ask_for_missing())
+            finally:
+                self._context.duplicates.end(begun)
         except PhotoRejected as error:
             return await self._reject(error)
         except (SmartyError, Stopped, ExceptionGroup):
@@ -263,7 +267,8 @@ class PhotoRun:
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()
-            await self._context.committer.room()
+            if not self._context.committer.has_room:
+                await self._context.committer.room()
             outcome = await self._ask(specs, body)
             total.failures |= outcome.failures
             total.attempts += outcome.attempts
@@ -313,8 +318,9 @@ class PhotoRun:
         context.progress.work.add_probed(file.size, self.pixels)
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
-        await context.journal.note_pages(self.entry, probed.pages)
-        self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
+        if probed.pages != self.entry.pages:
+            await context.journal.note_pages(self.entry, probed.pages)
+            self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
         body = context.source.body(file, probed)
         self._digest = (lambda: body.digest) if probed.converted is None else (lambda: probed.digest)
         return await self._converted_or(body, probed, context.source.reopen(file))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -23,7 +22,7 @@ from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge, judge_item
 
-__all__ = ["Dispatcher"]
+__all__ = ["Announcement", "Dispatcher"]
 
 
 class _Steps(msgspec.Struct, frozen=True):
@@ -31,6 +30,28 @@ class _Steps(msgspec.Struct, frozen=True):
 
     send: list[list[Item]]
     cancel: list[asyncio.Task[None]]
+
+
+class Announcement:
+    """Holds partial chunks back for `items` upcoming submissions while its ``with`` block lasts.
+
+    Args:
+        forecast: of their source.
+        items: how many; None for an unknown number.
+        on_end: called at the end of the block.
+    """
+
+    def __init__(self, forecast: Forecast, items: int | None, *, on_end: Callable[[], None]) -> None:
+        self._forecast = forecast
+        self._items = items
+        self._on_end = on_end
+
+    def __enter__(self) -> None:
+        self._forecast.announce(self._items)
+
+    def __exit__(self, *error: object) -> None:
+        self._forecast.fulfil(self._items)
+        self._on_end()
 
 
 class Dispatcher:
@@ -95,8 +116,7 @@ class Dispatcher:
 
     # items in, replies out
 
-    @contextmanager
-    def announce(self, items: int | None = 1, *, source: object = None) -> Generator[None]:
+    def announce(self, items: int | None = 1, *, source: object = None) -> Announcement:
         """Announce `items` upcoming submissions, so that partial chunks are held back.
 
         They are to be submitted as soon as the block ends.
@@ -105,13 +125,7 @@ class Dispatcher:
             items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
             source: `BatchGroup.source` of the items; chunks of other sources do not wait.
         """
-        forecast = self._forecast(source)
-        forecast.announce(items)
-        try:
-            yield
-        finally:
-            forecast.fulfil(items)
-            self._wake()
+        return Announcement(self._forecast(source), items, on_end=self._wake)
 
     async def backoff(self, seconds: float, *, sleep: Sleep, source: object = None) -> None:
         """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.
