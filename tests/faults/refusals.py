@@ -46,6 +46,8 @@ async def throttled(turn: Turn) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=turn.dice.choice([-5, 0, 1])), usegmt=True)
     wait = turn.dice.choice(["0", "1", date, "soon", "-1", "9" * 30, "Fri, 99 Foo 9999 99:99:99 GMT"])
     status = turn.dice.choice([429, 503])
+    if status == 429:  # with 503, work may have begun
+        turn.book.refuses(turn.ask)
     text = turn.dice.choice([b"slow down", envelope(status, "slow down")])
     await turn.exchange.plain(
         turn.dice.choice([status, 200]) if text[:1] == b"{" else status, text, {"Retry-After": wait}
@@ -68,5 +70,6 @@ async def html(turn: Turn) -> None:
 
 @late("whole")
 async def redirected(turn: Turn) -> None:
+    turn.book.refuses(turn.ask)
     where = turn.dice.choice(["http://example.invalid/", "/elsewhere", "https://smarty.mail.ru/"])
     await turn.exchange.plain(turn.dice.choice([301, 302, 307, 308]), b"", {"Location": where})

@@ -91,7 +91,7 @@ class Book:
         received: what the client is known to have received for every photo of that content.
         wrong: violations seen while serving.
         permanent: contents that were answered with a permanent error.
-        images: how many came, in all requests.
+        images: how many came in requests that may be paid for: all but those that were refused.
     """
 
     known: frozenset[str]
@@ -100,6 +100,10 @@ class Book:
     wrong: list[str] = field(default_factory=list[str])
     permanent: set[str] = field(default_factory=set[str])
     images: int = 0
+
+    def refuses(self, ask: Ask) -> None:
+        """A request that came whole is answered with a status that rejects it: nothing of it is paid for."""
+        self.images -= len(ask.contents)
 
     def asks(self, ask: Ask) -> None:
         """A request has come whole."""
