@@ -181,16 +181,12 @@ class PhotoRun:
             DiskError: the disk refuses.
         """
         try:
-            begun = self.entry
-            self._context.duplicates.begin(begun)
-            try:
+            with self._context.duplicates.in_progress(self.entry):
                 if self.entry.needs_comparison and (finished := await self._identify()):
                     return finished
                 if self.entry.may_be_duplicate:
                     await self._adopt()
                 return await self._record(await self._ask_for_missing())
-            finally:
-                self._context.duplicates.end(begun)
         except PhotoRejected as error:
             return await self._reject(error)
         except (SmartyError, Stopped, ExceptionGroup):
@@ -267,8 +263,7 @@ class PhotoRun:
                 body = await self._body(specs)
             if not total.attempts:
                 self._context.spending.take_photo()
-            if not self._context.committer.has_room:
-                await self._context.committer.room()
+            await self._context.committer.room()
             outcome = await self._ask(specs, body)
             total.failures |= outcome.failures
             total.attempts += outcome.attempts

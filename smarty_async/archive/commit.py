@@ -126,11 +126,6 @@ class OutputCommitter:
             self._groups.add(asyncio.create_task(self._commit_waiting(), name="smarty_async commit"))
         return await committed
 
-    @property
-    def has_room(self) -> bool:
-        """Whether `room` would not wait."""
-        return self._has_room.is_set()
-
     async def room(self) -> None:
         """Wait while the outputs that are received and not committed have many bytes: before more is asked for."""
         await self._has_room.wait()

@@ -8,7 +8,8 @@ never sent again. Each content is read at most once for this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Final
 
@@ -54,16 +55,17 @@ class Duplicates:
         self._reading = asyncio.Lock()
         self._digests: dict[tuple[str, str], asyncio.Future[bytes]] = {}  # by path and version, the oldest first
 
-    def begin(self, entry: PhotoEntry) -> None:
-        """The photo is being processed, until `end`."""
-        self._of_size(entry)[entry.id] = _InProgress()
-
-    def end(self, entry: PhotoEntry) -> None:
-        """The photo is not processed any more: those with the same content go on."""
-        same_size = self._of_size(entry)
-        same_size.pop(entry.id).ended.set()
-        if not same_size:
-            del self._in_progress[entry.file.size]
+    @contextmanager
+    def in_progress(self, entry: PhotoEntry) -> Generator[None]:
+        """The photo is being processed while this lasts."""
+        photo = self._of_size(entry)[entry.id] = _InProgress()
+        try:
+            yield
+        finally:
+            del self._of_size(entry)[entry.id]
+            if not self._of_size(entry):
+                del self._in_progress[entry.file.size]
+            photo.ended.set()
 
     def _of_size(self, entry: PhotoEntry) -> dict[int, _InProgress]:
         return self._in_progress.setdefault(entry.file.size, {})
@@ -71,7 +73,7 @@ class Duplicates:
     async def identify(self, entry: PhotoEntry) -> PhotoEntry:
         """Find out by its content whether an earlier run has finished the photo, under this path or a former one.
 
-        Call it for an entry with `PhotoEntry.needs_comparison`, between `begin` and `end`.
+        Call it for an entry with `PhotoEntry.needs_comparison`, within `in_progress`.
 
         Returns:
             The entry with the answers to its content. `PhotoEntry.end` says whether there is anything left to do;

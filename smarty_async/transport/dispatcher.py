@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -22,7 +23,7 @@ from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge, judge_item
 
-__all__ = ["Announcement", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
 
 class _Steps(msgspec.Struct, frozen=True):
@@ -30,28 +31,6 @@ class _Steps(msgspec.Struct, frozen=True):
 
     send: list[list[Item]]
     cancel: list[asyncio.Task[None]]
-
-
-class Announcement:
-    """Holds partial chunks back for `items` upcoming submissions while its ``with`` block lasts.
-
-    Args:
-        forecast: of their source.
-        items: how many; None for an unknown number.
-        on_end: called at the end of the block.
-    """
-
-    def __init__(self, forecast: Forecast, items: int | None, *, on_end: Callable[[], None]) -> None:
-        self._forecast = forecast
-        self._items = items
-        self._on_end = on_end
-
-    def __enter__(self) -> None:
-        self._forecast.announce(self._items)
-
-    def __exit__(self, *error: object) -> None:
-        self._forecast.fulfil(self._items)
-        self._on_end()
 
 
 class Dispatcher:
@@ -116,7 +95,8 @@ class Dispatcher:
 
     # items in, replies out
 
-    def announce(self, items: int | None = 1, *, source: object = None) -> Announcement:
+    @contextmanager
+    def announce(self, items: int | None = 1, *, source: object = None) -> Generator[None]:
         """Announce `items` upcoming submissions, so that partial chunks are held back.
 
         They are to be submitted as soon as the block ends.
@@ -125,7 +105,13 @@ class Dispatcher:
             items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
             source: `BatchGroup.source` of the items; chunks of other sources do not wait.
         """
-        return Announcement(self._forecast(source), items, on_end=self._wake)
+        forecast = self._forecast(source)
+        forecast.announce(items)
+        try:
+            yield
+        finally:
+            forecast.fulfil(items)
+            self._wake()
 
     async def backoff(self, seconds: float, *, sleep: Sleep, source: object = None) -> None:
         """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.

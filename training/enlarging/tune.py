@@ -19,6 +19,7 @@ from training.enlarging.net import NETS, Collapsed, EnlargingNet
 from training.enlarging.photos import read
 from training.enlarging.samples import Samples
 from training.photographs import paths
+from training.running import set_rate
 
 __all__ = ["tune"]
 
@@ -38,8 +39,7 @@ def tune(net: Collapsed, samples: Samples, *, until: float) -> Collapsed:
         part = (time.monotonic() - began) / (until - began)
         if part >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = _RATE * min(1, number / _WARM) * (0.5 + 0.5 * math.cos(math.pi * part))
+        set_rate(optimizer, _RATE * min(1, number / _WARM) * (0.5 + 0.5 * math.cos(math.pi * part)))
         difference = (net(x.contiguous()) - y)[:, :, edge:-edge, edge:-edge]
         loss = 10 * (difference.square().mean((1, 2, 3)) + 1e-5).log10().mean()
         optimizer.zero_grad(set_to_none=True)
