@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -204,9 +204,9 @@ class OutputDirectory(StateFolder):
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
-        return self._places.exist(place, kinds)
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
+        return self._places.missing(kind, places)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
