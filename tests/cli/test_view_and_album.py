@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.journals import Entry, make_output_folder, picture_entry
+from support.program import invoke
 
 
 def smarty(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -97,7 +98,7 @@ def test_view_serves_until_it_is_interrupted(results: Path) -> None:
 
 @pytest.mark.parametrize("command", ["view", "album"])
 def test_help_names_the_options(command: str) -> None:
-    done = smarty(command, "--help")
-    assert done.returncode == 0
+    done = invoke(command, "--help")
+    assert done.status == 0
     for option in {"view": ("--static", "--port", "--no-browser"), "album": ("--to", "--prefer")}[command]:
-        assert option in done.stdout
+        assert option in done.out

@@ -161,7 +161,7 @@ def test_the_unit_of_resolutions_is_read(unit: int, inches: float | None) -> Non
     cut=st.integers(0, 400),
     orientation=st.integers(1, 8),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_damaged_blocks_are_errors_or_keep_what_is_whole(
     order: str, changes: list[tuple[int, int]], cut: int, orientation: int
 ) -> None:

@@ -422,7 +422,7 @@ class TestFit:
         assert convert.scale_to_fit(16_000, 16_000, Limits(max_dimensions=None)) == 0.5
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=2 * settings().max_examples)
 @given(
     data=st.sampled_from([jpeg(16, 12), png(16, 12), tiff(16, 12), *(encoded(scene(16, 12), kind) for kind in OTHERS)]),
     spots=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=6),
