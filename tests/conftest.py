@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ settings.register_profile("quick", deadline=None, max_examples=20)
 for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *(name for name in os.environ if name.startswith("SMARTY_"))):
     # What the machine is set up with is not under test, and a file of certificates takes 30 ms of each client.
     os.environ.pop(name, None)
+
+# A shell lets what it runs in the background ignore this signal, and so would the programs that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Under coverage only the tests' own processes are measured: to measure the programs they start takes as long again.
