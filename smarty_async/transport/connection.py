@@ -373,7 +373,7 @@ def _or_raised(read: bytes | BaseException) -> bytes:
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that."""
     try:
-        async for data in content.iter_any():
+        while data := await content.readany():
             yield data
     except (aiohttp.ClientError, OSError):
         if rest := _arrived(content):
