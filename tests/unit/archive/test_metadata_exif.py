@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.metadata_samples import CAPTION, MAKER_NOTE, TAKEN, ascii_value, exif_block, tiff_block
 
-from smarty_async.archive.outputs.metadata.exif import correct_exif, exif_with, minimal_exif, read_exif, short_exif
-from smarty_async.archive.outputs.metadata.orientation import Geometry
-from smarty_async.archive.outputs.metadata.tiff import TiffError
+from smarty_async.archive.outputs.metadata.exif import (
+    Geometry,
+    correct_exif,
+    exif_with,
+    minimal_exif,
+    read_exif,
+    short_exif,
+)
+from smarty_async.archive.photos.tiff import TiffError
 
 ENLARGED = Geometry(width=600, height=400, source_size=(300, 200))
 TURNED = Geometry(width=200, height=300, source_size=(300, 200), source_orientation=6)

@@ -12,7 +12,7 @@ from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, Store
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, OutputStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress

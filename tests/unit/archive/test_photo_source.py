@@ -14,8 +14,7 @@ from support.s3_server import BUCKET, S3Server
 from smarty_async.archive.photos.reader import open_for_parsing
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 from smarty_async.store_address import StoreAddress
