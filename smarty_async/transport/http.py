@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _BUFFER_BYTES: Final = 1 << 18
-"""Bytes of an answer that aiohttp holds before it reads less often: as much as asyncio reads at a time, so that it
-does not stop and start reading for each piece (aiohttp before 3.14 takes 64 KiB unless it is told)."""
+"""Bytes of an answer that wait in aiohttp before it stops reading; twice as many may. As many as asyncio reads at a
+time: with 64 KiB, the default of aiohttp before 3.14, reading would stop and start again for every piece."""
 _PREFIX_BYTES: Final = 1 << 16
 """Bytes that are read of a response that should be short."""
 _UNSAFE = re.compile(r"[\\\s\x00-\x1f\x7f]")
