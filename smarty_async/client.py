@@ -401,22 +401,20 @@ class _PhotoInMemory:
 
     async def run(self) -> Restored:
         """The restored photo; raises what `SmartyClient.improve` does."""
-        total = RequestOutcome()
+        outcome = RequestOutcome()
         try:
             with self._dispatcher.announce(self._submitter):
                 photo = await read_input(self._photo, self._limits)
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
-                if specs and not total.failures:
+                if specs and not outcome.failures:
                     self._sent = await self._source(photo, specs)
-                    outcome = await ask(self, specs, dispatcher=self._dispatcher)
-                    total.failures |= outcome.failures
-                    total.attempts += outcome.attempts
+                    await ask(self, specs, outcome, dispatcher=self._dispatcher)
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
         await asyncio.to_thread(self._copy_metadata, photo)
-        return self._result(total)
+        return self._result(outcome)
 
     async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...]) -> InputPhoto:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""

@@ -84,13 +84,19 @@ class Asked(Protocol):
         ...
 
 
-async def ask(photo: Asked, specs: Sequence[ModeSpec], *, dispatcher: Dispatcher) -> RequestOutcome:
+async def ask(photo: Asked, specs: Sequence[ModeSpec], outcome: RequestOutcome, *, dispatcher: Dispatcher) -> None:
     """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
+
+    Args:
+        photo: the photo.
+        specs: the mode specs.
+        outcome: what came of asking for others; what comes of this is added.
+        dispatcher: sends items.
 
     Raises:
         PhotoRejected: the photo can no longer be read; its `attempts` are filled in.
     """
-    outcome, missing = RequestOutcome(), list(specs)
+    missing = list(specs)
     try:
         await retried(partial(_attempt, photo, missing, outcome, dispatcher), photo.retry_policy)
     except TemporaryAnswer:
@@ -100,7 +106,6 @@ async def ask(photo: Asked, specs: Sequence[ModeSpec], *, dispatcher: Dispatcher
         raise
     except PhotoFailed as error:
         outcome.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
-    return outcome
 
 
 async def _attempt(photo: Asked, missing: list[ModeSpec], outcome: RequestOutcome, dispatcher: Dispatcher) -> None:
@@ -264,24 +269,22 @@ class PhotoRun:
 
     async def _ask_for_missing(self) -> RequestOutcome:
         """Ask for what is missing: in one round, or in two when the restored picture is what is enlarged."""
-        context, total = self._context, RequestOutcome()
+        context, outcome = self._context, RequestOutcome()
         for chained in (False, True):
             specs = tuple([spec for spec in self._missing if spec.chained is chained])
             if not specs:
                 continue
-            if chained and total.failures:
-                not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
-                total.failures |= dict.fromkeys(specs, not_restored)
+            if chained and (error := outcome.error):
+                not_restored = ErrorInfo(error.type, "not enlarged: it was not restored")
+                outcome.failures |= dict.fromkeys(specs, not_restored)
                 break
             with context.announce():
                 self._body = await self._body_for(specs)
-            if not total.attempts:
+            if not outcome.attempts:
                 context.spending.take_photo()
             await context.committer.room()
-            outcome = await ask(self, specs, dispatcher=context.dispatcher)
-            total.failures |= outcome.failures
-            total.attempts += outcome.attempts
-        return total
+            await ask(self, specs, outcome, dispatcher=context.dispatcher)
+        return outcome
 
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""
