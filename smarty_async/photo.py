@@ -23,6 +23,7 @@ from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.jpeg import JpegHeader
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
@@ -184,6 +185,7 @@ class PhotoRun:
         self._made_outputs = False
         self._hashed: Probed | PhotoBody | None = None  # what knows the digest of the photo
         self._metadata: MetadataCopier | None = None
+        self._header: JpegHeader | None = None
 
     async def run(self) -> FinishedPhoto | Result:
         """Bring the photo to its end: what is to be journalled, or the result that an earlier run has journalled.
@@ -319,6 +321,7 @@ class PhotoRun:
         context, file = self._context, self.entry.file
         probed = await context.probe(file)
         self.pages = probed.pages
+        self._header = probed.header
         self.pixels = probed.width * probed.height
         context.progress.work.add_probed(file.size, self.pixels)
         if probed.warning:
@@ -360,6 +363,7 @@ class PhotoRun:
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
                 modified_ns=int(file.version) if isinstance(photo, str) else None,
+                header=self._header,
             ),
             strip=self._context.options.strip_metadata,
         )

@@ -23,8 +23,7 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.opening import Survey, open_source
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks

@@ -15,8 +15,7 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import FinishedPhoto
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.errors import SmartyError, StoreError
 from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries

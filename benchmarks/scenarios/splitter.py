@@ -44,8 +44,7 @@ def measure(lab: Lab) -> Iterator[Row]:
 def _split(pieces: list[bytes]) -> None:
     splitter = AnswerSplitter()
     for piece in pieces:
-        for _ in splitter.feed(piece):
-            pass
+        splitter.feed(piece, [])
     splitter.finish()
 
 

@@ -173,7 +173,7 @@ class OutputCommitter:
 
     async def _move_group(self, group: Sequence[_Waiting]) -> None:
         """Bring the outputs of `group`, which is journalled as received, to their places."""
-        refused = await self._store.commit([_move_of(received) for received, _ in group])
+        refused = await self._store.commit(self._moves_of(group))
         name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
         group = _without_errors(group, refused, unless=_is_name_taken)
         if name_taken:
@@ -204,7 +204,11 @@ class OutputCommitter:
         for (received, committed), place in zip(group, places, strict=True):
             entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
             moved.append((msgspec.structs.replace(received, entry=entry), committed))
-        return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
+        return _without_errors(moved, await self._store.commit(self._moves_of(moved)))
+
+    def _moves_of(self, group: Sequence[_Waiting]) -> list[OutputMove]:
+        # A remote store notes beside outputs what they are made of.
+        return [_move_of(received, described=self._store.is_remote) for received, _ in group]
 
 
 def _bytes_of(received: ReceivedAnswer) -> int:
@@ -226,16 +230,22 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
 
 def move_of(received: ReceivedAnswer) -> OutputMove:
     """How the outputs of `received` get to their places."""
-    return _move_of(_with_replaced(received))
+    return _move_of(_with_replaced(received), described=True)
 
 
-def _move_of(received: ReceivedAnswer) -> OutputMove:
+def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
     outputs, earlier = received.outputs, _earlier_outputs(received)
     obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
+    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
+    origin = _origin_of(received) if described else None
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
+
+
+def _origin_of(received: ReceivedAnswer) -> OutputOrigin:
     file = received.entry.file
-    origin = OutputOrigin(
+    return OutputOrigin(
         spec=str(received.spec),
-        kinds=tuple(outputs),
+        kinds=tuple(received.outputs),
         bw=received.bw,
         source=file.source,
         photo=file.photo,
@@ -243,8 +253,6 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
-    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

@@ -18,7 +18,7 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto, content_digest
 from smarty_async.archive.journal.store import MAX_UNHASHED
 from smarty_async.archive.photos.reader import file_digest
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import threaded
 
 __all__ = ["Duplicates", "digest_of", "unhashed_of"]

@@ -416,7 +416,7 @@ def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes |
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that."""
     try:
-        async for data in content.iter_any():
+        while data := await content.readany():
             yield data
     except (aiohttp.ClientError, OSError):
         if rest := _arrived(content):

@@ -83,6 +83,7 @@ async def test_twenty_short_runs_end_well(place: StorePlace, service: FakeServic
     assert len(sent(service)) == 5
 
 
+@pytest.mark.slow
 async def test_status_of_a_bucket(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg", "b.jpg")
     assert (await run(*command(place, service), **place.s3.environment)).status == 0
@@ -94,6 +95,7 @@ async def test_status_of_a_bucket(place: StorePlace, service: FakeService, tmp_p
     assert "holds no log" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_dry_run_changes_nothing(place: StorePlace, service: FakeService) -> None:
     place.fill("a.jpg", "b.jpg")
     ended = await run(*command(place, service), "--dry-run", **place.s3.environment)
@@ -115,6 +117,7 @@ async def refused(*args: str | Path, **env: Any) -> str:
     return line
 
 
+@pytest.mark.slow
 async def test_a_store_that_cannot_be_used_is_said_at_the_start(
     s3: S3Server, place: StorePlace, tmp_path: Path
 ) -> None:
@@ -158,6 +161,7 @@ async def test_the_keys_of_a_profile_are_read(place: StorePlace, service: FakeSe
     assert (await run(*command(place, service), **profile)).status == 0
 
 
+@pytest.mark.slow
 async def test_a_store_that_fails_later_ends_with_5_and_the_same_command_goes_on(
     place: StorePlace, service: FakeService
 ) -> None:
@@ -174,6 +178,7 @@ async def test_a_store_that_fails_later_ends_with_5_and_the_same_command_goes_on
     place.assert_right(photos)
 
 
+@pytest.mark.slow
 async def test_no_secret_is_in_what_is_left_behind(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg")
     log = tmp_path / "log"
@@ -184,6 +189,7 @@ async def test_no_secret_is_in_what_is_left_behind(place: StorePlace, service: F
     assert not [data for data in left if place.s3.secret.encode() in data or place.s3.key.encode() in data]
 
 
+@pytest.mark.slow
 async def test_interrupted_runs_go_on(place: StorePlace, service: FakeService) -> None:
     photos = place.fill(*(f"{number:03}.jpg" for number in range(30)))
     async with started(*command(place, service), **place.s3.environment) as process:
@@ -198,6 +204,7 @@ async def test_interrupted_runs_go_on(place: StorePlace, service: FakeService) -
     place.assert_right(photos)
 
 
+@pytest.mark.slow
 async def test_workers_of_a_cluster_read_from_the_bucket(place: StorePlace, service: FakeService) -> None:
     pytest.importorskip("distributed")
     photos = place.fill(*(f"{number:03}.jpg" for number in range(12)))

@@ -27,7 +27,7 @@ from smarty_async.archive.journal.recovery import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec
 

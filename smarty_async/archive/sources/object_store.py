@@ -19,11 +19,10 @@ from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissi
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
-from smarty_async.archive.sources.source import Prober
+from smarty_async.archive.sources.source import PhotoFile, Prober
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
     Glob,
-    PhotoFile,
     Wanted,
     has_photo_signature,
     is_photo_name,

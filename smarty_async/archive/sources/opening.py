@@ -11,8 +11,7 @@ from typing import BinaryIO
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
-from smarty_async.archive.sources.source import PhotoBody, PhotoSource, Prober
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoBody, PhotoFile, PhotoSource, Prober
 from smarty_async.errors import SmartyError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Progress

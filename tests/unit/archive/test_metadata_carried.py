@@ -40,10 +40,11 @@ from smarty_async.archive.outputs.metadata.copier import (
     stripped_segments,
     tagged_orientation,
 )
-from smarty_async.archive.outputs.metadata.icc import color_profile
-from smarty_async.archive.outputs.metadata.jpeg import JpegError, Kind, read_header, xmp_segments
 from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
+from smarty_async.archive.outputs.metadata.xmp import xmp_segments
+from smarty_async.archive.photos.jpeg import JpegError, Kind, read_header
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 
@@ -64,7 +65,7 @@ def stripped(source: bytes, output: bytes = OUTPUT, *, orientation: int = 1) -> 
 
 
 def _exchanged(metadata: SourceMetadata, output: bytes, segments: Segments, orientation: int) -> JpegImageFile:
-    header = read_header(io.BytesIO(output))
+    header = read_header(output)
     data = splice_bytes(output, header=header, segments=segments(metadata, header, orientation=orientation))
     image = opened(data)
     assert isinstance(image, JpegImageFile)
@@ -76,7 +77,7 @@ def _exchanged(metadata: SourceMetadata, output: bytes, segments: Segments, orie
 
 def warnings_of(source: bytes, output: bytes = OUTPUT) -> str:
     metadata = read_metadata(source)
-    segments = metadata_segments(metadata, read_header(io.BytesIO(output)), orientation=1)
+    segments = metadata_segments(metadata, read_header(output), orientation=1)
     return "; ".join((*metadata.warnings, *segments.warnings))
 
 
@@ -303,7 +304,7 @@ def test_an_output_is_tagged_with_its_orientation(orientation: int, tagged: int,
     for exchanged in (carried, stripped):
         image = exchanged(source, output, orientation=orientation)
         assert image.getexif().get(0x0112, 1) == orientation
-        assert tagged_orientation(read_header(io.BytesIO(image.info["data"]))) == orientation
+        assert tagged_orientation(read_header(image.info["data"]).payloads) == orientation
     if not described:
         assert carried(source, output, orientation=orientation).getexif()[0x0131] == "the service"
 
@@ -508,7 +509,7 @@ def test_a_resolution_too_high_for_jfif_is_left_to_exif() -> None:
 @pytest.mark.parametrize("output", [b"", b"text", OUTPUT[:30], b"\xff\xd8\xff\xd9", OUTPUT[:2] + b"\xff\xe1\0\0"])
 def test_an_output_that_is_no_jpeg_is_an_error(output: bytes) -> None:
     with pytest.raises(JpegError):
-        read_header(io.BytesIO(output))
+        read_header(output)
 
 
 def test_the_time_of_modification_is_the_source_s(tmp_path: Path) -> None:
@@ -553,7 +554,7 @@ def test_damaged_sources_never_damage_an_output(
     metadata = read_metadata(bytes(data[:cut]))
     for segments in (metadata_segments, stripped_segments):
         image = _exchanged(metadata, OUTPUT, segments, orientation)
-        assert tagged_orientation(read_header(io.BytesIO(image.info["data"]))) == orientation
+        assert tagged_orientation(read_header(image.info["data"]).payloads) == orientation
 
 
 @pytest.mark.slow
@@ -564,7 +565,7 @@ def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, byt
     for at, value in changes:
         output[at : at + len(value)] = value
     try:
-        header = read_header(io.BytesIO(output))
+        header = read_header(bytes(output))
     except JpegError:
         return
     metadata = SourceMetadata(exif=exif_block(), xmp=XMP, dpi=(600, 600))
