@@ -47,7 +47,7 @@ from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.http import make_session, service_url
 from smarty_async.transport.limiter import rate_limit
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Submitter
+from smarty_async.transport.request import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
@@ -357,7 +357,6 @@ class SmartyClient:
                 specs,
                 MemorySink(),
                 self._single_hooks,
-                ImageBudget(),
                 self._submitter,
                 give_up_after=self._retries.give_up_single_after,
             )

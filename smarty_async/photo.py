@@ -283,7 +283,7 @@ class PhotoRun:
             with context.announce():
                 self._body = await self._body_for(specs)
             if not outcome.attempts:
-                context.spending.take_photo()
+                context.take_photo()
             await context.committer.room()
             await ask(self, specs, outcome, dispatcher=context.dispatcher)
         return outcome

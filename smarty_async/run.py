@@ -30,9 +30,9 @@ from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
-from smarty_async.run_context import Recorder, RunContext, Spending
+from smarty_async.run_context import Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import Stopped, Submitter
+from smarty_async.transport.request import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ class ArchiveRun:
         self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(photos=options.max_photos)
         self._submitter = Submitter(ends_with_error=True)
         self._probing: set[asyncio.Future[Probed]] = set()
         self._stopping = asyncio.Event()
@@ -108,7 +107,6 @@ class ArchiveRun:
     def drain(self) -> None:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
-        self._spending.images.close()
         self._source.stop()
         self._dispatcher.stop(self._submitter)
         for probing in self._probing:
@@ -211,7 +209,7 @@ class ArchiveRun:
         """What is to be known before anything is sent: warnings, and what may be spent."""
         self.progress.warnings += [*self._directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
-        self._spending.limit_images(self._options.images_left(await journal.images_paid()))
+        self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
         await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
 
     def _context(self, journal: Journal, committer: OutputCommitter, tasks: asyncio.TaskGroup) -> RunContext:
@@ -228,7 +226,7 @@ class ArchiveRun:
             dispatcher=self._dispatcher,
             hooks=self._hooks,
             progress=self.progress,
-            spending=self._spending,
+            photos_left=ImageBudget(self._options.max_photos),
             submitter=self._submitter,
             tasks=tasks,
             recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),

@@ -1,4 +1,4 @@
-"""What the photos of one run share: its options, its rooms, what may still be spent, and who records how they end."""
+"""What the photos of one run share: its options, its rooms, and who records how they end."""
 
 from __future__ import annotations
 
@@ -24,38 +24,10 @@ from smarty_async.transport.dispatcher import Announcement, Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
 from smarty_async.transport.retry import Sleep, item_retrying
 
-__all__ = ["Recorder", "RunContext", "Spending"]
+__all__ = ["Recorder", "RunContext"]
 
 _MOST_WAITING = 64
 """Ended photos that wait to be recorded before those that end later wait, too."""
-
-
-class Spending:
-    """How much one run may still send.
-
-    Args:
-        photos: photos, at most; None for no limit.
-
-    Attributes:
-        images: the budget that requests are paid from.
-    """
-
-    def __init__(self, *, photos: int | None) -> None:
-        self._photos = ImageBudget(photos)
-        self.images = ImageBudget()
-
-    def limit_images(self, images: int | None) -> None:
-        """Pay for at most `images` from now on; a photo that is sent again counts again. None for no limit."""
-        self.images.limit(images)
-
-    def take_photo(self) -> None:
-        """Count one photo that is about to be sent.
-
-        Raises:
-            Stopped: the limit on photos is reached.
-        """
-        if not self._photos.take(1):
-            raise Stopped
 
 
 class Recorder:
@@ -126,7 +98,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         dispatcher: sends items to the service.
         hooks: called with what happens to the run's requests and photos.
         progress: the run's counters.
-        spending: what may still be sent.
+        photos_left: how many photos may still be sent.
         submitter: submits the run's items to the dispatcher.
         tasks: runs the photos.
         recorder: takes the photos that have come to their end.
@@ -149,7 +121,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     dispatcher: Dispatcher
     hooks: Hooks
     progress: Progress
-    spending: Spending
+    photos_left: ImageBudget
     submitter: Submitter
     tasks: asyncio.TaskGroup
     recorder: Recorder
@@ -167,12 +139,20 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 specs,
                 self.directory,
                 self.hooks,
-                self.spending.images,
                 self.submitter,
                 request_log=self.journal,
                 sender=self.sender,
             )
         return self.groups[specs]
+
+    def take_photo(self) -> None:
+        """Count one photo that is about to be sent.
+
+        Raises:
+            Stopped: the limit on photos is reached.
+        """
+        if not self.photos_left.take(1):
+            raise Stopped
 
     def announce(self) -> Announcement:
         """Announce one submission, which follows when the block ends; see `Dispatcher.announce`."""

@@ -179,6 +179,7 @@ class Dispatcher:
     def stop(self, submitter: Submitter) -> None:
         """Send nothing more of `submitter`; items that are in flight will be answered."""
         submitter.is_stopped = True
+        submitter.budget.close()
         for item in self._items:
             if item.group.submitter is submitter and not item.in_flight:
                 item.fail(Stopped())

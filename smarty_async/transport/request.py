@@ -117,12 +117,14 @@ class Submitter:
 
     Attributes:
         forecast: what it is going to submit.
+        budget: what pays for its requests; without a limit at first.
         is_stopped: whether nothing more of it is sent.
         error: the one that it has ended with; None before that.
     """
 
     def __init__(self, *, ends_with_error: bool = False) -> None:
         self.forecast = Forecast()
+        self.budget = ImageBudget()
         self.ends_with_error = ends_with_error
         self.is_stopped = False
         self.error: SmartyError | None = None
@@ -135,7 +137,6 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
         specs: what is asked of each image.
         sink: where outputs are written.
         hooks: called with what happens to its requests.
-        budget: what pays.
         submitter: who submits its items.
         request_log: where requests are recorded before they are sent; None for nowhere.
         give_up_after: how long the service may fail every request before the group's items fail with
@@ -146,7 +147,6 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     specs: tuple[ModeSpec, ...]
     sink: OutputSink
     hooks: Hooks
-    budget: ImageBudget
     submitter: Submitter
     request_log: RequestLog | None = None
     give_up_after: float | None = None
@@ -248,7 +248,7 @@ def reserve_budget(items: list[Item]) -> list[Item]:
     """The first `items`, as far as the budget goes; the others are stopped."""
     if not items:
         return items
-    granted = items[0].group.budget.take(len(items))
+    granted = items[0].group.submitter.budget.take(len(items))
     for item in items[granted:]:
         item.fail(Stopped())
     return items[:granted]
@@ -378,7 +378,7 @@ class ChunkRequest:
             for item in self.items:
                 item.in_flight = False
             if not self._paid:
-                self._group.budget.give_back(len(self.items))
+                self._group.submitter.budget.give_back(len(self.items))
             if self.size:
                 self._report(self._clock() - began, failure)
 

@@ -321,7 +321,7 @@ class ChunkSender:
         """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
         for item in waiting:
             item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
-            if item.group.budget.empty:
+            if item.group.submitter.budget.empty:
                 item.fail(Stopped())
         waiting = pending(waiting)
         if any(item.suspected_at is None for item in waiting):
