@@ -26,7 +26,7 @@ from support.archives import (
     temporaries,
     tree,
 )
-from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, until
+from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, ok, until
 from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
@@ -636,13 +636,18 @@ async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: P
 
 async def test_a_reader_who_takes_no_results_stops_the_run_and_not_the_machine(source: Path, out: Path) -> None:
     fill(source, *(f"{number}.jpg" for number in range(3)))
-    async with FakeService() as service, client(service) as open_client:
+    gate = asyncio.Event()
+    one_by_one = {"concurrency": 1, "limits": Limits(max_images=1)}
+    async with FakeService() as service, client(service, **one_by_one) as open_client:
+        service.script(ok(), ok(), hold(gate))
         run = open_client.improve_archive(source, out=out)
         run._unread = asyncio.Semaphore(1)
         reported = aiter(run)
         first = await anext(reported)
         await until(run._unread.locked)
-        assert run.progress.done <= 2
+        gate.set()
+        await until(lambda: len(lines(out)) == 3)
+        assert run.progress.done == 2
         assert len([first, *[result async for result in reported]]) == 3
 
 

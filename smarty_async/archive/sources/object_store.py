@@ -385,7 +385,10 @@ class ObjectBody:
 
     Attributes:
         digest: of the content; None until it was read, where the ETag does not tell.
+        read_whole: it is always fetched in pieces.
     """
+
+    read_whole = None
 
     def __init__(self, bucket: Bucket, key: str, file: PhotoFile, *, size: int, content_type: str) -> None:
         self._bucket = bucket

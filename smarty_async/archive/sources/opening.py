@@ -141,8 +141,8 @@ class Survey:
             files: the photos.
             unfinished: those that earlier runs have not finished.
         """
-        size = sum(file.size for file in files)
-        to_do = sum(file.size for file in unfinished)
+        size = sum([file.size for file in files])
+        to_do = sum([file.size for file in unfinished])
         before = self._passed
         self._passed = (before[0] + len(files), before[1] + size, before[2] + max(0, size - to_do))
         self._update()

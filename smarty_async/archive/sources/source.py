@@ -61,6 +61,11 @@ class PhotoBody(Protocol):
         """
         ...
 
+    @property
+    def read_whole(self) -> Callable[[], bytes] | None:
+        """Reads a small photo at once, and blocks; raises as `read` does. None where `read` is the only way."""
+        ...
+
 
 class Prober(Protocol):
     """Looks into one photo. It can be pickled."""

@@ -17,7 +17,7 @@ import pytest
 from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.source import PhotoFile
@@ -63,7 +63,7 @@ def answer(entry: PhotoEntry) -> ReceivedAnswer:
 
 async def record(journal: Journal, entry: PhotoEntry, outcome: Any = "already_good") -> None:
     error = ErrorInfo("permanent", "no") if outcome == "failed" else None
-    await journal.record_result(entry, entry.result(outcome, error=error), {})
+    await journal.record_results([FinishedPhoto(entry, entry.result(outcome, error=error), {})])
 
 
 async def finish(journal: Journal, *names: str) -> None:
@@ -439,7 +439,7 @@ async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run
             assert re.search(reason, result.error.message)
         assert other.problem is None
         failure = ErrorInfo("output_refused", "no")
-        await journal.record_result(entry, entry.result("failed", error=failure), {IMPROVE: failure})
+        await journal.record_results([FinishedPhoto(entry, entry.result("failed", error=failure), {IMPROVE: failure})])
         await journal.close()
     blocked.unlink()
     journal = await place.journal()
