@@ -493,9 +493,10 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         steps.append(f"rename {Path(new).relative_to(out).parts[0]}")
         replace(old, new)
 
-    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
-        steps.append("sync")
-        return [None] * len(groups)
+    def synced(_: GroupSync, files: list[str], folders: list[str]) -> tuple[list[None], list[None]]:
+        steps.extend(["sync"] if files else [])
+        steps.extend(f"sync folder {Path(folder).name}" for folder in folders)
+        return [None] * len(files), [None] * len(folders)
 
     def noting(name: str, call: Any) -> Any:
         def noted(*args: Any, **more: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Find the photos of a scan that earlier runs have finished: nearly all, when a large archive is run again. Blocking.
+"""The photos that runs have finished: found in a scan, nearly all when an archive is run again, and listed. Blocking.
 
 An entry for each, with its answers, would cost more than all else. The scan and the journal are read side by side
 instead: a disk lists a folder in the same order each time, and entries were created in that order.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import key_of
+from smarty_async.archive.journal.records import key_of, photo_of_key, warnings_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 
-__all__ = ["FinishedBatch", "take_finished"]
+__all__ = ["FinishedBatch", "finished_results", "take_finished"]
 
 _CODEC: Final = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -148,3 +148,36 @@ def _result(file: PhotoFile, place: str, kinds: Collection[Kind], row: _Row) -> 
         bw=None if row[8] is None else bool(row[8]),
         attempts=row[7],
     )
+
+
+_FINISHED: Final = (
+    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings, state, outputs, answers.bw"
+    " FROM photos LEFT JOIN answers ON answers.photo = id WHERE outcome IS NOT NULL ORDER BY id"
+)
+"""Every finished photo: one row for each answer, and one row for a photo without answers."""
+
+
+def finished_results(sql: sqlite3.Connection) -> Iterator[Result]:
+    """The result of every finished photo, as `PhotoEntry.result` gives it, in the order of their entries."""
+    for _, rows in groupby(sql.execute(_FINISHED), key=itemgetter(0)):
+        outputs: dict[Kind, str] = {}
+        bw: bool | None = None
+        for row in rows:
+            _, source, key, where, outcome, attempts, kind, message, warnings, state, text, found = row
+            if state == "committed":
+                place = display_path(os.fsdecode(where))
+                for output in _kinds_of(text):
+                    outputs[output] = f"{output}/{place}"
+                bw = bool(found) if bw is None and found is not None else bw
+        path, page = photo_of_key(key)
+        yield Result(
+            photo=display_path(path),
+            source=display_path(os.fsdecode(source)),
+            outcome=outcome,
+            outputs=outputs,
+            bw=bw,
+            attempts=attempts,
+            error=ErrorInfo(kind, message) if kind else None,
+            page=page,
+            warnings=warnings_of(warnings) if warnings else (),
+        )
