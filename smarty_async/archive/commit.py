@@ -235,7 +235,7 @@ class OutputCommitter:
             _Step(self._move, self._fail, most=1, tasks=self._tasks).add((answer,))
 
     async def _move(self, group: list[_Answer]) -> None:
-        moves = [_move_of(answer.received) for answer in group]
+        moves = self._moves_of(group)
         refused = await self._store.move(moves)
         taken: list[_Answer] = []
         for answer, move, error in zip(group, moves, refused, strict=True):
@@ -255,11 +255,15 @@ class OutputCommitter:
         for answer, place in zip(group, places, strict=True):
             entry = msgspec.structs.replace(answer.received.entry, place=place or answer.received.entry.place)
             answer.received = msgspec.structs.replace(answer.received, entry=entry)
-        moves = [_move_of(answer.received) for answer in group]
+        moves = self._moves_of(group)
         moved = self._without_errors(group, await self._store.move(moves))
         for answer, move in zip(group, moves, strict=True):
             if answer in moved:
                 answer.move = move
+
+    def _moves_of(self, group: Sequence[_Answer]) -> list[OutputMove]:
+        # A remote store notes beside outputs what they are made of.
+        return [_move_of(answer.received, described=self._store.is_remote) for answer in group]
 
     # ends
 
@@ -309,20 +313,25 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
 
 def move_of(received: ReceivedAnswer) -> OutputMove:
     """How the outputs of `received` get to their places."""
-    return _move_of(_with_replaced(received))
+    return _move_of(_with_replaced(received), described=True)
 
 
-def _move_of(received: ReceivedAnswer) -> OutputMove:
+def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
     outputs = received.outputs
     removes: dict[Kind, StoredOutput] = {}
     if received.entry.answers:
         earlier = _earlier_outputs(received)
         obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
         removes = {kind: earlier[kind] for kind in obsolete}
+    origin = _origin_of(received) if described else None
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
+
+
+def _origin_of(received: ReceivedAnswer) -> OutputOrigin:
     file = received.entry.file
-    origin = OutputOrigin(
+    return OutputOrigin(
         spec=str(received.spec),
-        kinds=tuple(outputs),
+        kinds=tuple(received.outputs),
         bw=received.bw,
         source=file.source,
         photo=file.photo,
@@ -330,7 +339,6 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:

@@ -19,7 +19,7 @@ import msgspec
 
 from smarty_async.archive.journal.records import key_of, photo_of_key, warnings_of
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 

@@ -27,10 +27,9 @@ from smarty_async.archive.journal.recovery import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Result
 
 __all__ = ["Journal"]
 
@@ -185,11 +184,9 @@ class Journal:
         committed = [(answer.entry.id, answer.spec) for answer in answers]
         self._call_later(lambda: self._store.record_committed(committed))
 
-    def record_result(
-        self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]
-    ) -> Awaitable[None]:
-        """The result of a photo, for the storage to note as well, and why modes of it failed permanently."""
-        return self._call(partial(self._finished.append, FinishedPhoto(entry, result, failures)))
+    def record_results(self, photos: Sequence[FinishedPhoto]) -> Awaitable[None]:
+        """What became of `photos`, for the storage to note as well."""
+        return self._call(partial(self._finished.extend, photos))
 
     # requests
 

@@ -32,7 +32,7 @@ from smarty_async.archive.paths import (
     folded_key,
     output_place,
 )
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS

@@ -11,7 +11,7 @@ import msgspec
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 

@@ -43,7 +43,7 @@ from smarty_async.archive.journal.records import (
 )
 from smarty_async.archive.outputs.store import NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result

@@ -18,7 +18,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import GroupSync
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 

@@ -13,7 +13,7 @@ from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.records import FinishedPhoto, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome
 

@@ -8,7 +8,7 @@ import pytest
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs import checker
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import Kind
 
 MANY = 40

@@ -6,24 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.s3_server import BUCKET, S3Server, s3_server
+from support.s3_server import BUCKET, S3Server
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, OutputStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
 Create = Callable[[], OutputStore]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["folder", "bucket"])
