@@ -185,13 +185,12 @@ class OutputDirectory(StateFolder):
     async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
         """Rename outputs to their final places; see `OutputStore.move`."""
         refused = await _move_all(self._out, self._temp_dir, moves)
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self.forget(move.outputs.values())
+        self.forget(moves, refused)
         return refused
 
     def _folders_of(self, move: OutputMove) -> Sequence[str]:
-        return [os.path.dirname(f"{self._out}/{kind}/{move.place}") for kind in move.outputs]
+        folder = os.path.dirname(move.place)
+        return [f"{self._out}/{kind}/{folder}" if folder else f"{self._out}/{kind}" for kind in move.outputs]
 
     def stop_committing(self) -> None:
         """Nothing: a rename is quick."""

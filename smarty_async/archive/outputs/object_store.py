@@ -202,9 +202,7 @@ class OutputBucket(StateFolder):
     async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
         """Store outputs, which is durable by itself; see `OutputStore.move`."""
         refused: list[DiskError | None] = await asyncio.gather(*(_store(self, move) for move in moves))
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self.forget(move.outputs.values())
+        self.forget(moves, refused)
         return refused
 
     def store(self, move: OutputMove) -> DiskError | None:
