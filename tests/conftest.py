@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 from support.s3_server import S3Server, s3_server
 
+TESTS = Path(__file__).parent
+
 settings.register_profile("thorough", deadline=None)  # a busy machine is no failure
 settings.register_profile("quick", deadline=None, max_examples=20)
 
@@ -27,6 +29,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        room = item.path.relative_to(TESTS).parts[0]
+        thorough = item.get_closest_marker("slow") and getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+        if room in ("unit", "run", "store") and not thorough:  # thousands of examples take the same branches
+            item.add_marker("measured")
 
 
 def pytest_collection_finish() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -92,6 +93,9 @@ class PhotoOutputs:
             DiskError: the disk refuses.
         """
         return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
+
+
+_size_of: Callable[[StoredOutput], int] = attrgetter("size")
 
 
 class _Answer(msgspec.Struct, eq=False):
@@ -185,7 +189,7 @@ class OutputCommitter:
             OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        size = sum([output.size for output in received.outputs.values()])
+        size = sum(map(_size_of, received.outputs.values()))
         answer = _Answer(received, asyncio.get_running_loop().create_future(), size)
         self._backlog += size
         if self._backlog >= _MAX_BACKLOG:
@@ -213,7 +217,7 @@ class OutputCommitter:
         for answer, outputs in zip(group, finished, strict=True):
             if not isinstance(outputs, Exception):
                 answer.received = msgspec.structs.replace(answer.received, outputs=outputs)
-        errors = (outputs if isinstance(outputs, Exception) else None for outputs in finished)
+        errors = [outputs if isinstance(outputs, Exception) else None for outputs in finished]
         self._syncing.add(self._without_errors(group, errors))
 
     async def _sync(self, group: list[_Answer]) -> None:
@@ -247,7 +251,7 @@ class OutputCommitter:
                 self._fail(answer, error)
         if taken:
             await self._move_elsewhere(taken)
-        self._syncing.add(answer for answer in group if answer.move is not None)
+        self._syncing.add([answer for answer in group if answer.move is not None])
 
     async def _move_elsewhere(self, group: list[_Answer]) -> None:
         """Bring outputs to other places, because files that no run made are at theirs."""

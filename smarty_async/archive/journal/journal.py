@@ -136,7 +136,7 @@ class Journal:
         """
         if self._outputs.is_remote:  # what is there has to be asked for
             return FinishedBatch(list(files))
-        finished = partial(self._store.take_finished, files, self._specs, exist=self._outputs.exist)
+        finished = partial(self._store.take_finished, files, self._specs, missing=self._outputs.missing)
         return await self._call(partial(finished, with_results=with_results))
 
     async def note_pages(self, entry: PhotoEntry, pages: int) -> None:

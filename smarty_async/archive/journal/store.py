@@ -121,13 +121,13 @@ class JournalStore:
     def transaction(self) -> Generator[None]:
         """A transaction: all or nothing, durable at its end."""
         with self.translated():
-            self._lookup.begin()
+            self._lookup.seen.begin()
             self.sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self.sql.execute("COMMIT")
             except BaseException:
-                self._lookup.undo()
+                self._lookup.seen.undo()
                 if self.sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self.sql.execute("ROLLBACK")
                 raise
@@ -151,14 +151,12 @@ class JournalStore:
         files: Sequence[PhotoFile],
         specs: Collection[ModeSpec],
         *,
-        exist: Callable[[str, Iterable[Kind]], bool],
+        missing: Callable[[Kind, Collection[str]], Collection[str]],
         with_results: bool,
     ) -> FinishedBatch:
-        """Take those out of `files` that need no work: earlier runs have finished them, and their outputs `exist`."""
-        if not files:
-            return FinishedBatch([])
-        seen = self._lookup.mark_seen
-        return take_finished(self.sql, files, specs, exist=exist, mark_seen=seen, with_results=with_results)
+        """Take those out of `files` that need no work: earlier runs have finished them, and no output is `missing`."""
+        seen = self._lookup.seen
+        return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results)
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -246,7 +244,7 @@ class JournalStore:
         for former, source in rows:
             path = photo_path(os.fsdecode(source), entry.file.photo)
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
-            if not (self._lookup.has_seen(former) or is_store_address(path) or os.path.lexists(path)):
+            if not (self._lookup.seen.has(former) or is_store_address(path) or os.path.lexists(path)):
                 self._replace(former, by=entry.id)
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
@@ -276,7 +274,7 @@ class JournalStore:
     def has_seen_duplicate(self, photo: int) -> bool:
         """Whether this run has looked up another photo with the digest of `photo`."""
         others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
-        return any(self._lookup.has_seen(number) for (number,) in others)
+        return any(self._lookup.seen.has(number) for (number,) in others)
 
     # answers and results
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -185,13 +185,12 @@ class OutputDirectory(StateFolder):
     async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
         """Rename outputs to their final places; see `OutputStore.move`."""
         refused = await _move_all(self._out, self._temp_dir, moves)
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self.forget(move.outputs.values())
+        self.forget(moves, refused)
         return refused
 
     def _folders_of(self, move: OutputMove) -> Sequence[str]:
-        return [os.path.dirname(f"{self._out}/{kind}/{move.place}") for kind in move.outputs]
+        folder = os.path.dirname(move.place)
+        return [f"{self._out}/{kind}/{folder}" if folder else f"{self._out}/{kind}" for kind in move.outputs]
 
     def stop_committing(self) -> None:
         """Nothing: a rename is quick."""
@@ -204,9 +203,9 @@ class OutputDirectory(StateFolder):
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
-        return self._places.exist(place, kinds)
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
+        return self._places.missing(kind, places)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
-from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
@@ -202,9 +202,7 @@ class OutputBucket(StateFolder):
     async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
         """Store outputs, which is durable by itself; see `OutputStore.move`."""
         refused: list[DiskError | None] = await asyncio.gather(*(_store(self, move) for move in moves))
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self.forget(move.outputs.values())
+        self.forget(moves, refused)
         return refused
 
     def store(self, move: OutputMove) -> DiskError | None:
@@ -262,9 +260,9 @@ class OutputBucket(StateFolder):
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
-        return self._pages.exist(place, kinds)
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
+        return self._pages.missing(kind, places)
 
     # what is known of photos
 

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -297,9 +298,16 @@ class StateFolder:
         """The next run needs the temporary files of `outputs`."""
         self._retained.update([output.temporary for output in outputs])
 
-    def forget(self, outputs: Iterable[StoredOutput]) -> None:
-        """The next run does not need the temporary files of `outputs` any more."""
-        self._retained.difference_update([output.temporary for output in outputs])
+    def forget(self, moves: Sequence[OutputMove], refused: Sequence[Exception | None]) -> None:
+        """The next run does not need the temporary files of `moves` any more, but of those that were refused."""
+        self._retained.difference_update(
+            [
+                output.temporary
+                for move, error in zip(moves, refused, strict=True)
+                if error is None
+                for output in move.outputs.values()
+            ]
+        )
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
@@ -345,20 +353,27 @@ class StateFolder:
     ) -> list[DiskError | None]:
         """Wait until the temporary files of each answer, and each move, are durable."""
         names = [output.temporary for outputs in written for output in outputs]
-        folders = list({folder: None for move in moved for folder in self._folders_of(move)})
+        folders_of = list(map(self._folders_of, moved))
+        folders = list(dict.fromkeys(chain.from_iterable(folders_of)))
         if not names and not folders:
             return [None] * (len(written) + len(moved))
         refused_files, refused_folders = await _sync(self._group_sync, names, folders)
+        if not any(refused_files) and not any(refused_folders):
+            self._retained.update(names)
+            return [None] * (len(written) + len(moved))
         files, by_folder = iter(refused_files), dict(zip(folders, refused_folders, strict=True))
         refused = [_first(list(islice(files, len(outputs)))) for outputs in written]
         for outputs, error in zip(written, refused, strict=True):
             if error is None:
                 self.retain(outputs)
-        return refused + [_first(map(by_folder.get, self._folders_of(move))) for move in moved]
+        return refused + [_first(map(by_folder.get, these)) for these in folders_of]
 
     def _folders_of(self, move: OutputMove) -> Sequence[str]:  # noqa: ARG002
         """The folders that have new names after `move`; none where that is durable by itself."""
         return ()
+
+
+_size_of: Callable[[StoredOutput], int] = attrgetter("size")
 
 
 def _first(errors: Iterable[DiskError | None]) -> DiskError | None:
@@ -369,7 +384,7 @@ def _calls(answers: Sequence[_Unfinished]) -> Iterator[Sequence[_Unfinished]]:
     """`answers`, in parts of not much more than `_CALL_BYTES`."""
     start = size = 0
     for number, (outputs, _) in enumerate(answers, start=1):
-        size += sum([output.size for output in outputs.values()])
+        size += sum(map(_size_of, outputs.values()))
         if size >= _CALL_BYTES or number == len(answers):
             yield answers[start:number]
             start, size = number, 0

@@ -199,8 +199,8 @@ class OutputStore(Protocol):
         """What `check` does; blocks."""
         ...
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; blocks. The journal's thread asks of place after place."""
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; blocks. The journal's thread asks folder after folder."""
         ...
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:

@@ -56,7 +56,9 @@ _COMMON: Final = frozenset((0xC0, 0xC1, 0xC2))
 _PROGRESSIVE, _LOSSLESS, _HIERARCHICAL = 0xC2, 0xC3, frozenset((0xC5, 0xC6, 0xC7))
 _ARITHMETIC: Final = frozenset((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 
-_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+_LOWEST_MARKER: Final = 0xC0
+"""Those below are reserved; decoders give up at them."""
 _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff[\xc4\xd8-\xdd\xfe]")
 """Fewer than elsewhere: a flipped bit in the data of a scan must not be taken for a segment."""
 _TABLES: Final = re.compile(rb"(?:[\x00-\x0f].{64}|[\x10-\xff].{128})*", re.DOTALL)
@@ -203,7 +205,7 @@ def read_header(source: JpegSource) -> JpegHeader:
             if held > _MOST_HELD:
                 raise JpegError("its segments are too many")
         segments.append(Segment(kind, marker, start, stop))
-    if len(frame) < 7 or len(frame) < 7 + 3 * frame[6]:  # noqa: PLR2004 - marker, bits, height, width, components
+    if len(frame) < 7 or len(frame) != 7 + 3 * frame[6]:  # noqa: PLR2004 - marker, bits, height, width, components
         raise JpegError("it has no frame")
     marker, bits, height, width, components = struct.unpack_from(">BBHHB", frame)
     rgb = frame[7:16:3] == b"RGB"
@@ -234,6 +236,8 @@ def _places(source: JpegSource) -> tuple[list[tuple[int, int, int]], int]:
         if marker == _SOS:
             return found, start + 2
         at = start + 2 + (int.from_bytes(data[start - base + 2 : start - base + 4]) or 2)
+        if marker < _LOWEST_MARKER:
+            raise JpegError("it has an unknown marker")
         if marker in (_SOI, _EOI) or at > size:
             raise JpegTruncated("its segments break off")
         found.append((marker, start, at))

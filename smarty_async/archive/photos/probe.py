@@ -68,8 +68,8 @@ LARGEST_DECODED = 500_000_000
 _PIECE_BYTES = 1 << 20
 _SHORT_TRAILER = 4096
 """Bytes: padding, and notes of cameras and programs."""
-_MOST_KEPT = 8192
-"""Bytes of a JPEG's metadata that are kept from when it is probed until it has outputs."""
+_MOST_KEPT, _MOST_SEGMENTS_KEPT = 8192, 100
+"""Bytes of a JPEG's metadata, and its segments, that are kept from when it is probed until it has outputs."""
 
 _END = b"\xff\xd9"
 """A JPEG's end marker."""
@@ -344,7 +344,7 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
         content_type="image/jpeg" if is_common and header.components in (1, 3) else None,
         end=_with_short_trailer(extent.end or size, size) if is_common else size,
         replacement=replacement,
-        header=header if header.held <= _MOST_KEPT else None,
+        header=header if header.held <= _MOST_KEPT and len(header.segments) <= _MOST_SEGMENTS_KEPT else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,10 @@ def taken(
 ) -> FinishedBatch:
     gone = set(missing)
 
-    def exist(place: str, kinds: Iterable[Kind]) -> bool:
-        return not any(f"{kind}/{place}" in gone for kind in kinds)
+    def no_output(kind: Kind, places: Collection[str]) -> list[str]:
+        return [place for place in places if f"{kind}/{place}" in gone]
 
-    return store.take_finished(files, specs or (IMPROVE,), exist=exist, with_results=results)
+    return store.take_finished(files, specs or (IMPROVE,), missing=no_output, with_results=results)
 
 
 @pytest.mark.parametrize("specs", [(IMPROVE,), (IMPROVE, TWICE)])

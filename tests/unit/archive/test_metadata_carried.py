@@ -33,6 +33,8 @@ from support.metadata_samples import (
 from support.pictures import encoded, opened
 
 from smarty_async.archive.outputs.metadata.copier import (
+    MetadataCopier,
+    SentPhoto,
     metadata_segments,
     set_modified,
     splice,
@@ -44,7 +46,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata
 from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import xmp_segments
-from smarty_async.archive.photos.jpeg import JpegError, Kind, read_header
+from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, Kind, read_header
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 
@@ -481,6 +483,54 @@ def test_files_are_copied_in_parts(tmp_path: Path) -> None:
         splice(answer, output, header=header, segments=metadata_segments(metadata, header, orientation=1))
     assert opened(destination.read_bytes()).getexif()[0x010E] == CAPTION
     assert destination.read_bytes().endswith(OUTPUT[-1000:] + bytes(3_000_000))
+
+
+def copier_of(photo: bytes, *, header: JpegHeader | None = None) -> MetadataCopier:
+    return MetadataCopier(SentPhoto(photo=photo, sent=photo, header=header), strip=False)
+
+
+@pytest.mark.parametrize("trailer", [0, 3_000_000], ids=["in memory", "in parts"])
+def test_a_file_gets_the_metadata_once(tmp_path: Path, trailer: int) -> None:
+    path = tmp_path / "output.jpg"
+    path.write_bytes(OUTPUT + bytes(trailer))
+    for _ in range(2):
+        size = copier_of(jpeg_with(exif_segment(exif_block()))).copy_to(str(path))
+        data = path.read_bytes()
+        assert size == len(data) == path.stat().st_size
+        assert opened(data).getexif()[0x010E] == CAPTION
+        assert data.endswith(OUTPUT[-1000:] + bytes(trailer))
+        assert data.count(CAPTION.encode()) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["output.jpg"]
+
+
+@pytest.mark.parametrize("trailer", [0, 3_000_000], ids=["in memory", "in parts"])
+def test_a_file_that_is_no_jpeg_stays_as_it_is(tmp_path: Path, trailer: int) -> None:
+    path, data = tmp_path / "output.jpg", b"\xff\xd8 and no more" + bytes(trailer)
+    path.write_bytes(data)
+    assert copier_of(jpeg_with(exif_segment(exif_block()))).copy_to(str(path)) == len(data)
+    assert path.read_bytes() == data
+
+
+def test_metadata_of_a_header_that_was_read_before_are_the_same() -> None:
+    photo = jpeg_with(exif_segment(exif_block(6)), xmp_segment(XMP), iptc_segment(), (0xFE, b"a comment"))
+    again, handed_on = copier_of(photo), copier_of(b"", header=read_header(photo))
+    assert handed_on.copied(OUTPUT) == again.copied(OUTPUT)
+    assert handed_on.warnings == again.warnings == []
+
+
+def test_outputs_of_one_answer_that_begin_differently_get_what_each_needs() -> None:
+    photo = jpeg_with(exif_segment(exif_block()), (0xFE, b"a comment"))
+    outputs = [
+        OUTPUT,
+        jpeg_with((0xFE, b"colorized"), image=scene(600, 400)),
+        encoded(scene(600, 400).convert("L")),
+        encoded(scene(300, 200)),
+        encoded(scene(300, 200), icc_profile=icc_profile(500)),
+        b"no JPEG",
+        OUTPUT[:-40] + bytes(40),
+    ]
+    one_for_all = copier_of(photo)
+    assert [one_for_all.copied(output) for output in outputs] == [copier_of(photo).copied(one) for one in outputs]
 
 
 def test_fill_bytes_and_markers_without_content_are_passed_over() -> None:

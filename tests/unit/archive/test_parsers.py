@@ -68,6 +68,19 @@ def test_bytes_between_segments_are_passed_over() -> None:
     assert read_header(far).width == 64
 
 
+@pytest.mark.parametrize("marker", [0x02, 0x31, 0xBF])
+def test_a_reserved_marker_is_an_error(marker: int) -> None:
+    with pytest.raises(JpegError, match="unknown marker"):
+        read_header(PLAIN[:2] + bytes((0xFF, marker)) + PLAIN[2:])
+
+
+@pytest.mark.parametrize("components", [2, 4, 255])
+def test_a_frame_without_the_components_that_it_announces_is_an_error(components: int) -> None:
+    at = PLAIN.index(b"\xff\xc0") + 9
+    with pytest.raises(JpegError, match="no frame"):
+        read_header(PLAIN[:at] + bytes((components,)) + PLAIN[at + 1 :])
+
+
 def test_a_file_that_ends_in_its_header_is_truncated() -> None:
     for end in range(2, read_header(PLAIN).end):
         with pytest.raises(JpegTruncated):

@@ -30,8 +30,8 @@ from smarty_async.wire.splitter import (
 )
 
 # No complaint about slow generation: a busy machine is no failure.
-thorough = settings(max_examples=250, suppress_health_check=list(HealthCheck))
-costly = settings(thorough, max_examples=20)
+thorough = settings(max_examples=100, suppress_health_check=list(HealthCheck))
+costly = settings(thorough, max_examples=10)
 
 FIELDS = {
     "improve": {
@@ -386,7 +386,7 @@ _SHARDS = [
 
 
 @pytest.mark.slow
-@settings(thorough, max_examples=300)
+@thorough
 @given(
     st.sampled_from(["", '{"body":{"improve":[', '{"status":200,"body":{"improve":[{"status":0,"improved":"']),
     st.lists(st.sampled_from(_SHARDS), max_size=25).map("".join),

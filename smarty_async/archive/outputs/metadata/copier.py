@@ -47,6 +47,10 @@ __all__ = [
 ]
 
 
+_COPY = ".new"
+"""What is added to the name of an output for its copy."""
+
+
 class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
     """What outputs were made of.
 
@@ -101,28 +105,29 @@ class MetadataCopier:
         """
         try:
             with open_for_parsing(output) as stream:
-                if isinstance(stream, io.BytesIO):
-                    _rewrite(output, stream.getvalue(), self.copied(stream.getvalue()))
-                else:
-                    self._copy_large(stream, output)
+                data = stream.getvalue() if isinstance(stream, io.BytesIO) else None
+                large = data is None and self._copy_large(stream, output)
+            if large:
+                os.replace(f"{output}{_COPY}", output)  # noqa: PTH105 - a Path costs more than all else here
+            if data is not None and (new := self.copied(data)) != data:
+                _rewrite(output, new)
             self.set_time(output)
-            return os.stat(output).st_size  # noqa: PTH116 - a Path for each output costs more than all else here
+            return os.stat(output).st_size  # noqa: PTH116 - likewise
         except OSError as error:
             raise DiskError.of(error, Path(output), "write") from None
 
-    def _copy_large(self, stream: BinaryIO, output: str) -> None:
-        """Replace the output by a copy with the photo's metadata; it is not held in memory."""
+    def _copy_large(self, stream: BinaryIO, output: str) -> bool:
+        """Write a copy with the photo's metadata beside the output, which is not held in memory; False for none."""
         try:
             header = read_header(stream)
         except JpegError:
-            return
+            return False
         segments = self._segments_for(header, output)
         if segments.data == b"".join(_replaced(stream, header, segments)):
-            return
-        copy = f"{output}.new"
-        with open(copy, "wb") as file:  # noqa: PTH123 - likewise
+            return False
+        with open(f"{output}{_COPY}", "wb") as file:  # noqa: PTH123 - likewise
             splice(stream, file, header=header, segments=segments)
-        os.replace(copy, output)  # noqa: PTH105 - likewise
+        return True
 
     def set_time(self, output: str | int) -> None:
         """Give `output`, see `set_modified`, the photo's modification time, where it is kept and the disk takes it."""
@@ -190,11 +195,9 @@ class MetadataCopier:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
 
 
-def _rewrite(output: str, data: bytes, new: bytes) -> None:
-    if new == data:
-        return
+def _rewrite(output: str, data: bytes) -> None:
     with open(output, "wb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the opening
-        left = memoryview(new)
+        left = memoryview(data)
         while left:
             left = left[file.write(left) :]
 
