@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         room = item.path.relative_to(TESTS).parts[0]
         thorough = item.get_closest_marker("slow") and getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        if room in ("unit", "run", "store") and not thorough:  # thousands of examples take the same branches
+        if room in ("unit", "run", "store", "cluster") and not thorough:  # thousands of examples take the same branches
             item.add_marker("measured")
 
 
