@@ -251,11 +251,12 @@ _FINISHED: Final = (
 
 def finished_results(sql: sqlite3.Connection) -> Iterator[Result]:
     """The result of every finished photo, as `PhotoEntry.result` gives it, in the order of their entries."""
-    for _, rows in groupby(sql.execute(_FINISHED), key=itemgetter(0)):
+    for _, group in groupby(sql.execute(_FINISHED), key=itemgetter(0)):
+        rows = list(group)
+        _, source, key, where, outcome, attempts, kind, message, warnings = rows[0][:9]
         outputs: dict[Kind, str] = {}
         bw: bool | None = None
-        for row in rows:
-            _, source, key, where, outcome, attempts, kind, message, warnings, state, text, found = row
+        for state, text, found in (row[9:] for row in rows):
             if state == "committed":
                 place = display_path(os.fsdecode(where))
                 for output in _kinds_of(text):
