@@ -288,7 +288,8 @@ class ArchiveRun:
                 if self._start(unfinished, context) < len(unfinished):
                     survey.start()
                     self._all_started.clear()
-                    await self._all_started.wait()
+                    if self._waiting:  # eager tasks may have ended already
+                        await self._all_started.wait()
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:

@@ -139,6 +139,21 @@ def test_small_and_plain_pictures_have_no_margin(size: tuple[int, int], margin: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scratches", [0, 3, 6])
+@pytest.mark.parametrize(("pixels", "colour"), [(0, BLACK), (4, BLACK), (12, BLACK), (6, WHITE), (24, WHITE)])
+def test_no_faded_print_comes_back_worse(pixels: int, colour: tuple[int, int, int], scratches: int) -> None:
+    scene = pictures.scene(600, 400, seed=4)
+    print_ = with_contrast(scene, 0.5, gray=140)
+    draw, dice = ImageDraw.Draw(print_), np.random.default_rng(scratches)
+    for _ in range(scratches):
+        top, bottom = dice.integers(20, 580, 2)
+        draw.line([(int(top), 0), (int(bottom), 400)], fill=(235, 232, 225), width=2)
+    made, result = improved(with_margin(print_, colour, pixels, pixels, pixels, pixels))
+    assert made.improved is not None
+    assert psnr(ImageOps.crop(result, pixels), scene) > psnr(print_, scene) + 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 3, 6])
 def test_scratches_do_not_hide_that_a_print_has_faded(count: int) -> None:
     dice = np.random.default_rng(3)

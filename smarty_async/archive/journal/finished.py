@@ -156,8 +156,10 @@ def _are_finished(
     ):
         return False
     places = _repeated(places, answers.specs)
-    by_kind = ((kind, [at for at, of in zip(places, answers.kinds, strict=True) if kind in of]) for kind in KINDS)
-    return not any(missing(kind, at) for kind, at in by_kind if at)
+    by_kind: dict[Kind, list[str]] = {
+        kind: [at for at, kinds in zip(places, answers.kinds, strict=True) if kind in kinds] for kind in KINDS
+    }
+    return not any(missing(kind, at) for kind, at in by_kind.items() if at)
 
 
 def _repeated(items: Sequence[_T], times: int) -> list[_T]:
@@ -253,22 +255,18 @@ def finished_results(sql: sqlite3.Connection) -> Iterator[Result]:
     """The result of every finished photo, as `PhotoEntry.result` gives it, in the order of their entries."""
     for _, group in groupby(sql.execute(_FINISHED), key=itemgetter(0)):
         rows = list(group)
-        _, source, key, where, outcome, attempts, kind, message, warnings = rows[0][:9]
-        outputs: dict[Kind, str] = {}
-        bw: bool | None = None
-        for state, text, found in (row[9:] for row in rows):
-            if state == "committed":
-                place = display_path(os.fsdecode(where))
-                for output in _kinds_of(text):
-                    outputs[output] = f"{output}/{place}"
-                bw = bool(found) if bw is None and found is not None else bw
+        _, source, key, where, outcome, attempts, kind, message, warnings, *_ = rows[0]
+        committed = [row for row in rows if row[9] == "committed"]
+        place = display_path(os.fsdecode(where)) if committed else ""
+        outputs: dict[Kind, str] = {output: f"{output}/{place}" for row in committed for output in _kinds_of(row[10])}
+        colours = [bool(row[11]) for row in committed if row[11] is not None]
         path, page = photo_of_key(key)
         yield Result(
             photo=display_path(path),
             source=display_path(os.fsdecode(source)),
             outcome=outcome,
             outputs=outputs,
-            bw=bw,
+            bw=colours[0] if colours else None,
             attempts=attempts,
             error=ErrorInfo(kind, message) if kind else None,
             page=page,
