@@ -42,8 +42,8 @@ __all__ = ["ArchiveRun", "check_archive", "open_outputs"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
-_UNREAD_RESULTS = 64
-"""Groups of results (of one lookup, or of one photo) that wait for the consumer before photos wait, too."""
+_UNREAD_RESULTS = 16
+"""Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
 
 
 class ArchiveRun:
