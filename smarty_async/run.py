@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -192,8 +192,10 @@ class ArchiveRun:
             await self._prepare(journal)
             async with self._cluster_opened():
                 with _scanning(self._source) as next_batch:
-                    async with asyncio.TaskGroup() as tasks:
-                        await self._start_photos(next_batch, self._context(journal, committer, tasks))
+                    async with AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
+                        context = self._context(journal, committer, tasks)
+                        at_end.push_async_callback(context.recorder.close)
+                        await self._start_photos(next_batch, context)
             if self._error is not None:
                 raise self._error
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -27,17 +28,20 @@ from smarty_async.transport.retry import Sleep, item_retrying
 __all__ = ["Recorder", "RunContext"]
 
 _MOST_WAITING = 64
-"""Ended photos that wait to be recorded before those that end later wait, too."""
+"""Ended photos that wait to be recorded or reported before those that end later wait, too."""
 
 
 class Recorder:
     """Journals what became of photos and reports it. Photos that end at the same time share a call of each.
 
+    The journal does not wait for the consumer, and `close` writes what waits when the run is left: a failure that is
+    not journalled would be paid for again.
+
     Args:
         journal: where their results are written.
         report: is given the results of a group, once they are written; waits while the consumer is far behind.
         on_error: is called when the journal cannot be written.
-        tasks: runs the task that does it.
+        tasks: runs the tasks that do it.
     """
 
     def __init__(
@@ -53,7 +57,8 @@ class Recorder:
         self._on_error = on_error
         self._tasks = tasks
         self._waiting: list[FinishedPhoto | Result] = []
-        self._is_recording = False
+        self._recorded: list[Result] = []
+        self._is_recording = self._is_reporting = False
         self._has_room = asyncio.Event()
         self._has_room.set()
 
@@ -66,21 +71,41 @@ class Recorder:
         if not self._is_recording:
             self._is_recording = True
             self._tasks.create_task(self._record_waiting(), name="smarty_async results")
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) + len(self._recorded) >= _MOST_WAITING:
             self._has_room.clear()
             await self._has_room.wait()
 
+    async def close(self) -> None:
+        """Journal those that still wait because the run is left; nobody takes their results any more."""
+        if self._waiting:
+            with suppress(SmartyError):  # the error that ended the run is the one that counts
+                await self._record()
+
     async def _record_waiting(self) -> None:
         while self._waiting:
-            group, self._waiting = self._waiting, []
-            self._has_room.set()
             try:
-                await self._journal.record_results([ended for ended in group if isinstance(ended, FinishedPhoto)])
+                recorded = await self._record()
             except StoreError as error:
                 self._on_error(error)
+                self._has_room.set()
             else:
-                await self._report([ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group])
+                self._recorded += recorded
+            if self._recorded and not self._is_reporting:
+                self._is_reporting = True
+                self._tasks.create_task(self._report_recorded(), name="smarty_async reports")
         self._is_recording = False
+
+    async def _record(self) -> list[Result]:
+        group, self._waiting = self._waiting, []
+        await self._journal.record_results([ended for ended in group if isinstance(ended, FinishedPhoto)])
+        return [ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group]
+
+    async def _report_recorded(self) -> None:
+        while self._recorded:
+            group, self._recorded = self._recorded, []
+            self._has_room.set()
+            await self._report(group)
+        self._is_reporting = False
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -127,7 +127,7 @@ class _Step:
     def __init__(
         self,
         take: Callable[[list[_Answer]], Awaitable[None]],
-        fail: Callable[[_Answer, Exception], None],
+        fail: Callable[[_Answer, BaseException], None],
         *,
         most: int,
         tasks: set[asyncio.Task[None]],
@@ -137,28 +137,30 @@ class _Step:
         self._most = most
         self._tasks = tasks
         self._waiting: list[_Answer] = []
-        self._is_running = False
+        self._task: asyncio.Task[None] | None = None
 
     def add(self, answers: Iterable[_Answer]) -> None:
         """Have `answers` taken through the step."""
         self._waiting.extend(answers)
-        if self._waiting and not self._is_running:
-            self._is_running = True
-            task = asyncio.create_task(self._run(), name="smarty_async commit")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if self._waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._run(), name="smarty_async commit")
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.add(())  # a task that was cancelled, because the event loop ends, has left some
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                try:
-                    await self._take(group)
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
-                    for answer in group:
-                        self._fail(answer, error)
-        finally:
-            self._is_running = False
+        while self._waiting:
+            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            try:
+                await self._take(group)
+            except BaseException as error:  # whatever it is, those who wait must not wait for ever
+                for answer in group:
+                    self._fail(answer, error)
+                if not isinstance(error, Exception):
+                    raise
 
 
 class OutputCommitter:
@@ -281,7 +283,7 @@ class OutputCommitter:
                 stored = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
                 answer.committed.set_result(CommittedAnswer(stored, received.entry.place))
 
-    def _fail(self, answer: _Answer, error: Exception) -> None:
+    def _fail(self, answer: _Answer, error: BaseException) -> None:
         self._release(answer)
         if not answer.committed.done():
             answer.committed.set_exception(error)

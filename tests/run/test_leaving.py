@@ -118,5 +118,18 @@ async def test_leaving_reads_what_has_arrived(source: Path, out: Path, ending: s
         assert Counter(Counter(sent(service)).values()) == {1: len(photos)}, "something was paid for twice"
 
 
+async def test_failures_are_journalled_although_nobody_takes_the_results(source: Path, out: Path) -> None:
+    photos = fill(source, *(f"{number:02}.jpg" for number in range(60)))
+    async with FakeService() as service:
+        service.default = lambda request: items({name: {"status": 1, "error": "no"} for name in request.names})
+        async with client(service, concurrency=1, limits=Limits(max_images=1)) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            async with aclosing(aiter(run)) as results_of_run:
+                await anext(results_of_run)
+                await until(lambda: len((out / "results.jsonl").read_bytes().splitlines()) == len(photos))
+        assert set(outcomes(await restore(service, source, out)).values()) == {"failed"}
+        assert len(sent(service)) == len(photos), "something was paid for twice"
+
+
 async def _all(run: ArchiveRun) -> list[Result]:
     return [result async for result in run]

@@ -220,29 +220,37 @@ class Journal:
             written.set_exception(self._error)
             return written
         self._queue.append((call, written))  # type: ignore[arg-type] # a future of anything
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
+        self._write_queued()
         return written
+
+    def _write_queued(self, _: object = None) -> None:
+        """Write what is queued, unless that is being done."""
+        if self._queue and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
+            # A task that is cancelled, because the event loop ends, leaves some.
+            self._writing.add_done_callback(self._write_queued)
 
     def _call_later(self, call: Callable[[], object]) -> None:
         """Make `call` part of the next transaction, without waiting for it."""
         self._call(call).add_done_callback(self._keep_error)
 
     def _keep_error(self, written: asyncio.Future[object]) -> None:
-        self._error = written.exception() or self._error  # asked of each: asyncio complains about others
+        if not written.cancelled():
+            self._error = written.exception() or self._error  # asked of each: asyncio complains about others
 
     async def _write(self) -> None:
-        try:
-            while self._queue:
-                group, self._queue = self._queue, []
-                await self._write_group(group)
-        finally:
-            self._writing = None
+        while self._queue:
+            group, self._queue = self._queue, []
+            await self._write_group(group)
 
     async def _write_group(self, group: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
         calls = [call for call, _ in group]
         try:
             answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls)
+        except asyncio.CancelledError:
+            for _, written in group:
+                written.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever it is
             for _, written in group:
                 if not written.done():
@@ -254,7 +262,8 @@ class Journal:
 
     async def _close(self) -> None:
         try:
-            if self._writing is not None:
+            self._write_queued()
+            while self._writing is not None and not self._writing.done():
                 await asyncio.wait([self._writing])
             await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
         finally:

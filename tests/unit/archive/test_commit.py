@@ -19,6 +19,7 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.sources.source import PhotoFile
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
@@ -54,13 +55,17 @@ class Storage:
         return self.directory.out / "improved" / entry.place
 
 
-@pytest.fixture
-async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
-    directory = OutputDirectory(tmp_path / "out")
+async def opened(folder: Path) -> Storage:
+    directory = OutputDirectory(folder / "out")
     directory.lock()
     directory.remove_stale_temp_files()
     path = directory.state_dir / "journal.sqlite"
-    storage = Storage(directory, await Journal.open(path, outputs=directory))
+    return Storage(directory, await Journal.open(path, outputs=directory))
+
+
+@pytest.fixture
+async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+    storage = await opened(tmp_path)
     yield storage
     await storage.close()
 
@@ -197,3 +202,37 @@ async def test_close_waits_for_answers_whose_callers_are_cancelled(storage: Stor
     await storage.committer.close()
     assert storage.output(answer.entry).read_bytes() == b"a.jpg"
     assert await closed(storage) == {"a.jpg": True}
+
+
+@pytest.mark.parametrize("turns", range(2, 16, 2))
+def test_answers_are_committed_while_the_event_loop_ends(tmp_path: Path, turns: int) -> None:
+    """`asyncio.run` cancels all tasks, the committer's too; what comes as photos end is committed after that."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def ask(storage: Storage, first: ReceivedAnswer, then: ReceivedAnswer) -> None:
+        try:
+            await storage.committer.commit(first)
+            await asyncio.Event().wait()
+        finally:
+            await finish_despite_cancel(storage.committer.commit(then))
+
+    async def run(storage: Storage, answers: list[ReceivedAnswer]) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for first, then in zip(answers[::2], answers[1::2], strict=True):
+                    tasks.create_task(ask(storage, first, then))
+        finally:
+            await storage.close()
+
+    async def leave() -> None:
+        storage = await opened(tmp_path)
+        answers = [await storage.received(f"{number}.jpg") for number in range(8)]
+        running.add(asyncio.create_task(run(storage, answers)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    asyncio.run(leave())
+    store = JournalStore(tmp_path / "out" / ".smarty-async" / "journal.sqlite")
+    for entry in store.look_up([PhotoFile("/photos", f"{number}.jpg", "", 9, "7") for number in range(1, 8, 2)]):
+        assert entry.has(IMPROVE)
+    store.close()

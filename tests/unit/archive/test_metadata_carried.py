@@ -42,7 +42,7 @@ from smarty_async.archive.outputs.metadata.copier import (
     stripped_segments,
     tagged_orientation,
 )
-from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import xmp_segments
@@ -386,6 +386,7 @@ def test_exif_longer_than_a_segment_loses_its_largest_fields_and_says_so() -> No
         (exif_segment(b"broken"), "EXIF left out, malformed"),
         (exif_segment(b"II*\0\x08\0\0\0\xff\xff"), "EXIF left out, malformed"),
         (xmp_segment(b"<x:xmpmeta><broken"), "XMP left out, malformed"),
+        (xmp_segment(b'<?xml version="1.0" encoding="none-such"?><RDF/>'), "XMP left out, malformed"),
         ((0xED, b"Photoshop 3.0\x008BIMbroken"), "IPTC left out, malformed"),
         ((0xE2, b"ICC_PROFILE\0\x01\x01broken"), "ICC profile left out, malformed"),
         ((0xE2, b"ICC_PROFILE\0"), ""),
@@ -516,6 +517,17 @@ def test_metadata_of_a_header_that_was_read_before_are_the_same() -> None:
     again, handed_on = copier_of(photo), copier_of(b"", header=read_header(photo))
     assert handed_on.copied(OUTPUT) == again.copied(OUTPUT)
     assert handed_on.warnings == again.warnings == []
+
+
+def test_no_error_in_a_header_that_was_read_before_fails_a_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("of any class")
+
+    monkeypatch.setattr(Parts, "set_comment", fail)
+    photo = jpeg_with(exif_segment(exif_block()), (0xFE, b"a comment"))
+    copier = copier_of(b"", header=read_header(photo))
+    assert opened(copier.copied(OUTPUT)).getexif()[0x010E] == CAPTION
+    assert copier.warnings == ["metadata left out, malformed: of any class"]
 
 
 def test_outputs_of_one_answer_that_begin_differently_get_what_each_needs() -> None:

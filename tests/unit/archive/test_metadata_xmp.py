@@ -61,6 +61,7 @@ def test_other_encodings_become_utf_8(encoding: str) -> None:
         b'<!DOCTYPE a [<!ENTITY lol "lol">]><RDF>&lol;</RDF>',
         b"\xff\xfe<",
         b"RDF \xff\xff",
+        b'<?xml version="1.0" encoding="none-such"?><RDF/>',
     ],
 )
 def test_what_is_malformed_or_declares_entities_is_an_error(packet: bytes) -> None:

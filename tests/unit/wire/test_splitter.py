@@ -20,6 +20,7 @@ from smarty_async.errors import RequestError
 from smarty_async.wire import splitter
 from smarty_async.wire.messages import Answered, Envelope, Event, Piece
 from smarty_async.wire.splitter import (
+    _RUN,
     LONG_TEXT_BYTES,
     MAX_DEPTH,
     MAX_OUTPUTS,
@@ -481,6 +482,22 @@ def test_events_come_in_order_and_none_is_lost_to_an_error() -> None:
     with pytest.raises(RequestError, match="not JSON"):
         AnswerSplitter().feed(answer, events)
     assert events == [Piece(0, b"ABC"), None, Answered("improve", "file_1", 0)]
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 30])
+def test_any_number_of_members_is_read(count: int) -> None:
+    members = ',"bw":true' * count
+    assert read([answer_with(members, members, members)]) == ([FIRST._replace(bw=True), SECOND], Envelope(200))
+    assert read([answer_with(members + ',"colored":"QQ=="')]).items[0].outputs == {
+        "improved": b"ABC",
+        "colorized": b"A",
+    }
+
+
+def test_what_is_matched_at_once_is_bounded() -> None:  # in an array it is matched again at every string
+    run = _RUN.match(b'"status":0,' * 1000)
+    assert run is not None
+    assert run.end() < 200
 
 
 def test_a_short_output_is_decoded_whole_however_it_is_cut() -> None:

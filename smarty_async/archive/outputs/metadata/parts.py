@@ -228,7 +228,10 @@ class Parts:
 
 
 def jpeg_metadata(header: JpegHeader) -> SourceMetadata:
-    """What a JPEG holds besides its pixels."""
+    """What a JPEG holds besides its pixels. A part that is malformed is left out, with a warning that says so."""
     parts = Parts()
-    parts.add_jpeg(header)
+    try:
+        parts.add_jpeg(header)
+    except Exception as error:  # noqa: BLE001 - parsers raise exceptions of any class for broken data
+        parts.leave_out("metadata", error)
     return parts.metadata()

@@ -68,7 +68,7 @@ def check_xmp(packet: bytes) -> bytes:
     parser.EntityDeclHandler = _refuse_entity
     try:
         parser.Parse(packet, True)  # noqa: FBT003 - expat takes no keywords
-    except (ExpatError, ValueError) as error:
+    except (ExpatError, LookupError, ValueError) as error:  # LookupError: it names an encoding that does not exist
         raise XmpError(str(error)) from error
     if b"RDF" not in packet:
         raise XmpError("it holds no RDF")
