@@ -50,6 +50,10 @@ _STATUS: tuple[tuple[type[BaseException], Exit], ...] = (
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Numbers of errors of a disk that cannot be written to; such an error of stdout names no file."""
 
+_NO_PLACE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
+"""Numbers of errors of a path at which nothing can ever be written, such as one that leads through a file."""
+_ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way. Nothing is lost."
+
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     (
         AuthorizationError,
@@ -88,6 +92,11 @@ def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
         error: what ended the program.
         traced: whether its traceback was printed before.
     """
+    if isinstance(error, DiskError) and error.errno in _NO_PLACE:
+        return [
+            str(error),
+            "Nothing can be stored at this path: choose another one, or remove what is in the way. Nothing is lost.",
+        ]
     if isinstance(error, SmartyError):
         way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)
         return [str(error), way_out] if way_out else [str(error)]

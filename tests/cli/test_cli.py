@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import json
 import os
@@ -133,6 +134,19 @@ def test_an_account_shows_no_secret() -> None:
 def test_exit_statuses(error: BaseException, status: int) -> None:
     assert status_of(error) == status
     assert sentences(error)[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows only says that it finds no such path")
+def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_path: Path) -> None:
+    """Waiting for the disk would not help: the message says to choose another path."""
+    file = tmp_path / "restored"
+    file.touch()
+    with pytest.raises(NotADirectoryError) as refused:
+        (file / "out").mkdir()
+    message, way_out = sentences(errors.DiskError.of(refused.value, file / "out", "create"))
+    assert str(file / "out") in message
+    assert way_out.startswith("Nothing can be stored at this path: choose another one")
+    assert "once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC))[1]
 
 
 def _fail(*, verbose: bool) -> None:
