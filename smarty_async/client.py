@@ -20,6 +20,7 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
@@ -46,7 +47,7 @@ from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.http import make_session, service_url
 from smarty_async.transport.limiter import rate_limit
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item
+from smarty_async.transport.request import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
@@ -145,6 +146,7 @@ class SmartyClient:
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
+        self._submitter = Submitter()  # of single photos
         self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
 
     @classmethod
@@ -187,6 +189,7 @@ class SmartyClient:
             timeouts=self._timeouts,
             redact=tokens.redact,
             max_output_bytes=self._limits.max_output_bytes,
+            in_thread=read_in_thread,
         )
         self._dispatcher = Dispatcher(
             connection,
@@ -261,6 +264,7 @@ class SmartyClient:
             specs,
             dispatcher=dispatcher,
             limits=self._limits,
+            submitter=self._submitter,
             policy=partial(self._retry_policy, dispatcher),
             group=self._group,
         )
@@ -343,7 +347,7 @@ class SmartyClient:
 
     def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
         """When a photo in memory with a temporary error is sent again."""
-        sleep = partial(dispatcher.backoff, sleep=self._sleep)
+        sleep = partial(dispatcher.backoff, sleep=self._sleep, submitter=self._submitter)
         return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
 
     def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
@@ -353,7 +357,7 @@ class SmartyClient:
                 specs,
                 MemorySink(),
                 self._single_hooks,
-                ImageBudget(),
+                self._submitter,
                 give_up_after=self._retries.give_up_single_after,
             )
         return self._groups[specs]
@@ -366,6 +370,7 @@ class _PhotoInMemory:
         photo: the photo as the caller gave it.
         specs: the mode specs it is sent with.
         dispatcher: sends it.
+        submitter: submits it to the dispatcher.
         limits: what one request may carry.
         policy: when it is sent again after a temporary error.
         group: the batch group of mode specs.
@@ -377,6 +382,7 @@ class _PhotoInMemory:
         specs: tuple[ModeSpec, ...],
         *,
         dispatcher: Dispatcher,
+        submitter: Submitter,
         limits: Limits,
         policy: Callable[[], AsyncRetrying],
         group: Callable[[tuple[ModeSpec, ...]], BatchGroup],
@@ -384,45 +390,47 @@ class _PhotoInMemory:
         self._photo = photo
         self._specs = specs
         self._dispatcher = dispatcher
+        self._submitter = submitter
         self._limits = limits
         self._policy = policy
         self._group = group
+        self._sent: InputPhoto | None = None
         self._files: dict[Kind, bytes] = {}
         self._bw: bool | None = None
 
     async def run(self) -> Restored:
         """The restored photo; raises what `SmartyClient.improve` does."""
-        total = RequestOutcome()
+        outcome = RequestOutcome()
         try:
-            with self._dispatcher.announce():
+            with self._dispatcher.announce(self._submitter):
                 photo = await read_input(self._photo, self._limits)
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
-                if specs and not total.failures:
-                    outcome = await self._ask(specs, await self._source(photo, specs))
-                    total.failures |= outcome.failures
-                    total.attempts += outcome.attempts
+                if specs and not outcome.failures:
+                    self._sent = await self._source(photo, specs)
+                    await ask(self, specs, outcome, dispatcher=self._dispatcher)
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
         await asyncio.to_thread(self._copy_metadata, photo)
-        return self._result(total)
+        return self._result(outcome)
 
     async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...]) -> InputPhoto:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""
         restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
         return photo if not specs[0].chained or restored is None else await read_input(restored, self._limits)
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], photo: InputPhoto) -> RequestOutcome:
-        return await ask(
-            specs,
-            make_item=lambda missing: Item(photo.body, self._group(missing)),
-            submit=self._dispatcher.submit,
-            commit=self._commit,
-            policy=self._policy,
-        )
+    def item(self, specs: tuple[ModeSpec, ...]) -> Item:
+        """What is sent to get `specs`."""
+        assert self._sent is not None, "it was read"  # noqa: S101 - for the type checkers
+        return Item(self._sent.body, self._group(specs))
 
-    async def _commit(self, _: ModeSpec, received: ReceivedItem) -> None:
+    def retry_policy(self) -> AsyncRetrying:
+        """When to ask again after a temporary error."""
+        return self._policy()
+
+    async def commit(self, _: ModeSpec, received: ReceivedItem) -> None:
+        """Keep the outputs."""
         if received.answered.bw is not None and self._bw is None:
             self._bw = received.answered.bw
         for kind, file in received.files.items():

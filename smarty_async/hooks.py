@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger("smarty_async")
+
+T = TypeVar("T")
 
 
 class RequestDetails(msgspec.Struct, frozen=True):
@@ -228,23 +230,27 @@ class _AllHooks:
         self._hooks = hooks
 
     def on_request(self, details: RequestDetails) -> None:
-        self._call(lambda hooks: hooks.on_request(details))
+        for hooks in self._hooks:
+            _call(hooks.on_request, details)
 
     def on_response(self, details: ResponseDetails) -> None:
-        self._call(lambda hooks: hooks.on_response(details))
+        for hooks in self._hooks:
+            _call(hooks.on_response, details)
 
     def on_retry(self, details: RetryDetails) -> None:
-        self._call(lambda hooks: hooks.on_retry(details))
+        for hooks in self._hooks:
+            _call(hooks.on_retry, details)
 
     def on_photo(self, result: Result) -> None:
-        self._call(lambda hooks: hooks.on_photo(result))
-
-    def _call(self, call: Callable[[Hooks], None]) -> None:
         for hooks in self._hooks:
-            try:
-                call(hooks)
-            except Exception:  # noqa: BLE001 - whatever it is, it is the hook's
-                _log.exception("a hook failed: %r", hooks)
+            _call(hooks.on_photo, result)
+
+
+def _call(hook: Callable[[T], None], details: T) -> None:
+    try:
+        hook(details)
+    except Exception:  # noqa: BLE001 - whatever it is, it is the hook's
+        _log.exception("a hook failed: %r", hook)
 
 
 def all_hooks(hooks: Sequence[Hooks]) -> Hooks:

@@ -132,4 +132,6 @@ def _from_file(path: str, limits: Limits) -> InputPhoto:
 
 
 def _sent_photo(photo: str | bytes, sent: str | bytes, probed: Probed) -> SentPhoto:
-    return SentPhoto(photo=photo, sent=sent, orientation=probed.orientation, to_srgb=probed.to_srgb)
+    return SentPhoto(
+        photo=photo, sent=sent, orientation=probed.orientation, to_srgb=probed.to_srgb, header=probed.header
+    )

@@ -9,34 +9,38 @@ takes as well.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Protocol
 
 import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import FinishedFile, PhotoOutputs
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.jpeg import JpegHeader
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
+from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.connection import Body
-from smarty_async.transport.request import Item, Reply, Stopped
+from smarty_async.transport.dispatcher import Dispatcher
+from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.response import ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
-__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "ask"]
+__all__ = ["RESTORED_KINDS", "Asked", "PhotoRun", "RequestOutcome", "ask"]
 
 _log = logging.getLogger("smarty_async")
 
@@ -65,50 +69,37 @@ class RequestOutcome(msgspec.Struct):
         return ErrorInfo(reasons[0][1].type, message)
 
 
-async def ask(
-    specs: Sequence[ModeSpec],
-    *,
-    make_item: Callable[[tuple[ModeSpec, ...]], Item],
-    submit: Callable[[Item], Awaitable[Reply]],
-    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
-    policy: Callable[[], AsyncRetrying],
-) -> RequestOutcome:
+class Asked(Protocol):
+    """A photo that is asked for."""
+
+    def item(self, specs: tuple[ModeSpec, ...]) -> Item:
+        """What is sent to get `specs`."""
+        ...
+
+    async def commit(self, spec: ModeSpec, /, received: ReceivedItem) -> None:
+        """Make one answer durable."""
+        ...
+
+    def retry_policy(self) -> AsyncRetrying:
+        """When to ask again after a temporary error."""
+        ...
+
+
+async def ask(photo: Asked, specs: Sequence[ModeSpec], outcome: RequestOutcome, *, dispatcher: Dispatcher) -> None:
     """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
 
     Args:
+        photo: the photo.
         specs: the mode specs.
-        make_item: makes the item for those that are still missing.
-        submit: sends an item and waits for its reply.
-        commit: makes one answer durable.
-        policy: when to ask again after a temporary error.
+        outcome: what came of asking for others; what comes of this is added.
+        dispatcher: sends items.
 
     Raises:
         PhotoRejected: the photo can no longer be read; its `attempts` are filled in.
     """
-    outcome, missing = RequestOutcome(), list(specs)
-
-    async def attempt() -> None:
-        item = make_item(tuple(missing))
-        try:
-            reply = await submit(item)
-            for spec in tuple(missing):
-                verdict, failure = await _accept(item.take(spec.mode), reply.fault, spec, commit)
-                if failure is None:
-                    outcome.failures.pop(spec, None)
-                else:
-                    outcome.failures[spec] = failure
-                if verdict != "temporary":
-                    missing.remove(spec)
-        except BaseException:
-            await finish_despite_cancel(_commit_received(item, missing, commit))
-            raise
-        finally:
-            outcome.attempts += item.attempts
-        if missing:
-            raise TemporaryAnswer(outcome.error.message if outcome.error else "")
-
+    missing = list(specs)
     try:
-        await retried(attempt, policy)
+        await retried(partial(_attempt, photo, missing, outcome, dispatcher), photo.retry_policy)
     except TemporaryAnswer:
         pass  # the attempts are used up: the failures say why
     except PhotoRejected as error:
@@ -116,39 +107,61 @@ async def ask(
         raise
     except PhotoFailed as error:
         outcome.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
-    return outcome
+
+
+async def _attempt(photo: Asked, missing: list[ModeSpec], outcome: RequestOutcome, dispatcher: Dispatcher) -> None:
+    """Ask once for what is `missing`; what needs no other attempt is taken out of it.
+
+    Raises:
+        TemporaryAnswer: something is still missing.
+    """
+    item = photo.item(tuple(missing))
+    try:
+        reply = await dispatcher.submit(item)
+        for spec in tuple(missing):
+            verdict, failure = await _accept(photo, item.take(spec.mode), reply.fault, spec)
+            if failure is None:
+                outcome.failures.pop(spec, None)
+            else:
+                outcome.failures[spec] = failure
+            if verdict != "temporary":
+                missing.remove(spec)
+    except BaseException:
+        await finish_despite_cancel(_commit_received(photo, item, missing))
+        raise
+    finally:
+        outcome.attempts += item.attempts
+    if missing:
+        raise TemporaryAnswer(outcome.error.message if outcome.error else "")
 
 
 async def _accept(
-    received: ReceivedItem | None,
-    fault: ErrorInfo | None,
-    spec: ModeSpec,
-    commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]],
+    photo: Asked, received: ReceivedItem | None, fault: ErrorInfo | None, spec: ModeSpec
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
     """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
     if received is None:
         return "temporary", fault or ErrorInfo("unanswered", "the service's answer did not mention it")
     verdict, failure = judge_item(received.answered)
     if verdict == "done":
-        await commit(spec, received)
+        await photo.commit(spec, received)
         received.taken()
     else:
         await received.discard()
     return verdict, failure
 
 
-async def _commit_received(
-    item: Item, specs: Iterable[ModeSpec], commit: Callable[[ModeSpec, ReceivedItem], Awaitable[None]]
-) -> None:
+async def _commit_received(photo: Asked, item: Item, specs: Iterable[ModeSpec]) -> None:
     """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
     for spec in specs:
         if (received := item.take(spec.mode)) is not None:
             with suppress(SmartyError):  # the first error is the one that counts
-                await _accept(received, None, spec, commit)
+                await _accept(photo, received, None, spec)
 
 
 class PhotoRun:
     """Takes one photo of an archive from its source to its outputs; every step is journalled.
+
+    It is what `ask` asks for.
 
     Args:
         entry: the photo and its entry in the journal.
@@ -165,14 +178,17 @@ class PhotoRun:
         self.pixels = 0
         self.pages = entry.pages
         self._context = context
+        self._missing = self._without_answer()
+        self._body: Body | None = None
         self._converted: list[TempFile] = []
         self._adopted = False
         self._made_outputs = False
-        self._digest: Callable[[], bytes | None] = lambda: None
+        self._hashed: Probed | PhotoBody | None = None  # what knows the digest of the photo
         self._metadata: MetadataCopier | None = None
+        self._header: JpegHeader | None = None
 
-    async def run(self) -> Result:
-        """Bring the photo to its end.
+    async def run(self) -> FinishedPhoto | Result:
+        """Bring the photo to its end: what is to be journalled, or the result that an earlier run has journalled.
 
         Raises:
             Stopped: the run sends nothing more; the photo is left for another run.
@@ -180,29 +196,36 @@ class PhotoRun:
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refuses.
         """
+        begun = self.entry
+        self._context.duplicates.begin(begun)
         try:
-            with self._context.duplicates.in_progress(self.entry):
-                if self.entry.needs_comparison and (finished := await self._identify()):
-                    return finished
-                if self.entry.may_be_duplicate:
-                    await self._adopt()
-                return await self._record(await self._ask_for_missing())
+            if self.entry.needs_comparison and (finished := await self._identify()):
+                return finished
+            if self.entry.may_be_duplicate:
+                await self._adopt()
+            return self._finished(await self._ask_for_missing())
         except PhotoRejected as error:
-            return await self._reject(error)
+            return self._rejected(error)
         except (SmartyError, Stopped, ExceptionGroup):
             raise
         except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
-            return await self._record(self._bug(error))
+            return self._finished(self._bug(error))
         finally:
+            self._context.duplicates.end(begun)
             for file in self._converted:
                 await file.discard()
+
+    def _without_answer(self) -> list[ModeSpec]:
+        """The mode specs without a committed answer."""
+        return [spec for spec in self._context.options.specs if not self.entry.has(spec)]
 
     # adopt
 
     async def _identify(self) -> Result | None:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
-        with self._context.dispatcher.announce(source=self._context.spending):
+        with self._context.announce():
             self.entry = await self._context.duplicates.identify(self.entry)
+        self._missing = self._without_answer()
         options = self._context.options
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
 
@@ -210,12 +233,12 @@ class PhotoRun:
         """Take over the answers to photos with the same content, also of those that are still being asked for."""
         duplicates = self._context.duplicates
         while self._missing:
-            with self._context.dispatcher.announce(source=self._context.spending):
+            with self._context.announce():
                 if not await duplicates.compare(self.entry):
                     return
                 # Before the answers are looked up: the other photo may end in between.
                 other_ended = duplicates.earlier(self.entry)
-                for spec in self._missing:
+                for spec in tuple(self._missing):
                     await self._adopt_answer(spec)
             if other_ended is None:
                 return
@@ -246,39 +269,34 @@ class PhotoRun:
 
     # probe and ask
 
-    @property
-    def _missing(self) -> tuple[ModeSpec, ...]:
-        """The mode specs without a committed answer."""
-        return tuple(spec for spec in self._context.options.specs if not self.entry.has(spec))
-
     async def _ask_for_missing(self) -> RequestOutcome:
         """Ask for what is missing: in one round, or in two when the restored picture is what is enlarged."""
-        total = RequestOutcome()
-        for specs in self._rounds():
-            if specs[0].chained and total.failures:
-                not_restored = ErrorInfo(total.error.type if total.error else "", "not enlarged: it was not restored")
-                total.failures |= dict.fromkeys(specs, not_restored)
+        context, outcome = self._context, RequestOutcome()
+        for chained in (False, True):
+            specs = tuple([spec for spec in self._missing if spec.chained is chained])
+            if not specs:
+                continue
+            if chained and (error := outcome.error):
+                not_restored = ErrorInfo(error.type, "not enlarged: it was not restored")
+                outcome.failures |= dict.fromkeys(specs, not_restored)
                 break
-            with self._context.dispatcher.announce(source=self._context.spending):
-                body = await self._body(specs)
-            if not total.attempts:
-                self._context.spending.take_photo()
-            await self._context.committer.room()
-            outcome = await self._ask(specs, body)
-            total.failures |= outcome.failures
-            total.attempts += outcome.attempts
-        return total
+            with context.announce():
+                self._body = await self._body_for(specs)
+            if not outcome.attempts:
+                context.take_photo()
+            await context.committer.room()
+            await ask(self, specs, outcome, dispatcher=context.dispatcher)
+        return outcome
 
-    async def _ask(self, specs: tuple[ModeSpec, ...], body: Body) -> RequestOutcome:
-        return await ask(
-            specs,
-            make_item=lambda missing: Item(body, self._context.group(missing), editor=self._outputs()),
-            submit=partial(
-                self._context.submit, photo=InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
-            ),
-            commit=self._commit,
-            policy=self._context.retry_policy,
-        )
+    def item(self, specs: tuple[ModeSpec, ...]) -> Item:
+        """What is sent to get `specs`."""
+        assert self._body is not None, "what is sent is known"  # noqa: S101 - for the type checkers
+        photo = InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
+        return Item(self._body, self._context.group(specs), editor=self._outputs(), photo=photo)
+
+    def retry_policy(self) -> AsyncRetrying:
+        """When to ask again after a temporary error."""
+        return self._context.retry_policy()
 
     def _outputs(self) -> PhotoOutputs | None:
         """What workers elsewhere need to make outputs durable; None when this process does it."""
@@ -286,13 +304,7 @@ class PhotoRun:
             return None
         return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
 
-    def _rounds(self) -> Iterator[tuple[ModeSpec, ...]]:
-        """The missing specs: those that are made of the photo together, then the chained ones."""
-        for chained in (False, True):
-            if specs := tuple(spec for spec in self._missing if spec.chained is chained):
-                yield specs
-
-    async def _body(self, specs: tuple[ModeSpec, ...]) -> Body:
+    async def _body_for(self, specs: tuple[ModeSpec, ...]) -> Body:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement.
 
         Raises:
@@ -309,6 +321,7 @@ class PhotoRun:
         context, file = self._context, self.entry.file
         probed = await context.probe(file)
         self.pages = probed.pages
+        self._header = probed.header
         self.pixels = probed.width * probed.height
         context.progress.work.add_probed(file.size, self.pixels)
         if probed.warning:
@@ -317,8 +330,8 @@ class PhotoRun:
             await context.journal.note_pages(self.entry, probed.pages)
             self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
         body = context.source.body(file, probed)
-        self._digest = (lambda: body.digest) if probed.converted is None else (lambda: probed.digest)
-        return await self._converted_or(body, probed, context.source.reopen(file))
+        self._hashed = body if probed.converted is None else probed
+        return await self._converted_or(body, probed)
 
     async def _restored_body(self, path: str) -> Body:
         probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
@@ -327,13 +340,13 @@ class PhotoRun:
         )
         return await self._converted_or(body, probed, path)
 
-    async def _converted_or(self, body: Body, probed: Probed, sent: PhotoData) -> Body:
+    async def _converted_or(self, body: Body, probed: Probed, sent: PhotoData | None = None) -> Body:
         """`body`, or the picture that it was converted to; notes what outputs are made of.
 
         Args:
             body: what is sent of a picture that is not converted.
             probed: what is known of the picture.
-            sent: its path, or what opens it.
+            sent: its path, where it is not the photo itself.
         """
         file, photo = self.entry.file, self._context.source.reopen(self.entry.file)
         if probed.converted is not None:
@@ -346,10 +359,11 @@ class PhotoRun:
             SentPhoto(
                 photo=photo,
                 page=file.page,
-                sent=sent,
+                sent=photo if sent is None else sent,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
                 modified_ns=int(file.version) if isinstance(photo, str) else None,
+                header=self._header,
             ),
             strip=self._context.options.strip_metadata,
         )
@@ -370,28 +384,23 @@ class PhotoRun:
 
     # commit
 
-    async def _commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
+    async def commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
         """Make the outputs that are wanted durable, and discard the others."""
-        blobs = received.answered.blobs
         self._made_outputs = self._made_outputs or bool(received.files)
-        wanted: dict[Kind, SinkFile] = {kind: file for kind, file in received.files.items() if self._wanted(kind)}
-        outputs: dict[Kind, StoredOutput] = {
-            kind: file.output if isinstance(file, FinishedFile) else StoredOutput(file.name, blobs[kind].size)
-            for kind, file in wanted.items()
-            if isinstance(file, TempFile)
-        }
-        # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
-        finished = [file for file in wanted.values() if isinstance(file, FinishedFile)]
-        await self._commit_outputs(
-            spec,
-            outputs,
-            bw=received.answered.bw,
-            metadata=None if finished else self._metadata,
-            is_stored=any(file.is_stored for file in finished),
-        )
+        outputs: dict[Kind, StoredOutput] = {}
+        unwanted: list[SinkFile] = []
+        wanted, metadata, is_stored = self._context.options.outputs, self._metadata, False
         for kind, file in received.files.items():
-            if kind not in wanted:
-                await file.discard()
+            if wanted and kind not in wanted:
+                unwanted.append(file)
+            elif isinstance(file, FinishedFile):
+                outputs[kind], metadata, is_stored = file.output, None, is_stored or file.is_stored
+            elif isinstance(file, TempFile):
+                outputs[kind] = StoredOutput(file.name, received.answered.blobs[kind].size)
+        # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
+        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=is_stored)
+        for file in unwanted:
+            await file.discard()
 
     def _wanted(self, kind: Kind) -> bool:
         return not self._context.options.outputs or kind in self._context.options.outputs
@@ -406,23 +415,25 @@ class PhotoRun:
         is_stored: bool = False,
     ) -> None:
         try:
-            received = ReceivedAnswer(self.entry, spec, outputs, bw, self._digest(), metadata, is_stored)
+            digest = None if self._hashed is None else self._hashed.digest
+            received = ReceivedAnswer(self.entry, spec, outputs, bw, digest, metadata, is_stored)
             committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None
-        self.entry = msgspec.structs.replace(self.entry, place=committed.place)
+        if committed.place != self.entry.place:
+            self.entry = msgspec.structs.replace(self.entry, place=committed.place)
         self.entry.answers[spec.mode] = committed.answer
+        self._missing.remove(spec)
 
     # record
 
-    async def _record(self, outcome: RequestOutcome) -> Result:
-        """Journal what became of the photo."""
+    def _finished(self, outcome: RequestOutcome) -> FinishedPhoto:
+        """What became of the photo."""
         attempts = self.entry.attempts + outcome.attempts
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
         if self._metadata is not None and self._metadata.warnings:
             result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
-        await self._context.journal.record_result(self.entry, result, outcome.failures)
-        return result
+        return FinishedPhoto(self.entry, result, outcome.failures)
 
     def _bug(self, error: Exception) -> RequestOutcome:
         """The outcome of a photo at which an unexpected error was met."""
@@ -435,13 +446,13 @@ class PhotoRun:
             return "failed"
         if self._adopted and not outcome.attempts:
             return "duplicate"
+        if self._made_outputs:
+            return "restored"
         answers = [self.entry.answers[spec.mode] for spec in self._context.options.specs if self.entry.has(spec)]
-        made = self._made_outputs or any(answer.outputs for answer in answers)
-        return "restored" if made else "already_good"
+        return "restored" if any(answer.outputs for answer in answers) else "already_good"
 
-    async def _reject(self, error: PhotoRejected) -> Result:
-        """Journal why the photo is not sent."""
+    def _rejected(self, error: PhotoRejected) -> FinishedPhoto:
+        """Why the photo is not sent."""
         reason = ErrorInfo(error.type, str(error))
         result = self.entry.result("rejected", error=reason, attempts=self.entry.attempts + error.attempts)
-        await self._context.journal.record_result(self.entry, result, {})
-        return result
+        return FinishedPhoto(self.entry, result, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -14,7 +15,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
@@ -22,17 +23,16 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.opening import Survey, open_source
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
-from smarty_async.run_context import RunContext, Spending
+from smarty_async.run_context import Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import Item, Stopped
+from smarty_async.transport.request import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
 
 if TYPE_CHECKING:
@@ -92,11 +92,13 @@ class ArchiveRun:
         self._cluster = cluster
         self._source = open_source(options)
         self._directory = open_outputs(options)
-        self._window = asyncio.Semaphore(window)
+        self._window = window
+        self._alive = 0
+        self._waiting: deque[PhotoEntry] = deque()  # for one of those in the window to end
+        self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._spending = Spending(self.progress, photos=options.max_photos)
-        self._in_flight: dict[Item, InFlight] = {}
+        self._submitter = Submitter(ends_with_error=True)
         self._probing: set[asyncio.Future[Probed]] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -105,9 +107,8 @@ class ArchiveRun:
     def drain(self) -> None:
         """Send nothing new and wait for the open requests; then the iteration ends."""
         self._stopping.set()
-        self._spending.images.close()
         self._source.stop()
-        self._dispatcher.cancel_queued(self._in_flight)
+        self._dispatcher.stop(self._submitter)
         for probing in self._probing:
             probing.cancel()
 
@@ -143,7 +144,7 @@ class ArchiveRun:
             if not self._feeding.cancelling():
                 # Before its photos are cancelled: they take what the open requests have brought.
                 self.drain()
-                await finish_despite_cancel(self._dispatcher.abort(self._spending))
+                await finish_despite_cancel(self._dispatcher.abort(self._submitter))
         finally:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
@@ -152,7 +153,7 @@ class ArchiveRun:
     @property
     def in_flight(self) -> list[InFlight]:
         """The photos that have been sent and are not answered."""
-        return [photo for item, photo in self._in_flight.items() if item.in_flight and not item.done]
+        return self._dispatcher.in_flight(self._submitter)
 
     @property
     def active(self) -> bool:
@@ -178,6 +179,7 @@ class ArchiveRun:
             self._results.put_nowait(None)
 
     async def _restore(self) -> None:
+        """Restore what the scan finds, while the journal is open."""
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
         left = await self._left_answers()
@@ -186,46 +188,54 @@ class ArchiveRun:
         path = directory.state_dir / JOURNAL
         journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
         committer = OutputCommitter(directory, journal)
-        self.progress.warnings += [*directory.warnings(), *journal.warnings]
-        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         try:
-            self._spending.limit_images(self._options.images_left(await journal.images_paid()))
-            await finish_despite_cancel(asyncio.to_thread(directory.remove_stale_temp_files, journal.temporaries))
-            context = RunContext(
-                options=self._options,
-                limits=self._limits,
-                retries=self._retries,
-                source=self._source,
-                prober=self._cluster.probe if self._cluster is not None else None,
-                directory=directory,
-                journal=journal,
-                committer=committer,
-                duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
-                dispatcher=self._dispatcher,
-                hooks=self._hooks,
-                progress=self.progress,
-                spending=self._spending,
-                groups={},
-                in_flight=self._in_flight,
-                probing=self._probing,
-                stopping=self._stopping,
-                sleep=self._sleep,
-                sender=self._cluster,
-            )
+            await self._prepare(journal)
             async with self._cluster_opened():
                 with _scanning(self._source) as next_batch:
-                    async with asyncio.TaskGroup() as photos:
-                        await self._start_photos(next_batch, context, photos)
+                    async with asyncio.TaskGroup() as tasks:
+                        await self._start_photos(next_batch, self._context(journal, committer, tasks))
             if self._error is not None:
                 raise self._error
         except BaseException:
             directory.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
-            await finish_despite_cancel(self._dispatcher.abort(self._spending))
+            await finish_despite_cancel(self._dispatcher.abort(self._submitter))
             raise
         finally:
             await committer.close()
             await journal.close()
+
+    async def _prepare(self, journal: Journal) -> None:
+        """What is to be known before anything is sent: warnings, and what may be spent."""
+        self.progress.warnings += [*self._directory.warnings(), *journal.warnings]
+        self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
+        self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
+        await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
+
+    def _context(self, journal: Journal, committer: OutputCommitter, tasks: asyncio.TaskGroup) -> RunContext:
+        return RunContext(
+            options=self._options,
+            limits=self._limits,
+            retries=self._retries,
+            source=self._source,
+            prober=self._cluster.probe if self._cluster is not None else None,
+            directory=self._directory,
+            journal=journal,
+            committer=committer,
+            duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
+            dispatcher=self._dispatcher,
+            hooks=self._hooks,
+            progress=self.progress,
+            photos_left=ImageBudget(self._options.max_photos),
+            submitter=self._submitter,
+            tasks=tasks,
+            recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
+            groups={},
+            probing=self._probing,
+            stopping=self._stopping,
+            sleep=self._sleep,
+            sender=self._cluster,
+        )
 
     async def _left_answers(self) -> Sequence[LeftAnswer] | None:
         """What workers have answered for an earlier run that was killed; None when this run is to end before that."""
@@ -256,10 +266,9 @@ class ArchiveRun:
         self,
         next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
         context: RunContext,
-        photos: asyncio.TaskGroup,
     ) -> None:
         """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
-        announce = partial(self._dispatcher.announce, source=self._spending)
+        announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
         with announce(None), self._surveying(context) as survey:
             while not (self._stopping.is_set() or self.progress.limit_reached):
@@ -276,11 +285,11 @@ class ArchiveRun:
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
                 survey.scanned(files, unfinished=[entry.file for entry in unfinished])
-                for entry in unfinished:
-                    if self._window.locked():
-                        survey.start()
-                    await self._window.acquire()
-                    photos.create_task(self._run_in_window(entry, context))
+                if self._start(unfinished, context) < len(unfinished):
+                    survey.start()
+                    self._all_started.clear()
+                    if self._waiting:  # eager tasks may have ended already
+                        await self._all_started.wait()
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:
@@ -308,11 +317,11 @@ class ArchiveRun:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
         redo_missing = self._options.redo_missing
         entries = await context.journal.look_up(files, redo_missing=redo_missing)
-        pages = [page for entry in entries for page in entry.file.other_pages(entry.pages)]
+        pages = [page for entry in entries if entry.pages > 1 for page in entry.file.other_pages(entry.pages)]
         if pages:
             entries += await context.journal.look_up(pages, redo_missing=redo_missing)
         self.progress.found += len(entries)
-        self.progress.missing += sum(entry.misses_outputs for entry in entries)
+        self.progress.missing += len([entry for entry in entries if entry.misses_outputs])
         return entries
 
     @property
@@ -332,39 +341,56 @@ class ArchiveRun:
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
         await self._report([end for end in ends if end])
         unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
-        self.progress.work.bytes += sum(entry.file.size for entry in unfinished)
+        self.progress.work.bytes += sum([entry.file.size for entry in unfinished])
         return unfinished
 
-    async def _run_in_window(self, entry: PhotoEntry, context: RunContext) -> None:
-        """Run one photo, and then the other pages of its file, if it turns out to hold several."""
+    def _start(self, entries: Sequence[PhotoEntry], context: RunContext) -> int:
+        """Have `entries` run, in their order; those that the window has no room for wait until others have ended.
+
+        Returns:
+            How many of them there is room for.
+        """
+        self._waiting.extend(entries)
+        room = min(len(entries), self._window - self._alive)
+        for _ in range(room):
+            self._alive += 1
+            context.tasks.create_task(self._run_in_window(context))
+        return room
+
+    async def _run_in_window(self, context: RunContext) -> None:
+        """Run one photo after another, while there are some that wait."""
         try:
-            photo = await self._run_photo(entry, context)
-            if others := entry.file.other_pages(photo.pages):
-                await self._run_pages(others, context)
+            while self._waiting:
+                photo = PhotoRun(self._waiting.popleft(), context)
+                if not self._waiting:
+                    self._all_started.set()
+                await self._run_photo(photo, context)
         finally:
-            self._window.release()
+            self._alive -= 1
 
-    async def _run_pages(self, files: Sequence[PhotoFile], context: RunContext) -> None:
-        pages = await self._look_up(files, context)
-        async with asyncio.TaskGroup() as running:
-            for page in await self._report_finished(pages):
-                running.create_task(self._run_photo(page, context))
-
-    async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> PhotoRun:
-        photo = PhotoRun(entry, context)
+    async def _run_photo(self, photo: PhotoRun, context: RunContext) -> None:
+        """Run one photo, and have the other pages of its file run, if it turns out to hold several."""
+        file = photo.entry.file
         try:
-            result = await photo.run()
-            self.progress.work.end(photo.entry.file.size, photo.pixels, sent=result.outcome in _SENT)
-            await self._report([result])
-        except Stopped:
-            pass  # another run goes on with it
+            ended = await photo.run()
+        except Stopped:  # another run goes on with it
+            self.progress.limit_reached = self.progress.limit_reached or not self._stopping.is_set()
         except (ConfigurationError, ServiceUnavailable, StoreError) as error:
-            # Nothing more is sent. The open requests may yet be answered: they are paid for.
-            self._error = self._error or error
-            if isinstance(error, StoreError):
-                self._directory.stop_committing()  # this disk keeps what is received, for the next run to store
-            self.drain()
-        return photo
+            self._give_up(error)
+        else:
+            result = ended.result if isinstance(ended, FinishedPhoto) else ended
+            self.progress.work.end(file.size, photo.pixels, sent=result.outcome in _SENT)
+            await context.recorder.add(ended)
+        if photo.pages > 1 and (others := file.other_pages(photo.pages)):
+            pages = await self._look_up(others, context)
+            self._start(await self._report_finished(pages), context)
+
+    def _give_up(self, error: SmartyError) -> None:
+        """Send nothing more. The open requests may yet be answered: they are paid for."""
+        self._error = self._error or error
+        if isinstance(error, StoreError):
+            self._directory.stop_committing()  # this disk keeps what is received, for the next run to store
+        self.drain()
 
     async def _report(self, results: list[Result]) -> None:
         """Count `results` and hand them to the consumer; waits while it is far behind."""

@@ -1,4 +1,4 @@
-"""What the photos of one run share: its options, its rooms, and what may still be spent."""
+"""What the photos of one run share: its options, its rooms, and who records how they end."""
 
 from __future__ import annotations
 
@@ -12,53 +12,75 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.journal.records import FinishedPhoto
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
+from smarty_async.errors import SmartyError, StoreError
 from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
-from smarty_async.results import InFlight, Progress
-from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Reply, RequestSender, Stopped
+from smarty_async.results import Progress, Result
+from smarty_async.transport.dispatcher import Announcement, Dispatcher
+from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
 from smarty_async.transport.retry import Sleep, item_retrying
 
-__all__ = ["RunContext", "Spending"]
+__all__ = ["Recorder", "RunContext"]
+
+_MOST_WAITING = 64
+"""Ended photos that wait to be recorded before those that end later wait, too."""
 
 
-class Spending:
-    """How much one run may still send.
+class Recorder:
+    """Journals what became of photos and reports it. Photos that end at the same time share a call of each.
 
     Args:
-        progress: the run's counters, which say when a limit was reached.
-        photos: photos, at most; None for no limit.
-
-    Attributes:
-        images: the budget that requests are paid from.
+        journal: where their results are written.
+        report: is given the results of a group, once they are written; waits while the consumer is far behind.
+        on_error: is called when the journal cannot be written.
+        tasks: runs the task that does it.
     """
 
-    def __init__(self, progress: Progress, *, photos: int | None) -> None:
-        self._progress = progress
-        self._photos = ImageBudget(photos)
-        self.images = ImageBudget()
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        report: Callable[[list[Result]], Awaitable[None]],
+        on_error: Callable[[SmartyError], None],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        self._journal = journal
+        self._report = report
+        self._on_error = on_error
+        self._tasks = tasks
+        self._waiting: list[FinishedPhoto | Result] = []
+        self._is_recording = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
-    def limit_images(self, images: int | None) -> None:
-        """Pay for at most `images` from now on; a photo that is sent again counts again. None for no limit."""
-        self.images.limit(images)
+    async def add(self, ended: FinishedPhoto | Result) -> None:
+        """Record and report the end of a photo soon; a result that is journalled already is only reported.
 
-    def take_photo(self) -> None:
-        """Count one photo that is about to be sent.
-
-        Raises:
-            Stopped: the limit on photos is reached.
+        It returns at once, unless many others wait.
         """
-        if not self._photos.take(1):
-            self.note_limit()
-            raise Stopped
+        self._waiting.append(ended)
+        if not self._is_recording:
+            self._is_recording = True
+            self._tasks.create_task(self._record_waiting(), name="smarty_async results")
+        if len(self._waiting) >= _MOST_WAITING:
+            self._has_room.clear()
+            await self._has_room.wait()
 
-    def note_limit(self) -> None:
-        """Note that a photo is left because of a limit."""
-        self._progress.limit_reached = True
+    async def _record_waiting(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            self._has_room.set()
+            try:
+                await self._journal.record_results([ended for ended in group if isinstance(ended, FinishedPhoto)])
+            except StoreError as error:
+                self._on_error(error)
+            else:
+                await self._report([ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group])
+        self._is_recording = False
 
 
 class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -76,9 +98,11 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         dispatcher: sends items to the service.
         hooks: called with what happens to the run's requests and photos.
         progress: the run's counters.
-        spending: what may still be sent.
+        photos_left: how many photos may still be sent.
+        submitter: submits the run's items to the dispatcher.
+        tasks: runs the photos.
+        recorder: takes the photos that have come to their end.
         groups: the batch group of each combination of mode specs, made when it is first needed.
-        in_flight: items that wait for their reply, and the photos they are of.
         probing: probes that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
@@ -97,9 +121,11 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     dispatcher: Dispatcher
     hooks: Hooks
     progress: Progress
-    spending: Spending
+    photos_left: ImageBudget
+    submitter: Submitter
+    tasks: asyncio.TaskGroup
+    recorder: Recorder
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
-    in_flight: dict[Item, InFlight]
     probing: set[asyncio.Future[Probed]]
     stopping: asyncio.Event
     sleep: Sleep
@@ -113,12 +139,24 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 specs,
                 self.directory,
                 self.hooks,
-                self.spending.images,
+                self.submitter,
                 request_log=self.journal,
-                source=self.spending,
                 sender=self.sender,
             )
         return self.groups[specs]
+
+    def take_photo(self) -> None:
+        """Count one photo that is about to be sent.
+
+        Raises:
+            Stopped: the limit on photos is reached.
+        """
+        if not self.photos_left.take(1):
+            raise Stopped
+
+    def announce(self) -> Announcement:
+        """Announce one submission, which follows when the block ends; see `Dispatcher.announce`."""
+        return self.dispatcher.announce(self.submitter)
 
     async def probe(self, file: PhotoFile) -> Probed:
         """Look into `file`; raises what `PhotoSource.probe` does.
@@ -143,24 +181,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         finally:
             self.probing.discard(probing)
 
-    async def submit(self, item: Item, *, photo: InFlight) -> Reply:
-        """Send `item` of `photo`, unless the run is stopping; raises what `Dispatcher.submit` does.
-
-        Raises:
-            Stopped: the run sends nothing more.
-        """
-        if self.stopping.is_set():
-            raise Stopped
-        self.in_flight[item] = photo
-        try:
-            return await self.dispatcher.submit(item)
-        except Stopped:
-            if not self.stopping.is_set():
-                self.spending.note_limit()
-            raise
-        finally:
-            self.in_flight.pop(item, None)
-
     async def backoff(self, seconds: float) -> None:
         """Wait before a photo is sent again; ends early when the run is stopping."""
         waits = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopping.wait())]
@@ -174,6 +194,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """When a photo with a temporary error is sent again."""
         return item_retrying(
             self.retries,
-            sleep=partial(self.dispatcher.backoff, sleep=self.backoff, source=self.spending),
+            sleep=partial(self.dispatcher.backoff, sleep=self.backoff, submitter=self.submitter),
             hooks=self.hooks,
         )

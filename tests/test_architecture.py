@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -112,84 +114,78 @@ def room_of(module: str) -> str:
     return module.split(".", 1)[0]
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """The package's modules that one imports, wherever in it and for whatever."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+def imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """The modules that `nodes` import, wherever in a file and for whatever."""
+    for node in nodes:
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path.name} imports relatively"
-            names = [node.module or ""]
-        else:
-            continue
-        for name in names:
-            if room_of(name) == "smarty_async":
-                yield name.removeprefix("smarty_async").removeprefix(".")
+            yield "." * node.level + (node.module or "")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_one_way(path: Path) -> None:
-    here = room_of(name_of(path))
-    for module in imports_of(path):
-        there = room_of(module)
-        if there == here:
-            continue
-        assert (here, there) not in STRANGERS, f"{name_of(path)} imports {module}"
-        same_floor = LAYERS[here] == LAYERS[there] == 0  # errors, options and results are one floor
-        assert same_floor or LAYERS[there] < LAYERS[here], f"{name_of(path)} imports {module}"
+def imports_of(path: Path) -> set[str]:
+    """The package's modules that one imports."""
+    named = set(imported(ast.walk(tree_of(path))))
+    assert not [name for name in named if name.startswith(".")], f"{path} imports relatively"
+    return {name.removeprefix("smarty_async").removeprefix(".") for name in named if room_of(name) == "smarty_async"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_wire_touches_neither_the_loop_nor_the_disk_nor_the_network(path: Path) -> None:
-    if room_of(name_of(path)) != "wire":
-        return
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not {room_of(name) for name in names} & {
-            "asyncio",
-            "aiohttp",
-            "aiofiles",
-            "os",
-            "io",
-            "pathlib",
-            "socket",
-        }
+def may_import(here: str, there: str) -> bool:
+    same_floor = LAYERS[here] == LAYERS[there] == 0  # errors, options and results are one floor
+    return here == there or ((here, there) not in STRANGERS and (same_floor or LAYERS[there] < LAYERS[here]))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_one_room_alone_imports_dask(path: Path) -> None:
-    if room_of(name_of(path)) == "cluster":
-        return
-    tree = ast.parse(path.read_bytes())
-    for_types = {
-        node
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    for node in set(ast.walk(tree)) - for_types:
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not {room_of(name) for name in names} & {"dask", "distributed"}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_every_module_says_what_it_is_and_what_it_gives(path: Path) -> None:
-    tree = ast.parse(path.read_bytes())
-    assert ast.get_docstring(tree), "no docstring"
-    if len(tree.body) == 1:
-        return  # a package's name and no more
-    if path.name == "__main__.py":
-        return
-    gives = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Assign) and any(getattr(name, "id", "") == "__all__" for name in node.targets)
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for path in MODULES
+        for module in imports_of(path)
+        if not may_import(room_of(name_of(path)), room_of(module))
     ]
-    assert len(gives) == 1, "no __all__"
-    assert ast.literal_eval(gives[0].value) == sorted(ast.literal_eval(gives[0].value), key=_as_ruff_sorts)
+    assert wrong == []
+
+
+def test_wire_touches_neither_the_loop_nor_the_disk_nor_the_network() -> None:
+    forbidden = {"asyncio", "aiohttp", "aiofiles", "os", "io", "pathlib", "socket"}
+    for path in MODULES:
+        if room_of(name_of(path)) == "wire":
+            used = {room_of(name) for name in imported(ast.walk(tree_of(path)))}
+            assert not used & forbidden, name_of(path)
+
+
+def test_one_room_alone_imports_dask() -> None:
+    for path in MODULES:
+        if room_of(name_of(path)) != "cluster" and re.search(r"\b(dask|distributed)\b", path.read_text("utf-8")):
+            nodes = set(ast.walk(tree_of(path))) - set(for_types(tree_of(path)))
+            assert not {room_of(name) for name in imported(nodes)} & {"dask", "distributed"}, name_of(path)
+
+
+def for_types(tree: ast.Module) -> Iterator[ast.AST]:
+    """What stands under ``if TYPE_CHECKING``."""
+    for block in ast.walk(tree):
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            yield from ast.walk(block)
+
+
+def test_every_module_says_what_it_is_and_what_it_gives() -> None:
+    for path in MODULES:
+        tree = tree_of(path)
+        assert ast.get_docstring(tree), f"{name_of(path)} has no docstring"
+        if len(tree.body) == 1 or path.name == "__main__.py":
+            continue  # a package's name and no more
+        gives = [
+            node
+            for node in tree.body
+            if isinstance(node, ast.Assign) and any(getattr(name, "id", "") == "__all__" for name in node.targets)
+        ]
+        assert len(gives) == 1, f"{name_of(path)} has no __all__"
+        names = ast.literal_eval(gives[0].value)
+        assert names == sorted(names, key=_as_ruff_sorts), name_of(path)
 
 
 def _as_ruff_sorts(name: str) -> tuple[int, str]:
@@ -197,10 +193,14 @@ def _as_ruff_sorts(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[:1].isupper() else 2), name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_every_file_has_one_subject(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= 500
-    assert not {"utils", "helpers", "common", "manager"} & set(name_of(path).split("."))
+def test_every_file_has_one_subject() -> None:
+    assert [name_of(path) for path in MODULES if len(path.read_text("utf-8").splitlines()) > 500] == []
+    assert not {part for path in MODULES for part in name_of(path).split(".")} & {
+        "utils",
+        "helpers",
+        "common",
+        "manager",
+    }
 
 
 def test_what_users_import_is_what_was_promised() -> None:
@@ -208,9 +208,8 @@ def test_what_users_import_is_what_was_promised() -> None:
     assert dir(smarty_async) == sorted(EXPORTED)
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_every_name_is_there(name: str) -> None:
-    assert getattr(smarty_async, name) is not None
+def test_every_name_is_there() -> None:
+    assert [name for name in EXPORTED if getattr(smarty_async, name) is None] == []
 
 
 def test_every_room_gives_what_it_says() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Set as AbstractSet
 from importlib import import_module
 from pathlib import Path
 
@@ -26,7 +27,7 @@ LINKS = [
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8"))
 ]
 MODULES = [
-    path.as_posix()
+    path
     for folder in ("smarty_async", "tests", "benchmarks", "training", "examples", "docs")
     for path in (ROOT / folder).rglob("*.py")
 ]
@@ -47,10 +48,9 @@ OPTIONS_OF_OTHERS = {
 """Options that are not this program's."""
 
 
-@pytest.mark.parametrize(("file", "test"), NAMED)
-def test_every_test_that_is_named_is_there(file: str, test: str) -> None:
-    [path] = (ROOT / "tests").rglob(file)
-    assert re.search(rf"def {test}\b", path.read_text(encoding="utf-8"))
+def test_every_test_that_is_named_is_there() -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [named for named in NAMED if not re.search(rf"def {named[1]}\b", texts.get(named[0], ""))] == []
 
 
 def test_every_row_of_a_promise_names_a_test() -> None:
@@ -60,10 +60,10 @@ def test_every_row_of_a_promise_names_a_test() -> None:
     assert [row for row in rows if "::test_" not in row.rpartition(" | ")[2]] == []
 
 
-@pytest.mark.parametrize(("bound", "file"), BOUNDS)
-def test_every_bound_that_is_named_is_there(bound: str, file: str) -> None:
-    path = ROOT / "smarty_async" / file
-    assert re.search(rf"^{bound}\b.* = ", path.read_text(encoding="utf-8"), re.MULTILINE)
+def test_every_bound_that_is_named_is_there() -> None:
+    for bound, file in BOUNDS:
+        text = (ROOT / "smarty_async" / file).read_text(encoding="utf-8")
+        assert re.search(rf"^{bound}\b.* = ", text, re.MULTILINE), (bound, file)
 
 
 def test_every_environment_that_is_named_is_there() -> None:
@@ -72,19 +72,25 @@ def test_every_environment_that_is_named_is_there() -> None:
         assert f"[testenv:{environment}]" in tox
 
 
-@pytest.mark.parametrize(("document", "target"), LINKS)
-def test_every_link_leads_somewhere(document: Path, target: str) -> None:
-    path = (document.parent / target).resolve()
-    if path.parent == ROOT / "docs" / "reference":
-        assert f'"{path.stem}",' in GENERATOR, "no such generated page"
-    else:
-        assert path.exists()
+def test_every_link_leads_somewhere() -> None:
+    for document, target in LINKS:
+        path = (document.parent / target).resolve()
+        generated = path.parent == ROOT / "docs" / "reference"
+        assert f'"{path.stem}",' in GENERATOR if generated else path.exists(), (document, target)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_option_that_is_named_is_there(document: Path) -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", document.read_text(encoding="utf-8")))
-    assert sorted(named - OPTIONS - OPTIONS_OF_OTHERS) == []
+def test_every_option_that_is_named_is_there() -> None:
+    assert unknown(r"(?<![\w-])(--[a-z][a-z-]*[a-z])", OPTIONS | OPTIONS_OF_OTHERS) == []
+
+
+def unknown(pattern: str, known: AbstractSet[str]) -> list[str]:
+    """What the documents name by `pattern` and is not in `known`."""
+    return [
+        f"{document.relative_to(ROOT)}: {name}"
+        for document in DOCUMENTS
+        for name in re.findall(pattern, document.read_text(encoding="utf-8"))
+        if name not in known
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -111,14 +117,11 @@ def test_the_journal_s_version_is_the_last_that_is_listed() -> None:
     assert versions == list(range(1, VERSION + 1))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_module_that_is_named_is_there(document: Path) -> None:
-    named = set(re.findall(r"`([\w/]+\.py)`", document.read_text(encoding="utf-8")))
-    assert sorted(name for name in named if not any(module.endswith(f"/{name}") for module in MODULES)) == []
+def test_every_module_that_is_named_is_there() -> None:
+    known = {"/".join(parts[at:]) for parts in (path.parts for path in MODULES) for at in range(len(parts))}
+    assert unknown(r"`([\w/]+\.py)`", known) == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_command_that_is_named_is_there(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
-    named = set(re.findall(r"\bsmarty-async (?:--config \S+ )?([a-z]+)\b", text))
-    assert sorted(named - PROGRAM.commands.keys()) == []  # type: ignore[attr-defined] # a group
+def test_every_command_that_is_named_is_there() -> None:
+    known = set(PROGRAM.commands)  # type: ignore[attr-defined] # a group
+    assert unknown(r"\bsmarty-async (?:--config \S+ )?([a-z]+)\b", known) == []

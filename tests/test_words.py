@@ -30,26 +30,21 @@ FORMER_WORDS = re.compile(
 )
 
 
-def former_words(lines: Iterable[str]) -> list[str]:
-    """Each former word in `lines`, after the number of its line."""
+def former_words(path: Path, lines: Iterable[str]) -> list[str]:
+    """Each former word in `lines` of the file `path`, after its name and the number of the line."""
     return [
-        f"{number}: {match[0]}"
+        f"{path}:{number}: {match[0]}"
         for number, line in enumerate(lines, 1)
         for match in FORMER_WORDS.finditer(line.replace("_", " "))
     ]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_no_former_word_comes_back(path: Path) -> None:
-    assert former_words(path.read_text(encoding="utf-8").splitlines()) == []
+@pytest.mark.parametrize("paths", [MODULES, TEXTS], ids=["code", "documents"])
+def test_no_former_word_comes_back(paths: list[Path]) -> None:
+    assert [word for path in paths for word in former_words(path, path.read_text(encoding="utf-8").splitlines())] == []
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_former_word_is_in_a_document(path: Path) -> None:
-    assert former_words(path.read_text(encoding="utf-8").splitlines()) == []
-
-
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_former_word_names_a_test(path: Path) -> None:
-    names = re.findall(r"^\s*(?:async )?(?:def|class) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    assert former_words([path.stem, *names]) == []
+def test_no_former_word_names_a_test() -> None:
+    names = re.compile(r"^\s*(?:async )?(?:def|class) (\w+)", re.MULTILINE)
+    for path in TESTS:
+        assert former_words(path, [path.stem, *names.findall(path.read_text(encoding="utf-8"))]) == []

@@ -1,9 +1,17 @@
-"""Commit outputs in groups: copy metadata, fsync, journal as received, rename, journal as committed."""
+"""Commit outputs in groups: copy metadata, fsync, journal as received, rename, fsync folders, journal as committed.
+
+The steps overlap: while the disk makes some outputs durable, the next ones are written, and earlier ones are journalled
+and renamed. An answer waits for the disk three times: for its temporary files, for the journal, and for its names. One
+wait serves all answers that need one by then, those with new temporary files together with those with new names:
+
+    finish → sync (temporary files) → journal as received, move → sync (names) → journal as committed
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -19,10 +27,10 @@ from smarty_async.wire.messages import OUTPUT_FIELDS
 
 __all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
 
-_GROUPS = 3
-"""Groups in progress at a time: one is synced while another is journalled or renamed."""
-_GROUP_ANSWERS = 48
-"""Answers in a group, at most."""
+_FINISHED_TOGETHER = 16
+"""Answers that are finished together, at most: the first ones wait for the disk while the next are written."""
+_MOVED_TOGETHER = 256
+"""Answers that are synced, or journalled and moved together, at most."""
 _MAX_BACKLOG = 512_000_000
 """Bytes of outputs that are received and not committed, past which nothing more is asked for."""
 
@@ -87,7 +95,70 @@ class PhotoOutputs:
         return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
 
 
-_Waiting = tuple[ReceivedAnswer, asyncio.Future[CommittedAnswer]]
+_size_of: Callable[[StoredOutput], int] = attrgetter("size")
+
+
+class _Answer(msgspec.Struct, eq=False):
+    """An answer on its way to its place.
+
+    Attributes:
+        received: the answer.
+        committed: gets the result.
+        size: bytes of its outputs.
+        move: how its outputs were moved; None until then.
+    """
+
+    received: ReceivedAnswer
+    committed: asyncio.Future[CommittedAnswer]
+    size: int
+    move: OutputMove | None = None
+
+
+class _Step:
+    """Takes the answers that wait for one step, as many as have come by then, one group after another.
+
+    Args:
+        take: takes a group through the step.
+        fail: ends a group whose step has raised an error.
+        most: answers in a group, at most.
+        tasks: holds the task that does it.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[list[_Answer]], Awaitable[None]],
+        fail: Callable[[_Answer, Exception], None],
+        *,
+        most: int,
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        self._take = take
+        self._fail = fail
+        self._most = most
+        self._tasks = tasks
+        self._waiting: list[_Answer] = []
+        self._is_running = False
+
+    def add(self, answers: Iterable[_Answer]) -> None:
+        """Have `answers` taken through the step."""
+        self._waiting.extend(answers)
+        if self._waiting and not self._is_running:
+            self._is_running = True
+            task = asyncio.create_task(self._run(), name="smarty_async commit")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                try:
+                    await self._take(group)
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
+                    for answer in group:
+                        self._fail(answer, error)
+        finally:
+            self._is_running = False
 
 
 class OutputCommitter:
@@ -101,9 +172,10 @@ class OutputCommitter:
     def __init__(self, store: OutputStore, journal: Journal) -> None:
         self._store = store
         self._journal = journal
-        self._waiting: list[_Waiting] = []
-        self._groups: set[asyncio.Task[None]] = set()
-        self._moves: set[asyncio.Task[None]] = set()  # where outputs travel, and no group waits for them
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing = _Step(self._finish, self._fail, most=_FINISHED_TOGETHER, tasks=self._tasks)
+        self._syncing = _Step(self._sync, self._fail, most=_MOVED_TOGETHER, tasks=self._tasks)
+        self._moving = _Step(self._journal_and_move, self._fail, most=_MOVED_TOGETHER, tasks=self._tasks)
         self._backlog = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -117,105 +189,124 @@ class OutputCommitter:
             OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        committed: asyncio.Future[CommittedAnswer] = asyncio.get_running_loop().create_future()
-        self._add_backlog(_bytes_of(received))
-        committed.add_done_callback(lambda _: self._add_backlog(-_bytes_of(received)))
-        self._waiting.append((received, committed))
-        self._groups = {group for group in self._groups if not group.done()}
-        if len(self._groups) < _GROUPS:
-            self._groups.add(asyncio.create_task(self._commit_waiting(), name="smarty_async commit"))
-        return await committed
+        size = sum(map(_size_of, received.outputs.values()))
+        answer = _Answer(received, asyncio.get_running_loop().create_future(), size)
+        self._backlog += size
+        if self._backlog >= _MAX_BACKLOG:
+            self._has_room.clear()
+        self._finishing.add((answer,))
+        return await answer.committed
 
     async def room(self) -> None:
         """Wait while the outputs that are received and not committed have many bytes: before more is asked for."""
         await self._has_room.wait()
 
-    def _add_backlog(self, size: int) -> None:
-        self._backlog += size
-        if self._backlog < _MAX_BACKLOG:
-            self._has_room.set()
-        else:
-            self._has_room.clear()
-
     async def close(self) -> None:
         """Wait until everything in progress is committed."""
-        while working := [task for task in (*self._groups, *self._moves) if not task.done()]:
-            await asyncio.wait(working)
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
 
-    async def _commit_waiting(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:_GROUP_ANSWERS], self._waiting[_GROUP_ANSWERS:]
-            try:
-                await self._commit_group([(_with_replaced(received), committed) for received, committed in group])
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must not wait for ever
-                _without_errors(group, [error] * len(group))
+    # steps
 
-    async def _commit_group(self, group: Sequence[_Waiting]) -> None:
-        """Take `group` through all steps; those that the disk refuses get their error and are left out of the rest."""
-        group = await self._with_metadata(group)
-        files = [() if received.is_stored else received.outputs.values() for received, _ in group]
-        refused = await self._store.fsync(files)
-        group = _without_errors(group, refused)
-        await self._journal.record_received([received for received, _ in group])
+    async def _finish(self, group: list[_Answer]) -> None:
+        """Copy each photo's metadata into its outputs, and write those that are held in memory."""
+        for answer in group:
+            if answer.received.entry.answers:
+                answer.received = _with_replaced(answer.received)
+        finished = await self._store.finish([(one.received.outputs, one.received.metadata) for one in group])
+        for answer, outputs in zip(group, finished, strict=True):
+            if not isinstance(outputs, Exception):
+                answer.received = msgspec.structs.replace(answer.received, outputs=outputs)
+        errors = [outputs if isinstance(outputs, Exception) else None for outputs in finished]
+        self._syncing.add(self._without_errors(group, errors))
+
+    async def _sync(self, group: list[_Answer]) -> None:
+        """Wait until the temporary files of new answers, and the names of those that were moved, are durable."""
+        written = [answer for answer in group if answer.move is None]
+        moves = {answer: answer.move for answer in group if answer.move is not None}
+        files = [() if one.received.is_stored else one.received.outputs.values() for one in written]
+        refused = await self._store.fsync(files, list(moves.values()))
+        self._moving.add(self._without_errors(written, refused[: len(written)]))
+        self._end(self._without_errors(list(moves), refused[len(written) :]))
+
+    async def _journal_and_move(self, group: list[_Answer]) -> None:
+        """Journal `group` as received, and bring its outputs to their places."""
+        await self._journal.record_received([answer.received for answer in group])
         if not self._store.is_remote:
-            await self._move_group(group)
+            await self._move(group)
             return
-        for waiting in group:  # one by one: none waits for the slowest
-            move = asyncio.create_task(self._move_remotely(waiting), name="smarty_async store")
-            self._moves.add(move)
-            move.add_done_callback(self._moves.discard)
+        for answer in group:  # one by one: none waits for the slowest
+            _Step(self._move, self._fail, most=1, tasks=self._tasks).add((answer,))
 
-    async def _move_remotely(self, waiting: _Waiting) -> None:
-        try:
-            await self._move_group([waiting])
-        except Exception as error:  # noqa: BLE001 - as above
-            _without_errors([waiting], [error])
+    async def _move(self, group: list[_Answer]) -> None:
+        moves = self._moves_of(group)
+        refused = await self._store.move(moves)
+        taken: list[_Answer] = []
+        for answer, move, error in zip(group, moves, refused, strict=True):
+            if error is None:
+                answer.move = move
+            elif isinstance(error, NameTaken):
+                taken.append(answer)
+            else:
+                self._fail(answer, error)
+        if taken:
+            await self._move_elsewhere(taken)
+        self._syncing.add([answer for answer in group if answer.move is not None])
 
-    async def _move_group(self, group: Sequence[_Waiting]) -> None:
-        """Bring the outputs of `group`, which is journalled as received, to their places."""
-        refused = await self._store.commit([_move_of(received) for received, _ in group])
-        name_taken = [waiting for waiting, error in zip(group, refused, strict=True) if _is_name_taken(error)]
-        group = _without_errors(group, refused, unless=_is_name_taken)
-        if name_taken:
-            group = [*group, *await self._commit_elsewhere(name_taken)]
-        self._journal.record_committed([received for received, _ in group])
-        for received, committed in group:
-            if not committed.done():
-                answer = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
-                committed.set_result(CommittedAnswer(answer, received.entry.place))
+    async def _move_elsewhere(self, group: list[_Answer]) -> None:
+        """Bring outputs to other places, because files that no run made are at theirs."""
+        places = await self._journal.give_distinct_places([answer.received for answer in group])
+        for answer, place in zip(group, places, strict=True):
+            entry = msgspec.structs.replace(answer.received.entry, place=place or answer.received.entry.place)
+            answer.received = msgspec.structs.replace(answer.received, entry=entry)
+        moves = self._moves_of(group)
+        moved = self._without_errors(group, await self._store.move(moves))
+        for answer, move in zip(group, moves, strict=True):
+            if answer in moved:
+                answer.move = move
 
-    async def _with_metadata(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
-        """Copy each photo's metadata into its outputs; those that succeed."""
-        finishing = [self._store.finish(received.outputs, received.metadata) for received, _ in group]
-        rewritten = await asyncio.gather(*finishing, return_exceptions=True)
-        errors = [outputs if isinstance(outputs, Exception) else None for outputs in rewritten]
-        succeeded = [
-            (msgspec.structs.replace(received, outputs=outputs), committed)
-            for (received, committed), outputs in zip(group, rewritten, strict=True)
-            if not isinstance(outputs, BaseException)
-        ]
-        _without_errors(group, errors)
+    def _moves_of(self, group: Sequence[_Answer]) -> list[OutputMove]:
+        # A remote store notes beside outputs what they are made of.
+        return [_move_of(answer.received, described=self._store.is_remote) for answer in group]
+
+    # ends
+
+    def _end(self, group: Sequence[_Answer]) -> None:
+        if group:
+            self._journal.record_committed([answer.received for answer in group])
+        for answer in group:
+            received = answer.received
+            self._release(answer)
+            if not answer.committed.done():
+                stored = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
+                answer.committed.set_result(CommittedAnswer(stored, received.entry.place))
+
+    def _fail(self, answer: _Answer, error: Exception) -> None:
+        self._release(answer)
+        if not answer.committed.done():
+            answer.committed.set_exception(error)
+
+    def _without_errors(self, group: Sequence[_Answer], errors: Iterable[Exception | None]) -> list[_Answer]:
+        """Those of `group` without an error; the others get theirs."""
+        succeeded: list[_Answer] = []
+        for answer, error in zip(group, errors, strict=True):
+            if error is None:
+                succeeded.append(answer)
+            else:
+                self._fail(answer, error)
         return succeeded
 
-    async def _commit_elsewhere(self, group: Sequence[_Waiting]) -> Sequence[_Waiting]:
-        """Commit answers at other places, because files that no run made are at theirs; those that succeed."""
-        places = await self._journal.give_distinct_places([received for received, _ in group])
-        moved: list[_Waiting] = []
-        for (received, committed), place in zip(group, places, strict=True):
-            entry = msgspec.structs.replace(received.entry, place=place or received.entry.place)
-            moved.append((msgspec.structs.replace(received, entry=entry), committed))
-        return _without_errors(moved, await self._store.commit([_move_of(received) for received, _ in moved]))
-
-
-def _bytes_of(received: ReceivedAnswer) -> int:
-    return sum(output.size for output in received.outputs.values())
+    def _release(self, answer: _Answer) -> None:
+        """Count the outputs of `answer` as received and not committed no longer."""
+        self._backlog -= answer.size
+        answer.size = 0
+        if self._backlog < _MAX_BACKLOG:
+            self._has_room.set()
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
     """`received`, each output with the size and the digest of the one that it replaces."""
     earlier = _earlier_outputs(received)
-    if not earlier:
-        return received
     outputs = dict(received.outputs)
     for kind in outputs.keys() & earlier.keys():
         outputs[kind] = msgspec.structs.replace(
@@ -226,16 +317,25 @@ def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
 
 def move_of(received: ReceivedAnswer) -> OutputMove:
     """How the outputs of `received` get to their places."""
-    return _move_of(_with_replaced(received))
+    return _move_of(_with_replaced(received), described=True)
 
 
-def _move_of(received: ReceivedAnswer) -> OutputMove:
-    outputs, earlier = received.outputs, _earlier_outputs(received)
-    obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
+def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
+    outputs = received.outputs
+    removes: dict[Kind, StoredOutput] = {}
+    if received.entry.answers:
+        earlier = _earlier_outputs(received)
+        obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
+        removes = {kind: earlier[kind] for kind in obsolete}
+    origin = _origin_of(received) if described else None
+    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
+
+
+def _origin_of(received: ReceivedAnswer) -> OutputOrigin:
     file = received.entry.file
-    origin = OutputOrigin(
+    return OutputOrigin(
         spec=str(received.spec),
-        kinds=tuple(outputs),
+        kinds=tuple(received.outputs),
         bw=received.bw,
         source=file.source,
         photo=file.photo,
@@ -243,28 +343,9 @@ def _move_of(received: ReceivedAnswer) -> OutputMove:
         size=file.size,
         version=file.version,
     )
-    removes: dict[Kind, StoredOutput] = {kind: earlier[kind] for kind in obsolete}
-    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
 
 
 def _earlier_outputs(received: ReceivedAnswer) -> dict[Kind, StoredOutput]:
     """The outputs of earlier answers that may be at the photo's place."""
     answers = received.entry.answers.values()
     return {kind: output for answer in answers for kind, output in answer.outputs.items()}
-
-
-def _is_name_taken(error: Exception | None) -> bool:
-    return isinstance(error, NameTaken)
-
-
-def _without_errors(
-    group: Sequence[_Waiting],
-    errors: Sequence[Exception | None],
-    *,
-    unless: Callable[[Exception], bool] = lambda _: False,
-) -> Sequence[_Waiting]:
-    """Those of `group` without an error; the others get theirs, `unless` it is dealt with elsewhere."""
-    for (_, committed), error in zip(group, errors, strict=True):
-        if error is not None and not committed.done() and not unless(error):
-            committed.set_exception(error)
-    return [waiting for waiting, error in zip(group, errors, strict=True) if error is None]

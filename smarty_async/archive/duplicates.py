@@ -8,8 +8,7 @@ never sent again. Each content is read at most once for this.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -19,7 +18,7 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto, content_digest
 from smarty_async.archive.journal.store import MAX_UNHASHED
 from smarty_async.archive.photos.reader import file_digest
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import threaded
 
 __all__ = ["Duplicates", "digest_of", "unhashed_of"]
@@ -28,12 +27,16 @@ _MAX_REMEMBERED: Final = 64
 """Digests of files that are remembered: the pages of one file follow each other."""
 
 
-class _InProgress:
-    """A photo that this run is processing."""
+class _InProgress(msgspec.Struct, eq=False):
+    """A photo that this run is processing.
 
-    def __init__(self) -> None:
-        self.content: Content | None = None
-        self.ended = asyncio.Event()
+    Attributes:
+        content: its content, once it is known.
+        ended: set when it has come to its end; made for those who wait for it.
+    """
+
+    content: Content | None = None
+    ended: asyncio.Event | None = None
 
 
 class Duplicates:
@@ -55,25 +58,23 @@ class Duplicates:
         self._reading = asyncio.Lock()
         self._digests: dict[tuple[str, str], asyncio.Future[bytes]] = {}  # by path and version, the oldest first
 
-    @contextmanager
-    def in_progress(self, entry: PhotoEntry) -> Generator[None]:
-        """The photo is being processed while this lasts."""
-        photo = self._of_size(entry)[entry.id] = _InProgress()
-        try:
-            yield
-        finally:
-            del self._of_size(entry)[entry.id]
-            if not self._of_size(entry):
-                del self._in_progress[entry.file.size]
-            photo.ended.set()
+    def begin(self, entry: PhotoEntry) -> None:
+        """The photo is being processed from now on, until `end`."""
+        self._in_progress.setdefault(entry.file.size, {})[entry.id] = _InProgress()
 
-    def _of_size(self, entry: PhotoEntry) -> dict[int, _InProgress]:
-        return self._in_progress.setdefault(entry.file.size, {})
+    def end(self, entry: PhotoEntry) -> None:
+        """The photo, with which `begin` was called, has come to its end."""
+        same_size = self._in_progress[entry.file.size]
+        photo = same_size.pop(entry.id)
+        if not same_size:
+            del self._in_progress[entry.file.size]
+        if photo.ended is not None:
+            photo.ended.set()
 
     async def identify(self, entry: PhotoEntry) -> PhotoEntry:
         """Find out by its content whether an earlier run has finished the photo, under this path or a former one.
 
-        Call it for an entry with `PhotoEntry.needs_comparison`, within `in_progress`.
+        Call it for an entry with `PhotoEntry.needs_comparison`, between `begin` and `end`.
 
         Returns:
             The entry with the answers to its content. `PhotoEntry.end` says whether there is anything left to do;
@@ -91,7 +92,7 @@ class Duplicates:
 
         All photos of the same size are read at once, so that the others of them find their digests known.
         """
-        same_size = self._of_size(entry)
+        same_size = self._in_progress[entry.file.size]
         photo = same_size[entry.id]
         async with self._reading:
             while photo.content is None:
@@ -107,10 +108,13 @@ class Duplicates:
 
     def earlier(self, entry: PhotoEntry) -> asyncio.Event | None:
         """Set when a photo with the same content, begun before this one, has ended; None when there is none."""
-        same_size = self._of_size(entry)
+        same_size = self._in_progress[entry.file.size]
         photo = same_size[entry.id]
         before = takewhile(lambda other: other is not photo, same_size.values())
-        return next((other.ended for other in before if _is_same(photo.content, other.content)), None)
+        same = next((other for other in before if _is_same(photo.content, other.content)), None)
+        if same is not None and same.ended is None:
+            same.ended = asyncio.Event()
+        return None if same is None else same.ended
 
     async def _read(self, photos: Sequence[UnhashedPhoto]) -> Mapping[int, bytes]:
         """The digests of `photos` by entry."""

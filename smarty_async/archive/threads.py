@@ -1,8 +1,8 @@
 """Run blocking calls in threads, in batches: calls that wait at the same time share one hand-over to a thread.
 
-One executor call per blocking call costs the event loop a future with locks and a wake-up of its own, and a photo makes
-six such calls while hundreds of photos are alive. A `ThreadBatcher` queues the calls instead; a thread that is already
-running takes the next call from the queue, and results return to the event loop together.
+One executor call per blocking call costs the event loop a future with locks and a wake-up of its own, while hundreds of
+photos are alive. A `ThreadBatcher` queues the calls instead; a thread that is already running takes the next call from
+the queue, and results return to the event loop together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial, wraps
 from time import monotonic
 from typing import Any, NamedTuple, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from smarty_async.errors import DiskError
 
@@ -40,6 +40,7 @@ class _Pool(NamedTuple):
 
 _POOLS = {
     "disk": _Pool(6),
+    "syncing": _Pool(2),
     "reading": _Pool(2),
     "appending": _Pool(2),
     "hashing": _Pool(2),
@@ -48,9 +49,10 @@ _POOLS = {
     "storing": _Pool(24, thread_each=True),
     "logs": _Pool(1),
 }
-"""Reads and appends that an open request waits for have pools of their own, so they never queue behind fsyncs. Calls to
-an object store wait for its answer: each has a thread, and what is fetched for a request does not queue behind what is
-stored. The logs by which a cluster's workers show that they live wait for none of them."""
+"""Waits for the disk have a pool of their own: the next outputs are written meanwhile. So have reads and appends, which
+an open request waits for. Calls to an object store wait for its answer: each has a thread, and what is fetched for a
+request does not queue behind what is stored. The logs by which a cluster's workers show that they live wait for none of
+them."""
 _SLOW_SECONDS, _FAST_CALLS = 0.1, 8
 """A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005
@@ -70,9 +72,10 @@ def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio
     @wraps(call)
     def run(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
-        batchers = _batchers.setdefault(loop, {})
-        if pool not in batchers:
-            batchers[pool] = ThreadBatcher(_POOLS[pool].threads, thread_each=_POOLS[pool].thread_each)
+        latest_loop, latest = _latest
+        batchers = latest() if latest_loop() is loop else None
+        if batchers is None or pool not in batchers:
+            batchers = _batchers_of(loop, pool)
         return batchers[pool].call(partial(call, *args, **kwargs), loop)
 
     return run
@@ -208,7 +211,23 @@ class ThreadBatcher:
         _call_in_loop(loop, partial(self._report, outcomes, ended_on=loop))
 
 
-_batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, ThreadBatcher]] = WeakKeyDictionary()
+class _Batchers(dict[str, ThreadBatcher]):
+    """The batchers of an event loop, by pool; unlike a plain dict it can be referred to weakly."""
+
+
+_batchers: WeakKeyDictionary[asyncio.AbstractEventLoop, _Batchers] = WeakKeyDictionary()
+_latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Callable[[], _Batchers | None]] = _nothing, _nothing
+"""The event loop that made the latest call, which mostly makes the next one, and its batchers: weak references."""
+
+
+def _batchers_of(loop: asyncio.AbstractEventLoop, pool: str) -> _Batchers:
+    """The batchers of `loop`, with that of `pool` among them."""
+    global _latest  # noqa: PLW0603 - it is replaced whole: loops may run in several threads
+    batchers = _batchers.setdefault(loop, _Batchers())
+    if pool not in batchers:
+        batchers[pool] = ThreadBatcher(_POOLS[pool].threads, thread_each=_POOLS[pool].thread_each)
+    _latest = ref(loop), ref(batchers)
+    return batchers
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:

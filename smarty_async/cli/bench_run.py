@@ -17,7 +17,8 @@ from typing import Final
 import msgspec
 
 from smarty_async.account import Account
-from smarty_async.archive.sources.folder import PhotoFile, check_sources, scan
+from smarty_async.archive.sources.folder import check_sources, scan
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting
 from smarty_async.cli.output import Output, say
 from smarty_async.client import SmartyClient

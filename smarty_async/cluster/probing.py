@@ -12,8 +12,7 @@ from typing import Any, Final
 from distributed import Client
 
 from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.source import PhotoSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.cluster.worker import look_into
 from smarty_async.cluster.workers import ClusterWorkers
 from smarty_async.options import Limits

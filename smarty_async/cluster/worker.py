@@ -23,6 +23,7 @@ from yarl import URL
 from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.outputs.state_folder import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
+from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.archive.sources.source import Prober
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
@@ -89,6 +90,7 @@ class _RequestLoop:
                 timeouts=service.timeouts,
                 redact=redactor.redact,
                 max_output_bytes=service.max_output_bytes,
+                in_thread=read_in_thread,
             )
         return self._connections[service]
 

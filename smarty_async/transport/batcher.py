@@ -6,7 +6,7 @@ to wait for them.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Hashable
 from math import ceil
 from typing import Generic, Protocol, TypeVar
@@ -66,10 +66,11 @@ class _Queue(Generic[B]):
         self.planned = 0  # chunks the plan has left, 0 without a plan
         self.permits = 0  # the number of permits the plan was made for
 
-    def drop_done(self) -> None:
-        if any(item.done for item in self.items):
-            self.items = deque(item for item in self.items if not item.done)
-            self.bytes = sum(map(_weight, self.items))
+    def drop_done_items(self) -> None:
+        self.items = deque(item for item in self.items if not item.done)
+        self.bytes = sum(map(_weight, self.items))
+
+    def drop_done_chunks(self) -> None:
         while self.formed and all(item.done for item in self.formed[0]):
             self.formed.popleft()
 
@@ -90,6 +91,7 @@ class Batcher(Generic[B]):
         self._max_images = limits.max_images
         self._max_bytes = max(1, limits.max_request_bytes - TAIL_BYTES)
         self._queues: dict[Hashable, _Queue[B]] = {}  # the least recently served first
+        self._holds_done = False
 
     def add(self, item: B) -> None:
         """Queue `item` for a chunk."""
@@ -101,6 +103,10 @@ class Batcher(Generic[B]):
         """Send `chunk` as it is, before the other items of its group."""
         if chunk:
             self._queue(chunk[0].group).formed.append(chunk)
+
+    def note_done(self) -> None:
+        """Items that are queued may be done by now: drop them before the next chunk is formed."""
+        self._holds_done = True
 
     def shrink(self, chunk: list[B]) -> None:
         """Queue the items of `chunk`, which was too large, again; chunks carry at most half its bytes from now on."""
@@ -116,8 +122,12 @@ class Batcher(Generic[B]):
             permits: how many requests may be open at once.
             outlook: what is known about the items that a batch group will still get.
         """
+        if self._holds_done:
+            self._holds_done = False
+            for queue in self._queues.values():
+                queue.drop_done_items()
         for group, queue in list(self._queues.items()):
-            queue.drop_done()
+            queue.drop_done_chunks()
             ahead = outlook(group)
             if not queue.items and not queue.formed:
                 if not ahead.more:  # while more is coming the plan is kept
@@ -164,17 +174,18 @@ class Batcher(Generic[B]):
     def _pack(self, queue: _Queue[B], most: int) -> list[B]:
         """Take items in order, skipping those that no longer fit; a single item may always go alone."""
         chunk: list[B] = []
-        left: deque[B] = deque()
+        skipped: list[B] = []
         room = self._max_bytes
-        for item in queue.items:
+        while queue.items and len(chunk) < most:
+            item = queue.items.popleft()
             weight = _weight(item)
-            if len(chunk) < most and (weight <= room or not chunk):
+            if weight <= room or not chunk:
                 chunk.append(item)
                 room -= weight
                 queue.bytes -= weight
             else:
-                left.append(item)
-        queue.items = left
+                skipped.append(item)
+        queue.items.extendleft(reversed(skipped))
         return chunk
 
 
@@ -191,10 +202,15 @@ class Forecast:
     """Predicts the submissions of one source, from what it announced and from how its items fared so far.
 
     It does no I/O and reads no clock. An item is known by its body, which stays the same when the item is retried.
+
+    Attributes:
+        in_flight: items whose requests are open or waiting for a retry.
     """
 
     def __init__(self) -> None:
-        self._announced: Counter[int | None] = Counter()
+        self.in_flight = 0
+        self._announced = 0
+        self._unknown = 0  # announcements of an unknown number
         self._in_backoff: WeakSet[object] = WeakSet()  # dropped on resubmission, or when the source drops the body
         self._short_backoffs = 0
         self._replies = 0
@@ -202,13 +218,17 @@ class Forecast:
 
     def announce(self, items: int | None) -> None:
         """`items` submissions are coming; None for an unknown number."""
-        self._announced[items] += 1
+        if items is None:
+            self._unknown += 1
+        else:
+            self._announced += items
 
     def fulfil(self, items: int | None) -> None:
         """An announcement of `items` is over: they have been submitted, or never will be."""
-        self._announced[items] -= 1
-        if not self._announced[items]:
-            del self._announced[items]
+        if items is None:
+            self._unknown -= 1
+        else:
+            self._announced -= items
 
     def start_backoff(self, seconds: float, *, request_seconds: float) -> bool:
         """An item waits `seconds` before its next submission.
@@ -230,7 +250,8 @@ class Forecast:
 
     def submitted(self, body: object) -> None:
         """The item with this `body` has been submitted."""
-        self._in_backoff.discard(body)
+        if self._in_backoff:
+            self._in_backoff.discard(body)
 
     def replied(self, body: object, *, returns: bool) -> None:
         """The item with this `body` got its reply; `returns` says whether it will be submitted again."""
@@ -239,15 +260,10 @@ class Forecast:
             self._returns += 1
             self._in_backoff.add(body)
 
-    def outlook(self, *, in_flight: int) -> Outlook:
-        """What is still to come.
-
-        Args:
-            in_flight: items whose requests are open or waiting for a retry. As many of them as is usual return.
-        """
-        announced = sum(items * times for items, times in self._announced.items() if items)
-        more = announced > 0 or self._short_backoffs > 0
-        if None in self._announced:
+    def outlook(self) -> Outlook:
+        """What is still to come; of the items in flight, as many return as is usual."""
+        more = self._announced > 0 or self._short_backoffs > 0
+        if self._unknown:
             return Outlook(more, None)
-        returning = in_flight * self._returns // max(1, self._replies)
-        return Outlook(more, announced + len(self._in_backoff) + returning)
+        returning = self.in_flight * self._returns // max(1, self._replies)
+        return Outlook(more, self._announced + len(self._in_backoff) + returning)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -23,7 +24,9 @@ from smarty_async.transport.http import read_prefix, request_options, translate_
 from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
-__all__ = ["Body", "BodyFailed", "Connection", "Exchange", "MemoryBody", "SilenceTimer", "stream"]
+__all__ = ["Body", "BodyFailed", "Connection", "Exchange", "InThread", "MemoryBody", "SilenceTimer", "stream"]
+
+T = TypeVar("T")
 
 _TEXT_LENGTH = 500
 """Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
@@ -52,6 +55,19 @@ class Body(Protocol):
         """The bytes in pieces; raises PhotoError when they are no longer what they were."""
         ...
 
+    @property
+    def read_whole(self) -> Callable[[], bytes] | None:
+        """Reads a small image at once, and blocks; raises as `read` does. None where `read` is the only way."""
+        ...
+
+
+class InThread(Protocol):
+    """Makes a blocking call in a thread, as `asyncio.to_thread` does."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
+        """Wait for `call`."""
+        ...
+
 
 _PIECE_BYTES = 1 << 18
 """Small enough that an upload that is slow, and not stalled, shows it (`Timeouts.silence`)."""
@@ -69,6 +85,10 @@ class MemoryBody:
         """The bytes in pieces."""
         for start in range(0, self.size, _PIECE_BYTES):
             yield self._data[start : start + _PIECE_BYTES]
+
+    def read_whole(self) -> bytes:
+        """The bytes."""
+        return self._data
 
 
 class BodyFailed(Exception):
@@ -134,6 +154,7 @@ class Connection:
         timeouts: when to stop waiting.
         redact: removes secrets from a text.
         max_output_bytes: what one output may decode to.
+        in_thread: makes a blocking call in a thread.
         clock: monotonic seconds.
     """
 
@@ -146,6 +167,7 @@ class Connection:
         timeouts: Timeouts,
         redact: Callable[[str], str],
         max_output_bytes: int,
+        in_thread: InThread = asyncio.to_thread,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._session = session
@@ -154,6 +176,7 @@ class Connection:
         self._timeouts = timeouts
         self._redact = redact
         self._max_output_bytes = max_output_bytes
+        self._in_thread = in_thread
         self._clock = clock
 
     async def send(self, exchange: Exchange) -> None:
@@ -187,7 +210,7 @@ class Connection:
         with foreign_data("the answer's head"):
             response = await self._session.post(
                 self._url.with_query(oauth_provider=self._provider, oauth_token=exchange.token),
-                data=_upload(multipart, exchange, silence, failed),
+                data=_upload(stream(multipart, exchange.bodies, self._in_thread), multipart, exchange, silence, failed),
                 **request_options(
                     self._timeouts,
                     headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
@@ -298,14 +321,14 @@ class SilenceTimer:
 
 
 async def _upload(
-    multipart: Multipart, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
+    body: AsyncIterator[bytes], multipart: Multipart, exchange: Exchange, silence: SilenceTimer, failed: list[Exception]
 ) -> AsyncIterator[bytes]:
     """The request's body; each piece that the service takes shows that it listens."""
     try:
         silence.pause()
         await exchange.on_upload_started(multipart.length)
         silence.restart()
-        async for piece in stream(multipart, exchange.bodies):
+        async for piece in body:
             yield piece
             exchange.bytes_sent += len(piece)
             silence.restart()
@@ -314,8 +337,13 @@ async def _upload(
         raise OSError(str(error)) from None  # the one exception that makes aiohttp give the request up
 
 
-async def stream(multipart: Multipart, bodies: Sequence[Body]) -> AsyncIterator[bytes]:
+async def stream(multipart: Multipart, bodies: Sequence[Body], in_thread: InThread) -> AsyncIterator[bytes]:
     """A request's body in pieces. Each image is read as its turn comes; small ones are read and sent together.
+
+    Args:
+        multipart: the body.
+        bodies: its images.
+        in_thread: makes a blocking call in a thread.
 
     Raises:
         BodyFailed: an image could not be read.
@@ -323,9 +351,8 @@ async def stream(multipart: Multipart, bodies: Sequence[Body]) -> AsyncIterator[
     for lot in _lots(multipart, bodies):
         images = [frame for frame in lot if isinstance(frame, int)]
         if len(images) > 1:
-            read = await asyncio.gather(*(_whole(bodies, number) for number in images), return_exceptions=True)
-            whole = dict(zip(images, map(_or_raised, read), strict=True))
-            yield b"".join(frame if isinstance(frame, bytes) else whole[frame] for frame in lot)
+            read = iter(await _read_together(bodies, images, in_thread))
+            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in lot])
             continue
         for frame in lot:
             if isinstance(frame, bytes):
@@ -333,6 +360,43 @@ async def stream(multipart: Multipart, bodies: Sequence[Body]) -> AsyncIterator[
                 continue
             async for piece in _read(bodies, frame):
                 yield piece
+
+
+async def _read_together(bodies: Sequence[Body], images: Sequence[int], in_thread: InThread) -> list[bytes]:
+    """The bytes of several images: in one call to a thread, unless one of them takes more than that."""
+    calls = [(number, call) for number in images if (call := bodies[number].read_whole) is not None]
+    if len(calls) == len(images):
+        return await in_thread(partial(_read_all, calls))
+    read = await asyncio.gather(*[_joined(_read(bodies, number)) for number in images], return_exceptions=True)
+    return [_or_raised(data) for data in read]
+
+
+def _read_all(calls: Sequence[tuple[int, Callable[[], bytes]]]) -> list[bytes]:
+    read: list[bytes] = []
+    for number, call in calls:
+        try:
+            read.append(call())
+        except PhotoError as error:
+            raise BodyFailed(number, error) from None
+    return read
+
+
+async def _read(bodies: Sequence[Body], number: int) -> AsyncIterator[bytes]:
+    try:
+        async for piece in bodies[number].read():
+            yield piece
+    except PhotoError as error:
+        raise BodyFailed(number, error) from None
+
+
+async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+def _or_raised(read: bytes | BaseException) -> bytes:
+    if isinstance(read, BaseException):
+        raise read
+    return read
 
 
 def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
@@ -349,31 +413,10 @@ def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes |
     yield lot
 
 
-async def _read(bodies: Sequence[Body], number: int) -> AsyncIterator[bytes]:
-    try:
-        async for piece in bodies[number].read():
-            yield piece
-    except PhotoError as error:
-        raise BodyFailed(number, error) from None
-
-
-async def _whole(bodies: Sequence[Body], number: int) -> bytes:
-    try:
-        return b"".join([piece async for piece in bodies[number].read()])
-    except PhotoError as error:
-        raise BodyFailed(number, error) from None
-
-
-def _or_raised(read: bytes | BaseException) -> bytes:
-    if isinstance(read, BaseException):
-        raise read
-    return read
-
-
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
     """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that."""
     try:
-        async for data in content.iter_any():
+        while data := await content.readany():
             yield data
     except (aiohttp.ClientError, OSError):
         if rest := _arrived(content):

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import cast
-from weakref import WeakKeyDictionary
 
 import msgspec
 from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
+from smarty_async.results import InFlight
 from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.limiter import AdaptiveSemaphore
-from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped
+from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
-from smarty_async.wire.verdict import Judge, judge_item
+from smarty_async.wire.verdict import Judge
 
-__all__ = ["Dispatcher"]
+__all__ = ["Announcement", "Dispatcher"]
 
 
 class _Steps(msgspec.Struct, frozen=True):
@@ -31,6 +29,21 @@ class _Steps(msgspec.Struct, frozen=True):
 
     send: list[list[Item]]
     cancel: list[asyncio.Task[None]]
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """Submissions that are announced while its block lasts; see `Dispatcher.announce`."""
+
+    forecast: Forecast
+    items: int | None
+    on_end: Callable[[], None]
+
+    def __enter__(self) -> None:
+        self.forecast.announce(self.items)
+
+    def __exit__(self, *_: object) -> None:
+        self.forecast.fulfil(self.items)
+        self.on_end()
 
 
 class Dispatcher:
@@ -77,10 +90,9 @@ class Dispatcher:
             sleep=sleep,
             clock=clock,
         )
-        self._failed: WeakKeyDictionary[object, SmartyError] = WeakKeyDictionary()  # why, by source
-        self._forecasts: WeakKeyDictionary[object, Forecast] = WeakKeyDictionary()  # by the source of the items
         self._items: set[Item] = set()  # submitted, and not replied to
         self._senders: dict[asyncio.Task[None], list[Item]] = {}
+        self._may_be_abandoned = False  # whether someone has ceased to wait for an item in flight
         self._woken = False
         self._closed = False
 
@@ -95,38 +107,30 @@ class Dispatcher:
 
     # items in, replies out
 
-    @contextmanager
-    def announce(self, items: int | None = 1, *, source: object = None) -> Generator[None]:
-        """Announce `items` upcoming submissions, so that partial chunks are held back.
+    def announce(self, submitter: Submitter, items: int | None = 1) -> Announcement:
+        """Announce `items` upcoming submissions during a block, so that partial chunks are held back.
 
         They are to be submitted as soon as the block ends.
 
         Args:
+            submitter: who submits them; chunks of others do not wait.
             items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
-            source: `BatchGroup.source` of the items; chunks of other sources do not wait.
         """
-        forecast = self._forecast(source)
-        forecast.announce(items)
-        try:
-            yield
-        finally:
-            forecast.fulfil(items)
-            self._wake()
+        return Announcement(submitter.forecast, items, self._wake)
 
-    async def backoff(self, seconds: float, *, sleep: Sleep, source: object = None) -> None:
+    async def backoff(self, seconds: float, *, sleep: Sleep, submitter: Submitter) -> None:
         """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.
 
         Args:
             seconds: how long.
             sleep: waits.
-            source: as for `announce`.
+            submitter: who submits the item.
         """
-        forecast = self._forecast(source)
-        short = forecast.start_backoff(seconds, request_seconds=self._sender.request_seconds)
+        short = submitter.forecast.start_backoff(seconds, request_seconds=self._sender.request_seconds)
         try:
             await sleep(seconds)
         finally:
-            forecast.end_backoff(short=short)
+            submitter.forecast.end_backoff(short=short)
             self._wake()
 
     async def submit(self, item: Item) -> Reply:
@@ -138,44 +142,52 @@ class Dispatcher:
             ConfigurationError: every request would fail like this one.
             ServiceUnavailable: the service was given up on.
             PhotoError: the photo cannot be sent, or is to blame for failed requests.
-            Stopped: the run sends nothing more.
+            Stopped: the submitter sends nothing more, or has nothing more to pay with.
         """
-        if self._closed:
-            raise _closed()
+        submitter = item.group.submitter
+        if submitter.is_stopped:
+            raise Stopped
+        if self._closed or submitter.error is not None:
+            raise submitter.error or _closed()
         self._sender.check(item)
-        if item.group.source is not None and (error := self._failed.get(item.group.source)):
-            raise error
-        forecast = self._forecast(item.group.source)
         self._items.add(item)
-        forecast.submitted(item.body)
+        submitter.forecast.submitted(item.body)
         self._batcher.add(item)
         self._wake()
         try:
             reply = await item.reply
         except BaseException:
             item.reply.cancel()
+            self._batcher.note_done()
+            self._may_be_abandoned = True
             raise
         else:
-            forecast.replied(item.body, returns=_returns(reply))
+            submitter.forecast.replied(item.body, returns=reply.fault is not None or item.is_temporary)
             return reply
         finally:
             self._items.discard(item)
             self._wake()
 
-    def cancel_queued(self, items: Iterable[Item]) -> None:
-        """Stop those of `items` that are not in flight; those that are will be answered."""
-        for item in items:
-            if not item.in_flight:
+    def in_flight(self, submitter: Submitter) -> list[InFlight]:
+        """What the items of `submitter` show that have been sent and are not answered."""
+        return [
+            item.photo
+            for item in self._items
+            if item.photo and item.group.submitter is submitter and item.in_flight and not item.done
+        ]
+
+    def stop(self, submitter: Submitter) -> None:
+        """Send nothing more of `submitter`; items that are in flight will be answered."""
+        submitter.is_stopped = True
+        submitter.budget.close()
+        for item in self._items:
+            if item.group.submitter is submitter and not item.in_flight:
                 item.fail(Stopped())
         self._wake()
 
-    async def abort(self, source: object) -> None:
-        """Cancel the requests for items of `source` that are open, and wait until their files are discarded.
-
-        Args:
-            source: as for `announce`; its items are not awaited any more.
-        """
-        senders = [sender for sender, chunk in self._senders.items() if chunk[0].group.source is source]
+    async def abort(self, submitter: Submitter) -> None:
+        """Cancel the requests of `submitter` that are open, and wait until their files are discarded."""
+        senders = [sender for sender, chunk in self._senders.items() if chunk[0].group.submitter is submitter]
         for sender in senders:
             sender.cancel()
         if senders:
@@ -217,33 +229,22 @@ class Dispatcher:
             sender.add_done_callback(self._sent)
 
     def _next_steps(self) -> _Steps:
-        """Decide, from the state alone, what to send and what to cancel."""
-        in_flight: defaultdict[object, int] = defaultdict(int)
-        for chunk in self._senders.values():
-            in_flight[chunk[0].group.source] += len(chunk)
+        """Decide, from the state alone, what to send, which is in flight from now on, and what to cancel."""
         send: list[list[Item]] = []
-
-        def outlook(group: object) -> Outlook:
-            source = cast("BatchGroup", group).source
-            return self._forecast(source).outlook(in_flight=in_flight[source])
-
         while len(send) < self._limit.free:
-            next_chunk = self._batcher.take(permits=self._limit.size, outlook=outlook)
+            next_chunk = self._batcher.take(permits=self._limit.size, outlook=_outlook)
             if next_chunk is None:
                 break
-            in_flight[next_chunk[0].group.source] += len(next_chunk)
+            next_chunk[0].group.submitter.forecast.in_flight += len(next_chunk)
             send.append(next_chunk)
+        if not self._may_be_abandoned:
+            return _Steps(send, [])
+        self._may_be_abandoned = bool(self._senders)
         return _Steps(send, [sender for sender, chunk in self._senders.items() if _abandoned(chunk)])
-
-    def _forecast(self, source: object) -> Forecast:
-        source = self if source is None else source
-        forecast = self._forecasts.get(source)
-        if forecast is None:
-            forecast = self._forecasts[source] = Forecast()
-        return forecast
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)
+        chunk[0].group.submitter.forecast.in_flight -= len(chunk)
         error = None if sender.cancelled() else sender.exception()
         if isinstance(error, SmartyError):
             self._fail(chunk, error)
@@ -253,15 +254,17 @@ class Dispatcher:
         self._wake()
 
     def _fail(self, chunk: list[Item], error: SmartyError) -> None:
-        """No photo of `chunk` is to blame for `error`: whatever waits in its group would meet it, too.
-
-        So would what its source submits before it has heard of the error.
-        """
-        if chunk[0].group.source is not None:
-            self._failed[chunk[0].group.source] = error
-        queued = [item for item in self._items if item.group is chunk[0].group and not item.in_flight]
+        """No photo of `chunk` is to blame for `error`: whatever waits in its group would meet it, too."""
+        group = chunk[0].group
+        if group.submitter.ends_with_error:
+            group.submitter.error = error
+        queued = [item for item in self._items if item.group is group and not item.in_flight]
         for item in (*chunk, *queued):
             item.fail(error)
+
+
+def _outlook(group: object) -> Outlook:
+    return cast("BatchGroup", group).submitter.forecast.outlook()
 
 
 def _abandoned(chunk: list[Item]) -> bool:
@@ -269,13 +272,6 @@ def _abandoned(chunk: list[Item]) -> bool:
     # From the end: what was sent last is answered last, so for most chunks the first look decides.
     return all(item.done for item in reversed(chunk)) and any(
         item.reply.cancelled() or not item.in_flight for item in chunk
-    )
-
-
-def _returns(reply: Reply) -> bool:
-    """Whether a photo with this reply is likely to be submitted again, after a backoff."""
-    return reply.fault is not None or any(
-        judge_item(received.answered)[0] == "temporary" for received in reply.received.values()
     )
 
 

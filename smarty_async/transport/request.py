@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from smarty_async.errors import RequestError
+from smarty_async.errors import RequestError, SmartyError
 from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo
+from smarty_async.results import ErrorInfo, InFlight
+from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
@@ -30,6 +31,7 @@ __all__ = [
     "RequestLog",
     "RequestSender",
     "Stopped",
+    "Submitter",
     "pending",
     "reserve_budget",
     "was_refused",
@@ -107,6 +109,27 @@ class RequestSender(Protocol):
         ...
 
 
+class Submitter:
+    """Who submits items: a run, or the single calls of a client. Chunks are formed and stopped for each by itself.
+
+    Args:
+        ends_with_error: whether an error that stops one of its requests stops what it submits later, too.
+
+    Attributes:
+        forecast: what it is going to submit.
+        budget: what pays for its requests; without a limit at first.
+        is_stopped: whether nothing more of it is sent.
+        error: the one that it has ended with; None before that.
+    """
+
+    def __init__(self, *, ends_with_error: bool = False) -> None:
+        self.forecast = Forecast()
+        self.budget = ImageBudget()
+        self.ends_with_error = ends_with_error
+        self.is_stopped = False
+        self.error: SmartyError | None = None
+
+
 class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     """What items must have in common to share a request; compared by identity.
 
@@ -114,9 +137,8 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
         specs: what is asked of each image.
         sink: where outputs are written.
         hooks: called with what happens to its requests.
-        budget: what pays.
+        submitter: who submits its items.
         request_log: where requests are recorded before they are sent; None for nowhere.
-        source: whose announcements (`Dispatcher.announce`) the group's partial chunks wait for.
         give_up_after: how long the service may fail every request before the group's items fail with
             `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
         sender: what its requests go through; None for the client's own connection.
@@ -125,9 +147,8 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     specs: tuple[ModeSpec, ...]
     sink: OutputSink
     hooks: Hooks
-    budget: ImageBudget
+    submitter: Submitter
     request_log: RequestLog | None = None
-    source: object = None
     give_up_after: float | None = None
     sender: RequestSender | None = None
 
@@ -149,43 +170,57 @@ class Item:
 
     Attributes:
         body: its bytes.
+        size: how many.
         group: what is asked of it, and which items it may share a request with.
         editor: what is done to its outputs once they are complete; None for nothing.
+        photo: what is shown of it while its request is open; None for nothing.
         reply: what comes back.
         attempts: how many requests it was sent in.
         in_flight: whether its request is open.
         token_refreshes: how often the token was refreshed for it.
         suspected_at: when a request with it first failed, in the circuit breaker's order of events; None before that.
+        is_temporary: whether one of its answers is a temporary error.
     """
 
-    def __init__(self, body: Body, group: BatchGroup, *, editor: OutputEditor | None = None) -> None:
+    def __init__(
+        self,
+        body: Body,
+        group: BatchGroup,
+        *,
+        editor: OutputEditor | None = None,
+        photo: InFlight | None = None,
+    ) -> None:
         self.body = body
+        self.size = body.size
         self.group = group
         self.editor = editor
+        self.photo = photo
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.attempts = 0
         self.in_flight = False
         self.token_refreshes = 0
         self.suspected_at: int | None = None
+        self.is_temporary = False
         self._received: dict[Mode, ReceivedItem] = {}
-
-    @property
-    def size(self) -> int:
-        """Bytes of the image."""
-        return self.body.size
 
     @property
     def done(self) -> bool:
         """Whether it is not awaited any more: it has its reply, or was cancelled."""
         return self.reply.done()
 
-    def receive(self, received: ReceivedItem) -> bool:
-        """Keep an answer; False when it was not asked for, or the mode is already answered."""
-        mode = received.answered.mode
-        if self.done or mode in self._received or mode not in [spec.mode for spec in self.group.specs]:
+    def receive(self, received: ReceivedItem, *, is_temporary: bool = False) -> bool:
+        """Keep an answer; False when it was not asked for, or the mode is already answered.
+
+        Args:
+            received: the answer.
+            is_temporary: whether it is a temporary error.
+        """
+        mode, specs = received.answered.mode, self.group.specs
+        if self.done or mode in self._received or mode not in [spec.mode for spec in specs]:
             return False
         self._received[mode] = received
-        if len(self._received) == len(self.group.specs):
+        self.is_temporary = self.is_temporary or is_temporary
+        if len(self._received) == len(specs):
             self.reply.set_result(Reply(self._received))
         return True
 
@@ -213,7 +248,7 @@ def reserve_budget(items: list[Item]) -> list[Item]:
     """The first `items`, as far as the budget goes; the others are stopped."""
     if not items:
         return items
-    granted = items[0].group.budget.take(len(items))
+    granted = items[0].group.submitter.budget.take(len(items))
     for item in items[granted:]:
         item.fail(Stopped())
     return items[:granted]
@@ -343,7 +378,7 @@ class ChunkRequest:
             for item in self.items:
                 item.in_flight = False
             if not self._paid:
-                self._group.budget.give_back(len(self.items))
+                self._group.submitter.budget.give_back(len(self.items))
             if self.size:
                 self._report(self._clock() - began, failure)
 
@@ -362,13 +397,13 @@ class ChunkRequest:
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""
         item = self.names.get(received.answered.name)
-        if item is None or not item.receive(received):
+        verdict, why = judge_item(received.answered)
+        if item is None or not item.receive(received, is_temporary=verdict == "temporary"):
             if not self._warned:
                 self._warned = True
                 _log.warning("ignoring answers that were not asked for, or came twice")
             return False
         self.received += 1
-        _, why = judge_item(received.answered)
         if why is not None and why.type == "broken_output":
             self.unusable[item.body] = why.message.partition(": ")[2] or why.message  # the same for every kind
         elif received.files:
@@ -403,7 +438,7 @@ class ChunkRequest:
 
     @property
     def _attempts(self) -> int:
-        return max(item.attempts for item in self.items)
+        return max([item.attempts for item in self.items])
 
     def _finish(self, state: Literal["answered", "refused"]) -> None:
         if self._group.request_log is not None and self._logged_as is not None:

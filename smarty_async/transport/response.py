@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -12,7 +12,7 @@ import msgspec
 
 from smarty_async.errors import RequestError, SmartyError
 from smarty_async.results import Kind
-from smarty_async.wire.messages import Answered, Envelope, Piece
+from smarty_async.wire.messages import Answered, Envelope, Event, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
 __all__ = [
@@ -28,8 +28,6 @@ __all__ = [
 
 _FLUSH_BYTES = 1 << 19
 """How much is collected in memory before it is written; as much again may be being written."""
-_MAX_OUTPUTS = 16
-"""Outputs of one item: only a few fields hold one, but a field may be repeated."""
 _ITEMS_PER_TURN = 8
 """Items handed over in one turn of the event loop: each wakes the coroutine of a photo."""
 
@@ -170,7 +168,6 @@ class ResponseReader:
         self._on_item = on_item
         self._clean = clean
         self._files: dict[int, SinkFile] = {}  # of the item that is open
-        self._item = 0  # its number
         self._closed: list[tuple[Answered | None, dict[int, SinkFile]]] = []  # None: what was no valid item
         self._pieces: dict[SinkFile, list[bytes]] = {}
         self._buffered = 0  # bytes in `_pieces`
@@ -182,23 +179,14 @@ class ResponseReader:
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
         """
+        events: list[Event] = []
         try:
-            for event in self._events(data):
-                if isinstance(event, Answered):
-                    self._closed.append((event, self._files))
-                    self._files = {}
-                    continue
-                if self._item != self._splitter.items:
-                    self._item = self._splitter.items
-                    self._drop_files()
-                if (file := self._files.get(event.number)) is None:
-                    if len(self._files) == _MAX_OUTPUTS:
-                        raise RequestError("one of the answer's items has outputs without an end", enveloped=True)
-                    file = self._files[event.number] = self._sink.open()
-                self._pieces.setdefault(file, []).append(event.data)
-                self._buffered += len(event.data)
+            with foreign_data("the answer"):
+                self._splitter.feed(data, events)
         finally:
-            self._start_writer()
+            if events:  # also before an error
+                self._take(events)
+                self._start_writer()
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()
@@ -236,15 +224,16 @@ class ResponseReader:
         if self._writer is not None:
             self._writer.result()
 
-    def _drop_files(self) -> None:
-        """Have the outputs of an item that turned out to be none discarded."""
-        if self._files:
-            self._closed.append((None, self._files))
-            self._files = {}
-
-    def _events(self, data: bytes) -> Iterator[Piece | Answered]:
-        with foreign_data("the answer"):
-            yield from self._splitter.feed(data)
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Piece):
+                if (file := self._files.get(event.number)) is None:
+                    file = self._files[event.number] = self._sink.open()
+                self._pieces.setdefault(file, []).append(event.data)
+                self._buffered += len(event.data)
+            else:
+                self._closed.append((event, self._files))
+                self._files = {}
 
     @property
     def _due(self) -> bool:

@@ -99,7 +99,7 @@ class ChunkSender:
         Raises:
             ServiceUnavailable: its outputs, and those of all others, were unusable.
         """
-        if reason := self._rejected.get(item.body):
+        if self._rejected and (reason := self._rejected.get(item.body)):
             raise _unusable(reason)
 
     # one request
@@ -321,7 +321,7 @@ class ChunkSender:
         """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
         for item in waiting:
             item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
-            if item.group.budget.empty:
+            if item.group.submitter.budget.empty:
                 item.fail(Stopped())
         waiting = pending(waiting)
         if any(item.suspected_at is None for item in waiting):
@@ -363,7 +363,7 @@ class ChunkSender:
         limit = chunk[0].group.give_up_after if chunk else None
         if limit is not None:
             retries = msgspec.structs.replace(retries, give_up_after=min(limit, retries.give_up_after))
-        if len(chunk) > 1 and any(item.suspected_at is not None for item in chunk):
+        if len(chunk) > 1 and [item for item in chunk if item.suspected_at is not None]:
             retries = msgspec.structs.replace(retries, max_attempts=_SUSPECT_ATTEMPTS)
         return retries
 

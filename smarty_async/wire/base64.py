@@ -10,12 +10,12 @@ import pybase64
 
 from smarty_async.wire.messages import Blob
 
-__all__ = ["Base64Reader"]
+__all__ = ["HEAD_BYTES", "Base64Reader", "decode_strictly"]
 
 _ALPHABET = re.compile(rb"[A-Za-z0-9+/=]*")
 _QUANTUM, _TRIPLE = 4, 3
 """Four characters encode three bytes."""
-_HEAD = 3
+HEAD_BYTES: Final = 3
 """Bytes of a decoded output that are kept to recognise a JPEG."""
 
 _WHITESPACE: Final = b" \t\n\r\f\v"
@@ -26,6 +26,14 @@ _MAX_PREFIX: Final = 256
 """Longest `data:` prefix that is accepted, in characters."""
 _PLAIN_START = re.compile(rb"[A-CE-Za-ce-z0-9+/]")
 """First character of a string that has no `data:` prefix: a base64 character other than d and D."""
+
+
+def decode_strictly(text: bytes | memoryview) -> bytes | None:
+    """Decode `text`; None when it is not strict base64. `Base64Reader` may accept it still."""
+    try:
+        return pybase64.b64decode(text, None, True)  # noqa: FBT003 - a keyword is slower
+    except ValueError:
+        return None
 
 
 class Base64Reader:
@@ -139,18 +147,18 @@ class Base64Reader:
             first, carry = b"", first
         if not _ALPHABET.fullmatch(carry):
             return None
-        texts = (first, memoryview(data)[middle:whole])  # two texts: joining them would copy everything
-        try:
-            decoded = [pybase64.b64decode(text, None, True) for text in texts if text]  # noqa: FBT003 - a keyword is slower
-        except ValueError:
-            return None
+        decoded: list[bytes] = []
         size = self._size
-        for part in decoded:
-            if size % _TRIPLE:  # the part before it ended in padding
+        for text in (first, memoryview(data)[middle:whole]):  # two texts: joining them would copy everything
+            if not text:
+                continue
+            part = decode_strictly(text)
+            if part is None or size % _TRIPLE:  # the part before it ended in padding
                 return None
+            decoded.append(part)
             size += len(part)
         if not self._size and decoded:
-            self._head = decoded[0][:_HEAD]
+            self._head = decoded[0][:HEAD_BYTES]
         self._carry, self._size = carry, size
         # Whether the string is too long is decided in `close`: it may still turn out to be broken.
         return decoded if size <= self._max_bytes else []

@@ -21,6 +21,7 @@ __all__ = [
     "Answered",
     "Blob",
     "Envelope",
+    "Event",
     "Image",
     "Multipart",
     "Piece",
@@ -89,6 +90,10 @@ class Answered(msgspec.Struct, frozen=True):
     error: str | None = None
     bw: bool | None = None
     blobs: dict[Kind, Blob] = {}
+
+
+Event = Piece | Answered | None
+"""What a splitter finds in an answer; None where an object closes that should have been an item."""
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -1,14 +1,17 @@
 """Incremental parser of an answer: JSON of any size in, its items and their decoded outputs out.
 
-The answer is never held whole. The parser moves through the JSON from quote to quote. Structure and short strings go
-into a small skeleton, which msgspec parses when an object closes, so that a real parser checks the grammar. The long
-strings, the outputs, are decoded piece by piece and leave a placeholder in the skeleton.
+The answer is never held whole. Structure and short strings go into a small skeleton, which msgspec parses when an
+object closes, so that a real parser checks the grammar. The long strings, the outputs, are decoded at once, or piece
+by piece where a piece of the answer ends inside of them, and leave a placeholder in the skeleton.
+
+The parser moves through the JSON from quote to quote, token by token. What usually stands between two outputs is one
+match of one expression instead, with the same effect as its tokens: a comma, the opening of an object, members that
+are no outputs, and then either a key or the end of the object.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
 
@@ -17,8 +20,8 @@ import msgspec
 from smarty_async.errors import RequestError
 from smarty_async.options import MODES, Limits, Mode
 from smarty_async.results import Kind
-from smarty_async.wire.base64 import Base64Reader
-from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Piece, parse_envelope, parse_item
+from smarty_async.wire.base64 import HEAD_BYTES, Base64Reader, decode_strictly
+from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Event, Piece, parse_envelope, parse_item
 
 __all__ = ["AnswerSplitter"]
 
@@ -30,6 +33,10 @@ MAX_BESIDE_BYTES: Final = 1 << 28
 """Bytes of an answer that belong to no output, kept or not: bounds white space and long texts without an end."""
 MAX_DEPTH: Final = 64
 """Objects and arrays that may be open at a time."""
+MAX_OUTPUTS: Final = 16
+"""Outputs of one item: only a few fields hold one, but a field may be repeated."""
+SHORT_TEXT_BYTES: Final = 1 << 17
+"""Bytes of an output up to which it is held until all of it has arrived."""
 LONG_TEXT_BYTES: Final = 1 << 18
 """Bytes of an output after which a piece is first tried as base64 alone, without a search for the closing quote."""
 
@@ -37,27 +44,18 @@ _BOM: Final = b"\xef\xbb\xbf"
 """UTF-8 byte order mark: accepted at the start of an answer."""
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
-_KEY = re.compile(  # fast path: members that are no outputs, then a key
-    rb'(?:"(?:status|name|error|bw)":(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}"),){0,4}"([A-Za-z_]{1,32})":'
-)
+_MEMBER: Final = rb'"(?:status|name|error|bw)": ?(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}")'
+_RUN = re.compile(rb'((?:, ?)?)(\{?)(?:%b, ?)*(?:(?:%b)?\}|"([A-Za-z_]{1,32})": ?(?=("?)))' % (_MEMBER, _MEMBER))
+"""Fast path: a comma, the opening of an object, members that are no outputs, and the object's end or a key."""
 _TEXT = re.compile(rb'[^"\\]{0,256}"')  # fast path: a short text after its opening quote
 _ENVELOPE: Final = frozenset({"status", "body", "htmlencoded", "last_modified"})
 """Keys of the envelope: they distinguish a broken answer of the service from foreign JSON."""
 _SPACES = re.compile(rb"[ \t\r\n]+")
 _BACKSLASH = ord("\\")
 _ESCAPE_LENGTH, _UNICODE_ESCAPE_LENGTH = 2, 6
-_ITEM_DEPTH = 4  # envelope object, body object, mode's array, item object
-
-
-class _Frame:
-    """An open object or array."""
-
-    __slots__ = ("awaits_key", "is_object", "key")
-
-    def __init__(self, *, is_object: bool) -> None:
-        self.is_object = is_object
-        self.awaits_key = is_object
-        self.key = ""
+_ITEM_PATHS: Final[dict[tuple[str | None, ...], Mode]] = {("body", mode, None, ""): mode for mode in MODES}
+"""The keys of the envelope, the body, the mode's array and the item, when an item opens."""
+_ITEM_DEPTH = 4
 
 
 class AnswerSplitter:
@@ -65,36 +63,41 @@ class AnswerSplitter:
 
     Args:
         max_output_bytes: what one output may decode to, in bytes. A longer one becomes an error of that output alone.
-
-    Attributes:
-        items: how many items have been opened. An object that turns out to be no item yields nothing when it closes.
     """
 
     def __init__(self, *, max_output_bytes: int = Limits().max_output_bytes) -> None:
         self._max_output_bytes = max_output_bytes
-        self._frames: list[_Frame] = []
+        self._max_held = min(SHORT_TEXT_BYTES, max_output_bytes)
+        self._keys: list[str | None] = []  # of each open object the key that was read last; None for an array
+        self._awaits_key = False  # whether a string that opens now is a key
         self._outer = bytearray()
         self._skeleton = self._outer
         self._tail = b""  # an escape, or a byte order mark, that is cut in two
         self._begun = False  # whether the answer's start is past its byte order mark
         self._text: bytearray | None = None  # the open string that is no output
-        self._output: Base64Reader | None = None  # the open output
+        self._held: bytes | None = None  # the open output, while it is short
+        self._output: Base64Reader | None = None  # the open output, from then on
         self._blobs: list[Blob] = []  # of the open item
         self._blob_count = 0
-        self.items = 0
-        self._mode: Mode | None = None  # of the item whose object is the innermost open one
-        self._answered: Answered | None = None  # the item that has just closed
+        self._mode: Mode | None = None  # of the open item
+        self._events: list[Event] = []
         self._beside = 0  # bytes that belong to no output
         self._length = 0  # characters of the open output
         self._closed = False
         self._enveloped = False  # whether one of the envelope's keys was read
 
-    def feed(self, data: bytes) -> Iterator[Piece | Answered]:
-        """Parse `data`, the next bytes of the answer; yield decoded bytes of outputs and items that are complete.
+    def feed(self, data: bytes, events: list[Event]) -> None:
+        """Parse `data`, the next bytes of the answer.
+
+        Args:
+            data: the bytes.
+            events: gets what was parsed, in order, also when an error is raised: decoded bytes of outputs, and items
+                that are complete; None where an object closes that should have been an item.
 
         Raises:
             RequestError: the answer is not JSON, or is over one of the bounds; its `status` is 200.
         """
+        self._events = events
         self._beside += len(data)
         if self._tail:
             data, self._tail = self._tail + data, b""
@@ -105,17 +108,14 @@ class AnswerSplitter:
             data, self._begun = data.removeprefix(_BOM), True
         position = 0
         while position < len(data):
-            if (output := self._output) is not None:
-                position, read = self._read_output(data, position, output)
-                for part in read:
-                    yield Piece(output.number, part)
+            if self._held is not None:
+                position = self._read_short_output(data, position, self._held)
+            elif self._output is not None:
+                position = self._read_output(data, position, self._output)
             elif self._text is not None:
                 position = self._read_text(data, position, self._text)
             else:
                 position = self._read_structure(data, position)
-                if self._answered is not None:
-                    answered, self._answered = self._answered, None
-                    yield answered
         if self._beside > MAX_BESIDE_BYTES:
             raise self._broken(f"the answer holds more than {MAX_BESIDE_BYTES:,} bytes beside its outputs")
 
@@ -126,7 +126,7 @@ class AnswerSplitter:
             RequestError: the answer broke off (`status` is None), or is not in the service's envelope (200).
         """
         if not self._closed:
-            if self._frames:
+            if self._keys:
                 raise RequestError("the answer broke off", enveloped=self._enveloped)
             raise self._broken("the answer is not JSON")
         try:
@@ -136,7 +136,34 @@ class AnswerSplitter:
 
     # strings
 
-    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> tuple[int, list[bytes]]:
+    def _read_short_output(self, data: bytes, start: int, held: bytes) -> int:
+        """Decode an output when all of it has arrived; until then, hold it while it is short and has no escapes.
+
+        Any other, also one that turns out to be more than plain base64, is left to `_read_output`.
+        """
+        end = data.find(b'"', start)
+        rest = len(data) - start
+        if end < 0 and len(held) + rest <= self._max_held and data.find(b"\\", start) < 0:
+            self._held = held + data[start:]
+            self._beside -= rest
+            return len(data)
+        self._held = None
+        number, decoded = self._blob_count, None
+        if end >= 0:
+            decoded = decode_strictly(held + data[start:end] if held else memoryview(data)[start:end])
+        if decoded is None or len(decoded) > self._max_output_bytes:
+            self._output = Base64Reader(number, max_bytes=self._max_output_bytes)
+            self._length = 0
+            self._beside += len(held)
+            self._read_output(held, 0, self._output)
+            return start
+        self._beside -= end - start
+        if decoded:
+            self._events.append(Piece(number, decoded))
+        self._close_output(Blob(number, len(decoded), decoded[:HEAD_BYTES]))
+        return end + 1
+
+    def _read_output(self, data: bytes, start: int, output: Base64Reader) -> int:
         end, closed = len(data), False
         read = output.take(data, start, end) if self._length >= LONG_TEXT_BYTES else None
         if read is None:  # otherwise the piece is all base64, and holds no quote
@@ -144,17 +171,22 @@ class AnswerSplitter:
             read = output.feed(data, start, end)
         if closed:
             read += output.flush()
+        for part in read:
+            self._events.append(Piece(output.number, part))
         self._beside -= end - start
         self._length += end - start
         if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # below that, its neighbours are still of use
             raise self._broken("one of the answer's outputs has no end")
         if not closed:
-            return len(data), read
-        self._keep(b'"%d"' % len(self._blobs))
-        self._blobs.append(output.close())
-        self._blob_count += 1
+            return len(data)
         self._output = None
-        return end + 1, read
+        self._close_output(output.close())
+        return end + 1
+
+    def _close_output(self, blob: Blob) -> None:
+        self._skeleton += b'"%d"' % len(self._blobs)
+        self._blobs.append(blob)
+        self._blob_count += 1
 
     def _read_text(self, data: bytes, start: int, text: bytearray) -> int:
         end, closed = self._string_end(data, start)
@@ -168,7 +200,7 @@ class AnswerSplitter:
     def _string_end(self, data: bytes, start: int) -> tuple[int, bool]:
         """Find where this piece of a string ends, and whether at the closing quote; a cut escape goes to `_tail`."""
         quote = data.find(b'"', start)
-        while quote >= 0 and _backslashes_before(data, start, quote) % 2:
+        while quote > start and data[quote - 1] == _BACKSLASH and _backslashes_before(data, start, quote) % 2:
             quote = data.find(b'"', quote + 1)
         if quote >= 0:
             return quote, True
@@ -180,30 +212,21 @@ class AnswerSplitter:
         self._text = None
         quoted = b'"%b"' % text
         self._keep(quoted)
-        frame = self._frames[-1]
-        if frame.awaits_key:
+        if self._awaits_key:
             try:
-                self._set_key(msgspec.json.decode(quoted, type=str))
+                self._keys[-1] = key = msgspec.json.decode(quoted, type=str)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 raise self._broken("the answer is not JSON") from None
-
-    def _set_key(self, key: str) -> None:
-        self._frames[-1].key = key
-        if len(self._frames) == 1 and key in _ENVELOPE:
-            self._enveloped = True
+            self._enveloped |= len(self._keys) == 1 and key in _ENVELOPE
 
     # structure
 
     def _read_structure(self, data: bytes, start: int) -> int:
-        """Parse up to the start of an output, the end of an item, or the end of `data`."""
-        while self._output is None and self._text is None and self._answered is None:
-            if self._frames and self._frames[-1].awaits_key and (key := _KEY.match(data, start)):
-                self._keep(key[0])
-                self._set_key(key[1].decode("ascii"))
-                self._frames[-1].awaits_key = False
-                if len(self._frames) == 1 and b'"status":' in key[0]:
-                    self._enveloped = True
-                start = key.end()
+        """Parse up to the inside of a string that is not all in `data`, or to the end of `data`."""
+        while self._held is None and self._output is None and self._text is None:
+            if self._keys and (run := _RUN.match(data, start)) and (end := self._take_run(data, run)):
+                start = end
+                continue
             token = _TOKEN.search(data, start)
             end = token.start() if token else len(data)
             if end > start:
@@ -213,58 +236,77 @@ class AnswerSplitter:
             start = self._take_token(data, end)
         return start
 
+    def _take_run(self, data: bytes, run: re.Match[bytes]) -> int:
+        """Take in what `run` matches, and a string behind it; return where that ends, 0 when it is no run here."""
+        comma, brace, key, quote = run.groups()
+        text = run[0]
+        if brace:
+            self._keep(comma)
+            self._open(brace)
+            text = text[len(comma) :]
+        elif not (self._awaits_key or (comma and self._keys[-1] is not None)):
+            return 0
+        self._keep(text)
+        name = key.decode("ascii") if key else None
+        self._enveloped |= len(self._keys) == 1 and (name in _ENVELOPE or b'"status":' in text)
+        if name is None:
+            self._close(b"}")
+            return run.end()
+        self._keys[-1] = name
+        self._awaits_key = False
+        return self._open_string(data, run.end() + 1) if quote else run.end()
+
     def _take_token(self, data: bytes, place: int) -> int:
         """Parse the token at `place`, or a whole short text; return where it ends."""
         mark = data[place : place + 1]
-        if not self._frames and (mark != b"{" or self._closed):
+        if not self._keys and (mark != b"{" or self._closed):
             raise self._broken("the answer is not JSON")
         if mark == b'"':
             return self._open_string(data, place + 1)
         if mark in b"{[":
             self._open(mark)
-        elif mark in b"}]":
+        self._keep(mark)
+        if mark in b"}]":
             self._close(mark)
-        else:
-            self._keep(mark)
-            frame = self._frames[-1]
-            frame.awaits_key = frame.is_object and mark == b","
+        elif mark in b",:":
+            self._awaits_key = mark == b"," and self._keys[-1] is not None
         return place + 1
 
     def _open_string(self, data: bytes, start: int) -> int:
-        frame = self._frames[-1]
-        if self._mode and not frame.awaits_key and frame.key in OUTPUT_FIELDS[self._mode]:
-            self._length = 0
-            self._output = Base64Reader(self._blob_count, max_bytes=self._max_output_bytes)
-        elif text := _TEXT.match(data, start):
+        """Read the string that begins at `start`, if all of it is in `data`; return where that ends."""
+        if (
+            self._mode is not None
+            and self._keys[-1] in OUTPUT_FIELDS[self._mode]
+            and len(self._keys) == _ITEM_DEPTH
+            and not self._awaits_key
+        ):
+            if len(self._blobs) == MAX_OUTPUTS:
+                raise self._broken("one of the answer's items has outputs without an end")
+            return self._read_short_output(data, start, b"")
+        if text := _TEXT.match(data, start):
             self._close_text(text[0][:-1])
             return text.end()
-        else:
-            self._text = bytearray()
+        self._text = bytearray()
         return start
 
     def _open(self, mark: bytes) -> None:
-        if len(self._frames) >= MAX_DEPTH:
+        if len(self._keys) >= MAX_DEPTH:
             raise self._broken(f"the answer is nested deeper than {MAX_DEPTH}")
-        self._frames.append(_Frame(is_object=mark == b"{"))
-        self._mode = self._item_mode()
-        if self._mode:
-            self._skeleton, self._blobs = bytearray(), []
-            self.items += 1
-        self._keep(mark)
+        self._awaits_key = mark == b"{"
+        self._keys.append("" if self._awaits_key else None)
+        if len(self._keys) == _ITEM_DEPTH and (mode := _ITEM_PATHS.get(tuple(self._keys))):
+            self._mode, self._skeleton, self._blobs = mode, bytearray(), []
 
     def _close(self, mark: bytes) -> None:
-        self._keep(mark)
-        if self._frames[-1].is_object is not (mark == b"}"):
+        if (self._keys.pop() is not None) is not (mark == b"}"):
             raise self._broken("the answer is not JSON")
-        mode = self._mode
-        self._frames.pop()
-        self._closed = not self._frames
-        self._mode = self._item_mode()
-        if mode:
-            self._answered = self._close_item(mode)
+        self._closed = not self._keys
+        self._awaits_key = False
+        if self._mode and len(self._keys) < _ITEM_DEPTH:
+            self._events.append(self._close_item(self._mode))
 
     def _close_item(self, mode: Mode) -> Answered | None:
-        skeleton, self._skeleton = self._skeleton, self._outer
+        self._mode, skeleton, self._skeleton = None, self._skeleton, self._outer
         self._keep(b"{}")
         try:
             item = parse_item(mode, skeleton)
@@ -279,20 +321,11 @@ class AnswerSplitter:
                 blobs[kind] = blob
         return Answered(mode, item.name, item.status, item.error, item.bw, blobs)
 
-    def _item_mode(self) -> Mode | None:
-        """Return the mode of the item whose object is the innermost open one, None when there is none."""
-        if len(self._frames) != _ITEM_DEPTH or not self._frames[3].is_object:
-            return None
-        envelope, body, items = self._frames[:3]
-        if envelope.key != "body" or not body.is_object or items.is_object:
-            return None
-        return next((mode for mode in MODES if mode == body.key), None)
-
     # the skeleton
 
     def _keep_gap(self, gap: bytes) -> None:
         text = _SPACES.sub(b" ", gap)
-        if not self._frames and text != b" ":
+        if not self._keys and text != b" ":
             raise self._broken("the answer is not JSON")
         self._keep(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
 

@@ -3,10 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+import pytest_asyncio
 from support.browsing import Tab, Tabs
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -18,9 +22,9 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"there is {what}")
 
 
-@pytest.fixture
-async def tabs() -> AsyncIterator[Tabs]:
-    """Tabs of a headless Chromium. A message in a console or a request to another host fails the test."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium: one for all tests, as it takes seconds to start."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         missing(f"no browser: install one of {', '.join(BROWSERS)}")
@@ -30,14 +34,18 @@ async def tabs() -> AsyncIterator[Tabs]:
         missing("no Playwright: pip install playwright")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        try:
-            tabs = Tabs(browser)
-            yield tabs
-            await tabs.close()
-        finally:
-            await browser.close()
+        yield browser
+        await browser.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
+    """Tabs of the browser. A message in a console or a request to another host fails the test."""
+    tabs = Tabs(browser)
+    yield tabs
+    await tabs.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def tab(tabs: Tabs) -> Tab:
     return await tabs.open()

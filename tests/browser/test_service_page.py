@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from support import pictures
 from support.browsing import Tab, Tabs
@@ -18,7 +19,7 @@ from support.browsing import Tab, Tabs
 from smarty_async.local.engine import engine_named
 from smarty_async.local.server import PATHS, make_app, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""
@@ -38,7 +39,7 @@ DROP = """
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def url(tabs: Tabs) -> AsyncIterator[str]:
     async with serving(make_app(engine=engine_named("basic"), workers=2)) as port:
         yield f"http://127.0.0.1:{port}"

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from support import pictures
 from support.browsing import Tab, Tabs
 from support.journals import Entry, make_output_folder, picture_entry
 
 from smarty_async.report.page import view, write_static
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 LOADED = """image => image.complete && image.naturalWidth > 0"""
@@ -30,7 +31,7 @@ def results(out: Path, source: Path) -> Path:
     return make_output_folder(out, source, entries)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def url(results: Path, tabs: Tabs) -> AsyncIterator[str]:
     async with view(results, open_browser=False) as address:
         yield address

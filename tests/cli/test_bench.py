@@ -11,7 +11,7 @@ from support.pictures import jpeg
 from typer.testing import CliRunner
 
 from smarty_async.account import Account
-from smarty_async.archive.sources.folder import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cli.bench import bench
 from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting, compare_lines, read_report
 from smarty_async.cli.bench_run import Load, fillable, measure

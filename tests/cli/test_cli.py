@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.fake_service import FakeService, drop, hold, http, items, until
 from support.pictures import faded, jpeg
-from support.program import QUOTED, TOKEN, end_of, files_of, out, photos, posix, run, service, started
+from support.program import QUOTED, TOKEN, end_of, files_of, invoke, out, photos, posix, run, service, started
 
 from smarty_async import errors
 from smarty_async.account import Account, read_account
@@ -35,8 +35,8 @@ OPTIONS = """--out --mode --rfactor --rtype --base-url --provider --path --local
 --dry-run --retry-failed --json --quiet --verbose --no-progress --connect-timeout --silence-timeout --give-up-after"""
 
 
-async def test_help_names_every_option_and_none_takes_a_secret() -> None:
-    ended = await run("improve", "--help")
+def test_help_names_every_option_and_none_takes_a_secret() -> None:
+    ended = invoke("improve", "--help")
     assert ended.status == 0
     words = set(ended.out.split())
     assert set(OPTIONS.split()) <= words
@@ -358,7 +358,6 @@ async def test_verbose_is_a_line_a_photo(service: FakeService, photos: Path, out
 LOOPBACK = ("--base-url", "http://127.0.0.1:9")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -374,22 +373,19 @@ LOOPBACK = ("--base-url", "http://127.0.0.1:9")
         (("no-such-folder", *LOOPBACK), "no-such-folder"),
     ],
 )
-async def test_a_slip_in_the_options(photos: Path, out: Path, args: tuple[str, ...], says: str) -> None:
-    ended = await run("improve", photos, "--out", out, *args)
+def test_a_slip_in_the_options(photos: Path, out: Path, args: tuple[str, ...], says: str) -> None:
+    ended = invoke("improve", photos, "--out", out, *args)
     assert ended.status == 2, ended.err
     assert says in ended.err
     assert ended.out == ""
 
 
-@pytest.mark.slow
-async def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
+def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    nothing, none, dry = await asyncio.gather(
-        run("improve", "--out", out),
-        run("improve", empty, "--out", tmp_path / "a", *LOOPBACK),
-        run("improve", empty, "--out", tmp_path / "b", "--dry-run", *LOOPBACK),
-    )
+    nothing = invoke("improve", "--out", out)
+    none = invoke("improve", empty, "--out", tmp_path / "a", *LOOPBACK)
+    dry = invoke("improve", empty, "--out", tmp_path / "b", "--dry-run", *LOOPBACK)
     assert (nothing.status, none.status, dry.status) == (2, 2, 2)
     assert "nothing to restore" in nothing.err
     assert "no photos found" in none.err

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from support.fake_service import until
 from support.pictures import faded, jpeg
-from support.program import end_of, out, posix, run, started
+from support.program import end_of, invoke, out, posix, run, started
 
 from smarty_async.cli.improve_options import default_concurrency, limits_for
 from smarty_async.report.estimate import PaceFile, cache_folder
@@ -97,8 +97,8 @@ async def test_no_toned_pictures_are_made_where_they_are_not_wanted(tmp_path: Pa
     assert sorted(path.name for path in (out / "chosen").iterdir() if path.is_dir()) == [".smarty-async", "improved"]
 
 
-async def test_toning_is_no_option_of_a_service_elsewhere(tmp_path: Path, out: Path) -> None:
-    ended = await run("improve", tmp_path, "--out", out, "--base-url", "http://127.0.0.1:9", "--no-toning")
+def test_toning_is_no_option_of_a_service_elsewhere(tmp_path: Path, out: Path) -> None:
+    ended = invoke("improve", tmp_path, "--out", out, "--base-url", "http://127.0.0.1:9", "--no-toning")
     assert ended.status == 2
     assert "add --local" in ended.err
 

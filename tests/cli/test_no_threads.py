@@ -45,7 +45,7 @@ async def started(threads: int, *args: str | Path, program: str = LIMITED) -> as
     )
 
 
-@pytest.mark.parametrize("threads", range(9))
+@pytest.mark.parametrize("threads", [0, *(pytest.param(count, marks=pytest.mark.slow) for count in range(1, 9))])
 async def test_it_is_a_clear_error_before_anything_is_sent(
     service: FakeService, photos: Path, out: Path, threads: int
 ) -> None:
@@ -59,6 +59,7 @@ async def test_it_is_a_clear_error_before_anything_is_sent(
 
 
 @posix
+@pytest.mark.slow
 async def test_the_second_signal_ends_the_run(service: FakeService, photos: Path, out: Path) -> None:
     service.default = lambda _: hold(asyncio.Event())
     args = ("improve", photos, "--out", out, "--base-url", service.url)

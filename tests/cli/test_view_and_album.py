@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.journals import Entry, make_output_folder, picture_entry
+from support.program import invoke
 
 
 def smarty(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -45,11 +46,10 @@ def test_album(results: Path, tmp_path: Path) -> None:
 
 def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source: Path) -> None:
     (source / "b.jpg").unlink()
-    done = smarty("album", results, "--to", tmp_path / "album")
-    assert (done.returncode, done.stderr) == (1, "b.jpg: neither an output nor the original is there\n")
+    done = invoke("album", results, "--to", tmp_path / "album")
+    assert (done.status, done.err) == (1, "b.jpg: neither an output nor the original is there\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -66,9 +66,9 @@ def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source:
 @pytest.mark.usefixtures("results")
 def test_slips(tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
     places = {"tmp": tmp_path, "out": tmp_path / "out", "source": tmp_path / "photos"}
-    done = smarty(*(text.format(**places) for text in arguments))
-    assert (done.returncode, done.stdout) == (status, "")
-    assert words in " ".join(done.stderr.split())
+    done = invoke(*(text.format(**places) for text in arguments))
+    assert (done.status, done.out) == (status, "")
+    assert words in " ".join(done.err.split())
 
 
 @pytest.mark.slow
@@ -91,13 +91,16 @@ def test_view_serves_until_it_is_interrupted(results: Path) -> None:
         with urllib.request.urlopen(found[0], timeout=30) as response:  # noqa: S310 - our own address
             assert b"<title>" in response.read()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
         assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize("command", ["view", "album"])
 def test_help_names_the_options(command: str) -> None:
-    done = smarty(command, "--help")
-    assert done.returncode == 0
+    done = invoke(command, "--help")
+    assert done.status == 0
     for option in {"view": ("--static", "--port", "--no-browser"), "album": ("--to", "--prefer")}[command]:
-        assert option in done.stdout
+        assert option in done.out

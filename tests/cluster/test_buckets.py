@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +13,7 @@ from support.clients import client_of
 from support.cluster import THREADS, Cluster
 from support.fake_service import FakeService, late
 from support.pictures import jpeg
-from support.s3_server import S3Server, s3_server
+from support.s3_server import S3Server
 
 from smarty_async import ConfigurationError, Limits, Result
 from smarty_async.archive.object_store import Bucket
@@ -28,13 +26,6 @@ from smarty_async.store_address import StoreAddress
 pytestmark = pytest.mark.slow
 
 PHOTOS = 24
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with s3_server() as server:
-        yield server
 
 
 def fill(s3: S3Server) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.clients import client_of, photos
 from support.fake_service import FakeService, late
-from support.program import end_of, posix, run, started
+from support.program import end_of, invoke, posix, run, started
 
 from smarty_async import MissingExtra
 
@@ -72,12 +72,13 @@ async def test_ctrl_c_waits_for_the_workers(service: FakeService, source: Path, 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-async def test_what_cannot_work_is_said(
-    service: FakeService, source: Path, out: Path, *, options: tuple[str, ...], status: int, message: str
+def test_what_cannot_work_is_said(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, options: tuple[str, ...], status: int, message: str
 ) -> None:
     photos(source, 1)
-    address = () if "--local" in options else ("--base-url", service.url)
-    ended = await run("improve", source, "--out", out, *address, *options, SMARTY_TOKEN=TOKEN)
+    monkeypatch.setenv("SMARTY_TOKEN", TOKEN)
+    address = () if "--local" in options else ("--base-url", "http://127.0.0.1:9")
+    ended = invoke("improve", source, "--out", out, *address, *options)
     assert (ended.status, message in ended.err) == (status, True), ended.err
     assert "password" not in ended.err
 

@@ -20,7 +20,7 @@ from smarty_async import Limits, ServiceUnavailable, SmartyClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")]
 
-PHOTOS, IMAGES = 1000, 10
+PHOTOS, IMAGES = 400, 10
 OPEN = THREADS * IMAGES
 """Photos in the open requests of one worker, at most."""
 TOKEN = "a-token-that-stays-secret"
@@ -53,13 +53,13 @@ async def run(service: FakeService, source: Path, out: Path, dask: Any) -> Count
 
 @pytest.fixture
 def moment() -> int:
-    """After how many of the hundred requests somebody dies."""
-    return Random().randint(10, 60)  # noqa: S311 - no secret; a failing test shows it
+    """After how many of the forty requests somebody dies."""
+    return Random().randint(6, 24)  # noqa: S311 - no secret; a failing test shows it
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A thousand photos."""
+    """Four hundred photos."""
     return photos(tmp_path / "photos", PHOTOS)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from support.archives import tree
 from support.clients import client_of, photos
 from support.fake_service import FakeService, items, ok, until
 from support.pictures import jpeg
-from support.s3_server import S3Server, s3_server
+from support.s3_server import S3Server
 
 from smarty_async import DiskError, Limits, Result
 from smarty_async.archive.commit import OutputCommitter
@@ -27,13 +26,6 @@ from smarty_async.results import Progress
 pytestmark = pytest.mark.slow
 
 PHOTOS = 12
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3Server]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with s3_server() as server:
-        yield server
 
 
 async def run(service: FakeService, source: Path | str, out: Path | str, **choices: Any) -> tuple[list[Result], str]:

@@ -12,7 +12,7 @@ from support.fake_service import FakeService
 
 from smarty_async import Limits, Result
 from smarty_async.archive.sources.folder import FolderSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cluster import probing
 from smarty_async.cluster.workers import ClusterWorkers
 

@@ -1,4 +1,4 @@
-"""50 schedules of `faults`, six over a bucket, a quarter of its torture; would it see what is wrong?"""
+"""24 schedules of `faults`, three over a bucket, an eighth of its torture; would it see what is wrong?"""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def run(module: str, *args: str) -> None:
 
 @pytest.mark.slow
 def test_schedules() -> None:
-    run("faults", "--schedules", "50")
+    run("faults", "--schedules", "24")
 
 
 @pytest.mark.slow
 def test_schedules_over_a_bucket() -> None:
     pytest.importorskip("moto")
     pytest.importorskip("obstore")
-    run("faults", "--schedules", "6", "--first", "8", "--bucket")
+    run("faults", "--schedules", "3", "--first", "8", "--bucket")
 
 
 @pytest.mark.slow
 def test_torture() -> None:
-    run("faults.torture", "--stride", "4")
+    run("faults.torture", "--stride", "8")
 
 
 async def restored(home: Path) -> tuple[Schedule, Path, Book]:

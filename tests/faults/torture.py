@@ -30,7 +30,7 @@ from faults.schedule import Schedule
 from faults.server import FaultServer
 from faults.service import Book
 
-_HANGS = 60.0
+_HANGS = 300.0
 _MODES = ("improve", "resolution")
 _KINDS = {"full": True, "broken": False}
 """How the disk fails: from the n-th call on, or in the n-th alone."""

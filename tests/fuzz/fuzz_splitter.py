@@ -23,7 +23,7 @@ import atheris
 with atheris.instrument_imports(include=["smarty_async.wire", "smarty_async.errors"]):
     from smarty_async.errors import RequestError
     from smarty_async.wire import splitter
-    from smarty_async.wire.messages import Piece
+    from smarty_async.wire.messages import Event, Piece
     from smarty_async.wire.splitter import MAX_DEPTH, AnswerSplitter
 
 import msgspec
@@ -44,21 +44,28 @@ class NotAnAnswer(Exception):
 
 def read(pieces: Iterator[bytes]) -> tuple[list[Item], tuple[int, str | None] | None]:
     """The items, and the envelope's status and text, None when the splitter refuses the answer."""
-    reader, data, items = AnswerSplitter(), dict[int, bytes](), list[Item]()
+    reader, events = AnswerSplitter(), list[Event]()
     try:
         for piece in pieces:
-            for event in reader.feed(piece):
-                if isinstance(event, Piece):
-                    data[event.number] = data.get(event.number, b"") + event.data
-                    continue
-                outputs: dict[str, bytes | str] = {
-                    kind: BROKEN if blob.error else data[blob.number] for kind, blob in event.blobs.items()
-                }
-                items.append((event.mode, event.name, event.status, event.error, event.bw, outputs))
+            reader.feed(piece, events)
         envelope = reader.finish()
     except RequestError:
-        return items, None
-    return items, (envelope.status, envelope.body)
+        return items_of(events), None
+    return items_of(events), (envelope.status, envelope.body)
+
+
+def items_of(events: list[Event]) -> list[Item]:
+    """The items among `events`, with their outputs."""
+    data, items = dict[int, bytes](), list[Item]()
+    for event in events:
+        if isinstance(event, Piece):
+            data[event.number] = data.get(event.number, b"") + event.data
+        elif event is not None:
+            outputs: dict[str, bytes | str] = {
+                kind: BROKEN if blob.error else data[blob.number] for kind, blob in event.blobs.items()
+            }
+            items.append((event.mode, event.name, event.status, event.error, event.bw, outputs))
+    return items
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -135,9 +142,11 @@ def check(data: bytes) -> None:
     if len(data) < 2:
         return
     step, answer = data[0] % 40 + 1, data[1:]
-    whole = read(iter((answer,)))
-    with patch.object(splitter, "LONG_TEXT_BYTES", data[0] // 40):  # 0: every output counts as a long one
-        parts = read(answer[i : i + step] for i in range(0, len(answer), step))
+    long = data[0] // 40  # 0: every output counts as a long one
+    with patch.object(splitter, "MAX_OUTPUTS", len(answer)):  # the reference has no such bound
+        whole = read(iter((answer,)))
+        with patch.multiple(splitter, SHORT_TEXT_BYTES=long, LONG_TEXT_BYTES=long):
+            parts = read(answer[i : i + step] for i in range(0, len(answer), step))
     if parts != whole:
         raise AssertionError(f"cut by {step}: {parts} is not {whole}")
     if beyond_comparison(answer):

@@ -230,6 +230,7 @@ async def test_a_request_of_several_images_is_limited_and_one_image_may_go_alone
         assert (await at.post(IMPROVE, {"file": bytes(1_100_000)}))[0] == 413
 
 
+@pytest.mark.slow
 async def test_large_images_go_through_a_temporary_file() -> None:
     photos = {f"file_{n}": pictures.heavy(1_900_000, seed=n) for n in range(4)}
     async with service() as at:

@@ -26,7 +26,7 @@ from support.archives import (
     temporaries,
     tree,
 )
-from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, until
+from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, ok, until
 from support.pictures import jpeg, png, webp
 
 from smarty_async.archive.journal.store import JournalStore
@@ -493,9 +493,10 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
         steps.append(f"rename {Path(new).relative_to(out).parts[0]}")
         replace(old, new)
 
-    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
-        steps.append("sync")
-        return [None] * len(groups)
+    def synced(_: GroupSync, files: list[str], folders: list[str]) -> tuple[list[None], list[None]]:
+        steps.extend(["sync"] if files else [])
+        steps.extend(f"sync folder {Path(folder).name}" for folder in folders)
+        return [None] * len(files), [None] * len(folders)
 
     def noting(name: str, call: Any) -> Any:
         def noted(*args: Any, **more: Any) -> Any:
@@ -605,7 +606,7 @@ async def test_a_bad_bound_is_refused(source: Path, out: Path) -> None:
 async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: Path) -> None:
     data = jpeg(8, 6)
     fill(source)
-    for number in range(2000):
+    for number in range(600):
         (source / f"{number}.jpg").write_bytes(data + number.to_bytes(2, "big"))
     most = 0
 
@@ -627,21 +628,26 @@ async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: P
             async for _ in run:
                 count += 1
                 most = max(most, alive())
-        assert len(sent(service)) == 2000
-    assert count == 2000
+        assert len(sent(service)) == 600
+    assert count == 600
     assert 32 <= most <= 2 * 16 * 3
-    assert len(lines(out)) == 2000
+    assert len(lines(out)) == 600
 
 
 async def test_a_reader_who_takes_no_results_stops_the_run_and_not_the_machine(source: Path, out: Path) -> None:
     fill(source, *(f"{number}.jpg" for number in range(3)))
-    async with FakeService() as service, client(service) as open_client:
+    gate = asyncio.Event()
+    one_by_one = {"concurrency": 1, "limits": Limits(max_images=1)}
+    async with FakeService() as service, client(service, **one_by_one) as open_client:
+        service.script(ok(), ok(), hold(gate))
         run = open_client.improve_archive(source, out=out)
         run._unread = asyncio.Semaphore(1)
         reported = aiter(run)
         first = await anext(reported)
         await until(run._unread.locked)
-        assert run.progress.done <= 2
+        gate.set()
+        await until(lambda: len(lines(out)) == 3)
+        assert run.progress.done == 2
         assert len([first, *[result async for result in reported]]) == 3
 
 

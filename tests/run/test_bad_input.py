@@ -256,7 +256,7 @@ async def test_files_that_change_or_go_before_they_are_sent_harm_nobody(source: 
         running = asyncio.create_task(all_of_it())
         await until(lambda: len(service.requests) == 1)
         in_flight = sent(service)
-        await until(lambda: len(run._in_flight) == 6)  # all have been looked at
+        await until(lambda: len(run._dispatcher._items) == 6)  # all have been looked at
         grown, rewritten, gone = [name for name, data in photos.items() if data not in in_flight][:3]
         (source / grown).write_bytes(photos[grown] + b"x")
         (source / rewritten).write_bytes(photos[rewritten][:30] + b"?" + photos[rewritten][31:])

@@ -16,7 +16,6 @@ from support.clients import client_of, photos
 from support.fake_service import FakeService, Request, expected, hold, http, items, ok, until
 from support.pictures import heavy, jpeg
 
-from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.client import SmartyClient
 from smarty_async.errors import DiskError, SmartyError
@@ -376,10 +375,10 @@ class TestArchive:
         keeping, go = asyncio.Event(), asyncio.Event()
         fsync = OutputDirectory.fsync
 
-        async def slow(directory: OutputDirectory, answers: list[list[StoredOutput]]) -> list[DiskError | None]:
+        async def slow(directory: OutputDirectory, *answers: Any) -> list[DiskError | None]:
             keeping.set()
             await go.wait()
-            return await fsync(directory, answers)
+            return await fsync(directory, *answers)
 
         monkeypatch.setattr(OutputDirectory, "fsync", slow)
         async with FakeService() as service, quiet(service) as client:

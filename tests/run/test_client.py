@@ -363,14 +363,17 @@ class TestArchive:
                 await all_of(client.improve_archive(source, out=out))
 
     @pytest.mark.slow
-    async def test_without_a_consumer_only_a_few_results_are_held(self, tmp_path: Path) -> None:
+    async def test_without_a_consumer_only_a_few_results_are_held(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The run waits for whoever takes its results."""
+        monkeypatch.setattr("smarty_async.run._UNREAD_RESULTS", 2)  # groups: of all photos that end together
         source, out = photos(tmp_path / "in", 300), tmp_path / "out"
         async with FakeService() as service, client_of(service) as client:
             run = client.improve_archive(source, out=out)
             results = aiter(run)
             await anext(results)
-            await until(lambda: run._results.qsize() == 64)
+            await until(lambda: run._results.qsize() == 2)
             assert len([one async for one in results]) == 299
 
 

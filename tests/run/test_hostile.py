@@ -28,7 +28,7 @@ from support.fake_service import (
 )
 
 from smarty_async.archive.sources.folder import FolderSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import NotTheService, ServiceUnavailable
 from smarty_async.options import Limits, Retries
 from smarty_async.results import Result

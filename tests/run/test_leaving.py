@@ -34,7 +34,7 @@ async def test_leaving_after_the_first_result_keeps_the_whole_answer(
             run = open_client.improve_archive(source, out=out, **options)
             async with aclosing(aiter(run)) as results_of_run:
                 async for _ in results_of_run:
-                    await until(lambda: all(item.done for item in run._in_flight))
+                    await until(lambda: all(item.done for item in run._dispatcher._items))
                     break
         assert len(sent(service)) == 48
         assert not temporaries(out)
@@ -56,7 +56,7 @@ async def test_a_run_that_is_cancelled_at_any_moment_keeps_what_was_received(
             run = open_client.improve_archive(source, out=out)
             results = aiter(run)
             first = asyncio.ensure_future(anext(results))
-            await until(lambda: len(sent(service)) == 6 and all(item.done for item in run._in_flight))
+            await until(lambda: len(sent(service)) == 6 and all(item.done for item in run._dispatcher._items))
             for _ in range(turns):
                 await asyncio.sleep(0)
             first.cancel()

@@ -80,6 +80,7 @@ def test_what_a_killed_run_left_is_put_by_the_next(log: OutputLog, bucket: Bucke
     assert following.waiting() == []
 
 
+@pytest.mark.slow
 async def test_lines_that_a_machine_left_do_not_count_more_than_what_another_logged_since(
     place: StorePlace, tmp_path: Path
 ) -> None:
@@ -174,6 +175,7 @@ def versions_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("versions_only")
+@pytest.mark.slow
 async def test_photos_are_read_to_be_compared_where_etags_do_not_tell(place: StorePlace) -> None:
     photos = place.fill("a.jpg", "b.jpg")
     folder = place.scans.removeprefix("s3://photos/")

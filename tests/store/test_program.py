@@ -1,4 +1,4 @@
-"""The program with a bucket: killed with -9 at random moments, run twenty times, and told what is wrong."""
+"""The program with a bucket: killed with -9 at random moments, run ten times, and refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.program import end_of, posix, run, started
 from support.s3_server import S3Server
 from support.stores import StorePlace
 
-PHOTOS = 60
+PHOTOS = 36
 IMAGES, SLOTS = 3, 2
 OPEN = IMAGES * SLOTS
 
@@ -67,9 +67,9 @@ async def test_killed_runs_lose_nothing_and_pay_for_what_was_open_alone(
 
 
 @pytest.mark.slow
-async def test_twenty_short_runs_end_well(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
+async def test_ten_short_runs_end_well(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg")
-    states = [tmp_path / f"state {number % 5}" for number in range(20)]
+    states = [tmp_path / f"state {number % 5}" for number in range(10)]
 
     async def one(state: Path, number: int) -> int:
         places = (place.scans, "--out", f"{place.out}/{number % 5}", "--state", str(state))
@@ -77,12 +77,13 @@ async def test_twenty_short_runs_end_well(place: StorePlace, service: FakeServic
         assert ended.err == ""
         return ended.status
 
-    for start in range(0, 20, 5):
+    for start in range(0, 10, 5):
         statuses = await asyncio.gather(*(one(states[start + n], start + n) for n in range(5)))
         assert statuses == [0] * 5
     assert len(sent(service)) == 5
 
 
+@pytest.mark.slow
 async def test_status_of_a_bucket(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg", "b.jpg")
     assert (await run(*command(place, service), **place.s3.environment)).status == 0
@@ -94,6 +95,7 @@ async def test_status_of_a_bucket(place: StorePlace, service: FakeService, tmp_p
     assert "holds no log" in ended.err
 
 
+@pytest.mark.slow
 async def test_a_dry_run_changes_nothing(place: StorePlace, service: FakeService) -> None:
     place.fill("a.jpg", "b.jpg")
     ended = await run(*command(place, service), "--dry-run", **place.s3.environment)
@@ -115,6 +117,7 @@ async def refused(*args: str | Path, **env: Any) -> str:
     return line
 
 
+@pytest.mark.slow
 async def test_a_store_that_cannot_be_used_is_said_at_the_start(
     s3: S3Server, place: StorePlace, tmp_path: Path
 ) -> None:
@@ -158,6 +161,7 @@ async def test_the_keys_of_a_profile_are_read(place: StorePlace, service: FakeSe
     assert (await run(*command(place, service), **profile)).status == 0
 
 
+@pytest.mark.slow
 async def test_a_store_that_fails_later_ends_with_5_and_the_same_command_goes_on(
     place: StorePlace, service: FakeService
 ) -> None:
@@ -174,6 +178,7 @@ async def test_a_store_that_fails_later_ends_with_5_and_the_same_command_goes_on
     place.assert_right(photos)
 
 
+@pytest.mark.slow
 async def test_no_secret_is_in_what_is_left_behind(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg")
     log = tmp_path / "log"
@@ -184,6 +189,7 @@ async def test_no_secret_is_in_what_is_left_behind(place: StorePlace, service: F
     assert not [data for data in left if place.s3.secret.encode() in data or place.s3.key.encode() in data]
 
 
+@pytest.mark.slow
 async def test_interrupted_runs_go_on(place: StorePlace, service: FakeService) -> None:
     photos = place.fill(*(f"{number:03}.jpg" for number in range(30)))
     async with started(*command(place, service), **place.s3.environment) as process:
@@ -198,6 +204,7 @@ async def test_interrupted_runs_go_on(place: StorePlace, service: FakeService) -
     place.assert_right(photos)
 
 
+@pytest.mark.slow
 async def test_workers_of_a_cluster_read_from_the_bucket(place: StorePlace, service: FakeService) -> None:
     pytest.importorskip("distributed")
     photos = place.fill(*(f"{number:03}.jpg" for number in range(12)))

@@ -21,7 +21,7 @@ from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, Store
 from smarty_async.archive.object_store import UnlistableKey
 from smarty_async.archive.s3 import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -39,6 +40,7 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
+@lru_cache(maxsize=1000)
 def jpeg(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     """A good photo; another `seed` is another photo."""
     return encoded(scene(width, height, seed=seed))

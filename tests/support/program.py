@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smarty_async.cli import app
+from smarty_async.cli.errors import error_boundary
 from support.fake_service import FakeService
 from support.pictures import jpeg
 
@@ -68,6 +71,15 @@ async def end_of(process: asyncio.subprocess.Process, stdin: bytes = b"") -> End
     text = err.decode()
     assert "Traceback" not in text, text
     return Ended(process.returncode, out.decode(), text)
+
+
+def invoke(*args: str | Path) -> Ended:
+    """The program in this process, for what it refuses and explains before it sends anything."""
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended, error_boundary(verbose=False):
+        app([*map(str, args)], prog_name="smarty-async")
+    out.seek(0)
+    return Ended(int(ended.value.code or 0), out.read(), err.getvalue())
 
 
 async def run(*args: str | Path, stdin: bytes = b"", **env: str) -> Ended:

@@ -8,6 +8,7 @@ import json
 import re
 import string
 from collections.abc import Callable
+from itertools import product
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -133,18 +134,17 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("before", ["", "x", "xy", "oauth_token=", 'token: "'])
-@pytest.mark.parametrize("after", ["", "&", '"}'])
 @pytest.mark.parametrize("secret", [TOKEN, PLAIN, "s3cret", quote(TOKEN, safe="")])
-def test_base64_does_not_survive_at_any_alignment(encoding: str, before: str, after: str, secret: str) -> None:
-    text = ENCODINGS[encoding](base64_of(secret, before, after))
-    known = TOKEN if secret == quote(TOKEN, safe="") else secret
-    cleaned = Redactor([known]).redact(f"the header is {text} and no more")
-    assert cleaned.startswith("the header is ")
-    assert cleaned.endswith(" and no more")
-    assert REDACTED in cleaned
-    left = cleaned.removeprefix("the header is ").removesuffix(" and no more").replace(REDACTED, "")
-    assert len(re.sub(r"\W", "", left)) <= 16  # of what stands around the secret
+def test_base64_does_not_survive_at_any_alignment(encoding: str, secret: str) -> None:
+    known = Redactor([TOKEN if secret == quote(TOKEN, safe="") else secret])
+    for before, after in product(("", "x", "xy", "oauth_token=", 'token: "'), ("", "&", '"}')):
+        text = ENCODINGS[encoding](base64_of(secret, before, after))
+        cleaned = known.redact(f"the header is {text} and no more")
+        assert cleaned.startswith("the header is "), text
+        assert cleaned.endswith(" and no more"), text
+        assert REDACTED in cleaned, text
+        left = cleaned.removeprefix("the header is ").removesuffix(" and no more").replace(REDACTED, "")
+        assert len(re.sub(r"\W", "", left)) <= 16, text  # of what stands around the secret
 
 
 @pytest.mark.parametrize("length", [12, 15, 21])

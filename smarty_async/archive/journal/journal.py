@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,9 @@ from smarty_async.archive.journal.recovery import LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Result
 
 __all__ = ["Journal"]
 
@@ -137,7 +136,7 @@ class Journal:
         """
         if self._outputs.is_remote:  # what is there has to be asked for
             return FinishedBatch(list(files))
-        finished = partial(self._store.take_finished, files, self._specs, exist=self._outputs.exist)
+        finished = partial(self._store.take_finished, files, self._specs, missing=self._outputs.missing)
         return await self._call(partial(finished, with_results=with_results))
 
     async def note_pages(self, entry: PhotoEntry, pages: int) -> None:
@@ -185,10 +184,9 @@ class Journal:
         committed = [(answer.entry.id, answer.spec) for answer in answers]
         self._call_later(lambda: self._store.record_committed(committed))
 
-    async def record_result(self, entry: PhotoEntry, result: Result, failures: Mapping[ModeSpec, ErrorInfo]) -> None:
-        """The result of a photo, for the storage to note as well, and why modes of it failed permanently."""
-        finished = FinishedPhoto(entry, result, failures)
-        await self._call(lambda: self._finished.append(finished))
+    def record_results(self, photos: Sequence[FinishedPhoto]) -> Awaitable[None]:
+        """What became of `photos`, for the storage to note as well."""
+        return self._call(partial(self._finished.extend, photos))
 
     # requests
 
@@ -215,22 +213,20 @@ class Journal:
             return entries
         return await self._outputs.check(entries, redo=redo_missing)
 
-    async def _call(self, call: Callable[[], T]) -> T:
-        """Make `call` part of the next transaction, and wait until that is on the disk."""
-        if self._error is not None:
-            raise self._error
-        return await self._enqueue(call)
-
-    def _call_later(self, call: Callable[[], object]) -> None:
-        """Make `call` part of the next transaction, without waiting for it."""
-        self._enqueue(call).add_done_callback(self._keep_error)
-
-    def _enqueue(self, call: Callable[[], T]) -> asyncio.Future[T]:
+    def _call(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Make `call` part of the next transaction; the future is done when that is on the disk."""
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._error is not None:
+            written.set_exception(self._error)
+            return written
         self._queue.append((call, written))  # type: ignore[arg-type] # a future of anything
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
         return written
+
+    def _call_later(self, call: Callable[[], object]) -> None:
+        """Make `call` part of the next transaction, without waiting for it."""
+        self._call(call).add_done_callback(self._keep_error)
 
     def _keep_error(self, written: asyncio.Future[object]) -> None:
         self._error = written.exception() or self._error  # asked of each: asyncio complains about others
@@ -267,7 +263,7 @@ class Journal:
     # in the thread
 
     def _transact(self, calls: list[Callable[[], object]]) -> list[object]:
-        self._finished = []
+        self._finished.clear()
         with self._store.transaction():
             answers = [call() for call in calls]
             if self._finished:

@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ from smarty_async.archive.paths import (
     folded_key,
     output_place,
 )
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
@@ -109,6 +110,44 @@ def finished_bytes(sql: sqlite3.Connection, spec: ModeSpec) -> int:
     return int(size)
 
 
+class SeenEntries:
+    """The entries that a run has looked up: a bit for each, because there may be millions."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+        self._marked: list[range] = []  # in this transaction
+
+    def begin(self) -> None:
+        """A transaction begins."""
+        self._marked = []
+
+    def undo(self) -> None:
+        """The transaction was rolled back: forget what was looked up in it."""
+        for photo in chain.from_iterable(self._marked):
+            self._bits[photo >> 3] &= ~(1 << (photo & 7))
+
+    def has(self, photo: int) -> bool:
+        """Whether the entry `photo` was looked up."""
+        return photo >> 3 < len(self._bits) and bool(self._bits[photo >> 3] >> (photo & 7) & 1)
+
+    def mark(self, photo: int) -> bool:
+        """Remember that an entry was looked up; False when it was before."""
+        return self.mark_all(photo, photo)
+
+    def mark_all(self, first: int, last: int) -> bool:
+        """The same for all entries between two ids; False, and none is marked, when one of them was before."""
+        start, end = first >> 3, (last >> 3) + 1
+        if end > len(self._bits):
+            self._bits.extend(bytes(end - len(self._bits)))
+        bits = int.from_bytes(self._bits[start:end], "little")
+        wanted = (1 << last - first + 1) - 1 << (first & 7)
+        if bits & wanted:
+            return False
+        self._bits[start:end] = (bits | wanted).to_bytes(end - start, "little")
+        self._marked.append(range(first, last + 1))
+        return True
+
+
 class EntryLookup:
     """Looks up entries, each once in a run.
 
@@ -116,6 +155,9 @@ class EntryLookup:
         sql: the journal's database.
         unplaced: why recovery could not move the outputs of a photo to their places, by id.
         outputs: which places outputs can have.
+
+    Attributes:
+        seen: those that were looked up.
     """
 
     def __init__(
@@ -128,21 +170,7 @@ class EntryLookup:
         self._outputs = outputs
         self._has_place_keys = outputs.rules.is_exact
         self._unplaced: Mapping[int, ErrorInfo] = {} if unplaced is None else unplaced
-        self._seen = bytearray()  # a bit for each entry: there may be millions
-        self._seen_now: list[int] = []  # in this transaction
-
-    def begin(self) -> None:
-        """A transaction begins."""
-        self._seen_now = []
-
-    def undo(self) -> None:
-        """The transaction was rolled back: forget what was looked up in it."""
-        for photo in self._seen_now:
-            self._seen[photo >> 3] &= ~(1 << (photo & 7))
-
-    def has_seen(self, photo: int) -> bool:
-        """Whether the entry `photo` was looked up in this run."""
-        return photo >> 3 < len(self._seen) and bool(self._seen[photo >> 3] >> (photo & 7) & 1)
+        self.seen = SeenEntries()
 
     def look_up(self, files: Iterable[PhotoFile], specs: Collection[ModeSpec]) -> list[PhotoEntry]:
         """Find or create the entry of every one of `files` that was not looked up before."""
@@ -163,7 +191,7 @@ class EntryLookup:
         is_new = not rows
         rows = rows or self._created(file)
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
-        if not self.mark_seen(number):
+        if not self.seen.mark(number):
             return None
         answers: dict[Mode, StoredAnswer] = answers_of(rows)
         changed, unplaced = False, self._unplaced.get(number)
@@ -195,17 +223,6 @@ class EntryLookup:
         may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)
         failures = {} if is_new else self._failures_of(number)
         return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
-
-    def mark_seen(self, photo: int) -> bool:
-        """Remember that an entry was looked up; False when it was before."""
-        byte, bit = photo >> 3, 1 << (photo & 7)
-        if byte >= len(self._seen):
-            self._seen.extend(bytes(byte + 1 - len(self._seen)))
-        if self._seen[byte] & bit:
-            return False
-        self._seen[byte] |= bit
-        self._seen_now.append(photo)
-        return True
 
     # rows
 

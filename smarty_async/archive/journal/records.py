@@ -11,7 +11,7 @@ import msgspec
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import display_path
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
@@ -423,12 +423,12 @@ warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, 
 
 
 def result_columns(photo: FinishedPhoto) -> tuple[Any, ...]:
-    """What the row of a photo has of its result, and the photo's id: outcome, bw, attempts, the error, warnings."""
+    """The id of a photo, and what its row has of its result: outcome, bw, attempts, the error, warnings."""
     result, error = photo.result, photo.result.error
     return (
+        photo.entry.id,
         *(result.outcome, result.bw, result.attempts, error and error.type, error and error.message),
         msgspec.json.encode(result.warnings).decode() if result.warnings else None,
-        photo.entry.id,
     )
 
 

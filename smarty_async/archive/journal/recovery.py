@@ -30,7 +30,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import display_path, folded_key, photo_path
 from smarty_async.archive.photos.identify import dimensions
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import MODES, Mode, ModeSpec
 from smarty_async.results import Kind, Result

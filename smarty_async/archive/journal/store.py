@@ -7,15 +7,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from operator import itemgetter
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.finished import FinishedBatch, take_finished
+from smarty_async.archive.journal.finished import FinishedBatch, finished_results, take_finished
 from smarty_async.archive.journal.lookup import (
     NO_OUTPUTS,
     EntryLookup,
@@ -37,16 +36,14 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
     answers_of,
-    file_of,
     origin_of,
     outputs_of,
     photo_of_key,
     result_columns,
-    warnings_of,
 )
 from smarty_async.archive.outputs.store import NameTaken, OutputMove
 from smarty_async.archive.paths import display_path, photo_path
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
@@ -63,15 +60,12 @@ PlaceReceived = Callable[[OutputMove], bool]
 _MOST_PARAMETERS: Final = 500
 """Parameters of a query; some builds of SQLite take 999."""
 
-_FINISHED: Final = (
-    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings,"  # noqa: S608 - no values from outside
-    f" {ANSWER_COLUMNS} FROM photos LEFT JOIN answers ON answers.photo = id WHERE outcome IS NOT NULL ORDER BY id"
-)
-"""Every finished photo: one row for each answer, and one row for a photo without answers."""
-
 _DUPLICATES: Final = (
     "FROM photos AS one JOIN photos AS other ON other.digest = one.digest AND other.digest > x'' AND other.id <> one.id"
 )
+
+
+_encoded = msgspec.json.Encoder().encode
 
 
 class JournalStore:
@@ -127,13 +121,13 @@ class JournalStore:
     def transaction(self) -> Generator[None]:
         """A transaction: all or nothing, durable at its end."""
         with self.translated():
-            self._lookup.begin()
+            self._lookup.seen.begin()
             self.sql.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self.sql.execute("COMMIT")
             except BaseException:
-                self._lookup.undo()
+                self._lookup.seen.undo()
                 if self.sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self.sql.execute("ROLLBACK")
                 raise
@@ -157,14 +151,12 @@ class JournalStore:
         files: Sequence[PhotoFile],
         specs: Collection[ModeSpec],
         *,
-        exist: Callable[[str, Iterable[Kind]], bool],
+        missing: Callable[[Kind, Collection[str]], Collection[str]],
         with_results: bool,
     ) -> FinishedBatch:
-        """Take those out of `files` that need no work: earlier runs have finished them, and their outputs `exist`."""
-        if not files:
-            return FinishedBatch([])
-        seen = self._lookup.mark_seen
-        return take_finished(self.sql, files, specs, exist=exist, mark_seen=seen, with_results=with_results)
+        """Take those out of `files` that need no work: earlier runs have finished them, and no output is `missing`."""
+        seen = self._lookup.seen
+        return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results)
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -252,7 +244,7 @@ class JournalStore:
         for former, source in rows:
             path = photo_path(os.fsdecode(source), entry.file.photo)
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
-            if not (self._lookup.has_seen(former) or is_store_address(path) or os.path.lexists(path)):
+            if not (self._lookup.seen.has(former) or is_store_address(path) or os.path.lexists(path)):
                 self._replace(former, by=entry.id)
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
@@ -282,35 +274,50 @@ class JournalStore:
     def has_seen_duplicate(self, photo: int) -> bool:
         """Whether this run has looked up another photo with the digest of `photo`."""
         others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
-        return any(self._lookup.has_seen(number) for (number,) in others)
+        return any(self._lookup.seen.has(number) for (number,) in others)
 
     # answers and results
 
     def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are durable in temporary files."""
-        self.sql.executemany(
-            "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES (?, ?, ?, 'received', ?, ?)",
+        self._execute(
+            "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES {rows}",
             [
-                (one.entry.id, one.spec.mode, str(one.spec), msgspec.json.encode(one.outputs).decode(), one.bw)
+                (one.entry.id, one.spec.mode, str(one.spec), "received", _encoded(one.outputs).decode(), one.bw)
                 for one in answers
             ],
         )
-        self.sql.executemany(
-            "DELETE FROM failures WHERE photo = ? AND spec = ?",
+        self._execute(
+            "WITH new (photo, spec) AS (VALUES {rows}) DELETE FROM failures"
+            " WHERE photo IN (SELECT photo FROM new) AND (photo, spec) IN (SELECT photo, spec FROM new)",
             [(one.entry.id, str(one.spec)) for one in answers],
         )
         # The outcome of an earlier run no longer holds.
-        self.sql.executemany(
-            "UPDATE photos SET outcome = NULL, digest = coalesce(?, digest) WHERE id = ?",
-            [(one.content_digest or None, one.entry.id) for one in answers],
+        self._execute(
+            "WITH new (photo, digest) AS (VALUES {rows}) UPDATE photos SET outcome = NULL,"
+            " digest = coalesce((SELECT max(new.digest) FROM new WHERE new.photo = id), digest)"
+            " WHERE id IN (SELECT photo FROM new)",
+            [(one.entry.id, one.content_digest or None) for one in answers],
         )
 
     def record_committed(self, answers: Iterable[tuple[int, ModeSpec]]) -> None:
         """The outputs of `answers`, each named by its photo and mode, are at their places."""
-        self.sql.executemany(
-            "UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?",
+        self._execute(
+            "WITH new (photo, mode) AS (VALUES {rows}) UPDATE answers SET state = 'committed'"
+            " WHERE photo IN (SELECT photo FROM new) AND (photo, mode) IN (SELECT photo, mode FROM new)",
             [(photo, spec.mode) for photo, spec in answers],
         )
+
+    def _execute(self, query: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Execute `query` with parameters for the rows that it has at ``{rows}``.
+
+        SQLite gives the interpreter's lock away for each execution: one of all rows waits for it less often.
+        """
+        if rows:
+            row, most = f"({', '.join('?' * len(rows[0]))})", _MOST_PARAMETERS // len(rows[0])
+            for start in range(0, len(rows), most):
+                some = rows[start : start + most]
+                self.sql.execute(query.format(rows=", ".join([row] * len(some))), list(chain.from_iterable(some)))
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
@@ -325,16 +332,19 @@ class JournalStore:
         Returns:
             The places and the outputs that such answers had.
         """
-        self.sql.executemany(
-            "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES (?, ?, ?, ?)",
+        self._execute(
+            "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES {rows}",
             [
                 (photo.entry.id, str(spec), why.type, why.message)
                 for photo in photos
                 for spec, why in photo.failures.items()
             ],
         )
-        self.sql.executemany(
-            "UPDATE photos SET outcome = ?, bw = ?, attempts = ?, error_type = ?, error = ?, warnings = ? WHERE id = ?",
+        self._execute(
+            "WITH new (photo, outcome, bw, attempts, type, message, warnings) AS (VALUES {rows})"
+            " UPDATE photos SET (outcome, bw, attempts, error_type, error, warnings) ="
+            " (SELECT outcome, bw, attempts, type, message, warnings FROM new WHERE new.photo = id)"
+            " WHERE id IN (SELECT photo FROM new)",
             [result_columns(photo) for photo in photos],
         )
         return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
@@ -445,12 +455,7 @@ class JournalStore:
 
     def results(self) -> Iterator[Result]:
         """The result of every finished photo."""
-        for number, group in groupby(self.sql.execute(_FINISHED), key=itemgetter(0)):
-            rows = list(group)
-            _, source, key, place, outcome, attempts, kind, message, warnings = rows[0][:9]
-            entry = PhotoEntry(file_of(source, key), number, os.fsdecode(place or b""), answers_of(rows))
-            result = entry.result(outcome, error=kind and ErrorInfo(kind, message), attempts=attempts)
-            yield msgspec.structs.replace(result, warnings=warnings_of(warnings)) if warnings else result
+        return finished_results(self.sql)
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""

@@ -1,26 +1,35 @@
-"""Find committed outputs that are no longer at their places. Blocking."""
+"""Find committed outputs that are no longer at their places, in a folder and in a bucket. Blocking.
+
+In a folder names are read once for many outputs, in a bucket a page of a listing: a HEAD for each of millions of
+outputs would be a request each. Photos come folder by folder, or in the order of their keys, so that the outputs of the
+next ones are most often among the names that were read already.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
+from smarty_async.archive.object_store import Bucket
 from smarty_async.options import Mode
-from smarty_async.results import Kind
+from smarty_async.results import KINDS, Kind
 
-__all__ = ["OutputChecker", "mark_missing"]
+__all__ = ["KeyPages", "OutputChecker", "mark_missing"]
 
 _LOOKUPS = 16
 """Lookups in one folder after which its names are read: that costs as much as looking up a fifth of them."""
 _MAX_NAMES = 10_000
 """Names of a folder that are held, at most."""
+_MAX_FOLDERS = 2 * len(KINDS)
+"""Folders whose names are held: those of all kinds, where one photo is in a folder and the next in another."""
 
 
 def mark_missing(
@@ -56,7 +65,7 @@ class OutputChecker:
         self._out = os.fspath(out)
         self._folder = ""  # of the last output, relative to the folder of its kind
         self._lookups: Counter[Kind] = Counter()
-        self._names: dict[Kind, frozenset[str]] = {}
+        self._names: dict[tuple[Kind, str], frozenset[str]] = {}  # by kind and folder, the last read at the end
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
@@ -68,25 +77,141 @@ class OutputChecker:
         if folder != self._folder:
             self._folder = folder
             self._lookups.clear()
-            self._names.clear()
-        for kind in kinds:  # noqa: SIM110 - a generator for each of millions costs more than the look
-            if name not in self._names.get(kind, ()) and not self._look_up(kind, name):
-                return False
+        for kind in kinds:
+            if name not in self._names.get((kind, folder), ()):
+                self._lookups[kind] += 1
+                if self._lookups[kind] == _LOOKUPS:
+                    self._read_names(kind, folder)
+                if not self._look_up(kind, place):
+                    return False
         return True
 
-    def _look_up(self, kind: Kind, name: str) -> bool:
+    def missing(self, kind: Kind, places: Collection[str]) -> set[str]:
+        """Those of `places` where no output of `kind` is."""
+        gone: set[str] = set()
+        for folder, names in _by_folder(places).items():
+            if len(names) >= _LOOKUPS and (kind, folder) not in self._names:
+                self._read_names(kind, folder)
+            beyond = names.difference(self._names.get((kind, folder), ()))
+            gone.update(place for name in beyond if not self._look_up(kind, place := _joined(folder, name)))
+        return gone
+
+    def _look_up(self, kind: Kind, place: str) -> bool:
         """Look a file up by name: it may be beyond the names that are held, or be listed in another spelling."""
-        folder = f"{self._out}/{kind}/{self._folder}"
-        self._lookups[kind] += 1
-        if self._lookups[kind] == _LOOKUPS:
-            self._names[kind] = _names_in(folder)
         # os: a Path for each of millions costs more than the lookup.
-        return os.access(f"{folder}/{name}", os.F_OK)
+        return os.access(f"{self._out}/{kind}/{place}", os.F_OK)
+
+    def _read_names(self, kind: Kind, folder: str) -> None:
+        self._names[kind, folder] = _names_in(f"{self._out}/{kind}/{folder}")
+        if len(self._names) > _MAX_FOLDERS:
+            del self._names[next(iter(self._names))]
+
+
+_name_of: Callable[[os.DirEntry[str]], str] = attrgetter("name")
 
 
 def _names_in(folder: str) -> frozenset[str]:
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in islice(entries, _MAX_NAMES))
+            return frozenset(map(_name_of, islice(entries, _MAX_NAMES)))
     except OSError:
         return frozenset()
+
+
+def _by_folder(places: Collection[str]) -> dict[str, set[str]]:
+    """The names of `places` by folder."""
+    first = min(places, default="").rpartition("/")[0]
+    start = _joined(first, "")
+    if max(places, default="").startswith(start):  # then all between them start with it, too
+        return {first: {place[len(start) :] for place in places}}
+    folders: dict[str, set[str]] = {}
+    for place in places:
+        folder, _, name = place.rpartition("/")
+        folders.setdefault(folder, set()).add(name)
+    return folders
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+_MAX_PAGES: Final = 64
+"""Pages of a thousand keys that are held."""
+
+
+class _Page(NamedTuple):
+    """A part of a listing.
+
+    Attributes:
+        start: a key; none between it and the first of `keys` is there.
+        end: the last key; None when there are no more.
+        keys: the keys that are there.
+    """
+
+    start: str
+    end: str | None
+    keys: set[str]
+
+    def covers(self, key: str) -> bool:
+        """Whether `keys` tells of `key`."""
+        return self.start < key and (self.end is None or key <= self.end)
+
+
+class KeyPages:
+    """Looks for the committed outputs of entries.
+
+    Args:
+        bucket: where outputs are.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._pages: OrderedDict[tuple[Kind, str], _Page] = OrderedDict()  # by kind and start, the last used at the end
+        self._last: dict[Kind, _Page] = {}
+
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """`entries`, marked as `mark_missing` does."""
+        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`."""
+        return all(place in self._page_for(kind, place).keys for kind in kinds)
+
+    def missing(self, kind: Kind, places: Collection[str]) -> set[str]:
+        """Those of `places` where no output of `kind` is."""
+        return {place for place in places if not self.exist(place, [kind])}
+
+    def add(self, kind: Kind, place: str) -> None:
+        """Note that an output was stored."""
+        for (of, _), page in list(self._pages.items()):
+            if of == kind and page.covers(place):
+                page.keys.add(place)
+
+    def _page_for(self, kind: Kind, place: str) -> _Page:
+        last = self._last.get(kind)
+        if last is None or not last.covers(place):
+            last = self._last[kind] = self._held(kind, place) or self._read(kind, place)
+        return last
+
+    def _held(self, kind: Kind, place: str) -> _Page | None:
+        for key, page in self._pages.items():
+            if key[0] == kind and page.covers(place):
+                self._pages.move_to_end(key)
+                return page
+        return None
+
+    def _read(self, kind: Kind, place: str) -> _Page:
+        after = place[:-1]  # it sorts before
+        keys: set[str] = set()
+        end: str | None = None
+        for some in self._bucket.pages(under=kind, after=f"{kind}/{after}" if after else ""):
+            names = [one.key.removeprefix(f"{kind}/") for one in some]
+            keys.update(names)
+            if names and max(names) >= place:
+                end = max(names)
+                break
+        page = _Page(after, end, keys)
+        self._pages[kind, after] = page
+        if len(self._pages) > _MAX_PAGES:
+            self._pages.popitem(last=False)
+        return page

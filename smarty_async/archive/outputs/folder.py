@@ -12,8 +12,10 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,6 @@ from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, Stor
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import (
     StateFolder,
-    StoreTempFiles,
     TempFile,
     copy_file,
     output_digest,
@@ -40,14 +41,14 @@ from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["OutputDirectory", "ResultsFile", "TempFile", "commit_moves", "remove_known"]
+__all__ = ["OutputDirectory", "ResultsFile", "TempFile", "move_all", "remove_known"]
 
 _LONGEST_KIND = max(KINDS, key=len)
 _MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
 
 
-class OutputDirectory(StoreTempFiles):
+class OutputDirectory(StateFolder):
     """The `OutputStore` in a folder.
 
     Args:
@@ -62,23 +63,22 @@ class OutputDirectory(StoreTempFiles):
     """
 
     def __init__(self, out: Path) -> None:
+        super().__init__(out / STATE)
         self.out = out
-        self.state_dir = out / STATE
-        self.temp_dir = self.state_dir / "tmp"
+        self._out = str(out)
         self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
         self._checker, self._places = OutputChecker(out), OutputChecker(out)  # each for a thread of its own
-        self._state = StateFolder(self.state_dir)
         self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
-        self._folders: set[str] = set()  # known to be free of files
+        self._folders: set[str] = set()  # of places, known to be free of files
 
     # the folder
 
     def lock(self) -> None:
         """Create the folder, lock it and find out which names its disk takes; see `OutputStore.lock`."""
         try:
-            self._state.lock(shown=self.out)
+            self.lock_state(shown=self.out)
             self._check_kind_dirs()
             self._remove_left_probes()
             self.rules = probe_name_rules(self.state_dir)
@@ -93,14 +93,6 @@ class OutputDirectory(StoreTempFiles):
     def warnings(self) -> list[str]:
         """Nothing."""
         return []
-
-    def release(self) -> None:
-        """Unlock, and remove temporary files that the next run does not need; blocks."""
-        self._state.release()
-
-    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
-        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
-        self._state.remove_stale_temp_files(keep)
 
     def _check_kind_dirs(self) -> None:
         """Make sure that no file and no link to nothing is where the folder of a kind is needed."""
@@ -125,7 +117,10 @@ class OutputDirectory(StoreTempFiles):
         """
         if self._kind_dirs is None:  # those that this run creates hold its own outputs alone
             self._kind_dirs = [f"{self.out}/{kind}" for kind in KINDS if (self.out / kind).exists()]
-        return any(os.path.lexists(f"{folder}/{place}") for folder in self._kind_dirs)
+        for folder in self._kind_dirs:  # noqa: SIM110 - asked of every photo
+            if os.path.lexists(f"{folder}/{place}"):
+                return True
+        return False
 
     def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
         """The kinds of which something that no run made is at `place`; blocks.
@@ -146,9 +141,13 @@ class OutputDirectory(StoreTempFiles):
     def problem_of(self, place: str) -> ErrorInfo | None:
         """Why no file can be at `place`: a file is where a folder must be, or the path is too long. None if it can."""
         folder = place.rpartition("/")[0]
-        if folder and (blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None)):
-            return ErrorInfo("output_refused", f"{blocked!r} is a file where its outputs need a folder: move it away")
-        longest = len(os.fsencode(f"{self.out}/{_LONGEST_KIND}/{place}"))
+        if folder and folder not in self._folders:
+            if blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None):
+                message = f"{blocked!r} is a file where its outputs need a folder: move it away"
+                return ErrorInfo("output_refused", message)
+            if len(self._folders) < _MAX_FOLDERS:
+                self._folders.add(folder)
+        longest = len(os.fsencode(f"{self._out}/{_LONGEST_KIND}/{place}"))
         if longest <= self.rules.max_path:
             return None
         message = f"the path of its output would have {longest:,} bytes, and {self.rules.max_path:,} are possible here"
@@ -157,16 +156,10 @@ class OutputDirectory(StoreTempFiles):
     def _file_above(self, kind: Kind, folder: str) -> str | None:
         """The file at `folder`, or above it, in the folder of `kind`; None when there is none."""
         path = f"{self.out}/{kind}/{folder}"
-        if path in self._folders:
-            return None
         if os.path.lexists(path):
-            if not os.path.isdir(path):  # noqa: PTH112 - asked for every photo
-                return path
-        elif (above := folder.rpartition("/")[0]) and (blocked := self._file_above(kind, above)):
-            return blocked
-        if len(self._folders) < _MAX_FOLDERS:
-            self._folders.add(path)
-        return None
+            return None if os.path.isdir(path) else path  # noqa: PTH112 - like the line above
+        above = folder.rpartition("/")[0]
+        return self._file_above(kind, above) if above else None
 
     # temporary files
 
@@ -189,13 +182,15 @@ class OutputDirectory(StoreTempFiles):
 
     # outputs
 
-    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
-        """Rename outputs to their final places and sync the folders; see `OutputStore.commit`."""
-        refused = await _commit(str(self.out), str(self.temp_dir), moves)
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self._state.forget(output.temporary for output in move.outputs.values())
+    async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Rename outputs to their final places; see `OutputStore.move`."""
+        refused = await _move_all(self._out, self._temp_dir, moves)
+        self.forget(moves, refused)
         return refused
+
+    def _folders_of(self, move: OutputMove) -> Sequence[str]:
+        folder = os.path.dirname(move.place)
+        return [f"{self._out}/{kind}/{folder}" if folder else f"{self._out}/{kind}" for kind in move.outputs]
 
     def stop_committing(self) -> None:
         """Nothing: a rename is quick."""
@@ -208,9 +203,9 @@ class OutputDirectory(StoreTempFiles):
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
-        return self._places.exist(place, kinds)
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
+        return self._places.missing(kind, places)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
@@ -227,9 +222,12 @@ class OutputDirectory(StoreTempFiles):
                     return False
             except OSError as error:
                 raise DiskError.of(error, self.out / kind / move.place, "read") from None
-        [refused] = commit_moves(str(self.out), str(self.temp_dir), [OutputMove(move.place, waiting)])
+        left = OutputMove(move.place, waiting)
+        [refused] = move_all(self._out, self._temp_dir, [left])
+        if refused is None:
+            refused = next(filter(None, self._group_sync.sync([], self._folders_of(left))[1]), None)
         if isinstance(refused, OutputRefused):
-            self._state.retain(output.temporary for output in waiting.values())
+            self.retain(waiting.values())
         if refused is not None:
             raise refused
         return True
@@ -255,7 +253,7 @@ class OutputDirectory(StoreTempFiles):
 
     def record(self, photos: Sequence[FinishedPhoto]) -> None:
         """Add a line for each photo to ``results.jsonl``; see `OutputStore.record`."""
-        self._results.append(photo.result for photo in photos)
+        self._results.append([photo.result for photo in photos])
 
     def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite ``results.jsonl``; see `OutputStore.write_results`."""
@@ -263,6 +261,12 @@ class OutputDirectory(StoreTempFiles):
 
 
 _encoder = msgspec.json.Encoder()
+_SOME = 256
+"""Results that are written in one piece."""
+
+
+def _some(results: Iterator[Result]) -> list[Result]:
+    return list(islice(results, _SOME))
 
 
 class ResultsFile:
@@ -277,7 +281,7 @@ class ResultsFile:
         Raises:
             DiskError: the disk refuses.
         """
-        lines = b"".join(_encoder.encode(result) + b"\n" for result in results)
+        lines = _encoder.encode_lines(results)
         try:
             with self._path.open("ab") as file:
                 file.write(lines)
@@ -293,7 +297,8 @@ class ResultsFile:
         new = self._path.parent / STATE / f"{self._path.name}.new"
         try:
             with new.open("wb") as file:
-                file.writelines(_encoder.encode(result) + b"\n" for result in results)
+                for some in iter(partial(_some, iter(results)), []):
+                    file.write(_encoder.encode_lines(some))
             sync_file(new)
             os.replace(new, self._path)
             sync_folder(self._path.parent)
@@ -310,8 +315,8 @@ _NAME_ERRORS = frozenset({
 _creating_folders = threading.Lock()
 
 
-def commit_moves(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[DiskError | None]:
-    """Make each move, and wait until all are durable; a folder with many new outputs is synced once.
+def move_all(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+    """Make each move; a sync of the folders makes them durable.
 
     Args:
         out: the output folder.
@@ -322,32 +327,35 @@ def commit_moves(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[D
         For each move what the disk refused, None when nothing.
     """
     created: set[str] = set()
-    refused = [_move(out, temp_dir, move, created) for move in moves]
-    synced: dict[str, DiskError | None] = {}
-    for number, move in enumerate(moves):
-        for kind in move.outputs:
-            if refused[number] is None:
-                folder = os.path.dirname(f"{out}/{kind}/{move.place}")
-                if folder not in synced:
-                    synced[folder] = _sync_folder(folder)
-                refused[number] = synced[folder]
-    return refused
+    return [_move(out, temp_dir, move, created) for move in moves]
 
 
 def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskError | None:
     final = out
     try:
-        remove_known(out, move.place, move.removes)
-        for kind, output in move.outputs.items():
-            final = f"{out}/{kind}/{move.place}"
-            _check_free(final, output, f"{temp_dir}/{output.temporary}")
-        for kind, output in move.outputs.items():
-            final = f"{out}/{kind}/{move.place}"
-            folder = os.path.dirname(final)
+        if move.removes:
+            remove_known(out, move.place, move.removes)
+        renames = [
+            (f"{temp_dir}/{output.temporary}", f"{out}/{kind}/{move.place}", output)
+            for kind, output in move.outputs.items()
+        ]
+        for temp, final, output in renames:
+            try:
+                os.lstat(final)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # as for nearly every output
+            _check_replaceable(final, output, temp)
+        for temp, final, _ in renames:
+            folder = final[: final.rindex("/")]
             if folder not in created:
                 _create_folder(folder)
                 created.add(folder)
-            _rename(f"{temp_dir}/{output.temporary}", final)
+            try:
+                os.replace(temp, final)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy_to_other_disk(temp, final)
     except OSError as error:
         return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, Path(final), "write")
     except DiskError as error:
@@ -355,7 +363,7 @@ def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskE
     return None
 
 
-def _check_free(final: str, output: StoredOutput, temp: str) -> None:
+def _check_replaceable(final: str, output: StoredOutput, temp: str) -> None:
     """Make sure that nothing is at `final` but what `output` replaces, or the output itself.
 
     Raises:
@@ -415,15 +423,6 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
             raise DiskError.of(error, Path(path), "remove") from None
 
 
-def _rename(temp: str, final: str) -> None:
-    try:
-        os.replace(temp, final)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy_to_other_disk(temp, final)
-
-
 def _copy_to_other_disk(temp: str, final: str) -> None:
     """What a rename does, where the folder of `final` is a link to another disk: copy beside it, and rename there."""
     beside = f"{os.path.dirname(final)}/.smarty-async-{os.path.basename(temp)}"  # noqa: PTH119
@@ -436,14 +435,6 @@ def _copy_to_other_disk(temp: str, final: str) -> None:
             os.unlink(beside)
         raise
     os.unlink(temp)
-
-
-def _sync_folder(folder: str) -> DiskError | None:
-    try:
-        sync_folder(Path(folder))
-    except OSError as error:
-        return DiskError.of(error, Path(folder), "write to")
-    return None
 
 
 def _create_folder(folder: str) -> None:
@@ -462,6 +453,6 @@ def _create_missing(folder: Path) -> list[Path]:
     return [*created, folder.parent]
 
 
-_commit = threaded(commit_moves)
+_move_all = threaded(move_all)
 _digest = threaded(temp_file_digest)
 _check = threaded(OutputChecker.checked)

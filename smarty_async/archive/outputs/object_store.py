@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,11 @@ import msgspec
 
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
-from smarty_async.archive.outputs.key_pages import KeyPages
+from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.outputs.state_folder import StateFolder, StoreTempFiles, TempFile, default_state_folder
+from smarty_async.archive.outputs.state_folder import StateFolder, TempFile, default_state_folder
 from smarty_async.archive.outputs.store import OutputMove, OutputRefused
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
@@ -49,7 +49,7 @@ as names on a disk, to which people copy a bucket."""
 _PIECE_BYTES: Final = 1 << 20
 
 
-class OutputBucket(StoreTempFiles):
+class OutputBucket(StateFolder):
     """The `OutputStore` under a prefix of a bucket.
 
     Args:
@@ -69,13 +69,12 @@ class OutputBucket(StoreTempFiles):
     def __init__(
         self, address: StoreAddress, *, options: Mapping[str, Any] | None = None, state: Path | None = None
     ) -> None:
+        super().__init__(state or default_state_folder(address))
         self.address = address
-        self.state_dir = state or default_state_folder(address)
         self.rules: FileNameRules = _RULES
         self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
         self._bucket = Bucket(address, options)
-        self._state = StateFolder(self.state_dir)
         self._pages = KeyPages(self._bucket)
         self._log = OutputLog(self._bucket, self.state_dir / "log")
         self._last_segment: int | None = None
@@ -103,7 +102,7 @@ class OutputBucket(StoreTempFiles):
             ConfigurationError: the store cannot be used.
         """
         try:
-            self._state.lock(shown=str(self.address))
+            self.lock_state(shown=str(self.address))
             self._check_address()
         except OSError as error:
             raise DiskError.of(error, self.state_dir, "write to") from None
@@ -149,7 +148,7 @@ class OutputBucket(StoreTempFiles):
                 self._log.close()
         finally:
             self._is_locked = False
-            self._state.release()
+            super().release()
 
     def warnings(self) -> list[str]:
         """What a person should know of the store; see `OutputStore.warnings`."""
@@ -160,10 +159,6 @@ class OutputBucket(StoreTempFiles):
             " and so does an object that someone else writes where an output goes"
         )
         return [ignored]
-
-    def remove_stale_temp_files(self, keep: Iterable[str] = ()) -> None:
-        """Remove temporary files of earlier runs but those in `keep`; see `OutputStore.remove_stale_temp_files`."""
-        self._state.remove_stale_temp_files(keep)
 
     # places
 
@@ -204,12 +199,10 @@ class OutputBucket(StoreTempFiles):
 
     # outputs
 
-    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
-        """Store outputs; see `OutputStore.commit`."""
+    async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Store outputs, which is durable by itself; see `OutputStore.move`."""
         refused: list[DiskError | None] = await asyncio.gather(*(_store(self, move) for move in moves))
-        for move, error in zip(moves, refused, strict=True):
-            if error is None:
-                self._state.forget(output.temporary for output in move.outputs.values())
+        self.forget(moves, refused)
         return refused
 
     def store(self, move: OutputMove) -> DiskError | None:
@@ -250,7 +243,7 @@ class OutputBucket(StoreTempFiles):
                 return False
         refused = self.store(msgspec.structs.replace(move, outputs=waiting))
         if isinstance(refused, OutputRefused):
-            self._state.retain(output.temporary for output in waiting.values())
+            self.retain(waiting.values())
         if refused is not None:
             raise refused
         return True
@@ -267,9 +260,9 @@ class OutputBucket(StoreTempFiles):
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; see `OutputStore.exist`."""
-        return self._pages.exist(place, kinds)
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
+        return self._pages.missing(kind, places)
 
     # what is known of photos
 

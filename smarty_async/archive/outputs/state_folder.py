@@ -11,10 +11,13 @@ import itertools
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import chain, islice
+from operator import attrgetter
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -27,10 +30,12 @@ from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
+if TYPE_CHECKING:
+    from smarty_async.archive.outputs.store import OutputMove
+
 __all__ = [
     "Appendable",
     "StateFolder",
-    "StoreTempFiles",
     "TempFile",
     "append_all",
     "copy_file",
@@ -74,6 +79,7 @@ class TempFile:
         self._path = f"{folder}/{name}"
         self._on_discard = on_discard
         self._held: list[bytes] | None = []  # None once the file exists
+        self.held_bytes = 0
 
     @property
     def path(self) -> Path:
@@ -88,31 +94,9 @@ class TempFile:
         """
         if held := self.take():
             pieces = [held, *pieces]
-        self.write_whole(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-
-    def write_whole(self, data: bytes, *, set_time: Callable[[str | int], object] | None = None) -> None:
-        """Append `data`; blocks. The fewest calls of the system that do it: each may have to wait for another thread.
-
-        Args:
-            data: what is written.
-            set_time: is called with the file, as `set_modified` takes it, when it is written.
-
-        Raises:
-            DiskError: as `append`.
-        """
         self._held = None
         try:
-            descriptor = os.open(self._path, _APPENDING, 0o666)
-            try:
-                left = memoryview(data)
-                while left:
-                    left = left[os.write(descriptor, left) :]
-                if set_time is not None and os.utime in os.supports_fd:
-                    set_time(descriptor)
-            finally:
-                os.close(descriptor)
-            if set_time is not None and os.utime not in os.supports_fd:
-                set_time(self._path)
+            _write(self._path, pieces[0] if len(pieces) == 1 else b"".join(pieces))
         except OSError as error:
             raise DiskError.of(error, self.path, "write") from None
 
@@ -141,19 +125,42 @@ class TempFile:
         if self._held is None or self.held_bytes + added > most:
             return None
         self._held += pieces
+        self.held_bytes += added
         return added
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that are held in memory."""
-        return sum(map(len, self._held or ()))
 
     def take(self) -> bytes:
         """What is held in memory, which is no longer held then."""
-        held = b"".join(self._held or ())
-        if self._held:
-            self._held = []
-        return held
+        if not self._held:
+            return b""
+        held, self._held, self.held_bytes = self._held, [], 0
+        return held[0] if len(held) == 1 else b"".join(held)
+
+
+def _write(path: str, data: bytes, *, set_time: Callable[[str | int], object] | None = None) -> None:
+    """Append `data` to the file at `path`, with the fewest calls of the system: each may wait for another thread.
+
+    Args:
+        path: of the file, which is created if needed.
+        data: what is written.
+        set_time: is called with the file, as `set_modified` takes it, when it is written.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, _APPENDING, 0o666)
+    try:
+        written = os.write(descriptor, data)
+        while written < len(data):
+            written += os.write(descriptor, memoryview(data)[written:])
+        if set_time is not None and _SETS_TIME_OF_OPEN_FILES:
+            set_time(descriptor)
+    finally:
+        os.close(descriptor)
+    if set_time is not None and not _SETS_TIME_OF_OPEN_FILES:
+        set_time(path)
+
+
+_SETS_TIME_OF_OPEN_FILES = os.utime in os.supports_fd
 
 
 def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
@@ -213,6 +220,10 @@ def _remove(path: str) -> None:
         os.unlink(path)  # noqa: PTH108 - see above
 
 
+_Unfinished = tuple[dict[Kind, StoredOutput], MetadataCopier | None]
+"""The outputs of an answer, and what gives them the photo's metadata."""
+_CALL_BYTES = 8 << 20
+"""Bytes of outputs that are finished in one call to a thread: larger ones share the machine's cores."""
 _LARGEST_HELD = 1 << 20
 """Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
 _MAX_HELD = 16 << 20
@@ -223,27 +234,28 @@ class StateFolder:
     """The part of an `OutputStore` that is local whatever the storage is: see there for what each method does.
 
     Args:
-        path: the folder; `lock` creates it.
+        state_dir: the folder; `lock_state` creates it.
 
     Attributes:
-        path: the folder.
+        state_dir: the folder: the journal, the lock and the temporary files.
         temp_dir: the folder of the temporary files in it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temp_dir = path / "tmp"
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.temp_dir = state_dir / "tmp"
+        self._temp_dir = str(self.temp_dir)
         # Not thread-local: different threads acquire and release it.
-        self._lock = FileLock(path / "lock", thread_local=False)
+        self._lock = FileLock(state_dir / "lock", thread_local=False)
         # The prefix keeps the names apart from those of earlier runs, whose files may still be there.
-        self._names = (f"{run}-{number}" for run in [secrets.token_hex(4)] for number in itertools.count())
+        self._names = map(f"{secrets.token_hex(4)}-%d".__mod__, itertools.count())
         self._is_recovered = False
         self._retained: set[str] = set()  # temporary files that the journal may know of
-        self._group_sync = GroupSync(str(self.temp_dir))
+        self._group_sync = GroupSync(self._temp_dir)
         self._held: dict[str, TempFile] = {}
         self._held_bytes = 0
 
-    def lock(self, *, shown: Path | str) -> None:
+    def lock_state(self, *, shown: Path | str) -> None:
         """Create and lock it; blocks, but does not wait for another run.
 
         Args:
@@ -253,7 +265,7 @@ class StateFolder:
             OutputInUse: another run has locked it.
             OSError: the disk refuses.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -282,17 +294,24 @@ class StateFolder:
                 with suppress(OSError):
                     path.unlink()
 
-    def retain(self, names: Iterable[str]) -> None:
-        """The next run needs the temporary files with these names."""
-        self._retained.update(names)
+    def retain(self, outputs: Iterable[StoredOutput]) -> None:
+        """The next run needs the temporary files of `outputs`."""
+        self._retained.update([output.temporary for output in outputs])
 
-    def forget(self, names: Iterable[str]) -> None:
-        """The next run does not need the temporary files with these names any more."""
-        self._retained.difference_update(names)
+    def forget(self, moves: Sequence[OutputMove], refused: Sequence[Exception | None]) -> None:
+        """The next run does not need the temporary files of `moves` any more, but of those that were refused."""
+        self._retained.difference_update(
+            [
+                output.temporary
+                for move, error in zip(moves, refused, strict=True)
+                if error is None
+                for output in move.outputs.values()
+            ]
+        )
 
     def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(str(self.temp_dir), next(self._names), on_discard=self._release)
+        return TempFile(self._temp_dir, next(self._names), on_discard=self._release)
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
@@ -300,80 +319,89 @@ class StateFolder:
 
     async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Hold few pieces in memory, and append the others, all in one call to a thread."""
-        large = [lot for lot in lots if not self._hold(*lot)]
+        large: list[tuple[Appendable, list[bytes]]] = []
+        for file, pieces in lots:
+            most = min(_LARGEST_HELD, _MAX_HELD - self._held_bytes)
+            if not isinstance(file, TempFile):
+                large.append((file, pieces))
+            elif (added := file.hold(pieces, most=most)) is None:
+                self._release(file)  # appending writes what it holds, too
+                large.append((file, pieces))
+            else:
+                self._held[file.name] = file
+                self._held_bytes += added
         if large:
             await append_all(large)
-
-    def _hold(self, file: Appendable, pieces: list[bytes]) -> bool:
-        if not isinstance(file, TempFile):
-            return False
-        added = file.hold(pieces, most=min(_LARGEST_HELD, _MAX_HELD - self._held_bytes))
-        if added is None:
-            self._release(file)  # appending writes what it holds, too
-            return False
-        self._held[file.name] = file
-        self._held_bytes += added
-        return True
 
     def _release(self, file: TempFile) -> None:
         if self._held.pop(file.name, None) is not None:
             self._held_bytes -= file.held_bytes
 
-    def finish(
-        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
-    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
-        """Give outputs their metadata, and write those that are held in memory."""
-        held = {name: self._held[name] for output in outputs.values() if (name := output.temporary) in self._held}
-        for file in held.values():
-            self._release(file)
-        return _finish(str(self.temp_dir), outputs, held, metadata)
+    async def finish(self, answers: Sequence[_Unfinished]) -> list[dict[Kind, StoredOutput] | Exception]:
+        """Give the outputs of each answer their metadata, and write those that are held in memory."""
+        held: dict[str, TempFile] = {}
+        for outputs, _ in answers:
+            for output in outputs.values():
+                if (file := self._held.pop(output.temporary, None)) is not None:
+                    held[output.temporary] = file
+                    self._held_bytes -= file.held_bytes
+        calls = [_finish_all(self._temp_dir, call, held) for call in _calls(answers)]
+        return [outputs for finished in await asyncio.gather(*calls) for outputs in finished]
 
-    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the temporary files of each answer are durable."""
-        names = [[output.temporary for output in outputs] for outputs in answers]
-        refused = await self._group_sync.sync(names)
-        self.retain(name for each, error in zip(names, refused, strict=True) if not error for name in each)
-        return refused
+    async def fsync(
+        self, written: Sequence[Collection[StoredOutput]], moved: Sequence[OutputMove] = ()
+    ) -> list[DiskError | None]:
+        """Wait until the temporary files of each answer, and each move, are durable."""
+        names = [output.temporary for outputs in written for output in outputs]
+        folders_of = list(map(self._folders_of, moved))
+        folders = list(dict.fromkeys(chain.from_iterable(folders_of)))
+        if not names and not folders:
+            return [None] * (len(written) + len(moved))
+        refused_files, refused_folders = await _sync(self._group_sync, names, folders)
+        if not any(refused_files) and not any(refused_folders):
+            self._retained.update(names)
+            return [None] * (len(written) + len(moved))
+        files, by_folder = iter(refused_files), dict(zip(folders, refused_folders, strict=True))
+        refused = [_first(list(islice(files, len(outputs)))) for outputs in written]
+        for outputs, error in zip(written, refused, strict=True):
+            if error is None:
+                self.retain(outputs)
+        return refused + [_first(map(by_folder.get, these)) for these in folders_of]
 
-
-class StoreTempFiles:
-    """What every `OutputStore` does with its temporary files, which are in its state folder; see there."""
-
-    _state: StateFolder
-
-    def open(self) -> TempFile:
-        """A new temporary file; its first write creates it."""
-        return self._state.open()
-
-    def temp_path(self, name: str) -> Path:
-        """The path of the temporary file called `name`."""
-        return self._state.temp_path(name)
-
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-        """Append its pieces to each file, or hold them in memory while they are few."""
-        await self._state.write(lots)
-
-    def finish(
-        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
-    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
-        """Give outputs their metadata, and write those that are held in memory."""
-        return self._state.finish(outputs, metadata)
-
-    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the temporary files of each answer are durable."""
-        return await self._state.fsync(answers)
+    def _folders_of(self, move: OutputMove) -> Sequence[str]:  # noqa: ARG002
+        """The folders that have new names after `move`; none where that is durable by itself."""
+        return ()
 
 
-@threaded
+_size_of: Callable[[StoredOutput], int] = attrgetter("size")
+
+
+def _first(errors: Iterable[DiskError | None]) -> DiskError | None:
+    return next(filter(None, errors), None)
+
+
+def _calls(answers: Sequence[_Unfinished]) -> Iterator[Sequence[_Unfinished]]:
+    """`answers`, in parts of not much more than `_CALL_BYTES`."""
+    start = size = 0
+    for number, (outputs, _) in enumerate(answers, start=1):
+        size += sum(map(_size_of, outputs.values()))
+        if size >= _CALL_BYTES or number == len(answers):
+            yield answers[start:number]
+            start, size = number, 0
+
+
 def _finish(
-    folder: str, outputs: dict[Kind, StoredOutput], held: Mapping[str, TempFile], metadata: MetadataCopier | None
+    folder: str, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None, held: Mapping[str, TempFile]
 ) -> dict[Kind, StoredOutput]:
     finished: dict[Kind, StoredOutput] = {}
     for kind, output in outputs.items():
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
             data = file.take() if metadata is None else metadata.copied(file.take())
-            file.write_whole(data, set_time=None if metadata is None else metadata.set_time)
+            try:
+                _write(path, data, set_time=None if metadata is None else metadata.set_time)
+            except OSError as error:
+                raise DiskError.of(error, Path(path), "write") from None
             finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
         elif metadata is not None:
             size = metadata.copy_to(path)
@@ -381,6 +409,26 @@ def _finish(
         else:
             finished[kind] = output
     return finished
+
+
+@threaded
+def _finish_all(
+    folder: str, answers: Sequence[_Unfinished], held: Mapping[str, TempFile]
+) -> list[dict[Kind, StoredOutput] | Exception]:
+    finished: list[dict[Kind, StoredOutput] | Exception] = []
+    for outputs, metadata in answers:
+        try:
+            finished.append(_finish(folder, outputs, metadata, held))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other answers are finished
+            finished.append(error)
+    return finished
+
+
+@partial(threaded, pool="syncing")
+def _sync(
+    group: GroupSync, files: Sequence[str], folders: Sequence[str]
+) -> tuple[list[DiskError | None], list[DiskError | None]]:
+    return group.sync(files, folders)
 
 
 def default_state_folder(address: StoreAddress, environ: Mapping[str, str] = os.environ) -> Path:

@@ -5,8 +5,7 @@ Outputs are written to temporary files, which are local whatever the storage is,
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,8 +61,9 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
 class OutputStore(Protocol):
     """Storage for outputs. One run at a time uses it.
 
-    An output is written to a temporary file, made durable (`fsync`), journalled as received, moved to its final place
-    (`commit`), and journalled as committed. What no run made is neither replaced nor removed.
+    An output is written to a temporary file (`write`, `finish`), made durable (`fsync`), journalled as received, moved
+    to its final place (`move`, and `fsync` again), and journalled as committed. What no run made is neither replaced
+    nor removed.
     """
 
     @property
@@ -152,33 +152,35 @@ class OutputStore(Protocol):
         """
         ...
 
-    def finish(
-        self, outputs: dict[Kind, StoredOutput], metadata: MetadataCopier | None
-    ) -> asyncio.Future[dict[Kind, StoredOutput]]:
-        """Give the outputs of one answer their metadata, and write those that `write` still holds in memory.
+    async def finish(
+        self, answers: Sequence[tuple[dict[Kind, StoredOutput], MetadataCopier | None]]
+    ) -> list[dict[Kind, StoredOutput] | Exception]:
+        """Give the outputs of answers their metadata, and write those that `write` still holds in memory.
 
         Args:
-            outputs: the outputs.
-            metadata: gives them the photo's metadata; None when they have it.
+            answers: the outputs of each, and what gives them the photo's metadata; None when they have it.
 
         Returns:
-            The outputs, with the size and the digest they have now.
-
-        Raises:
-            DiskError: the storage refuses.
+            For each answer its outputs, with the size and the digest they have now, or why the storage refused them.
         """
         ...
 
-    async def fsync(self, answers: Iterable[Iterable[StoredOutput]]) -> list[DiskError | None]:
-        """Wait until the temporary files of each answer are durable; they outlive this run then, until committed.
+    async def fsync(
+        self, written: Sequence[Collection[StoredOutput]], moved: Sequence[OutputMove] = ()
+    ) -> list[DiskError | None]:
+        """Wait until temporary files, and outputs that were moved, are durable. All share what the disk does.
+
+        Args:
+            written: the outputs of answers; their temporary files outlive this run from now on, until they are moved.
+            moved: what `move` has moved.
 
         Returns:
-            For each answer what the storage refused, None when nothing.
+            For each of `written`, and then for each of `moved`, what the storage refused, None when nothing.
         """
         ...
 
-    async def commit(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
-        """Move outputs to their final places, and wait until that is durable.
+    async def move(self, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        """Move outputs to their final places; that is durable once `fsync` was given the moves.
 
         Returns:
             For each move what the storage refused, None when nothing; `OutputRefused` when it concerns that move alone.
@@ -197,8 +199,8 @@ class OutputStore(Protocol):
         """What `check` does; blocks."""
         ...
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`; blocks. The journal's thread asks of place after place."""
+    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
+        """Those of `places` where no output of `kind` is; blocks. The journal's thread asks folder after folder."""
         ...
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:

@@ -1,17 +1,19 @@
 """Makes writes outlast a power cut; what differs between systems is here.
 
-Three outputs a photo are three fsyncs a photo, each of which waits for the disk. Linux' syncfs(2) makes all files of a
-file system durable in one call: on ext4, in 0.02 to 0.07 of the time for 144 files of 20 KB, and in 0.4 to 0.6 for
-three (`python -m benchmarks.sync`, without and with a neighbour that writes). It is as safe, under two conditions,
-which are checked here:
+Three outputs a photo are three fsyncs a photo and one for each folder, and each of them waits for the disk. Linux'
+syncfs(2) makes all files and names of a file system durable in one call: on ext4, in 0.02 to 0.07 of the time for 144
+files of 20 KB, and in 0.4 to 0.6 for three (`python -m benchmarks.sync`, without and with a neighbour that writes). It
+is as safe, under three conditions, which are checked here:
 
 - The kernel tells of write errors: since Linux 5.8 syncfs fails when a file could not be written back since the
   descriptor was opened (https://man7.org/linux/man-pages/man2/syncfs.2.html), so one descriptor is kept open from
-  before the first file is written. When it fails, each file is synced by itself, to find those that are refused.
+  before the first file is written. When it fails, each file is synced by itself, to find those that are refused. For
+  names, which are the file system's own data, it tells of errors since 5.17 (`sync_filesystem` in fs/sync.c).
 - The file system makes syncfs wait for the disk. That is known of ext4, XFS, Btrfs and F2FS. Network file systems and
   those in user space may only hand the data on.
+- A folder is on the file system of that descriptor: one may be a link to another disk.
 
-Everywhere else, and on other systems, each file is synced by itself.
+Everywhere else, and on other systems, each file and each folder is synced by itself.
 """
 
 from __future__ import annotations
@@ -30,21 +32,25 @@ from smarty_async.errors import DiskError
 __all__ = ["GroupSync", "has_reliable_syncfs", "sync_all", "sync_each", "sync_file", "sync_file_system", "sync_folder"]
 
 _FILE_SYSTEMS = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs"})
-_KERNEL = (5, 8)
+_KERNEL, _KERNEL_FOR_NAMES = (5, 8), (5, 17)
 _FEW = 1
-"""Files that are synced by themselves."""
+"""Files and folders that are synced by themselves."""
+
+_Refused = list[DiskError | None]
 
 
 class GroupSync:
-    """Makes the files of one folder durable.
+    """Makes many files durable together, and the names of files that were moved.
 
     Args:
-        folder: where they are.
+        folder: where the files are.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._descriptor: int | None = None
+        self._device: int | None = None  # the file system whose folders syncfs is relied on for
+        self._on_device: dict[str, bool] = {}
 
     def open(self) -> None:
         """From here on write errors are noticed; the folder must exist. Blocks.
@@ -54,6 +60,8 @@ class GroupSync:
         """
         if has_reliable_syncfs(self._folder):
             self._descriptor = os.open(self._folder, os.O_RDONLY)
+            if _kernel() >= _KERNEL_FOR_NAMES:
+                self._device = os.fstat(self._descriptor).st_dev
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -61,28 +69,54 @@ class GroupSync:
             os.close(self._descriptor)
             self._descriptor = None
 
-    async def sync(self, groups: Sequence[Sequence[str]]) -> list[DiskError | None]:
-        """Wait until files are durable.
+    def sync(self, files: Sequence[str], folders: Sequence[str]) -> tuple[_Refused, _Refused]:
+        """Wait until files, and the names in folders, are durable; blocks.
 
         Args:
-            groups: the names of the files of each answer.
+            files: names of files.
+            folders: paths.
 
         Returns:
-            For each answer what the disk refused, None when nothing.
+            For each file, and for each folder, what the disk refused, None when nothing.
         """
-        return await _sync(self._folder, groups, self._descriptor)
-
-
-@threaded
-def _sync(folder: str, groups: Sequence[Sequence[str]], descriptor: int | None) -> list[DiskError | None]:
-    if descriptor is not None and sum(map(len, groups)) > _FEW:
+        if self._descriptor is None or len(files) + len(folders) <= _FEW:
+            return self._each(files, folders)
+        apart = [folder for folder in folders if not self._covers(folder)]
         try:
-            sync_file_system(descriptor)
-        except OSError:
-            pass  # each file by itself says which one it is
-        else:
-            return [None] * len(groups)
-    return [sync_each(folder, names) for names in groups]
+            if files or len(apart) < len(folders):
+                sync_file_system(self._descriptor)
+        except OSError:  # each by itself says which one it is
+            return self._each(files, folders)
+        refused = dict(zip(apart, map(_sync_folder, apart), strict=True))
+        return [None] * len(files), list(map(refused.get, folders))
+
+    def _each(self, files: Sequence[str], folders: Sequence[str]) -> tuple[_Refused, _Refused]:
+        return [sync_each(self._folder, [name]) for name in files], list(map(_sync_folder, folders))
+
+    def _covers(self, folder: str) -> bool:
+        """Whether syncfs makes the names in `folder` durable, too."""
+        if self._device is None:
+            return False
+        if folder not in self._on_device:
+            if len(self._on_device) >= _MAX_FOLDERS:
+                self._on_device.clear()
+            try:
+                self._on_device[folder] = os.stat(folder).st_dev == self._device  # noqa: PTH116 - the folder is text
+            except OSError:
+                return False
+        return self._on_device[folder]
+
+
+_MAX_FOLDERS = 4096
+"""Folders that are remembered, at most: photos come folder by folder."""
+
+
+def _sync_folder(folder: str) -> DiskError | None:
+    try:
+        sync_folder(Path(folder))
+    except OSError as error:
+        return DiskError.of(error, Path(folder), "write to")
+    return None
 
 
 def sync_file_system(descriptor: int) -> None:
@@ -110,10 +144,7 @@ def has_reliable_syncfs(folder: str, *, mounts: Path = Path("/proc/self/mountinf
         folder: an existing folder.
         mounts: what is mounted, as proc_pid_mountinfo(5) describes it.
     """
-    if sys.platform != "linux":
-        return False
-    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    if release is None or (int(release[1]), int(release[2])) < _KERNEL:
+    if _kernel() < _KERNEL:
         return False
     try:
         device = os.stat(folder).st_dev  # noqa: PTH116 - the folder is text
@@ -123,6 +154,12 @@ def has_reliable_syncfs(folder: str, *, mounts: Path = Path("/proc/self/mountinf
         return bool(types) and types <= _FILE_SYSTEMS and hasattr(ctypes.CDLL(None), "syncfs")
     except (OSError, ValueError, IndexError):
         return False
+
+
+def _kernel() -> tuple[int, int]:
+    """The version of the Linux kernel; (0, 0) when there is none, or it is not known."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform == "linux" else None
+    return (0, 0) if release is None else (int(release[1]), int(release[2]))
 
 
 def sync_each(folder: str, names: Sequence[str]) -> DiskError | None:

@@ -13,7 +13,7 @@ from smarty_async.archive.photos.identify import Orientation
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["SHORTEST_SIDE", "converted", "flattened", "scale_to_fit", "upright"]
+__all__ = ["converted", "flattened", "scale_to_fit", "size_warning", "upright"]
 
 
 SHORTEST_SIDE = 5
@@ -65,6 +65,19 @@ def scale_to_fit(width: int, height: int, limits: Limits) -> float:
         long, short = max(width, height), min(width, height)
         scale = min(scale, max(limits.max_dimensions) / long, min(limits.max_dimensions) / short)
     return scale if scale * min(width, height) >= SHORTEST_SIDE else 1.0
+
+
+def size_warning(width: int, height: int, limits: Limits) -> str | None:
+    """What the service may dislike in these dimensions, None when nothing."""
+    if limits.max_dimensions is None:
+        return None
+    long, short = max(limits.max_dimensions), min(limits.max_dimensions)
+    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
+    if min(width, height) < SHORTEST_SIDE:
+        return message
+    if max(width, height) > long or min(width, height) > short:
+        return f"{message}: --fit makes it smaller"
+    return None
 
 
 def converted(

@@ -6,18 +6,21 @@ to the extra ``formats`` and are imported where they are used.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO
 
 from PIL import Image
 
 from smarty_async.archive.photos.convert import flattened, upright
 from smarty_async.archive.photos.identify import DECODING, check_pixels, decode, missing_extra, mute_libtiff, open_image
-from smarty_async.archive.photos.tiff import Directory, Tag
+from smarty_async.archive.photos.pages import ImageDirectory, Tag
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["decode_stream", "decode_tiff", "decoded_page", "develop", "sensor_size"]
+__all__ = ["Loader", "decode_stream", "decode_tiff", "decoded_page", "decoding_whole", "develop", "sensor_size"]
+
+Loader = Callable[[float], AbstractContextManager[Image.Image]]
+"""Decodes a picture, given by what its sides will be multiplied at least; holds its memory for the block."""
 
 
 _RAW_BYTES_PER_PIXEL = 20
@@ -118,6 +121,8 @@ _INVERSE = {6: 8, 8: 6}
 
 _BYTES_PER_PIXEL = 16
 """Memory of converting a pixel, whatever it takes in the file."""
+_WHOLE_BYTES_PER_PIXEL = 24
+"""Memory of decoding a pixel by imagecodecs and converting it."""
 
 _PLAIN_EXTRAS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,))
 _EIGHTS = (8, 8, 8, 8)
@@ -140,7 +145,7 @@ _PILLOW_LAYOUTS: frozenset[tuple[int, tuple[int, ...], int, bool]] = frozenset(
 """Photometric interpretation, bits of the samples, how many of these are no colours, whether each has a plane."""
 
 
-def _described_page(directory: Directory) -> str:
+def _described_page(directory: ImageDirectory) -> str:
     """The layout of a page, in words that follow "it is"."""
     kind = _PHOTOMETRICS.get(directory.photometric, f"of photometric interpretation {directory.photometric}")
     form = _FORMATS.get(directory.first(Tag.SAMPLE_FORMAT, 1), "")
@@ -150,7 +155,7 @@ def _described_page(directory: Directory) -> str:
     return f"a TIFF of {directory.bits[0]}-bit {planar}{form}{kind}{alpha}{packed}"
 
 
-def _pillow_reads(page: Directory) -> bool:
+def _pillow_reads(page: ImageDirectory) -> bool:
     """Whether Pillow's pixels of this layout are right; the tests compare them with tifffile's."""
     bits, extras = page.bits, page.numbers.get(Tag.EXTRA_SAMPLES, ())
     if (
@@ -170,20 +175,21 @@ def _pillow_reads(page: Directory) -> bool:
 
 
 @contextmanager
-def decoded_page(stream: BinaryIO, page: Directory) -> Generator[Image.Image]:
+def decoded_page(stream: BinaryIO, page: ImageDirectory, scale: float = 1.0) -> Generator[Image.Image]:
     """The pixels of a page as they are stored, not turned. Their memory is held for the block.
 
     Raises:
         PhotoRejected: with type ``unsupported``, ``truncated``, ``not_an_image`` or ``too_large``.
         OSError: the file cannot be read.
     """
+    del scale
     check_pixels(*page.size)
     width, height = page.size
     with DECODING.acquire(width * height, _BYTES_PER_PIXEL + page.samples * ((max(page.bits) + 7) // 8)):
         yield _decoded(stream, page)
 
 
-def _decoded(stream: BinaryIO, page: Directory) -> Image.Image:
+def _decoded(stream: BinaryIO, page: ImageDirectory) -> Image.Image:
     if not _pillow_reads(page):
         return decode_tiff(stream, page, what=_described_page(page))
     try:
@@ -194,7 +200,7 @@ def _decoded(stream: BinaryIO, page: Directory) -> Image.Image:
         raise
 
 
-def _by_pillow(stream: BinaryIO, page: Directory) -> Image.Image:
+def _by_pillow(stream: BinaryIO, page: ImageDirectory) -> Image.Image:
     mute_libtiff()
     image = open_image("TIFF", stream)
     if page.index:
@@ -248,7 +254,7 @@ _MORE_INPUT = "NEED_MORE_INPUT"
 """What libjxl says of a file that breaks off."""
 
 
-def decode_tiff(stream: BinaryIO, directory: Directory, *, what: str) -> Image.Image:
+def decode_tiff(stream: BinaryIO, directory: ImageDirectory, *, what: str) -> Image.Image:
     """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
 
     Integer samples are scaled by their bits, or by the tag MaxSampleValue; of signed ones zero is black, unless they go
@@ -329,7 +335,20 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
     return _with_alpha(picture, _to_bytes(pixels[..., -1:], bits, 0), 1, b"", associated=False)
 
 
-def _read(stream: BinaryIO, directory: Directory, what: str) -> tuple[Array, tuple[int, ...], bytes]:
+def decoding_whole(decoder: Callable[[], Image.Image], width: int, height: int) -> Loader:
+    """What decodes all of a file by `decode_stream`, and holds its memory for the block."""
+
+    @contextmanager
+    def load(scale: float) -> Generator[Image.Image]:
+        del scale
+        check_pixels(width, height)
+        with DECODING.acquire(width * height, _WHOLE_BYTES_PER_PIXEL):
+            yield decoder()
+
+    return load
+
+
+def _read(stream: BinaryIO, directory: ImageDirectory, what: str) -> tuple[Array, tuple[int, ...], bytes]:
     """Samples (H×W×S, as they are stored), the meanings of those that are no colours, the ICC profile."""
     try:
         import numpy as np  # noqa: PLC0415 - an extra
@@ -414,7 +433,7 @@ def _lab(samples: Array, bits: int, *, is_icc: bool) -> Array:
     return np.concatenate([np.clip(light, 0, 255).astype(np.uint8), hues], -1)
 
 
-def _from_palette(indexes: Array, directory: Directory) -> Array:
+def _from_palette(indexes: Array, directory: ImageDirectory) -> Array:
     import numpy as np  # noqa: PLC0415
 
     table = np.array(directory.numbers.get(Tag.COLOR_MAP, ()), np.float64)

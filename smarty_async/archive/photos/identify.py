@@ -24,6 +24,7 @@ from PIL import Image, _imaging
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from smarty_async.archive.photos.tiff import first_orientation
 from smarty_async.errors import PhotoRejected
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "decoding",
     "dimensions",
     "format_of",
+    "loaded",
     "missing_extra",
     "mute_libtiff",
     "open_image",
@@ -53,6 +55,8 @@ Orientation = int
 """The EXIF orientation of a picture: 1 is upright, 6 has to be turned clockwise by 90° …"""
 
 _ORIENTATION_TAG = 0x0112
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+"""Where Pillow looks for it, too."""
 
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
@@ -126,36 +130,25 @@ def dimensions(stream: BinaryIO) -> tuple[int, int]:
 
 def orientation_of(image: Image.Image) -> Orientation:
     """How the picture lies, by its EXIF; 1 where that is missing or broken."""
-    with suppress(KeyError, struct.error):
-        if found := _written_orientation(image.info.get("exif", b"")):
-            return found
+    if found := first_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0")):
+        return found
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
         return _orientation(Image.Image.getexif(image))
     return 1
 
 
-def orientation_in(block: bytes) -> Orientation:
-    """The orientation in an EXIF block; 1 where it is missing or broken."""
-    exif = Image.Exif()
-    with suppress(Exception):  # as above
-        exif.load(block)
-        return _orientation(exif)
-    return 1
-
-
-def _written_orientation(block: bytes) -> Orientation:
-    """The orientation in the first directory of an EXIF block, 0 where there is none; Pillow takes ten times longer."""
-    block = block.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]] if block else ""
-    if not order:
-        return 0
-    (start,) = struct.unpack_from(f"{order}L", block, 4)
-    (count,) = struct.unpack_from(f"{order}H", block, start)
-    for tag, kind, values, value in struct.iter_unpack(f"{order}HHLHxx", block[start + 2 : start + 2 + 12 * count]):
-        if (tag, kind, values) == (_ORIENTATION_TAG, 3, 1):
-            return value if 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF knows eight
-    return 0
+def orientation_in(exif: bytes, xmp: bytes = b"") -> Orientation:
+    """The orientation in an EXIF block, else in an XMP packet; 1 where it is missing or broken."""
+    if found := first_orientation(exif):
+        return found
+    with silenced(), suppress(Exception):  # as above
+        fields = Image.Exif()
+        fields.load(exif)
+        if _ORIENTATION_TAG in fields:
+            return _orientation(fields)
+    found_in_xmp = _XMP_ORIENTATION.search(xmp)
+    return int(found_in_xmp[1]) if found_in_xmp else 1
 
 
 def _orientation(exif: Image.Exif) -> Orientation:
@@ -200,6 +193,28 @@ def decode(image: ImageFile) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoRejected(f"the file is incomplete or damaged: {error}: copy it again", type="truncated") from error
+
+
+@contextmanager
+def loaded(stream: BinaryIO, name: str, scale: float = 1.0) -> Generator[Image.Image]:
+    """The picture in `stream`, decoded by Pillow; holds its memory for the block.
+
+    Args:
+        stream: seekable.
+        name: of the format.
+        scale: what its sides will be multiplied by at least: a JPEG is decoded smaller where that is enough.
+
+    Raises:
+        PhotoRejected: as `open_image` and `decode` do.
+        OSError: the file cannot be read.
+    """
+    image = open_image(name, stream)
+    kept = image.width * image.height if image.info.get("progressive") else 0
+    if name == "JPEG" and scale < 1:
+        image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
+    with decoding(image, extra_pixels=kept):
+        decode(image)
+        yield image
 
 
 _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"

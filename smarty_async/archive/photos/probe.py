@@ -1,5 +1,8 @@
 """A look into one photo: is it an image, is it whole, is it within the limits, must it be converted?
 
+Only a file whose pixels every decoder reads alike is sent as it is: JPEG with 8 bits a sample in gray or colour (no
+CMYK), PNG (no 16-bit gray, nothing that shows through), and plain TIFF (`pages.ImageDirectory.is_plain`) of one page.
+
 Everything here blocks; run it in a thread. A JPEG, PNG or TIFF that can be sent as it is is not decoded. Its bytes are
 read once: a JPEG's up to the end of its picture (1.1 ms a megabyte; decoding takes 60), a PNG's for their checksums
 (0.8 ms a megabyte; 60), a TIFF's where they are uncompressed (0.3 ms a megabyte; 3). It is decoded when something looks
@@ -10,24 +13,71 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 import msgspec
+from PIL import Image, ImageChops
 
-from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, scale_to_fit
-from smarty_async.archive.photos.examine import Examined, examine
-from smarty_async.archive.photos.identify import Orientation, silenced
+from smarty_async.archive.photos.convert import converted, scale_to_fit, size_warning
+from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
+from smarty_async.archive.photos.formats import (
+    Loader,
+    decode_stream,
+    decoded_page,
+    decoding_whole,
+    develop,
+    sensor_size,
+)
+from smarty_async.archive.photos.identify import (
+    PREFIX_BYTES,
+    RAW_FORMATS,
+    Orientation,
+    decode,
+    decoding,
+    format_of,
+    loaded,
+    open_image,
+    orientation_in,
+    orientation_of,
+    silenced,
+)
+from smarty_async.archive.photos.jpeg import (
+    JpegError,
+    JpegHeader,
+    JpegSource,
+    JpegTruncated,
+    Kind,
+    find_jpeg_extent,
+    has_all_scans,
+    read_header,
+)
+from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
+from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
 from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["LARGEST_DECODED", "Probed", "probe"]
+__all__ = ["LARGEST_DECODED", "Examined", "Probed", "examine", "probe"]
 
 LARGEST_DECODED = 500_000_000
 """Files over this are never converted, in bytes."""
 
-
 _PIECE_BYTES = 1 << 20
+_SHORT_TRAILER = 4096
+"""Bytes: padding, and notes of cameras and programs."""
+_MOST_KEPT, _MOST_SEGMENTS_KEPT = 8192, 100
+"""Bytes of a JPEG's metadata, and its segments, that are kept from when it is probed until it has outputs."""
+
+_END = b"\xff\xd9"
+"""A JPEG's end marker."""
+_LOOKAHEAD = b"\x55" * 128
+"""Data that libjpeg may read ahead behind the last pixel. They replace the end marker and a few blocks of 8×8
+pixels; a file that lacks more does not decode with them."""
+_LAST_BYTES = 256
+"""Bytes without which the last rows of a progressive JPEG look different, and only they."""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +99,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
         digest: SHA-256 of the whole source when there are `converted` bytes, else None: reading it for sending
             gives it.
         whole: the file, when all of it was read and it is sent as it is; None when it is large.
+        header: what is in front of a JPEG's pixels, where its metadata are short: they need not be read again.
         page: which picture of the file it is, from 1.
         pages: how many pictures the file holds; only a TIFF may hold more than one.
         warning: what the service may dislike in it, None when there is nothing.
@@ -68,6 +119,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     to_srgb: bool = False
     digest: bytes | None = None
     whole: WholeFile | None = None
+    header: JpegHeader | None = None
     page: int = 1
     pages: int = 1
     warning: str | None = None
@@ -93,7 +145,7 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
             not read; ``no_such_page``.
     """
     try:
-        with silenced(), open_for_parsing(photo) as stream:
+        with open_for_parsing(photo) as stream:
             return _probed(stream, limits, fit=fit, page=page)
     except PhotoRejected:
         raise
@@ -111,18 +163,19 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
 
 def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:
     found = examine(stream, page=page)
+    width, height = found.width, found.height
     size = len(found.replacement) if found.replacement else found.end
-    too_many_pixels = found.width * found.height > limits.max_pixels
+    too_many_pixels = width * height > limits.max_pixels
     over = limits.max_image_bytes is not None and size > limits.max_image_bytes
-    shrinks = scale_to_fit(found.width, found.height, limits) < 1
+    shrinks = (too_many_pixels or fit) and scale_to_fit(width, height, limits) < 1
     if too_many_pixels and not (fit and shrinks):
         way_out = "they cannot be made smaller" if fit else "add --fit to send a smaller copy"
         raise PhotoRejected(
-            f"{found.width}×{found.height} pixels are over the limit of {limits.max_pixels:,} pixels: {way_out}",
-            type="too_large",
+            f"{width}×{height} pixels are over the limit of {limits.max_pixels:,} pixels: {way_out}", type="too_large"
         )
     if found.content_type is None or (fit and (over or shrinks)):
-        return _converted(stream, found, limits, fit=fit, page=page)
+        with silenced():
+            return _converted(stream, found, limits, fit=fit, page=page)
     if over:
         raise PhotoRejected(
             f"{size:,} bytes are over the limit of {limits.max_image_bytes:,} bytes an image: "
@@ -132,23 +185,24 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
     return Probed(
         content_type=found.content_type,
         size=size,
-        width=found.width,
-        height=found.height,
+        width=width,
+        height=height,
         orientation=found.orientation,
-        file_size=_size(stream),
+        file_size=stream.seek(0, os.SEEK_END),
         source_format=found.format,
-        source_width=found.width,
-        source_height=found.height,
+        source_width=width,
+        source_height=height,
         source_orientation=found.orientation,
         converted=found.replacement,
         digest=_digest(stream) if found.replacement else None,
         whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
-        warning=_warning(found.width, found.height, limits),
+        header=found.header,
+        warning=size_warning(width, height, limits) if limits.max_dimensions else None,
     )
 
 
 def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, page: int) -> Probed:
-    if (size := _size(stream)) > LARGEST_DECODED:
+    if (size := stream.seek(0, os.SEEK_END)) > LARGEST_DECODED:
         raise PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
     source = (found.width, found.height)
     with found.load(scale_to_fit(*source, limits) if fit else 1.0) as image:
@@ -165,7 +219,7 @@ def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, 
         size=len(made.data),
         width=made.width,
         height=made.height,
-        file_size=_size(stream),
+        file_size=size,
         source_format=found.format,
         source_width=found.width,
         source_height=found.height,
@@ -173,14 +227,11 @@ def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, 
         converted=made.data,
         to_srgb=made.to_srgb,
         digest=_digest(stream),
+        header=found.header,
         page=page,
         pages=found.pages,
-        warning=_warning(made.width, made.height, limits),
+        warning=size_warning(made.width, made.height, limits),
     )
-
-
-def _size(stream: BinaryIO) -> int:
-    return stream.seek(0, io.SEEK_END)
 
 
 def _digest(stream: BinaryIO) -> bytes:
@@ -192,14 +243,256 @@ def _digest(stream: BinaryIO) -> bytes:
     return digest.digest()
 
 
-def _warning(width: int, height: int, limits: Limits) -> str | None:
-    """What is wrong with the dimensions, None when nothing is."""
-    if limits.max_dimensions is None:
-        return None
-    long, short = max(limits.max_dimensions), min(limits.max_dimensions)
-    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
-    if min(width, height) < SHORTEST_SIDE:
-        return message
-    if max(width, height) > long or min(width, height) > short:
-        return f"{message}: --fit makes it smaller"
+class Examined(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture in a file, found whole.
+
+    Attributes:
+        format: ``JPEG``, ``PNG``, ``TIFF``, ``HEIF``, ``DNG`` …
+        width: pixels, as they are stored.
+        height: pixels, as they are stored.
+        load: decodes it.
+        orientation: how the stored pixels lie; 1 where the decoder turns them.
+        content_type: under which it may be sent as it is; None when it has to be converted.
+        end: bytes of the file that belong to the picture.
+        replacement: the same picture in a sound file, where the file itself is not; its pixels are not touched.
+        pages: pictures in the file.
+        header: of a JPEG.
+    """
+
+    format: str
+    width: int
+    height: int
+    load: Loader
+    orientation: Orientation = 1
+    content_type: str | None = None
+    end: int
+    replacement: bytes | None = None
+    pages: int = 1
+    header: JpegHeader | None = None
+
+
+def examine(stream: BinaryIO, *, page: int = 1) -> Examined:
+    """Find out what is in `stream`, and whether it is whole.
+
+    Args:
+        stream: seekable; kept open as long as `Examined.load` is to be called.
+        page: which picture of a multi-page TIFF, from 1.
+
+    Raises:
+        PhotoRejected: with type ``empty``, ``not_an_image``, ``truncated``, ``damaged``, ``animation``, ``raw``,
+            ``heic``, ``unsupported``, ``too_large`` or ``no_such_page``.
+        OSError: the file cannot be read.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    if not size:
+        raise PhotoRejected("it is empty: 0 bytes", type="empty")
+    stream.seek(0)
+    prefix = stream.read(PREFIX_BYTES)
+    name = format_of(prefix)
+    if name == "JPEG" and page == 1:
+        return _examine_jpeg(stream, size)
+    with silenced():
+        return _examine(stream, size, name, prefix, page)
+
+
+def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -> Examined:
+    directories: list[ImageDirectory] = []
+    if name == "TIFF":
+        directories = read_directories(stream)
+        name = raw_name(directories) or name
+    if name == "TIFF":
+        return _examine_tiff(stream, size, directories, page)
+    if page != 1:
+        raise PhotoRejected(f"it has one page, and page {page} was asked for", type="no_such_page")
+    if name in RAW_FORMATS:
+        width, height = sensor_size(stream, name)
+        return Examined(format=name, width=width, height=height, load=partial(develop, stream, name), end=size)
+    if name == "PNG":
+        return _examine_png(stream, size)
+    if name == "JXL":
+        decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
+        width, height = decoder().size
+        return Examined(format=name, width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+    return _examine_other(stream, size, name, prefix)
+
+
+def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
+    source = stream.getvalue() if isinstance(stream, io.BytesIO) else stream
+    header = _jpeg_header(source)
+    extent = find_jpeg_extent(source, header)
+    if extent.hole is not None:
+        raise PhotoRejected(
+            f"the file is damaged: zeros stand in for its data from byte {extent.hole:,} on: copy it again",
+            type="damaged",
+        )
+    replacement, is_common = None, header.is_common
+    if is_common:
+        replacement = None if extent.end else _with_end(stream, size, header)
+        load: Loader = partial(loaded, io.BytesIO(replacement) if replacement else stream, "JPEG")
+    elif extent.end is None:
+        raise _incomplete()
+    else:
+        decoder = partial(decode_stream, stream, "jpeg", what=header.described(), bits=header.bits)
+        load = decoding_whole(decoder, header.width, header.height)
+    exif, xmp = header.payloads.get(Kind.EXIF), header.payloads.get(Kind.XMP)
+    return Examined(
+        format="JPEG",
+        width=header.width,
+        height=header.height,
+        load=load,
+        orientation=orientation_in(exif[0] if exif else b"", xmp[0] if xmp else b"") if exif or xmp else 1,
+        content_type="image/jpeg" if is_common and header.components in (1, 3) else None,
+        end=_with_short_trailer(extent.end or size, size) if is_common else size,
+        replacement=replacement,
+        header=header if header.held <= _MOST_KEPT and len(header.segments) <= _MOST_SEGMENTS_KEPT else None,
+    )
+
+
+def _jpeg_header(source: JpegSource) -> JpegHeader:
+    try:
+        header = read_header(source)
+    except JpegTruncated:
+        raise PhotoRejected("the JPEG file ends in its header: copy it again", type="truncated") from None
+    except JpegError as error:
+        raise PhotoRejected(f"its JPEG header cannot be read: {error}", type="not_an_image") from None
+    if header.components not in (1, 3, 4) or not (header.width and header.height and header.sound):
+        raise PhotoRejected("its JPEG header cannot be read", type="not_an_image")
+    return header
+
+
+def _with_end(stream: BinaryIO, size: int, header: JpegHeader) -> bytes | None:
+    """The same file with an end marker where decoders miss that. It may lack that and a byte or two before.
+
+    Raises:
+        PhotoRejected: with type ``truncated``: more is missing.
+        OSError: the file cannot be read.
+    """
+    if size > LARGEST_DECODED:
+        raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
+    stream.seek(0)
+    data = stream.read()
+    broken_marker = data.rfind(b"\xff", len(data) - 2)
+    picture = data[:broken_marker] if broken_marker >= 0 else data
+    with silenced():
+        if not (_is_whole_progressive(picture) if header.is_progressive else _decoded(picture + _LOOKAHEAD)):
+            raise _incomplete()
+        return None if _decoded(data) else picture + _END
+
+
+def _is_whole_progressive(data: bytes) -> bool:
+    """Whether all scans have begun, and the last bytes make the last rows; else they make other rows."""
+    if not has_all_scans(data):
+        return False
+    with_them, without = _decoded(data + _END), _decoded(data[:-_LAST_BYTES] + _END)
+    if with_them is None or without is None:
+        return False
+    changed = ImageChops.difference(with_them.convert("L"), without.convert("L")).getbbox()
+    return changed is not None and changed[3] > with_them.height - 2 * 16
+
+
+def _decoded(data: bytes) -> Image.Image | None:
+    """The picture; None when the decoder misses data."""
+    with suppress(PhotoRejected), loaded(io.BytesIO(data), "JPEG") as image:
+        return image
     return None
+
+
+def _incomplete() -> PhotoRejected:
+    return PhotoRejected("the file is incomplete: copy it again", type="truncated")
+
+
+def _examine_png(stream: BinaryIO, size: int) -> Examined:
+    scan = scan_png(stream)
+    if scan.frames > 1:
+        raise _animation("PNG", scan.frames)
+    replacement = None if scan.sendable else rewritten(scan, stream)
+    source = io.BytesIO(replacement) if replacement else stream
+    image = open_image("PNG", source)
+    if scan.end is None:  # the pixels may be there nevertheless
+        with decoding(image):
+            decode(image)
+        image = open_image("PNG", source)
+    if exif := scan.read(b"eXIf", stream):  # which may come behind the pixels
+        image.info["exif"] = exif
+    return Examined(
+        format="PNG",
+        width=image.width,
+        height=image.height,
+        load=partial(loaded, source, "PNG"),
+        orientation=orientation_of(image),
+        content_type="image/png" if _png_is_plain(scan, source) else None,
+        end=_with_short_trailer(scan.end or size, size),
+        replacement=replacement,
+    )
+
+
+def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory], page: int) -> Examined:
+    pages = pictures(directories)
+    if not 1 <= page <= len(pages):
+        raise PhotoRejected(f"it has {len(pages)} pages, and page {page} was asked for", type="no_such_page")
+    one = pages[page - 1]
+    load = partial(decoded_page, stream, one)
+    if one.segments:
+        check_tiff(stream, one, size)
+    else:  # it does not say how long its data are
+        with load(1.0):
+            pass
+    orientation = one.first(Tag.ORIENTATION, 1)
+    return Examined(
+        format="TIFF",
+        width=one.size[0],
+        height=one.size[1],
+        load=load,
+        orientation=orientation if 1 <= orientation <= 8 else 1,  # noqa: PLR2004 - TIFF knows eight
+        content_type="image/tiff" if one.is_plain and len(pages) == 1 else None,
+        end=size,
+        pages=len(pages),
+    )
+
+
+def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Examined:
+    if name in ("HEIF", "AVIF"):
+        check_boxes(stream)
+        if prefix[8:12] in (b"msf1", b"hevc", b"hevx", b"avis"):
+            raise _animation(name)
+    elif name in ("GIF", "JPEG2000"):
+        stream = without_zero_tail(stream)
+    image = open_image(name, stream)
+    if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
+        raise _animation(name)
+    if name == "WEBP":
+        check_webp(stream)
+    else:
+        check_rows(stream, image, size)
+    return Examined(
+        format=name,
+        width=image.width,
+        height=image.height,
+        load=partial(loaded, stream, name),
+        # libheif turns the picture as its boxes say; what EXIF says of it is the same, or not meant (ISO/IEC 23008-12).
+        orientation=1 if name == "HEIF" else orientation_of(image),
+        end=size,
+    )
+
+
+def _with_short_trailer(end: int, size: int) -> int:
+    """Where what is sent ends: a few bytes behind the picture go with it, the video of a motion photo does not."""
+    return size if size - end <= _SHORT_TRAILER else end
+
+
+def _png_is_plain(scan: PngScan, stream: BinaryIO) -> bool:
+    """Whether it looks alike with and without transparency, and has no 16-bit gray, which many decoders cut off."""
+    if scan.depth == 16 and scan.color_type in (0, 4):  # noqa: PLR2004 - bits
+        return False
+    if not scan.transparent:
+        return True
+    image = open_image("PNG", stream)
+    with decoding(image):
+        decode(image)
+        alpha = image.convert("RGBA").getchannel("A").getextrema()
+    return alpha == (255, 255)
+
+
+def _animation(name: str, frames: int | None = None) -> PhotoRejected:
+    of = f" of {frames} frames" if frames else ""
+    return PhotoRejected(f"it is an animation{of} ({name}), not a photo", type="animation")

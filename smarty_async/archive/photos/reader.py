@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 import aiofiles
 import msgspec
@@ -26,10 +26,13 @@ __all__ = [
     "WholeFileStream",
     "file_digest",
     "open_for_parsing",
+    "read_in_thread",
 ]
 
 PhotoData = str | os.PathLike[str] | bytes | Callable[[], BinaryIO]
 """A photo: the path of its file, its bytes, or what opens it, where it is no file."""
+
+T = TypeVar("T")
 
 _PIECE_BYTES = 1 << 18
 
@@ -91,18 +94,23 @@ class FileBody:
         Raises:
             PhotoRejected: it cannot be read, or has changed since it was probed.
         """
+        if (read_whole := self.read_whole) is not None:
+            data = await read_in_thread(read_whole)
+            for start in range(0, self.size, _PIECE_BYTES):
+                yield data[start : start + _PIECE_BYTES]
+            return
         try:
-            if self._held is not None or self._file_size <= _PIECE_BYTES:
-                data = await _read_whole(self)
-                for start in range(0, self.size, _PIECE_BYTES):
-                    yield data[start : start + _PIECE_BYTES]
-                return
             async with aiofiles.open(self._path, "rb", buffering=0) as file:
                 self.check(file.fileno())
                 async for piece in self._pieces(file):
                     yield piece
         except OSError as error:
-            raise PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable") from None
+            raise _unreadable(error) from None
+
+    @property
+    def read_whole(self) -> Callable[[], bytes] | None:
+        """Reads a small image at once, with its `digest`, and blocks; raises as `read` does. None for a large file."""
+        return self._read_whole if self._held is not None or self._file_size <= _PIECE_BYTES else None
 
     async def _pieces(self, file: AsyncFileIO) -> AsyncIterator[bytes]:
         digest = hashlib.sha256() if self.digest is None else None
@@ -134,8 +142,13 @@ class FileBody:
             digest.update(piece)
             size -= len(piece)
 
-    def read_whole(self) -> bytes:
-        """All its bytes; blocks."""
+    def _read_whole(self) -> bytes:
+        try:
+            return self._read_file()
+        except OSError as error:
+            raise _unreadable(error) from None
+
+    def _read_file(self) -> bytes:
         if self._held is not None and (data := self._held.take()) is not None:
             self.check(self._path)
         else:
@@ -165,7 +178,16 @@ class FileBody:
         return PhotoRejected("it changed while the run was under way", type="changed")
 
 
-_read_whole = threaded(FileBody.read_whole, pool="reading")
+def _unreadable(error: OSError) -> PhotoRejected:
+    return PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable")
+
+
+def _call(call: Callable[[], T]) -> T:
+    return call()
+
+
+read_in_thread = threaded(_call, pool="reading")
+"""Makes a call that reads photos, in a thread."""
 
 
 _READ_AT_ONCE = 1 << 20

@@ -20,15 +20,15 @@ from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody, HeldFiles, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
-from smarty_async.archive.sources.source import Prober
-from smarty_async.archive.sources.walk import GeneratedFiles, PhotoFile, Walk, Wanted, photo_file, reason, unreadable
+from smarty_async.archive.sources.source import PhotoFile, Prober
+from smarty_async.archive.sources.walk import GeneratedFiles, Walk, Wanted, photo_file, reason, unreadable
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
 from smarty_async.store_address import is_store_address, local_path
 
-__all__ = ["FolderSource", "PhotoFile", "check_sources", "probe_file", "scan"]
+__all__ = ["FolderSource", "check_sources", "probe_file", "scan"]
 
 _NEITHER = "it is neither a file nor a folder"
 

@@ -19,11 +19,10 @@ from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissi
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
-from smarty_async.archive.sources.source import Prober
+from smarty_async.archive.sources.source import PhotoFile, Prober
 from smarty_async.archive.sources.walk import (
     SIGNATURE_BYTES,
     Glob,
-    PhotoFile,
     Wanted,
     has_photo_signature,
     is_photo_name,
@@ -386,7 +385,10 @@ class ObjectBody:
 
     Attributes:
         digest: of the content; None until it was read, where the ETag does not tell.
+        read_whole: it is always fetched in pieces.
     """
+
+    read_whole = None
 
     def __init__(self, bucket: Bucket, key: str, file: PhotoFile, *, size: int, content_type: str) -> None:
         self._bucket = bucket

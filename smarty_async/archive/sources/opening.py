@@ -11,8 +11,7 @@ from typing import BinaryIO
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
-from smarty_async.archive.sources.source import PhotoBody, PhotoSource, Prober
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoBody, PhotoFile, PhotoSource, Prober
 from smarty_async.errors import SmartyError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Progress
@@ -142,8 +141,8 @@ class Survey:
             files: the photos.
             unfinished: those that earlier runs have not finished.
         """
-        size = sum(file.size for file in files)
-        to_do = sum(file.size for file in unfinished)
+        size = sum([file.size for file in files])
+        to_do = sum([file.size for file in unfinished])
         before = self._passed
         self._passed = (before[0] + len(files), before[1] + size, before[2] + max(0, size - to_do))
         self._update()

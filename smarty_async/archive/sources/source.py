@@ -1,15 +1,47 @@
-"""Where photos come from: the interface that the rest of the program uses, whatever the storage."""
+"""Where photos come from: what is known of one, and the interface of its source, whatever the storage."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import BinaryIO, Protocol
 
-from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.walk import PhotoFile
-from smarty_async.options import Limits
+import msgspec
 
-__all__ = ["PhotoBody", "PhotoSource", "Prober"]
+from smarty_async.archive.photos.probe import Probed
+from smarty_async.options import Limits
+from smarty_async.results import ErrorInfo
+
+__all__ = ["PhotoBody", "PhotoFile", "PhotoSource", "Prober"]
+
+
+class PhotoFile(msgspec.Struct, frozen=True, gc=False):
+    """A file that may be a photo; whether it is an image, the probe says.
+
+    Attributes:
+        source: the source it was found in, an absolute path. Bytes that are not UTF-8 are surrogate-escaped here,
+            in `photo` and in `path`.
+        photo: path relative to `source`, with ``/``.
+        path: what to open.
+        size: bytes.
+        version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
+        problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
+            way too, with its own path as `photo` (``.`` for the source itself).
+        page: which picture of a file that holds several, from 1.
+        left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
+    """
+
+    source: str
+    photo: str
+    path: str
+    size: int
+    version: str
+    problem: ErrorInfo | None = None
+    page: int = 1
+    left_alone: bool = False
+
+    def other_pages(self, pages: int) -> list[PhotoFile]:
+        """The other pictures of a file that holds `pages` of them; none for page 2 or later."""
+        return [msgspec.structs.replace(self, page=page) for page in range(2, pages + 1)] if self.page == 1 else []
 
 
 class PhotoBody(Protocol):
@@ -27,6 +59,11 @@ class PhotoBody(Protocol):
             PhotoRejected: they cannot be read, or are no longer what was probed.
             StoreError: the store does not answer.
         """
+        ...
+
+    @property
+    def read_whole(self) -> Callable[[], bytes] | None:
+        """Reads a small photo at once, and blocks; raises as `read` does. None where `read` is the only way."""
         ...
 
 

@@ -15,10 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
-
 from smarty_async.archive.paths import PRODUCE, STATE
 from smarty_async.archive.sources.scan_roots import ScanRoot
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import ErrorInfo
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "SYSTEM_SUFFIXES",
     "GeneratedFiles",
     "Glob",
-    "PhotoFile",
     "Walk",
     "Wanted",
     "has_photo_signature",
@@ -41,36 +39,6 @@ __all__ = [
 
 _OPEN_FOLDERS = 64
 """Folders that a walk holds open, at most: some systems allow a process 256 files."""
-
-
-class PhotoFile(msgspec.Struct, frozen=True, gc=False):
-    """A file that may be a photo; whether it is an image, the probe says.
-
-    Attributes:
-        source: the source it was found in, an absolute path. Bytes that are not UTF-8 are surrogate-escaped here,
-            in `photo` and in `path`.
-        photo: path relative to `source`, with ``/``.
-        path: what to open.
-        size: bytes.
-        version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
-        problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
-            way too, with its own path as `photo` (``.`` for the source itself).
-        page: which picture of a file that holds several, from 1.
-        left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
-    """
-
-    source: str
-    photo: str
-    path: str
-    size: int
-    version: str
-    problem: ErrorInfo | None = None
-    page: int = 1
-    left_alone: bool = False
-
-    def other_pages(self, pages: int) -> list[PhotoFile]:
-        """The other pictures of a file that holds `pages` of them; none for page 2 or later."""
-        return [msgspec.structs.replace(self, page=page) for page in range(2, pages + 1)] if self.page == 1 else []
 
 
 def photo_file(source: str, photo: str, path: str, status: os.stat_result) -> PhotoFile:

@@ -16,8 +16,8 @@ from typing import Final
 from PIL import Image
 
 from smarty_async.archive.photos.convert import flattened, upright
-from smarty_async.archive.photos.examine import examine
 from smarty_async.archive.photos.identify import silenced
+from smarty_async.archive.photos.probe import examine
 
 __all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,10 +15,10 @@ from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.outputs.sync import GroupSync
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
@@ -76,18 +77,24 @@ async def closed(storage: Storage) -> dict[str, bool]:
 
 async def test_many_answers_share_the_fsync_of_their_folder(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [await storage.received(f"{number:03}.jpg") for number in range(100)]
-    synced: list[Path] = []
-    monkeypatch.setattr(output_folder, "sync_folder", synced.append)
+    synced: list[str] = []
+    sync = GroupSync.sync
+
+    def noted(group: GroupSync, files: list[str], folders: list[str]) -> Any:
+        synced.extend(folders)
+        return sync(group, files, folders)
+
+    monkeypatch.setattr(GroupSync, "sync", noted)
     await asyncio.gather(*map(storage.committer.commit, answers))
     assert all(storage.output(answer.entry).read_bytes() == answer.entry.file.photo.encode() for answer in answers)
-    assert synced.count(storage.directory.out / "improved") < 10
+    assert 0 < synced.count(str(storage.directory.out / "improved")) < 10
     assert set((await closed(storage)).values()) == {True}
 
 
 async def test_an_answer_that_comes_as_the_last_group_ends_is_committed(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, "_GROUPS", 1)
+    monkeypatch.setattr(commit, "_FINISHED_TOGETHER", 1)
     answers = [await storage.received(f"{name}.jpg") for name in "abc"]
     async with asyncio.timeout(20):
         for answer in answers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.records import FinishedPhoto, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Outcome
 
@@ -50,10 +50,10 @@ def taken(
 ) -> FinishedBatch:
     gone = set(missing)
 
-    def exist(place: str, kinds: Iterable[Kind]) -> bool:
-        return not any(f"{kind}/{place}" in gone for kind in kinds)
+    def no_output(kind: Kind, places: Collection[str]) -> list[str]:
+        return [place for place in places if f"{kind}/{place}" in gone]
 
-    return store.take_finished(files, specs or (IMPROVE,), exist=exist, with_results=results)
+    return store.take_finished(files, specs or (IMPROVE,), missing=no_output, with_results=results)
 
 
 @pytest.mark.parametrize("specs", [(IMPROVE,), (IMPROVE, TWICE)])
@@ -73,6 +73,52 @@ def test_they_may_be_counted_alone(store: JournalStore) -> None:
     finish(store, photo_files(), IMPROVE)
     batch = taken(store, photo_files(), results=False)
     assert (batch.rest, batch.count, batch.results) == ([], len(NAMES), [])
+
+
+@pytest.mark.parametrize("kinds", [("improved",), ("improved", "colorized")])
+def test_counting_looks_for_every_output_of_a_batch(store: JournalStore, kinds: tuple[Kind, ...]) -> None:
+    entries = store.look_up(photo_files())
+    for number, entry in enumerate(entries):  # every second photo has one output, the others have `kinds`
+        outputs = {kind: StoredOutput("7", 5) for kind in kinds[: number % 2 + 1]}
+        store.record_received([ReceivedAnswer(entry, IMPROVE, outputs, bw=False)])
+        store.record_committed([(entry.id, IMPROVE)])
+        store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
+    store._lookup = EntryLookup(store.sql)
+    asked: dict[Kind, list[str]] = {}
+
+    def none_missing(kind: Kind, places: Collection[str]) -> list[str]:
+        asked[kind] = list(places)
+        return []
+
+    assert store.take_finished(photo_files(), (IMPROVE,), missing=none_missing, with_results=False).count == len(NAMES)
+    assert asked == {kind: NAMES if kind == "improved" else NAMES[1::2] for kind in kinds}
+    assert store.look_up(photo_files()) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": 10}, {"version": "8"}, {"page": 2}, {"problem": ErrorInfo("unreadable", "no")}, {"source": "/others"}],
+)
+def test_counting_leaves_what_has_changed(store: JournalStore, change: dict[str, Any]) -> None:
+    finish(store, photo_files(), IMPROVE, TWICE)
+    files = photo_files()
+    files[2] = msgspec.structs.replace(files[2], **change)
+    batch = taken(store, files, IMPROVE, TWICE, missing=[f"resolved/{NAMES[1]}"], results=False)
+    assert (batch.rest, batch.count) == ([files[1], files[2]], len(NAMES) - 2)
+
+
+def test_counting_leaves_the_pages_of_a_file_apart(store: JournalStore) -> None:
+    pages = [msgspec.structs.replace(photo_files()[1], page=page) for page in (1, 2)]
+    finish(store, [photo_files()[0], pages[1], photo_files()[2]], IMPROVE)
+    batch = taken(store, photo_files()[:3], results=False)
+    assert (batch.rest, batch.count) == ([pages[0]], 2)
+
+
+def test_counting_knows_a_photo_at_another_place(store: JournalStore) -> None:
+    finish(store, photo_files(), IMPROVE)
+    store.sql.execute("UPDATE photos SET place = 'elsewhere.jpg' WHERE id = 3")
+    batch = taken(store, photo_files(), missing=["improved/elsewhere.jpg"], results=False)
+    assert (batch.rest, batch.count) == ([photo_files()[2]], len(NAMES) - 1)
 
 
 def test_the_order_of_the_photos_between_the_first_and_the_last_does_not_matter(store: JournalStore) -> None:
@@ -142,9 +188,10 @@ def test_what_has_no_place_is_left(store: JournalStore) -> None:
     assert taken(store, photo_files()).rest == [photo_files()[2]]
 
 
-def test_a_photo_that_is_named_twice_is_counted_once(store: JournalStore) -> None:
+@pytest.mark.parametrize("results", [True, False])
+def test_a_photo_that_is_named_twice_is_counted_once(store: JournalStore, *, results: bool) -> None:
     finish(store, photo_files(), IMPROVE)
     files = photo_files()
-    assert taken(store, [*files, *files]).count == len(NAMES)
-    assert taken(store, files) == FinishedBatch([])
+    assert taken(store, [*files, *files], results=results).count == len(NAMES)
+    assert taken(store, files, results=results) == FinishedBatch([])
     assert store.look_up(files) == []

@@ -17,10 +17,10 @@ import pytest
 from support.archives import STATE, lines
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo
@@ -63,7 +63,7 @@ def answer(entry: PhotoEntry) -> ReceivedAnswer:
 
 async def record(journal: Journal, entry: PhotoEntry, outcome: Any = "already_good") -> None:
     error = ErrorInfo("permanent", "no") if outcome == "failed" else None
-    await journal.record_result(entry, entry.result(outcome, error=error), {})
+    await journal.record_results([FinishedPhoto(entry, entry.result(outcome, error=error), {})])
 
 
 async def finish(journal: Journal, *names: str) -> None:
@@ -347,7 +347,7 @@ def interrupted(place: Place, outputs: dict[Any, StoredOutput], *, path: str = "
     store.close()
 
 
-async def standing(place: Place) -> dict[str, bytes]:
+async def outputs_of(place: Place) -> dict[str, bytes]:
     """The outputs on the disk and in the journal after the next run has begun."""
     journal = await place.journal()
     entry = (await journal.look_up([photo_file("sub/a.jpg")]))[0]
@@ -363,27 +363,27 @@ async def test_killed_before_the_first_move(place: Place) -> None:
     place.put(f"{TMP}/3", b"first")
     place.put(f"{TMP}/4", b"other!")
     interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6)})
-    assert await standing(place) == {"improved": b"first", "colorized": b"other!"}
+    assert await outputs_of(place) == {"improved": b"first", "colorized": b"other!"}
 
 
 async def test_killed_between_two_moves(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"first")
     place.put(f"{TMP}/4", b"other!")
     interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6)})
-    assert await standing(place) == {"improved": b"first", "colorized": b"other!"}
+    assert await outputs_of(place) == {"improved": b"first", "colorized": b"other!"}
 
 
 async def test_killed_after_the_last_move(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    assert await standing(place) == {"improved": b"first"}
+    assert await outputs_of(place) == {"improved": b"first"}
 
 
 async def test_killed_before_an_output_of_an_earlier_content_was_replaced(place: Place) -> None:
     place.put("improved/sub/a.jpg", b"of the former photo")
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(b"of the former photo"))})
-    assert await standing(place) == {"improved": b"first"}
+    assert await outputs_of(place) == {"improved": b"first"}
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -402,7 +402,7 @@ async def test_a_recovered_output_replaces_no_file_that_no_run_made(place: Place
 
 async def test_an_answer_without_outputs_is_an_answer(place: Place) -> None:
     interrupted(place, {})
-    assert await standing(place) == {}
+    assert await outputs_of(place) == {}
     store = JournalStore(place.path)
     assert store.look_up([photo_file("sub/a.jpg")])[0].has(IMPROVE)
     store.close()
@@ -439,7 +439,7 @@ async def test_outputs_refused_at_their_place_are_kept_and_placed_by_a_later_run
             assert re.search(reason, result.error.message)
         assert other.problem is None
         failure = ErrorInfo("output_refused", "no")
-        await journal.record_result(entry, entry.result("failed", error=failure), {IMPROVE: failure})
+        await journal.record_results([FinishedPhoto(entry, entry.result("failed", error=failure), {IMPROVE: failure})])
         await journal.close()
     blocked.unlink()
     journal = await place.journal()
@@ -477,7 +477,7 @@ async def test_a_disk_that_refuses_every_rename_blocks_no_later_run(
     assert temporaries == {"3"}
     assert "Permission denied" in store.unplaced()[0]
     store.close()
-    assert await standing(place) == {"improved": b"first"}
+    assert await outputs_of(place) == {"improved": b"first"}
 
 
 async def test_an_output_folder_on_another_disk_blocks_no_later_run(
@@ -493,7 +493,7 @@ async def test_an_output_folder_on_another_disk_blocks_no_later_run(
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
     monkeypatch.setattr(os, "replace", replace_on_one_disk)
-    assert await standing(place) == {"improved": b"first"}
+    assert await outputs_of(place) == {"improved": b"first"}
 
 
 async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succeeds(place: Place) -> None:

@@ -27,7 +27,7 @@ from smarty_async.archive.journal.records import (
 )
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputMove
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result

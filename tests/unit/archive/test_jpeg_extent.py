@@ -161,7 +161,7 @@ def test_what_is_no_jpeg_has_no_end(data: bytes) -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=8), st.integers(0, 1 << 20))
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 def test_damage_raises_nothing_and_ends_within_the_file(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(WHOLE)
     for at, value in changes:

@@ -33,6 +33,8 @@ from support.metadata_samples import (
 from support.pictures import encoded, opened
 
 from smarty_async.archive.outputs.metadata.copier import (
+    MetadataCopier,
+    SentPhoto,
     metadata_segments,
     set_modified,
     splice,
@@ -40,10 +42,11 @@ from smarty_async.archive.outputs.metadata.copier import (
     stripped_segments,
     tagged_orientation,
 )
-from smarty_async.archive.outputs.metadata.icc import color_profile
-from smarty_async.archive.outputs.metadata.jpeg import JpegError, Kind, read_header, xmp_segments
 from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
+from smarty_async.archive.outputs.metadata.xmp import xmp_segments
+from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, Kind, read_header
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 
@@ -64,7 +67,7 @@ def stripped(source: bytes, output: bytes = OUTPUT, *, orientation: int = 1) -> 
 
 
 def _exchanged(metadata: SourceMetadata, output: bytes, segments: Segments, orientation: int) -> JpegImageFile:
-    header = read_header(io.BytesIO(output))
+    header = read_header(output)
     data = splice_bytes(output, header=header, segments=segments(metadata, header, orientation=orientation))
     image = opened(data)
     assert isinstance(image, JpegImageFile)
@@ -76,7 +79,7 @@ def _exchanged(metadata: SourceMetadata, output: bytes, segments: Segments, orie
 
 def warnings_of(source: bytes, output: bytes = OUTPUT) -> str:
     metadata = read_metadata(source)
-    segments = metadata_segments(metadata, read_header(io.BytesIO(output)), orientation=1)
+    segments = metadata_segments(metadata, read_header(output), orientation=1)
     return "; ".join((*metadata.warnings, *segments.warnings))
 
 
@@ -303,7 +306,7 @@ def test_an_output_is_tagged_with_its_orientation(orientation: int, tagged: int,
     for exchanged in (carried, stripped):
         image = exchanged(source, output, orientation=orientation)
         assert image.getexif().get(0x0112, 1) == orientation
-        assert tagged_orientation(read_header(io.BytesIO(image.info["data"]))) == orientation
+        assert tagged_orientation(read_header(image.info["data"]).payloads) == orientation
     if not described:
         assert carried(source, output, orientation=orientation).getexif()[0x0131] == "the service"
 
@@ -482,6 +485,54 @@ def test_files_are_copied_in_parts(tmp_path: Path) -> None:
     assert destination.read_bytes().endswith(OUTPUT[-1000:] + bytes(3_000_000))
 
 
+def copier_of(photo: bytes, *, header: JpegHeader | None = None) -> MetadataCopier:
+    return MetadataCopier(SentPhoto(photo=photo, sent=photo, header=header), strip=False)
+
+
+@pytest.mark.parametrize("trailer", [0, 3_000_000], ids=["in memory", "in parts"])
+def test_a_file_gets_the_metadata_once(tmp_path: Path, trailer: int) -> None:
+    path = tmp_path / "output.jpg"
+    path.write_bytes(OUTPUT + bytes(trailer))
+    for _ in range(2):
+        size = copier_of(jpeg_with(exif_segment(exif_block()))).copy_to(str(path))
+        data = path.read_bytes()
+        assert size == len(data) == path.stat().st_size
+        assert opened(data).getexif()[0x010E] == CAPTION
+        assert data.endswith(OUTPUT[-1000:] + bytes(trailer))
+        assert data.count(CAPTION.encode()) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["output.jpg"]
+
+
+@pytest.mark.parametrize("trailer", [0, 3_000_000], ids=["in memory", "in parts"])
+def test_a_file_that_is_no_jpeg_stays_as_it_is(tmp_path: Path, trailer: int) -> None:
+    path, data = tmp_path / "output.jpg", b"\xff\xd8 and no more" + bytes(trailer)
+    path.write_bytes(data)
+    assert copier_of(jpeg_with(exif_segment(exif_block()))).copy_to(str(path)) == len(data)
+    assert path.read_bytes() == data
+
+
+def test_metadata_of_a_header_that_was_read_before_are_the_same() -> None:
+    photo = jpeg_with(exif_segment(exif_block(6)), xmp_segment(XMP), iptc_segment(), (0xFE, b"a comment"))
+    again, handed_on = copier_of(photo), copier_of(b"", header=read_header(photo))
+    assert handed_on.copied(OUTPUT) == again.copied(OUTPUT)
+    assert handed_on.warnings == again.warnings == []
+
+
+def test_outputs_of_one_answer_that_begin_differently_get_what_each_needs() -> None:
+    photo = jpeg_with(exif_segment(exif_block()), (0xFE, b"a comment"))
+    outputs = [
+        OUTPUT,
+        jpeg_with((0xFE, b"colorized"), image=scene(600, 400)),
+        encoded(scene(600, 400).convert("L")),
+        encoded(scene(300, 200)),
+        encoded(scene(300, 200), icc_profile=icc_profile(500)),
+        b"no JPEG",
+        OUTPUT[:-40] + bytes(40),
+    ]
+    one_for_all = copier_of(photo)
+    assert [one_for_all.copied(output) for output in outputs] == [copier_of(photo).copied(one) for one in outputs]
+
+
 def test_fill_bytes_and_markers_without_content_are_passed_over() -> None:
     assert read_header(io.BytesIO(OUTPUT[:2] + b"\xff\x01" + OUTPUT[2:])).width == 600
     output = OUTPUT[:2] + b"\xff\xff" + OUTPUT[2:]
@@ -508,7 +559,7 @@ def test_a_resolution_too_high_for_jfif_is_left_to_exif() -> None:
 @pytest.mark.parametrize("output", [b"", b"text", OUTPUT[:30], b"\xff\xd8\xff\xd9", OUTPUT[:2] + b"\xff\xe1\0\0"])
 def test_an_output_that_is_no_jpeg_is_an_error(output: bytes) -> None:
     with pytest.raises(JpegError):
-        read_header(io.BytesIO(output))
+        read_header(output)
 
 
 def test_the_time_of_modification_is_the_source_s(tmp_path: Path) -> None:
@@ -553,7 +604,7 @@ def test_damaged_sources_never_damage_an_output(
     metadata = read_metadata(bytes(data[:cut]))
     for segments in (metadata_segments, stripped_segments):
         image = _exchanged(metadata, OUTPUT, segments, orientation)
-        assert tagged_orientation(read_header(io.BytesIO(image.info["data"]))) == orientation
+        assert tagged_orientation(read_header(image.info["data"]).payloads) == orientation
 
 
 @pytest.mark.slow
@@ -564,7 +615,7 @@ def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, byt
     for at, value in changes:
         output[at : at + len(value)] = value
     try:
-        header = read_header(io.BytesIO(output))
+        header = read_header(bytes(output))
     except JpegError:
         return
     metadata = SourceMetadata(exif=exif_block(), xmp=XMP, dpi=(600, 600))

@@ -8,9 +8,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.metadata_samples import CAPTION, MAKER_NOTE, TAKEN, ascii_value, exif_block, tiff_block
 
-from smarty_async.archive.outputs.metadata.exif import correct_exif, exif_with, minimal_exif, read_exif, short_exif
-from smarty_async.archive.outputs.metadata.orientation import Geometry
-from smarty_async.archive.outputs.metadata.tiff import TiffError
+from smarty_async.archive.outputs.metadata.exif import (
+    Geometry,
+    correct_exif,
+    exif_with,
+    minimal_exif,
+    read_exif,
+    short_exif,
+)
+from smarty_async.archive.photos.tiff import TiffError
 
 ENLARGED = Geometry(width=600, height=400, source_size=(300, 200))
 TURNED = Geometry(width=200, height=300, source_size=(300, 200), source_orientation=6)
@@ -161,7 +167,7 @@ def test_the_unit_of_resolutions_is_read(unit: int, inches: float | None) -> Non
     cut=st.integers(0, 400),
     orientation=st.integers(1, 8),
 )
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 def test_damaged_blocks_are_errors_or_keep_what_is_whole(
     order: str, changes: list[tuple[int, int]], cut: int, orientation: int
 ) -> None:

@@ -32,11 +32,11 @@ from support.pictures import encoded
 
 from smarty_async.archive.outputs.metadata import read
 from smarty_async.archive.outputs.metadata.copier import metadata_segments
-from smarty_async.archive.outputs.metadata.exif import correct_exif, short_exif
-from smarty_async.archive.outputs.metadata.jpeg import PhotoshopError, descriptive_resources, read_header
-from smarty_async.archive.outputs.metadata.orientation import Geometry
+from smarty_async.archive.outputs.metadata.exif import Geometry, correct_exif, short_exif
+from smarty_async.archive.outputs.metadata.profiles import PhotoshopError, descriptive_resources
 from smarty_async.archive.outputs.metadata.read import read_metadata
-from smarty_async.archive.outputs.metadata.tiff import TiffError, TiffReader
+from smarty_async.archive.photos.jpeg import read_header
+from smarty_async.archive.photos.tiff import TiffError, TiffReader
 
 
 def fields_of(photo: bytes) -> Image.Exif:
@@ -288,7 +288,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 def test_hostile_metadata_comes_to_an_end(name: str) -> None:
     """A plainer reader takes minutes or gigabytes for each."""
     found = read_metadata(HOSTILE[name]())
-    output = read_header(io.BytesIO(encoded(scene(600, 400))))
+    output = read_header(encoded(scene(600, 400)))
     segments = metadata_segments(found, output, orientation=1)
     assert len(segments.data) < LARGEST_CARRIED
     assert len(found.warnings) <= 20
@@ -309,7 +309,7 @@ def test_hostile_metadata_comes_to_an_end(name: str) -> None:
 )
 def test_hostile_xmp_comes_to_an_end(part: bytes, hostile: bytes) -> None:
     found = read_metadata(png_with((b"iTXt", XMP_KEYWORD + XMP.replace(part, hostile))))
-    segments = metadata_segments(found, read_header(io.BytesIO(encoded(scene()))), orientation=1)
+    segments = metadata_segments(found, read_header(encoded(scene())), orientation=1)
     assert found.xmp
     assert (b"Rating" in segments.data) is not any("XMP" in warning for warning in segments.warnings)
 

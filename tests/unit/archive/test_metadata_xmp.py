@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.metadata_samples import XMP
 
-from smarty_async.archive.outputs.metadata.orientation import Geometry
+from smarty_async.archive.outputs.metadata.exif import Geometry
 from smarty_async.archive.outputs.metadata.xmp import (
     XmpError,
     check_xmp,

@@ -8,7 +8,7 @@ import pytest
 from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs import checker
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.sources.walk import PhotoFile
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import Kind
 
 MANY = 40
@@ -97,3 +97,19 @@ def test_answers_that_are_not_committed_are_not_looked_up(tmp_path: Path, lookup
     one = PhotoEntry(PhotoFile("/photos", "a", "/photos/a", 9, "7"), 1, "a.jpg", {"improve": stale})
     assert OutputChecker(tmp_path).checked([one], redo=True) == [one]
     assert not lookups
+
+
+def test_missing_outputs_are_found_folder_by_folder(tmp_path: Path) -> None:
+    places = ["root.jpg", *(f"a/{number}.jpg" for number in range(40)), "a/b/deeper.jpg", "b/other.jpg"]
+    gone = {"a/7.jpg", "b/other.jpg"}
+    for place in places:
+        output = tmp_path / "improved" / place
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if place not in gone:
+            output.touch()
+    checker = OutputChecker(tmp_path)
+    assert checker.missing("improved", places) == gone
+    assert checker.missing("improved", places[1:41]) == {"a/7.jpg"}
+    assert checker.missing("improved", ["a/8.jpg", "a/b/deeper.jpg"]) == set()
+    assert checker.missing("colorized", places[:3]) == set(places[:3])
+    assert checker.missing("improved", []) == set()

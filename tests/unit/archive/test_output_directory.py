@@ -14,7 +14,7 @@ import pytest
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import sync as output_sync
-from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, commit_moves, remove_known
+from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, move_all, remove_known
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.errors import DiskError, OutputInUse
@@ -38,8 +38,14 @@ async def written(directory: OutputDirectory, data: bytes = b"x") -> StoredOutpu
     return StoredOutput(file.name, len(data))
 
 
+async def moved(directory: OutputDirectory, moves: list[OutputMove]) -> list[DiskError | None]:
+    """What the disk refuses, as it moves outputs or as it makes that durable."""
+    refused = await directory.move(moves)
+    return [before or after for before, after in zip(refused, await directory.fsync([], moves), strict=True)]
+
+
 async def committed(directory: OutputDirectory, place: str, output: StoredOutput) -> DiskError | None:
-    [refused] = await directory.commit([OutputMove(place, {"improved": output})])
+    [refused] = await moved(directory, [OutputMove(place, {"improved": output})])
     return refused
 
 
@@ -209,7 +215,7 @@ async def test_temporary_files_of_an_earlier_run_stay_until_the_journal_has_reco
     directory: OutputDirectory,
 ) -> None:
     output = await written(directory, b"paid for")
-    directory._state._lock.release()  # as a kill does
+    directory._lock.release()  # as a kill does
     following = OutputDirectory(directory.out)
     following.lock()
     following.release()
@@ -275,9 +281,10 @@ async def test_a_move_is_durable_from_the_outermost_folder_on(
         steps.append("rename")
         rename(old, new)
 
-    async def synced(_: GroupSync, groups: list[list[str]]) -> list[None]:
-        steps.append("sync all")
-        return [None] * len(groups)
+    def synced(_: GroupSync, files: list[str], folders: list[str]) -> tuple[list[None], list[None]]:
+        steps.extend(Path(folder).relative_to(directory.out).as_posix() for folder in folders)
+        steps.extend(["temporary file"] * len(files))
+        return [None] * len(files), [None] * len(folders)
 
     monkeypatch.setattr(os, "replace", replaced)
     monkeypatch.setattr(GroupSync, "sync", synced)
@@ -286,18 +293,19 @@ async def test_a_move_is_durable_from_the_outermost_folder_on(
     )
     outputs = [await written(directory) for _ in range(2)]
     await directory.fsync([[output] for output in outputs])
-    await directory.commit([OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
-    assert steps == ["sync all", ".", "improved", "rename", "rename", "improved/x"]
+    await moved(directory, [OutputMove(f"x/{number}.jpg", {"improved": out}) for number, out in enumerate(outputs)])
+    assert steps == [*["temporary file"] * 2, ".", "improved", "rename", "rename", "improved/x"]
 
 
 async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: OutputDirectory) -> None:
     (directory.out / "improved" / "c.jpg").mkdir(parents=True)
     (directory.out / "improved" / "file").touch()
-    refused = await directory.commit(
+    refused = await moved(
+        directory,
         [
             OutputMove(place, {"improved": await written(directory)})
             for place in ("file/a.jpg", "b.jpg", "c.jpg", "x" * 300, "d.jpg")
-        ]
+        ],
     )
     refusals = [OutputRefused, type(None), NameTaken, OutputRefused, type(None)]
     assert [type(error) for error in refused] == refusals
@@ -314,12 +322,18 @@ async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_moves_into_it(
     folders = ("bad", "good", "bad")
     for folder in folders:
         (directory.out / "improved" / folder).mkdir(parents=True, exist_ok=True)
-    monkeypatch.setattr(output_folder, "sync_folder", sync)
-    refused = await directory.commit(
+
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(output_sync, "sync_file_system", broken)  # each folder by itself says which one it is
+    monkeypatch.setattr(output_sync, "sync_folder", sync)
+    refused = await moved(
+        directory,
         [
             OutputMove(f"{folder}/{number}.jpg", {"improved": await written(directory)})
             for number, folder in enumerate(folders)
-        ]
+        ],
     )
     assert [type(error) for error in refused] == [DiskError, type(None), DiskError]
     assert [str(error).partition("': ")[2] for error in refused] == ["Input/output error", "", "Input/output error"]
@@ -334,7 +348,7 @@ async def test_many_photos_create_one_folder_together(directory: OutputDirectory
 
 
 def test_a_temporary_file_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
-    [refused] = commit_moves(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {"improved": StoredOutput("gone", 1)})])
+    [refused] = move_all(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {"improved": StoredOutput("gone", 1)})])
     assert type(refused) is DiskError
     assert "No such file" in str(refused)
 
@@ -353,7 +367,7 @@ def test_what_the_disk_does_not_remove_raises_disk_error(tmp_path: Path, monkeyp
     removes: dict[Kind, StoredOutput] = {"improved": StoredOutput("", 5)}
     with pytest.raises(DiskError, match=r"cannot remove '.*a\.jpg'"):
         remove_known(str(tmp_path), "a.jpg", removes)
-    [refused] = commit_moves(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {}, removes)])
+    [refused] = move_all(str(tmp_path), str(tmp_path), [OutputMove("a.jpg", {}, removes)])
     assert "cannot remove" in str(refused)
 
 

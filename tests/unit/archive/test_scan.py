@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smarty_async.archive.sources.folder import FolderSource, PhotoFile, check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, check_sources, scan
 from smarty_async.archive.sources.scan_roots import EntryQueue, ListFile, common_folder, read_list
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.sources.walk import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted, is_photo_name
 from smarty_async.errors import OptionsError
 

@@ -17,13 +17,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateFol
     monkeypatch.setattr(module, "_LARGEST_HELD", 10)
     monkeypatch.setattr(module, "_MAX_HELD", 25)
     made = StateFolder(tmp_path / "state")
-    made.lock(shown="out")
+    made.lock_state(shown="out")
     yield made
     made.release()
 
 
 async def finished(folder: StateFolder, file: TempFile) -> bytes:
-    outputs = await folder.finish({"improved": StoredOutput(file.name, 0)}, None)
+    [outputs] = await folder.finish([({"improved": StoredOutput(file.name, 0)}, None)])
+    assert not isinstance(outputs, Exception)
     assert list(outputs) == ["improved"]
     return file.path.read_bytes()
 
@@ -62,5 +63,6 @@ async def test_no_more_is_held_than_memory_is_given_to_all(folder: StateFolder) 
 async def test_the_size_and_the_digest_are_those_of_what_was_written(folder: StateFolder) -> None:
     file = folder.open()
     await folder.write([(file, [b"abc"])])
-    held = await folder.finish({"improved": StoredOutput(file.name, 3)}, None)
+    [held] = await folder.finish([({"improved": StoredOutput(file.name, 3)}, None)])
+    assert not isinstance(held, Exception)
     assert (held["improved"].size, held["improved"].digest) == (3, "ba7816bf8f01cfea414140de")

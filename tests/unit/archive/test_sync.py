@@ -6,6 +6,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,34 +34,65 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(output_sync, "has_reliable_syncfs", lambda _: True)
     monkeypatch.setattr(output_sync, "sync_file_system", lambda _: calls.append("all"))
     monkeypatch.setattr(output_sync, "sync_file", lambda path: calls.append(Path(path).name))
+    monkeypatch.setattr(output_sync, "sync_folder", lambda path: calls.append(f"folder {path.name}"))
+    monkeypatch.setattr(output_sync, "_kernel", lambda: (6, 1))
     return calls
 
 
-async def test_many_files_share_one_call(tmp_path: Path, synced: list[str]) -> None:
+def test_many_files_and_folders_share_one_call(tmp_path: Path, synced: list[str]) -> None:
     with group(tmp_path) as files:
-        assert await files.sync([["a", "b", "c"], ["d"]]) == [None, None]
-    assert synced == ["all"]
+        assert files.sync(["a", "b", "c"], []) == ([None] * 3, [])
+        assert files.sync(["a"], [str(tmp_path)]) == ([None], [None])
+        assert files.sync([], [str(tmp_path), str(tmp_path)]) == ([], [None] * 2)
+    assert synced == ["all"] * 3
 
 
-async def test_one_file_is_synced_by_itself(tmp_path: Path, synced: list[str]) -> None:
+def test_one_file_or_folder_is_synced_by_itself(tmp_path: Path, synced: list[str]) -> None:
     with group(tmp_path) as files:
-        assert await files.sync([["a"]]) == [None]
-    assert synced == ["a"]
+        assert files.sync(["a"], []) == ([None], [])
+        assert files.sync([], [str(tmp_path)]) == ([], [None])
+    assert synced == ["a", f"folder {tmp_path.name}"]
 
 
-async def test_other_file_systems_are_not_relied_on(
+def test_a_folder_on_another_disk_is_synced_by_itself(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, own, gone = (str(tmp_path / name) for name in ("other", "own", "gone"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    stat = os.stat
+
+    def status(path: Any, **options: Any) -> Any:
+        found = stat(path, **options)
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:])) if path == other else found
+
+    monkeypatch.setattr(os, "stat", status)
+    with group(tmp_path) as files:
+        assert files.sync(["a", "b"], [other, own, gone]) == ([None] * 2, [None] * 3)
+        assert files.sync([], [other, gone]) == ([], [None] * 2)
+    assert synced == ["all", *["folder other", "folder gone"] * 2]
+
+
+def test_an_older_kernel_tells_of_files_and_not_of_names(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_sync, "_kernel", lambda: (5, 16))
+    with group(tmp_path) as files:
+        assert files.sync(["a", "b"], [str(tmp_path)]) == ([None] * 2, [None])
+    assert synced == ["all", f"folder {tmp_path.name}"]
+
+
+def test_other_file_systems_are_not_relied_on(
     tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_sync, "has_reliable_syncfs", lambda _: False)
     with group(tmp_path) as files:
-        await files.sync([["a", "b", "c", "d"]])
-    assert synced == ["a", "b", "c", "d"]
+        files.sync(["a", "b", "c", "d"], [str(tmp_path)])
+    assert synced == ["a", "b", "c", "d", f"folder {tmp_path.name}"]
 
 
 @pytest.mark.usefixtures("synced")
-async def test_after_a_write_error_each_file_is_asked_for_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_write_error_each_file_is_asked_for_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
@@ -71,8 +103,9 @@ async def test_after_a_write_error_each_file_is_asked_for_its_own(
     monkeypatch.setattr(output_sync, "sync_file_system", broken)
     monkeypatch.setattr(output_sync, "sync_file", sync_file)
     with group(tmp_path) as files:
-        refused = await files.sync([["a"], ["b"], ["c", "d"]])
+        refused, folders = files.sync(["a", "b", "c"], [str(tmp_path)])
     assert [error and error.errno for error in refused] == [None, errno.EIO, None]
+    assert folders == [None]
 
 
 @linux

@@ -15,8 +15,8 @@ from support.pictures import encoded, opened, scene
 
 from smarty_async.archive.photos.convert import flattened
 from smarty_async.archive.photos.formats import decode_tiff
+from smarty_async.archive.photos.pages import read_directories
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.photos.tiff import read_directories
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 

@@ -308,6 +308,7 @@ def test_open_work_takes_its_share_of_the_pace() -> None:
     assert estimator.seconds_to_drain == pytest.approx(9.0)
 
 
+@pytest.mark.slow
 def test_memory_is_the_same_for_a_long_run() -> None:
     clock = Clock()
     estimator = Estimator(unit="bytes", clock=clock)

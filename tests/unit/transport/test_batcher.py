@@ -117,6 +117,7 @@ class Batching(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1000))
     def leave(self, which: int) -> None:
         self.waiting[which % len(self.waiting)].done = True
+        self.batcher.note_done()
 
     def teardown(self) -> None:
         chunks = all_of(self.batcher, permits=3)

@@ -17,7 +17,9 @@ def body() -> MemoryBody:
 
 
 def test_nothing_is_expected_at_first() -> None:
-    assert Forecast().outlook(in_flight=48) == Outlook(more=False, coming=0)
+    forecast = Forecast()
+    forecast.in_flight = 48
+    assert forecast.outlook() == Outlook(more=False, coming=0)
 
 
 def test_announced_items_are_waited_for_and_counted_until_the_announcement_ends() -> None:
@@ -25,40 +27,40 @@ def test_announced_items_are_waited_for_and_counted_until_the_announcement_ends(
     forecast.announce(1)
     forecast.announce(1)
     forecast.announce(10)
-    assert forecast.outlook(in_flight=0) == Outlook(more=True, coming=12)
+    assert forecast.outlook() == Outlook(more=True, coming=12)
     forecast.fulfil(10)
     forecast.fulfil(1)
-    assert forecast.outlook(in_flight=0) == Outlook(more=True, coming=1)
+    assert forecast.outlook() == Outlook(more=True, coming=1)
     forecast.fulfil(1)
-    assert forecast.outlook(in_flight=0) == Outlook(more=False, coming=0)
+    assert forecast.outlook() == Outlook(more=False, coming=0)
 
 
 def test_an_unknown_number_is_not_waited_for_but_leaves_the_number_to_come_unknown() -> None:
     forecast = Forecast()
     forecast.announce(None)
-    assert forecast.outlook(in_flight=0) == Outlook(more=False, coming=None)
+    assert forecast.outlook() == Outlook(more=False, coming=None)
     forecast.announce(1)
-    assert forecast.outlook(in_flight=0) == Outlook(more=True, coming=None)
+    assert forecast.outlook() == Outlook(more=True, coming=None)
     forecast.fulfil(None)
-    assert forecast.outlook(in_flight=0) == Outlook(more=True, coming=1)
+    assert forecast.outlook() == Outlook(more=True, coming=1)
 
 
 @pytest.mark.parametrize(("seconds", "waited_for"), [(SHORT_BACKOFF, True), (SHORT_BACKOFF * 1.01, False)])
 def test_only_a_backoff_that_is_short_beside_a_request_is_waited_for(seconds: float, *, waited_for: bool) -> None:
     forecast = Forecast()
     short = forecast.start_backoff(seconds, request_seconds=1.0)
-    assert forecast.outlook(in_flight=0).more is waited_for
+    assert forecast.outlook().more is waited_for
     forecast.end_backoff(short=short)
-    assert not forecast.outlook(in_flight=0).more
+    assert not forecast.outlook().more
 
 
 def test_an_item_in_backoff_is_counted_until_it_is_submitted_again() -> None:
     forecast, image = Forecast(), body()
     forecast.submitted(image)
     forecast.replied(image, returns=True)
-    assert forecast.outlook(in_flight=0) == Outlook(more=False, coming=1)
+    assert forecast.outlook() == Outlook(more=False, coming=1)
     forecast.submitted(image)
-    assert forecast.outlook(in_flight=0) == Outlook(more=False, coming=0)
+    assert forecast.outlook() == Outlook(more=False, coming=0)
 
 
 def test_an_item_whose_body_is_dropped_is_not_expected_any_more() -> None:
@@ -66,7 +68,7 @@ def test_an_item_whose_body_is_dropped_is_not_expected_any_more() -> None:
     forecast.replied(image, returns=True)
     del image
     gc.collect()
-    assert forecast.outlook(in_flight=0).coming == 0
+    assert forecast.outlook().coming == 0
 
 
 @given(replies=st.lists(st.booleans(), min_size=1), in_flight=st.integers(0, 1000))
@@ -75,4 +77,5 @@ def test_as_many_items_in_flight_are_expected_back_as_came_back_before(*, replie
     for returns in replies:
         forecast.replied(image, returns=returns)
         forecast.submitted(image)
-    assert forecast.outlook(in_flight=in_flight).coming == in_flight * sum(replies) // len(replies)
+    forecast.in_flight = in_flight
+    assert forecast.outlook().coming == in_flight * sum(replies) // len(replies)

@@ -170,15 +170,19 @@ class TestUnreadableAnswers:
     @pytest.mark.parametrize(
         "answer",
         [
-            http(200, PAGE),
-            http(200),
-            http(204),
-            http(200, '{"improve": []}'),
-            http(200, "{}", {"Content-Encoding": "gzip"}),
-            raw("{}".encode("utf-16")),
-            raw(b"\x1f\x8b\x08" + bytes(100)),
+            pytest.param(http(200, PAGE), id="page"),
+            pytest.param(http(200), id="empty"),
+            *(
+                pytest.param(answer, id=name, marks=pytest.mark.slow)
+                for name, answer in {
+                    "no content": http(204),
+                    "no envelope": http(200, '{"improve": []}'),
+                    "compressed": http(200, "{}", {"Content-Encoding": "gzip"}),
+                    "utf-16": raw("{}".encode("utf-16")),
+                    "gzip": raw(b"\x1f\x8b\x08" + bytes(100)),
+                }.items()
+            ),
         ],
-        ids=["page", "empty", "no content", "no envelope", "compressed", "utf-16", "gzip"],
     )
     async def test_the_run_stops_when_the_first_answers_cannot_be_read(
         self, source: Path, out: Path, answer: Respond, concurrency: int
@@ -209,7 +213,11 @@ class TestUnreadableAnswers:
             assert (await c.improve(jpeg(seed=1))).attempts == 7
 
     @pytest.mark.parametrize("concurrency", [1, 8])
-    @pytest.mark.parametrize("output", [5, True, [GIF], {"data": GIF}], ids=["number", "bool", "list", "object"])
+    @pytest.mark.parametrize(
+        "output",
+        [5, *(pytest.param(value, marks=pytest.mark.slow) for value in (True, [GIF], {"data": GIF}))],
+        ids=["number", "bool", "list", "object"],
+    )
     async def test_the_run_stops_when_the_first_answers_hold_no_valid_item(
         self, source: Path, out: Path, output: object, concurrency: int
     ) -> None:

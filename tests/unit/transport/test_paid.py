@@ -17,7 +17,7 @@ from smarty_async.hooks import ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.connection import Body, MemoryBody
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, was_refused
+from smarty_async.transport.request import BatchGroup, Item, Submitter, was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
@@ -122,7 +122,7 @@ class TestRequestLog:
     async def submit(
         service: FakeService, *answers: Answer, log: RecordedLog, bodies: int = 1
     ) -> list[dict[Kind, bytes]]:
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks(()), ImageBudget(), log)
+        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks(()), Submitter(), log)
         async with client_of(service, concurrency=1) as c:
             service.script(*answers)
             dispatcher = c._open_dispatcher()
@@ -161,9 +161,7 @@ class TestRequestLog:
 
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
-        group = BatchGroup(
-            (ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), ImageBudget(), log
-        )
+        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), Submitter(), log)
         async with FakeService() as service, client_of(service, base_url="http://127.0.0.1:9") as c:
             asking = asyncio.create_task(c._open_dispatcher().submit(Item(MemoryBody(jpeg(), "image/jpeg"), group)))
             await until(lambda: progress.retries > 3)

@@ -16,7 +16,7 @@ from smarty_async.wire.base64 import Base64Reader
 from smarty_async.wire.messages import Blob
 
 ALPHABET = string.ascii_letters + string.digits + "+/"
-thorough = settings(max_examples=300, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=3 * settings().max_examples, suppress_health_check=list(HealthCheck))
 
 
 def read(pieces: list[bytes], *, max_bytes: int = 1000, number: int = 7) -> tuple[Blob, bytes]:

@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 
 from smarty_async.errors import RequestError
 from smarty_async.wire import splitter
-from smarty_async.wire.messages import Answered, Envelope, Piece
+from smarty_async.wire.messages import Answered, Envelope, Event, Piece
 from smarty_async.wire.splitter import (
     LONG_TEXT_BYTES,
     MAX_DEPTH,
+    MAX_OUTPUTS,
     MAX_SKELETON_BYTES,
     MAX_TEXT_BYTES,
+    SHORT_TEXT_BYTES,
     AnswerSplitter,
 )
 
 # No complaint about slow generation: a busy machine is no failure.
-thorough = settings(max_examples=250, suppress_health_check=list(HealthCheck))
-costly = settings(thorough, max_examples=20)
+thorough = settings(max_examples=100, suppress_health_check=list(HealthCheck))
+costly = settings(thorough, max_examples=10)
 
 FIELDS = {
     "improve": {
@@ -66,23 +68,30 @@ def _plain(output: bytes | str) -> bytes | str:
     return BROKEN if isinstance(output, str) else output
 
 
-def read(pieces: Iterable[bytes], *, long: int = LONG_TEXT_BYTES, **options: int) -> Read:
+def read(pieces: Iterable[bytes], *, long: int | None = None, **options: int) -> Read:
     """What a splitter makes of an answer in these pieces; an output counts as a long one from `long` bytes on."""
-    reader = AnswerSplitter(**options)
-    data: dict[int, bytes] = {}
-    items: list[Item] = []
+    events: list[Event] = []
+    limits = (SHORT_TEXT_BYTES, LONG_TEXT_BYTES) if long is None else (long, long)
     try:
-        with patch.object(splitter, "LONG_TEXT_BYTES", long):
+        with patch.multiple(splitter, SHORT_TEXT_BYTES=limits[0], LONG_TEXT_BYTES=limits[1]):
+            reader = AnswerSplitter(**options)
             for piece in pieces:
-                for event in reader.feed(piece):
-                    if isinstance(event, Piece):
-                        data[event.number] = data.get(event.number, b"") + event.data
-                    else:
-                        items.append(_item(event, data))
+                reader.feed(piece, events)
         end: Envelope | str = reader.finish()
     except RequestError as error:
         end = f"{error} ({error.enveloped})"
-    return Read(items, end)
+    return Read(_items(events), end)
+
+
+def _items(events: Iterable[Event]) -> list[Item]:
+    items: list[Item] = []
+    data: dict[int, bytes] = {}
+    for event in events:
+        if isinstance(event, Piece):
+            data[event.number] = data.get(event.number, b"") + event.data
+        elif event is not None:
+            items.append(_item(event, data))
+    return items
 
 
 def _item(event: Answered, data: dict[int, bytes]) -> Item:
@@ -114,7 +123,7 @@ def read_any_way(answer: bytes, random: Random, **options: int) -> Read:
     """What a splitter makes of the answer, which is the same for every cut."""
     whole = read([answer], **options)
     middle = random.randint(0, len(answer))
-    for long in (0, random.randint(1, 40), LONG_TEXT_BYTES):
+    for long in (0, random.randint(1, 40), None):
         assert read(one_by_one(answer), long=long, **options) == whole
         assert read(cut(answer, random), long=long, **options) == whole
         assert read([answer[:middle], answer[middle:]], long=long, **options) == whole
@@ -335,7 +344,7 @@ def test_of_a_truncated_answer_the_closed_items_are_given(envelope: dict[str, An
     items, _ = reference(answer)
     assert len(items) == len(scribe.item_ends)
     for length in range(len(answer)):
-        found = read(cut(answer[:length], random), long=random.choice([0, LONG_TEXT_BYTES]))
+        found = read(cut(answer[:length], random), long=random.choice([0, None]))
         assert isinstance(found.end, str)
         assert found.plain() == items[: sum(end <= length for end in scribe.item_ends)]
 
@@ -377,7 +386,7 @@ _SHARDS = [
 
 
 @pytest.mark.slow
-@settings(thorough, max_examples=300)
+@thorough
 @given(
     st.sampled_from(["", '{"body":{"improve":[', '{"status":200,"body":{"improve":[{"status":0,"improved":"']),
     st.lists(st.sampled_from(_SHARDS), max_size=25).map("".join),
@@ -464,6 +473,21 @@ def test_names_that_contain_json(name: str) -> None:
     found = read_any_way(answer, Random(0))  # noqa: S311 - cuts, no secrets
     assert (found.items, found.end) == reference(answer)
     assert found.items == [Item("improve", name, 0, name, None, {"improved": b"ABC"})] * 2
+
+
+def test_events_come_in_order_and_none_is_lost_to_an_error() -> None:
+    answer = answer_with().replace(b'"status":0,"name":"file_0"', b'"status":"0","name":"file_0"') + b"}"
+    events: list[Event] = []
+    with pytest.raises(RequestError, match="not JSON"):
+        AnswerSplitter().feed(answer, events)
+    assert events == [Piece(0, b"ABC"), None, Answered("improve", "file_1", 0)]
+
+
+def test_a_short_output_is_decoded_whole_however_it_is_cut() -> None:
+    splitter, events = AnswerSplitter(), list[Event]()
+    for piece in one_by_one(answer_with(',"colored":"QUJDRA=="')):
+        splitter.feed(piece, events)
+    assert [event for event in events if isinstance(event, Piece)] == [Piece(0, b"ABC"), Piece(1, b"ABCD")]
 
 
 def test_fields_of_the_other_mode_are_ignored() -> None:
@@ -580,6 +604,14 @@ def test_an_output_over_its_limit_does_not_affect_the_others() -> None:
         assert second == SECOND
 
 
+@pytest.mark.parametrize("output", ["", "QUJD", "!"])
+def test_the_outputs_of_an_item_are_few(output: str) -> None:
+    more = f',"colored":"{output}"'
+    assert read_any_way(answer_with(more * (MAX_OUTPUTS - 1)), Random(0)).end == Envelope(200)  # noqa: S311 - cuts, no secrets
+    items, end = read_any_way(answer_with(more * MAX_OUTPUTS), Random(0))  # noqa: S311 - cuts, no secrets
+    assert (items, end) == ([], "one of the answer's items has outputs without an end (True)")
+
+
 @pytest.mark.parametrize("filling", [b"QUJD", b"!!!!", rb"\/\/"])
 def test_an_output_without_an_end_ends_the_answer(filling: bytes) -> None:
     most = 1000
@@ -603,8 +635,10 @@ def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, f
     assert (len(items), end) == (1, "the answer holds more than 500,000 bytes beside its outputs (True)")
 
 
-@pytest.mark.parametrize("long", [0, LONG_TEXT_BYTES])
-def test_outputs_do_not_count_towards_the_limit_on_other_bytes(monkeypatch: pytest.MonkeyPatch, long: int) -> None:
+@pytest.mark.parametrize("long", [0, None])
+def test_outputs_do_not_count_towards_the_limit_on_other_bytes(
+    monkeypatch: pytest.MonkeyPatch, long: int | None
+) -> None:
     monkeypatch.setattr(splitter, "MAX_BESIDE_BYTES", 1000)
     answer = answer_with(',"colored":"%s"' % ("QUJD" * 1000))
     for pieces in ([answer], one_by_one(answer)):
@@ -627,18 +661,17 @@ def test_outputs_do_not_count_towards_the_limit_on_other_bytes(monkeypatch: pyte
 )
 def test_memory_is_bounded_by_the_piece(head: str, filling: str, tail: str) -> None:
     """64 MB of one thing, in pieces of 64 KiB."""
-    splitter = AnswerSplitter()
+    splitter, events = AnswerSplitter(), list[Event]()
     piece = filling.encode() * (PIECE // len(filling))
-    items, size = [], 0
+    items, size = list[Answered](), 0
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for data in (b'{"status":200,"body":{"improve":[' + head.encode(), *[piece] * 1024, tail.encode() + b"]}}"):
-            for event in splitter.feed(data):
-                if isinstance(event, Piece):
-                    size += len(event.data)
-                else:
-                    items.append(event)
+            splitter.feed(data, events)
+            size += sum(len(event.data) for event in events if isinstance(event, Piece))
+            items += [event for event in events if isinstance(event, Answered)]
+            events.clear()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -11,32 +11,27 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.outputs.metadata.exif import correct_exif, minimal_exif, read_orientation, short_exif
-from smarty_async.archive.outputs.metadata.icc import color_profile
-from smarty_async.archive.outputs.metadata.jpeg import (
-    LARGEST_PAYLOAD,
-    JpegError,
-    JpegHeader,
-    Kind,
-    icc_segments,
-    photoshop_segments,
-    read_header,
-    segment,
-    xmp_segments,
+from smarty_async.archive.outputs.metadata.exif import (
+    Geometry,
+    correct_exif,
+    minimal_exif,
+    short_exif,
 )
-from smarty_async.archive.outputs.metadata.orientation import Geometry, find_orientation
-from smarty_async.archive.outputs.metadata.parts import SourceMetadata
+from smarty_async.archive.outputs.metadata.orientation import find_orientation
+from smarty_async.archive.outputs.metadata.parts import SourceMetadata, jpeg_metadata
+from smarty_async.archive.outputs.metadata.profiles import color_profile, icc_segments, photoshop_segments
 from smarty_async.archive.outputs.metadata.read import read_metadata
-from smarty_async.archive.outputs.metadata.tiff import TiffError
-from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation
+from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation, xmp_segments
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, JpegError, JpegHeader, Kind, read_header, segment
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
+from smarty_async.archive.photos.tiff import TiffError, first_orientation
 from smarty_async.errors import DiskError
 
 __all__ = [
@@ -52,6 +47,10 @@ __all__ = [
 ]
 
 
+_COPY = ".new"
+"""What is added to the name of an output for its copy."""
+
+
 class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
     """What outputs were made of.
 
@@ -62,6 +61,7 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
         orientation: the EXIF orientation of what was sent.
         to_srgb: whether what was sent was converted to sRGB, so that the photo's ICC profile does not fit the outputs.
         modified_ns: the photo's modification time in nanoseconds since 1970; None when it has none.
+        header: what is in front of the photo's pixels; None when it is no JPEG, or has to be read again.
     """
 
     photo: PhotoData
@@ -70,6 +70,7 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
     orientation: int = 1
     to_srgb: bool = False
     modified_ns: int | None = None
+    header: JpegHeader | None = None
 
 
 class MetadataCopier:
@@ -89,27 +90,44 @@ class MetadataCopier:
     def __init__(self, sent: SentPhoto, *, strip: bool) -> None:
         self._sent = sent
         self._strip = strip
-        self._latest: tuple[JpegHeader, int, MetadataSegments] | None = None
         self._head = self._new_head = b""  # what the latest output began with, and what replaced it
+        self._latest: tuple[object, MetadataSegments] | None = None  # what the latest segments depend on, and they
         self.warnings: list[str] = []
 
     def copy_to(self, output: str) -> int:
         """Rewrite the file `output` with the photo's metadata and modification time; its size in bytes then.
+
+        Nothing knows of an output before it has its metadata, so that what breaks off here is a temporary file of no
+        use.
 
         Raises:
             DiskError: the disk refuses.
         """
         try:
             with open_for_parsing(output) as stream:
-                found = self._segments(stream, lambda: output)
-                stays = found is None or found[1].data == _replaced(stream, *found)
-                copy = None if found is None or stays else _spliced(stream, output, *found)
-            if copy is not None:
-                os.replace(copy, output)  # noqa: PTH105 - a Path for each output costs more than all else here
+                data = stream.getvalue() if isinstance(stream, io.BytesIO) else None
+                large = data is None and self._copy_large(stream, output)
+            if large:
+                os.replace(f"{output}{_COPY}", output)  # noqa: PTH105 - a Path costs more than all else here
+            if data is not None and (new := self.copied(data)) != data:
+                _rewrite(output, new)
             self.set_time(output)
             return os.stat(output).st_size  # noqa: PTH116 - likewise
         except OSError as error:
             raise DiskError.of(error, Path(output), "write") from None
+
+    def _copy_large(self, stream: BinaryIO, output: str) -> bool:
+        """Write a copy with the photo's metadata beside the output, which is not held in memory; False for none."""
+        try:
+            header = read_header(stream)
+        except JpegError:
+            return False
+        segments = self._segments_for(header, output)
+        if segments.data == b"".join(_replaced(stream, header, segments)):
+            return False
+        with open(f"{output}{_COPY}", "wb") as file:  # noqa: PTH123 - likewise
+            splice(stream, file, header=header, segments=segments)
+        return True
 
     def set_time(self, output: str | int) -> None:
         """Give `output`, see `set_modified`, the photo's modification time, where it is kept and the disk takes it."""
@@ -128,45 +146,44 @@ class MetadataCopier:
 
     def _heads(self, output: bytes) -> tuple[bytes, bytes]:
         """What `output` begins with, up to its pixels, and what replaces it; both are empty when it is no JPEG."""
-        found = self._segments(io.BytesIO(output), lambda: output)
-        if found is None:
-            return b"", b""
-        header, segments = found
-        head = output[: header.end]
-        return head, splice_bytes(head, header=header, segments=segments)
-
-    def _segments(
-        self, stream: BinaryIO, output: Callable[[], str | bytes]
-    ) -> tuple[JpegHeader, MetadataSegments] | None:
-        """The header of an output and the segments to insert; None when it is no JPEG with a readable header."""
         try:
-            header = read_header(stream)
+            header = read_header(output)
         except JpegError:
-            return None
-        return header, self._segments_for(header, self._orientation(header, output()))
+            return b"", b""
+        return output[: header.end], splice_bytes(
+            output, header=header, segments=self._segments_for(header, output), end=header.end
+        )
 
-    def _segments_for(self, header: JpegHeader, orientation: int) -> MetadataSegments:
-        """What carries the metadata in an output with this header; outputs of one answer mostly have the same."""
-        if self._latest is None or self._latest[:2] != (header, orientation):
+    def _segments_for(self, header: JpegHeader, output: str | bytes) -> MetadataSegments:
+        """What carries the metadata in an output with this header; outputs of one answer mostly need the same."""
+        own = header.payloads
+        tagged = tagged_orientation(own) if Kind.EXIF in own or Kind.XMP in own else 1
+        orientation = tagged if self._sent.orientation == 1 else self._found_orientation(output, tagged)
+        parts = [own.get(kind) for kind in _DECISIVE]
+        needs = (header.width, header.height, header.components, header.rgb, orientation, parts)
+        if self._latest is None or self._latest[0] != needs:
             make = stripped_segments if self._strip else metadata_segments
-            self._latest = header, orientation, make(self._metadata, header, orientation=orientation)
-            self._warn(self._latest[2].warnings)
-        return self._latest[2]
+            self._latest = needs, make(self._metadata, header, orientation=orientation)
+            if self._latest[1].warnings:
+                self._warn(self._latest[1].warnings)
+        return self._latest[1]
 
     @cached_property
     def _metadata(self) -> SourceMetadata:
         try:
-            metadata = read_metadata(self._sent.photo, page=self._sent.page - 1)
+            if self._sent.header is not None:
+                metadata = jpeg_metadata(self._sent.header)
+            else:
+                metadata = read_metadata(self._sent.photo, page=self._sent.page - 1)
         except OSError as error:
             self._warn([f"the photo's metadata cannot be read: {error.strerror or error}"])
             return SourceMetadata()
-        self._warn(metadata.warnings)
+        if metadata.warnings:
+            self._warn(metadata.warnings)
         return msgspec.structs.replace(metadata, icc=None) if self._sent.to_srgb else metadata
 
-    def _orientation(self, header: JpegHeader, output: str | bytes) -> int:
-        tagged = tagged_orientation(header)
-        if self._sent.orientation == 1:
-            return tagged
+    def _found_orientation(self, output: str | bytes, tagged: int) -> int:
+        """The orientation of an output of a photo that is not stored upright."""
         try:
             return find_orientation(
                 self._sent.sent, output, source_orientation=self._sent.orientation, output_orientation=tagged
@@ -178,20 +195,27 @@ class MetadataCopier:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
 
 
-def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> bytes:
+def _rewrite(output: str, data: bytes) -> None:
+    with open(output, "wb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the opening
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
+
+
+def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> Iterator[bytes]:
     """The segments of an output that `segments` replace, as they are: often the same."""
-    replaced: list[bytes] = []
     for found in header.segments:
         if found.kind in segments.replaces:
             stream.seek(found.start)
-            replaced.append(stream.read(found.end - found.start))
-    return b"".join(replaced)
+            yield stream.read(found.end - found.start)
 
 
 _LARGEST_EXIF = LARGEST_PAYLOAD - 6
 _LARGEST_DENSITY = 0xFFFF
 _ASPECT_RATIO, _PIXELS_AN_INCH = 0, 1
 _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
+_DECISIVE = (Kind.JFIF, Kind.EXIF, Kind.XMP, Kind.ICC, Kind.ADOBE)
+"""Kinds of an output's own segments on which it depends what is put in."""
 _PERSONAL = frozenset((Kind.EXIF, Kind.XMP, Kind.EXTENDED_XMP, Kind.IPTC, Kind.COMMENT, Kind.APPLICATION))
 
 
@@ -205,8 +229,12 @@ class MetadataSegments(msgspec.Struct, frozen=True):
     """
 
     data: bytes
-    replaces: frozenset[Kind]
+    replaces: frozenset[str]
     warnings: tuple[str, ...] = ()
+
+
+_Own = Mapping[str, list[bytes]]
+"""What an output's own segments hold, by kind."""
 
 
 def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientation: int) -> MetadataSegments:
@@ -221,19 +249,25 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         output: the output's header.
         orientation: the EXIF orientation (1…8) under which the output, as it is stored, shows upright.
     """
-    geometry = _geometry(metadata, output, orientation)
-    found: dict[Kind, bytes] = {}
+    own = output.payloads
+    geometry = Geometry(
+        width=output.width,
+        height=output.height,
+        orientation=orientation,
+        source_size=metadata.size,
+        source_orientation=metadata.orientation,
+    )
+    found: dict[str, bytes] = {}
     warnings: list[str] = []
-    jfif = _jfif(metadata, output, geometry)
+    jfif = _jfif(metadata, output, own, geometry)
     if jfif:
         found[Kind.JFIF] = jfif
-    exif = _exif(metadata, output, geometry, warnings)
-    if exif:
+    if exif := _exif(metadata, own, geometry, warnings):
         found[Kind.EXIF] = segment(Kind.EXIF, exif)
-    xmp = _xmp(metadata, geometry, warnings)
+    xmp = _xmp(metadata.xmp, geometry, warnings) if metadata.xmp else None
     if xmp:
         found[Kind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
-    if metadata.icc and output.payload(Kind.ICC) is None and (icc := _fitting(metadata.icc, output, warnings)):
+    if metadata.icc and Kind.ICC not in own and (icc := _fitting(metadata.icc, output, warnings)):
         found[Kind.ICC] = icc_segments(icc)
     if metadata.iptc:
         found[Kind.IPTC] = photoshop_segments(metadata.iptc)
@@ -254,40 +288,29 @@ def stripped_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         size=metadata.size,
         orientation=metadata.orientation,
     )
-    bare = msgspec.structs.replace(
-        output, segments=tuple(found for found in output.segments if found.kind not in _PERSONAL)
-    )
-    needed = metadata_segments(kept, bare, orientation=orientation)
+    left = {kind: payloads for kind, payloads in output.payloads.items() if kind not in _PERSONAL}
+    needed = metadata_segments(kept, msgspec.structs.replace(output, payloads=left), orientation=orientation)
     return msgspec.structs.replace(needed, replaces=needed.replaces | _PERSONAL)
 
 
-def tagged_orientation(output: JpegHeader) -> int:
-    """The orientation (1…8) that a JPEG's own EXIF, or else its XMP, gives it."""
-    try:
-        found = read_orientation(output.payload(Kind.EXIF) or b"")
-    except TiffError:
-        found = None
-    return found or read_xmp_orientation(output.payload(Kind.XMP) or b"") or 1
+def tagged_orientation(own: _Own) -> int:
+    """The orientation (1…8) that a JPEG's own EXIF, or else its XMP, gives it.
+
+    Args:
+        own: see `JpegHeader.payloads`.
+    """
+    found = first_orientation(own[Kind.EXIF][0]) if Kind.EXIF in own else 0
+    return found or (read_xmp_orientation(own[Kind.XMP][0]) if Kind.XMP in own else 0) or 1
 
 
-def _geometry(metadata: SourceMetadata, output: JpegHeader, orientation: int) -> Geometry:
-    return Geometry(
-        width=output.width,
-        height=output.height,
-        orientation=orientation,
-        source_size=metadata.size,
-        source_orientation=metadata.orientation,
-    )
-
-
-def _exif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry, warnings: list[str]) -> bytes | None:
+def _exif(metadata: SourceMetadata, own: _Own, geometry: Geometry, warnings: list[str]) -> bytes | None:
     """The source's block, else the output's own where it must change, else a minimal one with the orientation."""
     if metadata.exif and (corrected := _corrected(metadata.exif, geometry, warnings)):
         return corrected
-    if tagged_orientation(output) == geometry.orientation:
+    if tagged_orientation(own) == geometry.orientation:
         return None
-    own = output.payload(Kind.EXIF)
-    return (own and _corrected(own, geometry, warnings)) or minimal_exif(geometry.orientation)
+    block = own[Kind.EXIF][0] if Kind.EXIF in own else b""
+    return (block and _corrected(block, geometry, warnings)) or minimal_exif(geometry.orientation)
 
 
 def _corrected(block: bytes, geometry: Geometry, warnings: list[str]) -> bytes | None:
@@ -301,24 +324,30 @@ def _corrected(block: bytes, geometry: Geometry, warnings: list[str]) -> bytes |
     return corrected
 
 
-def _xmp(metadata: SourceMetadata, geometry: Geometry, warnings: list[str]) -> bytes | None:
+def _xmp(packet: bytes, geometry: Geometry, warnings: list[str]) -> bytes | None:
     try:
-        return correct_xmp(metadata.xmp, geometry) if metadata.xmp else None
+        return correct_xmp(packet, geometry)
     except XmpError as error:
         warnings.append(f"XMP left out, malformed: {error}")
         return None
 
 
-def _jfif(metadata: SourceMetadata, output: JpegHeader, geometry: Geometry) -> bytes | None:
+def _jfif(metadata: SourceMetadata, output: JpegHeader, own: _Own, geometry: Geometry) -> bytes | None:
     """The segment that gives the source's physical size, else the output's own: it must be the first of all."""
-    own = output.payload(Kind.JFIF)
     known = metadata.dpi or metadata.aspect
-    if known and output.takes_jfif:
+    if known and _takes_jfif(output, own):
         across, down = map(round, geometry.resolution(*known))
         if 0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY:
             unit = _PIXELS_AN_INCH if metadata.dpi else _ASPECT_RATIO
             return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
-    return None if own is None else segment(Kind.JFIF, own)
+    return segment(Kind.JFIF, own[Kind.JFIF][0]) if Kind.JFIF in own else None
+
+
+def _takes_jfif(output: JpegHeader, own: _Own) -> bool:
+    """Whether a JFIF segment leaves the colours as they are: decoders take it to mean YCbCr."""
+    if Kind.JFIF in own or output.components != 3:  # noqa: PLR2004 - colour
+        return output.components in (1, 3)
+    return own[Kind.ADOBE][0][6:7] == b"\x01" if Kind.ADOBE in own else not output.rgb
 
 
 def _aspect(metadata: SourceMetadata) -> tuple[float, float] | None:
@@ -339,23 +368,6 @@ def _fitting(profile: bytes, output: JpegHeader, warnings: list[str]) -> bytes |
     return None
 
 
-def _spliced(stream: BinaryIO, output: str, header: JpegHeader, segments: MetadataSegments) -> str | None:
-    """Write the output again: one in memory to its own place, another to a file beside it, whose path is returned.
-
-    Nothing knows of an output before it has its metadata, so that what breaks off here is a temporary file of no use.
-    """
-    if isinstance(stream, io.BytesIO):
-        with open(output, "wb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the opening
-            left = memoryview(splice_bytes(stream.getvalue(), header=header, segments=segments))
-            while left:
-                left = left[file.write(left) :]
-        return None
-    copy = f"{output}.new"
-    with open(copy, "wb") as file:  # noqa: PTH123 - likewise
-        splice(stream, file, header=header, segments=segments)
-    return copy
-
-
 _COPY_BYTES = 1 << 20
 
 
@@ -372,21 +384,23 @@ def splice(source: BinaryIO, destination: BinaryIO, *, header: JpegHeader, segme
     at = 2
     for found in header.segments:
         if found.kind in segments.replaces:
-            _copy(source, destination, at, found.start)
+            for start in range(at, found.start, _COPY_BYTES):
+                source.seek(start)
+                destination.write(source.read(min(_COPY_BYTES, found.start - start)))
             at = found.end
     source.seek(at)
     shutil.copyfileobj(source, destination, _COPY_BYTES)
 
 
-def splice_bytes(data: bytes, *, header: JpegHeader | None = None, segments: MetadataSegments) -> bytes:
-    """As `splice`, in memory.
-
-    Raises:
-        JpegError: `header` is None and that of `data` is malformed.
-    """
-    source, copy = io.BytesIO(data), io.BytesIO()
-    splice(source, copy, header=header or read_header(source), segments=segments)
-    return copy.getvalue()
+def splice_bytes(data: bytes, *, header: JpegHeader, segments: MetadataSegments, end: int | None = None) -> bytes:
+    """As `splice`, in memory, of the file's first `end` bytes."""
+    parts: list[bytes | memoryview] = [b"\xff\xd8", segments.data]
+    at = 2
+    for found in header.segments:
+        if found.kind in segments.replaces:
+            parts.append(data[at : found.start])
+            at = found.end
+    return b"".join((*parts, memoryview(data)[at:end]))
 
 
 def set_modified(output: str | Path | int, modified_ns: int) -> bool:
@@ -404,13 +418,3 @@ def set_modified(output: str | Path | int, modified_ns: int) -> bool:
     except (OSError, OverflowError):
         return False
     return True
-
-
-def _copy(source: BinaryIO, destination: BinaryIO, start: int, end: int) -> None:
-    source.seek(start)
-    while start < end:
-        part = source.read(min(_COPY_BYTES, end - start))
-        if not part:
-            return
-        destination.write(part)
-        start += len(part)

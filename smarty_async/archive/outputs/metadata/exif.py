@@ -7,21 +7,88 @@ byte for byte and keep the offsets that they may hold. Tags: CIPA DC-008 (EXIF 3
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
+from math import sqrt
+from typing import Literal
 
 import msgspec
 from PIL import TiffTags
 from PIL.ExifTags import IFD, Base
 
-from smarty_async.archive.outputs.metadata.orientation import Geometry
-from smarty_async.archive.outputs.metadata.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
+from smarty_async.archive.photos.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
 
-__all__ = ["ExifSummary", "correct_exif", "exif_with", "minimal_exif", "read_exif", "read_orientation", "short_exif"]
+__all__ = [
+    "ExifSummary",
+    "Geometry",
+    "correct_exif",
+    "exif_with",
+    "minimal_exif",
+    "read_exif",
+    "short_exif",
+    "swaps_axes",
+]
+
+
+def swaps_axes(orientation: int) -> bool:
+    """Whether a picture with this EXIF orientation (1…8) is shown with its width and height swapped."""
+    return orientation >= 5  # noqa: PLR2004 - 5 to 8 mirror along, or turn by, a quarter
+
+
+class Geometry:
+    """The stored size and orientation of an output, and of the source it was made from.
+
+    Args:
+        width: pixels of the output, as stored.
+        height: pixels of the output, as stored.
+        orientation: the EXIF orientation (1…8) under which the output shows upright.
+        source_size: width and height of the source as stored, in pixels; None when they are not known.
+        source_orientation: the source's own EXIF orientation.
+
+    Attributes:
+        turned: whether the output's rows are the source's columns.
+        scale: how many pixels of the output there are for one of the source, along the output's rows and columns. Sides
+            that were rounded to whole pixels do not make the two differ.
+        unchanged: whether positions and lengths in pixels are the same in both.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        height: int,
+        orientation: int = 1,
+        source_size: tuple[int, int] | None = None,
+        source_orientation: int = 1,
+    ) -> None:
+        self.width, self.height, self.orientation = width, height, orientation
+        self.turned = swaps_axes(orientation) != swaps_axes(source_orientation)
+        self.scale = (1.0, 1.0)
+        if source_size and min(source_size) and (self.turned or source_size != (width, height)):
+            source_width, source_height = reversed(source_size) if self.turned else source_size
+            self.scale = _scale(width / source_width, height / source_height, min(source_size))
+        self.unchanged = orientation == source_orientation and self.scale == (1.0, 1.0)
+
+    def resolution(self, horizontal: float, vertical: float) -> tuple[float, float]:
+        """The output's pixels a unit of length, for the same physical size as the source's resolution gives."""
+        along, down = self.scale
+        return (vertical * along, horizontal * down) if self.turned else (horizontal * along, vertical * down)
+
+
+def _scale(along: float, down: float, shortest: int) -> tuple[float, float]:
+    """The two scales of a picture's sides, the shorter one `shortest` pixels long, less what rounding changed."""
+    if abs(along - down) * shortest > 2 * max(1.0, along):
+        return along, down
+    both = sqrt(along * down)
+    near = round(both)
+    whole = near >= 1 and abs(both - near) * shortest <= near
+    return (float(near), float(near)) if whole else (both, both)
 
 
 _INCHES, _CENTIMETRES = 2, 3
 _UNITS = {_INCHES: 1.0, _CENTIMETRES: 2.54}
+_SHOWN = frozenset(map(int, (Base.Orientation, Base.XResolution, Base.YResolution, Base.ResolutionUnit)))
+"""Tags of how a picture is shown."""
 
 
 class ExifSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +116,7 @@ def correct_exif(block: bytes, geometry: Geometry) -> bytes:
         TiffError: it is malformed.
     """
     editor = _ExifEditor(block)
-    editor.set_orientation(geometry.orientation)
-    editor.set_sizes(geometry)
+    editor.set_numbers(geometry)
     editor.set_resolutions(geometry)
     if not geometry.unchanged:
         editor.remove(_POSITIONS)
@@ -66,7 +132,9 @@ def short_exif(block: bytes, limit: int) -> tuple[bytes, list[int]]:
     if len(block) <= limit:
         return block, []
     reader, root = _read_block(block)
-    places = [(len(field.value), tag, owner) for _, owner in _with_numbers(root) for tag, field in owner.fields.items()]
+    places = [
+        (len(field.value), tag, owner) for owner in _with_numbers(root).values() for tag, field in owner.fields.items()
+    ]
     places.sort(key=lambda place: place[:2])
     left_out: list[int] = []
     while len(block) > limit:
@@ -109,7 +177,7 @@ def read_exif(block: bytes) -> ExifSummary:
     Raises:
         TiffError: it is malformed.
     """
-    reader, root = _read_block(block)
+    reader, root = _read_block(block, wanted=_SHOWN)
     pair = _resolutions_of(root, Base.XResolution, Base.YResolution, reader.order)
     field = root.fields.get(Base.ResolutionUnit)
     unit = int.from_bytes(field.value[:2], "little" if reader.order == "<" else "big") if field else _INCHES
@@ -120,37 +188,30 @@ def read_exif(block: bytes) -> ExifSummary:
     )
 
 
-def read_orientation(block: bytes) -> int | None:
-    """The orientation (1…8) in `block`, None when there is none; as `read_exif` gives it, in half the time.
-
-    Raises:
-        TiffError: it is malformed.
-    """
-    reader = TiffReader(block)
-    if reader.big:
-        raise TiffError("it is a BigTIFF")
-    return _orientation_of(reader.directory(reader.first, wanted=(Base.Orientation,)), reader.order)
-
-
 _UPRIGHT = 1
 
-_SIZES = {
-    (ROOT, Base.ImageWidth): 0,
-    (ROOT, Base.ImageLength): 1,
-    (IFD.Exif, Base.ExifImageWidth): 0,
-    (IFD.Exif, Base.ExifImageHeight): 1,
-    (IFD.Interop, Base.RelatedImageWidth): 0,
-    (IFD.Interop, Base.RelatedImageLength): 1,
+_Key = tuple[int, int]
+"""A directory, by the tag that leads to it, and a tag in it."""
+
+_ORIENTATION: _Key = (ROOT, int(Base.Orientation))
+_NUMBERS: dict[_Key, Literal["orientation", "width", "height"]] = {
+    _ORIENTATION: "orientation",
+    (ROOT, int(Base.ImageWidth)): "width",
+    (ROOT, int(Base.ImageLength)): "height",
+    (int(IFD.Exif), int(Base.ExifImageWidth)): "width",
+    (int(IFD.Exif), int(Base.ExifImageHeight)): "height",
+    (int(IFD.Interop), int(Base.RelatedImageWidth)): "width",
+    (int(IFD.Interop), int(Base.RelatedImageLength)): "height",
 }
-"""Where a width (0) or a height (1) in pixels is written."""
+"""Where single numbers are written, and which ones of `Geometry`."""
 
 _RESOLUTIONS = (
-    (ROOT, Base.XResolution, Base.YResolution),
-    (IFD.Exif, Base.FocalPlaneXResolution, Base.FocalPlaneYResolution),
+    (ROOT, int(Base.XResolution), int(Base.YResolution)),
+    (int(IFD.Exif), int(Base.FocalPlaneXResolution), int(Base.FocalPlaneYResolution)),
 )
 """Where pairs of resolutions are written."""
 
-_POSITIONS = ((IFD.Exif, 0x9214), (IFD.Exif, 0xA214))
+_POSITIONS = ((int(IFD.Exif), 0x9214), (int(IFD.Exif), 0xA214))
 """Where positions in pixels are written: SubjectArea, SubjectLocation."""
 
 _THUMBNAIL_DATA = (
@@ -159,9 +220,6 @@ _THUMBNAIL_DATA = (
 )
 
 _MOST_STRIPS = 64
-
-_Key = tuple[int, int]
-"""A directory, by the tag that leads to it, and a tag in it."""
 
 
 class _ExifEditor:
@@ -173,23 +231,26 @@ class _ExifEditor:
 
     def __init__(self, block: bytes) -> None:
         self._reader, self._root = _read_block(block)
-        self._directories = dict(_with_numbers(self._root))
+        self._directories = _with_numbers(self._root)
         self._order = self._reader.order
         self._data = bytearray(block)
         self._changed: dict[_Key, bytes] = {}
         self._removed: set[_Key] = set()
         self._added: dict[_Key, Field] = {}
 
-    def set_orientation(self, orientation: int) -> None:
-        """Set the orientation; 1 is not added where there is none."""
-        key = (ROOT, int(Base.Orientation))
-        if not self._set_integer(key, orientation) and orientation != _UPRIGHT:
-            self._added[key] = _short_field(orientation, self._order)
-
-    def set_sizes(self, geometry: Geometry) -> None:
-        """Set all widths and heights that the block holds."""
-        for (directory, tag), axis in _SIZES.items():
-            self._set_integer((int(directory), int(tag)), (geometry.width, geometry.height)[axis])
+    def set_numbers(self, geometry: Geometry) -> None:
+        """Set the orientation, which is added where there is none unless it is 1, and all widths and heights."""
+        for key, name in _NUMBERS.items():
+            value: int = getattr(geometry, name)
+            owner = self._directories.get(key[0])
+            field = owner.fields.get(key[1]) if owner else None
+            if field and field.count == 1 and field.type in (TiffTags.SHORT, TiffTags.LONG):
+                self._changed[key] = struct.pack(self._order + {TiffTags.SHORT: "H"}.get(field.type, "I"), value)
+                continue
+            if field:
+                self._removed.add(key)
+            if key == _ORIENTATION and value != _UPRIGHT:
+                self._added[key] = _short_field(value, self._order)
 
     def set_resolutions(self, geometry: Geometry) -> None:
         """Set all resolutions that the block holds, for the same physical size."""
@@ -205,7 +266,7 @@ class _ExifEditor:
 
     def remove(self, keys: Iterable[_Key]) -> None:
         """Remove fields."""
-        self._removed.update((int(directory), int(tag)) for directory, tag in keys)
+        self._removed.update(keys)
 
     def finish(self) -> bytes:
         """The block with all changes made.
@@ -227,24 +288,16 @@ class _ExifEditor:
     @property
     def _changes_nothing(self) -> bool:
         """Whether the block is right as it is: mostly so where the output has the source's size, and no thumbnail."""
-        if self._added or self._root.next or any(owner.broken for owner in self._directories.values()):
+        if self._added or self._root.next:
             return False
-        fields = {number: owner.fields for number, owner in self._directories.items()}
-        return not any(tag in fields.get(number, ()) for number, tag in self._removed) and all(
-            fields[number][tag].value == value for (number, tag), value in self._changed.items()
-        )
-
-    def _set_integer(self, key: _Key, value: int) -> bool:
-        """Set a field that holds one integer; False when there is none, or one of another type, which is removed."""
-        owner = self._directories.get(key[0])
-        field = owner.fields.get(key[1]) if owner else None
-        if not field:
-            return False
-        if field.count == 1 and field.type in (TiffTags.SHORT, TiffTags.LONG):
-            self._changed[key] = struct.pack(self._order + {TiffTags.SHORT: "H"}.get(field.type, "I"), value)
-            return True
-        self._removed.add(key)
-        return False
+        for number, owner in self._directories.items():
+            if owner.broken:
+                return False
+            for tag in owner.fields:
+                key = (number, tag)
+                if key in self._removed or self._changed.get(key, owner.fields[tag].value) != owner.fields[tag].value:
+                    return False
+        return True
 
     def _write_entries(self, number: int, directory: Directory) -> None:
         """Write the entries of a directory without those removed or broken, and with those added."""
@@ -319,7 +372,7 @@ class _ExifEditor:
 def _values(root: Directory) -> dict[_Key, bytes]:
     return {
         (number, tag): field.value
-        for number, directory in _with_numbers(root)
+        for number, directory in _with_numbers(root).items()
         for tag, field in directory.fields.items()
     }
 
@@ -339,8 +392,8 @@ def _parts(directory: Directory, size: int) -> Iterator[range]:
 _FIRST, _LAST = 1, 8
 
 
-def _read_block(block: bytes) -> tuple[TiffReader, Directory]:
-    """What reads `block`, and its first directory.
+def _read_block(block: bytes, *, wanted: Collection[int] | None = None) -> tuple[TiffReader, Directory]:
+    """What reads `block`, and its first directory: the fields `wanted` of it, or all, and its children.
 
     Raises:
         TiffError: it is malformed.
@@ -348,14 +401,17 @@ def _read_block(block: bytes) -> tuple[TiffReader, Directory]:
     reader = TiffReader(block)
     if reader.big:
         raise TiffError("it is a BigTIFF")
-    return reader, reader.directory(reader.first)
+    return reader, reader.directory(reader.first, wanted=wanted)
 
 
-def _with_numbers(directory: Directory, number: int = ROOT) -> Iterator[tuple[int, Directory]]:
-    """The children of `directory`, then itself, each with the tag that leads to it."""
-    for tag, child in directory.children.items():
-        yield from _with_numbers(child, tag)
-    yield number, directory
+def _with_numbers(root: Directory) -> dict[int, Directory]:
+    """The directories below `root`, then itself, by the tag that leads to each."""
+    found: dict[int, Directory] = {}
+    for number, child in root.children.items():
+        found |= child.children
+        found[number] = child
+    found[ROOT] = root
+    return found
 
 
 def _orientation_of(root: Directory, order: str) -> int | None:

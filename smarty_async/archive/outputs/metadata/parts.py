@@ -1,4 +1,4 @@
-"""The metadata of a source, and its parts, each checked as it is read."""
+"""The metadata of a source, its parts, each checked as it is read, and those of a JPEG."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from smarty_async.archive.outputs.metadata.exif import ExifSummary, exif_with, read_exif
-from smarty_async.archive.outputs.metadata.jpeg import PhotoshopError, descriptive_resources, iptc_resource
-from smarty_async.archive.outputs.metadata.tiff import TiffError
+from smarty_async.archive.outputs.metadata.profiles import PhotoshopError, descriptive_resources, iptc_resource
 from smarty_async.archive.outputs.metadata.xmp import (
     XmpError,
     check_xmp,
     extension_digest,
+    join_extended_xmp,
     read_xmp_orientation,
     without_extension,
 )
+from smarty_async.archive.photos.jpeg import JpegHeader, Kind
+from smarty_async.archive.photos.tiff import TiffError
 
-__all__ = ["Parts", "SourceMetadata"]
+__all__ = ["Parts", "SourceMetadata", "jpeg_metadata"]
 
 
 class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True):
         exif: an EXIF block that begins with the TIFF header.
         xmp: an XMP packet in UTF-8.
         extended_xmp: what the packet refers to as its extension.
-    iptc: Photoshop image resources that hold IPTC data.
+        iptc: Photoshop image resources that hold IPTC data.
         icc: an ICC profile.
         comment: text in the source's own encoding, UTF-8 where the format says so.
         dpi: horizontal and vertical resolution of the pixels as stored, in pixels an inch.
@@ -59,6 +61,9 @@ _LARGEST_COMMENT = 0xFFFF - 2
 _MOST_WARNINGS = 20
 
 _IPTC_RECORD = b"\x1c"
+
+_JFIF_UNITS = {1: 1.0, 2: 2.54}
+"""Inches of the units of a JFIF segment's densities."""
 
 _ICC_HEADER = 132
 """An ICC profile's header and the number of its tags, in bytes."""
@@ -189,7 +194,7 @@ class Parts:
             comment=self._comment,
             dpi=self.dpi,
             aspect=self._aspect,
-            orientation=orientation or read_xmp_orientation(self._xmp or b"") or 1,
+            orientation=orientation or (read_xmp_orientation(self._xmp) if self._xmp else None) or 1,
             size=self.size,
             warnings=tuple(self._warnings),
         )
@@ -198,3 +203,32 @@ class Parts:
         if len(data) > most:
             self.warn(f"{part} left out: {len(data):,} bytes")
         return 0 < len(data) <= most
+
+    def add_jpeg(self, header: JpegHeader) -> None:
+        """Add what the segments of a JPEG hold."""
+        self.size = header.width, header.height
+        found = header.payloads
+        if Kind.EXIF in found:
+            self.set_exif(found[Kind.EXIF][0])
+        if Kind.XMP in found:
+            self.set_xmp(found[Kind.XMP][0])
+        if Kind.EXTENDED_XMP in found:
+            self.set_extended_xmp(lambda digest: join_extended_xmp(found[Kind.EXTENDED_XMP], digest))
+        if Kind.IPTC in found:
+            self.set_iptc(b"".join(found[Kind.IPTC]))
+        if Kind.ICC in found:
+            # The number of a part is its first byte; how many there are is the second one.
+            self.set_icc(b"".join(part[2:] for part in sorted(found[Kind.ICC], key=lambda part: part[:1])))
+        if Kind.COMMENT in found:
+            self.set_comment(found[Kind.COMMENT][0])
+        jfif = found[Kind.JFIF][0] if Kind.JFIF in found else b""
+        if len(jfif) >= 7:  # noqa: PLR2004 - version, unit, two densities
+            across, down = int.from_bytes(jfif[3:5]), int.from_bytes(jfif[5:7])
+            self.set_density(across, down, _JFIF_UNITS.get(jfif[2]))
+
+
+def jpeg_metadata(header: JpegHeader) -> SourceMetadata:
+    """What a JPEG holds besides its pixels."""
+    parts = Parts()
+    parts.add_jpeg(header)
+    return parts.metadata()

@@ -1,4 +1,4 @@
-"""Correct an XMP packet for an output, without changing anything else in it.
+"""Correct an XMP packet for an output, without changing anything else in it, and put it into segments.
 
 The packet is edited as text: parsing it and writing it again would lose its formatting, its padding and whatever a
 namespace of its own means. Format: ISO 16684-1; in JPEG: XMP Specification, Part 3, 1.1.3.
@@ -6,14 +6,26 @@ namespace of its own means. Format: ISO 16684-1; in JPEG: XMP Specification, Par
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from xml.parsers.expat import ExpatError, ParserCreate  # entities are refused below
 
-from smarty_async.archive.outputs.metadata.orientation import Geometry
+from smarty_async.archive.outputs.metadata.exif import Geometry
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, Kind, segment
 
-__all__ = ["XmpError", "check_xmp", "correct_xmp", "extension_digest", "read_xmp_orientation", "without_extension"]
+__all__ = [
+    "XmpError",
+    "check_xmp",
+    "correct_xmp",
+    "extension_digest",
+    "join_extended_xmp",
+    "read_xmp_orientation",
+    "without_extension",
+    "xmp_segments",
+]
 
 _TIFF = b"http://ns.adobe.com/tiff/1.0/"
 _EXIF = b"http://ns.adobe.com/exif/1.0/"
@@ -24,6 +36,21 @@ _NOTE = b"http://ns.adobe.com/xmp/note/"
 _TRAILER = b"<?xpacket end"
 _NUMBER = re.compile(rb"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?")
 _MOST_PREFIXES = 4
+_CORRECTED = re.compile(
+    rb":(?:Thumbnails|Orientation|ImageWidth|ImageLength|[XY]Resolution|Pixel[XY]Dimension|MicroVideo|MotionPhoto)\b"
+)
+"""What is corrected in a packet."""
+
+_LARGEST_PACKET = LARGEST_PAYLOAD - 29
+_EXTENSION_PART = 65_000
+_REFERENCE = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" '
+    b'xmpNote:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>'
+    b'<?xpacket end="w"?>'
+)
+"""An XMP packet that holds nothing but the digest of its extension."""
 
 
 class XmpError(ValueError):
@@ -56,6 +83,8 @@ def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
     """
     body, trailer, rest = packet.rpartition(_TRAILER)
     packet = body.rstrip() + trailer + rest if trailer else packet
+    if not _CORRECTED.search(packet):
+        return packet
     packet = _without(packet, _XMP, b"Thumbnails")
     for namespace, name, value in (
         (_TIFF, b"Orientation", geometry.orientation),
@@ -87,6 +116,41 @@ def without_extension(packet: bytes) -> bytes:
         word = re.escape(prefix) + b":HasExtendedXMP"
         packet = re.sub(rb"\s" + word + rb"\s*=\s*(\"[^\"]*\"|'[^']*')", b"", packet)
     return _without(packet, _NOTE, b"HasExtendedXMP")
+
+
+def xmp_segments(packet: bytes, extension: bytes | None = None) -> bytes:
+    """The segments that hold an XMP packet.
+
+    Args:
+        packet: one too long for a segment is moved into an extension.
+        extension: what `packet` refers to as its extension.
+    """
+    if len(packet) > _LARGEST_PACKET:
+        packet, extension = _REFERENCE % _digest(packet), packet
+    extension = extension or b""
+    return segment(Kind.XMP, packet) + b"".join(
+        segment(
+            Kind.EXTENDED_XMP,
+            _digest(extension) + struct.pack(">II", len(extension), at) + extension[at : at + _EXTENSION_PART],
+        )
+        for at in range(0, len(extension), _EXTENSION_PART)
+    )
+
+
+def join_extended_xmp(payloads: Iterable[bytes], digest: bytes) -> bytes | None:
+    """The extension named `digest`, put together from segments; None when it is not whole.
+
+    Args:
+        payloads: of the segments that hold extensions.
+        digest: its MD5, in hexadecimal.
+    """
+    parts = sorted((part[36:40], part[40:]) for part in payloads if part[:32] == digest)
+    extension = b"".join(part for _, part in parts)
+    return extension if extension and _digest(extension) == digest.upper() else None
+
+
+def _digest(packet: bytes) -> bytes:
+    return hashlib.md5(packet, usedforsecurity=False).hexdigest().upper().encode()
 
 
 def _with_resolution(packet: bytes, geometry: Geometry) -> bytes:

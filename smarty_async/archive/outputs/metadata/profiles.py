@@ -1,0 +1,141 @@
+"""Profiles that have segments of their own in a JPEG: ICC's, and Photoshop's image resources, which hold IPTC data.
+
+ICC profiles: ICC.1:2022, sections 7 to 9; in JPEG: annex B.4. Image resources: Adobe Photoshop File Formats
+Specification, "Image Resources Section".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, Kind, segment
+
+__all__ = [
+    "PhotoshopError",
+    "color_profile",
+    "descriptive_resources",
+    "icc_segments",
+    "iptc_resource",
+    "photoshop_segments",
+]
+
+_LARGEST_PART: Final = LARGEST_PAYLOAD - 14
+"""Bytes of a profile in one segment, behind a signature."""
+
+_HEADER: Final = 128
+_MOST_TAGS: Final = 100
+_KEPT: Final = (b"desc", b"cprt", b"wtpt", b"chad")
+
+_PRIMARIES: Final = {
+    b"rXYZ": (0.43607, 0.22249, 0.01392),
+    b"gXYZ": (0.38515, 0.71687, 0.09708),
+    b"bXYZ": (0.14307, 0.06061, 0.71410),
+}
+"""sRGB's, adapted to the white D50 of the connection space (IEC 61966-2-1, annex F)."""
+
+
+def color_profile(gray: bytes) -> bytes | None:
+    """The profile `gray` for pictures whose gray became colours: the same curve, and sRGB's primaries.
+
+    Where all three samples are alike, they look as the gray sample does under `gray`.
+
+    Args:
+        gray: begins with a whole header.
+
+    Returns:
+        None when it is no gray profile, or one that a curve does not describe.
+    """
+    tags = dict(_tags(gray))
+    curve = tags.get(b"kTRC")
+    if gray[16:24] != b"GRAYXYZ " or curve is None:
+        return None
+    kept = [(name, tags[name]) for name in _KEPT if name in tags]
+    primaries = [(name, b"XYZ \0\0\0\0" + _fixed(values)) for name, values in _PRIMARIES.items()]
+    curves = [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    return _profile(gray, [*kept, *primaries, *curves])
+
+
+def _tags(profile: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and data of each tag that lies in the profile."""
+    count = int.from_bytes(profile[_HEADER : _HEADER + 4])
+    for at in range(_HEADER + 4, _HEADER + 4 + 12 * min(count, _MOST_TAGS), 12):
+        entry = profile[at : at + 12]
+        start, length = int.from_bytes(entry[4:8]), int.from_bytes(entry[8:])
+        if entry and start + length <= len(profile):
+            yield entry[:4], profile[start : start + length]
+
+
+def _profile(gray: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
+    """A profile with the header of `gray`, but for RGB; the same data are stored once."""
+    start = _HEADER + 4 + 12 * len(tags)
+    body, places, table = b"", dict[bytes, int](), struct.pack(">I", len(tags))
+    for name, data in tags:
+        if data not in places:
+            places[data] = start + len(body)
+            body += data + bytes(-len(data) % 4)
+        table += name + struct.pack(">II", places[data], len(data))
+    size = struct.pack(">I", start + len(body))
+    without_id = gray[24:84] + bytes(16) + gray[100:_HEADER]
+    return size + gray[4:12] + b"mntrRGB XYZ " + without_id + table + body
+
+
+def _fixed(values: Iterable[float]) -> bytes:
+    return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+
+def icc_segments(profile: bytes) -> bytes:
+    """The segments that hold an ICC profile; at most 255 of them, about 16 MB."""
+    parts = [profile[at : at + _LARGEST_PART] for at in range(0, len(profile), _LARGEST_PART)]
+    return b"".join(segment(Kind.ICC, bytes((number, len(parts))) + part) for number, part in enumerate(parts, start=1))
+
+
+def photoshop_segments(resources: bytes) -> bytes:
+    """The segments that hold Photoshop image resources."""
+    return b"".join(
+        segment(Kind.IPTC, resources[at : at + _LARGEST_PART]) for at in range(0, len(resources), _LARGEST_PART)
+    )
+
+
+_RESOURCE_SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
+_IPTC = 0x0404
+_DESCRIPTIVE = frozenset((_IPTC, 0x040A, 0x040B, 0x0425))
+"""IPTC, copyright flag, URL, digest of the IPTC data."""
+
+
+class PhotoshopError(ValueError):
+    """The resources are malformed."""
+
+
+def descriptive_resources(block: bytes) -> bytes | None:
+    """The resources in `block` that describe the picture, None when there is none.
+
+    Raises:
+        PhotoshopError: it is malformed.
+    """
+    return b"".join(data for number, data in _resources(block) if number in _DESCRIPTIVE) or None
+
+
+def iptc_resource(records: bytes) -> bytes:
+    """IPTC `records` as an image resource."""
+    return b"8BIM" + struct.pack(">HHI", _IPTC, 0, len(records)) + records + bytes(len(records) % 2)
+
+
+def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while any(block[at : at + 4]):  # there may be zeros behind the last one
+        start = at
+        if block[at : at + 4] not in _RESOURCE_SIGNATURES:
+            raise PhotoshopError(f"no image resource at byte {at:,}")
+        at += 7 + (block[at + 6] if at + 6 < len(block) else 0)
+        at += at % 2 != start % 2  # names are padded
+        if at + 4 > len(block):
+            raise PhotoshopError("it breaks off")
+        at += 4 + int(struct.unpack_from(">I", block, at)[0])
+        if at > len(block):
+            raise PhotoshopError("it breaks off")
+        number = int(struct.unpack_from(">H", block, start + 4)[0])
+        data = block[start:at]
+        yield number, data + bytes(len(data) % 2)
+        at += len(data) % 2
