@@ -93,10 +93,7 @@ def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
         traced: whether its traceback was printed before.
     """
     if isinstance(error, DiskError) and error.errno in _NO_PLACE:
-        return [
-            str(error),
-            "Nothing can be stored at this path: choose another one, or remove what is in the way. Nothing is lost.",
-        ]
+        return [str(error), _ANOTHER_PATH]
     if isinstance(error, SmartyError):
         way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)
         return [str(error), way_out] if way_out else [str(error)]
