@@ -45,7 +45,9 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
 _MEMBER: Final = rb'"(?:status|name|error|bw)": ?(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}")'
-_RUN = re.compile(rb'((?:, ?)?)(\{?)(?:%b, ?){0,8}(?:(?:%b)?\}|"([A-Za-z_]{1,32})": ?(?=("?)))' % (_MEMBER, _MEMBER))
+_MEMBERS = re.compile(
+    rb'((?:, ?)?)(\{?)(?:%b, ?){0,8}(?:(?:%b)?\}|"([A-Za-z_]{1,32})": ?(?=("?)))' % (_MEMBER, _MEMBER)
+)
 """Fast path: a comma, the opening of an object, members that are no outputs, and the object's end or a key.
 
 The members are few, so that no time is lost where they turn out to stand in an array, and are read token by token."""
@@ -226,7 +228,7 @@ class AnswerSplitter:
     def _read_structure(self, data: bytes, start: int) -> int:
         """Parse up to the inside of a string that is not all in `data`, or to the end of `data`."""
         while self._held is None and self._output is None and self._text is None:
-            if self._keys and (run := _RUN.match(data, start)) and (end := self._take_run(data, run)):
+            if self._keys and (members := _MEMBERS.match(data, start)) and (end := self._take_members(data, members)):
                 start = end
                 continue
             token = _TOKEN.search(data, start)
@@ -238,10 +240,10 @@ class AnswerSplitter:
             start = self._take_token(data, end)
         return start
 
-    def _take_run(self, data: bytes, run: re.Match[bytes]) -> int:
-        """Take in what `run` matches, and a string behind it; return where that ends, 0 when it is no run here."""
-        comma, brace, key, quote = run.groups()
-        text = run[0]
+    def _take_members(self, data: bytes, members: re.Match[bytes]) -> int:
+        """Take in what `members` matches, and a string behind it; return where that ends, 0 where this is an array."""
+        comma, brace, key, quote = members.groups()
+        text = members[0]
         if brace:
             self._keep(comma)
             self._open(brace)
@@ -253,10 +255,10 @@ class AnswerSplitter:
         self._enveloped |= len(self._keys) == 1 and (name in _ENVELOPE or b'"status":' in text)
         if name is None:
             self._close(b"}")
-            return run.end()
+            return members.end()
         self._keys[-1] = name
         self._awaits_key = False
-        return self._open_string(data, run.end() + 1) if quote else run.end()
+        return self._open_string(data, members.end() + 1) if quote else members.end()
 
     def _take_token(self, data: bytes, place: int) -> int:
         """Parse the token at `place`, or a whole short text; return where it ends."""

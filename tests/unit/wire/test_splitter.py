@@ -20,7 +20,7 @@ from smarty_async.errors import RequestError
 from smarty_async.wire import splitter
 from smarty_async.wire.messages import Answered, Envelope, Event, Piece
 from smarty_async.wire.splitter import (
-    _RUN,
+    _MEMBERS,
     LONG_TEXT_BYTES,
     MAX_DEPTH,
     MAX_OUTPUTS,
@@ -495,9 +495,9 @@ def test_any_number_of_members_is_read(count: int) -> None:
 
 
 def test_what_is_matched_at_once_is_bounded() -> None:  # in an array it is matched again at every string
-    run = _RUN.match(b'"status":0,' * 1000)
-    assert run is not None
-    assert run.end() < 200
+    members = _MEMBERS.match(b'"status":0,' * 1000)
+    assert members is not None
+    assert members.end() < 200
 
 
 def test_a_short_output_is_decoded_whole_however_it_is_cut() -> None:
