@@ -40,7 +40,7 @@ from smarty_async.transport.response import ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
-__all__ = ["RESTORED_KINDS", "Asked", "PhotoRun", "RequestOutcome", "ask"]
+__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
 
 _log = logging.getLogger("smarty_async")
 
@@ -69,8 +69,8 @@ class RequestOutcome(msgspec.Struct):
         return ErrorInfo(reasons[0][1].type, message)
 
 
-class Asked(Protocol):
-    """A photo that is asked for."""
+class RequestedPhoto(Protocol):
+    """A photo for which `ask` sends requests."""
 
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""
@@ -85,7 +85,9 @@ class Asked(Protocol):
         ...
 
 
-async def ask(photo: Asked, specs: Sequence[ModeSpec], outcome: RequestOutcome, *, dispatcher: Dispatcher) -> None:
+async def ask(
+    photo: RequestedPhoto, specs: Sequence[ModeSpec], outcome: RequestOutcome, *, dispatcher: Dispatcher
+) -> None:
     """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
 
     Args:
@@ -109,7 +111,9 @@ async def ask(photo: Asked, specs: Sequence[ModeSpec], outcome: RequestOutcome, 
         outcome.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
 
 
-async def _attempt(photo: Asked, missing: list[ModeSpec], outcome: RequestOutcome, dispatcher: Dispatcher) -> None:
+async def _attempt(
+    photo: RequestedPhoto, missing: list[ModeSpec], outcome: RequestOutcome, dispatcher: Dispatcher
+) -> None:
     """Ask once for what is `missing`; what needs no other attempt is taken out of it.
 
     Raises:
@@ -136,7 +140,7 @@ async def _attempt(photo: Asked, missing: list[ModeSpec], outcome: RequestOutcom
 
 
 async def _accept(
-    photo: Asked, received: ReceivedItem | None, fault: ErrorInfo | None, spec: ModeSpec
+    photo: RequestedPhoto, received: ReceivedItem | None, fault: ErrorInfo | None, spec: ModeSpec
 ) -> tuple[ItemVerdict, ErrorInfo | None]:
     """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
     if received is None:
@@ -150,7 +154,7 @@ async def _accept(
     return verdict, failure
 
 
-async def _commit_received(photo: Asked, item: Item, specs: Iterable[ModeSpec]) -> None:
+async def _commit_received(photo: RequestedPhoto, item: Item, specs: Iterable[ModeSpec]) -> None:
     """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
     for spec in specs:
         if (received := item.take(spec.mode)) is not None:
@@ -161,7 +165,7 @@ async def _commit_received(photo: Asked, item: Item, specs: Iterable[ModeSpec]) 
 class PhotoRun:
     """Takes one photo of an archive from its source to its outputs; every step is journalled.
 
-    It is what `ask` asks for.
+    It is the `RequestedPhoto` of an archive.
 
     Args:
         entry: the photo and its entry in the journal.
@@ -389,9 +393,9 @@ class PhotoRun:
         self._made_outputs = self._made_outputs or bool(received.files)
         outputs: dict[Kind, StoredOutput] = {}
         unwanted: list[SinkFile] = []
-        wanted, metadata, is_stored = self._context.options.outputs, self._metadata, False
+        metadata, is_stored = self._metadata, False
         for kind, file in received.files.items():
-            if wanted and kind not in wanted:
+            if not self._wanted(kind):
                 unwanted.append(file)
             elif isinstance(file, FinishedFile):
                 outputs[kind], metadata, is_stored = file.output, None, is_stored or file.is_stored

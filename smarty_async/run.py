@@ -93,7 +93,7 @@ class ArchiveRun:
         self._source = open_source(options)
         self._directory = open_outputs(options)
         self._window = window
-        self._alive = 0
+        self._running = 0
         self._waiting: deque[PhotoEntry] = deque()  # for one of those in the window to end
         self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
@@ -353,9 +353,9 @@ class ArchiveRun:
             How many of them there is room for.
         """
         self._waiting.extend(entries)
-        room = min(len(entries), self._window - self._alive)
+        room = min(len(entries), self._window - self._running)
         for _ in range(room):
-            self._alive += 1
+            self._running += 1
             context.tasks.create_task(self._run_in_window(context))
         return room
 
@@ -368,7 +368,7 @@ class ArchiveRun:
                     self._all_started.set()
                 await self._run_photo(photo, context)
         finally:
-            self._alive -= 1
+            self._running -= 1
 
     async def _run_photo(self, photo: PhotoRun, context: RunContext) -> None:
         """Run one photo, and have the other pages of its file run, if it turns out to hold several."""
