@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.outputs.state_folder import TempFile
@@ -93,9 +92,6 @@ class PhotoOutputs:
             DiskError: the disk refuses.
         """
         return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
-
-
-_size_of: Callable[[StoredOutput], int] = attrgetter("size")
 
 
 class _Answer(msgspec.Struct, eq=False):
@@ -191,7 +187,7 @@ class OutputCommitter:
             OutputRefused: the disk takes other outputs, and not these; their temporary files stay for the next run.
             DiskError: the disk refuses.
         """
-        size = sum(map(_size_of, received.outputs.values()))
+        size = size_of(received.outputs)
         answer = _Answer(received, asyncio.get_running_loop().create_future(), size)
         self._backlog += size
         if self._backlog >= _MAX_BACKLOG:
@@ -262,10 +258,11 @@ class OutputCommitter:
             entry = msgspec.structs.replace(answer.received.entry, place=place or answer.received.entry.place)
             answer.received = msgspec.structs.replace(answer.received, entry=entry)
         moves = self._moves_of(group)
-        moved = self._without_errors(group, await self._store.move(moves))
-        for answer, move in zip(group, moves, strict=True):
-            if answer in moved:
+        for answer, move, error in zip(group, moves, await self._store.move(moves), strict=True):
+            if error is None:
                 answer.move = move
+            else:
+                self._fail(answer, error)
 
     def _moves_of(self, group: Sequence[_Answer]) -> list[OutputMove]:
         # A remote store notes beside outputs what they are made of.

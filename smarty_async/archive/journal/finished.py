@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from smarty_async.archive.journal.lookup import SeenEntries
 from smarty_async.archive.journal.records import key_of, photo_of_key, warnings_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
@@ -34,18 +35,6 @@ _kinds_of_all: Callable[[str], list[dict[Kind, msgspec.Raw]]] = msgspec.json.Dec
     list[dict[Kind, msgspec.Raw]]
 ).decode
 """Those of many answers, from a list of such columns."""
-
-
-class EntriesSeen(Protocol):
-    """The entries that a run has looked up."""
-
-    def mark(self, photo: int) -> bool:
-        """Remember that the entry with this id was looked up; False when it was before."""
-        ...
-
-    def mark_all(self, first: int, last: int) -> bool:
-        """The same for all entries between two ids; False, and none is marked, when one of them was before."""
-        ...
 
 
 class FinishedBatch(msgspec.Struct):
@@ -73,7 +62,7 @@ def take_finished(
     specs: Collection[ModeSpec],
     *,
     missing: _Missing,
-    seen: EntriesSeen,
+    seen: SeenEntries,
     with_results: bool,
 ) -> FinishedBatch:
     """Take those out of `files` that came to a good end, are unchanged since, and have their outputs.

@@ -38,6 +38,7 @@ __all__ = [
     "outputs_of",
     "photo_of_key",
     "result_columns",
+    "size_of",
     "warnings_of",
 ]
 
@@ -75,6 +76,11 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     replaces: int | None = None
     digest: str = ""
     replaced_digest: str = ""
+
+
+def size_of(outputs: Mapping[Kind, StoredOutput]) -> int:
+    """Bytes of all `outputs`."""
+    return sum([output.size for output in outputs.values()])
 
 
 class StoredAnswer(msgspec.Struct, frozen=True, gc=False):

@@ -15,14 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.records import StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.threads import threaded
@@ -373,9 +372,6 @@ class StateFolder:
         return ()
 
 
-_size_of: Callable[[StoredOutput], int] = attrgetter("size")
-
-
 def _first(errors: Iterable[DiskError | None]) -> DiskError | None:
     return next(filter(None, errors), None)
 
@@ -384,7 +380,7 @@ def _calls(answers: Sequence[_Unfinished]) -> Iterator[Sequence[_Unfinished]]:
     """`answers`, in parts of not much more than `_CALL_BYTES`."""
     start = size = 0
     for number, (outputs, _) in enumerate(answers, start=1):
-        size += sum(map(_size_of, outputs.values()))
+        size += size_of(outputs)
         if size >= _CALL_BYTES or number == len(answers):
             yield answers[start:number]
             start, size = number, 0

@@ -110,7 +110,8 @@ class MetadataCopier:
             if large:
                 os.replace(f"{output}{_COPY}", output)  # noqa: PTH105 - a Path costs more than all else here
             if data is not None and (new := self.copied(data)) != data:
-                _rewrite(output, new)
+                with open(output, "wb") as file:  # noqa: PTH123 - a Path costs more than the opening
+                    file.write(new)
             self.set_time(output)
             return os.stat(output).st_size  # noqa: PTH116 - likewise
         except OSError as error:
@@ -193,13 +194,6 @@ class MetadataCopier:
 
     def _warn(self, warnings: tuple[str, ...] | list[str]) -> None:
         self.warnings += [warning for warning in warnings if warning not in self.warnings]
-
-
-def _rewrite(output: str, data: bytes) -> None:
-    with open(output, "wb", buffering=0) as file:  # noqa: PTH123 - a Path costs more than the opening
-        left = memoryview(data)
-        while left:
-            left = left[file.write(left) :]
 
 
 def _replaced(stream: BinaryIO, header: JpegHeader, segments: MetadataSegments) -> Iterator[bytes]:
