@@ -22,10 +22,10 @@ __all__ = ["Batch", "Batches"]
 _SEEN, _UNSEEN = 0.055, 0.02
 """A change of colour from which a pixel counts as damaged, and up to which it counts as whole."""
 
-_DAMAGED = 0.62
+_DAMAGED = 0.58
 """The share of samples with damage."""
 
-_SLOTS = ((0, 0.7), (0, 0.3), (1, 0.2), (2, 0.3), (3, 0.5), (4, 0.15), (5, 0.3))
+_SLOTS = ((0, 0.65), (0, 0.3), (1, 0.25), (2, 0.3), (3, 0.5), (4, 0.12), (5, 0.33))
 """Kinds of damage, and how often a damaged sample has each."""
 
 _FOLD = 5
@@ -210,17 +210,22 @@ class Batches:
         return torch.randint(first * each, last * each, (self._size,), generator=self._dice, device=self._device)
 
     def _with_things(self, picture: Tensor) -> Tensor:
-        """With up to three thin things of the scene, in a colour that varies with the light, as no scratch's does."""
+        """With up to three thin things of the scene.
+
+        They have a colour that varies with the light, as no scratch's does, or darken what they lie on.
+        """
         damage, kinds = Layers.kinds_of_damage, Layers.kinds
-        for chance in (0.4, 0.25, 0.1):
+        for chance in (0.45, 0.3, 0.15):
             cover = self._cover(self._picked(damage, kinds)) * self._uniform(0.35, 1.0) * self._often(chance)
             base = (self._uniform(0, 1) + 0.06 * self._normal(3)).clamp(0, 1)
             light = torch.rand(self._size, 1, 5, 5, generator=self._dice, device=self._device)
             light = functional.interpolate(1 + (light - 0.6) * self._uniform(0, 1.2), picture.shape[2:], mode="bicubic")
-            picture = torch.lerp(picture, (base * light).clamp(0, 1), cover)
+            colour = torch.where(self._often(0.3), picture * self._uniform(0.1, 0.8), (base * light).clamp(0, 1))
+            picture = torch.lerp(picture, colour, cover)
         return picture
 
     def _aged(self, picture: Tensor, gray: Tensor) -> Tensor:
+        picture = torch.where(self._often(0.15), picture.flip(1), picture)
         picture = torch.where(gray, _luminance(picture), picture)
         detail = picture - functional.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
         picture = torch.where(self._often(0.2), picture + detail * self._uniform(0, 1.5), picture)
@@ -245,7 +250,7 @@ class Batches:
                 factor = self._mirrored(self._factors[at - kind * self._layers.each].unsqueeze(1) / 128, *turns)
                 factor = torch.where(present, factor, 1.0)
                 picture = picture * factor
-            colour = torch.where(self._often(0.5), self._colour(), colour)
+            colour = torch.where(self._often(0.35), self._colour(), colour)
             share = cover * self._uniform(0.5, 1.1).clamp(max=1) * present
             picture = torch.lerp(picture, colour, share)
         return picture
@@ -254,7 +259,7 @@ class Batches:
         """Of paper, dirt, glue, or one layer of dye gone."""
         kind = self._uniform(0, 1)
         colour = self._paper * self._uniform(0.78, 1.04) + 0.02 * self._normal(3)
-        colour = torch.where(kind > 0.5, self._dirt * self._uniform(0, 2.4) + 0.01 * self._normal(3), colour)
+        colour = torch.where(kind > 0.47, self._dirt * self._uniform(0, 2.4) + 0.01 * self._normal(3), colour)
         colour = torch.where(kind > 0.9, self._glue * self._uniform(0.6, 1.5), colour)
         return torch.where(kind > 0.95, self._uniform(0, 1, 3), colour).clamp(0, 1)
 

@@ -30,13 +30,15 @@ class _Likely(nn.Module):
 
 
 def export(folder: Path) -> None:
-    """Write `scratches` and `fill`, `.param` and `.bin`, to `folder`; input blob `in0`, output blob `out0`.
+    """Write `.param` and `.bin` of the networks whose weights are in `folder`; input blob `in0`, output blob `out0`.
 
     Raises:
         CalledProcessError: pnnx failed.
     """
     nets: tuple[tuple[str, int, nn.Module], ...] = (("scratches", 3, DamageNet()), ("fill", 7, FillNet()))
     for name, inputs, net in nets:
+        if not (folder / f"{name}.pt").exists():
+            continue
         net.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
         net.eval()
         traced = torch.jit.trace(_Likely(net) if name == "scratches" else net, torch.rand(1, inputs, 256, 256))

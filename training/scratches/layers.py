@@ -75,9 +75,13 @@ class Layers:
         """Layers drawn so far."""
         return int(self._drawn.sum())
 
-    def wait(self) -> None:
-        """Until every layer is drawn once."""
-        while int(self._drawn.min()) * len(self._workers) < len(self.covers):
+    def wait(self, seconds: float) -> None:
+        """Until the living workers have drawn each of their layers once, or so many seconds."""
+        end, own = time.monotonic() + seconds, len(self.covers) / len(self._workers)
+        while time.monotonic() < end:
+            alive = [worker.is_alive() for worker in self._workers]
+            if all(drawn >= own or not lives for drawn, lives in zip(self._drawn, alive, strict=True)):
+                return
             time.sleep(0.1)
 
     def use(self, count: int) -> None:

@@ -31,9 +31,37 @@ class _Residual(nn.Module):
         return functional.relu(x + self.second(self.first(x)))
 
 
+class _Context(nn.Module):
+    """Adds what is seen at half the resolution, and in the picture as a whole: does the scene have many such lines?
+
+    It adds nothing at first, so a trained network can be given one.
+    """
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            _Conv(channels, inner, stride=2), _Residual(inner), _Residual(inner, 2), _Residual(inner)
+        )
+        self.overall = nn.Conv2d(2 * inner, inner, 1)
+        self.narrow = nn.Conv2d(inner, channels, 1)
+        self.up = nn.Sequential(_Conv(2 * channels, channels), _Residual(channels))
+        self.last = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(x)
+        overall = torch.cat([y.mean((2, 3), keepdim=True), y.amax((2, 3), keepdim=True)], 1)
+        y = functional.relu(y + self.overall(overall))
+        return x + self.last(self.up(torch.cat([x, _doubled(self.narrow(y))], 1)))
+
+
 class _UNet(nn.Module):
     def __init__(self, inputs: int, outputs: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
+        self.context: nn.Module = nn.Identity()
+        self.more2: nn.Module = nn.Identity()
+        self.more1: nn.Module = nn.Identity()
         a, b, c, d = widths
         self.down0 = nn.Sequential(_Conv(4 * inputs, a), _Residual(a))
         self.down1 = nn.Sequential(_Conv(a, b, stride=2), _Residual(b))
@@ -50,19 +78,27 @@ class _UNet(nn.Module):
         x0 = self.down0(functional.pixel_unshuffle(x - 0.5, 2))
         x1 = self.down1(x0)
         x2 = self.down2(x1)
-        x3 = self.down3(x2)
-        x2 = self.up2(torch.cat([x2, _doubled(self.narrow2(x3))], 1))
-        x1 = self.up1(torch.cat([x1, _doubled(self.narrow1(x2))], 1))
+        x3 = self.context(self.down3(x2))
+        x2 = self.more2(self.up2(torch.cat([x2, _doubled(self.narrow2(x3))], 1)))
+        x1 = self.more1(self.up1(torch.cat([x1, _doubled(self.narrow1(x2))], 1)))
         x0 = self.up0(torch.cat([x0, _doubled(self.narrow0(x1))], 1))
         return functional.pixel_shuffle(self.last(x0), 2)
 
 
 class DamageNet(_UNet):
-    """Takes N×3×H×W, 0…1, with sides that are multiples of 16; gives N×1×H×W logits of damage."""
+    """Takes N×3×H×W, 0…1, with sides that are multiples of 32; gives N×1×H×W logits of damage."""
 
     def __init__(self) -> None:
         super().__init__(3, 1, (24, 40, 56, 72))
+        self.context, self.more2, self.more1 = _Context(72, 96), _added(56), _added(40)
         nn.init.constant_(self.last.bias, -3.0)  # few pixels are damaged
+
+
+def _added(channels: int) -> _Residual:
+    """A block that adds nothing at first."""
+    block = _Residual(channels)
+    nn.init.zeros_(block.second[1].weight)
+    return block
 
 
 class FillNet(_UNet):

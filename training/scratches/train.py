@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from copy import deepcopy
-from math import cos, pi
+from math import cos, log10, pi
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,13 @@ from training.scratches.batches import Batch, Batches
 from training.scratches.layers import Layers
 from training.scratches.net import DamageNet, FillNet, pushed_and_pulled
 
-__all__ = ["train"]
+__all__ = ["NETS", "train"]
+
+NETS = ("scratches", "fill")
+"""The networks: one finds damage, one improves what it is filled with."""
+
+_REPORTED = 55
+"""Seconds between reports."""
 
 _WARM, _END = 0.03, 0.01
 """The share of the time in which the learning rates grow to their highest, and the share of it that they end at."""
@@ -57,7 +64,9 @@ def train(
     others: list[NDArray[np.uint8]],
     out: Path,
     *,
-    minutes: float,
+    end: float,
+    nets: Sequence[str] = NETS,
+    start: Path | None = None,
     side: int = 256,
     size: int = 64,
     workers: int = 6,
@@ -65,13 +74,15 @@ def train(
     seed: int = 1,
     device: str = "cpu",
 ) -> None:
-    """Train for so many minutes; write `scratches.pt`, `fill.pt` and `log.txt` to `out`, every minute too.
+    """Train until `end`; write `scratches.pt`, `fill.pt` and `log.txt` to `out`, every minute too.
 
     Args:
         photos: to train on, H×W×3 uint8.
         others: to measure on.
         out: the folder of the files.
-        minutes: of training, beside the start.
+        end: when to end, as `time.monotonic` counts.
+        nets: which of `NETS` to train.
+        start: a folder with weights to go on from.
         side: of a sample, in pixels; a multiple of 64.
         size: samples a batch.
         workers: processes that draw layers.
@@ -83,29 +94,42 @@ def train(
     layers = Layers(side=side, each=each, workers=workers, seed=seed)  # forks, so before the device is used
     log = (out / "log.txt").open("a", encoding="utf-8", buffering=1)
     try:
-        layers.wait()
+        layers.wait(0.15 * (end - time.monotonic()))
         batches = Batches(_large(photos, side), layers, size=size, device=device, seed=seed)
         measured = Batches(_large(others, side), layers, size=size, device=device, seed=seed + 1)
-        held_out = [measured.draw() for _ in range(4)]
+        held_out = [measured.draw() for _ in range(max(1, (256 if device == "cuda" else 32) // size))]
         del measured
-        damage, fill = _Learner(DamageNet(), 2.5e-3, device), _Learner(FillNet(), 1.5e-3, device)
+        learners = {name: _learner(name, start, device) for name in nets}
         log.write(f"{len(photos)} photos, {len(others)} held out, {device}, torch {torch.__version__}\n")
         began = reported = time.monotonic()
+        log.write(f"before: {_saved(learners, held_out, out)}\n")
         steps = 0
-        while (elapsed := (time.monotonic() - began) / 60) < minutes:
+        while (now := time.monotonic()) < end:
             batches.refresh(size)
-            _step(batches.draw(), damage, fill, elapsed / minutes, device)
+            _step(batches.draw(), learners, (now - began) / (end - began), device)
             steps += 1
-            if steps % 50 == 0 and device == "cuda":
+            if steps % 20 == 0 and device == "cuda":
                 torch.cuda.synchronize()
-            if time.monotonic() - reported > 55:
-                reported = time.monotonic()
-                figures = _saved(damage, fill, held_out, out)
-                log.write(f"{elapsed:.1f} min, {steps} steps, {layers.drawn} layers: {figures}\n")
-        log.write(f"end, {steps} steps, {layers.drawn} layers: {_saved(damage, fill, held_out, out)}\n")
+            if now - reported > _REPORTED:
+                reported = now
+                figures = _saved(learners, held_out, out)
+                log.write(f"{(now - began) / 60:.1f} min, {steps} steps, {layers.drawn} layers: {figures}\n")
+        log.write(f"end, {steps} steps, {layers.drawn} layers: {_saved(learners, held_out, out)}\n")
     finally:
         layers.close()
         log.close()
+
+
+def _learner(name: str, start: Path | None, device: str) -> _Learner:
+    net, rate = (DamageNet(), 2.5e-3) if name == "scratches" else (FillNet(), 1.5e-3)
+    if start is not None:
+        weights = torch.load(start / f"{name}.pt", map_location="cpu", weights_only=True)
+        missing, unknown = net.load_state_dict(weights, strict=False)
+        if unknown:
+            raise ValueError(f"{start / name}.pt is of another network: {', '.join(unknown)}")
+        rate *= 0.6
+        print(f"{name}: {len(weights)} tensors go on, {len(missing)} start anew", flush=True)
+    return _Learner(net, rate, device)
 
 
 def _large(photos: list[NDArray[np.uint8]], side: int) -> list[NDArray[np.uint8]]:
@@ -119,16 +143,18 @@ def _large(photos: list[NDArray[np.uint8]], side: int) -> list[NDArray[np.uint8]
     return grown
 
 
-def _step(batch: Batch, damage: _Learner, fill: _Learner, part: float, device: str) -> None:
+def _step(batch: Batch, learners: dict[str, _Learner], part: float, device: str) -> None:
     half = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
-    with half:
-        logits = damage.net(batch.picture.contiguous(memory_format=torch.channels_last))
-    damage.step(_damage_loss(logits.float(), batch), part)
-    hole, filled = _filled(batch)
-    with half:
-        more = fill.net(torch.cat([filled, batch.picture, hole], 1).contiguous(memory_format=torch.channels_last))
-    off = (filled + more.float() - batch.target) * hole
-    fill.step(((off**2 + 1e-4).sqrt() - 1e-2).sum() / (3 * hole.sum() + 1) * 10, part)
+    if (damage := learners.get("scratches")) is not None:
+        with half:
+            logits = damage.net(batch.picture.contiguous(memory_format=torch.channels_last))
+        damage.step(_damage_loss(logits.float(), batch), part)
+    if (fill := learners.get("fill")) is not None:
+        hole, filled = _filled(batch)
+        with half:
+            more = fill.net(torch.cat([filled, batch.picture, hole], 1).contiguous(memory_format=torch.channels_last))
+        off = (filled + more.float() - batch.target) * hole
+        fill.step(((off**2 + 1e-4).sqrt() - 1e-2).sum() / (3 * hole.sum() + 1) * 10, part)
 
 
 def _damage_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -151,31 +177,48 @@ def _filled(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _saved(damage: _Learner, fill: _Learner, batches: list[Batch], out: Path) -> str:
+def _saved(learners: dict[str, _Learner], batches: list[Batch], out: Path) -> str:
     """Write the weights; figures of batches that training does not see."""
-    found, true, both, clean, touched, error, start, holes = (0.0,) * 8
+    figures: dict[str, float] = {}
+    for name, learner in learners.items():
+        figures |= _found(learner.mean, batches) if name == "scratches" else _mended(learner.mean, batches)
+        weights = {key: value.cpu() for key, value in learner.mean.state_dict().items()}
+        if all(torch.isfinite(value).all() for value in weights.values()):
+            torch.save(weights, out / f"{name}.part")
+            (out / f"{name}.part").replace(out / f"{name}.pt")
+    text = json.dumps({name: round(value, 4) for name, value in figures.items()})
+    print(text, flush=True)
+    return text
+
+
+def _found(net: nn.Module, batches: list[Batch]) -> dict[str, float]:
+    """How much of what is found is damage, how much of the damage is found, and the share of clean samples touched."""
+    found, true, both, clean, touched, ranked = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for batch in batches:
-        likely = torch.sigmoid(damage.mean(batch.picture)) * batch.sure
+        likely = torch.sigmoid(net(batch.picture)) * batch.sure
         mask = likely > 0.5
         found, true = found + mask.sum().item(), true + batch.mask.sum().item()
         both += (mask & (batch.mask > 0)).sum().item()
         whole = batch.mask.sum((1, 2, 3)) == 0
         clean += whole.sum().item()
-        touched += (whole & ((likely > 0.9).sum((1, 2, 3)) > 30)).sum().item()
-        hole, filled = _filled(batch)
-        better = filled + fill.mean(torch.cat([filled, batch.picture, hole], 1))
-        error += (((better - batch.target) * hole) ** 2).sum().item()
-        start += (((filled - batch.target) * hole) ** 2).sum().item()
-        holes += 3 * hole.sum().item()
-    figures = {
+        area = (likely > 0.9).sum((1, 2, 3))
+        touched += (whole & (area > 30)).sum().item()
+        ranked += ((area[~whole].view(-1, 1) > area[whole].view(1, -1)).float().mean().nan_to_num()).item()
+    return {
         "precision": both / max(1, found),
         "recall": both / max(1, true),
         "touched": touched / max(1, clean),
-        "fill dB": -10 * np.log10(error / max(1, holes) + 1e-9),
-        "start dB": -10 * np.log10(start / max(1, holes) + 1e-9),
+        "ranked": ranked / len(batches),
     }
-    for name, learner in (("scratches.pt", damage), ("fill.pt", fill)):
-        torch.save({key: value.cpu() for key, value in learner.mean.state_dict().items()}, out / name)
-    text = json.dumps({name: round(float(value), 4) for name, value in figures.items()})
-    print(text, flush=True)
-    return text
+
+
+def _mended(net: nn.Module, batches: list[Batch]) -> dict[str, float]:
+    """The error in the holes, after the network and before it."""
+    error, start, holes = 0.0, 0.0, 0.0
+    for batch in batches:
+        hole, filled = _filled(batch)
+        better = filled + net(torch.cat([filled, batch.picture, hole], 1))
+        error += (((better - batch.target) * hole) ** 2).sum().item()
+        start += (((filled - batch.target) * hole) ** 2).sum().item()
+        holes += 3 * hole.sum().item()
+    return {name: -10 * log10(part / max(1, holes) + 1e-9) for name, part in (("fill dB", error), ("start dB", start))}
