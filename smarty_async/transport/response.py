@@ -191,6 +191,7 @@ class ResponseReader:
 
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
+            DiskError: the sink refuses.
         """
         events: list[Event] = []
         try:
@@ -203,6 +204,8 @@ class ResponseReader:
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()
+            if self._writer is not None and self._writer.done():
+                self._writer.result()  # raises why nothing more can be written
 
     def finish(self) -> Envelope:
         """The envelope, at the response's end.

@@ -340,7 +340,8 @@ class TestForeignExceptions:
         assert isinstance(error, RequestError)
         assert error.status is None
 
-    async def test_the_disk_refuses_an_output(self) -> None:
+    @pytest.mark.parametrize("size", [300, 3_000_000])
+    async def test_the_disk_refuses_an_output(self, size: int) -> None:
         class Full(MemoryFile):
             def append(self, _: list[bytes]) -> None:
                 raise DiskError("no space left")
@@ -351,8 +352,11 @@ class TestForeignExceptions:
 
         async with FakeService() as service, sender_to(service.url) as send:
             send.sink = FullDisk()
+            output = base64.b64encode(bytes(size)).decode()
+            service.script(items({"file_0": {"improved": output}}))
             with pytest.raises(DiskError):
                 await send(photo())
+            assert not service.complaints
 
 
 class NoEditor:
