@@ -562,8 +562,8 @@ def rules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(output_folder, "probe_name_rules", probed)
 
 
-TWINS = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
-NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
+SAME_WHEN_FOLDED = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
+SAME_WHEN_NORMALISED = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
 
 
 @pytest.mark.slow
@@ -571,9 +571,9 @@ NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jp
 @pytest.mark.parametrize(
     ("rules", "names"),
     [
-        ({"case_sensitive": False}, TWINS),
-        ({"case_sensitive": False, "normalization_sensitive": False}, (*TWINS, *NORMALISED_TWINS)),
-        ({}, (*TWINS, *NORMALISED_TWINS)),
+        ({"case_sensitive": False}, SAME_WHEN_FOLDED),
+        ({"case_sensitive": False, "normalization_sensitive": False}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
+        ({}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
     ],
     indirect=["rules"],
     ids=str,

@@ -59,7 +59,7 @@ Answer = web.StreamResponse | Respond
 """What to answer with. A response object serves once; what the factories below return serves any number of times."""
 
 
-async def settle(answer: Answer, request: Request) -> web.StreamResponse:
+async def response_of(answer: Answer, request: Request) -> web.StreamResponse:
     return answer if isinstance(answer, web.StreamResponse) else await answer(request)
 
 
@@ -155,7 +155,7 @@ def drop(*, after_bytes: int = 0, of: Answer | None = None) -> Respond:
     """
 
     async def respond(request: Request) -> web.StreamResponse:
-        whole = await settle(request.service.default(request) if of is None else of, request)
+        whole = await response_of(request.service.default(request) if of is None else of, request)
         assert isinstance(whole, web.Response), "an answer that has its body at hand"
         assert isinstance(whole.body, bytes), "an answer that has its body at hand"
         response = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
@@ -176,7 +176,7 @@ def hold(event: asyncio.Event, then: Answer | None = None) -> Respond:
 
     async def respond(request: Request) -> web.StreamResponse:
         await event.wait()
-        return await settle(request.service.default(request) if then is None else then, request)
+        return await response_of(request.service.default(request) if then is None else then, request)
 
     return respond
 
@@ -186,7 +186,7 @@ def late(seconds: float) -> Respond:
 
     async def respond(request: Request) -> web.StreamResponse:
         await asyncio.sleep(seconds)
-        return await settle(ok(), request)
+        return await response_of(ok(), request)
 
     return respond
 
@@ -262,7 +262,7 @@ class FakeService:
         try:
             request = self._request(came, parts := await self._parts(came), meta_of(parts))
             self.requests.append(request)
-            return await settle(self._answers.popleft() if self._answers else self.default(request), request)
+            return await response_of(self._answers.popleft() if self._answers else self.default(request), request)
         except (asyncio.CancelledError, aiohttp.ClientPayloadError, ConnectionError):
             self.abandoned += 1
             raise
@@ -292,7 +292,7 @@ class FakeService:
         request = self._request(came, [], await came.read())
         self.grants.append(request.meta)
         answer = self._grant_answers.popleft() if self._grant_answers else self.default_grant(request)
-        return await settle(answer, request)
+        return await response_of(answer, request)
 
     def fresh_tokens(self, request: Request) -> Answer:
         """A new pair for either grant; the access token is valid from now on."""

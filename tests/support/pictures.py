@@ -102,7 +102,7 @@ def cut(data: bytes, *, keep: float = 0.5) -> bytes:
 
 
 def huge(width: int = 20_000, height: int = 20_000) -> bytes:
-    """A PNG of a few bytes that claims to be enormous: a decompression bomb's header."""
+    """A PNG of a few bytes that says it is enormous: a decompression bomb's header."""
     small = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
     header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes(small[24:29])
     small[12:29] = header
