@@ -34,7 +34,7 @@ from support.field import (
     zeros_from,
 )
 from support.metadata_samples import XMP, jpeg_with, scene, xmp_segment
-from support.pictures import encoded, jpeg, opened
+from support.pictures import encoded, heic, jpeg, opened
 from support.program import run
 
 from smarty_async import plan_archive
@@ -223,13 +223,6 @@ async def test_a_fax_is_not_squashed(source: Path, out: Path) -> None:
 
 
 # formats
-
-
-def heic(image: Image.Image, **options: Any) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
-    return buffer.getvalue()
 
 
 async def test_a_raw_file_gives_an_output_of_the_sensors_size(source: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import aiohttp
@@ -57,6 +58,16 @@ class Request:
 Respond = Callable[[Request], Awaitable[web.StreamResponse]]
 Answer = web.StreamResponse | Respond
 """What to answer with. A response object serves once; what the factories below return serves any number of times."""
+
+
+@lru_cache(maxsize=1000)
+def disposition_of(header: str) -> tuple[str | None, str | None]:
+    """The name and the file name in a ``Content-Disposition``: aiohttp takes a millisecond to read it."""
+    _, parameters = aiohttp.parse_content_disposition(header)
+    return (
+        aiohttp.content_disposition_filename(parameters, "name"),
+        aiohttp.content_disposition_filename(parameters, "filename"),
+    )
 
 
 async def response_of(answer: Answer, request: Request) -> web.StreamResponse:
@@ -274,7 +285,8 @@ class FakeService:
         async for part in await came.multipart():
             assert isinstance(part, aiohttp.BodyPartReader), "a multipart inside the multipart"
             kind = part.headers.get("Content-Type")
-            parts.append(Part(part.name, part.filename, kind, bytes(await part.read())))
+            named, file = disposition_of(part.headers.get("Content-Disposition", ""))
+            parts.append(Part(named, file, kind, bytes(await part.read())))
         await came.content.read()  # what may follow the last boundary counts too
         if came.content_length != came.content.total_bytes:
             self.complaints.append(f"Content-Length {came.content_length}, body {came.content.total_bytes} bytes")
