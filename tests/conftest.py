@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The fast lane does not import modules of slow tests: Dask and the browser's driver take a second."""
+    """`-m "not slow"` does not import modules of slow tests: Dask and the browser's driver take a second."""
     is_left_out = (
         config.option.markexpr == "not slow"
         and collection_path.suffix == ".py"

@@ -17,9 +17,9 @@ from smarty_async.archive.commit import PhotoOutputs, move_of
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import ObjectWriter
-from smarty_async.archive.outputs.state_folder import TempFile, temp_file_digest
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import sync_all
+from smarty_async.archive.outputs.temp_file import TempFile, temp_file_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject

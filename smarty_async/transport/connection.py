@@ -21,7 +21,7 @@ from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable, without_long_words
 from smarty_async.transport.http import read_prefix, request_options, translate_error
-from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
+from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
 __all__ = ["Body", "BodyFailed", "Connection", "Exchange", "InThread", "MemoryBody", "SilenceTimer", "stream"]
@@ -135,6 +135,10 @@ class Exchange(Protocol):
         """The connection is established and the first of `size` bytes is about to be sent."""
         ...
 
+    def editor_of(self, name: str) -> OutputEditor | None:
+        """What is to be done to the outputs of the item with a name, while they are written; None for nothing."""
+        ...
+
     def on_item(self, received: ReceivedItem) -> bool:
         """An item is complete and written; False when it is not wanted, and is to be discarded."""
         ...
@@ -227,7 +231,11 @@ class Connection:
         if _compressed(response):
             raise RequestError("the answer came compressed, which was not asked for", status=response.status)
         reader = ResponseReader(
-            exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
+            exchange.sink,
+            exchange.on_item,
+            editor_of=exchange.editor_of,
+            clean=self._clean,
+            max_output_bytes=self._max_output_bytes,
         )
         try:
             async for data in _arriving(response.content):

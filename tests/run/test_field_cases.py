@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import json
 import os
 import shutil
+import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
 from PIL import Image, ImageCms, ImageOps
-from support.archives import fill, outcomes, restore, sent
-from support.fake_service import FakeService, expected
+from support.archives import STATE, fill, outcomes, restore, sent
+from support.fake_service import FakeService, Request, envelope, expected
 from support.field import (
     CAMERA,
     answering,
@@ -39,6 +45,7 @@ from support.program import run
 
 from smarty_async import plan_archive
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -161,6 +168,42 @@ async def test_metadata_of_every_format_is_in_the_outputs(source: Path, out: Pat
     for name in ("a.jpg", "b.png", "c.tif"):
         dpi = opened(output(out, results[name]).read_bytes()).info["dpi"]
         assert [round(float(value)) for value in dpi] == [600, 600], name
+
+
+@pytest.mark.parametrize("named_first", [False, True])
+async def test_metadata_of_a_large_output_is_written_with_its_start(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, named_first: bool
+) -> None:
+    copied: list[str] = []
+
+    def copy_to(self: MetadataCopier, output: str) -> int:
+        copied.append(output)
+        return copy(self, output)
+
+    copy = MetadataCopier.copy_to
+    monkeypatch.setattr(MetadataCopier, "copy_to", copy_to)
+    write(source / "a.jpg", encoded(scene(), exif=camera_exif()), modified=SUMMER_1987)
+    picture = encoded(scene()) + bytes(3_000_000)
+
+    async def answer(request: Request) -> web.StreamResponse:
+        item = {"improved": base64.b64encode(picture).decode(), "status": 0, "name": "file_0"}
+        members = reversed(item.items()) if named_first else item.items()
+        return await envelope(200, {"improve": [dict(members)]})(request)
+
+    async with FakeService() as service:
+        service.default = lambda _: answer
+        [result] = await restore(service, source, out)
+        assert [one.outcome for one in await restore(service, source, out)] == ["skipped"]
+    path = output(out, result)
+    assert_camera_metadata(path)
+    assert path.stat().st_mtime == SUMMER_1987
+    assert path.read_bytes().endswith(picture[2_000:])
+    assert bool(copied) is not named_first
+    data = path.read_bytes()
+    with closing(sqlite3.connect(out / STATE / "journal.sqlite")) as journal:
+        [[outputs]] = journal.execute("SELECT outputs FROM answers").fetchall()
+    known = json.loads(outputs)["improved"]
+    assert (known["size"], known["digest"]) == (len(data), hashlib.sha256(data).hexdigest()[:24])
 
 
 async def test_metadata_of_heic_is_in_the_outputs(source: Path, out: Path) -> None:

@@ -23,15 +23,10 @@ import msgspec
 
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.state_folder import (
-    StateFolder,
-    TempFile,
-    copy_file,
-    output_digest,
-    temp_file_digest,
-)
+from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.outputs.sync import MAX_FOLDERS, sync_file, sync_folder
+from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest, temp_file_digest
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError

@@ -18,8 +18,9 @@ from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExist
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.outputs.state_folder import StateFolder, TempFile, default_state_folder
+from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
