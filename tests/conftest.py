@@ -23,7 +23,7 @@ MEASURED_SLOW = frozenset(
         *("test_archive_run.py", "test_cancellation.py", "test_client.py", "test_identity.py", "test_leaving.py"),
         *("test_output_disks.py", "test_plan.py", "test_stopping.py", "test_survey.py"),
         *("test_chunks.py", "test_cluster_run.py", "test_log_reports.py", "test_probing.py"),
-        *("test_journal_recovery.py", "test_runs.py"),
+        *("test_journal_recovery.py", "test_output_log.py", "test_photo_formats.py", "test_runs.py", "test_scan.py"),
     }
 )
 """Their slow tests reach branches that no fast one does. Tracing takes as long again, so it is not for all."""
