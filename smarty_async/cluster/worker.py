@@ -313,9 +313,9 @@ class _WorkerRequest:
         self._files.append(file)
         return file
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file."""
-        await append_all(lots)
+        await append_all(batches)
 
     async def discard(self) -> None:
         """Remove all its files."""
@@ -351,6 +351,6 @@ class _WorkerRequest:
             kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
         }
         editor = self._job.editors[number]
-        kept = await self._job.storage.keep(answered, files, spec, editor)
+        finished = await self._job.storage.make_durable(answered, files, spec, editor)
         warnings = () if editor is None else tuple(editor.warnings)
-        return msgspec.structs.replace(kept, digest=digest, warnings=warnings)
+        return msgspec.structs.replace(finished, digest=digest, warnings=warnings)

@@ -356,13 +356,13 @@ async def stream(multipart: Multipart, bodies: Sequence[Body], in_thread: InThre
     Raises:
         BodyFailed: an image could not be read.
     """
-    for lot in _lots(multipart, bodies):
-        images = [frame for frame in lot if isinstance(frame, int)]
+    for batch in _batches(multipart, bodies):
+        images = [frame for frame in batch if isinstance(frame, int)]
         if len(images) > 1:
             read = iter(await _read_together(bodies, images, in_thread))
-            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in lot])
+            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in batch])
             continue
-        for frame in lot:
+        for frame in batch:
             if isinstance(frame, bytes):
                 yield frame
                 continue
@@ -407,18 +407,18 @@ def _or_raised(read: bytes | BaseException) -> bytes:
     return read
 
 
-def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
-    """The frames in lots of about a piece, a large image in a lot of its own."""
-    lot: list[bytes | int] = []
+def _batches(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
+    """The frames in batches of about a piece, a large image in a batch of its own."""
+    batch: list[bytes | int] = []
     room = _PIECE_BYTES
     for frame in multipart.frames():
         if isinstance(frame, int):
             room -= bodies[frame].size
             if room < 0:
-                yield lot
-                lot, room = [], _PIECE_BYTES - bodies[frame].size
-        lot.append(frame)
-    yield lot
+                yield batch
+                batch, room = [], _PIECE_BYTES - bodies[frame].size
+        batch.append(frame)
+    yield batch
 
 
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

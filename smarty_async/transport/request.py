@@ -224,7 +224,7 @@ class Item:
             self.reply.set_result(Reply(self._received))
         return True
 
-    def settle(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
+    def finish(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
         """Reply with the modes that are answered; with `only_partly`, do nothing when there is none."""
         if not self.done and (self._received or not only_partly):
             self.reply.set_result(Reply(self._received, fault))

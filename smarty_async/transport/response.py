@@ -76,7 +76,7 @@ class OutputSink(Protocol):
         """
         ...
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
         """Append its pieces to each file."""
         ...
 
@@ -148,9 +148,9 @@ class MemorySink:
         """A new place in memory."""
         return MemoryFile()
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
         """Append its pieces to each file."""
-        for file, pieces in lots:
+        for file, pieces in batches:
             file.append(pieces)
 
 

@@ -225,7 +225,7 @@ class AnswerSplitter:
     def _close_text(self, text: bytes) -> None:
         self._text = None
         quoted = b'"%b"' % text
-        self._keep(quoted)
+        self._add_to_skeleton(quoted)
         if self._awaits_key:
             try:
                 self._keys[-1] = key = msgspec.json.decode(quoted, type=str)
@@ -244,7 +244,7 @@ class AnswerSplitter:
             token = _TOKEN.search(data, start)
             end = token.start() if token else len(data)
             if end > start:
-                self._keep_gap(data[start:end])
+                self._add_gap(data[start:end])
             if token is None:
                 return end
             start = self._take_token(data, end)
@@ -255,12 +255,12 @@ class AnswerSplitter:
         comma, brace, key, quote = members.groups()
         text = members[0]
         if brace:
-            self._keep(comma)
+            self._add_to_skeleton(comma)
             self._open(brace)
             text = text[len(comma) :]
         elif not (self._awaits_key or (comma and self._keys[-1] is not None)):
             return 0
-        self._keep(text)
+        self._add_to_skeleton(text)
         name = key.decode("ascii") if key else None
         self._enveloped |= len(self._keys) == 1 and (name in _ENVELOPE or b'"status":' in text)
         if name is None:
@@ -279,7 +279,7 @@ class AnswerSplitter:
             return self._open_string(data, place + 1)
         if mark in b"{[":
             self._open(mark)
-        self._keep(mark)
+        self._add_to_skeleton(mark)
         if mark in b"}]":
             self._close(mark)
         elif mark in b",:":
@@ -321,7 +321,7 @@ class AnswerSplitter:
 
     def _close_item(self, mode: Mode) -> Answered | None:
         self._mode, skeleton, self._skeleton = None, self._skeleton, self._outer
-        self._keep(b"{}")
+        self._add_to_skeleton(b"{}")
         try:
             item = parse_item(mode, skeleton)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -337,13 +337,13 @@ class AnswerSplitter:
 
     # the skeleton
 
-    def _keep_gap(self, gap: bytes) -> None:
+    def _add_gap(self, gap: bytes) -> None:
         text = _SPACES.sub(b" ", gap)
         if not self._keys and text != b" ":
             raise self._broken("the answer is not JSON")
-        self._keep(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
+        self._add_to_skeleton(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
 
-    def _keep(self, text: bytes) -> None:
+    def _add_to_skeleton(self, text: bytes) -> None:
         self._skeleton += text
         if len(self._skeleton) > MAX_SKELETON_BYTES:
             raise self._broken(f"the answer holds more than {MAX_SKELETON_BYTES:,} bytes beside its outputs")

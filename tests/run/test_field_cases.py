@@ -40,7 +40,7 @@ from support.field import (
     zeros_from,
 )
 from support.metadata_samples import XMP, jpeg_with, scene, xmp_segment
-from support.pictures import encoded, jpeg, opened
+from support.pictures import encoded, heic, jpeg, opened
 from support.program import run
 
 from smarty_async import plan_archive
@@ -266,13 +266,6 @@ async def test_a_fax_is_not_squashed(source: Path, out: Path) -> None:
 
 
 # formats
-
-
-def heic(image: Image.Image, **options: Any) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
-    return buffer.getvalue()
 
 
 async def test_a_raw_file_gives_an_output_of_the_sensors_size(source: Path, out: Path) -> None:
@@ -605,8 +598,8 @@ def rules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(output_folder, "probe_name_rules", probed)
 
 
-TWINS = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
-NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
+SAME_WHEN_FOLDED = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
+SAME_WHEN_NORMALISED = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
 
 
 @pytest.mark.slow
@@ -614,9 +607,9 @@ NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jp
 @pytest.mark.parametrize(
     ("rules", "names"),
     [
-        ({"case_sensitive": False}, TWINS),
-        ({"case_sensitive": False, "normalization_sensitive": False}, (*TWINS, *NORMALISED_TWINS)),
-        ({}, (*TWINS, *NORMALISED_TWINS)),
+        ({"case_sensitive": False}, SAME_WHEN_FOLDED),
+        ({"case_sensitive": False, "normalization_sensitive": False}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
+        ({}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
     ],
     indirect=["rules"],
     ids=str,

@@ -143,10 +143,10 @@ class StateFolder:
         """The path of the temporary file called `name`."""
         return self.temp_dir / name
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Hold few pieces in memory, and append the others, all in one call to a thread."""
         large: list[tuple[Appendable, list[bytes]]] = []
-        for file, pieces in lots:
+        for file, pieces in batches:
             most = min(_LARGEST_HELD, _MAX_HELD - self._held_bytes)
             if not isinstance(file, TempFile):
                 large.append((file, pieces))

@@ -148,7 +148,7 @@ class OutputStore(Protocol):
         """The path of the temporary file called `name`; temporary files are local, whatever the storage is."""
         ...
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, or hold them in memory while they are few: `finish` writes them.
 
         Raises:

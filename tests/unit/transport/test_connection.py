@@ -231,10 +231,10 @@ class Stuck(MemorySink):
         self.free = asyncio.Event()
         self.asked = 0
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
-        self.asked += sum(len(piece) for _, pieces in lots for piece in pieces)
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+        self.asked += sum(len(piece) for _, pieces in batches for piece in pieces)
         await self.free.wait()
-        await super().write(lots)
+        await super().write(batches)
 
 
 class TestASlowDisk:
