@@ -196,9 +196,9 @@ class OutputDirectory(StateFolder):
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
-        return self._places.missing(kind, places)
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
+        return self._places.missing(outputs)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""

@@ -263,9 +263,9 @@ class OutputBucket(StateFolder):
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
-        return self._pages.missing(kind, places)
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
+        return self._pages.missing(outputs)
 
     # what is known of photos
 

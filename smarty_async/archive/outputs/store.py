@@ -203,8 +203,11 @@ class OutputStore(Protocol):
         """What `check` does; blocks."""
         ...
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; blocks. The journal's thread asks folder after folder."""
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; blocks.
+
+        The journal's thread asks folder after folder.
+        """
         ...
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
