@@ -44,6 +44,7 @@ OPTIONS_OF_OTHERS = {
     *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
     *("--pack", "--minutes", "--weights", "--net", "--seconds", "--file"),  # training, benchmarks
+    *("--start", "--nets", "--side", "--batch", "--before", "--after", "--share"),  # training
 }
 """Options that are not this program's."""
 

@@ -1,10 +1,15 @@
 """Weights of an ncnn network in 8 bits: for each layer a table of 256 values, and for each weight its place there.
 
 ncnn reads such files by itself and computes with the values of the tables as it does with others.
+
+    python -m training.scratches.tables work/scratches.param work/fill.param
+
+puts tables into the `.bin` files beside these, which `training.scratches.export` wrote in 16 bits.
 """
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +74,18 @@ def _table(values: NDArray[np.float16]) -> bytes:
 
 def _nearest(table: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.searchsorted((table[1:] + table[:-1]) / 2, values)
+
+
+def main() -> None:
+    """Put tables into the given files."""
+    parser = argparse.ArgumentParser(prog="python -m training.scratches.tables", description=__doc__)
+    parser.add_argument("params", type=Path, nargs="+", metavar="PARAM", help="`.param` files with `.bin` files beside")
+    for param in parser.parse_args().params:
+        weights = param.with_suffix(".bin")
+        before = weights.stat().st_size
+        weights.write_bytes(in_tables(param, weights))
+        print(f"{weights}: {before:,} -> {weights.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,7 @@ _SIDE: Final = 1024
 _LEAST: Final = 48
 """Pixels of the shorter side, at least: in smaller pictures nothing is searched."""
 
-_STEP: Final = 16
+_STEP: Final = 32
 """The sides of a network's input are multiples of this."""
 
 _LEVELS: Final = 6
@@ -67,9 +67,9 @@ SQUARED: Final = (0, 1, 3, 5, 7)
 """The measures whose squares count as well."""
 
 _WEIGHTS: Final = (
-    *(0.225,),
-    *(0.247, 0.567, -0.453, 0.362, -0.409, -0.316, 0.589, -0.498, -0.070),
-    *(0.049, 0.043, 0.008, 0.061, 0.375),
+    *(0.109,),
+    *(0.218, 0.524, -0.436, 0.401, -0.332, -0.092, 0.554, -0.519, -0.126),
+    *(0.050, 0.035, 0.010, 0.037, 0.354),
 )
 """Logistic regression: a constant, a weight for each of `MEASURES`, and for the square of each of `SQUARED`; fitted by
 `training/scratches/evaluate.py`."""
@@ -78,7 +78,7 @@ AGAINST: Final = -0.5
 FOR: Final = 2.0
 """Log odds that a piece contributes to the evidence of a photo, at least and at most."""
 
-_ENOUGH: Final = 0.65
+_ENOUGH: Final = 0.85
 """Evidence from which a photo counts as damaged: log odds of a piece times its length in shorter sides, summed. Pieces
 that are rather a part of the scene count against it: where there are many of them, the scene is one of lines."""
 
