@@ -26,7 +26,7 @@ _NOISE, _MOST_NOISE = 0.12, 5.0
 _GRAY, _PALE = 0.08, 0.12
 """The share of samples without colour, and of those with less contrast."""
 
-_SOFT, _MOST_SOFT = 0.35, 1.5
+_SOFT, _MOST_SOFT = 0.3, 1.5
 _BOX, _MOVED = 0.3, 0.3
 """The share of samples whose original is out of focus, and its largest blur, a standard deviation in pixels of the
 input; of those, the share blurred by a box instead of a Gaussian, and the share blurred less in one direction.

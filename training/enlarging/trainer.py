@@ -18,8 +18,8 @@ _KEEP = 0.999
 """How much of the averaged weights each iteration keeps."""
 
 
-_LEAST_ERROR = 3e-6
-"""Added to the squared error of a sample, of 1: beyond 55 dB, more is not worth much."""
+_LEAST_ERROR = 5e-6
+"""Added to the squared error of a sample, of 1: beyond 53 dB, more is not worth much."""
 
 _EDGE = 6
 """Pixels of the input at each edge of a sample whose output is not compared: their surroundings are missing."""
