@@ -3,8 +3,9 @@
     python -m training.enlarging.evaluate --nets work --ways upconv7 x2 --photos kodak --side 480
     python -m training.enlarging.evaluate --nets work --ways cunet+upconv7 x2fine+x2 x4 --photos kodak --side 480
 
-A way is a network, or several joined by `+`, one after the other: `upconv7` and `cunet` are waifu2x's, the others are
-files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed: the networks run as they do in the engine.
+A way is a network, or several: joined by `+`, one after the other; joined by `/`, the mean of their outputs. `upconv7`
+and `cunet` are waifu2x's, the others are files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed:
+the networks run as they do in the engine.
 """
 
 from __future__ import annotations
@@ -72,8 +73,17 @@ def way(name: str, nets: Path) -> Way:
     Raises:
         FileNotFoundError: a network is not in the folder.
     """
-    names = name.split("+")
-    return Way([_waifu2x(*_WAIFU2X[one]) if one in _WAIFU2X else _own(nets / f"enlarge_{one}") for one in names])
+    return Way([_pass(one.split("/"), nets) for one in name.split("+")])
+
+
+def _pass(names: list[str], nets: Path) -> tuple[int, _Pass]:
+    found = [_waifu2x(*_WAIFU2X[name]) if name in _WAIFU2X else _own(nets / f"enlarge_{name}") for name in names]
+
+    def mean(picture: Pixels, quality: int | None) -> Pixels:
+        made = [run(picture, quality).astype(np.float32) for _, run in found]
+        return np.rint(np.mean(made, axis=0)).astype(np.uint8)
+
+    return found[0] if len(found) == 1 else (found[0][0], mean)
 
 
 def _waifu2x(name: str, frame: Frame) -> tuple[int, _Pass]:

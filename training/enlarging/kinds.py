@@ -62,6 +62,8 @@ KINDS: dict[str, Kind] = {
     "soft 1.6": Kind(blur=1.6),
     "JPEG 95": Kind(quality=95),
     "JPEG 80": Kind(quality=80),
+    "JPEG 50": Kind(quality=50),
+    "soft 1.6, JPEG 90": Kind(blur=1.6, quality=90),
     "noise 3": Kind(noise=3.0),
 }
 
