@@ -43,7 +43,7 @@ OPTIONS_OF_OTHERS = {
     *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale", "--detach"),  # dask, docker compose
     *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
-    *("--pack", "--minutes", "--weights", "--net", "--seconds", "--file"),  # training, benchmarks
+    *("--pack", "--nets", "--start", "--minutes", "--weights", "--net", "--seconds", "--file"),  # training, benchmarks
 }
 """Options that are not this program's."""
 
