@@ -31,7 +31,7 @@ ID_MARK = b"\xff\xe4\x00\x0a"
 _FRAME = bytes.fromhex("ffd8 ffe00010 4a46494600010100000100010000 ffc0000b 080040004001011100 ffda0008 0101 00003f00")
 """A JPEG's markers up to its scan: JFIF, a gray frame of 64 by 64, the scan's header."""
 SCAN = 20
-"""Where the frame begins, behind what a client may write anew."""
+"""Where the frame begins, behind what a client may write again."""
 KINDS = ("improved", "colorized_improved", "colorized")
 
 

@@ -363,12 +363,14 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         values["store_options"] = StoreOptions(dict(values.get("store_options") or {}))
         if values.get("state") is not None:
             values["state"] = Path(local_path(values["state"], option="--state")).absolute()
-        return cls(sources=tuple(_place(one, option="a source") for one in sources), out=_out_of(out), **values)
+        return cls(
+            sources=tuple(_path_or_address(one, option="a source") for one in sources), out=_out_of(out), **values
+        )
 
 
-def _place(place: PathLike, *, option: str) -> str:
+def _path_or_address(source: PathLike, *, option: str) -> str:
     """A path, or the address of a store as it is written everywhere."""
-    return str(StoreAddress.parse(str(place))) if is_store_address(place) else local_path(place, option=option)
+    return str(StoreAddress.parse(str(source))) if is_store_address(source) else local_path(source, option=option)
 
 
 def _out_of(out: PathLike) -> Path | StoreAddress:

@@ -36,7 +36,7 @@ from smarty_async.run_context import RunContext
 from smarty_async.transport.connection import Body
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
-from smarty_async.transport.response import ReceivedItem, SinkFile
+from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.verdict import ItemVerdict, judge_item
 
@@ -296,16 +296,16 @@ class PhotoRun:
         """What is sent to get `specs`."""
         assert self._body is not None, "what is sent is known"  # noqa: S101 - for the type checkers
         photo = InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
-        return Item(self._body, self._context.group(specs), editor=self._outputs(), photo=photo)
+        return Item(self._body, self._context.group(specs), editor=self._editor(), photo=photo)
 
     def retry_policy(self) -> AsyncRetrying:
         """When to ask again after a temporary error."""
         return self._context.retry_policy()
 
-    def _outputs(self) -> PhotoOutputs | None:
-        """What workers elsewhere need to make outputs durable; None when this process does it."""
+    def _editor(self) -> OutputEditor | None:
+        """What is done to outputs as they are written here; what workers elsewhere need to make them durable."""
         if self._context.sender is None:
-            return None
+            return self._metadata
         return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
 
     async def _body_for(self, specs: tuple[ModeSpec, ...]) -> Body:
@@ -400,7 +400,7 @@ class PhotoRun:
             elif isinstance(file, FinishedFile):
                 outputs[kind], metadata, is_stored = file.output, None, is_stored or file.is_stored
             elif isinstance(file, TempFile):
-                outputs[kind] = StoredOutput(file.name, received.answered.blobs[kind].size)
+                outputs[kind] = file.stored(received.answered.blobs[kind].size)
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
         await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=is_stored)
         for file in unwanted:

@@ -180,7 +180,7 @@ class _Needle(NamedTuple):
     extends_before: bool = False
     extends_after: bool = False
 
-    def place(self, text: str, start: int) -> tuple[int, int]:
+    def extent(self, text: str, start: int) -> tuple[int, int]:
         """Where the secret is in `text`, which holds the needle at `start`: with the rest of the word around it."""
         end = start + len(self.text)
         if self.extends_before:
@@ -204,7 +204,7 @@ def _find(index: _Index, text: str) -> Iterator[tuple[int, int]]:
     for start, head in enumerate(heads):
         for needle in index.get(head, ()):
             if text.startswith(needle.text, start):
-                yield needle.place(text, start)
+                yield needle.extent(text, start)
 
 
 def _needles(secret: str) -> Iterator[_Needle]:

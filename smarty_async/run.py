@@ -44,6 +44,8 @@ _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
+_LOOKED_UP = 256
+"""Photos that are looked up at a time: the first ones of a batch are sent before the others are looked up."""
 
 
 class ArchiveRun:
@@ -269,24 +271,28 @@ class ArchiveRun:
         next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
         context: RunContext,
     ) -> None:
-        """Look up each batch of the scan, report what earlier runs finished, and start the rest within the window."""
+        """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
         announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
+        rest: Sequence[PhotoFile] = []  # of the last batch
         with announce(None), self._surveying(context) as survey:
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
-                    batch = await next_batch()
-                    if batch is None:
-                        self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
-                        break
-                    waiting = not batch
-                    files = self._photos_of(batch)
-                    finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
-                    entries = await self._look_up(finished.rest, context) if finished.rest else []
+                    files, finished = rest, FinishedBatch(list(rest))
+                    if not rest:
+                        batch = await next_batch()
+                        if batch is None:
+                            self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
+                            break
+                        waiting = not batch
+                        files = self._photos_of(batch)
+                        finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
+                    some, rest = finished.rest[:_LOOKED_UP], finished.rest[_LOOKED_UP:]
+                    entries = await self._look_up(some, context) if some else []
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
-                survey.scanned(files, unfinished=[entry.file for entry in unfinished])
+                survey.scanned(files, later=rest, unfinished=[entry.file for entry in unfinished])
                 if self._start(unfinished, context) < len(unfinished):
                     survey.start()
                     self._all_started.clear()

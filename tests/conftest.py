@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,21 @@ from hypothesis import settings
 from support.s3_server import S3Server, s3_server
 
 TESTS = Path(__file__).parent
+
+WHOLLY_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+MEASURED_ROOMS = frozenset({"unit", "run", "store", "cluster"})
+"""Folders of the tests whose coverage counts: of these the fast ones, and the slow ones in `MEASURED_SLOW`."""
+
+MEASURED_SLOW = frozenset(
+    {
+        *("test_archive_run.py", "test_cancellation.py", "test_client.py", "test_identity.py", "test_leaving.py"),
+        *("test_output_disks.py", "test_plan.py", "test_stopping.py", "test_survey.py"),
+        *("test_chunks.py", "test_cluster_run.py", "test_log_reports.py", "test_probing.py"),
+        *("test_journal_recovery.py", "test_output_log.py", "test_photo_formats.py", "test_runs.py", "test_scan.py"),
+    }
+)
+"""Their slow tests reach branches that no fast one does. Tracing takes as long again, so it is not for all."""
 
 settings.register_profile("thorough", deadline=None)  # a busy machine is no failure
 settings.register_profile("quick", deadline=None, max_examples=20)
@@ -31,11 +47,20 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m "not slow"` does not import modules of slow tests: Dask and the browser's driver take a second."""
+    is_left_out = (
+        config.option.markexpr == "not slow"
+        and collection_path.suffix == ".py"
+        and WHOLLY_SLOW.search(collection_path.read_text(encoding="utf-8"))
+    )
+    return True if is_left_out else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         room = item.path.relative_to(TESTS).parts[0]
-        thorough = item.get_closest_marker("slow") and getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
-        if room in ("unit", "run", "store", "cluster") and not thorough:  # thousands of examples take the same branches
+        if room in MEASURED_ROOMS and (item.path.name in MEASURED_SLOW or not item.get_closest_marker("slow")):
             item.add_marker("measured")
 
 

@@ -50,7 +50,7 @@ def contestant(name: str) -> Callable[[Job], list[float] | None]:
 
 
 def chunks(photos: Path, *, images: int = 48, size: int = 29_900_000) -> Iterator[list[Path]]:
-    """The photos in lots that are within the service's limits."""
+    """The photos in chunks that are within the service's limits."""
     chunk: list[Path] = []
     weight = 0
     for photo in sorted(photos.rglob("*.jpg")):

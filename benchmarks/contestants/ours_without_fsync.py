@@ -19,11 +19,11 @@ def _no_fsync(_: object) -> None:
     pass
 
 
-_open_ledger = JournalStore.__init__
+_open_store = JournalStore.__init__
 
 
 def _open_unsynced(self: JournalStore, *options: Any, **more: Any) -> None:
-    _open_ledger(self, *options, **more)
+    _open_store(self, *options, **more)
     self.sql.execute("PRAGMA synchronous = OFF")
 
 

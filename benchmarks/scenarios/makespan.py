@@ -3,11 +3,11 @@
 Their answers take (a) a fixed time, (b) a time a photo, (c) times a photo with heavy tails (Pareto). The times are
 seconds, as a restoration of 48 photos would take at least; what the client adds is milliseconds a photo, and would be
 all that is seen beside shorter ones. How long a photo takes, and how often it is answered with status 2, is drawn for
-that photo: it is the same in whatever order photos come, for whoever sends them.
+that photo: it is the same in whatever order photos come, by any client.
 
 The ideal is what a client would need that takes no time itself and knows all photos from the start, but not their
 fates: it is simulated with those of the measured run. In as few rounds over the slots as can be it spreads the photos
-evenly; what failed rides in the next request, with no pause before; what failed in the last round is spread evenly
+evenly; what failed is sent in the next request, with no pause before; what failed in the last round is spread evenly
 over all slots again.
 
 The bound is what nobody could be faster than, knowing the fates too. Let N be the images that were served (photos, and

@@ -32,7 +32,7 @@ def measure(lab: Lab) -> Iterator[Row]:
         count = _ANSWER // len(text) // len(kinds)
         whole = text * count * len(kinds)  # no padding: the sizes are multiples of 3
         answer = _answer(text, count, kinds)
-        lots = {
+        batches = {
             _in(case, name): [answer[start : start + piece] for start in range(0, len(answer), piece)]
             for name, piece in _PIECES.items()
         }
@@ -40,12 +40,12 @@ def measure(lab: Lab) -> Iterator[Row]:
             began = process_time()
             pybase64.b64decode(whole, validate=True)
             decoding = process_time() - began
-            for name, pieces in lots.items():
+            for name, pieces in batches.items():
                 yield Row(name, "pybase64", _SPEED, len(answer) / 1e6 / decoding)
                 began = process_time()
                 _split(pieces)
                 yield Row(name, "splitter", _SPEED, len(answer) / 1e6 / (process_time() - began))
-        for name, pieces in lots.items():
+        for name, pieces in batches.items():
             tracemalloc.start()
             _split(pieces)
             yield Row(name, "splitter", _PEAK, tracemalloc.get_traced_memory()[1] / len(pieces[0]))

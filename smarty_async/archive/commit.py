@@ -19,8 +19,8 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.state_folder import TempFile
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
@@ -84,6 +84,9 @@ class PhotoOutputs:
     def wants(self, kind: Kind) -> bool:
         """Whether outputs of `kind` are kept."""
         return not self.kinds or kind in self.kinds
+
+    def edited_start(self, start: Sequence[bytes]) -> None:
+        """Outputs are edited when they are complete."""
 
     def copy_to(self, output: str) -> int:
         """Give the file `output` the photo's metadata; its size in bytes then; blocks.

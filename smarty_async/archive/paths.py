@@ -31,9 +31,9 @@ from smarty_async.results import KINDS
 from smarty_async.store_address import is_store_address
 
 __all__ = [
+    "GENERATED_NAMES",
     "JOURNAL",
     "POSIX_RULES",
-    "PRODUCE",
     "RESULTS",
     "STATE",
     "SYSTEM_RULES",
@@ -58,7 +58,7 @@ JOURNAL = "journal.sqlite"
 RESULTS = "results.jsonl"
 """The file under ``--out`` with one line for each photo."""
 
-PRODUCE = frozenset({*KINDS, STATE, RESULTS})
+GENERATED_NAMES = frozenset({*KINDS, STATE, RESULTS})
 """Every name that a run creates directly under ``--out``."""
 
 WINDOWS_CHARACTERS = '<>:"\\|?*' + "".join(map(chr, range(1, 32)))

@@ -233,7 +233,7 @@ async def follow(
 
 def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions, *, seconds: float) -> None:
     if estimate.measured_pace is not None and seconds >= _KEEP_PACE_AFTER:
-        paces.keep(options.pace_key, estimate.measured_pace, unit=options.unit)
+        paces.add(options.pace_key, estimate.measured_pace, unit=options.unit)
 
 
 def _reason(error: BaseException) -> str:

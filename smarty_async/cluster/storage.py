@@ -16,10 +16,10 @@ import msgspec
 from smarty_async.archive.commit import PhotoOutputs, move_of
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.object_store import Bucket
-from smarty_async.archive.outputs.object_writer import ObjectWriter
-from smarty_async.archive.outputs.state_folder import TempFile, temp_file_digest
+from smarty_async.archive.outputs.object_store import ObjectWriter
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.sync import sync_all
+from smarty_async.archive.outputs.temp_file import TempFile, temp_file_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
@@ -73,7 +73,7 @@ class ChunkStorage(Protocol):
         """Where a worker writes outputs as they arrive."""
         ...
 
-    async def keep(
+    async def make_durable(
         self, answered: Answered, files: Mapping[Kind, TempFile], spec: ModeSpec, editor: OutputEditor | None
     ) -> FinishedItem:
         """Edit the outputs of one item and make them durable.
@@ -133,14 +133,14 @@ class FolderStorage(msgspec.Struct, frozen=True):
         """The folder."""
         return self.folder
 
-    async def keep(
+    async def make_durable(
         self,
         answered: Answered,
         files: Mapping[Kind, TempFile],
         spec: ModeSpec,  # noqa: ARG002 - the caller brings them to their places
         editor: OutputEditor | None,
     ) -> FinishedItem:
-        """Edit and sync the outputs; see `ChunkStorage.keep`."""
+        """Edit and sync the outputs; see `ChunkStorage.make_durable`."""
         outputs = await _edit(editor, files)
         refused = await sync_all(self.folder, [file.name for file in files.values()])
         if refused is not None:
@@ -194,10 +194,10 @@ class BucketStorage(msgspec.Struct, frozen=True):
         """A folder of this process."""
         return _temp_folder()
 
-    async def keep(
+    async def make_durable(
         self, answered: Answered, files: Mapping[Kind, TempFile], spec: ModeSpec, editor: OutputEditor | None
     ) -> FinishedItem:
-        """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.keep`."""
+        """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.make_durable`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
         wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
         outputs = await _edit(editor, wanted)

@@ -21,7 +21,7 @@ from distributed import Worker, WorkerPlugin
 from yarl import URL
 
 from smarty_async.archive.commit import PhotoOutputs
-from smarty_async.archive.outputs.state_folder import Appendable, TempFile, append_all
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.archive.sources.source import Prober
@@ -45,7 +45,7 @@ from smarty_async.redaction import redactor
 from smarty_async.results import Kind
 from smarty_async.transport.connection import Body, BodyFailed, Connection
 from smarty_async.transport.http import make_session
-from smarty_async.transport.response import ReceivedItem
+from smarty_async.transport.response import OutputEditor, ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
@@ -290,6 +290,9 @@ class _WorkerRequest:
         """The first byte is about to be sent."""
         self.sent = True
 
+    def editor_of(self, name: str) -> None:
+        """Nothing is done to outputs before they are complete."""
+
     def on_item(self, received: ReceivedItem) -> bool:
         """Take an item that was asked for, and make its outputs durable; the others are not wanted."""
         if received.answered.name not in self._numbers:
@@ -304,15 +307,15 @@ class _WorkerRequest:
 
     # the sink
 
-    def open(self) -> TempFile:
+    def open(self, editor: OutputEditor | None = None) -> TempFile:  # noqa: ARG002 - they are edited when complete
         """A new temporary file."""
         file = TempFile(self._folder, f"{self._job.id}-{len(self._files)}")
         self._files.append(file)
         return file
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file."""
-        await append_all(lots)
+        await append_all(batches)
 
     async def discard(self) -> None:
         """Remove all its files."""
@@ -348,6 +351,6 @@ class _WorkerRequest:
             kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
         }
         editor = self._job.editors[number]
-        kept = await self._job.storage.keep(answered, files, spec, editor)
+        finished = await self._job.storage.make_durable(answered, files, spec, editor)
         warnings = () if editor is None else tuple(editor.warnings)
-        return msgspec.structs.replace(kept, digest=digest, warnings=warnings)
+        return msgspec.structs.replace(finished, digest=digest, warnings=warnings)

@@ -92,7 +92,7 @@ class Estimator:
         if not progress.requests:
             self._began = now
         else:
-            self._keep(self._now)
+            self._add_sample(self._now)
 
     def _note_requests(self, progress: Progress, now: float, *, open_now: bool) -> None:
         """Keep the times at which the open requests were sent: those sent first are taken to be answered first."""
@@ -120,7 +120,7 @@ class Estimator:
         done = work * sum(shares) / open_requests - (work - self._in_flight)
         return min(max(0.0, done), _NEARLY_ANSWERED * self._in_flight)
 
-    def _keep(self, sample: _Sample) -> None:
+    def _add_sample(self, sample: _Sample) -> None:
         if not self._samples:
             self._samples.append(sample)
             return
@@ -256,8 +256,8 @@ class PaceFile:
         pace = self._read().get(key)
         return median(pace.seconds) if pace and pace.unit == unit and pace.seconds else None
 
-    def keep(self, key: str, seconds: float, *, unit: Unit) -> None:
-        """Keep a measured pace: seconds for one megapixel, or one MB."""
+    def add(self, key: str, seconds: float, *, unit: Unit) -> None:
+        """Add a measured pace: seconds for one megapixel, or one MB."""
         paces = self._read()
         before = paces.pop(key, None)
         earlier = before.seconds if before and before.unit == unit else ()

@@ -337,8 +337,9 @@ def status_lines(status: Status, *, out: str) -> Iterator[str]:
         them = verb(status.unfinished, "it", "them")
         yield f"  {status.unfinished:,}  not finished: the same improve command continues with {them}"
     if status.images:
-        yield f"Sent in all runs: {count(status.images, 'image')}, {_paid(status.images, status.images_paid)}."
-        yield f"Price: {money(status.cost)}, or nothing where the photos were restored on this machine"
+        paid = _paid(status.images, status.images_paid)
+        yield f"Sent in all runs: {count(status.images, 'image')}."
+        yield f"Price: {money(status.cost)} ({paid}), or nothing where the photos were restored on this machine"
     if status.failures:
         yield _not_restored(status.failures)
         yield from failure_lines(status.failures, see_all=f"smarty-async status {shell(out)} --failed")

@@ -21,7 +21,7 @@ from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable, without_long_words
 from smarty_async.transport.http import read_prefix, request_options, translate_error
-from smarty_async.transport.response import OutputSink, ReceivedItem, ResponseReader, foreign_data
+from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
 __all__ = ["Body", "BodyFailed", "Connection", "Exchange", "InThread", "MemoryBody", "SilenceTimer", "stream"]
@@ -135,6 +135,10 @@ class Exchange(Protocol):
         """The connection is established and the first of `size` bytes is about to be sent."""
         ...
 
+    def editor_of(self, name: str) -> OutputEditor | None:
+        """What is to be done to the outputs of the item with a name, while they are written; None for nothing."""
+        ...
+
     def on_item(self, received: ReceivedItem) -> bool:
         """An item is complete and written; False when it is not wanted, and is to be discarded."""
         ...
@@ -227,7 +231,11 @@ class Connection:
         if _compressed(response):
             raise RequestError("the answer came compressed, which was not asked for", status=response.status)
         reader = ResponseReader(
-            exchange.sink, exchange.on_item, clean=self._clean, max_output_bytes=self._max_output_bytes
+            exchange.sink,
+            exchange.on_item,
+            editor_of=exchange.editor_of,
+            clean=self._clean,
+            max_output_bytes=self._max_output_bytes,
         )
         try:
             async for data in _arriving(response.content):
@@ -348,13 +356,13 @@ async def stream(multipart: Multipart, bodies: Sequence[Body], in_thread: InThre
     Raises:
         BodyFailed: an image could not be read.
     """
-    for lot in _lots(multipart, bodies):
-        images = [frame for frame in lot if isinstance(frame, int)]
+    for batch in _batches(multipart, bodies):
+        images = [frame for frame in batch if isinstance(frame, int)]
         if len(images) > 1:
             read = iter(await _read_together(bodies, images, in_thread))
-            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in lot])
+            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in batch])
             continue
-        for frame in lot:
+        for frame in batch:
             if isinstance(frame, bytes):
                 yield frame
                 continue
@@ -399,18 +407,18 @@ def _or_raised(read: bytes | BaseException) -> bytes:
     return read
 
 
-def _lots(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
-    """The frames in lots of about a piece, a large image in a lot of its own."""
-    lot: list[bytes | int] = []
+def _batches(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
+    """The frames in batches of about a piece, a large image in a batch of its own."""
+    batch: list[bytes | int] = []
     room = _PIECE_BYTES
     for frame in multipart.frames():
         if isinstance(frame, int):
             room -= bodies[frame].size
             if room < 0:
-                yield lot
-                lot, room = [], _PIECE_BYTES - bodies[frame].size
-        lot.append(frame)
-    yield lot
+                yield batch
+                batch, room = [], _PIECE_BYTES - bodies[frame].size
+        batch.append(frame)
+    yield batch
 
 
 async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

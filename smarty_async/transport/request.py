@@ -172,7 +172,7 @@ class Item:
         body: its bytes.
         size: how many.
         group: what is asked of it, and which items it may share a request with.
-        editor: what is done to its outputs once they are complete; None for nothing.
+        editor: what is done to its outputs; None for nothing.
         photo: what is shown of it while its request is open; None for nothing.
         reply: what comes back.
         attempts: how many requests it was sent in.
@@ -224,7 +224,7 @@ class Item:
             self.reply.set_result(Reply(self._received))
         return True
 
-    def settle(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
+    def finish(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
         """Reply with the modes that are answered; with `only_partly`, do nothing when there is none."""
         if not self.done and (self._received or not only_partly):
             self.reply.set_result(Reply(self._received, fault))
@@ -335,7 +335,7 @@ class ChunkRequest:
 
     @property
     def editors(self) -> Sequence[OutputEditor | None]:
-        """What is done to the outputs of each image once they are complete."""
+        """What is done to the outputs of each image."""
         return [item.editor for item in self.items]
 
     @property
@@ -393,6 +393,11 @@ class ChunkRequest:
         self._group.hooks.on_request(
             RequestDetails(self._number, len(self.items), size, self._attempts, permits=self._permits)
         )
+
+    def editor_of(self, name: str) -> OutputEditor | None:
+        """What is done to the outputs of the item with a name; None for nothing, and for one that was not sent."""
+        item = self.names.get(name)
+        return None if item is None else item.editor
 
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""

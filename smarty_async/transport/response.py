@@ -67,20 +67,29 @@ class SinkFile(Protocol):
 class OutputSink(Protocol):
     """Where outputs are written as they are decoded."""
 
-    def open(self) -> SinkFile:
-        """A new temporary place."""
+    def open(self, editor: OutputEditor | None = None) -> SinkFile:
+        """A new temporary place.
+
+        Args:
+            editor: what is to be done to the output, where it is known which image it belongs to; the sink may do it
+                as the output is written.
+        """
         ...
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
         """Append its pieces to each file."""
         ...
 
 
 class OutputEditor(Protocol):
-    """What is done to each output of one image once it is complete."""
+    """What is done to each output of one image: to its start, where that is enough, or once it is complete."""
 
     warnings: list[str]
     """What could not be done, and why."""
+
+    def edited_start(self, start: Sequence[bytes]) -> Sequence[bytes | memoryview] | None:
+        """What replaces `start`, with which an output starts; None when it has to be complete first; may block."""
+        ...
 
     def copy_to(self, output: str) -> int:
         """Rewrite the file `output`; its size in bytes then; blocks."""
@@ -135,13 +144,13 @@ class MemoryFile:
 class MemorySink:
     """Keeps outputs in memory."""
 
-    def open(self) -> MemoryFile:
+    def open(self, editor: OutputEditor | None = None) -> MemoryFile:  # noqa: ARG002 - outputs stay as they are
         """A new place in memory."""
         return MemoryFile()
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
         """Append its pieces to each file."""
-        for file, pieces in lots:
+        for file, pieces in batches:
             file.append(pieces)
 
 
@@ -151,6 +160,7 @@ class ResponseReader:
     Args:
         sink: where outputs are written.
         on_item: is given each item when all its outputs are written; False when it is not wanted.
+        editor_of: what is to be done to the outputs of the item with a name; None for nothing.
         clean: makes a text of the service safe to show.
         max_output_bytes: what one output may decode to.
     """
@@ -160,14 +170,17 @@ class ResponseReader:
         sink: OutputSink,
         on_item: Callable[[ReceivedItem], bool],
         *,
+        editor_of: Callable[[str], OutputEditor | None],
         clean: Callable[[str], str],
         max_output_bytes: int,
     ) -> None:
         self._splitter = AnswerSplitter(max_output_bytes=max_output_bytes)
         self._sink = sink
         self._on_item = on_item
+        self._editor_of = editor_of
         self._clean = clean
         self._files: dict[int, SinkFile] = {}  # of the item that is open
+        self._edited_for: str | None = None  # the name that it had when one of its files got an editor
         self._closed: list[tuple[Answered | None, dict[int, SinkFile]]] = []  # None: what was no valid item
         self._pieces: dict[SinkFile, list[bytes]] = {}
         self._buffered = 0  # bytes in `_pieces`
@@ -178,6 +191,7 @@ class ResponseReader:
 
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
+            DiskError: the sink refuses.
         """
         events: list[Event] = []
         try:
@@ -190,6 +204,7 @@ class ResponseReader:
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()
+            self._raise_refusal()
 
     def finish(self) -> Envelope:
         """The envelope, at the response's end.
@@ -221,19 +236,26 @@ class ResponseReader:
             self._start_writer()
         if cancelled is not None:
             raise cancelled
-        if self._writer is not None:
-            self._writer.result()
+        self._raise_refusal()
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Piece):
                 if (file := self._files.get(event.number)) is None:
-                    file = self._files[event.number] = self._sink.open()
+                    file = self._files[event.number] = self._open(event.item)
                 self._pieces.setdefault(file, []).append(event.data)
                 self._buffered += len(event.data)
             else:
+                if event is not None and self._edited_for not in (None, event.name):
+                    event = None  # noqa: PLW2901 - it has two names, and its outputs may be edited for the wrong image
                 self._closed.append((event, self._files))
-                self._files = {}
+                self._files, self._edited_for = {}, None
+
+    def _open(self, item: str | None) -> SinkFile:
+        editor = None if item is None else self._editor_of(item)
+        if editor is not None:
+            self._edited_for = item
+        return self._sink.open(editor)
 
     @property
     def _due(self) -> bool:
@@ -245,6 +267,11 @@ class ResponseReader:
             self._writer = self._writer if self._writer.exception() else None
         if self._due and self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="smarty_async output writer")
+
+    def _raise_refusal(self) -> None:
+        """Raise why nothing more can be written, if that is so."""
+        if self._writer is not None and self._writer.done():
+            self._writer.result()
 
     async def _write(self) -> None:
         while self._due:

@@ -117,7 +117,7 @@ class CircuitBreaker:
         self._last_suspicion = self.tick()
         return self._last_suspicion
 
-    def blames(self, suspected_at: int) -> bool:
+    def can_blame(self, suspected_at: int) -> bool:
         """Whether requests with a photo suspected at that event fail because of the photo, not of an outage."""
         return self._last_success > max(suspected_at, self._last_suspicion)
 

@@ -166,7 +166,7 @@ class ChunkSender:
         self._largest_answered = max(self._largest_answered, request.size)
         self._limit.speed_up()
         for item in request.items:
-            item.settle(ErrorInfo("unanswered", "the service's answer did not mention it"))
+            item.finish(ErrorInfo("unanswered", "the service's answer did not mention it"))
         self._check_outputs(request)
 
     def _check_readable(self, error: RequestError, request: ChunkRequest) -> None:
@@ -243,7 +243,7 @@ class ChunkSender:
     # verdicts
 
     def _verdict(self, error: RequestError, request: ChunkRequest) -> Verdict:
-        """The judge's verdict, unless it blames a photo, the token or the options for what is not the service's answer.
+        """The judge's verdict, unless it faults a photo, the token or the options for what is not the service's answer.
 
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
         answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
@@ -252,8 +252,8 @@ class ChunkSender:
         """
         verdict = self._judge(error, request.names)
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        doubted = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
-        too_large = isinstance(verdict, Shrink) and not doubted
+        is_doubtful = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
+        too_large = isinstance(verdict, Shrink) and not is_doubtful
         if error.enveloped or not refused or too_large or isinstance(verdict, Retry | SlowDown):
             return verdict
         if self._breaker.answered or self._open:
@@ -320,7 +320,7 @@ class ChunkSender:
     def _retry(self, waiting: list[Item], error: RequestError) -> None:
         """Raise `error`, so that the request is retried, if anyone still waits for all of it and may be paid for."""
         for item in waiting:
-            item.settle(ErrorInfo("temporary", str(error)), only_partly=True)
+            item.finish(ErrorInfo("temporary", str(error)), only_partly=True)
             if item.group.submitter.budget.empty:
                 item.fail(Stopped())
         waiting = pending(waiting)
@@ -383,7 +383,7 @@ class ChunkSender:
 
         def photo_to_blame() -> bool:
             suspicions = [item.suspected_at for item in pending(chunk) if item.suspected_at is not None]
-            return bool(suspicions) and self._breaker.blames(min(suspicions))
+            return bool(suspicions) and self._breaker.can_blame(min(suspicions))
 
         return request_retrying(
             retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep

@@ -84,6 +84,7 @@ class AnswerSplitter:
         self._blobs: list[Blob] = []  # of the open item
         self._blob_count = 0
         self._mode: Mode | None = None  # of the open item
+        self._name: str | None = None  # of the open item, before the output that is open
         self._events: list[Event] = []
         self._beside = 0  # bytes that belong to no output
         self._length = 0  # characters of the open output
@@ -157,6 +158,7 @@ class AnswerSplitter:
             decoded = decode_strictly(held + data[start:end] if held else memoryview(data)[start:end])
         if decoded is None or len(decoded) > self._max_output_bytes:
             self._output = Base64Reader(number, max_bytes=self._max_output_bytes)
+            self._name = self._name_so_far()
             self._length = 0
             self._beside += len(held)
             self._read_output(held, 0, self._output)
@@ -176,7 +178,7 @@ class AnswerSplitter:
         if closed:
             read += output.flush()
         for part in read:
-            self._events.append(Piece(output.number, part))
+            self._events.append(Piece(output.number, part, self._name))
         self._beside -= end - start
         self._length += end - start
         if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # below that, its neighbours are still of use
@@ -191,6 +193,14 @@ class AnswerSplitter:
         self._skeleton += b'"%d"' % len(self._blobs)
         self._blobs.append(blob)
         self._blob_count += 1
+
+    def _name_so_far(self) -> str | None:
+        """The name of the open item, whose value of an output comes next; None when it has not come yet."""
+        try:
+            item = None if self._mode is None else parse_item(self._mode, self._skeleton + b'""}')
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return None if item is None else item.name
 
     def _read_text(self, data: bytes, start: int, text: bytearray) -> int:
         end, closed = self._string_end(data, start)
@@ -215,7 +225,7 @@ class AnswerSplitter:
     def _close_text(self, text: bytes) -> None:
         self._text = None
         quoted = b'"%b"' % text
-        self._keep(quoted)
+        self._add_to_skeleton(quoted)
         if self._awaits_key:
             try:
                 self._keys[-1] = key = msgspec.json.decode(quoted, type=str)
@@ -234,7 +244,7 @@ class AnswerSplitter:
             token = _TOKEN.search(data, start)
             end = token.start() if token else len(data)
             if end > start:
-                self._keep_gap(data[start:end])
+                self._add_gap(data[start:end])
             if token is None:
                 return end
             start = self._take_token(data, end)
@@ -245,12 +255,12 @@ class AnswerSplitter:
         comma, brace, key, quote = members.groups()
         text = members[0]
         if brace:
-            self._keep(comma)
+            self._add_to_skeleton(comma)
             self._open(brace)
             text = text[len(comma) :]
         elif not (self._awaits_key or (comma and self._keys[-1] is not None)):
             return 0
-        self._keep(text)
+        self._add_to_skeleton(text)
         name = key.decode("ascii") if key else None
         self._enveloped |= len(self._keys) == 1 and (name in _ENVELOPE or b'"status":' in text)
         if name is None:
@@ -269,7 +279,7 @@ class AnswerSplitter:
             return self._open_string(data, place + 1)
         if mark in b"{[":
             self._open(mark)
-        self._keep(mark)
+        self._add_to_skeleton(mark)
         if mark in b"}]":
             self._close(mark)
         elif mark in b",:":
@@ -311,7 +321,7 @@ class AnswerSplitter:
 
     def _close_item(self, mode: Mode) -> Answered | None:
         self._mode, skeleton, self._skeleton = None, self._skeleton, self._outer
-        self._keep(b"{}")
+        self._add_to_skeleton(b"{}")
         try:
             item = parse_item(mode, skeleton)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -327,13 +337,13 @@ class AnswerSplitter:
 
     # the skeleton
 
-    def _keep_gap(self, gap: bytes) -> None:
+    def _add_gap(self, gap: bytes) -> None:
         text = _SPACES.sub(b" ", gap)
         if not self._keys and text != b" ":
             raise self._broken("the answer is not JSON")
-        self._keep(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
+        self._add_to_skeleton(text.lstrip(b" ") if self._skeleton.endswith(b" ") else text)
 
-    def _keep(self, text: bytes) -> None:
+    def _add_to_skeleton(self, text: bytes) -> None:
         self._skeleton += text
         if len(self._skeleton) > MAX_SKELETON_BYTES:
             raise self._broken(f"the answer holds more than {MAX_SKELETON_BYTES:,} bytes beside its outputs")

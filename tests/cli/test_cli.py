@@ -346,7 +346,7 @@ async def test_status(service: FakeService, photos: Path, out: Path) -> None:
     assert words.status == 0, words.err
     assert "3  restored" in words.out
     assert json.loads(machine.out)["outcomes"] == {"restored": 3}
-    assert "3 images, all probably paid for" in words.out
+    assert "(all probably paid for), or nothing where the photos were restored on this machine" in words.out
     assert nothing.status == 3
     assert nothing.out == ""
     assert str(photos) in nothing.err

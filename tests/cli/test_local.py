@@ -107,12 +107,12 @@ class TestPace:
     def test_the_median_of_the_last_runs_is_known(self, tmp_path: Path) -> None:
         paces = PaceFile(tmp_path / "pace.json")
         for seconds in (1.0, 90.0, 2.0, 3.0, 2.5, 2.2):
-            paces.keep("a", seconds, unit="pixels")
+            paces.add("a", seconds, unit="pixels")
         assert paces.known("a", unit="pixels") == 2.5  # of the last five
 
     def test_what_is_kept_is_known_to_the_next_run(self, tmp_path: Path) -> None:
         path = tmp_path / "cache" / "pace.json"
-        PaceFile(path).keep("a", 1.5, unit="pixels")
+        PaceFile(path).add("a", 1.5, unit="pixels")
         assert PaceFile(path).known("a", unit="pixels") == 1.5
         assert PaceFile(path).known("a", unit="bytes") is None
         assert PaceFile(path).known("b", unit="pixels") is None
@@ -122,13 +122,13 @@ class TestPace:
         path.write_text("{")
         assert PaceFile(path).known("a", unit="pixels") is None
         below_a_file = PaceFile(path / "pace.json")
-        below_a_file.keep("a", 1.0, unit="pixels")
+        below_a_file.add("a", 1.0, unit="pixels")
         assert below_a_file.known("a", unit="pixels") is None
 
     def test_the_oldest_are_dropped(self, tmp_path: Path) -> None:
         paces = PaceFile(tmp_path / "pace.json")
         for number in range(101):
-            paces.keep(str(number), 1.0, unit="bytes")
+            paces.add(str(number), 1.0, unit="bytes")
         assert paces.known("0", unit="bytes") is None
         assert paces.known("100", unit="bytes") == 1.0
 
@@ -156,7 +156,7 @@ class TestPace:
         size = (folder / "a.jpg").stat().st_size
         script = (
             "import os; from smarty_async.report.estimate import *; "
-            "PaceFile().keep(pace_key('http://127.0.0.1:9', ('improve', 1)), "
+            "PaceFile().add(pace_key('http://127.0.0.1:9', ('improve', 1)), "
             f"90e6 / {size}, unit='bytes')"
         )
         await asyncio.to_thread(_python, script, environment)

@@ -120,8 +120,8 @@ def make_album(folder: Path, dice: Random, *, photos: int) -> list[Photo]:
     for number in range(photos):
         good = [photo for photo in made if photo.content]
         if good and dice.random() < 0.12:
-            twin = dice.choice(good)
-            suffix, data = twin.path.rsplit(".", 1)[-1], twin.data
+            original = dice.choice(good)
+            suffix, data = original.path.rsplit(".", 1)[-1], original.data
         elif dice.random() < 0.1:
             suffix, data = _bad(dice)
         else:

@@ -117,7 +117,7 @@ async def dripping(turn: Turn) -> None:
 
 @late("spoiled")
 async def silent(turn: Turn) -> None:
-    """Some items, and then nothing more: the client has to lose its patience."""
+    """Some items, and then nothing more: the client has to time out."""
     segments = turn.segments()
     keep = turn.dice.randrange(len(segments))
     await turn.exchange.head(200, JSON | {"Content-Length": str(length(segments))})

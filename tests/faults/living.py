@@ -35,7 +35,7 @@ class Ended:
 
 @dataclass
 class Happenings:
-    """Counts what happens on the server during one run, for whoever waits for it."""
+    """Counts what happens on the server during one run, for those that wait for it."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -16,7 +16,7 @@ _UNSEEN = 0.3
 """Seconds before the loss of a connection within which what was written may not have been seen."""
 
 _SLOW = ("silent", "stalled_upload")
-"""Faults that cost a client its whole patience; they come more rarely."""
+"""Faults that last until a client times out; they come more rarely."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Mood:
         seed: of all its dice.
         faults: which may happen, by name.
         rate: how often one does, 0 to 1.
-        poison: contents that spoil the request they ride in, and the text that the service has for each.
+        poison: contents that spoil the request they are in, and the text that the service has for each.
         max_images: images a request may carry.
         max_bytes: bytes a request with several images may have.
         token_requests: how many requests an access token lasts; None for ever.

@@ -29,6 +29,7 @@ from support.archives import (
 from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, ok, until
 from support.pictures import jpeg, png, webp
 
+from smarty_async import run as archive_run
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs.sync import GroupSync
@@ -237,6 +238,28 @@ async def test_a_second_run_does_what_is_new(source: Path, out: Path) -> None:
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "skipped", "b.jpg": "restored"}
     assert_right(out, photos)
     assert len(lines(out)) == 2
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_the_rest_of_a_batch_is_looked_up_in_parts(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, counts: bool
+) -> None:
+    monkeypatch.setattr(archive_run, "_LOOKED_UP", 3)
+    photos = fill(source, *(f"old/{number}.jpg" for number in range(5)))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        photos |= fill(source, *(f"{folder}/{number}.jpg" for folder in ("a", "z") for number in range(5)))
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            run.counts_finished = counts
+            reported = outcomes([result async for result in run])
+    expected_of_all = {name: "skipped" if name.startswith("old") else "restored" for name in photos}
+    # Those that lie between new ones in a small batch are looked up, and reported, too.
+    assert reported.items() <= expected_of_all.items() if counts else reported == expected_of_all
+    assert run.progress.outcomes == {"skipped": 5, "restored": 10}
+    assert run.progress.found == 15
+    assert not run.progress.scanning
+    assert_right(out, photos)
 
 
 @pytest.mark.parametrize("size_too", [True, False])

@@ -1,4 +1,4 @@
-"""Whoever leaves early leaves nothing behind: no task, no open file, no connection, no temporary."""
+"""A caller that leaves early leaves nothing behind: no task, no open file, no connection, no temporary."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from support.archives import client, fill, outcomes, restore
-from support.fake_service import KINDS, FakeService, Request, answer_body, envelope, items, settle
+from support.fake_service import KINDS, FakeService, Request, answer_body, envelope, items, response_of
 from support.pictures import jpeg
 
 BOTH: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "rtype": "photo", "chain": True}
@@ -26,7 +26,7 @@ async def pictures(request: Request) -> web.StreamResponse:
         name: {kind: base64.b64encode(picture(kind, image)).decode() for mode in KINDS for kind in KINDS[mode]}
         for name, image in request.images.items()
     }
-    return await settle(envelope(200, answer_body(request, overrides, {})), request)
+    return await response_of(envelope(200, answer_body(request, overrides, {})), request)
 
 
 def service_of_pictures() -> FakeService:

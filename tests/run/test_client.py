@@ -366,7 +366,7 @@ class TestArchive:
     async def test_without_a_consumer_only_a_few_results_are_held(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The run waits for whoever takes its results."""
+        """The run waits for the consumer of its results."""
         monkeypatch.setattr("smarty_async.run._UNREAD_RESULTS", 2)  # groups: of all photos that end together
         source, out = photos(tmp_path / "in", 300), tmp_path / "out"
         async with FakeService() as service, client_of(service) as client:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
+import json
 import os
 import shutil
+import sqlite3
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import web
 from PIL import Image, ImageCms, ImageOps
-from support.archives import fill, outcomes, restore, sent
-from support.fake_service import FakeService, expected
+from support.archives import STATE, fill, outcomes, restore, sent
+from support.fake_service import FakeService, Request, envelope, expected
 from support.field import (
     CAMERA,
     answering,
@@ -34,11 +40,12 @@ from support.field import (
     zeros_from,
 )
 from support.metadata_samples import XMP, jpeg_with, scene, xmp_segment
-from support.pictures import encoded, jpeg, opened
+from support.pictures import encoded, heic, jpeg, opened
 from support.program import run
 
 from smarty_async import plan_archive
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.options import Limits
 from smarty_async.results import Result
@@ -163,6 +170,42 @@ async def test_metadata_of_every_format_is_in_the_outputs(source: Path, out: Pat
         assert [round(float(value)) for value in dpi] == [600, 600], name
 
 
+@pytest.mark.parametrize("named_first", [False, True])
+async def test_metadata_of_a_large_output_is_written_with_its_start(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, named_first: bool
+) -> None:
+    copied: list[str] = []
+
+    def copy_to(self: MetadataCopier, output: str) -> int:
+        copied.append(output)
+        return copy(self, output)
+
+    copy = MetadataCopier.copy_to
+    monkeypatch.setattr(MetadataCopier, "copy_to", copy_to)
+    write(source / "a.jpg", encoded(scene(), exif=camera_exif()), modified=SUMMER_1987)
+    picture = encoded(scene()) + bytes(3_000_000)
+
+    async def answer(request: Request) -> web.StreamResponse:
+        item = {"improved": base64.b64encode(picture).decode(), "status": 0, "name": "file_0"}
+        members = reversed(item.items()) if named_first else item.items()
+        return await envelope(200, {"improve": [dict(members)]})(request)
+
+    async with FakeService() as service:
+        service.default = lambda _: answer
+        [result] = await restore(service, source, out)
+        assert [one.outcome for one in await restore(service, source, out)] == ["skipped"]
+    path = output(out, result)
+    assert_camera_metadata(path)
+    assert path.stat().st_mtime == SUMMER_1987
+    assert path.read_bytes().endswith(picture[2_000:])
+    assert bool(copied) is not named_first
+    data = path.read_bytes()
+    with closing(sqlite3.connect(out / STATE / "journal.sqlite")) as journal:
+        [[outputs]] = journal.execute("SELECT outputs FROM answers").fetchall()
+    known = json.loads(outputs)["improved"]
+    assert (known["size"], known["digest"]) == (len(data), hashlib.sha256(data).hexdigest()[:24])
+
+
 async def test_metadata_of_heic_is_in_the_outputs(source: Path, out: Path) -> None:
     write(source / "IMG_4711.HEIC", heic(scene(), exif=camera_exif().tobytes()), modified=SUMMER_1987)
     result = (await restored(source, out))["IMG_4711.HEIC"]
@@ -223,13 +266,6 @@ async def test_a_fax_is_not_squashed(source: Path, out: Path) -> None:
 
 
 # formats
-
-
-def heic(image: Image.Image, **options: Any) -> bytes:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    buffer = io.BytesIO()
-    pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
-    return buffer.getvalue()
 
 
 async def test_a_raw_file_gives_an_output_of_the_sensors_size(source: Path, out: Path) -> None:
@@ -562,8 +598,8 @@ def rules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(output_folder, "probe_name_rules", probed)
 
 
-TWINS = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
-NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
+SAME_WHEN_FOLDED = ("IMG_0001.jpg", "IMG_0001.JPG", "img_0001.jpg", "Sub/Dir/a.jpg", "sub/Dir/a.jpg", "Sub/dir/A.jpg")
+SAME_WHEN_NORMALISED = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jpg", "\u00e9t\u00e9/cafe\u0301.jpg")
 
 
 @pytest.mark.slow
@@ -571,9 +607,9 @@ NORMALISED_TWINS = ("\u00e9t\u00e9/caf\u00e9.jpg", "e\u0301te\u0301/caf\u00e9.jp
 @pytest.mark.parametrize(
     ("rules", "names"),
     [
-        ({"case_sensitive": False}, TWINS),
-        ({"case_sensitive": False, "normalization_sensitive": False}, (*TWINS, *NORMALISED_TWINS)),
-        ({}, (*TWINS, *NORMALISED_TWINS)),
+        ({"case_sensitive": False}, SAME_WHEN_FOLDED),
+        ({"case_sensitive": False, "normalization_sensitive": False}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
+        ({}, (*SAME_WHEN_FOLDED, *SAME_WHEN_NORMALISED)),
     ],
     indirect=["rules"],
     ids=str,

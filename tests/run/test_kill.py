@@ -147,7 +147,7 @@ def asked(service: FakeService, since: int) -> list[tuple[bytes, str]]:
     ]
 
 
-async def settled(service: FakeService) -> None:
+async def no_request_is_open(service: FakeService) -> None:
     """Until the service, too, knows that its caller is dead."""
     await until(lambda: service.open_now == 0)
 
@@ -176,7 +176,7 @@ async def check(
     begun = len(service.requests)
     for moment in moments:
         await run(out, moment, **choices)  # it may have come to its end before: how notes fall into groups differs
-        await settled(service)
+        await no_request_is_open(service)
         assert_untorn(out, photos, kinds)
     before, since = known(source, out), len(service.requests)
     results = await restore(service, source, out, limits=Limits(max_images=IMAGES), concurrency=SLOTS, **choices)
@@ -221,7 +221,7 @@ async def test_images_of_a_request_that_was_open_at_a_kill_are_counted(source: P
             await until(lambda: service.open_now == 2)
             process.kill()
             await process.wait()
-        await settled(service)
+        await no_request_is_open(service)
         status = await read_status(out)
         assert (status.images, status.images_paid) == (6, 6)
         await restore(service, source, out)
@@ -250,7 +250,7 @@ async def test_changed_photos_and_a_kill(source: Path, tmp_path: Path) -> None:
             for name, data in photos.items():
                 (source / name).write_bytes(data)
             assert (await run(out, moment))[-1] == "killed"
-            await settled(service)
+            await no_request_is_open(service)
             service.default = lambda request: items({name: {"colorized": None} for name in request.names})
             touched = {image for image, _ in known(source, out)}
             await restore(service, source, out)
@@ -273,7 +273,7 @@ async def test_a_run_killed_at_any_time_is_completed_by_the_next(source: Path, t
                 await until(lambda: len(service.requests) >= answers or process.returncode is not None)  # noqa: B023
                 process.kill()
                 await process.wait()
-            await settled(service)
+            await no_request_is_open(service)
             assert_untorn(out, photos, IMPROVED)
             before, since = known(source, out), len(service.requests)
             await restore(service, source, out)
@@ -329,7 +329,7 @@ async def test_a_second_run_is_refused_while_the_first_lives_and_not_after_it_wa
             assert len(service.requests) == 2
             first.send_signal(signal.SIGKILL)
             await first.wait()
-        await settled(service)
+        await no_request_is_open(service)
         async with started(source, out, service) as third:
             assert await end_of(third) == (0, "")
     assert_right(out, photos)

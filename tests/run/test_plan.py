@@ -24,7 +24,7 @@ def everything(folder: Path) -> dict[Path, tuple[int, bytes]]:
     return {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(("-shm", "-wal"))  # SQLite's own, whoever looks
+        if path.is_file() and not path.name.endswith(("-shm", "-wal"))  # SQLite's own, which any reader makes
     }
 
 

@@ -13,7 +13,7 @@ from smarty_async.options import Limits
 from smarty_async.results import Result
 
 PHOTOS = 700
-"""More than two batches of a scan; a client with one small request at a time works on 64 photos."""
+"""More than are looked up at a time; a client with one small request at a time works on 64 photos."""
 
 
 def names(number: int) -> list[str]:

@@ -95,10 +95,10 @@ async def soak(archive: Path, out: Path, photos: int) -> list[Sample]:
 
 def slopes(samples: list[Sample]) -> dict[str, float]:
     """The rise of each series over 1,000 photos, after the first tenth."""
-    settled = samples[len(samples) // 10 :]
-    x = [one.photos / 1000 for one in settled]
+    later = samples[len(samples) // 10 :]
+    x = [one.photos / 1000 for one in later]
     return {
-        name: linear_regression(x, [float(getattr(one, name)) for one in settled]).slope
+        name: linear_regression(x, [float(getattr(one, name)) for one in later]).slope
         for name in ("rss_bytes", "files", "tasks")
     }
 

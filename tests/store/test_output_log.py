@@ -179,7 +179,7 @@ def versions_only(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_photos_are_read_to_be_compared_where_etags_do_not_tell(place: StorePlace) -> None:
     photos = place.fill("a.jpg", "b.jpg")
     folder = place.scans.removeprefix("s3://photos/")
-    place.s3.put({"twin.jpg": photos["a.jpg"], "long.jpg": photos["a.jpg"] + bytes(9000)}, prefix=f"{folder}/")
+    place.s3.put({"same.jpg": photos["a.jpg"], "long.jpg": photos["a.jpg"] + bytes(9000)}, prefix=f"{folder}/")
     async with FakeService() as service:
         first = outcomes(await place.restore(service))
         assert sorted(first.values()) == ["duplicate", "restored", "restored", "restored"]

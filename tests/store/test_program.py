@@ -147,6 +147,7 @@ async def test_without_credentials_it_is_said_what_to_set(s3: S3Server, place: S
     assert "AWS_ACCESS_KEY_ID" in said
 
 
+@pytest.mark.slow
 async def test_the_keys_of_a_profile_are_read(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg")
     (tmp_path / "credentials").write_text(

@@ -14,6 +14,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 import aiohttp
@@ -59,7 +60,17 @@ Answer = web.StreamResponse | Respond
 """What to answer with. A response object serves once; what the factories below return serves any number of times."""
 
 
-async def settle(answer: Answer, request: Request) -> web.StreamResponse:
+@lru_cache(maxsize=1000)
+def disposition_of(header: str) -> tuple[str | None, str | None]:
+    """The name and the file name in a ``Content-Disposition``: aiohttp takes a millisecond to read it."""
+    _, parameters = aiohttp.parse_content_disposition(header)
+    return (
+        aiohttp.content_disposition_filename(parameters, "name"),
+        aiohttp.content_disposition_filename(parameters, "filename"),
+    )
+
+
+async def response_of(answer: Answer, request: Request) -> web.StreamResponse:
     return answer if isinstance(answer, web.StreamResponse) else await answer(request)
 
 
@@ -155,7 +166,7 @@ def drop(*, after_bytes: int = 0, of: Answer | None = None) -> Respond:
     """
 
     async def respond(request: Request) -> web.StreamResponse:
-        whole = await settle(request.service.default(request) if of is None else of, request)
+        whole = await response_of(request.service.default(request) if of is None else of, request)
         assert isinstance(whole, web.Response), "an answer that has its body at hand"
         assert isinstance(whole.body, bytes), "an answer that has its body at hand"
         response = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
@@ -176,7 +187,7 @@ def hold(event: asyncio.Event, then: Answer | None = None) -> Respond:
 
     async def respond(request: Request) -> web.StreamResponse:
         await event.wait()
-        return await settle(request.service.default(request) if then is None else then, request)
+        return await response_of(request.service.default(request) if then is None else then, request)
 
     return respond
 
@@ -186,7 +197,7 @@ def late(seconds: float) -> Respond:
 
     async def respond(request: Request) -> web.StreamResponse:
         await asyncio.sleep(seconds)
-        return await settle(ok(), request)
+        return await response_of(ok(), request)
 
     return respond
 
@@ -262,7 +273,7 @@ class FakeService:
         try:
             request = self._request(came, parts := await self._parts(came), meta_of(parts))
             self.requests.append(request)
-            return await settle(self._answers.popleft() if self._answers else self.default(request), request)
+            return await response_of(self._answers.popleft() if self._answers else self.default(request), request)
         except (asyncio.CancelledError, aiohttp.ClientPayloadError, ConnectionError):
             self.abandoned += 1
             raise
@@ -274,7 +285,8 @@ class FakeService:
         async for part in await came.multipart():
             assert isinstance(part, aiohttp.BodyPartReader), "a multipart inside the multipart"
             kind = part.headers.get("Content-Type")
-            parts.append(Part(part.name, part.filename, kind, bytes(await part.read())))
+            named, file = disposition_of(part.headers.get("Content-Disposition", ""))
+            parts.append(Part(named, file, kind, bytes(await part.read())))
         await came.content.read()  # what may follow the last boundary counts too
         if came.content_length != came.content.total_bytes:
             self.complaints.append(f"Content-Length {came.content_length}, body {came.content.total_bytes} bytes")
@@ -292,7 +304,7 @@ class FakeService:
         request = self._request(came, [], await came.read())
         self.grants.append(request.meta)
         answer = self._grant_answers.popleft() if self._grant_answers else self.default_grant(request)
-        return await settle(answer, request)
+        return await response_of(answer, request)
 
     def fresh_tokens(self, request: Request) -> Answer:
         """A new pair for either grant; the access token is valid from now on."""

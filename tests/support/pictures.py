@@ -8,6 +8,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 _LONGEST_NOTE = 65_537
@@ -16,6 +17,11 @@ _LONGEST_NOTE = 65_537
 
 def scene(width: int = 64, height: int = 48, *, seed: int = 0) -> Image.Image:
     """A colourful scene with the whole range from black to white and soft edges: nothing to restore in it."""
+    return _scene(width, height, seed).copy()
+
+
+@lru_cache(maxsize=32)
+def _scene(width: int, height: int, seed: int) -> Image.Image:
     dice = Random(seed)  # noqa: S311 - pictures, not secrets
     ramps = [Image.linear_gradient("L").rotate(90 * dice.randrange(4)).resize((width, height)) for _ in "RGB"]
     image = Image.merge("RGB", ramps)
@@ -33,6 +39,15 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def heic(image: Image.Image, **options: Any) -> bytes:
+    """The picture as a HEIC file's bytes; without the extra the test is skipped."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    quick = {"preset": "ultrafast"}  # of x265: the default takes five times as long
+    pillow_heif.from_pillow(image).save(buffer, quality=90, enc_params=quick, **options)
+    return buffer.getvalue()
+
+
 def opened(data: bytes) -> Image.Image:
     """A file's bytes as a picture, wholly decoded."""
     image = Image.open(io.BytesIO(data))
@@ -46,24 +61,29 @@ def jpeg(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     return encoded(scene(width, height, seed=seed))
 
 
+@lru_cache(maxsize=1000)
 def png(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     return encoded(scene(width, height, seed=seed), "PNG")
 
 
+@lru_cache(maxsize=100)
 def tiff(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     return encoded(scene(width, height, seed=seed), "TIFF")
 
 
+@lru_cache(maxsize=100)
 def webp(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     """Of a format the service does not take."""
     return encoded(scene(width, height, seed=seed), "WEBP", quality=90)
 
 
+@lru_cache(maxsize=100)
 def gray(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     """A good black-and-white photo, stored in colour as a scan would be."""
     return encoded(scene(width, height, seed=seed).convert("L").convert("RGB"))
 
 
+@lru_cache(maxsize=100)
 def faded(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
     """A photo that lost its blacks and whites: values 90 to 170 only."""
     return encoded(scene(width, height, seed=seed).point(lambda value: 90 + value * 80 // 255))
@@ -102,7 +122,7 @@ def cut(data: bytes, *, keep: float = 0.5) -> bytes:
 
 
 def huge(width: int = 20_000, height: int = 20_000) -> bytes:
-    """A PNG of a few bytes that claims to be enormous: a decompression bomb's header."""
+    """A PNG of a few bytes that says it is enormous: a decompression bomb's header."""
     small = bytearray(encoded(Image.new("L", (1, 1)), "PNG"))
     header = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes(small[24:29])
     small[12:29] = header

@@ -125,11 +125,11 @@ def test_every_field_is_documented(error: SmartyError, fields: dict[str, Any]) -
 def test_an_error_can_be_copied_and_pickled(
     error: SmartyError, fields: dict[str, Any], copied: Callable[[SmartyError], SmartyError]
 ) -> None:
-    twin = copied(error)
-    assert type(twin) is type(error)
-    assert str(twin) == str(error)
-    assert twin.args == error.args
-    assert vars(twin) == fields
+    made = copied(error)
+    assert type(made) is type(error)
+    assert str(made) == str(error)
+    assert made.args == error.args
+    assert vars(made) == fields
 
 
 @pytest.mark.parametrize("kind", [PhotoError, PhotoRejected, PhotoFailed])

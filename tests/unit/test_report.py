@@ -278,7 +278,7 @@ def test_a_status_in_words() -> None:
     )
     text = "\n".join(status_lines(status, out="restored"))
     assert "restored: 1,204 photos" in text
-    assert "1,214 images, 1,210 probably paid for" in text
+    assert "(1,210 probably paid for), or nothing where the photos were restored on this machine" in text
     assert "1,200  restored" in text
     assert "3  not finished" in text
     assert "about 72.60 ₽" in text

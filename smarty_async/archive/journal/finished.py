@@ -1,7 +1,8 @@
 """The photos that runs have finished: found in a scan, nearly all when an archive is run again, and listed. Blocking.
 
-An entry for each, with its answers, would cost more than all else. The scan and the journal are read side by side
-instead: a disk lists a folder in the same order each time, and entries were created in that order.
+An entry for each, with its answers, would cost more than all else, and so would a row. The scan and the journal are
+read side by side instead: a disk lists a folder in the same order each time, and entries were created in that order.
+What the journal has between two entries is read as one row of lists, and lists are compared.
 """
 
 from __future__ import annotations
@@ -9,32 +10,32 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
-from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeVar
+from operator import attrgetter, itemgetter
+from typing import Final, NamedTuple
 
 import msgspec
 
 from smarty_async.archive.journal.lookup import SeenEntries
-from smarty_async.archive.journal.records import key_of, photo_of_key, warnings_of
+from smarty_async.archive.journal.records import key_of, output_paths, photo_of_key, warnings_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
-from smarty_async.results import KINDS, ErrorInfo, Kind, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 
-__all__ = ["FinishedBatch", "finished_results", "take_finished"]
+__all__ = ["FinishedBatch", "MissingOutputs", "finished_results", "take_finished"]
 
 _CODEC: Final = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
+_Kinds = Collection[Kind]
 
-_kinds_of: Callable[[str], dict[Kind, msgspec.Raw]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
-"""The kinds of an answer's outputs, from its column ``outputs``."""
-_kinds_of_all: Callable[[str], list[dict[Kind, msgspec.Raw]]] = msgspec.json.Decoder(
-    list[dict[Kind, msgspec.Raw]]
-).decode
-"""Those of many answers, from a list of such columns."""
+MissingOutputs = Callable[[Iterable[tuple[str, _Kinds]]], Collection[str]]
+"""Of some places, each with kinds of outputs, those where one of these is not."""
+
+_SMALL_PART: Final = 32
+"""Photos that are not divided further to find some whose entries lie together."""
 
 
 class FinishedBatch(msgspec.Struct):
@@ -51,17 +52,12 @@ class FinishedBatch(msgspec.Struct):
     results: list[Result] = []
 
 
-_T = TypeVar("_T")
-_Missing = Callable[[Kind, Collection[str]], Collection[str]]
-"""Of some places, those where no output of a kind is."""
-
-
 def take_finished(
     sql: sqlite3.Connection,
     files: Sequence[PhotoFile],
     specs: Collection[ModeSpec],
     *,
-    missing: _Missing,
+    missing: MissingOutputs,
     seen: SeenEntries,
     with_results: bool,
 ) -> FinishedBatch:
@@ -71,118 +67,40 @@ def take_finished(
         sql: the journal's database.
         files: a batch of a scan, in its order.
         specs: what the run asks of them.
-        missing: of some places, those where no output of a kind is.
+        missing: finds outputs that are not at their places.
         seen: the entries that were looked up before: they are left out.
         with_results: whether their results are wanted.
     """
-    first, last = (_id_of(sql, file) for file in (files[0], files[-1])) if files else (None, None)
-    if first is None or last is None or not first <= last < first + 2 * len(files):
-        return FinishedBatch(list(files))
-    rows = sql.execute(_answers_query(len(specs)), (*map(str, specs), first, last)).fetchall()
-    answers = _Answers(len(specs), rows, _kinds_of_all(f"[{','.join([row[2] for row in rows])}]"))
-    ids = range(first, last + 1)
-    if not with_results and _are_finished(sql, files, ids, answers, missing=missing) and seen.mark_all(first, last):
-        return FinishedBatch([], len(files))
-    finished = _finished(sql, files, ids, answers, missing=missing)
     batch = FinishedBatch([])
-    for file, photo in zip(files, finished, strict=True):
-        if photo is None:
-            batch.rest.append(file)
-        elif seen.mark(photo.id):
-            batch.count += 1
-            if with_results:
-                batch.results.append(_result(file, photo))
+    for _, some in groupby(files, key=_source_of):
+        for part, ids in _parts(sql, list(some)):
+            if ids is None:
+                batch.rest += part
+            elif (
+                not with_results
+                and _are_all_finished(sql, part, ids, specs, missing=missing)
+                and seen.mark_all(ids[0], ids[-1])
+            ):
+                batch.count += len(part)
+            else:
+                _take(batch, sql, part, ids, specs, missing=missing, seen=seen, with_results=with_results)
     return batch
 
 
-class _Answers(NamedTuple):
-    """The answers to photos.
-
-    Attributes:
-        specs: how many are wanted of each photo.
-        rows: of `_answers_query`.
-        kinds: of the outputs of each.
-    """
-
-    specs: int
-    rows: list[Any]
-    kinds: list[dict[Kind, msgspec.Raw]]
+_source_of: Callable[[PhotoFile], str] = attrgetter("source")
 
 
-class _Finished(msgspec.Struct, frozen=True, gc=False):
-    """A photo that needs no work.
-
-    Attributes:
-        id: of its entry.
-        place: of its outputs.
-        attempts: requests that carried it.
-        answers: of each answer the kinds of its outputs, and the column ``bw``.
-    """
-
-    id: int
-    place: str
-    attempts: int
-    answers: list[tuple[Collection[Kind], int | None]]
-
-
-def _are_finished(
-    sql: sqlite3.Connection, files: Sequence[PhotoFile], ids: range, answers: _Answers, *, missing: _Missing
-) -> bool:
-    """Whether the entries with these `ids` are finished and are `files`, in this order, each at its own place.
-
-    Lists are compared as a whole, because there may be millions of photos. False says nothing of each of them.
-    """
-    count, source = len(files), files[0].source
-    places = [file.photo for file in files]
-    if not (
-        len(ids) == count
-        and [row[0] for row in answers.rows] == _repeated(ids, answers.specs)
-        and 0 not in [row[1] for row in answers.rows]
-        and [file.source for file in files].count(source) == count
-        and [file.page for file in files].count(1) == [file.problem for file in files].count(None) == count
-        and sql.execute(_OWN_PLACES, (ids[0], ids[-1], os.fsencode(source))).fetchall()
-        == [(file.photo.encode(*_CODEC), file.size, file.version) for file in files]
-    ):
-        return False
-    places = _repeated(places, answers.specs)
-    by_kind: dict[Kind, list[str]] = {
-        kind: [at for at, kinds in zip(places, answers.kinds, strict=True) if kind in kinds] for kind in KINDS
-    }
-    return not any(missing(kind, at) for kind, at in by_kind.items() if at)
-
-
-def _repeated(items: Sequence[_T], times: int) -> list[_T]:
-    return list(items) if times == 1 else [item for item in items for _ in range(times)]
-
-
-def _finished(
-    sql: sqlite3.Connection, files: Sequence[PhotoFile], ids: range, answers: _Answers, *, missing: _Missing
-) -> list[_Finished | None]:
-    """What is known of each of `files` that needs no work, compared one by one."""
-    given: dict[int, list[tuple[Collection[Kind], int | None]]] = {}
-    for row, kinds in zip(answers.rows, answers.kinds, strict=True):
-        given.setdefault(row[0], []).append((kinds, row[3]))
-    unwanted = {row[0] for row in answers.rows if not row[1]}
-    known = {
-        row[:4]: row
-        for row in sql.execute(_PHOTOS, (ids[0], ids[-1]))
-        if len(given.get(row[4], ())) == answers.specs and row[4] not in unwanted
-    }
-    sources = {source: os.fsencode(source) for source in {file.source for file in files}}
-    found: list[_Finished | None] = []
-    wanted: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
-    for file in files:
-        row = known.get((sources[file.source], file.photo.encode(*_CODEC), file.size, file.version))
-        if row is None or file.page != 1 or file.problem is not None:
-            found.append(None)
-            continue
-        place = file.photo if row[5] is None else os.fsdecode(row[5])
-        found.append(_Finished(row[4], place, row[6], given[row[4]]))
-        for outputs, _ in given[row[4]]:
-            for kind in outputs:
-                wanted[kind].append(place)
-    gone = {place for kind, places in wanted.items() if places for place in missing(kind, places)}
-    return [None if photo is None or photo.place in gone else photo for photo in found] if gone else found
+def _parts(sql: sqlite3.Connection, files: Sequence[PhotoFile]) -> Iterator[tuple[Sequence[PhotoFile], range | None]]:
+    """Divide `files` into parts whose entries lie together, each with their ids, and others, whose do not."""
+    first, last = (_id_of(sql, file) for file in (files[0], files[-1]))
+    if first is not None and last is not None and first <= last < first + 2 * len(files):
+        yield files, range(first, last + 1)
+    elif len(files) <= _SMALL_PART:
+        yield files, None
+    else:
+        middle = len(files) // 2
+        yield from _parts(sql, files[:middle])
+        yield from _parts(sql, files[middle:])
 
 
 def _id_of(sql: sqlite3.Connection, file: PhotoFile) -> int | None:
@@ -190,47 +108,217 @@ def _id_of(sql: sqlite3.Connection, file: PhotoFile) -> int | None:
     return None if row is None else int(row[0])
 
 
+def _are_all_finished(
+    sql: sqlite3.Connection,
+    files: Sequence[PhotoFile],
+    ids: range,
+    specs: Collection[ModeSpec],
+    *,
+    missing: MissingOutputs,
+) -> bool:
+    """Whether the entries with these `ids` are finished and are `files`, in this order, each at its own place.
+
+    This compares whole columns, each as one text, because there may be millions of photos. False says nothing of each.
+    """
+    count, between = len(files), (ids[0], ids[-1])
+    paths = [file.photo for file in files]
+    known = sql.execute(_OWN_PLACES, (*between, os.fsencode(files[0].source))).fetchone()
+    if len(ids) != count or known != (
+        count,
+        _PATH_END.join(paths).encode(*_CODEC),
+        msgspec.json.encode([file.size for file in files]).decode()[1:-1],
+        _VALUE_END.join([file.version for file in files]),
+    ):
+        return False
+    if not [file.page for file in files].count(1) == [file.problem for file in files].count(None) == count:
+        return False
+    # No photo has two answers to one spec: as many as are wanted are all of them.
+    given, wanted, outputs = sql.execute(_outputs_query(len(specs)), (*map(str, specs), *between)).fetchone()
+    if not given == wanted == count * len(specs):
+        return False
+    places = paths if len(specs) == 1 else [path for path in paths for _ in specs]
+    return not missing(zip(places, _kinds_of_all(f"[{outputs}]"), strict=True))
+
+
 _GOOD_END: Final = (
-    " FROM photos WHERE id BETWEEN ? AND ? AND pages = 1 AND outcome IN ('restored', 'already_good', 'duplicate')"
+    " FROM photos WHERE id BETWEEN ? AND ? AND +source = ? AND pages = 1"
+    " AND outcome IN ('restored', 'already_good', 'duplicate')"
 )
+"""Photos of one source that came to a good end. Plus: SQLite must not look for them in an index of other columns."""
+_PATH_END: Final = "\0\0"
+"""What is between two paths of a column; the key of a page holds one zero byte."""
+_VALUE_END: Final = "\0"
+"""What is between two other texts of a column."""
+_PATHS: Final = "CAST(group_concat(CAST(photo AS TEXT), x'0000') AS BLOB)"
+_OWN_PLACES: Final = (
+    f"SELECT count(*), {_PATHS}, group_concat(size), group_concat(version, x'00'){_GOOD_END} AND place = photo"
+)
+
+
+@cache
+def _outputs_query(specs: int) -> str:
+    """The answers between two photos' ids: how many there are, how many are wanted and committed, and their outputs."""
+    return (
+        f"SELECT count(*), sum(state = 'committed' AND spec IN ({', '.join('?' * specs)})), group_concat(outputs)"  # noqa: S608 - no values from outside
+        " FROM answers WHERE photo BETWEEN ? AND ?"
+    )
+
+
+def _take(
+    batch: FinishedBatch,
+    sql: sqlite3.Connection,
+    files: Sequence[PhotoFile],
+    ids: range,
+    specs: Collection[ModeSpec],
+    *,
+    missing: MissingOutputs,
+    seen: SeenEntries,
+    with_results: bool,
+) -> None:
+    """Take those out of `files` that are finished, compared one by one; `batch` gets them and the rest."""
+    photos = _photos(sql, ids, files[0].source)
+    answers = _answers(sql, photos.ids, ids, specs)
+    rows = [None if row in answers.unwanted else row for row in photos.rows_of(files)]
+    gone = missing((photos.places[row], answers.kinds[row]) for row in rows if row is not None)
+    taken: list[int] = []
+    for file, row in zip(files, rows, strict=True):
+        if row is None or photos.places[row] in gone:
+            batch.rest.append(file)
+        elif seen.mark(photos.ids[row]):
+            taken.append(row)
+    batch.count += len(taken)
+    if with_results:
+        batch.results += _results(files[0].source, photos, answers, taken)
+
+
+class _Photos(NamedTuple):
+    """Photos of one source that came to a good end: a list for each column, with a row for each photo.
+
+    Attributes:
+        ids: of their entries.
+        paths: relative to the source.
+        sizes: bytes.
+        versions: see `PhotoFile.version`.
+        places: of their outputs.
+        attempts: requests that carried them.
+    """
+
+    ids: list[int]
+    paths: list[str]
+    sizes: list[int]
+    versions: list[str]
+    places: list[str]
+    attempts: list[int]
+
+    def rows_of(self, files: Sequence[PhotoFile]) -> Sequence[int | None]:
+        """The row of each of `files`; None for one that has none or has changed."""
+        rows = {key: row for row, key in enumerate(zip(self.paths, self.sizes, self.versions, strict=True))}
+        return [
+            rows.get((file.photo, file.size, file.version)) if file.page == 1 and file.problem is None else None
+            for file in files
+        ]
+
+
 _PHOTOS: Final = (
-    f"SELECT source, photo, size, version, id, CASE WHEN place <> photo THEN place END, attempts {_GOOD_END}"
+    f"SELECT group_concat(id), {_PATHS}, group_concat(size), group_concat(version, x'00'), group_concat(attempts),"
+    f" CAST(group_concat(CASE WHEN place = photo THEN '' ELSE CAST(place AS TEXT) END, x'00') AS BLOB){_GOOD_END}"
     " AND place IS NOT NULL"  # a rebuilt journal may have none for a photo without outputs
 )
-"""The photos between two ids that came to a good end; the place is null where it is the photo's own path."""
-_OWN_PLACES: Final = f"SELECT photo, size, version {_GOOD_END} AND +place = photo AND +source = ? ORDER BY id"
-"""Those of them in one source at their own paths. Plus: SQLite must not look for them in an index of other columns."""
+"""The photos between two ids that came to a good end, in one row; a place is empty where it is the photo's own path."""
+
+
+def _photos(sql: sqlite3.Connection, ids: range, source: str) -> _Photos:
+    """Those of the photos with `ids` that are in `source` and came to a good end."""
+    row = sql.execute(_PHOTOS, (ids[0], ids[-1], os.fsencode(source))).fetchone()
+    if row[0] is None:
+        return _Photos([], [], [], [], [], [])
+    numbers, paths, sizes, versions, attempts, others = row
+    own = os.fsdecode(paths).split(_PATH_END)
+    places = own
+    if others.strip(b"\0"):
+        places = [other or path for other, path in zip(os.fsdecode(others).split(_VALUE_END), own, strict=True)]
+    return _Photos(_integers(numbers), own, _integers(sizes), versions.split(_VALUE_END), places, _integers(attempts))
+
+
+def _integers(column: str) -> list[int]:
+    return _list_of_integers(f"[{column}]")
+
+
+_list_of_integers: Callable[[str], list[int]] = msgspec.json.Decoder(list[int]).decode
+
+
+class _Answers(NamedTuple):
+    """The answers to photos, with a row for each photo.
+
+    Attributes:
+        kinds: of its outputs.
+        bw: whether the service took it for black-and-white; None when it did not say.
+        unwanted: rows of photos whose answers are not those that are wanted.
+    """
+
+    kinds: Sequence[_Kinds]
+    bw: Sequence[bool | None]
+    unwanted: Collection[int]
+
+
+_kinds_of: Callable[[str], dict[Kind, msgspec.Raw]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
+"""The kinds of an answer's outputs, from its column ``outputs``."""
+_kinds_of_all: Callable[[str], list[dict[Kind, msgspec.Raw]]] = msgspec.json.Decoder(
+    list[dict[Kind, msgspec.Raw]]
+).decode
+_list_of_booleans: Callable[[str], list[bool | None]] = msgspec.json.Decoder(list[bool | None]).decode
 
 
 @cache
 def _answers_query(specs: int) -> str:
-    """The answers between two photos' ids, and whether each is one that is wanted and committed.
+    """The answers between two photos' ids in one row, in the order of their key.
 
-    Read by themselves, they and the photos take three quarters of the time of a join. Few columns take less.
+    Read by themselves, they and the photos take three quarters of the time of a join.
     """
+    wanted = f"state = 'committed' AND spec IN ({', '.join('?' * specs)})"
     return (
-        f"SELECT photo, state = 'committed' AND spec IN ({', '.join('?' * specs)}), outputs, bw"  # noqa: S608 - no values from outside
-        " FROM answers WHERE photo BETWEEN ? AND ? ORDER BY photo, mode"
+        f"SELECT group_concat(photo), group_concat({wanted}), group_concat(outputs),"  # noqa: S608 - no values from outside
+        " group_concat(CASE bw WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END)"
+        " FROM answers WHERE photo BETWEEN ? AND ?"
     )
 
 
-def _result(file: PhotoFile, photo: _Finished) -> Result:
-    """What `PhotoEntry.end` makes of the photo."""
-    shown = display_path(photo.place)
-    outputs: dict[Kind, str] = {}
-    bw: int | None = None
-    for kinds, found in photo.answers:
-        bw = found if bw is None else bw
-        for kind in kinds:
-            outputs[kind] = f"{kind}/{shown}"
-    return Result(
-        photo=display_path(file.photo),
-        source=display_path(file.source),
-        outcome="skipped",
-        outputs=outputs,
-        bw=None if bw is None else bool(bw),
-        attempts=photo.attempts,
+def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, specs: Collection[ModeSpec]) -> _Answers:
+    """The answers to `photos`, whose ids are in `ids`.
+
+    Those to a photo are wanted when they are one committed answer for each of `specs`.
+    """
+    row = sql.execute(_answers_query(len(specs)), (*map(str, specs), ids[0], ids[-1])).fetchone()
+    numbers, wanted, outputs, bw = (column or "" for column in row)
+    answered, kinds, colours = _integers(numbers), _kinds_of_all(f"[{outputs}]"), _list_of_booleans(f"[{bw}]")
+    if len(specs) == 1 and answered == photos and "0" not in wanted:  # nearly always
+        return _Answers(kinds, colours, ())
+    given: dict[int, list[int]] = {photo: [] for photo in photos}
+    for number, photo in enumerate(answered):
+        given.get(photo, []).append(number)
+    of_photos = list(given.values())
+    good = {number for number, one in enumerate(wanted.split(",")) if one == "1"}
+    return _Answers(
+        [[kind for number in of_photo for kind in kinds[number]] for of_photo in of_photos],
+        [next((colours[number] for number in of_photo if colours[number] is not None), None) for of_photo in of_photos],
+        {row for row, of_photo in enumerate(of_photos) if len(of_photo) != len(specs) or not good.issuperset(of_photo)},
     )
+
+
+def _results(source: str, photos: _Photos, answers: _Answers, rows: Iterable[int]) -> list[Result]:
+    """What `PhotoEntry.end` makes of the photos in `rows`."""
+    shown = display_path(source)
+    return [
+        Result(
+            photo=display_path(photos.paths[row]),
+            source=shown,
+            outcome="skipped",
+            outputs=output_paths(photos.places[row], answers.kinds[row]),
+            bw=answers.bw[row],
+            attempts=photos.attempts[row],
+        )
+        for row in rows
+    ]
 
 
 _FINISHED: Final = (
@@ -246,15 +334,14 @@ def finished_results(sql: sqlite3.Connection) -> Iterator[Result]:
         rows = list(group)
         _, source, key, where, outcome, attempts, kind, message, warnings, *_ = rows[0]
         committed = [row for row in rows if row[9] == "committed"]
-        place = display_path(os.fsdecode(where)) if committed else ""
-        outputs: dict[Kind, str] = {output: f"{output}/{place}" for row in committed for output in _kinds_of(row[10])}
+        place = os.fsdecode(where) if committed else ""
         colours = [bool(row[11]) for row in committed if row[11] is not None]
         path, page = photo_of_key(key)
         yield Result(
             photo=display_path(path),
             source=display_path(os.fsdecode(source)),
             outcome=outcome,
-            outputs=outputs,
+            outputs=output_paths(place, [output for row in committed for output in _kinds_of(row[10])]),
             bw=colours[0] if colours else None,
             attempts=attempts,
             error=ErrorInfo(kind, message) if kind else None,

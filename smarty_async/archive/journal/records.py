@@ -35,6 +35,7 @@ __all__ = [
     "file_of",
     "key_of",
     "origin_of",
+    "output_paths",
     "outputs_of",
     "photo_of_key",
     "result_columns",
@@ -76,6 +77,12 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     replaces: int | None = None
     digest: str = ""
     replaced_digest: str = ""
+
+
+def output_paths(place: str, kinds: Iterable[Kind]) -> dict[Kind, str]:
+    """Where outputs of `kinds` at `place` are, as `Result.outputs` has it."""
+    shown = display_path(place)
+    return {kind: f"{kind}/{shown}" for kind in kinds}
 
 
 def size_of(outputs: Mapping[Kind, StoredOutput]) -> int:
@@ -195,19 +202,13 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
 
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
         """A result of this photo, with the outputs that are at their places."""
-        place = display_path(self.place)
-        outputs: dict[Kind, str] = {}
-        bw: bool | None = None
-        for answer in self.answers.values():
-            if answer.state == "committed":
-                outputs |= {kind: f"{kind}/{place}" for kind in answer.outputs}
-                bw = answer.bw if bw is None else bw
+        committed = [answer for answer in self.answers.values() if answer.state == "committed"]
         return Result(
             photo=display_path(self.file.photo),
             source=display_path(self.file.source),
             outcome=outcome,
-            outputs=outputs,
-            bw=bw,
+            outputs=output_paths(self.place, [kind for answer in committed for kind in answer.outputs]),
+            bw=next((answer.bw for answer in committed if answer.bw is not None), None),
             attempts=attempts,
             error=error,
             page=self.file.page,

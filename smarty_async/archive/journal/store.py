@@ -14,7 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.finished import FinishedBatch, finished_results, take_finished
+from smarty_async.archive.journal.finished import (
+    FinishedBatch,
+    MissingOutputs,
+    finished_results,
+    take_finished,
+)
 from smarty_async.archive.journal.lookup import (
     NO_OUTPUTS,
     EntryLookup,
@@ -151,7 +156,7 @@ class JournalStore:
         files: Sequence[PhotoFile],
         specs: Collection[ModeSpec],
         *,
-        missing: Callable[[Kind, Collection[str]], Collection[str]],
+        missing: MissingOutputs,
         with_results: bool,
     ) -> FinishedBatch:
         """Take those out of `files` that need no work: earlier runs have finished them, and no output is `missing`."""

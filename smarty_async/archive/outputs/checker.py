@@ -8,7 +8,7 @@ next ones are most often among the names that were read already.
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from operator import attrgetter
@@ -86,14 +86,21 @@ class OutputChecker:
                     return False
         return True
 
-    def missing(self, kind: Kind, places: Collection[str]) -> set[str]:
-        """Those of `places` where no output of `kind` is."""
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
+        """Those of the places where one of their kinds of outputs is not."""
+        names_of: defaultdict[tuple[str, tuple[Kind, ...]], list[str]] = defaultdict(list)
+        for place, kinds in outputs:
+            folder, _, name = place.rpartition("/")
+            names_of[folder, tuple(kinds)].append(name)
         gone: set[str] = set()
-        for folder, names in _by_folder(places).items():
-            if len(names) >= _LOOKUPS and (kind, folder) not in self._names:
-                self._read_names(kind, folder)
-            beyond = names.difference(self._names.get((kind, folder), ()))
-            gone.update(place for name in beyond if not self._look_up(kind, place := _joined(folder, name)))
+        for (folder, of_kinds), names in names_of.items():
+            for kind in of_kinds:
+                if len(names) >= _LOOKUPS and (kind, folder) not in self._names:
+                    self._read_names(kind, folder)
+                known = self._names.get((kind, folder), frozenset())
+                if not known.issuperset(names):
+                    beyond = (_joined(folder, name) for name in names if name not in known)
+                    gone.update(place for place in beyond if not self._look_up(kind, place))
         return gone
 
     def _look_up(self, kind: Kind, place: str) -> bool:
@@ -116,19 +123,6 @@ def _names_in(folder: str) -> frozenset[str]:
             return frozenset(map(_name_of, islice(entries, _MAX_NAMES)))
     except OSError:
         return frozenset()
-
-
-def _by_folder(places: Collection[str]) -> dict[str, set[str]]:
-    """The names of `places` by folder."""
-    first = min(places, default="").rpartition("/")[0]
-    start = _joined(first, "")
-    if max(places, default="").startswith(start):  # then all between them start with it, too
-        return {first: {place[len(start) :] for place in places}}
-    folders: dict[str, set[str]] = {}
-    for place in places:
-        folder, _, name = place.rpartition("/")
-        folders.setdefault(folder, set()).add(name)
-    return folders
 
 
 def _joined(folder: str, name: str) -> str:
@@ -177,9 +171,9 @@ class KeyPages:
         """Whether the outputs of `kinds` are at `place`."""
         return all(place in self._page_for(kind, place).keys for kind in kinds)
 
-    def missing(self, kind: Kind, places: Collection[str]) -> set[str]:
-        """Those of `places` where no output of `kind` is."""
-        return {place for place in places if not self.exist(place, [kind])}
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
+        """Those of the places where one of their kinds of outputs is not."""
+        return {place for place, kinds in outputs if not self.exist(place, kinds)}
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""

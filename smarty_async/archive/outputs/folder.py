@@ -23,15 +23,10 @@ import msgspec
 
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.checker import OutputChecker
-from smarty_async.archive.outputs.state_folder import (
-    StateFolder,
-    TempFile,
-    copy_file,
-    output_digest,
-    temp_file_digest,
-)
+from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
-from smarty_async.archive.outputs.sync import sync_file, sync_folder
+from smarty_async.archive.outputs.sync import MAX_FOLDERS, sync_file, sync_folder
+from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest, temp_file_digest
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError
@@ -44,8 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["OutputDirectory", "ResultsFile", "TempFile", "move_all", "remove_known"]
 
 _LONGEST_KIND = max(KINDS, key=len)
-_MAX_FOLDERS = 4096
-"""Folders that are remembered, at most: photos come folder by folder."""
 
 
 class OutputDirectory(StateFolder):
@@ -145,7 +138,7 @@ class OutputDirectory(StateFolder):
             if blocked := next(filter(None, (self._file_above(kind, folder) for kind in KINDS)), None):
                 message = f"{blocked!r} is a file where its outputs need a folder: move it away"
                 return ErrorInfo("output_refused", message)
-            if len(self._folders) < _MAX_FOLDERS:
+            if len(self._folders) < MAX_FOLDERS:
                 self._folders.add(folder)
         longest = len(os.fsencode(f"{self._out}/{_LONGEST_KIND}/{place}"))
         if longest <= self.rules.max_path:
@@ -203,9 +196,9 @@ class OutputDirectory(StateFolder):
         """What `check` does; blocks."""
         return self._checker.checked(entries, redo=redo)
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
-        return self._places.missing(kind, places)
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
+        return self._places.missing(outputs)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""

@@ -16,11 +16,11 @@ import msgspec
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.checker import KeyPages
-from smarty_async.archive.outputs.object_writer import ObjectWriter
 from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
-from smarty_async.archive.outputs.state_folder import StateFolder, TempFile, default_state_folder
-from smarty_async.archive.outputs.store import OutputMove, OutputRefused
+from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
@@ -31,7 +31,7 @@ from smarty_async.store_address import StoreAddress
 if TYPE_CHECKING:
     from smarty_async.archive.journal.store import JournalStore
 
-__all__ = ["RESULTS_FOLDER", "OutputBucket"]
+__all__ = ["RESULTS_FOLDER", "ObjectWriter", "OutputBucket"]
 
 RESULTS_FOLDER: Final = "results"
 """The folder of the parts of the list of results."""
@@ -47,6 +47,9 @@ _RULES: Final = FileNameRules(forbidden="".join(map(chr, range(1, 32))) + "\x7f"
 as names on a disk, to which people copy a bucket."""
 
 _PIECE_BYTES: Final = 1 << 20
+
+_NAME_STATUSES: Final = (400, 414)
+"""Refusals that concern one key: the store takes others."""
 
 
 class OutputBucket(StateFolder):
@@ -260,9 +263,9 @@ class OutputBucket(StateFolder):
         """What `check` does; blocks."""
         return self._pages.checked(entries, redo=redo)
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; see `OutputStore.missing`."""
-        return self._pages.missing(kind, places)
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
+        return self._pages.missing(outputs)
 
     # what is known of photos
 
@@ -348,3 +351,67 @@ def _parts(results: Iterable[Result]) -> Iterator[bytes]:
     lines = (msgspec.json.encode(result) + b"\n" for result in results)
     while part := list(islice(lines, _PART_LINES)):
         yield b"".join(part)
+
+
+class ObjectWriter:
+    """Writes outputs under a prefix of a bucket: where there is nothing, their predecessor, or one of the same photo.
+
+    Everything blocks.
+
+    Args:
+        bucket: the bucket and the prefix.
+        conditional: whether the store keeps to conditional writes.
+    """
+
+    def __init__(self, bucket: Bucket, *, conditional: bool = True) -> None:
+        self._bucket = bucket
+        self._conditional = conditional
+
+    def write(self, kind: Kind, place: str, output: StoredOutput, file: Path, origin: OutputOrigin | None) -> None:
+        """Write one output.
+
+        Args:
+            kind: of the output.
+            place: of the photo's outputs.
+            output: what is known of it.
+            file: what holds it.
+            origin: what it is made of, which is noted beside it.
+
+        Raises:
+            NameTaken: something else is there.
+            OutputRefused: the store does not take this one.
+            StoreError: the store refuses.
+        """
+        try:
+            self._write(f"{kind}/{place}", output, file, origin)
+        except StoreError as error:
+            if error.status in _NAME_STATUSES:
+                raise OutputRefused(str(error)) from None
+            raise
+
+    def _write(self, key: str, output: StoredOutput, file: Path, origin: OutputOrigin | None) -> None:
+        metadata = {} if origin is None else origin.metadata()
+        found = self._bucket.head(key) if output.replaces is not None or not self._conditional else None
+        try:
+            if found is None:
+                self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, create=self._conditional)
+                return
+        except ObjectExists:
+            found = self._bucket.head(key)
+        if found is not None and found.etag.strip('"') == _md5(file):
+            return  # put by a try whose answer was lost, or by an earlier run
+        if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
+            message = f"{self._bucket.address.url_of(key)!r} is an object that no run made, or that was changed since"
+            raise NameTaken(f"{message}: move it away, and run again")
+        replaces = found.etag if found is not None and self._conditional else None
+        self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
+
+    def _is_of_photo(self, key: str, origin: OutputOrigin | None) -> bool:
+        """Whether the object is an output of the same photo: a run whose journal is lost made it."""
+        known = OutputOrigin.read(self._bucket.about(key, name=METADATA_KEY))
+        return origin is not None and known is not None and known.is_of(origin)
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

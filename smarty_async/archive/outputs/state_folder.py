@@ -11,12 +11,12 @@ import itertools
 import os
 import secrets
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -24,6 +24,15 @@ from filelock import FileLock, Timeout
 from smarty_async.archive.journal.records import StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.sync import GroupSync
+from smarty_async.archive.outputs.temp_file import (
+    Appendable,
+    StartEditor,
+    TempFile,
+    append_all,
+    digest_of,
+    temp_file_digest,
+    write_pieces,
+)
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
@@ -33,191 +42,9 @@ if TYPE_CHECKING:
     from smarty_async.archive.outputs.store import OutputMove
 
 __all__ = [
-    "Appendable",
     "StateFolder",
-    "TempFile",
-    "append_all",
-    "copy_file",
     "default_state_folder",
-    "output_digest",
-    "temp_file_digest",
 ]
-
-_DIGITS = 24
-"""Hexadecimal digits of a digest that are kept: enough to notice any change that is no attack."""
-_COPY_BYTES = 1 << 20
-"""Bytes of an output that are copied at a time."""
-
-
-_APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-"""How a temporary file is opened."""
-
-
-class Appendable(Protocol):
-    """A file that pieces can be appended to."""
-
-    def append(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; may block."""
-        ...
-
-
-class TempFile:
-    """One output in a temporary file. It is open only while it is written to: thousands may exist at a time.
-
-    A small one may be held in memory instead, until all of it is known.
-
-    Args:
-        folder: the folder it is in.
-        name: its name.
-        on_discard: is called when it is discarded.
-    """
-
-    def __init__(self, folder: str, name: str, *, on_discard: Callable[[TempFile], None] | None = None) -> None:
-        # No Path: creating one costs more than anything else done here for a small output.
-        self.name = name
-        self._path = f"{folder}/{name}"
-        self._on_discard = on_discard
-        self._held: list[bytes] | None = []  # None once the file exists
-        self.held_bytes = 0
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        return Path(self._path)
-
-    def append(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; blocks. The first call creates the file.
-
-        Raises:
-            DiskError: the disk is full, or refuses for another reason.
-        """
-        if held := self.take():
-            pieces = [held, *pieces]
-        self._held = None
-        try:
-            _write(self._path, pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        except OSError as error:
-            raise DiskError.of(error, self.path, "write") from None
-
-    async def write(self, pieces: list[bytes]) -> None:
-        """Append `pieces`; raises as `append` does."""
-        await append_all([(self, pieces)])
-
-    async def discard(self) -> None:
-        """Remove the file if it exists. One that the disk does not remove is removed by the next run."""
-        if self._on_discard is not None:
-            self._on_discard(self)
-        if not self.take():
-            await _remove(self._path)
-
-    def hold(self, pieces: list[bytes], *, most: int) -> int | None:
-        """Keep `pieces` in memory, behind what is held already.
-
-        Args:
-            pieces: what would be appended.
-            most: bytes that may be held in all.
-
-        Returns:
-            How many bytes were added; None when they are too many, or the file exists already: then nothing is.
-        """
-        added = sum(map(len, pieces))
-        if self._held is None or self.held_bytes + added > most:
-            return None
-        self._held += pieces
-        self.held_bytes += added
-        return added
-
-    def take(self) -> bytes:
-        """What is held in memory, which is no longer held then."""
-        if not self._held:
-            return b""
-        held, self._held, self.held_bytes = self._held, [], 0
-        return held[0] if len(held) == 1 else b"".join(held)
-
-
-def _write(path: str, data: bytes, *, set_time: Callable[[str | int], object] | None = None) -> None:
-    """Append `data` to the file at `path`, with the fewest calls of the system: each may wait for another thread.
-
-    Args:
-        path: of the file, which is created if needed.
-        data: what is written.
-        set_time: is called with the file, as `set_modified` takes it, when it is written.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    descriptor = os.open(path, _APPENDING, 0o666)
-    try:
-        written = os.write(descriptor, data)
-        while written < len(data):
-            written += os.write(descriptor, memoryview(data)[written:])
-        if set_time is not None and _SETS_TIME_OF_OPEN_FILES:
-            set_time(descriptor)
-    finally:
-        os.close(descriptor)
-    if set_time is not None and not _SETS_TIME_OF_OPEN_FILES:
-        set_time(path)
-
-
-_SETS_TIME_OF_OPEN_FILES = os.utime in os.supports_fd
-
-
-def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
-    for file, pieces in writes:
-        file.append(pieces)
-
-
-append_all = threaded(_append_all, pool="appending")
-"""Append its pieces to each file, all in one call to a thread. Raises DiskError."""
-
-
-def output_digest(output: str | bytes) -> str:
-    """`StoredOutput.digest` of the file at a path, or of a file's bytes.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    if isinstance(output, bytes):
-        return hashlib.sha256(output).hexdigest()[:_DIGITS]
-    with open(output, "rb", buffering=0) as file:  # noqa: PTH123 - a Path for each output costs more than its opening
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-
-
-def temp_file_digest(path: str) -> str:
-    """`output_digest` of a temporary file, which was written just now.
-
-    Raises:
-        DiskError: it cannot be read.
-    """
-    try:
-        return output_digest(path)
-    except OSError as error:
-        raise DiskError.of(error, Path(path), "read") from None
-
-
-@threaded
-def copy_file(source: Path, target: TempFile) -> int | None:
-    """Append the bytes of `source` to `target`; returns their number, None when there is no such file.
-
-    Raises:
-        DiskError: `source` cannot be read or `target` cannot be written.
-    """
-    try:
-        with source.open("rb") as file:
-            while piece := file.read(_COPY_BYTES):
-                target.append([piece])
-            return file.tell()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise DiskError.of(error, source, "read") from None
-
-
-@threaded
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)  # noqa: PTH108 - see above
-
 
 _Unfinished = tuple[dict[Kind, StoredOutput], MetadataCopier | None]
 """The outputs of an answer, and what gives them the photo's metadata."""
@@ -308,18 +135,18 @@ class StateFolder:
             ]
         )
 
-    def open(self) -> TempFile:
+    def open(self, editor: StartEditor | None = None) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(self._temp_dir, next(self._names), on_discard=self._release)
+        return TempFile(self._temp_dir, next(self._names), editor=editor, on_discard=self._release)
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
         return self.temp_dir / name
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Hold few pieces in memory, and append the others, all in one call to a thread."""
         large: list[tuple[Appendable, list[bytes]]] = []
-        for file, pieces in lots:
+        for file, pieces in batches:
             most = min(_LARGEST_HELD, _MAX_HELD - self._held_bytes)
             if not isinstance(file, TempFile):
                 large.append((file, pieces))
@@ -393,17 +220,21 @@ def _finish(
     for kind, output in outputs.items():
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
-            data = file.take() if metadata is None else metadata.copied(file.take())
+            pieces = file.take() if metadata is None else metadata.edited(file.take())
             try:
-                _write(path, data, set_time=None if metadata is None else metadata.set_time)
+                write_pieces(path, pieces, set_time=None if metadata is None else metadata.set_time)
             except OSError as error:
                 raise DiskError.of(error, Path(path), "write") from None
-            finished[kind] = msgspec.structs.replace(output, size=len(data), digest=output_digest(data))
-        elif metadata is not None:
+            size = sum(map(len, pieces))
+            finished[kind] = msgspec.structs.replace(output, size=size, digest=digest_of(pieces))
+        elif metadata is None:
+            finished[kind] = output
+        elif output.digest:  # it was edited as it was written
+            metadata.set_time(path)
+            finished[kind] = output
+        else:
             size = metadata.copy_to(path)
             finished[kind] = msgspec.structs.replace(output, size=size, digest=temp_file_digest(path))
-        else:
-            finished[kind] = output
     return finished
 
 

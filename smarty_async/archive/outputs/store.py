@@ -14,7 +14,7 @@ import msgspec
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.state_folder import Appendable, TempFile
+from smarty_async.archive.outputs.temp_file import Appendable, StartEditor, TempFile
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
@@ -136,15 +136,19 @@ class OutputStore(Protocol):
         """Why nothing can be stored at `place`, None when it can."""
         ...
 
-    def open(self) -> TempFile:
-        """A new temporary file; its first write creates it."""
+    def open(self, editor: StartEditor | None = None) -> TempFile:
+        """A new temporary file; its first write creates it.
+
+        Args:
+            editor: what gives the output the photo's metadata, where it is known already.
+        """
         ...
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`; temporary files are local, whatever the storage is."""
         ...
 
-    async def write(self, lots: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         """Append its pieces to each file, or hold them in memory while they are few: `finish` writes them.
 
         Raises:
@@ -199,8 +203,11 @@ class OutputStore(Protocol):
         """What `check` does; blocks."""
         ...
 
-    def missing(self, kind: Kind, places: Collection[str]) -> Collection[str]:
-        """Those of `places` where no output of `kind` is; blocks. The journal's thread asks folder after folder."""
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not; blocks.
+
+        The journal's thread asks folder after folder.
+        """
         ...
 
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:

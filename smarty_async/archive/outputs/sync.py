@@ -29,10 +29,21 @@ from pathlib import Path
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError
 
-__all__ = ["GroupSync", "has_reliable_syncfs", "sync_all", "sync_each", "sync_file", "sync_file_system", "sync_folder"]
+__all__ = [
+    "MAX_FOLDERS",
+    "GroupSync",
+    "has_reliable_syncfs",
+    "sync_all",
+    "sync_each",
+    "sync_file",
+    "sync_file_system",
+    "sync_folder",
+]
 
 _FILE_SYSTEMS = frozenset({"ext3", "ext4", "xfs", "btrfs", "f2fs"})
 _KERNEL, _KERNEL_FOR_NAMES = (5, 8), (5, 17)
+MAX_FOLDERS = 4096
+"""Folders that are remembered, at most: photos come folder by folder."""
 _FEW = 1
 """Files and folders that are synced by themselves."""
 
@@ -98,17 +109,13 @@ class GroupSync:
         if self._device is None:
             return False
         if folder not in self._on_device:
-            if len(self._on_device) >= _MAX_FOLDERS:
+            if len(self._on_device) >= MAX_FOLDERS:
                 self._on_device.clear()
             try:
                 self._on_device[folder] = os.stat(folder).st_dev == self._device  # noqa: PTH116 - the folder is text
             except OSError:
                 return False
         return self._on_device[folder]
-
-
-_MAX_FOLDERS = 4096
-"""Folders that are remembered, at most: photos come folder by folder."""
 
 
 def _sync_folder(folder: str) -> DiskError | None:

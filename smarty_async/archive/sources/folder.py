@@ -32,8 +32,8 @@ __all__ = ["FolderSource", "check_sources", "probe_file", "scan"]
 
 _NEITHER = "it is neither a file nor a folder"
 
-_BATCH = 256
-"""Photos in a batch of a scan, at most; the journal looks them up together."""
+_BATCH = 1024
+"""Photos in a batch of a scan, at most; the journal compares them together."""
 
 
 _LISTED_OBJECT = ErrorInfo("listed_object", "it is in a bucket, and a list names paths on this machine")

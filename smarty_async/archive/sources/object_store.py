@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, cast
 import msgspec
 
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, StoredObject
-from smarty_async.archive.paths import PRODUCE, STATE
+from smarty_async.archive.paths import GENERATED_NAMES, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
 from smarty_async.archive.sources.source import PhotoFile, Prober
@@ -54,7 +54,7 @@ _ODD_KEY: Final = ErrorInfo(
     "its key has a part that is empty, '.' or '..', or a control character, and cannot be read: rename the object",
 )
 
-_GENERATED: Final = PRODUCE | {"results"}
+_GENERATED: Final = GENERATED_NAMES | {"results"}
 
 
 class BucketSource:

@@ -134,17 +134,20 @@ class Survey:
         if self._counting is None and self._source is not None:
             self._counting = asyncio.create_task(self._count(self._source), name="smarty_async survey")
 
-    def scanned(self, files: Sequence[PhotoFile], *, unfinished: Sequence[PhotoFile]) -> None:
+    def scanned(
+        self, files: Sequence[PhotoFile], *, later: Sequence[PhotoFile], unfinished: Sequence[PhotoFile]
+    ) -> None:
         """The scan has found some photos.
 
         Args:
             files: the photos.
-            unfinished: those that earlier runs have not finished.
+            later: those of them that are still ahead.
+            unfinished: those of the others that earlier runs have not finished.
         """
-        size = sum([file.size for file in files])
+        size = sum([file.size for file in files]) - sum([file.size for file in later])
         to_do = sum([file.size for file in unfinished])
         before = self._passed
-        self._passed = (before[0] + len(files), before[1] + size, before[2] + max(0, size - to_do))
+        self._passed = (before[0] + len(files) - len(later), before[1] + size, before[2] + max(0, size - to_do))
         self._update()
 
     def stop(self) -> None:

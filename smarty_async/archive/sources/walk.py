@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from smarty_async.archive.paths import PRODUCE, STATE
+from smarty_async.archive.paths import GENERATED_NAMES, STATE
 from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import ErrorInfo
@@ -169,7 +169,7 @@ class Walk:
             if _holds_results(path):
                 if self._inside:
                     return None  # the results of another run
-                skipped = PRODUCE  # it was named: there may be photos beside the results
+                skipped = GENERATED_NAMES  # it was named: there may be photos beside the results
             if len(self._inside) >= _OPEN_FOLDERS:
                 self._read_rest()
             entries = os.scandir(path)
@@ -236,14 +236,14 @@ class GeneratedFiles:
 
     def is_one(self, identity: _Identity) -> bool:
         """Whether `identity` is one of the folders that runs create directly in the output folder."""
-        return identity in self._identities(*PRODUCE)
+        return identity in self._identities(*GENERATED_NAMES)
 
     def holds(self, path: str) -> bool:
         """Whether the file or folder at `path` is one of those folders, or is in one."""
         return self._out is not None and self._within(path if Path(path).is_dir() else str(Path(path).parent))
 
     def _is_within(self, folder: str) -> bool:
-        generated = self._identities(*PRODUCE)
+        generated = self._identities(*GENERATED_NAMES)
         if not generated:
             return False
         real = Path(os.path.realpath(folder))

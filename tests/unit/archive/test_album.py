@@ -49,7 +49,7 @@ def test_the_best_output_else_the_original(out: Path, source: Path, album: Path)
         Entry(name="good.jpg", outcome="already_good", original=b"8"),
         Entry(name="bad.png", outcome="failed", original=b"9", error=("permanent", "no")),
         Entry(name="open.tif", outcome=None, original=b"10"),
-        Entry(name="twin.jpg", outcome="duplicate", outputs={"improved": b"11"}, original=b"x"),
+        Entry(name="same.jpg", outcome="duplicate", outputs={"improved": b"11"}, original=b"x"),
     ]
     result = make_album(make_output_folder(out, source, entries), album)
     assert pictures_in(album) == {
@@ -60,7 +60,7 @@ def test_the_best_output_else_the_original(out: Path, source: Path, album: Path)
         "good.jpg": b"8",
         "bad.png": b"9",
         "open.tif": b"10",
-        "twin.jpg": b"11",
+        "same.jpg": b"11",
     }
     assert (counts(result), result.problems) == ((4, 4, 8, 0), [])
 

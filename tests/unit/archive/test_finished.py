@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from smarty_async.archive.journal import finished
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.records import FinishedPhoto, ReceivedAnswer, StoredOutput
@@ -33,7 +35,11 @@ def store(tmp_path: Path) -> Iterator[JournalStore]:
 
 
 def finish(
-    store: JournalStore, files: Sequence[PhotoFile], *specs: ModeSpec, outcome: Outcome = "restored", bw: bool = True
+    store: JournalStore,
+    files: Sequence[PhotoFile],
+    *specs: ModeSpec,
+    outcome: Outcome = "restored",
+    bw: bool | None = True,
 ) -> None:
     """Finish `files` as a run does, with one output for each of `specs`."""
     kinds: dict[str, Kind] = {"improve": "improved", "resolution": "resolved"}
@@ -50,8 +56,8 @@ def taken(
 ) -> FinishedBatch:
     gone = set(missing)
 
-    def no_output(kind: Kind, places: Collection[str]) -> list[str]:
-        return [place for place in places if f"{kind}/{place}" in gone]
+    def no_output(outputs: Iterable[tuple[str, Collection[Kind]]]) -> list[str]:
+        return [place for place, kinds in outputs if any(f"{kind}/{place}" in gone for kind in kinds)]
 
     return store.take_finished(files, specs or (IMPROVE,), missing=no_output, with_results=results)
 
@@ -84,14 +90,14 @@ def test_counting_looks_for_every_output_of_a_batch(store: JournalStore, kinds: 
         store.record_committed([(entry.id, IMPROVE)])
         store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
     store._lookup = EntryLookup(store.sql)
-    asked: dict[Kind, list[str]] = {}
+    asked: list[tuple[str, tuple[Kind, ...]]] = []
 
-    def none_missing(kind: Kind, places: Collection[str]) -> list[str]:
-        asked[kind] = list(places)
+    def none_missing(outputs: Iterable[tuple[str, Collection[Kind]]]) -> list[str]:
+        asked.extend((place, tuple(of_place)) for place, of_place in outputs)
         return []
 
     assert store.take_finished(photo_files(), (IMPROVE,), missing=none_missing, with_results=False).count == len(NAMES)
-    assert asked == {kind: NAMES if kind == "improved" else NAMES[1::2] for kind in kinds}
+    assert asked == [(name, kinds[: number % 2 + 1]) for number, name in enumerate(NAMES)]
     assert store.look_up(photo_files()) == []
 
 
@@ -119,6 +125,74 @@ def test_counting_knows_a_photo_at_another_place(store: JournalStore) -> None:
     store.sql.execute("UPDATE photos SET place = 'elsewhere.jpg' WHERE id = 3")
     batch = taken(store, photo_files(), missing=["improved/elsewhere.jpg"], results=False)
     assert (batch.rest, batch.count) == ([photo_files()[2]], len(NAMES) - 1)
+
+
+RESULTS = pytest.mark.parametrize("results", [True, False])
+
+
+@RESULTS
+def test_a_photo_at_another_place_is_finished_when_its_outputs_are_there(store: JournalStore, *, results: bool) -> None:
+    finish(store, photo_files(), IMPROVE)
+    store.sql.execute("UPDATE photos SET place = 'elsewhere.jpg' WHERE id = 3")
+    batch = taken(store, photo_files(), missing=[f"improved/{NAMES[2]}"], results=results)
+    assert (batch.rest, batch.count) == ([], len(NAMES))
+    if results:
+        assert [batch.results[number].outputs["improved"] for number in (1, 2)] == [
+            f"improved/{NAMES[1]}",
+            "improved/elsewhere.jpg",
+        ]
+
+
+@RESULTS
+def test_any_name_that_a_disk_takes_is_compared(store: JournalStore, *, results: bool) -> None:
+    names = ["a,b.jpg", "a\nb.jpg", 'a"b.jpg', "a//b.jpg", "a'b.jpg", "фото.jpg", os.fsdecode(b"\xff.jpg"), "a"]
+    finish(store, photo_files(names), IMPROVE)
+    batch = taken(store, photo_files(names), results=results)
+    assert (batch.rest, batch.count) == ([], len(names))
+    assert taken(store, photo_files([*names[:3], "a", "b.jpg", *names[4:]])).rest == photo_files(["b.jpg"])
+
+
+@RESULTS
+def test_photos_of_several_runs_are_found_in_one_batch(store: JournalStore, *, results: bool) -> None:
+    folders = [[f"{folder}/{number:02}.jpg" for number in range(50)] for folder in "abc"]
+    for run in (2, 0, 1):
+        finish(store, photo_files(folders[run]), IMPROVE)
+    new = [f"new/{number}.jpg" for number in range(50)]
+    names = [*folders[0], *folders[1], *folders[2]]
+    batch = taken(store, photo_files([*new[:2], *names[:100], *new[2:48], *names[100:], *new[48:]]), results=results)
+    assert batch.count == len(names) - len([file for file in batch.rest if file.photo not in new])
+    assert batch.count >= len(names) - 4 * finished._SMALL_PART  # at the ends of the new ones
+    assert [file.photo for file in batch.rest if file.photo in new] == new
+    if results:
+        left = {file.photo for file in batch.rest}
+        assert [result.photo for result in batch.results] == [name for name in names if name not in left]
+
+
+@RESULTS
+def test_photos_of_several_sources_are_found_in_one_batch(store: JournalStore, *, results: bool) -> None:
+    others = [msgspec.structs.replace(file, source="/others") for file in photo_files(NAMES[:3])]
+    finish(store, photo_files(), IMPROVE)
+    finish(store, others, IMPROVE)
+    batch = taken(store, [*others, *photo_files()], results=results)
+    assert (batch.rest, batch.count) == ([], len(NAMES) + 3)
+    assert [result.source for result in batch.results] == (["/others"] * 3 + ["/photos"] * len(NAMES)) * results
+
+
+@RESULTS
+def test_a_photo_that_is_gone_leaves_the_others_finished(store: JournalStore, *, results: bool) -> None:
+    finish(store, photo_files(), IMPROVE)
+    there = photo_files([*NAMES[:2], *NAMES[3:]])
+    batch = taken(store, there, results=results)
+    assert (batch.rest, batch.count) == ([], len(there))
+    assert [entry.file for entry in store.look_up(photo_files())] == [photo_files()[2]]
+
+
+def test_each_result_has_its_own_figures(store: JournalStore) -> None:
+    for number, bw in enumerate([True, False, None]):
+        finish(store, [photo_files()[number]], IMPROVE, bw=bw)
+    store.sql.execute("UPDATE photos SET attempts = id + 4")
+    results = taken(store, photo_files()[:3]).results
+    assert [(result.bw, result.attempts) for result in results] == [(True, 5), (False, 6), (None, 7)]
 
 
 def test_the_order_of_the_photos_between_the_first_and_the_last_does_not_matter(store: JournalStore) -> None:
@@ -188,7 +262,7 @@ def test_what_has_no_place_is_left(store: JournalStore) -> None:
     assert taken(store, photo_files()).rest == [photo_files()[2]]
 
 
-@pytest.mark.parametrize("results", [True, False])
+@RESULTS
 def test_a_photo_that_is_named_twice_is_counted_once(store: JournalStore, *, results: bool) -> None:
     finish(store, photo_files(), IMPROVE)
     files = photo_files()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from functools import cache
 from typing import Any
 
 import pytest
@@ -34,7 +35,9 @@ class CountingStream(io.BytesIO):
         return data
 
 
+@cache
 def noisy(width: int = 900, height: int = 700) -> Image.Image:
+    """A picture of noise, not to be changed."""
     return Image.merge("RGB", [Image.effect_noise((width, height), 60) for _ in range(3)])
 
 

@@ -545,6 +545,31 @@ def test_outputs_of_one_answer_that_begin_differently_get_what_each_needs() -> N
     assert [one_for_all.copied(output) for output in outputs] == [copier_of(photo).copied(one) for one in outputs]
 
 
+def test_an_output_in_pieces_gets_what_a_whole_one_gets() -> None:
+    photo = jpeg_with(exif_segment(exif_block()), (0xFE, b"a comment"))
+    whole = copier_of(photo).copied(OUTPUT)
+    for size in (1, 100, read_header(OUTPUT).end, len(OUTPUT) - 1, len(OUTPUT)):
+        pieces = [OUTPUT[at : at + size] for at in range(0, len(OUTPUT), size)]
+        assert b"".join(copier_of(photo).edited(pieces)) == whole
+    for shown in (3, 6):
+        turned = jpeg_with(exif_segment(exif_block(shown)))
+        pieces = [OUTPUT[:1000], OUTPUT[1000:]]
+        sent = SentPhoto(photo=turned, sent=turned, orientation=shown)
+        whole = MetadataCopier(sent, strip=False).copied(OUTPUT)
+        assert b"".join(MetadataCopier(sent, strip=False).edited(pieces)) == whole
+
+
+def test_the_start_of_an_output_is_edited_once_it_reaches_to_the_pixels() -> None:
+    photo, pixels = jpeg_with(exif_segment(exif_block())), read_header(OUTPUT).end
+    assert copier_of(photo).edited_start([OUTPUT[: pixels - 1]]) is None
+    assert copier_of(photo).edited_start([b"no JPEG"]) is None
+    edited = copier_of(photo).edited_start([OUTPUT[:pixels]])
+    assert edited is not None
+    assert b"".join([*edited, OUTPUT[pixels:]]) == copier_of(photo).copied(OUTPUT)
+    turned = MetadataCopier(SentPhoto(photo=photo, sent=photo, orientation=6), strip=False)
+    assert turned.edited_start([OUTPUT]) is None, "how the output is turned is found in its pixels"
+
+
 def test_fill_bytes_and_markers_without_content_are_passed_over() -> None:
     assert read_header(io.BytesIO(OUTPUT[:2] + b"\xff\x01" + OUTPUT[2:])).width == 600
     output = OUTPUT[:2] + b"\xff\xff" + OUTPUT[2:]

@@ -108,8 +108,24 @@ def test_missing_outputs_are_found_folder_by_folder(tmp_path: Path) -> None:
         if place not in gone:
             output.touch()
     checker = OutputChecker(tmp_path)
-    assert checker.missing("improved", places) == gone
-    assert checker.missing("improved", places[1:41]) == {"a/7.jpg"}
-    assert checker.missing("improved", ["a/8.jpg", "a/b/deeper.jpg"]) == set()
-    assert checker.missing("colorized", places[:3]) == set(places[:3])
-    assert checker.missing("improved", []) == set()
+
+    def gone_of(some: list[str], *kinds: Kind) -> set[str]:
+        return checker.missing((place, kinds) for place in some)
+
+    assert gone_of(places, "improved") == gone
+    assert gone_of(places[1:41], "improved") == {"a/7.jpg"}
+    assert gone_of(["a/8.jpg", "a/b/deeper.jpg"], "improved") == set()
+    assert gone_of(places[:3], "colorized") == set(places[:3])
+    assert gone_of(places[:3]) == gone_of([], "improved") == set()
+
+
+def test_each_place_is_asked_for_its_own_kinds(tmp_path: Path) -> None:
+    both: list[Kind] = ["improved", "colorized"]
+    kinds = {f"a/{number}.jpg": both[: number % 2 + 1] for number in range(MANY)}
+    create(tmp_path, *(f"{kind}/{place}" for place, some in kinds.items() for kind in some))
+    checker = OutputChecker(tmp_path)
+    assert checker.missing(kinds.items()) == set()
+    (tmp_path / "colorized/a/3.jpg").unlink()
+    (tmp_path / "improved/a/8.jpg").unlink()
+    assert OutputChecker(tmp_path).missing(kinds.items()) == {"a/3.jpg", "a/8.jpg"}
+    assert checker.missing((place, both) for place in kinds) == {place for place in kinds if len(kinds[place]) == 1}

@@ -167,6 +167,7 @@ def test_directories_that_lead_to_themselves_end(big: bool) -> None:  # noqa: FB
     assert found.broken == {0x8769}
 
 
+@pytest.mark.slow
 def test_directories_that_overlap_come_to_an_end() -> None:
     """Each begins two bytes behind the one before, and claims the rest of the file."""
     entry = struct.pack("<HHII", 256, 4, 1, 9)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.archive.paths import (
+    GENERATED_NAMES,
     POSIX_RULES,
-    PRODUCE,
     WINDOWS_RULES,
     FileNameRules,
     display_path,
@@ -125,7 +125,7 @@ def test_two_names_never_become_one_on_windows(names: list[str]) -> None:
 
 def test_every_name_that_a_run_creates_is_known() -> None:
     assert set(KINDS) == {"improved", "colorized_improved", "colorized", "resolved"}
-    assert {*KINDS, ".smarty-async", "results.jsonl"} == PRODUCE
+    assert {*KINDS, ".smarty-async", "results.jsonl"} == GENERATED_NAMES
 
 
 # other disks

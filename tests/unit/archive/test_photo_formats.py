@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import struct
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageOps
-from support.pictures import encoded, jpeg, opened, png, scene
+from support.pictures import encoded, heic, jpeg, opened, png, scene
 
 from smarty_async.archive.photos.identify import PixelBudget, silenced
 from smarty_async.archive.photos.probe import probe
@@ -146,15 +145,8 @@ def dng() -> bytes:
 
 
 class TestHeif:
-    @staticmethod
-    def heic(image: Image.Image, **options: Any) -> bytes:
-        pillow_heif = pytest.importorskip("pillow_heif")
-        buffer = io.BytesIO()
-        pillow_heif.from_pillow(image).save(buffer, quality=90, **options)
-        return buffer.getvalue()
-
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        data = self.heic(scene())
+        data = heic(scene())
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         error = rejected(data)
         assert error.type == "heic"
@@ -163,7 +155,7 @@ class TestHeif:
 
     def test_converted_and_nothing_registered(self) -> None:
         before = dict(Image.OPEN)
-        probed = probe(self.heic(scene(200, 150)), limits=LIMITS)
+        probed = probe(heic(scene(200, 150)), limits=LIMITS)
         assert before == Image.OPEN
         assert (probed.source_format, probed.width, probed.height, probed.orientation) == ("HEIF", 200, 150, 1)
         assert mean_difference(opened(probed.converted or b""), scene(200, 150)) < 4
@@ -198,14 +190,14 @@ class TestHeif:
     @pytest.mark.slow
     @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
     def test_damaged(self, part: float) -> None:
-        data = self.heic(Image.effect_noise((300, 200), 60).convert("RGB"))
+        data = heic(Image.effect_noise((300, 200), 60).convert("RGB"))
         kept = int(len(data) * part)
         assert rejected(data[:kept]).type == "truncated"
         assert rejected(data[:kept] + bytes(len(data) - kept)).type == "damaged"
         assert probe(data + bytes(3000), limits=LIMITS).width == 300
 
     def test_a_sequence(self) -> None:
-        data = bytearray(self.heic(scene()))
+        data = bytearray(heic(scene()))
         data[8:12] = b"msf1"
         assert rejected(bytes(data)).type == "animation"
 

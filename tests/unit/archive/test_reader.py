@@ -14,7 +14,7 @@ sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES, _PIECE_BYTES + 1, 
 
 
 def put(path: Path, size: int) -> FileBody:
-    path.write_bytes(bytes(number % 251 for number in range(size)))
+    path.write_bytes((bytes(range(251)) * (size // 251 + 1))[:size])
     return FileBody(path, size=size, version=str(path.stat().st_mtime_ns), content_type="image/jpeg")
 
 

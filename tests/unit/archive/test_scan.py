@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smarty_async.archive.sources import folder
 from smarty_async.archive.sources.folder import FolderSource, check_sources, scan
 from smarty_async.archive.sources.scan_roots import EntryQueue, ListFile, common_folder, read_list
 from smarty_async.archive.sources.source import PhotoFile
@@ -220,7 +221,8 @@ class TestLeftAlone:
 
 
 class TestBatches:
-    def test_photos_come_in_batches(self, root: Path) -> None:
+    def test_photos_come_in_batches(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(folder, "_BATCH", 256)
         put(root, *(f"{number}.jpg" for number in range(300)))
         batches = list(FolderSource([root], out=root / "out").scan())
         assert [len(batch) for batch in batches] == [256, 44]

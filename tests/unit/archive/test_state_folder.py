@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.outputs import state_folder as module
-from smarty_async.archive.outputs.state_folder import StateFolder, TempFile
+from smarty_async.archive.outputs import temp_file
+from smarty_async.archive.outputs.state_folder import StateFolder
+from smarty_async.archive.outputs.temp_file import TempFile
 
 
 @pytest.fixture
@@ -58,6 +62,39 @@ async def test_no_more_is_held_than_memory_is_given_to_all(folder: StateFolder) 
     for file in (files[1], again[0]):
         await file.discard()
         assert not file.path.exists()
+
+
+class Capitals:
+    """Gives an output a start of its own, in place of the bytes before its first space."""
+
+    def edited_start(self, start: Sequence[bytes]) -> list[bytes] | None:
+        head, space, rest = b"".join(start).partition(b" ")
+        return [head.upper() + b"! ", rest] if space else None
+
+
+@pytest.mark.parametrize("writes_pieces", [False, True])
+async def test_an_output_is_edited_as_it_is_written(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch, *, writes_pieces: bool
+) -> None:
+    monkeypatch.setattr(temp_file, "_WRITES_PIECES", writes_pieces and hasattr(os, "writev"))
+    file = folder.open(Capitals())
+    await folder.write([(file, [b"abc"])])
+    await folder.write([(file, [b" def", b"ghi", b"jkl"])])
+    await folder.write([(file, [b" mno"])])
+    stored = file.stored(16)
+    data = file.path.read_bytes()
+    assert data == b"ABC! defghijkl mno"
+    assert (stored.size, stored.digest) == (len(data), hashlib.sha256(data).hexdigest()[:24])
+    [outputs] = await folder.finish([({"improved": stored}, None)])
+    assert outputs == {"improved": stored}
+
+
+async def test_an_output_is_not_edited_before_its_start_is_known(folder: StateFolder) -> None:
+    short, long = folder.open(Capitals()), folder.open(Capitals())
+    await folder.write([(short, [b"abc"]), (long, [b"abcdefghijkl"])])
+    await folder.write([(long, [b" mno"])])
+    assert long.path.read_bytes() == b"abcdefghijkl mno"
+    assert [file.stored(16).digest for file in (short, long)] == ["", ""]
 
 
 async def test_the_size_and_the_digest_are_those_of_what_was_written(folder: StateFolder) -> None:

@@ -43,7 +43,7 @@ from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, Re
 from smarty_async.options import Limits, ModeSpec, Timeouts
 from smarty_async.redaction import redact
 from smarty_async.transport.connection import Body, BodyFailed, Connection, MemoryBody
-from smarty_async.transport.response import MemoryFile, MemorySink, OutputSink, ReceivedItem, SinkFile
+from smarty_async.transport.response import MemoryFile, MemorySink, OutputEditor, OutputSink, ReceivedItem, SinkFile
 
 IMPROVE = (ModeSpec("improve"),)
 
@@ -74,9 +74,11 @@ class WatchedSink(MemorySink):
 
     def __init__(self) -> None:
         self.files: list[MemoryFile] = []
+        self.editors: list[OutputEditor | None] = []
 
-    def open(self) -> MemoryFile:
-        self.files.append(super().open())
+    def open(self, editor: OutputEditor | None = None) -> MemoryFile:
+        self.files.append(super().open(editor))
+        self.editors.append(editor)
         return self.files[-1]
 
     @property
@@ -96,6 +98,9 @@ class RecordedExchange:
         self.on_item = inbox
         self._sender = sender
 
+    def editor_of(self, name: str) -> OutputEditor | None:
+        return self._sender.editors.get(name)
+
     async def on_upload_started(self, size: int) -> None:
         self._sender.uploads.append(size)
 
@@ -108,6 +113,7 @@ class Sender:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.sink: OutputSink = WatchedSink()
+        self.editors: dict[str, OutputEditor] = {}
         self.uploads: list[int] = []
         self.completed = 0
 
@@ -225,10 +231,10 @@ class Stuck(MemorySink):
         self.free = asyncio.Event()
         self.asked = 0
 
-    async def write(self, lots: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
-        self.asked += sum(len(piece) for _, pieces in lots for piece in pieces)
+    async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+        self.asked += sum(len(piece) for _, pieces in batches for piece in pieces)
         await self.free.wait()
-        await super().write(lots)
+        await super().write(batches)
 
 
 class TestASlowDisk:
@@ -334,19 +340,62 @@ class TestForeignExceptions:
         assert isinstance(error, RequestError)
         assert error.status is None
 
-    async def test_the_disk_refuses_an_output(self) -> None:
+    @pytest.mark.parametrize("size", [300, 3_000_000])
+    async def test_the_disk_refuses_an_output(self, size: int) -> None:
         class Full(MemoryFile):
             def append(self, _: list[bytes]) -> None:
                 raise DiskError("no space left")
 
         class FullDisk(MemorySink):
-            def open(self) -> MemoryFile:
+            def open(self, editor: OutputEditor | None = None) -> MemoryFile:  # noqa: ARG002
                 return Full()
 
         async with FakeService() as service, sender_to(service.url) as send:
             send.sink = FullDisk()
+            output = base64.b64encode(bytes(size)).decode()
+            service.script(items({"file_0": {"improved": output}}))
             with pytest.raises(DiskError):
                 await send(photo())
+            assert not service.complaints
+
+
+class NoEditor:
+    """An `OutputEditor` that changes nothing."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def edited_start(self, start: Sequence[bytes]) -> Sequence[bytes]:
+        return start
+
+    def copy_to(self, output: str) -> int:
+        return Path(output).stat().st_size
+
+
+class TestEditors:
+    @pytest.mark.parametrize("last", [False, True])
+    async def test_a_long_output_is_opened_with_the_editor_of_its_item(self, *, last: bool) -> None:
+        editor, name, text = NoEditor(), '"status":0,"name":"file_0"', "QUJD" * 200_000
+        output = f'"improved":"{text}"'
+        item = ",".join((output, name) if last else (name, output))
+        async with FakeService() as service, sender_to(service.url) as send:
+            send.editors["file_0"] = editor
+            service.script(raw(b'{"status":200,"body":{"improve":[{%b}]}}' % item.encode()))
+            inbox = await send(photo())
+        assert isinstance(send.sink, WatchedSink)
+        assert send.sink.editors == [None if last else editor]
+        assert inbox.outputs(0) == {"improved": b"ABC" * 200_000}
+
+    async def test_an_item_with_two_names_is_not_taken(self) -> None:
+        text = "QUJD" * 200_000
+        item = f'"status":0,"name":"file_0","improved":"{text}","name":"file_1"'
+        async with FakeService() as service, sender_to(service.url) as send:
+            send.editors["file_0"] = NoEditor()
+            service.script(raw(b'{"status":200,"body":{"improve":[{%b}]}}' % item.encode()))
+            inbox = await send(photo(), photo(1))
+        assert inbox.taken == {}
+        assert isinstance(send.sink, WatchedSink)
+        assert send.sink.held == 0
 
 
 class TestSilence:

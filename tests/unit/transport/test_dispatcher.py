@@ -479,8 +479,8 @@ class TestGivingUp:
 
     async def test_an_address_where_nothing_listens_is_given_up_on_soon(self) -> None:
         async with FakeService() as service:
-            patience = retries(give_up_after=900, give_up_before_first=0.02)
-            async with client_of(service, base_url="http://127.0.0.1:9", retries=patience) as client:
+            patient = retries(give_up_after=900, give_up_before_first=0.02)
+            async with client_of(service, base_url="http://127.0.0.1:9", retries=patient) as client:
                 with pytest.raises(ServiceUnavailable, match="is the address right"):
                     await client.improve(jpeg())
 
@@ -505,7 +505,7 @@ class TestGivingUp:
                 service.default = lambda _: envelope(400, text)
                 results = await improved(client, pictures(30))
             assert {type(one) for one in results} == {RequestRefused}
-            assert len(service.requests) < 8  # those that were open, and whoever was still being looked at then
+            assert len(service.requests) < 8  # those that were open, and photos that were being probed then
 
     async def test_items_with_other_options_are_not_stopped(self) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as client:

@@ -83,32 +83,32 @@ class TestCircuitBreaker:
     def test_a_photo_is_blamed_once_a_later_request_was_answered(self) -> None:
         service = breaker()
         suspected = service.suspect()
-        assert not service.blames(suspected)
+        assert not service.can_blame(suspected)
         service.record_success(started=service.tick())
-        assert service.blames(suspected)
+        assert service.can_blame(suspected)
 
     def test_an_answer_to_an_earlier_request_blames_nobody(self) -> None:
         service = breaker()
         started = service.tick()
         suspected = service.suspect()
         service.record_success(started=started)
-        assert not service.blames(suspected)
+        assert not service.can_blame(suspected)
 
     def test_a_broken_off_answer_blames_nobody(self) -> None:
         service = breaker()
         suspected = service.suspect()
         service.record_success(started=None)
-        assert not service.blames(suspected)
+        assert not service.can_blame(suspected)
 
     def test_nobody_is_blamed_while_other_photos_begin_to_fail(self) -> None:
         service = breaker()
         suspected = service.suspect()
         service.record_success(started=service.tick())
         later = service.suspect()
-        assert not service.blames(suspected)
+        assert not service.can_blame(suspected)
         service.record_success(started=service.tick())
-        assert service.blames(suspected)
-        assert service.blames(later)
+        assert service.can_blame(suspected)
+        assert service.can_blame(later)
 
     def test_it_opens_at_half_its_budget_and_one_answer_closes_it(self) -> None:
         service = breaker()

@@ -484,6 +484,33 @@ def test_events_come_in_order_and_none_is_lost_to_an_error() -> None:
     assert events == [Piece(0, b"ABC"), None, Answered("improve", "file_1", 0)]
 
 
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ('"status":0,"name":"b",', "b"),
+        ('"name":"b","x":{"name":"c"},"status":0,', "b"),
+        ('"name":"b","status":0,"colorized":"QQ==",', "b"),
+        ('"status":0,', None),
+        ('"name":"b",', None),
+        ('"status":0,"name":5,', None),
+        ('"status":0,"name":"\xff",', None),
+    ],
+)
+@pytest.mark.parametrize("long", [0, 5])
+def test_the_pieces_of_a_long_output_name_their_item(before: str, name: str | None, long: int) -> None:
+    item = "{" + before + '"improved":"' + "QUJD" * 9
+    answer = b'{"status":200,"body":{"improve":[{"status":0,"name":"a","improved":"QUJD"},' + item.encode("latin-1")
+    events: list[Event] = []
+    with patch.multiple(splitter, SHORT_TEXT_BYTES=long, LONG_TEXT_BYTES=long):
+        reader = AnswerSplitter()
+        for part in (answer[:-12], answer[-12:]):
+            reader.feed(part, events)
+    pieces = [event for event in events if isinstance(event, Piece)]
+    last = [piece for piece in pieces if piece.number == pieces[-1].number]
+    assert b"".join(piece.data for piece in last) == b"ABC" * 9
+    assert {piece.item for piece in last} == {name}
+
+
 @pytest.mark.parametrize("count", [7, 8, 9, 30])
 def test_any_number_of_members_is_read(count: int) -> None:
     members = ',"bw":true' * count

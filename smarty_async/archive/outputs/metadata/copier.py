@@ -11,7 +11,7 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -130,20 +130,39 @@ class MetadataCopier:
             splice(stream, file, header=header, segments=segments)
         return True
 
+    def edited_start(self, start: Sequence[bytes]) -> list[bytes | memoryview] | None:
+        """`start`, with which an output starts, with the photo's metadata; None when the output has to be complete.
+
+        That is so where the start does not reach to its pixels, and where the orientation has to be found in them.
+        """
+        if self._sent.orientation != 1:
+            return None
+        edited = self.edited(start)
+        return edited if self._head else None
+
     def set_time(self, output: str | int) -> None:
         """Give `output`, see `set_modified`, the photo's modification time, where it is kept and the disk takes it."""
         if self._sent.modified_ns is not None and not self._strip:
             set_modified(output, self._sent.modified_ns)
 
     def copied(self, output: bytes) -> bytes:
-        """The JPEG file `output` with the photo's metadata.
+        """The JPEG file `output` with the photo's metadata."""
+        return b"".join(self.edited([output]))
+
+    def edited(self, output: Sequence[bytes]) -> list[bytes | memoryview]:
+        """The JPEG file `output`, which is in pieces, with the photo's metadata; its pixels are not copied.
 
         Outputs of one answer mostly begin alike, up to their pixels: then their orientation is the same, too, unless it
         has to be found in the pixels.
         """
-        if not self._head or self._sent.orientation != 1 or not output.startswith(self._head):
-            self._head, self._new_head = self._heads(output)
-        return b"".join((self._new_head, memoryview(output)[len(self._head) :]))
+        first, rest = output[0], output[1:]
+        has_known_head = self._sent.orientation == 1 and self._head and first.startswith(self._head)
+        if not has_known_head:
+            self._head, self._new_head = (b"", b"") if rest and self._sent.orientation != 1 else self._heads(first)
+            if rest and not self._head:  # all of it has to be looked at, or more than the first piece
+                first, rest = b"".join(output), ()
+                self._head, self._new_head = self._heads(first)
+        return [self._new_head, memoryview(first)[len(self._head) :], *rest]
 
     def _heads(self, output: bytes) -> tuple[bytes, bytes]:
         """What `output` begins with, up to its pixels, and what replaces it; both are empty when it is no JPEG."""
