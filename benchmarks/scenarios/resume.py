@@ -6,7 +6,7 @@ The new photos are the last ones that the scan finds. Each of the others has an 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -14,19 +14,19 @@ from time import monotonic
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.scenarios.first import first_request, tree
 from benchmarks.service import service
-from smarty_async.archive.journal.records import FinishedPhoto, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.sources.folder import scan
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind
+from smarty_async.results import KINDS, Kind
 
-__all__ = ["compare", "measure"]
+__all__ = ["compare", "finished", "measure"]
 
 _NEW = 48
 _KIND: Kind = "improved"
 _WHOLE, _WALK = "s to the first new request", "s to walk the tree"
-_GOAL, _GOAL_BEYOND, _FULL = 5.0, 2.0, 1_000_000
+_GOAL, _GOAL_BEYOND, _FULL = 5.0, 4.0, 1_000_000
 
 
 def measure(lab: Lab) -> Iterator[Row]:
@@ -34,13 +34,13 @@ def measure(lab: Lab) -> Iterator[Row]:
     count = lab.count(_FULL)
     photos = tree(lab, count)
     case = f"{count:,} finished"
-    finished = _finished(lab, photos, count)
+    whole = finished(lab.folder, photos, count=count, new=_NEW)
     with service() as server:
         for name in lab.turns("ours", "ours, counting"):
             with lab.out() as out:
                 out.mkdir()
-                shutil.copytree(finished / STATE, out / STATE)
-                (out / _KIND).symlink_to(finished / _KIND)
+                shutil.copytree(whole / STATE, out / STATE)
+                (out / _KIND).symlink_to(whole / _KIND)
                 began = monotonic()
                 for _ in scan([photos], out=out):
                     pass
@@ -48,29 +48,45 @@ def measure(lab: Lab) -> Iterator[Row]:
                 yield Row(case, name, _WHOLE, first_request(name, server, photos=photos, out=out))
 
 
-def _finished(lab: Lab, photos: Path, count: int) -> Path:
-    """An output folder where all photos but the last are finished, with an output each; made once and kept."""
-    whole = lab.folder / f"finished-{count}"
+def finished(folder: Path, photos: Path, *, count: int, kinds: int = 1, new: int = 0) -> Path:
+    """An output folder in which photos are finished; made once and kept.
+
+    Args:
+        folder: where it lies.
+        photos: an archive.
+        count: photos in it.
+        kinds: outputs of each, empty files.
+        new: how many of the last ones are not finished.
+    """
+    whole = folder / f"finished-{count}-{kinds}-{new}"
     if whole.exists():
         return whole
     making = whole.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     (making / STATE).mkdir(parents=True)
     store, task = JournalStore(making / STATE / "journal.sqlite"), ModeSpec("improve")
-    found = islice(scan([photos], out=making), count - _NEW)
+    found = islice(scan([photos], out=making), count - new)
     while batch := list(islice(found, 10_000)):
         with store.transaction():
-            for number, entry in enumerate(store.look_up(batch)):
-                output = making / _KIND / entry.place
-                output.parent.mkdir(parents=True, exist_ok=True)
-                output.touch()
-                store.record_received(
-                    [ReceivedAnswer(entry, task, {_KIND: StoredOutput(str(number), 100_000)}, bw=False)]
-                )
-                store.record_committed([(entry.id, task)])
-                store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
+            entries = store.look_up(batch)
+            store.record_received(
+                [ReceivedAnswer(entry, task, _outputs(making, entry, KINDS[:kinds]), bw=False) for entry in entries]
+            )
+            store.record_committed([(entry.id, task) for entry in entries])
+            store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {}) for entry in entries])
     store.close()
     return making.rename(whole)
+
+
+def _outputs(out: Path, entry: PhotoEntry, kinds: Iterable[Kind]) -> dict[Kind, StoredOutput]:
+    """The outputs of a photo as the journal has them, after an empty file was made for each."""
+    outputs: dict[Kind, StoredOutput] = {}
+    for number, kind in enumerate(kinds):
+        output = out / kind / entry.place
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
+        outputs[kind] = StoredOutput(f"{entry.id:08x}-{number}", 100_000, digest=f"{entry.id:024x}")
+    return outputs
 
 
 def compare(medians: Medians) -> Iterator[Ratio]:

@@ -204,8 +204,7 @@ class ResponseReader:
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()
-            if self._writer is not None and self._writer.done():
-                self._writer.result()  # raises why nothing more can be written
+            self._raise_refusal()
 
     def finish(self) -> Envelope:
         """The envelope, at the response's end.
@@ -237,8 +236,7 @@ class ResponseReader:
             self._start_writer()
         if cancelled is not None:
             raise cancelled
-        if self._writer is not None:
-            self._writer.result()
+        self._raise_refusal()
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -269,6 +267,11 @@ class ResponseReader:
             self._writer = self._writer if self._writer.exception() else None
         if self._due and self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="smarty_async output writer")
+
+    def _raise_refusal(self) -> None:
+        """Raise why nothing more can be written, if that is so."""
+        if self._writer is not None and self._writer.done():
+            self._writer.result()
 
     async def _write(self) -> None:
         while self._due:

@@ -9,9 +9,11 @@ for one GPU; without one it runs, too, and takes a hundred times longer for the 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import cv2
 import torch
+from torch import Tensor
 
 from training.enlarging.photos import held_out, read
 from training.enlarging.train import TURNS, train
@@ -24,6 +26,7 @@ def main() -> None:
     began = time.monotonic()
     parser = arguments("training.enlarging", __doc__, batch=16)
     parser.add_argument("--nets", nargs="+", default=list(TURNS), choices=list(TURNS), help="the networks to train")
+    parser.add_argument("--start", type=Path, nargs="*", default=[], help="weights to begin with; the last ones count")
     options = parser.parse_args()
     cuda = options.device != "cpu"
     cv2.setNumThreads(0)
@@ -33,6 +36,9 @@ def main() -> None:
     train_on, held = paths(options.pack)
     photos = read(train_on[: options.most], workers=workers)
     megapixels = len(photos.pixels) / 1e6
+    start: dict[str, dict[str, Tensor]] = {}
+    for weights in options.start:
+        start |= torch.load(weights, map_location="cpu", weights_only=True)
     report(f"{len(train_on)} photographs, {megapixels:.0f} megapixels, read in {time.monotonic() - began:.1f} s")
     train(
         photos,
@@ -44,6 +50,7 @@ def main() -> None:
         seed=options.seed,
         device=options.device,
         graphs=cuda and not options.no_graphs,
+        start=start,
         report=report,
     )
 

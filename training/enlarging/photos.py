@@ -18,7 +18,7 @@ SIDES = (1200, 840, 560)
 _LEAST = 256
 """Pixels that the shorter side has at least: a training sample has to fit."""
 
-_HELD_SIDE, _HELD = 640, 48
+_HELD_SIDE, _HELD = 640, 20
 """The longer side of photos for validation, and how many there are at most."""
 
 

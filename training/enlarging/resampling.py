@@ -18,9 +18,9 @@ _PILLOW = {
 }
 
 SHRINKING: dict[str, float] = {
-    "bicubic": 0.33,
+    "bicubic": 0.28,
     "lanczos": 0.19,
-    "box": 0.19,
+    "box": 0.24,
     "hamming": 0.04,
     "bilinear": 0.05,
     "plain cubic": 0.04,

@@ -17,17 +17,19 @@ __all__ = ["Samples", "levels"]
 _AROUND = 16
 """Pixels of the small picture that a crop is larger than the sample, so that JPEG's blocks begin anywhere in it."""
 
-_JPEG, _HALVED = 0.35, 0.7
-"""The share of samples that have been a JPEG, and of those the share with colours at half the size."""
+_HALVED = 0.7
+"""The share of JPEGs with colours at half the size."""
 
-_NOISE, _MOST_NOISE = 0.08, 3.0
+_NOISE, _MOST_NOISE = 0.12, 5.0
 """The share of samples with noise, and its largest standard deviation in gray levels."""
 
 _GRAY, _PALE = 0.08, 0.12
 """The share of samples without colour, and of those with less contrast."""
 
-_SOFT, _MOST_SOFT = 0.25, 1.2
-"""The share of samples whose original is out of focus, and its largest blur, in pixels of the input.
+_SOFT, _MOST_SOFT = 0.3, 1.5
+_BOX, _MOVED = 0.3, 0.3
+"""The share of samples whose original is out of focus, and its largest blur, a standard deviation in pixels of the
+input; of those, the share blurred by a box instead of a Gaussian, and the share blurred less in one direction.
 
 Without these, every original is sharp, because photographs are reduced; a network then sharpens a soft photograph, and
 is up to 18 dB worse than Lanczos."""
@@ -62,7 +64,10 @@ class Samples:
         self._shares = torch.tensor(list(SHRINKING.values()), device=device)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1."""
+        """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1.
+
+        Every second sample, from the second on, has been a JPEG.
+        """
         while True:
             small, level, large = self.chunk()
             for start in range(0, len(small) - size + 1, size):
@@ -76,14 +81,14 @@ class Samples:
 
     @torch.no_grad()
     def chunk(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Small pictures and their originals, uint8, and the levels of JPEG damage, in no order."""
+        """Small pictures and their originals, uint8, and the levels of JPEG damage; every second one was a JPEG."""
         count, factor = self._count, self._factor
         large = self._softened(self._crops.turned(self._changed(self._cut_out(count, (self._side + _AROUND) * factor))))
         small = self._noisy(self._shrunk(large))
-        quality = 30 + 68 * self._crops.uniform(count) ** 0.7
+        quality = 30 + 70 * self._crops.uniform(count).sqrt()
         quality = quality.round()
         level = torch.zeros(count, device=self._device)
-        coded = round(count * _JPEG)
+        coded = count // 2
         halved = round(coded * _HALVED)
         for part, half in ((slice(0, halved), True), (slice(halved, coded), False)):
             if part.stop > part.start:
@@ -93,7 +98,7 @@ class Samples:
         at = self._crops.uniform(count, 2).mul(_AROUND - 5).long() + 3
         small = cut(small, at, self._side)
         large = cut(large, at * factor, self._side * factor)
-        order = torch.randperm(count, device=self._device, generator=self._crops.generator)
+        order = torch.arange(count, device=self._device).view(2, -1).flip(0).T.flatten()
         return small[order].byte(), level[order], large[order].byte()
 
     def _cut_out(self, count: int, side: int) -> Tensor:
@@ -117,16 +122,22 @@ class Samples:
         return ((large - 128) * contrast + middle).round().clamp(0, 255)
 
     def _softened(self, large: Tensor) -> Tensor:
-        """A Gaussian blur of some of the pictures, as a product with a matrix for each."""
+        """Some of the pictures blurred, as products with two matrices for each."""
         count, uniform = len(large), self._crops.uniform
-        soft = uniform(count, 1, 1, 1) < _SOFT
-        deviation = uniform(count, 1, 1).clamp(min=0.1) * _MOST_SOFT * self._factor
-        places = torch.arange(large.shape[2], device=self._device)
-        table = torch.exp(-((places[:, None] - places) ** 2) / (2 * deviation**2))
-        table = table / table.sum(2, keepdim=True)
-        across = torch.einsum("nchw,now->ncho", large, table)
-        blurred = torch.einsum("nchw,noh->ncow", across, table)
+        soft, box = uniform(count, 1, 1, 1) < _SOFT, uniform(count, 1, 1) < _BOX
+        across = uniform(count, 1, 1).clamp(min=0.1) * _MOST_SOFT * self._factor
+        down = across * torch.where(uniform(count, 1, 1) < _MOVED, uniform(count, 1, 1).clamp(min=0.1), 1.0)
+        blurred = torch.einsum("nchw,now->ncho", large, self._blur(across, box, large.shape[3]))
+        blurred = torch.einsum("nchw,noh->ncow", blurred, self._blur(down, box, large.shape[2]))
         return torch.where(soft, blurred.round().clamp(0, 255), large)
+
+    def _blur(self, deviation: Tensor, box: Tensor, side: int) -> Tensor:
+        """Matrices that blur columns of `side` pixels, one for each deviation, by a box or a Gaussian."""
+        places = torch.arange(side, device=self._device)
+        away = (places[:, None] - places).abs()
+        width = deviation * 12**0.5
+        table = torch.where(box, (width / 2 + 0.5 - away).clamp(0, 1), torch.exp(-(away**2) / (2 * deviation**2)))
+        return table / table.sum(2, keepdim=True)
 
     def _shrunk(self, large: Tensor) -> Tensor:
         """First across, then down, rounded to gray levels each time, as Pillow does it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ _KEEP = 0.999
 """How much of the averaged weights each iteration keeps."""
 
 
-_LEAST_ERROR = 1e-5
-"""Added to the squared error of a sample, of 1: beyond 50 dB, more is not worth much."""
+_LEAST_ERROR = 5e-6
+"""Added to the squared error of a sample, of 1: beyond 53 dB, more is not worth much."""
 
 _EDGE = 6
 """Pixels of the input at each edge of a sample whose output is not compared: their surroundings are missing."""
@@ -35,7 +36,16 @@ class Trainer:
         loss: the mean absolute difference of the last iteration.
     """
 
-    def __init__(self, name: str, *, batch: int, side: int, device: str, graphs: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        batch: int,
+        side: int,
+        device: str,
+        graphs: bool,
+        start: dict[str, Tensor] | None = None,
+    ) -> None:
         """Make the network.
 
         Args:
@@ -44,9 +54,13 @@ class Trainer:
             side: pixels of a sample's input side.
             device: as PyTorch names it.
             graphs: whether to use CUDA graphs.
+            start: the state of the `Collapsed` to begin with, which is at most as deep; None for random weights.
         """
         self.factor = self.factor_of(name)
-        self._net = EnlargingNet(**NETS[name]).to(device)
+        net = EnlargingNet(**NETS[name])
+        if start is not None:
+            net.start(start)
+        self._net = net.to(device)
         self.average = EnlargingNet(**NETS[name]).to(device)
         self.average.load_state_dict(self._net.state_dict())
         self._weights, self._averages = list(self._net.parameters()), list(self.average.parameters())
@@ -90,7 +104,7 @@ class Trainer:
         self._x.copy_(x)
         self._y.copy_(y)
         if self._graphs and self._graph is None:
-            self._graph = capture(self._compute, self._optimizer)
+            self._graph = self._captured()
         if self._graph is not None:
             self._graph.replay()
         else:
@@ -98,6 +112,15 @@ class Trainer:
         keep = min(_KEEP, self.number / (self.number + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
+
+    def _captured(self) -> torch.cuda.CUDAGraph | None:
+        """An iteration as a graph; None, from then on, where that does not work: training is slower then."""
+        try:
+            return capture(self._compute, self._optimizer)
+        except RuntimeError as error:
+            warnings.warn(f"training goes on without CUDA graphs: {error}", stacklevel=2)
+            self._graphs = False
+            return None
 
     def check(self) -> float:
         """The last loss; if training has diverged, go on from the last good weights, with a lower rate."""

@@ -7,11 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from smarty_async.archive.journal.records import StoredOutput
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError
+
+if TYPE_CHECKING:
+    from _hashlib import HASH
 
 __all__ = [
     "Appendable",
@@ -78,7 +81,7 @@ class TempFile:
         self._editor = editor
         self._on_discard = on_discard
         self._size = 0
-        self._hash: hashlib._Hash | None = None  # of an output that is edited as it is written
+        self._hash: HASH | None = None  # of an output that is edited as it is written
         self._held: list[bytes] | None = []  # None once the file exists
         self.held_bytes = 0
 
@@ -225,7 +228,7 @@ def digest_of(pieces: Iterable[bytes | memoryview]) -> str:
     return _shortened(digest)
 
 
-def _shortened(digest: hashlib._Hash) -> str:
+def _shortened(digest: HASH) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 

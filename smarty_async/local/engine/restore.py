@@ -13,8 +13,9 @@ from PIL import Image
 from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count, quality_of
 from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, is_bw, is_faded, levels, noise_level
+from smarty_async.local.engine.enlarging import Strength, double, enlarge_photo
 from smarty_async.local.engine.margins import core, picture_box
-from smarty_async.local.engine.nets import UNKNOWN, Strength, clean, double
+from smarty_async.local.engine.nets import UNKNOWN, clean
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import repaired
 from smarty_async.local.engine.tiles import Pixels
@@ -32,7 +33,10 @@ _BLOCKY: Final = 2.5
 _COARSE: Final = 65
 """JPEG quality up to which a photo is cleaned."""
 
-_TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, 3), (82, 1), (95, 0))
+_STRONGEST: Final = 3
+"""The strength of waifu2x's networks at which they are better than ours for photographs, too."""
+
+_TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, _STRONGEST), (82, 1), (95, 0))
 """(JPEG quality, strength): up to this quality the strength is used; chosen on photos outside the benchmark."""
 
 _BLURRED: Final = (1.3, 3.5)
@@ -139,16 +143,17 @@ def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pi
     noise = noise_level(core(picture_box(photo).of(photo))) if rtype == "photo" else 0.0
     if noise:
         photo = clean(photo, noise=noise)
-    twice, strength = factor == 4, _strength(photo, quality)  # noqa: PLR2004 - the API's factors
-    lossless = quality is None and strength is None and not twice
-    large = double(photo, rtype=rtype, strength=strength, lossless=lossless)
-    return double(large, rtype=rtype) if twice else large
+    strength = _strength(photo, quality)
+    if rtype == "photo" and strength != _STRONGEST:
+        return enlarge_photo(photo, factor=factor, quality=quality)
+    large = double(photo, rtype=rtype, strength=strength)
+    return double(large, rtype=rtype) if factor == 4 else large  # noqa: PLR2004 - the API's factors
 
 
 def _strength(photo: Pixels, quality: int | None) -> Strength:
     """How much JPEG damage to remove while enlarging: by the quality of the file, or by an earlier JPEG's grid."""
     if blockiness(_light(photo)) >= _BLOCKY:
-        return 3
+        return _STRONGEST
     return None if quality is None else next((strength for bound, strength in _TO_ENLARGE if quality <= bound), None)
 
 
