@@ -21,7 +21,7 @@ from smarty_async.archive.outputs import sync as output_sync
 FREEING = ("unlink", "rmdir", "close")
 """What a full disk still does."""
 
-_CALLS = ("write", "fsync", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "truncate", "ftruncate")
+_CALLS = ("write", "writev", "fsync", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "truncate", "ftruncate")
 
 
 @dataclass
@@ -142,7 +142,7 @@ def refusing(disk: Disk) -> Generator[None]:
         patch.object(os, "open", _os_open(disk, os.open)),
         patch.object(sqlite3, "connect", partial(sqlite3.connect, factory=connection)),
         patch.object(output_sync, "sync_file_system", _counted(disk, "syncfs", output_sync.sync_file_system)),
-        *(patch.object(os, what, _counted(disk, what, getattr(os, what))) for what in _CALLS),
+        *(patch.object(os, what, _counted(disk, what, getattr(os, what))) for what in _CALLS if hasattr(os, what)),
     ]
     for one in patches:
         one.start()

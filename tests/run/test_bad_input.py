@@ -31,6 +31,7 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, u
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import state_folder, temp_file
 from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
@@ -343,21 +344,21 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
     limits = Limits(max_images=3)
     writes = 0
 
-    def seldom(descriptor: int, data: bytes) -> int:
+    def seldom(path: str, pieces: Any, **options: Any) -> None:
         nonlocal writes
         writes += 1
         if writes > 3:
             no_space()
-        return write(descriptor, data)
+        write(path, pieces, **options)
 
     def never(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
         if mode == "ab":
             no_space()
         return whole(path, mode, *more, **options)
 
-    whole, write = Path.open, os.write
+    whole, write = Path.open, temp_file.write_pieces
     if where == "temporary file":
-        monkeypatch.setattr(os, "write", seldom)
+        monkeypatch.setattr(state_folder, "write_pieces", seldom)
     elif where == "results":
         monkeypatch.setattr(Path, "open", never)
     elif where == "fsync":

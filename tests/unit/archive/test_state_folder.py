@@ -89,6 +89,19 @@ async def test_an_output_is_edited_as_it_is_written(
     assert outputs == {"improved": stored}
 
 
+@pytest.mark.skipif(not hasattr(os, "writev"), reason="Windows has no such call")
+async def test_what_the_system_does_not_write_at_once_is_written_after_it(
+    folder: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_some(descriptor: int, pieces: Sequence[bytes]) -> int:
+        return os.write(descriptor, b"".join(pieces)[:5])
+
+    monkeypatch.setattr(os, "writev", write_some)
+    file = folder.open()
+    await folder.write([(file, [b"abc", b"def", b"ghijkl"])])
+    assert file.path.read_bytes() == b"abcdefghijkl"
+
+
 async def test_an_output_is_not_edited_before_its_start_is_known(folder: StateFolder) -> None:
     short, long = folder.open(Capitals()), folder.open(Capitals())
     await folder.write([(short, [b"abc"]), (long, [b"abcdefghijkl"])])
