@@ -54,6 +54,9 @@ _LARGEST_HELD = 1 << 20
 """Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
 _MAX_HELD = 16 << 20
 """Bytes of all of them."""
+_LARGEST_JOINED = 1 << 18
+"""Bytes of an output whose pieces are joined before it is written: a digest hands the interpreter's lock over for each
+of them, which costs more than to copy them."""
 
 
 class StateFolder:
@@ -221,11 +224,13 @@ def _finish(
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
             pieces = file.take() if metadata is None else metadata.edited(file.take())
+            size = sum(map(len, pieces))
+            if size <= _LARGEST_JOINED:
+                pieces = [b"".join(pieces)]
             try:
                 write_pieces(path, pieces, set_time=None if metadata is None else metadata.set_time)
             except OSError as error:
                 raise DiskError.of(error, Path(path), "write") from None
-            size = sum(map(len, pieces))
             finished[kind] = msgspec.structs.replace(output, size=size, digest=digest_of(pieces))
         elif metadata is None:
             finished[kind] = output
