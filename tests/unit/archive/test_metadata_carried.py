@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -557,6 +559,20 @@ def test_an_output_in_pieces_gets_what_a_whole_one_gets() -> None:
         sent = SentPhoto(photo=turned, sent=turned, orientation=shown)
         whole = MetadataCopier(sent, strip=False).copied(OUTPUT)
         assert b"".join(MetadataCopier(sent, strip=False).edited(pieces)) == whole
+
+
+def test_outputs_are_edited_in_several_threads_at_a_time() -> None:
+    photo = jpeg_with(exif_segment(exif_block()), (0xFE, b"a comment"))
+    outputs = [OUTPUT, encoded(scene(300, 200), icc_profile=icc_profile(5000)), encoded(scene(600, 400).convert("L"))]
+    wanted = [copier_of(photo).copied(output) for output in outputs]
+    one_for_all, interval = copier_of(photo), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            made = list(threads.map(one_for_all.copied, outputs * 200))
+    finally:
+        sys.setswitchinterval(interval)
+    assert made == wanted * 200
 
 
 def test_the_start_of_an_output_is_edited_once_it_reaches_to_the_pixels() -> None:

@@ -77,7 +77,8 @@ class MetadataCopier:
     """Copies the metadata of one photo into its outputs, without decoding or changing their pixels.
 
     Nothing here fails a photo: what cannot be read or written is left out, and `warnings` says so. An output that is
-    no JPEG with a readable header stays as it is.
+    no JPEG with a readable header stays as it is. Several threads may edit outputs at the same time: one mode's still
+    arrives while another's is finished.
 
     Args:
         sent: what the outputs were made of.
@@ -90,7 +91,7 @@ class MetadataCopier:
     def __init__(self, sent: SentPhoto, *, strip: bool) -> None:
         self._sent = sent
         self._strip = strip
-        self._head = self._new_head = b""  # what the latest output began with, and what replaced it
+        self._latest_heads = b"", b""  # what the latest output began with, and what replaced it
         self._latest: tuple[object, MetadataSegments] | None = None  # what the latest segments depend on, and they
         self.warnings: list[str] = []
 
@@ -138,7 +139,7 @@ class MetadataCopier:
         if self._sent.orientation != 1:
             return None
         edited = self.edited(start)
-        return edited if self._head else None
+        return edited if edited[0] else None
 
     def set_time(self, output: str | int) -> None:
         """Give `output`, see `set_modified`, the photo's modification time, where it is kept and the disk takes it."""
@@ -156,13 +157,14 @@ class MetadataCopier:
         has to be found in the pixels.
         """
         first, rest = output[0], output[1:]
-        has_known_head = self._sent.orientation == 1 and self._head and first.startswith(self._head)
-        if not has_known_head:
-            self._head, self._new_head = (b"", b"") if rest and self._sent.orientation != 1 else self._heads(first)
-            if rest and not self._head:  # all of it has to be looked at, or more than the first piece
+        head, new_head = self._latest_heads
+        if self._sent.orientation != 1 or not head or not first.startswith(head):
+            head, new_head = (b"", b"") if rest and self._sent.orientation != 1 else self._heads(first)
+            if rest and not head:  # all of it has to be looked at, or more than the first piece
                 first, rest = b"".join(output), ()
-                self._head, self._new_head = self._heads(first)
-        return [self._new_head, memoryview(first)[len(self._head) :], *rest]
+                head, new_head = self._heads(first)
+            self._latest_heads = head, new_head
+        return [new_head, memoryview(first)[len(head) :], *rest]
 
     def _heads(self, output: bytes) -> tuple[bytes, bytes]:
         """What `output` begins with, up to its pixels, and what replaces it; both are empty when it is no JPEG."""
@@ -181,12 +183,13 @@ class MetadataCopier:
         orientation = tagged if self._sent.orientation == 1 else self._found_orientation(output, tagged)
         parts = [own.get(kind) for kind in _DECISIVE]
         needs = (header.width, header.height, header.components, header.rgb, orientation, parts)
-        if self._latest is None or self._latest[0] != needs:
+        latest = self._latest
+        if latest is None or latest[0] != needs:
             make = stripped_segments if self._strip else metadata_segments
-            self._latest = needs, make(self._metadata, header, orientation=orientation)
-            if self._latest[1].warnings:
-                self._warn(self._latest[1].warnings)
-        return self._latest[1]
+            self._latest = latest = needs, make(self._metadata, header, orientation=orientation)
+            if latest[1].warnings:
+                self._warn(latest[1].warnings)
+        return latest[1]
 
     @cached_property
     def _metadata(self) -> SourceMetadata:
