@@ -34,6 +34,7 @@ from support.metadata_samples import (
 )
 from support.pictures import encoded, opened
 
+from smarty_async.archive.outputs.metadata import copier as copier_module
 from smarty_async.archive.outputs.metadata.copier import (
     MetadataCopier,
     SentPhoto,
@@ -584,6 +585,17 @@ def test_the_start_of_an_output_is_edited_once_it_reaches_to_the_pixels() -> Non
     assert b"".join([*edited, OUTPUT[pixels:]]) == copier_of(photo).copied(OUTPUT)
     turned = MetadataCopier(SentPhoto(photo=photo, sent=photo, orientation=6), strip=False)
     assert turned.edited_start([OUTPUT]) is None, "how the output is turned is found in its pixels"
+
+
+def test_an_unexpected_error_at_the_start_of_an_output_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("of any class")
+
+    monkeypatch.setattr(copier_module, "metadata_segments", fail)
+    copier = copier_of(jpeg_with(exif_segment(exif_block())))
+    assert copier.edited_start([OUTPUT]) is None
+    with pytest.raises(LookupError):  # which fails its photo, when the output is complete
+        copier.edited([OUTPUT])
 
 
 def test_fill_bytes_and_markers_without_content_are_passed_over() -> None:

@@ -138,7 +138,10 @@ class MetadataCopier:
         """
         if self._sent.orientation != 1:
             return None
-        edited = self.edited(start)
+        try:
+            edited = self.edited(start)
+        except Exception:  # noqa: BLE001 - met again when the output is complete, it fails this photo, and no request
+            return None
         return edited if edited[0] else None
 
     def set_time(self, output: str | int) -> None:
