@@ -159,11 +159,12 @@ class MetadataCopier:
         Outputs of one answer mostly begin alike, up to their pixels: then their orientation is the same, too, unless it
         has to be found in the pixels.
         """
-        first, rest = output[0], output[1:]
+        looks_at_pixels = self._sent.orientation != 1
+        first, rest = (b"".join(output), ()) if looks_at_pixels else (output[0], output[1:])
         head, new_head = self._latest_heads
-        if self._sent.orientation != 1 or not head or not first.startswith(head):
-            head, new_head = (b"", b"") if rest and self._sent.orientation != 1 else self._heads(first)
-            if rest and not head:  # all of it has to be looked at, or more than the first piece
+        if looks_at_pixels or not head or not first.startswith(head):
+            head, new_head = self._heads(first)
+            if rest and not head:  # its header may be longer than the first piece
                 first, rest = b"".join(output), ()
                 head, new_head = self._heads(first)
             self._latest_heads = head, new_head
