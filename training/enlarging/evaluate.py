@@ -24,7 +24,7 @@ from PIL import Image
 
 from smarty_async.local.engine.nets import Net, to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, tiled
-from training.enlarging.kinds import KINDS, Kind, psnr
+from training.enlarging.kinds import KINDS, Kind, damage_level, psnr
 from training.photographs import Pixels
 
 __all__ = ["Way", "way"]
@@ -111,7 +111,7 @@ def _own(path: Path) -> tuple[int, _Pass]:
     frame, edge = Frame(scale=factor, margin=margin), margin * factor
 
     def run(picture: Pixels, quality: int | None) -> Pixels:
-        level = 0.0 if quality is None else (100 - quality) / 100
+        level = damage_level(quality)
 
         def work(tile: Pixels) -> Pixels:
             planes = np.full((4, *tile.shape[:2]), level, np.float32)

@@ -10,7 +10,12 @@ from PIL import Image, ImageFilter
 
 from training.photographs import Pixels
 
-__all__ = ["KINDS", "Kind", "psnr"]
+__all__ = ["KINDS", "Kind", "damage_level", "psnr"]
+
+
+def damage_level(quality: int | None) -> float:
+    """The level of JPEG damage at a quality, as the networks take it; None for no JPEG."""
+    return 0.0 if quality is None else (100 - quality) / 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +37,7 @@ class Kind:
     @property
     def level(self) -> float:
         """The level of JPEG damage, as the networks take it."""
-        return 0.0 if self.quality is None else (100 - self.quality) / 100
+        return damage_level(self.quality)
 
     def original(self, photo: Pixels) -> Pixels:
         """What the enlarged picture is compared with: the photo, blurred where the kind says so."""
