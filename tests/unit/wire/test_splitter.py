@@ -156,8 +156,9 @@ def reference_item(mode: str, entry: Any) -> Item | None:
         or not all(isinstance(text, str | None) for text in texts)
     ):
         return None
-    texts_by_kind = {kind: entry[field] for field, kind in FIELDS[mode].items() if entry.get(field)}
-    outputs = {kind: output for kind, text in texts_by_kind.items() if (output := reference_output(text))}
+    texts_by_kind = [(kind, entry[field]) for field, kind in FIELDS[mode].items() if entry.get(field)]
+    # Two fields may hold the same kind: of these the last that is not empty counts.
+    outputs = {kind: output for kind, text in texts_by_kind if (output := reference_output(text))}
     return Item(mode, entry["name"], entry["status"], entry.get("error"), entry.get("bw"), outputs)
 
 
