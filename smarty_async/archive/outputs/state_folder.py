@@ -26,7 +26,6 @@ from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.outputs.temp_file import (
     Appendable,
-    StartEditor,
     TempFile,
     append_all,
     digest_of,
@@ -138,9 +137,9 @@ class StateFolder:
             ]
         )
 
-    def open(self, editor: StartEditor | None = None) -> TempFile:
+    def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(self._temp_dir, next(self._names), editor=editor, on_discard=self._release)
+        return TempFile(self._temp_dir, next(self._names), on_discard=self._release)
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""

@@ -62,8 +62,6 @@ class TempFile:
     Args:
         folder: the folder it is in.
         name: its name.
-        editor: what gives the output the photo's metadata as it is written; None for what is complete without, or
-            gets it when it is complete.
         on_discard: is called when it is discarded.
     """
 
@@ -72,13 +70,12 @@ class TempFile:
         folder: str,
         name: str,
         *,
-        editor: StartEditor | None = None,
         on_discard: Callable[[TempFile], None] | None = None,
     ) -> None:
         # No Path: creating one costs more than anything else done here for a small output.
         self.name = name
         self._path = f"{folder}/{name}"
-        self._editor = editor
+        self._editor: StartEditor | None = None
         self._on_discard = on_discard
         self._size = 0
         self._hash: HASH | None = None  # of an output that is edited as it is written
@@ -89,6 +86,10 @@ class TempFile:
     def path(self) -> Path:
         """Where it is."""
         return Path(self._path)
+
+    def edit_with(self, editor: StartEditor) -> None:
+        """Let `editor` give the output the photo's metadata as it is written, unless the file exists already."""
+        self._editor = editor
 
     def append(self, pieces: list[bytes]) -> None:
         """Append `pieces`; blocks. The first call creates the file.
