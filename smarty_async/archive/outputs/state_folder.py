@@ -52,7 +52,7 @@ _CALL_BYTES = 8 << 20
 """Bytes of outputs that are finished in one call to a thread: larger ones share the machine's cores."""
 _LARGEST_HELD = 1 << 20
 """Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
-_MAX_HELD = 16 << 20
+_MAX_HELD = 4 << 20
 """Bytes of all of them."""
 
 
