@@ -215,7 +215,7 @@ async def read_status(
     def read() -> Status:
         with _opened_to_read(out, state=state, store_options=store_options) as store:
             counts = store.counts()
-            groups = FailureGroups()
+            groups = FailureGroups(most_names=None)
             for failed in _failed_photos(store):
                 groups.add(failed.photo, failed.outcome, failed.error, source=failed.source)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}

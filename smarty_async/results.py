@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from bisect import bisect_left
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -423,7 +424,7 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
         message: one of their messages.
         count: how many photos.
         example: one of the photos.
-        names: the first twenty of them.
+        names: the first twenty of them; in a `Status`, all of them.
     """
 
     outcome: Outcome
@@ -435,7 +436,7 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _MAX_NAMES: Final = 20
-"""Photos named for each reason."""
+"""Photos named for each reason, of a run or a plan."""
 
 _MAX_GROUPS: Final = 100
 """Reasons kept apart; past that they are grouped by type."""
@@ -445,34 +446,40 @@ _VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
 
 
 class FailureGroups:
-    """Photos by the reason why they have no results. Photos of several sources are named with their source."""
+    """Photos by the reason why they have no results. Photos of several sources are named with their source.
 
-    def __init__(self) -> None:
-        self._groups: dict[tuple[Outcome, str, str], Failures] = {}
-        self._sources: dict[tuple[Outcome, str, str], list[str]] = {}  # of the names
+    Args:
+        most_names: photos named for each reason, at most; None for all of them.
+    """
+
+    def __init__(self, *, most_names: int | None = _MAX_NAMES) -> None:
+        self._most_names = most_names
+        self._messages: dict[tuple[Outcome, str, str], str] = {}
+        self._photos: dict[tuple[Outcome, str, str], list[tuple[str, str]]] = {}  # named, each with its source
+        self._counts: Counter[tuple[Outcome, str, str]] = Counter()
         self._first_source: str | None = None
         self._several_sources = False
 
     def add(self, photo: str, outcome: Outcome, error: ErrorInfo, *, source: str = "") -> None:
         """Add one photo, named by its path relative to `source`."""
         key = (outcome, error.type, _VARYING.sub("…", error.message))
-        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
+        if key not in self._counts and len(self._counts) >= _MAX_GROUPS:
             key = (outcome, error.type, "")
-        first = Failures(outcome=outcome, type=error.type, message=error.message, count=0, example=photo)
-        known = self._groups.get(key, first)
-        names = [*known.names, photo] if len(known.names) < _MAX_NAMES else known.names
-        self._groups[key] = msgspec.structs.replace(known, count=known.count + 1, names=names)
-        self._sources.setdefault(key, []).extend([source] * (len(names) - len(known.names)))
+        self._counts[key] += 1
+        self._messages.setdefault(key, error.message)
+        named = self._photos.setdefault(key, [])
+        if self._most_names is None or len(named) < self._most_names:
+            named.append((source, photo))
         self._first_source = source if self._first_source is None else self._first_source
         self._several_sources = self._several_sources or source != self._first_source
 
     def sorted(self) -> list[Failures]:
         """The groups, the largest first."""
-        return sorted(map(self._named, self._groups), key=lambda group: -group.count)
+        return [self._group(key, count) for key, count in self._counts.most_common()]
 
-    def _named(self, key: tuple[Outcome, str, str]) -> Failures:
-        group = self._groups[key]
-        if not self._several_sources:
-            return group
-        names = [f"{source}/{name}" for source, name in zip(self._sources[key], group.names, strict=True)]
-        return msgspec.structs.replace(group, example=names[0], names=names)
+    def _group(self, key: tuple[Outcome, str, str], count: int) -> Failures:
+        outcome, kind, _ = key
+        names = [f"{source}/{photo}" if self._several_sources else photo for source, photo in self._photos[key]]
+        return Failures(
+            outcome=outcome, type=kind, message=self._messages[key], count=count, example=names[0], names=names
+        )

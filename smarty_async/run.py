@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -166,11 +166,15 @@ class ArchiveRun:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
             await finish_despite_cancel(asyncio.to_thread(self._source.check))
-            try:
-                await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
-                await self._restore()
-            finally:
-                await finish_despite_cancel(asyncio.to_thread(self._directory.release))
+            with _scanning(self._source) as scan:
+                # A run that finds no photo creates nothing, unless an earlier one has: it may have left answers.
+                if not (self._directory.state_dir.exists() or await self._finds_photos(scan)):
+                    return
+                try:
+                    await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
+                    await self._restore(scan)
+                finally:
+                    await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
             raise _first(group) from None
         except RuntimeError as error:
@@ -180,7 +184,17 @@ class ArchiveRun:
         finally:
             self._results.put_nowait(None)
 
-    async def _restore(self) -> None:
+    async def _finds_photos(self, scan: _Scan) -> bool:
+        """Whether `scan` finds a photo, or has to wait for one; what it finds before is left alone."""
+        while (batch := await scan.next_batch()) is not None:
+            photos = self._photos_of(batch)
+            if photos or not batch:
+                scan.put_back(photos)
+                return True
+        self.progress.scanning = self._stopping.is_set()
+        return False
+
+    async def _restore(self, scan: _Scan) -> None:
         """Restore what the scan finds, while the journal is open."""
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
@@ -192,12 +206,10 @@ class ArchiveRun:
         committer = OutputCommitter(directory, journal)
         try:
             await self._prepare(journal)
-            async with self._cluster_opened():
-                with _scanning(self._source) as next_batch:
-                    async with AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
-                        context = self._context(journal, committer, tasks)
-                        at_end.push_async_callback(context.recorder.close)
-                        await self._start_photos(next_batch, context)
+            async with self._cluster_opened(), AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
+                context = self._context(journal, committer, tasks)
+                at_end.push_async_callback(context.recorder.close)
+                await self._start_photos(scan, context)
             if self._error is not None:
                 raise self._error
         except BaseException:
@@ -266,11 +278,7 @@ class ArchiveRun:
         finally:
             self._dispatcher.set_capacity(None)
 
-    async def _start_photos(
-        self,
-        next_batch: Callable[[], Awaitable[list[PhotoFile] | None]],
-        context: RunContext,
-    ) -> None:
+    async def _start_photos(self, scan: _Scan, context: RunContext) -> None:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
         announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
@@ -281,7 +289,7 @@ class ArchiveRun:
                 with nullcontext() if waiting else announce():
                     files, finished = rest, FinishedBatch(list(rest))
                     if not rest:
-                        batch = await next_batch()
+                        batch = await scan.next_batch()
                         if batch is None:
                             self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
                             break
@@ -410,14 +418,37 @@ class ArchiveRun:
         self._results.put_nowait(results)
 
 
+class _Scan:
+    """The batches of a scan, which has a thread of its own.
+
+    Args:
+        batches: what `PhotoSource.scan` gives.
+        thread: reads them.
+    """
+
+    def __init__(self, batches: Generator[list[PhotoFile]], thread: ThreadPoolExecutor) -> None:
+        self._batches = batches
+        self._thread = thread
+        self._returned: list[list[PhotoFile]] = []
+
+    async def next_batch(self) -> list[PhotoFile] | None:
+        """The next batch, None at the end."""
+        if self._returned:
+            return self._returned.pop()
+        return await asyncio.get_running_loop().run_in_executor(self._thread, next, self._batches, None)
+
+    def put_back(self, batch: list[PhotoFile]) -> None:
+        """Have `next_batch` give `batch` once more."""
+        self._returned.append(batch)
+
+
 @contextmanager
-def _scanning(source: PhotoSource) -> Generator[Callable[[], Awaitable[list[PhotoFile] | None]]]:
-    """A function that gives the scan's next batch, None at its end. The scan has a thread of its own."""
+def _scanning(source: PhotoSource) -> Generator[_Scan]:
+    """The scan of `source`, which the end of the block ends."""
     batches = source.scan()
     thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
-    loop = asyncio.get_running_loop()
     try:
-        yield lambda: loop.run_in_executor(thread, lambda: next(batches, None))
+        yield _Scan(batches, thread)
     finally:
         source.stop()
         thread.submit(batches.close)

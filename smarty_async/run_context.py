@@ -17,7 +17,7 @@ from smarty_async.archive.journal.records import FinishedPhoto
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
-from smarty_async.errors import SmartyError, StoreError
+from smarty_async.errors import DiskError, SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
 from smarty_async.results import Progress, Result
@@ -85,7 +85,7 @@ class Recorder:
         while self._waiting:
             try:
                 recorded = await self._record()
-            except StoreError as error:
+            except DiskError as error:
                 self._on_error(error)
                 self._has_room.set()
             else:

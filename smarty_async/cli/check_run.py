@@ -66,17 +66,19 @@ async def check_connection(
         account: the address and the credentials.
         path: the method's path.
         seconds: how long to wait for an answer.
-        report: called once with what was found out, also before an error is raised.
+        report: called once with what was found out, also before an error is raised, except one about the address.
 
     Raises:
         AuthorizationError: the account is not accepted.
         ConfigurationError: the address, the proxy or a certificate is wrong.
         ServiceUnavailable: the service cannot be reached, or has trouble.
     """
+    # First: an address that is no service's, because it holds a password, say, is not shown.
+    url = None if account.base_url is None else service_url(account.base_url, path)
     found = Connectivity(address=account.base_url, account=_account_words(account))
     try:
-        if account.base_url is not None:
-            await _ask(account, service_url(account.base_url, path), found, seconds)
+        if url is not None:
+            await _ask(account, url, found, seconds)
     finally:
         report(found)
 

@@ -124,11 +124,24 @@ class _Descriptor(io.RawIOBase):
         select.select([], [self._number], [])
 
 
+def _open_missing_streams() -> None:
+    """Let the streams that the program was started without lead nowhere.
+
+    Their descriptors would go to the next files that are opened, such as the journal.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free
+            os.set_inheritable(nowhere, True)  # noqa: FBT003 - its only argument
+            setattr(sys, name, open(nowhere, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - a descriptor
+
+
 def use_waiting_streams() -> None:
     """Make stdout and stderr wait where they would lose output, and print what they cannot encode as an escape.
 
     On Windows pipes are never non-blocking, and a console needs Python's own writer.
     """
+    _open_missing_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, TextIOWrapper):

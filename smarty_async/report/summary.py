@@ -179,7 +179,7 @@ def outcome_lines(outcomes: dict[Outcome, int]) -> Iterator[str]:
 
 
 def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Iterator[str]:
-    """The photos by reason, the first twenty of each, and what to do about them: once for each type.
+    """The photos by reason, as far as they are named, and what to do about them: once for each type.
 
     Args:
         failures: the groups.
@@ -342,7 +342,7 @@ def status_lines(status: Status, *, out: str) -> Iterator[str]:
         yield f"Price: {money(status.cost)} ({paid}), or nothing where the photos were restored on this machine"
     if status.failures:
         yield _not_restored(status.failures)
-        yield from failure_lines(status.failures, see_all=f"smarty-async status {shell(out)} --failed")
+        yield from failure_lines(status.failures, see_all=None)
 
 
 def shell(path: str) -> str:

@@ -73,8 +73,9 @@ def service_url(base_url: str, path: str = "") -> URL:
 
 
 def _shown(address: str) -> str:
-    """An address for a message, without a user name and password."""
-    return repr(_USER.sub("//…@", address))
+    """An address for a message, without a user name and password, and without a query: it may hold a token."""
+    address, mark, _ = _USER.sub("//…@", address).partition("?")
+    return repr(f"{address}?…" if mark else address)
 
 
 # sessions

@@ -114,3 +114,12 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
         )
     assert ended.status == 0, ended.err
     assert requests[0].query["oauth_token"] == TOKEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["https://user:{}@127.0.0.1:1", "https://127.0.0.1:1/?oauth_token={}"])
+async def test_an_address_that_holds_a_secret_is_refused_and_not_shown(address: str) -> None:
+    ended = await run("check", "--base-url", address.format("a-password"), SMARTY_TOKEN=TOKEN)
+    assert ended.status == 2
+    assert "127.0.0.1" in ended.err
+    assert "a-password" not in ended.out + ended.err

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.archives import lines
 from support.fake_service import FakeService, hold, items, until
 from support.pictures import jpeg
 from support.program import out, photos, posix, run, service
@@ -127,3 +128,25 @@ async def test_stdout_that_is_closed_ends_quietly(service: FakeService, photos: 
     os.close(writing)
     _, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
+
+
+@posix
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+async def test_a_program_that_is_started_without_streams_does_its_work(
+    service: FakeService, photos: Path, out: Path, closed: str
+) -> None:
+    command = (sys.executable, "-m", "smarty_async", "improve", str(photos), "--out", str(out), "--json", "--verbose")
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f'exec "$@" {closed}', "sh", *command, "--base-url", service.url),
+        cwd=Path(sys.executable).parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert bool(stdout) == ("1>" not in closed)
+    assert bool(stderr) == ("2>" not in closed)
+    assert [json.loads(line) for line in stdout.splitlines()] or "1>" in closed
+    assert {line["outcome"] for line in lines(out)} == {"restored"}
+    assert (await run("status", out)).status == 0

@@ -27,7 +27,7 @@ from support.archives import (
     sent,
     tree,
 )
-from support.fake_service import Answer, FakeService, Request, expected, hold, until
+from support.fake_service import Answer, FakeService, Request, expected, hold, ok, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 
 from smarty_async.archive.outputs import folder as output_folder
@@ -88,11 +88,41 @@ async def test_sources_are_only_read(source: Path, out: Path) -> None:
             path.chmod(path.stat().st_mode | 0o200)
 
 
-async def test_an_empty_folder_is_no_error_of_a_run(source: Path, out: Path) -> None:
+@pytest.mark.parametrize("left_alone", [[], ["notes.txt"]])
+async def test_a_run_without_a_photo_is_no_error_and_leaves_nothing(
+    source: Path, out: Path, left_alone: list[str]
+) -> None:
     fill(source)
+    for name in left_alone:
+        (source / name).write_bytes(b"no photo")
     async with FakeService() as service:
+        assert await restore(service, source, out / "new") == []
+        assert not is_there(out)
+        fill(out)
         assert await restore(service, source, out) == []
-    assert lines(out) == []
+    assert not is_there(out / STATE)
+    assert not is_there(out / "results.jsonl")
+
+
+async def test_a_run_without_a_photo_keeps_what_earlier_ones_left(source: Path, out: Path) -> None:
+    photos = fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (source / "a.jpg").unlink()
+        (out / "results.jsonl").unlink()
+        assert await restore(service, source, out) == []
+    assert_right(out, photos)
+    assert [line["photo"] for line in lines(out)] == ["a.jpg"]
+
+
+async def test_a_stopped_scan_without_a_photo_may_have_photos_left(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service, client(service) as open_client:
+        run = open_client.improve_archive(source, out=out)
+        run.drain()
+        assert [result async for result in run] == []
+    assert run.progress.scanning
+    assert not is_there(out)
 
 
 async def test_a_missing_source_stops_before_anything_is_made(source: Path, out: Path) -> None:
@@ -352,7 +382,7 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         write(path, pieces, **options)
 
     def never(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
-        if mode == "ab":
+        if path.name.startswith("results.jsonl") and mode in ("ab", "wb"):
             no_space()
         return whole(path, mode, *more, **options)
 
@@ -375,6 +405,48 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         await restore(service, source, out, limits=limits, concurrency=2)
     assert_right(out, photos)
     assert {line["photo"]: line["outcome"] for line in lines(out)} == dict.fromkeys(photos, "restored")
+
+
+@posix
+async def test_results_that_cannot_be_added_to_are_rewritten(source: Path, out: Path) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(8)))
+    named = out / "results.jsonl"
+    async with FakeService() as service, client(service, concurrency=1, limits=Limits(max_images=2)) as open_client:
+        async for _ in open_client.improve_archive(source, out=out):
+            if not named.is_symlink() and len(service.requests) < 3:
+                named.unlink()
+                named.symlink_to(out / "gone" / "results.jsonl")
+    assert_right(out, photos)
+    assert len(lines(out)) == len(photos)
+
+
+async def test_results_that_cannot_be_written_stop_the_run_and_cost_nothing(source: Path, out: Path) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(12)))
+    limits, named = Limits(max_images=2), out / "results.jsonl"
+    second, third = asyncio.Event(), asyncio.Event()
+    async with FakeService() as service, client(service, concurrency=2, limits=limits) as open_client:
+        service.script(ok(), hold(second), hold(third))
+        run = open_client.improve_archive(source, out=out)
+
+        async def all_of_it() -> None:
+            async for _ in run:
+                if not named.is_dir():
+                    named.unlink()
+                    named.mkdir()
+                    second.set()
+
+        running = asyncio.create_task(all_of_it())
+        await until(lambda: run._error is not None)
+        third.set()  # what is open then is waited for
+        with pytest.raises(DiskError, match=r"cannot write '.*results\.jsonl'"):
+            await running
+        paid = len(sent(service))
+        assert len(tree(out)) == paid * len(IMPROVED)
+        named.rmdir()
+        await restore(service, source, out, limits=limits)
+        assert sorted(sent(service)) == sorted(photos.values())
+    assert_right(out, photos)
+    assert len(lines(out)) == len(photos)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(os, "geteuid") or os.geteuid() != 0, reason="not root")
@@ -430,7 +502,7 @@ async def test_one_sentence_and_the_right_status(source: Path, out: Path, tmp_pa
         assert (status, "there is no" in said) == (2, True)
         (tmp_path / "empty").mkdir()
         status, said = await program(tmp_path / "empty", "--out", out, service=service)
-        assert (status, "no photos found" in said) == (2, True)
+        assert (status, "no photos found" in said, is_there(out)) == (2, True, False)
         status, said = await program(source, "--out", out, service=service)
         assert status == 1
         assert "none.jpg" in said

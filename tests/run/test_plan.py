@@ -15,6 +15,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits, ModeSpec
+from smarty_async.report.summary import status_lines
 from smarty_async.results import ErrorInfo, Failures, Plan, Status
 
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
@@ -160,6 +161,19 @@ async def test_status_reports_what_the_journal_knows(source: Path, out: Path) ->
     assert (status.outcomes, status.unfinished) == ({"restored": 1, "failed": 1, "rejected": 1}, 0)
     assert status.images == 2
     assert status.cost == pytest.approx(0.12)
+
+
+async def test_status_names_every_photo_that_was_not_restored(source: Path, out: Path) -> None:
+    fill(source)
+    names = {f"{number}.jpg" for number in range(30)}
+    for name in names:
+        (source / name).write_bytes(b"no photo")
+    async with FakeService() as service:
+        await restore(service, source, out)
+    status = await read_status(out)
+    [group] = status.failures
+    assert (group.count, set(group.names)) == (30, names)
+    assert names <= {line.strip() for line in status_lines(status, out=str(out))}
 
 
 async def test_status_of_what_no_run_has_touched(out: Path) -> None:

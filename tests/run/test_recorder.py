@@ -80,7 +80,7 @@ async def test_few_photos_wait_for_a_consumer_that_is_far_behind(journal: Journa
 async def test_photos_that_the_journal_refuses_make_room_for_others(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StoreError("refused")
 
     async def report(results: list[Result]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.archives import outcomes, sent
@@ -21,6 +22,9 @@ from smarty_async.archive.s3 import _url_of, list_any_key
 from smarty_async.archive.sources import object_store as source_module
 from smarty_async.errors import DiskError, OutputInUse, StoreError
 from smarty_async.store_address import StoreAddress
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LINE = {"photo": "a.jpg"}
 
@@ -154,6 +158,24 @@ def test_a_state_folder_that_cannot_be_written(log: OutputLog, tmp_path: Path) -
     assert log.applied == 0
     with pytest.raises(DiskError):
         OutputLog(log._bucket, tmp_path / "no" / "folder").take_over()
+
+
+def test_a_disk_that_takes_a_part_of_a_line_leaves_none_of_it(log: OutputLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullAfterSome(FileIO):
+        def write(self, data: ReadableBuffer, /) -> int:
+            if len(memoryview(data)) < 10:
+                raise OSError(28, "No space left on device")
+            return super().write(memoryview(data)[:10])
+
+    log.take_over()
+    log.add([LINE])
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", lambda path, mode, **_: FullAfterSome(path, mode))
+        with pytest.raises(DiskError, match="No space left"):
+            log.add([LINE])
+    log.add([LINE])
+    log.put_waiting()
+    assert lines(log) == [LINE, LINE]
 
 
 def test_the_number_of_another_run_is_refused_at_the_start(log: OutputLog, bucket: Bucket, tmp_path: Path) -> None:

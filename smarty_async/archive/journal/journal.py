@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
+from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
 __all__ = ["Journal"]
@@ -73,6 +74,7 @@ class Journal:
         self._finished: list[FinishedPhoto] = []
         self._writing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._not_noted: DiskError | None = None
 
     @classmethod
     async def open(
@@ -184,9 +186,15 @@ class Journal:
         committed = [(answer.entry.id, answer.spec) for answer in answers]
         self._call_later(lambda: self._store.record_committed(committed))
 
-    def record_results(self, photos: Sequence[FinishedPhoto]) -> Awaitable[None]:
-        """What became of `photos`, for the storage to note as well."""
-        return self._call(partial(self._finished.extend, photos))
+    async def record_results(self, photos: Sequence[FinishedPhoto]) -> None:
+        """What became of `photos`, for the storage to note as well.
+
+        Raises:
+            DiskError: the journal cannot be written, or it can and the storage could not note results, now or earlier.
+        """
+        await self._call(partial(self._finished.extend, photos))
+        if self._not_noted is not None:
+            raise self._not_noted
 
     # requests
 
@@ -280,8 +288,16 @@ class Journal:
                 for place, outputs in self._store.record_results(self._finished):
                     self._outputs.remove(place, outputs)
         if self._finished:
-            self._outputs.record(self._finished)
+            self._note_results()
         return answers
+
+    def _note_results(self) -> None:
+        """Have the storage note the results that were journalled; others in the transaction do not depend on it."""
+        try:
+            with self._store.translated():
+                self._outputs.record(self._finished, all_results=self._store.results)
+        except DiskError as error:
+            self._not_noted = error
 
     def _note_digests(self, digests: Mapping[int, bytes], asking: Iterable[int]) -> dict[int, Content]:
         self._store.note_digests(digests)

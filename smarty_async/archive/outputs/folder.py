@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -244,9 +244,12 @@ class OutputDirectory(StateFolder):
 
     # results
 
-    def record(self, photos: Sequence[FinishedPhoto]) -> None:
-        """Add a line for each photo to ``results.jsonl``; see `OutputStore.record`."""
-        self._results.append([photo.result for photo in photos])
+    def record(self, photos: Sequence[FinishedPhoto], *, all_results: Callable[[], Iterable[Result]]) -> None:
+        """Add a line for each photo to ``results.jsonl``, or rewrite it; see `OutputStore.record`."""
+        try:
+            self._results.append([photo.result for photo in photos])
+        except DiskError:  # the file may be protected, or end in a part of a line
+            self._results.rewrite(all_results())
 
     def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite ``results.jsonl``; see `OutputStore.write_results`."""

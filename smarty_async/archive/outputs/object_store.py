@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -269,7 +269,7 @@ class OutputBucket(StateFolder):
 
     # what is known of photos
 
-    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+    def record(self, photos: Sequence[FinishedPhoto], *, all_results: Callable[[], Iterable[Result]]) -> None:  # noqa: ARG002
         """Add what became of photos to the log; see `OutputStore.record`."""
         self._log.add(photo.logged() for photo in photos)
 

@@ -232,10 +232,20 @@ class OutputLog:
         data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
         with self._adding:
             try:
-                with self._waiting.open("ab") as file:
-                    file.write(data)
+                self._append(data)
             except OSError as error:
                 raise DiskError.of(error, self._waiting, "write") from None
+
+    def _append(self, data: bytes) -> None:
+        """Append `data` to the file of what waits, or none of it: a part of a line would spoil the segment."""
+        with self._waiting.open("ab", buffering=0) as file:
+            size, left = file.tell(), memoryview(data)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(size)
+                raise
 
     def close(self) -> None:
         """Put what is left, and end.

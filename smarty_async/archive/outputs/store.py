@@ -5,7 +5,7 @@ Outputs are written to temporary files, which are local whatever the storage is,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -251,8 +251,12 @@ class OutputStore(Protocol):
         """
         ...
 
-    def record(self, photos: Sequence[FinishedPhoto]) -> None:
+    def record(self, photos: Sequence[FinishedPhoto], *, all_results: Callable[[], Iterable[Result]]) -> None:
         """Note what became of photos, once the journal has; blocks.
+
+        Args:
+            photos: the photos.
+            all_results: returns the results of all photos, to rewrite a list that `photos` cannot be added to.
 
         Raises:
             DiskError: the storage refuses, or another run has taken it over.

@@ -166,7 +166,7 @@ class Walk:
             if any(identity == folder.identity for folder in self._inside):
                 return None
             skipped: frozenset[str] = frozenset()
-            if _holds_results(path):
+            if _holds_results(path) or self._generated.is_out(identity):
                 if self._inside:
                     return None  # the results of another run
                 skipped = GENERATED_NAMES  # it was named: there may be photos beside the results

@@ -512,3 +512,20 @@ async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succee
         assert old.exists() == stays, outcome
         await journal.close()
     assert json.loads((place.out / "results.jsonl").read_text())["outputs"] == {}
+
+
+async def test_results_that_cannot_be_noted_concern_nothing_else_in_the_transaction(place: Place) -> None:
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("a.jpg")])
+    (place.out / "results.jsonl").mkdir()
+    recorded, number = await asyncio.gather(
+        record(journal, entry), journal.started(images=3, size=9), return_exceptions=True
+    )
+    assert isinstance(recorded, DiskError)
+    assert number == 1
+    assert await journal.images_paid() == 3
+    with pytest.raises(DiskError, match=r"results\.jsonl"):
+        await record(journal, entry)
+    (place.out / "results.jsonl").rmdir()
+    await journal.close()
+    assert [line["photo"] for line in lines(place.out)] == ["a.jpg"]

@@ -57,6 +57,10 @@ class TestFolders:
         assert set(by_name) == {"a.jpg", "1943/b.JPG"}
         assert by_name["a.jpg"] == PhotoFile(str(root), "a.jpg", str(root / "a.jpg"), 5, "1000000000", None)
 
+    def test_folders_of_outputs_in_a_source_are_left_out_before_a_run_has_locked_them(self, root: Path) -> None:
+        put(root, "a.jpg", "improved/a.jpg", "colorized/a.jpg")
+        assert found(root, out=root) == ["a.jpg"]
+
     def test_a_relative_source_becomes_absolute(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         put(root, "a.jpg")
         monkeypatch.chdir(root.parent)
