@@ -23,6 +23,10 @@ _SMALL: Final = 400_000
 """Pixels up to which waifu2x's network for drawings enlarges photographs, too: it is better at what was reduced, and
 takes three times as long as the one for photographs."""
 
+_WITH_COARSE: Final = 0.4
+"""The share of our networks in the enlargement of a coarse JPEG. With a half, the mean gain is 0.01 to 0.04 dB larger,
+but fine texture, which cleaning takes for damage, loses up to 0.15 dB against waifu2x's networks alone."""
+
 
 class Waifu2x(msgspec.Struct, frozen=True, kw_only=True):
     """A network of waifu2x, in all strengths.
@@ -99,12 +103,12 @@ def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
     """
     if is_coarse(quality):
         # Cleaning leaves about half of the damage.
-        large = _double(clean(photo, quality=quality), quality=(quality + 100) // 2)
+        large, share = _double(clean(photo, quality=quality), quality=(quality + 100) // 2), _WITH_COARSE
     else:
-        large = _double(photo, quality=quality)
-    if is_coarse(quality) or (quality is None and _is_small(photo)):
+        large, share = _double(photo, quality=quality), 0.5 if quality is None and _is_small(photo) else 1.0
+    if share < 1:
         other = waifu2x(photo, CUNET if _is_small(photo) else UPCONV7, strength=strength_for(quality))
-        large = np.asarray(cv2.addWeighted(large, 0.5, other, 0.5, 0), np.uint8)
+        cv2.addWeighted(large, share, other, 1 - share, 0, dst=large)
     return large if factor == 2 else _double(large, quality=None)  # noqa: PLR2004 - the API's factors
 
 
