@@ -45,7 +45,7 @@ from smarty_async.redaction import redactor
 from smarty_async.results import Kind
 from smarty_async.transport.connection import Body, BodyFailed, Connection
 from smarty_async.transport.http import make_session
-from smarty_async.transport.response import OutputEditor, ReceivedItem
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name
 from smarty_async.wire.verdict import judge_item
 
@@ -307,7 +307,7 @@ class _WorkerRequest:
 
     # the sink
 
-    def open(self, editor: OutputEditor | None = None) -> TempFile:  # noqa: ARG002 - they are edited when complete
+    def open(self) -> TempFile:
         """A new temporary file."""
         file = TempFile(self._folder, f"{self._job.id}-{len(self._files)}")
         self._files.append(file)

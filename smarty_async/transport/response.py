@@ -59,6 +59,10 @@ class SinkFile(Protocol):
         """Append `pieces`; may block."""
         ...
 
+    def edit_with(self, editor: OutputEditor) -> None:
+        """What is to be done to the output, now that its image is known: it may be done as the output is written."""
+        ...
+
     async def discard(self) -> None:
         """Remove it; more than once does no harm."""
         ...
@@ -67,13 +71,8 @@ class SinkFile(Protocol):
 class OutputSink(Protocol):
     """Where outputs are written as they are decoded."""
 
-    def open(self, editor: OutputEditor | None = None) -> SinkFile:
-        """A new temporary place.
-
-        Args:
-            editor: what is to be done to the output, where it is known which image it belongs to; the sink may do it
-                as the output is written.
-        """
+    def open(self) -> SinkFile:
+        """A new temporary place."""
         ...
 
     async def write(self, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
@@ -131,6 +130,9 @@ class MemoryFile:
         """Append `pieces`."""
         self._pieces += pieces
 
+    def edit_with(self, editor: OutputEditor) -> None:
+        """Do nothing: outputs in memory stay as they are."""
+
     async def discard(self) -> None:
         """Remove it."""
         self._pieces.clear()
@@ -144,7 +146,7 @@ class MemoryFile:
 class MemorySink:
     """Keeps outputs in memory."""
 
-    def open(self, editor: OutputEditor | None = None) -> MemoryFile:  # noqa: ARG002 - outputs stay as they are
+    def open(self) -> MemoryFile:
         """A new place in memory."""
         return MemoryFile()
 
@@ -242,20 +244,26 @@ class ResponseReader:
         for event in events:
             if isinstance(event, Piece):
                 if (file := self._files.get(event.number)) is None:
-                    file = self._files[event.number] = self._open(event.item)
+                    file = self._files[event.number] = self._sink.open()
                 self._pieces.setdefault(file, []).append(event.data)
                 self._buffered += len(event.data)
             else:
                 if event is not None and self._edited_for not in (None, event.name):
                     event = None  # noqa: PLW2901 - it has two names, and its outputs may be edited for the wrong image
+                if event is not None:
+                    self._edit_for(event.name)
                 self._closed.append((event, self._files))
                 self._files, self._edited_for = {}, None
+        if self._files and (name := self._splitter.item_name) is not None:
+            self._edit_for(name)
 
-    def _open(self, item: str | None) -> SinkFile:
-        editor = None if item is None else self._editor_of(item)
-        if editor is not None:
-            self._edited_for = item
-        return self._sink.open(editor)
+    def _edit_for(self, name: str) -> None:
+        """Have the outputs of the open item edited as those of the item called `name`, as far as they can be still."""
+        editor = self._editor_of(name)
+        if editor is not None and self._edited_for in (None, name):
+            self._edited_for = name
+            for file in self._files.values():
+                file.edit_with(editor)
 
     @property
     def _due(self) -> bool:

@@ -50,13 +50,10 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         number: the number of the blob in its answer.
         data: the bytes.
-        item: the name of its item, where that came before the blob and the blob came in pieces; None where it is not
-            known yet.
     """
 
     number: int
     data: bytes
-    item: str | None = None
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False):

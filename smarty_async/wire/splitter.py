@@ -84,7 +84,6 @@ class AnswerSplitter:
         self._blobs: list[Blob] = []  # of the open item
         self._blob_count = 0
         self._mode: Mode | None = None  # of the open item
-        self._name: str | None = None  # of the open item, before the output that is open
         self._events: list[Event] = []
         self._beside = 0  # bytes that belong to no output
         self._length = 0  # characters of the open output
@@ -124,6 +123,17 @@ class AnswerSplitter:
         if self._beside > MAX_BESIDE_BYTES:
             raise self._broken(f"the answer holds more than {MAX_BESIDE_BYTES:,} bytes beside its outputs")
 
+    @property
+    def item_name(self) -> str | None:
+        """The name of the item whose output is open; None where it has not come yet, and where no output is open."""
+        if self._mode is None or (self._held is None and self._output is None):
+            return None
+        try:
+            item = parse_item(self._mode, self._skeleton + b'""}')
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        return None if item is None else item.name
+
     def finish(self) -> Envelope:
         """Return the envelope, at the end of the answer.
 
@@ -158,7 +168,6 @@ class AnswerSplitter:
             decoded = decode_strictly(held + data[start:end] if held else memoryview(data)[start:end])
         if decoded is None or len(decoded) > self._max_output_bytes:
             self._output = Base64Reader(number, max_bytes=self._max_output_bytes)
-            self._name = self._name_so_far()
             self._length = 0
             self._beside += len(held)
             self._read_output(held, 0, self._output)
@@ -178,7 +187,7 @@ class AnswerSplitter:
         if closed:
             read += output.flush()
         for part in read:
-            self._events.append(Piece(output.number, part, self._name))
+            self._events.append(Piece(output.number, part))
         self._beside -= end - start
         self._length += end - start
         if self._length > 2 * self._max_output_bytes + MAX_TEXT_BYTES:  # below that, its neighbours are still of use
@@ -193,14 +202,6 @@ class AnswerSplitter:
         self._skeleton += b'"%d"' % len(self._blobs)
         self._blobs.append(blob)
         self._blob_count += 1
-
-    def _name_so_far(self) -> str | None:
-        """The name of the open item, whose value of an output comes next; None when it has not come yet."""
-        try:
-            item = None if self._mode is None else parse_item(self._mode, self._skeleton + b'""}')
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return None if item is None else item.name
 
     def _read_text(self, data: bytes, start: int, text: bytearray) -> int:
         end, closed = self._string_end(data, start)

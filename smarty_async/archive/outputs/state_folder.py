@@ -26,10 +26,10 @@ from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.outputs.temp_file import (
     Appendable,
-    StartEditor,
     TempFile,
     append_all,
     digest_of,
+    joined,
     temp_file_digest,
     write_pieces,
 )
@@ -54,9 +54,6 @@ _LARGEST_HELD = 1 << 20
 """Bytes of an output that is held in memory until it has its metadata: it is written once then, and not read again."""
 _MAX_HELD = 16 << 20
 """Bytes of all of them."""
-_LARGEST_JOINED = 1 << 18
-"""Bytes of an output whose pieces are joined before it is written: a digest hands the interpreter's lock over for each
-of them, which costs more than to copy them."""
 
 
 class StateFolder:
@@ -138,9 +135,9 @@ class StateFolder:
             ]
         )
 
-    def open(self, editor: StartEditor | None = None) -> TempFile:
+    def open(self) -> TempFile:
         """A new temporary file; its first write creates it."""
-        return TempFile(self._temp_dir, next(self._names), editor=editor, on_discard=self._release)
+        return TempFile(self._temp_dir, next(self._names), on_discard=self._release)
 
     def temp_path(self, name: str) -> Path:
         """The path of the temporary file called `name`."""
@@ -223,15 +220,12 @@ def _finish(
     for kind, output in outputs.items():
         path = f"{folder}/{output.temporary}"
         if (file := held.get(output.temporary)) is not None:
-            pieces = file.take() if metadata is None else metadata.edited(file.take())
-            size = sum(map(len, pieces))
-            if size <= _LARGEST_JOINED:
-                pieces = [b"".join(pieces)]
+            pieces = joined(file.take() if metadata is None else metadata.edited(file.take()))
             try:
                 write_pieces(path, pieces, set_time=None if metadata is None else metadata.set_time)
             except OSError as error:
                 raise DiskError.of(error, Path(path), "write") from None
-            finished[kind] = msgspec.structs.replace(output, size=size, digest=digest_of(pieces))
+            finished[kind] = msgspec.structs.replace(output, size=sum(map(len, pieces)), digest=digest_of(pieces))
         elif metadata is None:
             finished[kind] = output
         elif output.digest:  # it was edited as it was written

@@ -14,7 +14,7 @@ import msgspec
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.temp_file import Appendable, StartEditor, TempFile
+from smarty_async.archive.outputs.temp_file import Appendable, TempFile
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
@@ -136,12 +136,8 @@ class OutputStore(Protocol):
         """Why nothing can be stored at `place`, None when it can."""
         ...
 
-    def open(self, editor: StartEditor | None = None) -> TempFile:
-        """A new temporary file; its first write creates it.
-
-        Args:
-            editor: what gives the output the photo's metadata, where it is known already.
-        """
+    def open(self) -> TempFile:
+        """A new temporary file; its first write creates it."""
         ...
 
     def temp_path(self, name: str) -> Path:

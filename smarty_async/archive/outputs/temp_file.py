@@ -23,6 +23,7 @@ __all__ = [
     "append_all",
     "copy_file",
     "digest_of",
+    "joined",
     "output_digest",
     "temp_file_digest",
     "write_pieces",
@@ -32,7 +33,8 @@ _DIGITS = 24
 """Hexadecimal digits of a digest that are kept: enough to notice any change that is no attack."""
 _COPY_BYTES = 1 << 20
 """Bytes of an output that are copied at a time."""
-
+_LARGEST_JOINED = 1 << 18
+"""Bytes of pieces that are joined, at most."""
 
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 """How a temporary file is opened."""
@@ -62,8 +64,6 @@ class TempFile:
     Args:
         folder: the folder it is in.
         name: its name.
-        editor: what gives the output the photo's metadata as it is written; None for what is complete without, or
-            gets it when it is complete.
         on_discard: is called when it is discarded.
     """
 
@@ -72,13 +72,12 @@ class TempFile:
         folder: str,
         name: str,
         *,
-        editor: StartEditor | None = None,
         on_discard: Callable[[TempFile], None] | None = None,
     ) -> None:
         # No Path: creating one costs more than anything else done here for a small output.
         self.name = name
         self._path = f"{folder}/{name}"
-        self._editor = editor
+        self._editor: StartEditor | None = None
         self._on_discard = on_discard
         self._size = 0
         self._hash: HASH | None = None  # of an output that is edited as it is written
@@ -89,6 +88,10 @@ class TempFile:
     def path(self) -> Path:
         """Where it is."""
         return Path(self._path)
+
+    def edit_with(self, editor: StartEditor) -> None:
+        """Let `editor` give the output the photo's metadata as it is written, unless the file exists already."""
+        self._editor = editor
 
     def append(self, pieces: list[bytes]) -> None:
         """Append `pieces`; blocks. The first call creates the file.
@@ -101,7 +104,7 @@ class TempFile:
         if self._held is not None and self._editor is not None:
             edited = self._editor.edited_start(received)
             if edited is not None:
-                written, self._hash = edited, hashlib.sha256()
+                written, self._hash = joined(edited), hashlib.sha256()
         self._held = None
         try:
             write_pieces(self._path, written)
@@ -156,6 +159,11 @@ class TempFile:
             return []
         held, self._held, self.held_bytes = self._held, [], 0
         return held
+
+
+def joined(pieces: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+    """`pieces` as one if they are small: a digest hands the interpreter's lock over for each, which costs more."""
+    return [b"".join(pieces)] if sum(map(len, pieces)) <= _LARGEST_JOINED else pieces
 
 
 def write_pieces(

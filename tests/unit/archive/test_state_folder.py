@@ -77,8 +77,9 @@ async def test_an_output_is_edited_as_it_is_written(
     folder: StateFolder, monkeypatch: pytest.MonkeyPatch, *, writes_pieces: bool
 ) -> None:
     monkeypatch.setattr(temp_file, "_WRITES_PIECES", writes_pieces and hasattr(os, "writev"))
-    file = folder.open(Capitals())
+    file = folder.open()
     await folder.write([(file, [b"abc"])])
+    file.edit_with(Capitals())
     await folder.write([(file, [b" def", b"ghi", b"jkl"])])
     await folder.write([(file, [b" mno"])])
     stored = file.stored(16)
@@ -103,7 +104,9 @@ async def test_what_the_system_does_not_write_at_once_is_written_after_it(
 
 
 async def test_an_output_is_not_edited_before_its_start_is_known(folder: StateFolder) -> None:
-    short, long = folder.open(Capitals()), folder.open(Capitals())
+    short, long = folder.open(), folder.open()
+    for file in (short, long):
+        file.edit_with(Capitals())
     await folder.write([(short, [b"abc"]), (long, [b"abcdefghijkl"])])
     await folder.write([(long, [b" mno"])])
     assert long.path.read_bytes() == b"abcdefghijkl mno"

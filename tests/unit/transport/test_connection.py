@@ -69,16 +69,31 @@ class Inbox:
         return {kind: file.data for kind, file in files.items() if isinstance(file, MemoryFile)}
 
 
+class WatchedFile(MemoryFile):
+    """Knows the editor that it had when something was first written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editor: OutputEditor | None = None
+        self.first_editor: OutputEditor | None = None
+
+    def edit_with(self, editor: OutputEditor) -> None:
+        self.editor = editor
+
+    def append(self, pieces: list[bytes]) -> None:
+        if not self.data:
+            self.first_editor = self.editor
+        super().append(pieces)
+
+
 class WatchedSink(MemorySink):
     """Knows what was opened and what was let go."""
 
     def __init__(self) -> None:
-        self.files: list[MemoryFile] = []
-        self.editors: list[OutputEditor | None] = []
+        self.files: list[WatchedFile] = []
 
-    def open(self, editor: OutputEditor | None = None) -> MemoryFile:
-        self.files.append(super().open(editor))
-        self.editors.append(editor)
+    def open(self) -> MemoryFile:
+        self.files.append(WatchedFile())
         return self.files[-1]
 
     @property
@@ -347,7 +362,7 @@ class TestForeignExceptions:
                 raise DiskError("no space left")
 
         class FullDisk(MemorySink):
-            def open(self, editor: OutputEditor | None = None) -> MemoryFile:  # noqa: ARG002
+            def open(self) -> MemoryFile:
                 return Full()
 
         async with FakeService() as service, sender_to(service.url) as send:
@@ -373,9 +388,17 @@ class NoEditor:
 
 
 class TestEditors:
-    @pytest.mark.parametrize("last", [False, True])
-    async def test_a_long_output_is_opened_with_the_editor_of_its_item(self, *, last: bool) -> None:
-        editor, name, text = NoEditor(), '"status":0,"name":"file_0"', "QUJD" * 200_000
+    @pytest.mark.parametrize(("size", "last"), [(20, False), (20, True), (200_000, False)])
+    async def test_an_output_has_the_editor_of_its_item_when_it_is_written(self, *, size: int, last: bool) -> None:
+        assert await self._editors(size, last=last) == (True, True)
+
+    async def test_a_long_output_whose_name_comes_last_is_written_before_it_has_its_editor(self) -> None:
+        assert await self._editors(200_000, last=True) == (False, True)
+
+    @staticmethod
+    async def _editors(size: int, *, last: bool) -> tuple[bool, bool]:
+        """Whether an output of `size` triples has its editor when it is first written, and in the end."""
+        editor, name, text = NoEditor(), '"status":0,"name":"file_0"', "QUJD" * size
         output = f'"improved":"{text}"'
         item = ",".join((output, name) if last else (name, output))
         async with FakeService() as service, sender_to(service.url) as send:
@@ -383,8 +406,9 @@ class TestEditors:
             service.script(raw(b'{"status":200,"body":{"improve":[{%b}]}}' % item.encode()))
             inbox = await send(photo())
         assert isinstance(send.sink, WatchedSink)
-        assert send.sink.editors == [None if last else editor]
-        assert inbox.outputs(0) == {"improved": b"ABC" * 200_000}
+        assert inbox.outputs(0) == {"improved": b"ABC" * size}
+        (file,) = send.sink.files
+        return file.first_editor is editor, file.editor is editor
 
     async def test_an_item_with_two_names_is_not_taken(self) -> None:
         text = "QUJD" * 200_000
