@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from support.pictures import faded, jpeg
 from support.program import QUOTED, TOKEN, end_of, files_of, invoke, out, photos, posix, run, service, started
 
 from smarty_async import errors
+from smarty_async.__main__ import main
 from smarty_async.account import Account, read_account
 from smarty_async.cli.errors import Exit, error_boundary, sentences, status_of
 from smarty_async.cli.improve import improve
@@ -134,6 +136,17 @@ def test_an_account_shows_no_secret() -> None:
 def test_exit_statuses(error: BaseException, status: int) -> None:
     assert status_of(error) == status
     assert sentences(error)[0]
+
+
+def test_an_interrupt_while_it_is_loaded_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, _: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "smarty_async.cli", Loading("smarty_async.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status_of(KeyboardInterrupt())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows only says that it finds no such path")
