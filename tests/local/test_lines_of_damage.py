@@ -12,7 +12,9 @@ pytest.importorskip("ncnn", reason=extra)
 cv2: Any = pytest.importorskip("cv2", reason=extra)
 
 import numpy as np  # noqa: E402 (importorskip comes first)
+from support import pictures  # noqa: E402
 
+from smarty_async.local.engine import scratches  # noqa: E402
 from smarty_async.local.engine.lines import MEASURES, Lines, joined, log_odds, terms  # noqa: E402
 
 if TYPE_CHECKING:
@@ -96,3 +98,19 @@ def test_what_speaks_for_damage_elsewhere_counts() -> None:
 def test_a_photo_without_pieces_has_no_lines() -> None:
     lines = joined(plain(), np.zeros(SIZE, np.int32), np.zeros(0), np.zeros(0))
     assert (len(lines.lengths), terms(lines).shape, log_odds(lines).shape) == (0, (0, 2 * len(MEASURES)), (0,))
+
+
+@pytest.mark.slow
+def test_a_dark_scratch_is_filled_in_a_photo_that_has_no_other() -> None:
+    scene = np.asarray(pictures.scene(320, 240, seed=3).convert("RGB"), np.uint8)
+    assert scratches.damage_mask(scene) is None
+    damaged = scene.copy()
+    cv2.line(damaged, (60, 0), (75, 239), (15, 13, 12), 2)
+    mask = scratches.damage_mask(damaged)
+    assert mask is not None
+    true = (damaged != scene).any(axis=2)
+    assert (mask & true).sum() > 0.7 * true.sum()
+    assert (mask & true).sum() > 0.5 * mask.sum()
+    filled = scratches.fill(damaged, mask)
+    before, after = (np.square(image.astype(float) - scene).mean() for image in (damaged, filled))
+    assert after < before / 2

@@ -39,7 +39,7 @@ Row = NDArray[np.float64]
 _TOUCHED = 0.008
 """The share of clean photographs that may count as damaged."""
 
-_ALONE = 0.003
+_ALONE = 0.004
 """The share of clean photographs in which a line may count as damage by itself."""
 
 _GRAIN, _PALE = 6, 0.55
@@ -50,6 +50,9 @@ _SIDES, _SPOILT_SIDES = (960, 560), (640, 480)
 
 _LINE_SIDES = (640, 520, 800, 960)
 """The same for lines, where only clean photographs have the last."""
+
+_CHANGED = 10
+"""Gray levels by which a pixel changes that counts as damaged."""
 
 _OFTEN = 0.3
 """The share of the damaged photographs that are gray, and the share with film grain, for lines."""
@@ -129,11 +132,12 @@ def lines_of(numbered: tuple[int, Pixels]) -> list[Sample]:
         whole = _reduced(photo, _LINE_SIDES[(number + turn) % 3]).astype(np.float32) / 255
         spoilt = drawn.damage_of(dice, whole, layers, colour)
         picture = np.rint(spoilt.picture * 255).astype(np.uint8)
+        truth = np.abs(spoilt.picture - whole).max(axis=2) > _CHANGED / 255  # the shadow of a fold as well
         if dice.random() < _OFTEN:
             picture = unseen.gray(picture)
         if dice.random() < _OFTEN:
             picture = unseen.grain(_GRAIN, seed=number)(picture)
-        found.append(_lines(picture, spoilt.mask > 0))
+        found.append(_lines(picture, truth))
     return found
 
 
@@ -204,7 +208,7 @@ def table(photos: list[Pixels]) -> Iterator[str]:
 
 def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
     before, mask = psnr(spoilt, photo), damage_mask(spoilt)
-    truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > 10
+    truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > _CHANGED
     best = psnr(fill(spoilt, truth), photo) - before
     if mask is None:
         return 0.0, 0.0, best, 0.0

@@ -28,11 +28,11 @@ MEASURES: Final = (
 """What is measured of a line: see `joined`."""
 
 _WEIGHTS: Final = (
-    *(5.792,),
-    *(-0.546, 0.130, 0.850, 2.623, 2.866, 0.836, 0.391, -1.306, -1.522),
-    *(-0.611, -0.150, -6.356, -0.467, 0.332, 0.314),
-    *(0.043, -0.032, -1.084, -9.305, 0.080, -6.179, 0.373, 0.102),
-    *(0.212, -0.070, 6.689, -1.919, -0.016, 0.031),
+    *(5.980,),
+    *(-0.611, 0.038, 0.903, 0.029, 0.100, 0.361, 1.654, -1.316, -1.285),
+    *(-0.518, 0.017, -6.465, -1.815, 0.662, 0.293),
+    *(0.035, -0.049, 0.328, -1.339, 0.114, -6.466, 0.327, 0.118),
+    *(0.141, -0.067, 6.927, -1.115, -0.023, 0.026),
 )
 """Logistic regression: a constant, a weight for each of `MEASURES`, and for the square of each but the first; fitted by
 `training/scratches/evaluate.py`."""
@@ -203,11 +203,11 @@ def _profile(
     gray = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))
     smooth = cv2.blur(gray, (3, 3)).astype(np.float64)
     height, width = gray.shape
-    sides, free = [], np.ones(len(places))
+    sides, free = list[Rows](), np.ones(len(places))
     for beside in (places + across, places - across):
         x = np.clip(np.rint(beside.real), 0, width - 1).astype(np.int64)
         y = np.clip(np.rint(beside.imag), 0, height - 1).astype(np.int64)
-        sides.append(smooth[y, x])
+        sides.append(np.asarray(smooth[y, x], np.float64))
         free *= ~likely[y, x]
     own = gray[places.imag.astype(np.int64), places.real.astype(np.int64)].astype(np.float64)
     left, right = sides

@@ -90,7 +90,7 @@ _AGREED: Final = 0.3
 
 _LINE_FOR: Final = 4.0
 
-_ALONE: Final = 1.61
+_ALONE: Final = 1.78
 """The sum of a line's log odds and the logarithm of its length from which it is filled in a photo that does not count
 as damaged; `training/scratches/evaluate.py` prints it."""
 
