@@ -6,14 +6,29 @@ with this module and stays unseen in training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Canvas", "damage"]
+__all__ = [
+    "KINDS",
+    "Canvas",
+    "Colour",
+    "Layer",
+    "any_colour",
+    "damage",
+    "damage_of",
+    "dirt",
+    "dust",
+    "fold",
+    "hairs",
+    "paper",
+    "parallel_scratches",
+    "scratches",
+]
 
 Plane = NDArray[np.float32]
 """H×W, 0…1."""
@@ -23,6 +38,9 @@ Picture = NDArray[np.float32]
 
 Points = NDArray[np.float64]
 """N×2, x and y in pixels."""
+
+Colour = Callable[[Generator], NDArray[np.float64]]
+"""Draws a colour, 3 fractions."""
 
 _VISIBLE = 0.035
 """A change of colour from which a pixel counts as damaged."""
@@ -37,10 +55,11 @@ class Canvas:
     Attributes:
         picture: the picture, changed in place.
         mask: 1 where it is damaged, else 0.
+        colour: draws the colour of scratches, dust and hairs.
     """
 
-    def __init__(self, picture: Picture, mask: Plane) -> None:
-        self.picture, self.mask = picture, mask
+    def __init__(self, picture: Picture, mask: Plane, colour: Colour | None = None) -> None:
+        self.picture, self.mask, self.colour = picture, mask, colour or any_colour
 
     def lay(self, cover: Plane, colour: NDArray[np.float64], strength: float) -> None:
         """Blend `colour` into the picture where `cover` is, and mark what visibly changed."""
@@ -60,6 +79,10 @@ class Canvas:
         self.picture *= factor[..., None]
 
 
+Layer = Callable[[Generator, Canvas], None]
+"""Draws one kind of damage."""
+
+
 def damage(dice: Generator, picture: Picture) -> Canvas:
     """A copy of the picture with some kinds of damage; now and then with none."""
     canvas = Canvas(picture.copy(), np.zeros(picture.shape[:2], np.float32))
@@ -70,20 +93,29 @@ def damage(dice: Generator, picture: Picture) -> Canvas:
     return canvas
 
 
-def _scratches(dice: Generator, canvas: Canvas) -> None:
+def damage_of(dice: Generator, picture: Picture, layers: Sequence[Layer], colour: Colour) -> Canvas:
+    """A copy of the picture with the given kinds of damage."""
+    canvas = Canvas(picture.copy(), np.zeros(picture.shape[:2], np.float32), colour)
+    for layer in layers:
+        layer(dice, canvas)
+    np.clip(canvas.picture, 0, 1, out=canvas.picture)
+    return canvas
+
+
+def scratches(dice: Generator, canvas: Canvas) -> None:
     """Up to about ten lines of any length, angle and bend."""
-    colour = _damage_colour(dice)
+    colour = canvas.colour(dice)
     for _ in range(1 + dice.poisson(dice.choice([0.5, 2.0, 5.0]))):
         if dice.random() < 0.3:
-            colour = _damage_colour(dice)
+            colour = canvas.colour(dice)
         cover = _stroke(dice, canvas, _path(dice, *canvas.mask.shape), _log_uniform(dice, 0.6, 6.0))
         canvas.lay(cover, colour, dice.uniform(0.3, 1.0))
 
 
-def _parallel_scratches(dice: Generator, canvas: Canvas) -> None:
+def parallel_scratches(dice: Generator, canvas: Canvas) -> None:
     """What a film gets in a projector or a scanner: long straight lines along one side."""
     height, width = canvas.mask.shape
-    colour, lies = _damage_colour(dice), dice.random() < 0.3
+    colour, lies = canvas.colour(dice), dice.random() < 0.3
     for _ in range(dice.integers(1, 7)):
         length = dice.uniform(0.3, 1.2) * (width if lies else height)
         along = np.linspace(0, length, 24) + dice.uniform(-0.1, 0.7) * (width if lies else height)
@@ -93,7 +125,7 @@ def _parallel_scratches(dice: Generator, canvas: Canvas) -> None:
         canvas.lay(_stroke(dice, canvas, path, _log_uniform(dice, 0.7, 4.0)), colour, dice.uniform(0.35, 1.0))
 
 
-def _hairs(dice: Generator, canvas: Canvas) -> None:
+def hairs(dice: Generator, canvas: Canvas) -> None:
     """Short lint, strongly bent."""
     height, width = canvas.mask.shape
     for _ in range(1 + dice.poisson(2.0)):
@@ -101,12 +133,12 @@ def _hairs(dice: Generator, canvas: Canvas) -> None:
         angle = dice.uniform(0, 2 * np.pi) + np.cumsum(dice.normal(0, 0.2, count))
         start = dice.uniform(0, 1, 2) * (width, height)
         path = start + 2 * np.cumsum(np.stack([np.cos(angle), np.sin(angle)], axis=1), axis=0)
-        canvas.lay(_stroke(dice, canvas, path, dice.uniform(0.6, 1.8)), _damage_colour(dice), dice.uniform(0.5, 1.0))
+        canvas.lay(_stroke(dice, canvas, path, dice.uniform(0.6, 1.8)), canvas.colour(dice), dice.uniform(0.5, 1.0))
 
 
-def _dust(dice: Generator, canvas: Canvas) -> None:
+def dust(dice: Generator, canvas: Canvas) -> None:
     """Specks of one colour."""
-    colour = _damage_colour(dice)
+    colour = canvas.colour(dice)
     area = canvas.mask.size / 192**2
     for _ in range(1 + dice.poisson(area * dice.choice([3.0, 10.0, 22.0]))):
         canvas.lay(_blob(dice, canvas, _log_uniform(dice, 0.7, 4.0)), colour, dice.uniform(0.55, 1.0))
@@ -115,10 +147,10 @@ def _dust(dice: Generator, canvas: Canvas) -> None:
 def _lost_emulsion(dice: Generator, canvas: Canvas) -> None:
     """Pieces of the picture layer that came off."""
     for _ in range(dice.integers(1, 4)):
-        canvas.lay(_blob(dice, canvas, dice.uniform(4, 14)), _paper(dice), dice.uniform(0.8, 1.0))
+        canvas.lay(_blob(dice, canvas, dice.uniform(4, 14)), paper(dice), dice.uniform(0.8, 1.0))
 
 
-def _fold(dice: Generator, canvas: Canvas) -> None:
+def fold(dice: Generator, canvas: Canvas) -> None:
     """A crack across the print, flakes along it, and light that falls differently beside it."""
     height, width = canvas.mask.shape
     angle = dice.choice([0.0, np.pi / 2]) + dice.normal(0, 0.25)
@@ -134,7 +166,7 @@ def _fold(dice: Generator, canvas: Canvas) -> None:
         cv2.polylines(shadow, [_fixed(beside)], False, 1.0, int(dice.integers(3, 18)), cv2.LINE_AA, 3)
         shadow = cv2.GaussianBlur(shadow, (0, 0), dice.uniform(1.5, 6))
         canvas.shade(1 - shadow * np.float32(dice.uniform(-0.15, 0.4)))
-    colour = _paper(dice) if dice.random() < 0.75 else _damage_colour(dice)
+    colour = paper(dice) if dice.random() < 0.75 else canvas.colour(dice)
     canvas.lay(_stroke(dice, canvas, path, _log_uniform(dice, 0.8, 4.0)), colour, dice.uniform(0.45, 1.0))
     flakes = np.zeros(canvas.mask.shape, np.float32)
     for at in np.nonzero(dice.random(steps.size) < dice.uniform(0, 0.35))[0]:
@@ -201,18 +233,25 @@ def _wave(dice: Generator, count: int) -> NDArray[np.float64]:
     return np.interp(np.linspace(0, knots - 1, count), np.arange(knots), coarse)
 
 
-def _damage_colour(dice: Generator) -> NDArray[np.float64]:
+def any_colour(dice: Generator) -> NDArray[np.float64]:
+    """Mostly of paper, often of dirt, else of glue, or one layer of dye gone."""
     kind = dice.choice(4, p=(0.58, 0.3, 0.07, 0.05))
     if kind == 0:
-        return _paper(dice)
-    if kind == 1:  # dirt, or a scratch on a negative
-        return np.clip(np.array([0.1, 0.08, 0.07]) * dice.uniform(0, 2.2) + dice.normal(0, 0.01, 3), 0, 1)
+        return paper(dice)
+    if kind == 1:
+        return dirt(dice)
     if kind == 2:
         return np.clip(np.array([0.55, 0.45, 0.3]) * dice.uniform(0.6, 1.5), 0, 1)
     return dice.uniform(0, 1, 3)  # one layer of dye gone
 
 
-def _paper(dice: Generator) -> NDArray[np.float64]:
+def dirt(dice: Generator) -> NDArray[np.float64]:
+    """Of dirt, or of a scratch on a negative: dark."""
+    return np.clip(np.array([0.1, 0.08, 0.07]) * dice.uniform(0, 2.2) + dice.normal(0, 0.01, 3), 0, 1)
+
+
+def paper(dice: Generator) -> NDArray[np.float64]:
+    """Of paper: bright."""
     return np.clip(np.array([0.96, 0.94, 0.9]) * dice.uniform(0.82, 1.04) + dice.normal(0, 0.02, 3), 0, 1)
 
 
@@ -225,12 +264,12 @@ def _fixed(points: Points) -> NDArray[np.int32]:
     return np.rint(points * 8).astype(np.int32)
 
 
-KINDS: tuple[tuple[float, Callable[[Generator, Canvas], None]], ...] = (
-    (0.75, _scratches),
-    (0.2, _parallel_scratches),
-    (0.3, _hairs),
-    (0.5, _dust),
+KINDS: tuple[tuple[float, Layer], ...] = (
+    (0.75, scratches),
+    (0.2, parallel_scratches),
+    (0.3, hairs),
+    (0.5, dust),
     (0.15, _lost_emulsion),
-    (0.3, _fold),
+    (0.3, fold),
 )
 """The kinds of damage, and how often a picture has each."""

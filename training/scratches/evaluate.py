@@ -1,10 +1,14 @@
-"""What the networks in the package find and gain, on photographs and damage that training never saw.
+r"""What the networks in the package find and gain, on photographs and damage that training never saw.
 
     python -m training.scratches.evaluate fit --photos work/pack/VAL --some sources/clothing-dataset-small/validation/*
+    python -m training.scratches.evaluate lines --photos work/pack work/pack/VAL \
+        --some sources/clothing-dataset-small/validation/*
     python -m training.scratches.evaluate table --photos FOLDER
 
 `fit` makes the decision rule of `smarty_async/local/engine/scratches.py` (which pieces are damage, and from which
 evidence a photo is damaged) from photographs that training left out, as they are and with the training's damage.
+`lines` makes the rule of `smarty_async/local/engine/lines.py` (which lines are damage), and the odds from which a line
+is filled by itself, from more photographs, each with one kind of damage at a time.
 `table` prints what is gained on others, damaged by `benchmarks/quality/damage.py`. It needs
 `training/requirements.txt` without PyTorch (ncnn and PyTorch do not run in one process) and the extra `local`.
 """
@@ -12,6 +16,7 @@ evidence a photo is damaged) from photographs that training left out, as they ar
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,8 +27,9 @@ from numpy.typing import NDArray
 
 from benchmarks.quality import damage as unseen
 from benchmarks.quality.measures import psnr
-from smarty_async.local.engine.scratches import AGAINST, FOR, SQUARED, damage_mask, fill, likelihood, measured
-from training.scratches.damage import damage
+from smarty_async.local.engine.lines import joined, terms
+from smarty_async.local.engine.scratches import AGAINST, FOR, SQUARED, damage_mask, fill, likelihood, log_odds, measured
+from training.scratches import damage as drawn
 from training.scratches.photos import SIDE
 
 Pixels = NDArray[np.uint8]
@@ -33,11 +39,33 @@ Row = NDArray[np.float64]
 _TOUCHED = 0.008
 """The share of clean photographs that may count as damaged."""
 
+_ALONE = 0.004
+"""The share of clean photographs in which a line may count as damage by itself."""
+
 _GRAIN, _PALE = 6, 0.55
 """Film grain on a third, and contrast of a fifth, of the photographs from which the rule is made."""
 
 _SIDES, _SPOILT_SIDES = (960, 560), (640, 480)
 """Pixels of the longer side at which photographs are measured, clean and damaged."""
+
+_LINE_SIDES = (640, 520, 800, 960)
+"""The same for lines, where only clean photographs have the last."""
+
+_CHANGED = 10
+"""Gray levels by which a pixel changes that counts as damaged."""
+
+_OFTEN = 0.3
+"""The share of the damaged photographs that are gray, and the share with film grain, for lines."""
+
+_DRAWN: tuple[tuple[drawn.Colour, tuple[drawn.Layer, ...]], ...] = (
+    (drawn.paper, (drawn.scratches, drawn.scratches, drawn.dust)),
+    (drawn.dirt, (drawn.scratches, drawn.scratches, drawn.dust)),
+    (drawn.dirt, (drawn.parallel_scratches, drawn.hairs)),
+    (drawn.any_colour, (drawn.fold,)),
+    (drawn.paper, (drawn.dust, drawn.hairs)),
+    (drawn.any_colour, (drawn.fold, drawn.scratches, drawn.dust)),
+)
+"""What is drawn on photographs for the rule of lines: each gets two of these, one by one."""
 
 KINDS: dict[str, Callable[[int], unseen.Damage]] = {
     "bright": lambda seed: unseen.scratch(6, seed=seed),
@@ -50,13 +78,13 @@ KINDS: dict[str, Callable[[int], unseen.Damage]] = {
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A photograph's pieces.
+    """A photograph's pieces, or its lines.
 
     Attributes:
         clean: whether nothing was done to it.
-        terms: N×15: for each piece a 1, the measures, and some of their squares.
+        terms: N×15, or N×30: for each piece or line a 1, the measures, and some of their squares.
         lengths: N.
-        true: N; whether more than half of the piece is damage.
+        true: N; whether more than half of the piece or line is damage.
     """
 
     clean: bool
@@ -74,7 +102,7 @@ def samples(photos: list[Pixels]) -> Iterator[Sample]:
             whole = _reduced(photo, side)
             yield _sample(unseen.grain(_GRAIN, seed=number)(whole) if number % 4 == 3 else whole, None)
         for side in _SPOILT_SIDES if large else _SPOILT_SIDES[: number % 2]:
-            spoilt = damage(dice, _reduced(photo, side).astype(np.float32) / 255)
+            spoilt = drawn.damage(dice, _reduced(photo, side).astype(np.float32) / 255)
             picture = np.rint(spoilt.picture * 255).astype(np.uint8)
             if number % 5 == 2:
                 picture = unseen.contrast(_PALE)(picture)
@@ -86,13 +114,47 @@ def samples(photos: list[Pixels]) -> Iterator[Sample]:
 def _sample(picture: Pixels, truth: Mask | None) -> Sample:
     pieces = measured(picture, likelihood(picture))
     measures = pieces.measures
-    terms = np.concatenate([np.ones((len(measures), 1)), measures, measures[:, SQUARED] ** 2], axis=1)
+    squares = measures[:, SQUARED] ** 2
+    terms = np.concatenate([np.ones((len(measures), 1)), measures, squares], axis=1)
+    return Sample(truth is None, terms, pieces.lengths, _true(pieces.labels, len(measures), truth))
+
+
+def lines_of(numbered: tuple[int, Pixels]) -> list[Sample]:
+    """The lines of a photograph as it is, and with two kinds of damage."""
+    number, photo = numbered
+    clean = _reduced(photo, _LINE_SIDES[number % 4])
+    if number % 6 == 5:
+        clean = unseen.gray(clean)
+    found = [_lines(unseen.grain(_GRAIN, seed=number)(clean) if number % 5 == 3 else clean, None)]
+    for turn, kind in enumerate((number % 6, (number + 1 + number // 6 % 5) % 6)):
+        dice = np.random.default_rng((77, number, kind))
+        colour, layers = _DRAWN[kind]
+        whole = _reduced(photo, _LINE_SIDES[(number + turn) % 3]).astype(np.float32) / 255
+        spoilt = drawn.damage_of(dice, whole, layers, colour)
+        picture = np.rint(spoilt.picture * 255).astype(np.uint8)
+        truth = np.abs(spoilt.picture - whole).max(axis=2) > _CHANGED / 255  # the shadow of a fold as well
+        if dice.random() < _OFTEN:
+            picture = unseen.gray(picture)
+        if dice.random() < _OFTEN:
+            picture = unseen.grain(_GRAIN, seed=number)(picture)
+        found.append(_lines(picture, truth))
+    return found
+
+
+def _lines(picture: Pixels, truth: Mask | None) -> Sample:
+    pieces = measured(picture, likelihood(picture))
+    lines = joined(picture, pieces.labels, pieces.lengths, log_odds(pieces))
+    labels = np.take(np.concatenate([[0], lines.of + 1]), pieces.labels)
+    return Sample(truth is None, terms(lines), lines.lengths, _true(labels, len(lines.lengths), truth))
+
+
+def _true(labels: NDArray[np.integer], count: int, truth: Mask | None) -> Row:
+    """For each of `count` numbers, whether damage is more than half of the pixels with that number."""
     if truth is None:
-        return Sample(True, terms, pieces.lengths, np.zeros(len(measures)))
+        return np.zeros(count)
     near = cv2.dilate(truth.astype(np.uint8), np.ones((3, 3), np.uint8)).ravel()
-    labels, count = pieces.labels.ravel(), len(measures) + 1
-    shares = np.bincount(labels, near, count)[1:] / np.maximum(1, np.bincount(labels, minlength=count)[1:])
-    return Sample(False, terms, pieces.lengths, (shares > 0.5).astype(np.float64))
+    areas = np.maximum(1, np.bincount(labels.ravel(), minlength=count + 1)[1:])
+    return (np.bincount(labels.ravel(), near, count + 1)[1:] / areas > 0.5).astype(np.float64)
 
 
 def fitted(found: list[Sample]) -> Row:
@@ -121,6 +183,18 @@ def enough(found: list[Sample], weights: Row) -> tuple[float, float]:
     return bound, float(np.mean(np.array(damaged) >= bound))
 
 
+def alone(found: list[Sample], weights: Row) -> tuple[float, float]:
+    """The bound that all but `_ALONE` of the clean photographs stay under; the share of damaged ones over it.
+
+    Of a photograph, it is the highest sum of a line's log odds and the logarithm of its length.
+    """
+    best = [(sample.terms @ weights + np.log(sample.lengths)).max(initial=-np.inf) for sample in found]
+    clean = np.sort([value for value, sample in zip(best, found, strict=True) if sample.clean])
+    bound = float(clean[-1 - int(_ALONE * len(clean))]) + 0.01
+    damaged = [value for value, sample in zip(best, found, strict=True) if sample.true.any()]
+    return bound, float(np.mean(np.array(damaged) >= bound))
+
+
 def table(photos: list[Pixels]) -> Iterator[str]:
     """A line for each kind of damage, and one for the clean photographs."""
     yield f"{'':18}Telea  network  true mask, network  worst  photos filled"
@@ -134,7 +208,7 @@ def table(photos: list[Pixels]) -> Iterator[str]:
 
 def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
     before, mask = psnr(spoilt, photo), damage_mask(spoilt)
-    truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > 10
+    truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > _CHANGED
     best = psnr(fill(spoilt, truth), photo) - before
     if mask is None:
         return 0.0, 0.0, best, 0.0
@@ -146,14 +220,23 @@ def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
 def main() -> None:
     """Print the rule, or the table."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.evaluate", description=__doc__)
-    parser.add_argument("what", choices=("fit", "table"))
+    parser.add_argument("what", choices=("fit", "lines", "table"))
     parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of PNG or JPEG files")
     parser.add_argument("--some", type=Path, nargs="*", default=[], help="folders of which every fourth file is taken")
+    parser.add_argument("--processes", type=int, default=1, help="that measure lines")
     options = parser.parse_args()
     photos = [_read(path) for path in (*_files(options.photos), *_files(options.some)[1::4])]
     if options.what == "table":
         for line in table([_reduced(photo, SIDE) for photo in photos]):
             print(line, flush=True)
+        return
+    if options.what == "lines":
+        with multiprocessing.Pool(options.processes) as pool:
+            found = [sample for some in pool.imap(lines_of, enumerate(photos), chunksize=4) for sample in some]
+        weights = fitted(found)
+        bound, share = alone(found, weights)
+        print("WEIGHTS", ", ".join(f"{weight:.3f}" for weight in weights))
+        print(f"ALONE {bound:.2f}: {share:.0%} of the damaged photographs have more")
         return
     found = list(samples(photos))
     weights = fitted(found)

@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from smarty_async.local.engine.lines import joined
+from smarty_async.local.engine.lines import log_odds as lines_log_odds
 from smarty_async.local.engine.nets import Net, to_pixels, to_planes
 from smarty_async.local.engine.protocol import check_wanted
 from smarty_async.local.engine.tiles import Pixels
@@ -25,6 +27,7 @@ __all__ = [
     "damage_mask",
     "fill",
     "likelihood",
+    "log_odds",
     "measured",
     "repaired",
 ]
@@ -82,6 +85,17 @@ _ENOUGH: Final = 0.85
 """Evidence from which a photo counts as damaged: log odds of a piece times its length in shorter sides, summed. Pieces
 that are rather a part of the scene count against it: where there are many of them, the scene is one of lines."""
 
+_AGREED: Final = 0.3
+"""The evidence that lines as a whole must give as well: their log odds, from 0 to `_LINE_FOR`, times their lengths."""
+
+_LINE_FOR: Final = 4.0
+
+_ALONE: Final = 1.78
+"""The sum of a line's log odds and the logarithm of its length from which it is filled in a photo that does not count
+as damaged; `training/scratches/evaluate.py` prints it."""
+
+_ALMOST: Final = 1.0
+"""The log odds from which lines beside such a one are filled, too."""
 
 _CALM: Final = 4.0
 """Gray levels by which all brightness is taken to vary."""
@@ -122,15 +136,24 @@ def damage_mask(picture: Pixels) -> Mask | None:
     """
     likely = likelihood(picture)
     pieces = measured(picture, likely)
-    odds = _log_odds(pieces.measures)
-    if (np.clip(odds, AGAINST, FOR) * pieces.lengths).sum() < _ENOUGH:
-        return None
-    chosen = np.take(np.concatenate([[False], odds > 0]), pieces.labels)
-    return (_near(chosen) | _near(likely > _CERTAIN)) & (likely > _LIKELY)
+    odds = log_odds(pieces)
+    lines = joined(picture, pieces.labels, pieces.lengths, odds)
+    of_lines = lines_log_odds(lines)
+    chosen, certain = odds > 0, likely > _CERTAIN
+    agreed = (np.clip(of_lines, 0, _LINE_FOR) * lines.lengths).sum() >= _AGREED
+    if not agreed or (np.clip(odds, AGAINST, FOR) * pieces.lengths).sum() < _ENOUGH:
+        # The photo does not count as damaged: only a line that is sure by itself is filled, with those almost as sure.
+        alone = of_lines + np.log(lines.lengths) >= _ALONE
+        if not alone.any():
+            return None
+        chosen, certain = (alone | (of_lines > _ALMOST))[lines.of], np.zeros_like(certain)
+    found = np.take(np.concatenate([[False], chosen]), pieces.labels)
+    return (_near(found) | _near(certain)) & (likely > _LIKELY)
 
 
-def _log_odds(measures: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights = np.array(_WEIGHTS)
+def log_odds(pieces: Pieces) -> NDArray[np.float64]:
+    """The log odds that each piece is damage: N."""
+    weights, measures = np.array(_WEIGHTS), pieces.measures
     linear = weights[1 : 1 + len(MEASURES)]
     odds = weights[0] + measures @ linear + measures[:, SQUARED] ** 2 @ weights[1 + len(MEASURES) :]
     return np.asarray(odds, np.float64)
