@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -14,7 +16,7 @@ import aiofiles
 import msgspec
 from aiofiles.threadpool.binary import AsyncFileIO
 
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoRejected
 
 __all__ = [
@@ -100,7 +102,7 @@ class FileBody:
                 yield data[start : start + _PIECE_BYTES]
             return
         try:
-            async with aiofiles.open(self._path, "rb", buffering=0) as file:
+            async with _opened(self._path) as file:
                 self.check(file.fileno())
                 async for piece in self._pieces(file):
                     yield piece
@@ -176,6 +178,17 @@ class FileBody:
 
     def _changed(self) -> PhotoRejected:
         return PhotoRejected("it changed while the run was under way", type="changed")
+
+
+@asynccontextmanager
+async def _opened(path: str | Path) -> AsyncGenerator[AsyncFileIO]:
+    """The file at `path`, which is closed also where a thread has opened it and the wait for that is cancelled."""
+    opening = asyncio.ensure_future(aiofiles.open(path, "rb", buffering=0))
+    try:
+        yield await finish_despite_cancel(opening)
+    finally:
+        if not opening.cancelled() and opening.exception() is None:
+            await opening.result().close()
 
 
 def _unreadable(error: OSError) -> PhotoRejected:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from pathlib import Path
@@ -140,3 +141,21 @@ async def test_no_digest_of_what_was_read_in_part(tmp_path: Path) -> None:
     assert body.digest is None
     await pieces(body)
     assert body.digest == hashlib.sha256((tmp_path / "a.jpg").read_bytes()).digest()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+async def test_a_file_is_closed_whose_opening_was_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    os.mkfifo(path)  # to open it takes until somebody writes to it
+    body = FileBody(path, size=1 << 20, version=None, content_type="image/jpeg")
+    reading = asyncio.ensure_future(anext(body.read()))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    reading.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    writer = os.open(path, os.O_RDWR)
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    os.close(writer)
