@@ -39,20 +39,18 @@ class _Pool(NamedTuple):
 
 
 _POOLS = {
-    "disk": _Pool(6),
+    "disk": _Pool(10),
     "syncing": _Pool(2),
-    "reading": _Pool(2),
-    "appending": _Pool(2),
     "hashing": _Pool(2),
     "probing": _Pool(4),
     "fetching": _Pool(24, thread_each=True),
     "storing": _Pool(24, thread_each=True),
     "logs": _Pool(1),
 }
-"""Waits for the disk have a pool of their own: the next outputs are written meanwhile. So have reads and appends, which
-an open request waits for. Calls to an object store wait for its answer: each has a thread, and what is fetched for a
-request does not queue behind what is stored. The logs by which a cluster's workers show that they live wait for none of
-them."""
+"""Reads and writes share a pool: while they are quick, its one thread takes turns with the event loop alone. Waits for
+the disk have a pool of their own: the next outputs are written meanwhile. Calls to an object store wait for its answer:
+each has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which a cluster's
+workers show that they live wait for none of them."""
 _SLOW_SECONDS, _FAST_CALLS = 0.1, 8
 """A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005

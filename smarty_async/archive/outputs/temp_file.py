@@ -214,7 +214,7 @@ def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
         file.append(pieces)
 
 
-append_all = threaded(_append_all, pool="appending")
+append_all = threaded(_append_all)
 """Append its pieces to each file, all in one call to a thread. Raises DiskError."""
 
 

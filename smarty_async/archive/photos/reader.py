@@ -199,7 +199,7 @@ def _call(call: Callable[[], T]) -> T:
     return call()
 
 
-read_in_thread = threaded(_call, pool="reading")
+read_in_thread = threaded(_call)
 """Makes a call that reads photos, in a thread."""
 
 
