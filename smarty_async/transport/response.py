@@ -60,7 +60,7 @@ class SinkFile(Protocol):
         ...
 
     def edit_with(self, editor: OutputEditor) -> None:
-        """What is to be done to the output, now that its image is known: it may be done as the output is written."""
+        """Take note of what is to be done to the output, as its image is known now; the sink may do it as it writes."""
         ...
 
     async def discard(self) -> None:
@@ -258,7 +258,7 @@ class ResponseReader:
             self._edit_for(name)
 
     def _edit_for(self, name: str) -> None:
-        """Have the outputs of the open item edited as those of the item called `name`, as far as they can be still."""
+        """Give the outputs of the open item the editor of the item called `name`."""
         editor = self._editor_of(name)
         if editor is not None and self._edited_for in (None, name):
             self._edited_for = name
