@@ -1,9 +1,9 @@
 """A process that has imported the program and forks itself for each run of it: a run starts in milliseconds.
 
 ``python fork_server.py SOCKET MODULE ...`` imports the modules and answers calls at the socket until its other end is
-closed. A call names a module to run as `__main__`, and brings four descriptors: stdin, stdout, stderr, and a pipe to
-which the number of the new process and, once it has ended, its exit status are written. What is run ends as every
-program does, with the interpreter's own clearing up.
+closed. A call names a module, or a script by its path, to run as `__main__`, and brings four descriptors: stdin,
+stdout, stderr, and a pipe to which the number of the new process and, once it has ended, its exit status are written.
+What is run ends as every program does, with the interpreter's own clearing up.
 """
 
 from __future__ import annotations
@@ -79,7 +79,10 @@ def _run(call: Call) -> None:
     if "PYTHONFAULTHANDLER" in call.environment:
         faulthandler.enable()
     sys.argv = [call.module, *call.arguments]
-    runpy.run_module(call.module, run_name="__main__", alter_sys=True)
+    if call.module.endswith(".py"):
+        runpy.run_path(call.module, run_name="__main__")
+    else:
+        runpy.run_module(call.module, run_name="__main__", alter_sys=True)
 
 
 def main() -> None:

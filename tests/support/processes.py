@@ -132,6 +132,7 @@ async def start(module: str, *arguments: str, environment: Mapping[str, str], fo
     """Run ``python -m module arguments`` in a session of its own, with pipes to all streams.
 
     Args:
+        module: or the path of a script, which ends in `.py`.
         environment: all of it.
         folder: where it runs; if None, one where no checkout lies.
     """
@@ -139,7 +140,7 @@ async def start(module: str, *arguments: str, environment: Mapping[str, str], fo
     if FORKS:
         return await _fork(Call(module, list(arguments), dict(environment), str(folder)))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(sys.executable, *([] if module.endswith(".py") else ["-m"]), module, *arguments),
         env=environment,
         cwd=folder,
         stdin=subprocess.PIPE,
