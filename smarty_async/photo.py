@@ -38,7 +38,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.wire.verdict import ItemVerdict, judge_item
+from smarty_async.wire.messages import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
 
@@ -327,7 +327,7 @@ class PhotoRun:
         self.pages = probed.pages
         self._header = probed.header
         self.pixels = probed.width * probed.height
-        context.progress.work.add_probed(file.size, self.pixels)
+        context.count_probed(file, self.pixels)
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
         if probed.pages != self.entry.pages:
