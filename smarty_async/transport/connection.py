@@ -243,8 +243,9 @@ class Connection:
         try:
             async for data in _arriving(response.content):
                 exchange.bytes_received += len(data)
-                silence.pause()  # our own disk is not the service
-                await reader.feed(data)
+                if reader.feed(data):
+                    silence.pause()  # our own disk is not the service
+                    await reader.room()
                 silence.restart()
             envelope = reader.finish()
             if envelope.status != HTTPStatus.OK:
@@ -254,7 +255,8 @@ class Connection:
             with suppress(RequestError):
                 async for data in _lying_in_socket(response.content):
                     exchange.bytes_received += len(data)
-                    await reader.feed(data)
+                    if reader.feed(data):
+                        await reader.room()
             raise
         finally:
             silence.pause()

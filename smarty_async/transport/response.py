@@ -195,12 +195,11 @@ class ResponseReader:
         self._buffered = 0  # bytes in `_pieces`
         self._writer: asyncio.Task[None] | None = None
 
-    async def feed(self, data: bytes) -> None:
-        """Take the next bytes of the response in; waits for the sink only when too much is buffered.
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes of the response in; whether `room` is to be waited for before the next.
 
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
-            DiskError: the sink refuses.
         """
         events: list[Event] = []
         problem: RequestError | None = None
@@ -216,6 +215,14 @@ class ResponseReader:
                 self._start_writer()
         if problem is not None:
             raise problem
+        return self._buffered >= _FLUSH_BYTES
+
+    async def room(self) -> None:
+        """Wait for the sink while much is buffered.
+
+        Raises:
+            DiskError: the sink refuses.
+        """
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()

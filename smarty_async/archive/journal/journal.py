@@ -352,7 +352,7 @@ def _recovered(
         with store.transaction():
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
             count = outputs.rebuild(store, specs)
-            adopted = adopt_left(store, left)
+            adopted = adopt_left(store, left) if left else 0
             temporaries = store.recover(outputs.recover)
     except BaseException:
         store.close()

@@ -212,7 +212,7 @@ class EntryLookup:
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
-        missing = [spec for spec in specs if not entry.has(spec)]
+        missing = entry.without_answer(specs)
         if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
         if problem is None and missing and place is not None and not changed:

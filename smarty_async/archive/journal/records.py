@@ -170,6 +170,10 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         answer = self.answers.get(spec.mode)
         return answer is not None and answer.spec == spec.text and answer.state in ("committed", "missing")
 
+    def without_answer(self, specs: Iterable[ModeSpec]) -> list[ModeSpec]:
+        """Those of `specs` to which no earlier run committed an answer."""
+        return [spec for spec in specs if not self.has(spec)] if self.answers else list(specs)
+
     @property
     def misses_outputs(self) -> bool:
         """Whether committed outputs are no longer at their places."""
@@ -184,14 +188,16 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         """The result of a photo that needs no work in this run, None when there is something to do."""
         if self.version_changed:
             return None
-        missing = [spec for spec in specs if not self.has(spec)]
+        missing = self.without_answer(specs)
         if not missing:
             # Without an outcome, the run that committed the outputs stopped before it recorded the result.
             return self.result("skipped", attempts=self.attempts) if self.outcome else None
         if self.problem and any(self._is_received(spec) for spec in missing):
             return self.result("failed", error=self.problem, attempts=self.attempts)  # paid for: never sent again
+        if retry_failed or not self.failures:
+            return None
         failures = [self.failures.get(spec.text) for spec in missing]
-        if retry_failed or None in failures:
+        if None in failures:
             return None
         return self.result("failed", error=failures[0], attempts=self.attempts)
 
