@@ -43,18 +43,8 @@ OPTIONS_OF_OTHERS = {
     *("--nthreads", "--no-nanny", "--no-dashboard", "--protocol", "--scale", "--detach"),  # dask, docker compose
     *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
-    *(
-        "--pack",
-        "--nets",
-        "--start",
-        "--minutes",
-        "--weights",
-        "--net",
-        "--seconds",
-        "--file",
-        "--calls",
-    ),  # training, benchmarks
-    *("--side", "--batch", "--before", "--after", "--share"),  # training
+    *("--pack", "--nets", "--start", "--minutes", "--weights", "--net", "--seconds", "--file"),  # training, benchmarks
+    *("--side", "--batch", "--before", "--after", "--share", "--calls"),  # training, benchmarks
 }
 """Options that are not this program's."""
 
