@@ -3,6 +3,10 @@
 One executor call per blocking call costs the event loop a future with locks and a wake-up of its own, while hundreds of
 photos are alive. A `ThreadBatcher` queues the calls instead; a thread that is already running takes the next call from
 the queue, and results return to the event loop together.
+
+Two running threads also take turns with the interpreter's lock, which each call of the system gives away: for brief
+calls that costs more than the calls. So the event loop waits for a thread whose calls are brief, a few milliseconds at
+a time (`BriefWait`), and looks after its sockets in between. It does not wait for calls that turn out to be slow.
 """
 
 from __future__ import annotations
@@ -13,13 +17,23 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial, wraps
+from threading import Lock, local
 from time import monotonic
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 from smarty_async.errors import DiskError
 
-__all__ = ["ThreadBatcher", "finish_despite_cancel", "no_more_threads", "start_threads", "threaded"]
+__all__ = [
+    "BRIEF_SECONDS",
+    "BriefWait",
+    "ThreadBatcher",
+    "finish_despite_cancel",
+    "no_more_threads",
+    "start_threads",
+    "threaded",
+    "work_beside_loop",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,29 +46,37 @@ class _Pool(NamedTuple):
     Attributes:
         threads: how many, at most.
         thread_each: start one for each call that waits, at once; else one more only where calls turn out to be slow.
+        brief: seconds for which the event loop waits for a thread at a time.
     """
 
     threads: int
     thread_each: bool = False
+    brief: float = 0.0
 
+
+BRIEF_SECONDS = 0.005
+"""The event loop waits for a thread so long at a time: as long as a running thread may keep the interpreter's lock."""
 
 _POOLS = {
-    "disk": _Pool(10),
+    "disk": _Pool(10, brief=BRIEF_SECONDS),
     "syncing": _Pool(2),
     "hashing": _Pool(2),
-    "probing": _Pool(4),
+    "probing": _Pool(4, brief=BRIEF_SECONDS),
     "fetching": _Pool(24, thread_each=True),
     "storing": _Pool(24, thread_each=True),
     "logs": _Pool(1),
 }
-"""Reads and writes share a pool: while they are quick, its one thread takes turns with the event loop alone. Waits for
-the disk have a pool of their own: the next outputs are written meanwhile. Calls to an object store wait for its answer:
-each has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which a cluster's
-workers show that they live wait for none of them."""
+"""Reads and writes share a pool: while they are quick, one thread makes them all, and the event loop waits for it.
+Waits for the disk have a pool of their own: the next outputs are written meanwhile. Calls to an object store wait for
+its answer: each has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which
+a cluster's workers show that they live wait for none of them."""
 _SLOW_SECONDS, _FAST_CALLS = 0.1, 8
 """A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005
 """Seconds after which a thread reports the results it has, before it takes the next call."""
+_LONG_SECONDS, _NO_WAIT_SECONDS = 0.03, 1.0
+"""A call that takes so long waits for a disk, not for a core: for some time the event loop waits for no thread of its
+pool. Calls that write a whole group of outputs take up to half of it."""
 
 
 def threaded(call: Callable[P, T], *, pool: str = "disk") -> Callable[P, asyncio.Future[T]]:
@@ -114,6 +136,51 @@ def no_more_threads() -> DiskError:
     return DiskError("the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)")
 
 
+class BriefWait:
+    """The event loop's wait for a thread, which the thread ends.
+
+    Attributes:
+        active: the event loop waits, or is about to. If it does not, the thread has to wake it.
+        ended: the thread has ended it.
+    """
+
+    def __init__(self, *, active: bool = True) -> None:
+        self.active = active
+        self.ended = False
+        self._lock = Lock()
+        self._lock.acquire()
+
+    def wait(self, seconds: float) -> None:
+        """Block the event loop until the thread ends the wait, `seconds` at most."""
+        self.active = True
+        try:
+            self._lock.acquire(timeout=seconds)
+        finally:
+            self.active = False
+
+    def end(self) -> None:
+        """End the wait, from the thread, once and for all."""
+        if not self.ended:
+            self.ended = True
+            self._lock.release()
+
+
+class _Visit:
+    """What a thread does from its first call until the queue is empty.
+
+    Attributes:
+        wait: the event loop's.
+        outcomes: of the calls it has made, which are not reported yet.
+        ended: the queue is empty, and `outcomes` are all.
+        reported: the end is.
+    """
+
+    def __init__(self, *, waited_for: bool) -> None:
+        self.wait = BriefWait(active=waited_for)
+        self.outcomes: deque[_Outcome] = deque()
+        self.ended = self.reported = False
+
+
 class ThreadBatcher:
     """A queue of blocking calls and the threads that drain it.
 
@@ -123,11 +190,14 @@ class ThreadBatcher:
         threads: how many may run at a time, at most.
         thread_each: start one for each call that waits, at once. Else one makes all calls while they are quick: two
             would take turns with the interpreter's lock, which costs more than the calls.
+        brief: seconds for which the event loop waits for a thread at a time, while its calls are quick; 0: not at all.
     """
 
-    def __init__(self, threads: int, *, thread_each: bool = False) -> None:
+    def __init__(self, threads: int, *, thread_each: bool = False, brief: float = 0.0) -> None:
         self._max_threads = threads
         self._thread_each = thread_each
+        self._brief = brief
+        self._no_wait_until = 0.0
         self._executor = _executor(threads)
         self._has_thread = False
         self._queue: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
@@ -164,8 +234,9 @@ class ThreadBatcher:
         self._start_threads(loop)
 
     def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        visit = _Visit(waited_for=self._brief > 0 and monotonic() >= self._no_wait_until)
         try:
-            self._executor.submit(self.drain, loop)
+            self._executor.submit(self._drain, visit, loop)
         except RuntimeError:  # can't start new thread
             if not self._has_thread:
                 self._fail_queued()
@@ -173,6 +244,29 @@ class ThreadBatcher:
             # The executor has queued the call all the same: one of the threads it has makes it.
         self._has_thread = True
         self._draining += 1
+        if visit.wait.active:
+            self._wait_for(visit, loop, self._begun, monotonic())
+
+    def _wait_for(self, visit: _Visit, loop: asyncio.AbstractEventLoop, begun: int, since: float) -> None:
+        """Wait for the thread of `visit`, again and again, with a turn of the event loop in between.
+
+        Args:
+            visit: the thread's.
+            loop: the event loop.
+            begun: how many calls had begun when it was last looked.
+            since: when the last of them was seen.
+        """
+        try:
+            visit.wait.wait(self._brief)
+        finally:  # what comes after this is reported by the thread
+            self._report(visit, loop)
+        now = monotonic()
+        if self._begun != begun:
+            begun, since = self._begun, now
+        if now - since > _LONG_SECONDS:
+            self._no_wait_until = now + _NO_WAIT_SECONDS
+        elif not visit.wait.ended:
+            loop.call_soon(self._wait_for, visit, loop, begun, since)
 
     def _fail_queued(self) -> None:
         self._executor = _executor(self._max_threads)  # the old one holds a call that is never made
@@ -181,32 +275,57 @@ class ThreadBatcher:
             if not future.done():
                 future.set_exception(no_more_threads())
 
-    def _report(self, outcomes: list[_Outcome], *, ended_on: asyncio.AbstractEventLoop | None) -> None:
-        for future, answer, error in outcomes:
+    def _report(self, visit: _Visit, loop: asyncio.AbstractEventLoop) -> None:
+        ended = visit.ended  # looked at first: what the thread adds after this, it reports itself
+        while visit.outcomes:
+            future, answer, error = visit.outcomes.popleft()
             if future.done():
                 continue
             if error is None:
                 future.set_result(answer)
             else:
                 future.set_exception(error)
-        if ended_on is not None:
+        if ended and not visit.reported:
+            visit.reported = True
             self._draining -= 1
-            self._start_threads(ended_on)
+            self._start_threads(loop)
 
-    def drain(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _drain(self, visit: _Visit, loop: asyncio.AbstractEventLoop) -> None:
         """Make the queued calls one after another until none is left; runs in a thread."""
-        outcomes: list[_Outcome] = []
         since = monotonic()
+        _thread.wait = visit.wait
         with suppress(IndexError):
             while True:
                 work, future = self._queue.popleft()
                 self._begun += 1
                 if not future.cancelled():
-                    outcomes.append((future, *_outcome(work)))
-                if monotonic() - since > _REPORT_EVERY:
-                    _call_in_loop(loop, partial(self._report, outcomes, ended_on=None))
-                    outcomes, since = [], monotonic()
-        _call_in_loop(loop, partial(self._report, outcomes, ended_on=loop))
+                    visit.outcomes.append((future, *_outcome(work)))
+                if monotonic() - since > _REPORT_EVERY and not visit.wait.active:
+                    _call_in_loop(loop, partial(self._report, visit, loop))
+                    since = monotonic()
+        visit.ended = True
+        visit.wait.end()
+        if not visit.wait.active:
+            _call_in_loop(loop, partial(self._report, visit, loop))
+
+
+class _Thread(local):
+    """What belongs to the running thread.
+
+    Attributes:
+        wait: the event loop's for it, if it makes calls of a `ThreadBatcher`.
+    """
+
+    wait: BriefWait | None = None
+
+
+_thread = _Thread()
+
+
+def work_beside_loop() -> None:
+    """The call that runs in this thread goes on without the interpreter's lock: the event loop need not wait for it."""
+    if _thread.wait is not None:
+        _thread.wait.end()
 
 
 class _Batchers(dict[str, ThreadBatcher]):
@@ -223,7 +342,7 @@ def _batchers_of(loop: asyncio.AbstractEventLoop, pool: str) -> _Batchers:
     global _latest  # noqa: PLW0603 - it is replaced whole: loops may run in several threads
     batchers = _batchers.setdefault(loop, _Batchers())
     if pool not in batchers:
-        batchers[pool] = ThreadBatcher(_POOLS[pool].threads, thread_each=_POOLS[pool].thread_each)
+        batchers[pool] = ThreadBatcher(**_POOLS[pool]._asdict())
     _latest = ref(loop), ref(batchers)
     return batchers
 

@@ -28,7 +28,7 @@ from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads
+from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads
 from smarty_async.errors import DiskError
 from smarty_async.options import ModeSpec
 
@@ -254,9 +254,11 @@ class Journal:
             await self._write_group(group)
 
     async def _write_group(self, group: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
-        calls = [call for call, _ in group]
+        calls, wait = [call for call, _ in group], BriefWait()
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls)
+            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls, wait)
+            wait.wait(BRIEF_SECONDS)
+            answers = await writing
         except asyncio.CancelledError:
             for _, written in group:
                 written.cancel()
@@ -281,14 +283,18 @@ class Journal:
 
     # in the thread
 
-    def _transact(self, calls: list[Callable[[], object]]) -> list[object]:
+    def _transact(self, calls: list[Callable[[], object]], wait: BriefWait) -> list[object]:
         self._finished.clear()
-        with self._store.transaction():
-            answers = [call() for call in calls]
-            if self._finished:
-                # Before the transaction ends: if it is rolled back, the next run finds them stale again.
-                for place, outputs in self._store.record_results(self._finished):
-                    self._outputs.remove(place, outputs)
+        try:
+            with self._store.transaction():
+                answers = [call() for call in calls]
+                if self._finished:
+                    # Before the transaction ends: if it is rolled back, the next run finds them stale again.
+                    for place, outputs in self._store.record_results(self._finished):
+                        self._outputs.remove(place, outputs)
+                wait.end()  # what follows waits for the disk
+        finally:
+            wait.end()
         if self._finished:
             self._note_results()
         return answers

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from smarty_async.archive.journal.records import StoredOutput
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.threads import threaded, work_beside_loop
 from smarty_async.errors import DiskError
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _COPY_BYTES = 1 << 20
 """Bytes of an output that are copied at a time."""
 _LARGEST_JOINED = 1 << 18
 """Bytes of pieces that are joined, at most."""
+_LARGEST_BRIEF = 1 << 17
+"""Bytes, at most, whose writing and digest take less time than a change of threads or two."""
 
 _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 """How a temporary file is opened."""
@@ -211,6 +213,8 @@ _SETS_TIME_OF_OPEN_FILES = os.utime in os.supports_fd
 
 def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
     for file, pieces in writes:
+        if sum(map(len, pieces)) > _LARGEST_BRIEF:
+            work_beside_loop()
         file.append(pieces)
 
 

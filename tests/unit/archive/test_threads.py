@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive.threads import ThreadBatcher, finish_despite_cancel, threaded
+from smarty_async.archive import threads
+from smarty_async.archive.threads import ThreadBatcher, finish_despite_cancel, threaded, work_beside_loop
 from smarty_async.errors import DiskError
 
 
@@ -105,3 +106,64 @@ async def test_a_thread_for_each_call_is_started_at_once_where_that_is_wanted() 
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(20):
         await asyncio.gather(*(batcher.call(together.wait, loop) for _ in range(3)))
+
+
+def waited_for() -> bool:
+    """Whether the event loop waits for the thread that calls this."""
+    wait = threads._thread.wait
+    assert wait is not None
+    return wait.active
+
+
+async def test_the_event_loop_waits_for_brief_calls() -> None:
+    batcher = ThreadBatcher(2, brief=60)
+    calls = [batcher.call(waited_for, asyncio.get_running_loop()) for _ in range(100)]
+    await asyncio.sleep(0)
+    assert [call.done() and call.result() for call in calls] == [True] * 100
+    assert not await ThreadBatcher(2).call(waited_for, asyncio.get_running_loop())
+
+
+async def test_the_event_loop_goes_on_while_a_call_works_beside_it() -> None:
+    batcher, go = ThreadBatcher(1, brief=60), threading.Event()
+
+    def work() -> bool:
+        work_beside_loop()
+        return go.wait(20)
+
+    call = batcher.call(work, asyncio.get_running_loop())
+    await asyncio.sleep(0)
+    go.set()
+    assert await call
+    assert await batcher.call(waited_for, asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize(("no_wait_seconds", "waits_again"), [(3600, False), (0, True)])
+async def test_the_event_loop_does_not_wait_for_long_calls(
+    monkeypatch: pytest.MonkeyPatch, no_wait_seconds: float, *, waits_again: bool
+) -> None:
+    monkeypatch.setattr(threads, "_LONG_SECONDS", 0)
+    monkeypatch.setattr(threads, "_NO_WAIT_SECONDS", no_wait_seconds)
+    batcher, go = ThreadBatcher(1, brief=0.001), threading.Event()
+    loop = asyncio.get_running_loop()
+    call = batcher.call(lambda: go.wait(20), loop)
+    while not batcher._no_wait_until:  # noqa: ASYNC110 - nothing else tells
+        await asyncio.sleep(0)
+    assert not call.done()
+    go.set()
+    assert await call
+    assert await batcher.call(waited_for, loop) is waits_again
+
+
+async def test_the_event_loop_takes_turns_with_many_brief_calls() -> None:
+    batcher, turns = ThreadBatcher(1, brief=0.001), []
+    go = threading.Event()
+    loop = asyncio.get_running_loop()
+    calls = [batcher.call(lambda: go.wait(0.002), loop) for _ in range(500)]
+    while not calls[20].done():  # the first results are there before the last call has begun
+        turns.append(1)
+        await asyncio.sleep(0)
+    assert not calls[-1].done()
+    go.set()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*calls)
+    assert len(turns) > 1
