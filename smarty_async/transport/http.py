@@ -21,6 +21,7 @@ from smarty_async.options import Timeouts, is_loopback
 from smarty_async.redaction import redactor
 
 __all__ = [
+    "UNCOMPRESSED",
     "RequestOptions",
     "finite",
     "make_session",
@@ -121,22 +122,23 @@ class RequestOptions(TypedDict):
     raise_for_status: bool
     read_bufsize: int
     timeout: aiohttp.ClientTimeout
-    headers: dict[str, str]
 
 
-def request_options(timeouts: Timeouts, *, headers: Mapping[str, str]) -> RequestOptions:
-    """Return the arguments of a request: no redirects, no compression, and no bound on the answer's total time.
+UNCOMPRESSED: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
+"""The header of every request that asks for an answer without compression."""
+
+
+def request_options(timeouts: Timeouts) -> RequestOptions:
+    """Return the arguments of a request: no redirects, and no bound on the answer's total time.
 
     Args:
         timeouts: when to stop waiting for a connection.
-        headers: the request's own headers.
     """
     return {
         "allow_redirects": False,
         "raise_for_status": False,
         "read_bufsize": _BUFFER_BYTES,
         "timeout": _timeout(timeouts),
-        "headers": {"Accept-Encoding": "identity", **headers},
     }
 
 

@@ -27,7 +27,7 @@ from smarty_async.archive.journal.records import (
     outputs_of,
 )
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.origin import OutputOrigin
+from smarty_async.archive.outputs.store import OutputOrigin
 from smarty_async.archive.paths import display_path, folded_key, photo_path
 from smarty_async.archive.photos.identify import dimensions
 from smarty_async.archive.sources.source import PhotoFile

@@ -732,3 +732,10 @@ def test_gray_that_became_colours_keeps_its_shades(gamma: float) -> None:
 )
 def test_a_gray_profile_without_its_curve_becomes_none(broken: bytes) -> None:
     assert color_profile(broken) is None
+
+
+@pytest.mark.parametrize("segments", [metadata_segments, stripped_segments])
+def test_where_there_is_nothing_to_carry_an_output_stays_as_it_is(segments: Segments) -> None:
+    header = read_header(OUTPUT)
+    found = segments(SourceMetadata(size=(300, 200)), header, orientation=1)
+    assert splice_bytes(OUTPUT, header=header, segments=found) == OUTPUT

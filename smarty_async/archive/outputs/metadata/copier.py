@@ -270,6 +270,8 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         orientation: the EXIF orientation (1…8) under which the output, as it is stored, shows upright.
     """
     own = output.payloads
+    if metadata.is_empty and tagged_orientation(own) == orientation:
+        return MetadataSegments(b"", frozenset())
     geometry = Geometry(
         width=output.width,
         height=output.height,
