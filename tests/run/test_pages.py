@@ -69,6 +69,18 @@ async def test_pages_are_found_when_the_journal_is_lost(tmp_path: Path) -> None:
     assert outcomes == {1: "skipped", 2: "skipped", 3: "restored", 4: "restored"}
 
 
+async def test_the_pages_of_a_moved_file_are_done_at_once(tmp_path: Path) -> None:
+    source, moved, out = tmp_path / "photos", tmp_path / "moved", tmp_path / "out"
+    write_pages(source / "scan.tif", pages=4)
+    async with FakeService() as service:
+        await restore(service, source, out, max_photos=2)
+        source.rename(moved)
+        results = by_page(await restore(service, moved, out))
+        assert len(sent(service)) == 4
+    outcomes = {page: result.outcome for page, result in results.items()}
+    assert outcomes == {1: "skipped", 2: "skipped", 3: "restored", 4: "restored"}
+
+
 async def test_a_plan_counts_pages(tmp_path: Path) -> None:
     write_pages(tmp_path / "photos" / "scan.tif", pages=3)
     fill(tmp_path / "photos", "a.jpg")
