@@ -104,14 +104,16 @@ def make_session(
         ConfigurationError: the proxy's address or the file of certificates cannot be used, or plain http would go
             through a proxy on another machine.
     """
-    context = ssl or trusted_certificates(os.environ)
+    through = _given_proxy(proxy, url) if proxy else proxy_for(url)
+    if ssl is None and "https" in (url.scheme, through and through.scheme):
+        ssl = trusted_certificates(os.environ)  # which takes a twentieth of a second for those of a whole system
     return aiohttp.ClientSession(
         timeout=_timeout(timeouts),
-        connector=aiohttp.TCPConnector(limit=0, ssl=context or True),
+        connector=aiohttp.TCPConnector(limit=0, ssl=ssl or True),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"smarty_async/{version('smarty_async')}"},
-        proxy=_given_proxy(proxy, url) if proxy else proxy_for(url),
+        proxy=through,
     )
 
 
