@@ -225,6 +225,7 @@ class PhotoRun:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
         with self._context.announce():
             self.entry = await self._context.duplicates.identify(self.entry)
+        self.pages = self.entry.pages  # of a moved photo, as its former entry says
         options = self._context.options
         self._missing = self.entry.without_answer(options.specs)
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
