@@ -2,10 +2,13 @@
 
     python -m benchmarks.trace_one_photo [--calls]
 
-One photo is restored to disk through the command line's own path, against a service in this process that echoes it.
-A profile function sees every call and return, in the event loop's thread and in all others. A move is a step from a
-function of one file of the package to a function of another. A coroutine or a generator that continues counts as a call
-again; how many moves there are without these is printed, too.
+Photos are restored to disk through the command line's own path, against a service in this process that echoes them. A
+profile function sees every call, in the event loop's thread and in all others. A move is a step from a function of one
+file of the package to a function of another. A coroutine or a generator that continues counts as a call again; how many
+moves there are without these is printed, too.
+
+There are two figures. A run of one photo opens and closes everything: the journal, the output folder, the connection.
+What each further photo of a run takes is the difference between two longer runs.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ from smarty_async.local.server import make_app, serving
 PACKAGE = Path(smarty_async.__file__).parent
 OUTSIDE = ("local/", "web/")
 """The embedded service plays the service's part here: it is not on the photo's way."""
+FEW, MANY = 100, 400
+"""Photos of the two runs that are compared."""
+LEAST_CALLS = 0.05
+"""Calls a photo below which a file or a function is left out: it works for a request, or a batch of a scan."""
 
 
 class Trace:
@@ -79,18 +86,28 @@ class Trace:
         return files
 
 
-async def trace() -> Trace:
-    """Restore one photo and trace it."""
+def write_photos(folder: Path, count: int) -> None:
+    """Write so many photos of different content, few of them of the same size."""
+    folder.mkdir()
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        Image.new("RGB", (64 + number % 7, 48 + number // 7), (number % 256, 7, 9)).save(path)
+        with path.open("ab") as file:
+            file.write(bytes(number))
+
+
+async def trace(photos: int) -> Trace:
+    """Restore so many photos in one run and trace it."""
     found = Trace()
     with tempfile.TemporaryDirectory() as folder:
-        photo, out = Path(folder, "photo.jpg"), Path(folder, "out")
-        Image.new("RGB", (64, 48), "gray").save(photo)
+        archive, out = Path(folder, "photos"), Path(folder, "out")
+        write_photos(archive, photos)
         service = make_app(engine=engine_named("echo"))
         async with serving(service) as port, SmartyClient(base_url=f"http://127.0.0.1:{port}") as client:
             sys.setprofile(found.profile)
             threading.setprofile(found.profile)
             try:
-                async for result in client.improve_archive(photo, out=out):
+                async for result in client.improve_archive(archive, out=out):
                     assert result.error is None, result
             finally:
                 sys.setprofile(None)
@@ -98,17 +115,27 @@ async def trace() -> Trace:
     return found
 
 
+def each_further(few: Counter[str], many: Counter[str]) -> dict[str, float]:
+    """Calls that each further photo takes, by what is called, the most first; without what is shared by many photos."""
+    further = {name: (count - few[name]) / (MANY - FEW) for name, count in many.items()}
+    return {name: calls for name, calls in sorted(further.items(), key=lambda one: -one[1]) if calls >= LEAST_CALLS}
+
+
 def main() -> None:
     """Print what was traced."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--calls", action="store_true", help="print every function, too")
     arguments = parser.parse_args()
-    found = asyncio.run(trace())
-    for name, count in (found.calls if arguments.calls else found.files).most_common():
-        print(f"{count:6} {name}")
-    print(
-        f"{len(found.files)} files, {found.moves} moves ({found.moves_of_calls} by calls), {found.calls.total()} calls"
-    )
+    one, few, many = (asyncio.run(trace(photos)) for photos in (1, FEW, MANY))
+    print("A run of one photo:")
+    for name, count in (one.calls if arguments.calls else one.files).most_common():
+        print(f"{count:8} {name}")
+    print(f"{len(one.files)} files, {one.moves} moves ({one.moves_of_calls} by calls), {one.calls.total()} calls\n")
+    print("Each further photo of a run:")
+    files = each_further(few.files, many.files)
+    for name, calls in (each_further(few.calls, many.calls) if arguments.calls else files).items():
+        print(f"{calls:8.2f} {name}")
+    print(f"{len(files)} files, {sum(files.values()):.0f} calls")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""CPU time of this version over that of another one, and over that of the plain aiohttp script, in turns.
+"""CPU time, wall time and memory of this version over those of other ones and of the plain aiohttp script, in turns.
 
 ``python -m benchmarks.versions --before TREE``: `TREE` is another working tree, with a `smarty_async` and these
-benchmarks. Writes `results.json` with every figure, where the cases that are not measured stay, and prints the
-ratios of the medians. An output is as large as the photo, and there are three.
+benchmarks. All are as shipped, with fsync; the script syncs nothing. Writes `results.json` with every figure, where the
+cases that are not measured stay, and prints the ratios of the medians. An output is as large as the photo, and there
+are three.
 """
 
 from __future__ import annotations
@@ -19,61 +20,70 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.photos import archive
-from benchmarks.service import service
+from benchmarks.service import certificate, service
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-_CASES: dict[str, tuple[int, int, str]] = {
-    "20 KB, in memory, without fsync": (2_500, 20_000, "ours, no fsync"),
-    "20 KB, on the disk, as shipped": (2_500, 20_000, "ours"),
-    "100 KB, in memory, without fsync": (1_200, 100_000, "ours, no fsync"),
-    "300 KB, on the disk, as shipped": (600, 300_000, "ours"),
-    "2 MB, in memory, without fsync": (60, 2_000_000, "ours, no fsync"),
-}
-"""Photos, bytes of each, and who restores them."""
+_SIZES = {"20 KB": (3_000, 20_000), "100 KB": (1_200, 100_000), "300 KB": (400, 300_000), "2 MB": (60, 2_000_000)}
+"""Photos, and bytes of each."""
+_CASES = [f"{size}, {where}" for where in ("on the disk", "in memory", "in memory, over TLS") for size in _SIZES]
+_FIGURES = ("cpu", "wall", "rss")
 
 
-def _job(tree: Path, name: str, photos: Path, url: str, parent: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(dir=parent) as out:
-        job = {"photos": str(photos), "out": out, "url": url}
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-        ended = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "benchmarks.contestants", name, json.dumps(job)],
-            cwd=tree,
-            env=environment | {"PYTHONPATH": str(tree)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+def _job(tree: Path, name: str, job: dict[str, str | None]) -> dict[str, Any]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    if trusted := job["trusted"]:
+        environment["SSL_CERT_FILE"] = trusted
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "benchmarks.contestants", name, json.dumps(job)],
+        cwd=tree,
+        env=environment | {"PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     figures: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return {"cpu": figures["cpu"], "wall": figures["wall"], "rss": figures["rss"]}
+    return {figure: figures[figure] for figure in _FIGURES}
 
 
-def _measured(
-    trees: dict[str, Path], work: Path, *, cases: list[str], repeats: int
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    results: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for case in cases:
-        count, size, ours = _CASES[case]
-        photos = archive(work, count=count, size=size)
-        parent = work if ours == "ours" else _MEMORY
-        turns = [(version, tree, ours) for version, tree in trees.items()] + [("aiohttp", trees["now"], "aiohttp")]
-        of_case = results[case] = {version: [] for version, _, _ in turns}
-        with service(output_bytes=size) as server:
-            for turn in range(repeats):
-                for version, tree, name in turns[turn % len(turns) :] + turns[: turn % len(turns)]:
-                    of_case[version].append(_job(tree, name, photos, server.url, parent))
-        shutil.rmtree(photos)
-        cpu = {version: statistics.median(figures["cpu"] for figures in of_case[version]) for version in of_case}
-        ratios = ", ".join(f"/ {version} {cpu['now'] / seconds:.2f}" for version, seconds in cpu.items())
-        print(f"{case}: {1e6 * cpu['now'] / count:,.0f} µs a photo, {ratios}", flush=True)
-    return results
+def _measured(trees: dict[str, Path], work: Path, case: str, *, repeats: int) -> dict[str, list[dict[str, Any]]]:
+    count, size = _SIZES[case.partition(",")[0]]
+    photos = archive(work, count=count, size=size)
+    turns = [(version, tree, "ours") for version, tree in trees.items()] + [("aiohttp", trees["now"], "aiohttp")]
+    measured: dict[str, list[dict[str, Any]]] = {version: [] for version, _, _ in turns}
+    chain, trusted = certificate(work) if "TLS" in case else (None, None)
+    with service(output_bytes=size, tls=chain) as server:
+        for turn in range(repeats):
+            for version, tree, name in turns[turn % len(turns) :] + turns[: turn % len(turns)]:
+                # Deleted files make new ones dear on ext4: what lies on the disk stays until all is measured.
+                out = Path(tempfile.mkdtemp(dir=_MEMORY if "memory" in case else work))
+                job = {
+                    "photos": str(photos),
+                    "out": str(out),
+                    "url": server.url,
+                    "trusted": str(trusted) if trusted else None,
+                }
+                measured[version].append(_job(tree, name, job))
+                if "memory" in case:
+                    shutil.rmtree(out)
+    return measured
+
+
+def _print(case: str, measured: dict[str, list[dict[str, Any]]]) -> None:
+    medians = {
+        version: {figure: statistics.median(one[figure] for one in of_version) for figure in _FIGURES}
+        for version, of_version in measured.items()
+    }
+    now = medians.pop("now")
+    for version, figures in medians.items():
+        ratios = ", ".join(f"{figure} {now[figure] / figures[figure]:.2f}" for figure in _FIGURES)
+        print(f"{case}, / {version}: {ratios}", flush=True)
 
 
 def main() -> None:
     """Measure, and write what was measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.versions", description=__doc__)
     parser.add_argument("--before", type=Path, action="append", default=[], metavar="TREE", help="repeatable")
-    parser.add_argument("--case", action="append", choices=list(_CASES), help="measure only this (repeatable)")
+    parser.add_argument("--case", action="append", choices=_CASES, help="measure only this (repeatable)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (default %(default)s)")
     parser.add_argument("--work", type=Path, help="where archives and outputs lie (default: a temporary folder)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/versions"))
@@ -82,7 +92,10 @@ def main() -> None:
     for tree in trees.values():
         subprocess.run([sys.executable, "-m", "compileall", "-q", "smarty_async", "benchmarks"], cwd=tree, check=False)
     with tempfile.TemporaryDirectory(dir=chosen.work) as work:
-        results = _measured(trees, Path(work), cases=chosen.case or list(_CASES), repeats=chosen.repeats)
+        results = {}
+        for case in chosen.case or _CASES:
+            results[case] = _measured(trees, Path(work), case, repeats=chosen.repeats)
+            _print(case, results[case])
     file = chosen.out / "results.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     earlier = json.loads(file.read_text()) if file.exists() else {}

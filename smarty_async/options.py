@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, cast, get_args
@@ -129,7 +130,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
         _check_numbers(self)
 
 
-class ModeSpec(msgspec.Struct, frozen=True, order=True):
+class ModeSpec(msgspec.Struct, frozen=True, order=True, dict=True):
     """A mode with its settings: what is asked for a photo, and what the journal marks as done.
 
     Attributes:
@@ -146,14 +147,19 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> ModeSpec:
-        """The spec that `str` gave."""
+        """The spec of a `text`."""
         mode, *settings = text.split(":")
         rfactor, rtype = (int(settings[0]), settings[1]) if settings else (None, None)
         return cls(cast("Mode", mode), rfactor, rtype, "chained" in settings)
 
-    def __str__(self) -> str:
+    @cached_property
+    def text(self) -> str:
+        """The spec as one word, which the journal stores."""
         settings = () if self.rfactor is None else (str(self.rfactor), str(self.rtype))
         return ":".join((self.mode, *settings, *(("chained",) if self.chained else ())))
+
+    def __str__(self) -> str:
+        return self.text
 
 
 _ALL_MONEY = 1e15

@@ -38,7 +38,7 @@ from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import Item, Stopped
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.wire.verdict import ItemVerdict, judge_item
+from smarty_async.wire.messages import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
 
@@ -182,7 +182,7 @@ class PhotoRun:
         self.pixels = 0
         self.pages = entry.pages
         self._context = context
-        self._missing = self._without_answer()
+        self._missing = entry.without_answer(context.options.specs)
         self._body: Body | None = None
         self._converted: list[TempFile] = []
         self._adopted = False
@@ -219,18 +219,15 @@ class PhotoRun:
             for file in self._converted:
                 await file.discard()
 
-    def _without_answer(self) -> list[ModeSpec]:
-        """The mode specs without a committed answer."""
-        return [spec for spec in self._context.options.specs if not self.entry.has(spec)]
-
     # adopt
 
     async def _identify(self) -> Result | None:
         """Find the answers to the photo's content; its result when an earlier run has finished that."""
         with self._context.announce():
             self.entry = await self._context.duplicates.identify(self.entry)
-        self._missing = self._without_answer()
+        self.pages = self.entry.pages  # of a moved photo, as its former entry says
         options = self._context.options
+        self._missing = self.entry.without_answer(options.specs)
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
 
     async def _adopt(self) -> None:
@@ -327,7 +324,7 @@ class PhotoRun:
         self.pages = probed.pages
         self._header = probed.header
         self.pixels = probed.width * probed.height
-        context.progress.work.add_probed(file.size, self.pixels)
+        context.count_probed(file, self.pixels)
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
         if probed.pages != self.entry.pages:

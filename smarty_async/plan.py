@@ -113,7 +113,7 @@ class _Counting:
     def look(self, entry: PhotoEntry, store: JournalStore) -> int:
         """Count one photo; the pages of its file, as far as they are known."""
         entry = self._identified(entry, store)
-        missing = tuple(spec for spec in self._specs if not entry.has(spec))
+        missing = tuple(entry.without_answer(self._specs))
         if not missing:
             self._skipped += 1
             return entry.pages

@@ -242,27 +242,6 @@ class Work(msgspec.Struct, kw_only=True):
     pixels_probed: int = 0
     pixels_done: int = 0
 
-    def add_probed(self, size: int, pixels: int) -> None:
-        """The dimensions of a photo of `size` bytes have become known."""
-        self.bytes_probed += size
-        self.pixels_probed += pixels
-
-    def end(self, size: int, pixels: int, *, sent: bool) -> None:
-        """A photo came to its end.
-
-        Args:
-            size: of its file, in bytes.
-            pixels: of its picture; 0 when it was not probed.
-            sent: whether it was; if not, it was no work.
-        """
-        if sent:
-            self.bytes_done += size
-            self.pixels_done += pixels
-        else:
-            self.bytes -= size
-            if pixels:
-                self.add_probed(-size, -pixels)
-
 
 class Progress(msgspec.Struct, kw_only=True):
     """How far a run has come; counts of this run only.

@@ -395,7 +395,7 @@ class ArchiveRun:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
-            self.progress.work.end(file.size, photo.pixels, sent=result.outcome in _SENT)
+            context.count_ended(file, photo.pixels, sent=result.outcome in _SENT)
             await context.recorder.add(ended)
         if photo.pages > 1 and (others := file.other_pages(photo.pages)):
             pages = await self._look_up(others, context)

@@ -206,6 +206,30 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         finally:
             self.probing.discard(probing)
 
+    def count_probed(self, file: PhotoFile, pixels: int) -> None:
+        """Count a photo whose dimensions have become known as work to do."""
+        work = self.progress.work
+        work.bytes_probed += file.size
+        work.pixels_probed += pixels
+
+    def count_ended(self, file: PhotoFile, pixels: int, *, sent: bool) -> None:
+        """Count a photo that came to its end as work done.
+
+        Args:
+            file: the photo.
+            pixels: of the picture that was sent; 0 when it was not probed.
+            sent: whether it was; if not, it was no work.
+        """
+        work = self.progress.work
+        if sent:
+            work.bytes_done += file.size
+            work.pixels_done += pixels
+            return
+        work.bytes -= file.size
+        if pixels:
+            work.bytes_probed -= file.size
+            work.pixels_probed -= pixels
+
     async def backoff(self, seconds: float) -> None:
         """Wait before a photo is sent again; ends early when the run is stopping."""
         waits = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopping.wait())]

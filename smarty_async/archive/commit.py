@@ -18,8 +18,7 @@ import msgspec
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.origin import OutputOrigin
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputStore
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputOrigin, OutputStore
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
@@ -280,7 +279,7 @@ class OutputCommitter:
             received = answer.received
             self._release(answer)
             if not answer.committed.done():
-                stored = StoredAnswer(str(received.spec), "committed", received.outputs, received.bw)
+                stored = StoredAnswer(received.spec.text, "committed", received.outputs, received.bw)
                 answer.committed.set_result(CommittedAnswer(stored, received.entry.place))
 
     def _fail(self, answer: _Answer, error: BaseException) -> None:
@@ -336,7 +335,7 @@ def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
 def _origin_of(received: ReceivedAnswer) -> OutputOrigin:
     file = received.entry.file
     return OutputOrigin(
-        spec=str(received.spec),
+        spec=received.spec.text,
         kinds=tuple(received.outputs),
         bw=received.bw,
         source=file.source,

@@ -106,7 +106,7 @@ class FileNameRules(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     name_unit: Literal["bytes", "utf-16"] = "bytes"
     max_path: int = 4095
 
-    @property
+    @cached_property
     def is_exact(self) -> bool:
         """Whether two names that differ in any byte are two files."""
         return self.case_sensitive and self.normalization_sensitive

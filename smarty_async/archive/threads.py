@@ -230,11 +230,12 @@ class ThreadBatcher:
         """Start one more thread if the others have begun few calls since there were `begun`."""
         self._watched = False
         if self._queue and self._begun - begun < _FAST_CALLS * self._draining:
+            self._wait_no_more()
             self._start_thread(loop)
         self._start_threads(loop)
 
     def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
-        visit = _Visit(waited_for=self._brief > 0 and monotonic() >= self._no_wait_until)
+        visit = _Visit(waited_for=self._brief > 0 and not self._draining and monotonic() >= self._no_wait_until)
         try:
             self._executor.submit(self._drain, visit, loop)
         except RuntimeError:  # can't start new thread
@@ -264,9 +265,13 @@ class ThreadBatcher:
         if self._begun != begun:
             begun, since = self._begun, now
         if now - since > _LONG_SECONDS:
-            self._no_wait_until = now + _NO_WAIT_SECONDS
-        elif not visit.wait.ended:
+            self._wait_no_more()
+        elif not visit.wait.ended and now >= self._no_wait_until:
             loop.call_soon(self._wait_for, visit, loop, begun, since)
+
+    def _wait_no_more(self) -> None:
+        """Let the event loop wait for no thread for some time, because calls are slow."""
+        self._no_wait_until = monotonic() + _NO_WAIT_SECONDS
 
     def _fail_queued(self) -> None:
         self._executor = _executor(self._max_threads)  # the old one holds a call that is never made

@@ -19,6 +19,7 @@ from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable
 from smarty_async.report.wording import duration, plain
 from smarty_async.transport.http import (
+    UNCOMPRESSED,
     make_session,
     proxy_for,
     read_prefix,
@@ -96,9 +97,9 @@ async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) 
         form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
         began = monotonic()
         try:
-            options = request_options(timeouts, headers={})
+            options = request_options(timeouts)
             options["timeout"] = aiohttp.ClientTimeout(total=seconds)
-            async with session.post(url.update_query(query), data=form, **options) as response:
+            async with session.post(url.update_query(query), data=form, headers=UNCOMPRESSED, **options) as response:
                 text = await read_prefix(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             translated = translate_error(error)

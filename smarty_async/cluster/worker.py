@@ -46,8 +46,7 @@ from smarty_async.results import Kind
 from smarty_async.transport.connection import Body, BodyFailed, Connection
 from smarty_async.transport.http import make_session
 from smarty_async.transport.response import ReceivedItem
-from smarty_async.wire.messages import item_name
-from smarty_async.wire.verdict import judge_item
+from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = ["PLUGIN", "DrainPlugin", "carry", "look_into", "prepare"]
 
@@ -201,7 +200,8 @@ def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:
     if not outputs or len(outputs) < len(job.editors):
         return ()
     photos = tuple(SentPhoto.of(each.entry) for each in outputs)
-    return [ChunkBegin(specs=tuple(map(str, job.specs)), photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
+    specs = tuple(spec.text for spec in job.specs)
+    return [ChunkBegin(specs=specs, photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
 
 
 async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:

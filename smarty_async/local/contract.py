@@ -248,19 +248,28 @@ def check_images(names: Iterable[str], sizes: dict[str, int], limits: Limits) ->
 
 
 def encode_item(item: ImproveItem | ResolutionItem) -> list[bytes]:
-    """Encode one element of a list as JSON, in pieces: no step of encoding or sending it blocks other threads long."""
-    pieces = [b"{"]
+    """Encode one element of a list as JSON, in pieces: no step of encoding or sending it blocks other threads long.
+
+    A small element is one piece: each that is sent costs a call of the system here, and another where it is received.
+    """
+    pieces: list[bytes] = []
+    piece = bytearray()
     for name in item.__struct_fields__:
         value: object = getattr(item, name)
         if value is None:
             continue
-        pieces.append((b"," if len(pieces) > 1 else b"") + b'"' + name.encode("ascii") + b'":')
-        if isinstance(value, bytes):
-            pieces += [b'"', *(b64encode(value[at : at + _PIECE]) for at in range(0, len(value), _PIECE)), b'"']
-        else:
-            pieces.append(msgspec.json.encode(value))
-    pieces.append(b"}")
-    return pieces
+        piece += (b"," if piece or pieces else b"{") + b'"' + name.encode("ascii") + b'":'
+        if not isinstance(value, bytes):
+            piece += msgspec.json.encode(value)
+            continue
+        piece += b'"'
+        for at in range(0, len(value), _PIECE):
+            piece += b64encode(value[at : at + _PIECE])
+            if len(piece) >= _PIECE:
+                pieces.append(bytes(piece))
+                piece.clear()
+        piece += b'"'
+    return [*pieces, bytes(piece + b"}")]
 
 
 def encode_envelope(status: int, text: str) -> bytes:

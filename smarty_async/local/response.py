@@ -193,7 +193,7 @@ class ResponseWriter:
             await asyncio.sleep(self._pause)
             if self._items_left == 0:
                 await self._drop(item)
-            for piece in (self._separator, *item):
+            for piece in (b"".join((self._separator, *item[:1])), *item[1:]):
                 await self.response.write(piece)
                 # Let other tasks run: the writes never wait while the client reads fast enough.
                 await asyncio.sleep(0)

@@ -20,7 +20,7 @@ from yarl import URL
 from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.redaction import quotable, without_long_words
-from smarty_async.transport.http import read_prefix, request_options, translate_error
+from smarty_async.transport.http import UNCOMPRESSED, read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
@@ -177,7 +177,8 @@ class Connection:
         self._session = session
         self._url = url
         self._provider = provider
-        self._timeouts = timeouts
+        self._silence = timeouts.silence
+        self._options = request_options(timeouts)
         self._redact = redact
         self._max_output_bytes = max_output_bytes
         self._in_thread = in_thread
@@ -195,7 +196,7 @@ class Connection:
         began = self._clock()
         try:
             async with (
-                SilenceTimer(self._timeouts.silence, clock=self._clock) as silence,
+                SilenceTimer(self._silence, clock=self._clock) as silence,
                 self._responding(exchange, silence, failed) as response,
             ):
                 await self._read(response, exchange, silence, began)
@@ -215,10 +216,12 @@ class Connection:
             response = await self._session.post(
                 self._url.with_query(oauth_provider=self._provider, oauth_token=exchange.token),
                 data=_upload(stream(multipart, exchange.bodies, self._in_thread), multipart, exchange, silence, failed),
-                **request_options(
-                    self._timeouts,
-                    headers={"Content-Type": multipart.content_type, "Content-Length": str(multipart.length)},
-                ),
+                headers={
+                    **UNCOMPRESSED,
+                    "Content-Type": multipart.content_type,
+                    "Content-Length": str(multipart.length),
+                },
+                **self._options,
             )
         async with response:
             yield response
@@ -240,8 +243,9 @@ class Connection:
         try:
             async for data in _arriving(response.content):
                 exchange.bytes_received += len(data)
-                silence.pause()  # our own disk is not the service
-                await reader.feed(data)
+                if reader.feed(data):
+                    silence.pause()  # our own disk is not the service
+                    await reader.room()
                 silence.restart()
             envelope = reader.finish()
             if envelope.status != HTTPStatus.OK:
@@ -251,7 +255,8 @@ class Connection:
             with suppress(RequestError):
                 async for data in _lying_in_socket(response.content):
                     exchange.bytes_received += len(data)
-                    await reader.feed(data)
+                    if reader.feed(data):
+                        await reader.room()
             raise
         finally:
             silence.pause()

@@ -21,6 +21,7 @@ from smarty_async.options import Timeouts, is_loopback
 from smarty_async.redaction import redactor
 
 __all__ = [
+    "UNCOMPRESSED",
     "RequestOptions",
     "finite",
     "make_session",
@@ -103,14 +104,16 @@ def make_session(
         ConfigurationError: the proxy's address or the file of certificates cannot be used, or plain http would go
             through a proxy on another machine.
     """
-    context = ssl or trusted_certificates(os.environ)
+    through = _given_proxy(proxy, url) if proxy else proxy_for(url)
+    if ssl is None and "https" in (url.scheme, through and through.scheme):
+        ssl = trusted_certificates(os.environ)  # which takes a twentieth of a second for those of a whole system
     return aiohttp.ClientSession(
         timeout=_timeout(timeouts),
-        connector=aiohttp.TCPConnector(limit=0, ssl=context or True),
+        connector=aiohttp.TCPConnector(limit=0, ssl=ssl or True),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"smarty_async/{version('smarty_async')}"},
-        proxy=_given_proxy(proxy, url) if proxy else proxy_for(url),
+        proxy=through,
     )
 
 
@@ -121,22 +124,23 @@ class RequestOptions(TypedDict):
     raise_for_status: bool
     read_bufsize: int
     timeout: aiohttp.ClientTimeout
-    headers: dict[str, str]
 
 
-def request_options(timeouts: Timeouts, *, headers: Mapping[str, str]) -> RequestOptions:
-    """Return the arguments of a request: no redirects, no compression, and no bound on the answer's total time.
+UNCOMPRESSED: Final[Mapping[str, str]] = {"Accept-Encoding": "identity"}
+"""The header of every request that asks for an answer without compression."""
+
+
+def request_options(timeouts: Timeouts) -> RequestOptions:
+    """Return the arguments of a request: no redirects, and no bound on the answer's total time.
 
     Args:
         timeouts: when to stop waiting for a connection.
-        headers: the request's own headers.
     """
     return {
         "allow_redirects": False,
         "raise_for_status": False,
         "read_bufsize": _BUFFER_BYTES,
         "timeout": _timeout(timeouts),
-        "headers": {"Accept-Encoding": "identity", **headers},
     }
 
 

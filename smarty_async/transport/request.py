@@ -19,8 +19,7 @@ from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.limiter import Permit
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
-from smarty_async.wire.messages import item_name
-from smarty_async.wire.verdict import judge_item
+from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = [
     "BatchGroup",

@@ -41,15 +41,22 @@ def foreign_data(what: str) -> Generator[None]:
     """
     try:
         yield
-    except (SmartyError, aiohttp.ClientError, OSError):
-        raise  # translated already, or to be translated by the connection
     except Exception as error:
-        if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        problem = _foreign_problem(error, what)
+        if problem is None:
             raise
-        problem = RequestError(f"{what} cannot be read ({type(error).__name__})")
     else:
         return
     raise problem  # outside of the handler, so that it does not carry the foreign exception along
+
+
+def _foreign_problem(error: Exception, what: str) -> RequestError | None:
+    """What is raised instead of `error`; None when it is raised itself."""
+    if isinstance(error, SmartyError | aiohttp.ClientError | OSError):
+        return None  # translated already, or to be translated by the connection
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return None
+    return RequestError(f"{what} cannot be read ({type(error).__name__})")
 
 
 class SinkFile(Protocol):
@@ -188,21 +195,34 @@ class ResponseReader:
         self._buffered = 0  # bytes in `_pieces`
         self._writer: asyncio.Task[None] | None = None
 
-    async def feed(self, data: bytes) -> None:
-        """Take the next bytes of the response in; waits for the sink only when too much is buffered.
+    def feed(self, data: bytes) -> bool:
+        """Take the next bytes of the response in; whether `room` is to be waited for before the next.
 
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
-            DiskError: the sink refuses.
         """
         events: list[Event] = []
+        problem: RequestError | None = None
         try:
-            with foreign_data("the answer"):
-                self._splitter.feed(data, events)
+            self._splitter.feed(data, events)
+        except Exception as error:  # as `foreign_data` does, which costs more than the parsing of a small piece
+            problem = _foreign_problem(error, "the answer")
+            if problem is None:
+                raise
         finally:
             if events:  # also before an error
                 self._take(events)
                 self._start_writer()
+        if problem is not None:
+            raise problem
+        return self._buffered >= _FLUSH_BYTES
+
+    async def room(self) -> None:
+        """Wait for the sink while much is buffered.
+
+        Raises:
+            DiskError: the sink refuses.
+        """
         while self._buffered >= _FLUSH_BYTES and self._writer is not None:
             await asyncio.wait([self._writer])  # awaited itself, it would be cancelled together with this
             self._start_writer()

@@ -10,7 +10,7 @@ import pybase64
 
 from smarty_async.wire.messages import Blob
 
-__all__ = ["HEAD_BYTES", "Base64Reader", "decode_strictly"]
+__all__ = ["HEAD_BYTES", "Base64Reader"]
 
 _ALPHABET = re.compile(rb"[A-Za-z0-9+/=]*")
 _QUANTUM, _TRIPLE = 4, 3
@@ -26,14 +26,6 @@ _MAX_PREFIX: Final = 256
 """Longest `data:` prefix that is accepted, in characters."""
 _PLAIN_START = re.compile(rb"[A-CE-Za-ce-z0-9+/]")
 """First character of a string that has no `data:` prefix: a base64 character other than d and D."""
-
-
-def decode_strictly(text: bytes | memoryview) -> bytes | None:
-    """Decode `text`; None when it is not strict base64. `Base64Reader` may accept it still."""
-    try:
-        return pybase64.b64decode(text, None, True)  # noqa: FBT003 - a keyword is slower
-    except ValueError:
-        return None
 
 
 class Base64Reader:
@@ -152,8 +144,11 @@ class Base64Reader:
         for text in (first, memoryview(data)[middle:whole]):  # two texts: joining them would copy everything
             if not text:
                 continue
-            part = decode_strictly(text)
-            if part is None or size % _TRIPLE:  # the part before it ended in padding
+            try:
+                part = pybase64.b64decode(text, None, True)  # noqa: FBT003 - a keyword is slower
+            except ValueError:
+                return None
+            if size % _TRIPLE:  # the part before it ended in padding
                 return None
             decoded.append(part)
             size += len(part)

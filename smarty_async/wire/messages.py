@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import Kind
+from smarty_async.results import ErrorInfo, Kind
 
 __all__ = [
     "FRAME_BYTES",
@@ -23,10 +23,12 @@ __all__ = [
     "Envelope",
     "Event",
     "Image",
+    "ItemVerdict",
     "Multipart",
     "Piece",
     "encode_meta",
     "item_name",
+    "judge_item",
     "parse_envelope",
     "parse_item",
 ]
@@ -90,6 +92,23 @@ class Answered(msgspec.Struct, frozen=True):
     error: str | None = None
     bw: bool | None = None
     blobs: dict[Kind, Blob] = {}
+
+
+ItemVerdict = Literal["done", "temporary", "permanent"]
+"""What the answer to an item means: it is kept, the item is sent again, or it is not sent again."""
+
+
+def judge_item(answered: Answered) -> tuple[ItemVerdict, ErrorInfo | None]:
+    """Return what the answer to an item means, and the reason when it is not done."""
+    if answered.status == 1:
+        return "permanent", ErrorInfo("permanent", answered.error or "the service gave no reason")
+    if answered.status != 0:
+        return "temporary", ErrorInfo("temporary", answered.error or "the service gave no reason")
+    for kind, blob in answered.blobs.items():
+        wrong = blob.error or (None if blob.head == b"\xff\xd8\xff" else "it is not a JPEG")
+        if wrong:
+            return "temporary", ErrorInfo("broken_output", f"{kind} came back unusable: {wrong}")
+    return "done", None
 
 
 Event = Piece | Answered | None

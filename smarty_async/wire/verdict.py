@@ -1,11 +1,11 @@
-"""What a failed request or item means: the table "What each failure means" of the API's contract, as pure functions."""
+"""What a failed request means: the table "What each failure means" of the API's contract, as a pure function."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
 from http import HTTPStatus
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -16,13 +16,10 @@ from smarty_async.errors import (
     RequestError,
     RequestRefused,
 )
-from smarty_async.results import ErrorInfo
-from smarty_async.wire.messages import Answered
 
 __all__ = [
     "Abort",
     "Drop",
-    "ItemVerdict",
     "Judge",
     "Refresh",
     "Retry",
@@ -31,7 +28,6 @@ __all__ = [
     "Split",
     "Verdict",
     "judge",
-    "judge_item",
 ]
 
 
@@ -83,8 +79,6 @@ class Abort(msgspec.Struct, frozen=True):
 
 Verdict = Retry | SlowDown | Drop | Split | Shrink | Refresh | Abort
 
-ItemVerdict = Literal["done", "temporary", "permanent"]
-
 
 class Judge(Protocol):
     """Decides what a failed request means. The default is `judge`."""
@@ -131,16 +125,3 @@ def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -
     if status == HTTPStatus.BAD_REQUEST and _OPTIONS.search(text):
         return Abort(RequestRefused(f"the service refuses the request's options: {error}", status=status))
     return Split()
-
-
-def judge_item(answered: Answered) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """Return what an item's answer means, and the reason when it is not done."""
-    if answered.status == 1:
-        return "permanent", ErrorInfo("permanent", answered.error or "the service gave no reason")
-    if answered.status != 0:
-        return "temporary", ErrorInfo("temporary", answered.error or "the service gave no reason")
-    for kind, blob in answered.blobs.items():
-        wrong = blob.error or (None if blob.head == b"\xff\xd8\xff" else "it is not a JPEG")
-        if wrong:
-            return "temporary", ErrorInfo("broken_output", f"{kind} came back unusable: {wrong}")
-    return "done", None

@@ -18,7 +18,7 @@ from support.s3_server import S3Server
 from smarty_async import ConfigurationError, Limits, Result
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import OutputBucket
-from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
+from smarty_async.archive.outputs.store import METADATA_KEY, OutputOrigin
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
 from smarty_async.cluster.messages import ChunkEnd
 from smarty_async.store_address import StoreAddress

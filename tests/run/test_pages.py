@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from support.archives import client, fill, restore, sent, tree
@@ -54,6 +55,30 @@ async def test_pages_that_a_limit_left_are_done_by_the_next_run(tmp_path: Path) 
         results = by_page(await restore(service, source, out))
         assert len(sent(service)) == 4
     assert set(results) == {1, 2, 3, 4}
+
+
+async def test_pages_are_found_when_the_journal_is_lost(tmp_path: Path) -> None:
+    source, out = tmp_path / "photos", tmp_path / "out"
+    write_pages(source / "scan.tif", pages=4)
+    async with FakeService() as service:
+        await restore(service, source, out, max_photos=2)
+        shutil.rmtree(out / ".smarty-async")
+        results = by_page(await restore(service, source, out))
+        assert len(sent(service)) == 4
+    outcomes = {page: result.outcome for page, result in results.items()}
+    assert outcomes == {1: "skipped", 2: "skipped", 3: "restored", 4: "restored"}
+
+
+async def test_the_pages_of_a_moved_file_are_done_at_once(tmp_path: Path) -> None:
+    source, moved, out = tmp_path / "photos", tmp_path / "moved", tmp_path / "out"
+    write_pages(source / "scan.tif", pages=4)
+    async with FakeService() as service:
+        await restore(service, source, out, max_photos=2)
+        source.rename(moved)
+        results = by_page(await restore(service, moved, out))
+        assert len(sent(service)) == 4
+    outcomes = {page: result.outcome for page, result in results.items()}
+    assert outcomes == {1: "skipped", 2: "skipped", 3: "restored", 4: "restored"}
 
 
 async def test_a_plan_counts_pages(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ def test_refused_mode_specs(modes: Iterable[str], rfactor: int | None, rtype: st
 def test_a_mode_spec_as_text_holds_its_settings() -> None:
     assert str(IMPROVE) == "improve"
     assert str(ModeSpec("resolution", 4, "art")) == "resolution:4:art"
+    chained = ModeSpec("resolution", 2, "photo", chained=True)
+    assert (chained.text, ModeSpec.parse(chained.text)) == ("resolution:2:photo:chained", chained)
 
 
 def test_mode_specs_have_an_order_and_a_hash() -> None:

@@ -1,4 +1,4 @@
-"""The photos that runs have finished: found in a scan, nearly all when an archive is run again, and listed. Blocking.
+"""Find the photos in a scan that earlier runs have finished: nearly all when an archive is run again. Blocking.
 
 An entry for each, with its answers, would cost more than all else, and so would a row. The scan and the journal are
 read side by side instead: a disk lists a folder in the same order each time, and entries were created in that order.
@@ -13,19 +13,19 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from smarty_async.archive.journal.lookup import SeenEntries
-from smarty_async.archive.journal.records import key_of, output_paths, photo_of_key, warnings_of
+from smarty_async.archive.journal.records import key_of, output_paths
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Result
+from smarty_async.results import Kind, Result
 
-__all__ = ["FinishedBatch", "MissingOutputs", "finished_results", "take_finished"]
+__all__ = ["FinishedBatch", "MissingOutputs", "take_finished"]
 
 _CODEC: Final = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -134,7 +134,8 @@ def _are_all_finished(
     ):
         return False
     # No photo has two answers to one spec: as many as are wanted are all of them.
-    given, wanted, outputs = sql.execute(_outputs_query(len(specs)), (*map(str, specs), *between)).fetchone()
+    texts = [spec.text for spec in specs]
+    given, wanted, outputs = sql.execute(_outputs_query(len(specs)), (*texts, *between)).fetchone()
     if not given == wanted == count * len(specs):
         return False
     places = paths if len(specs) == 1 else [path for path in paths for _ in specs]
@@ -267,8 +268,6 @@ class _Answers(NamedTuple):
     unwanted: Collection[int]
 
 
-_kinds_of: Callable[[str], dict[Kind, msgspec.Raw]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
-"""The kinds of an answer's outputs, from its column ``outputs``."""
 _kinds_of_all: Callable[[str], list[dict[Kind, msgspec.Raw]]] = msgspec.json.Decoder(
     list[dict[Kind, msgspec.Raw]]
 ).decode
@@ -293,7 +292,7 @@ def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, specs: 
 
     Those to a photo are wanted when they are one committed answer for each of `specs`.
     """
-    row = sql.execute(_answers_query(len(specs)), (*map(str, specs), ids[0], ids[-1])).fetchone()
+    row = sql.execute(_answers_query(len(specs)), (*[spec.text for spec in specs], ids[0], ids[-1])).fetchone()
     numbers, wanted, outputs, bw = (column or "" for column in row)
     answered, kinds, colours = _integers(numbers), _kinds_of_all(f"[{outputs}]"), _list_of_booleans(f"[{bw}]")
     if len(specs) == 1 and answered == photos and "0" not in wanted:  # nearly always
@@ -324,32 +323,3 @@ def _results(source: str, photos: _Photos, answers: _Answers, rows: Iterable[int
         )
         for row in rows
     ]
-
-
-_FINISHED: Final = (
-    "SELECT id, source, photos.photo, place, outcome, attempts, error_type, error, warnings, state, outputs, answers.bw"
-    " FROM photos LEFT JOIN answers ON answers.photo = id WHERE outcome IS NOT NULL ORDER BY id"
-)
-"""Every finished photo: one row for each answer, and one row for a photo without answers."""
-
-
-def finished_results(sql: sqlite3.Connection) -> Iterator[Result]:
-    """The result of every finished photo, as `PhotoEntry.result` gives it, in the order of their entries."""
-    for _, group in groupby(sql.execute(_FINISHED), key=itemgetter(0)):
-        rows = list(group)
-        _, source, key, where, outcome, attempts, kind, message, warnings, *_ = rows[0]
-        committed = [row for row in rows if row[9] == "committed"]
-        place = os.fsdecode(where) if committed else ""
-        colours = [bool(row[11]) for row in committed if row[11] is not None]
-        path, page = photo_of_key(key)
-        yield Result(
-            photo=display_path(path),
-            source=display_path(os.fsdecode(source)),
-            outcome=outcome,
-            outputs=output_paths(place, [output for row in committed for output in _kinds_of(row[10])]),
-            bw=colours[0] if colours else None,
-            attempts=attempts,
-            error=ErrorInfo(kind, message) if kind else None,
-            page=page,
-            warnings=warnings_of(warnings) if warnings else (),
-        )

@@ -42,6 +42,7 @@ class _Opened(msgspec.Struct, frozen=True):
     """A journal that is ready for a run."""
 
     store: JournalStore
+    has_finished: bool
     temporaries: set[str]
     warnings: list[str]
 
@@ -66,6 +67,7 @@ class Journal:
         self.warnings = opened.warnings
         self.temporaries = opened.temporaries
         self._store = opened.store
+        self._has_finished = opened.has_finished  # photos, before this run
         self._path = path
         self._thread = thread
         self._outputs = outputs
@@ -136,7 +138,7 @@ class Journal:
             files: a batch of a scan, in its order.
             with_results: whether the results of the others are wanted, and not their number alone.
         """
-        if self._outputs.is_remote:  # what is there has to be asked for
+        if self._outputs.is_remote or not self._has_finished:  # what is remote has to be asked for
             return FinishedBatch(list(files))
         finished = partial(self._store.take_finished, files, self._specs, missing=self._outputs.missing)
         return await self._call(partial(finished, with_results=with_results))
@@ -336,7 +338,7 @@ def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left:
             f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
             f"({refused[0]}). They are kept, and the next run tries again"
         )
-    return _Opened(store, temporaries, warnings)
+    return _Opened(store, store.has_finished, temporaries, warnings)
 
 
 def _recovered(
@@ -356,7 +358,7 @@ def _recovered(
         with store.transaction():
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
             count = outputs.rebuild(store, specs)
-            adopted = adopt_left(store, left)
+            adopted = adopt_left(store, left) if left else 0
             temporaries = store.recover(outputs.recover)
     except BaseException:
         store.close()

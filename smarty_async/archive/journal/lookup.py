@@ -105,7 +105,7 @@ def finished_bytes(sql: sqlite3.Connection, spec: ModeSpec) -> int:
     [size] = sql.execute(
         "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
         " WHERE spec = ? AND state = 'committed'",
-        (str(spec),),
+        (spec.text,),
     ).fetchone()
     return int(size)
 
@@ -212,7 +212,7 @@ class EntryLookup:
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
-        missing = [spec for spec in specs if not entry.has(spec)]
+        missing = entry.without_answer(specs)
         if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
         if problem is None and missing and place is not None and not changed:
@@ -281,6 +281,19 @@ class EntryLookup:
         )
         self._sql.execute("UPDATE answers SET state = 'stale' WHERE photo = ?", (photo,))
         self._sql.execute("DELETE FROM failures WHERE photo = ?", (photo,))
+
+    def replace(self, former: int, *, by: int) -> None:
+        """Move what is known of the photo `former` to the new entry `by`, and delete `former`."""
+        columns = "place, place_key, outcome, bw, attempts, error_type, error, warnings, pages"
+        values = self._sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
+        for table in ("answers", "failures"):
+            self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
+            self._sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
+        self._sql.execute("DELETE FROM photos WHERE id = ?", (former,))
+        self._sql.execute(
+            f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise
+            (*values, by),
+        )
 
     def _failures_of(self, photo: int) -> dict[str, ErrorInfo]:
         rows = self._sql.execute("SELECT spec, type, message FROM failures WHERE photo = ?", (photo,))

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 import msgspec
 
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.origin import OutputOrigin
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
@@ -17,6 +16,7 @@ from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = [
     "ANSWER_COLUMNS",
+    "RESULT_COLUMNS",
     "AnswerState",
     "Content",
     "Counts",
@@ -34,13 +34,12 @@ __all__ = [
     "content_digest",
     "file_of",
     "key_of",
-    "origin_of",
     "output_paths",
     "outputs_of",
     "photo_of_key",
     "result_columns",
+    "result_of",
     "size_of",
-    "warnings_of",
 ]
 
 AnswerState = Literal["received", "committed", "stale", "missing", "unverified"]
@@ -169,7 +168,11 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
     def has(self, spec: ModeSpec) -> bool:
         """Whether an earlier run committed an answer to `spec`, even if its outputs were removed since."""
         answer = self.answers.get(spec.mode)
-        return answer is not None and answer.spec == str(spec) and answer.state in ("committed", "missing")
+        return answer is not None and answer.spec == spec.text and answer.state in ("committed", "missing")
+
+    def without_answer(self, specs: Iterable[ModeSpec]) -> list[ModeSpec]:
+        """Those of `specs` to which no earlier run committed an answer."""
+        return [spec for spec in specs if not self.has(spec)] if self.answers else list(specs)
 
     @property
     def misses_outputs(self) -> bool:
@@ -185,20 +188,22 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         """The result of a photo that needs no work in this run, None when there is something to do."""
         if self.version_changed:
             return None
-        missing = [spec for spec in specs if not self.has(spec)]
+        missing = self.without_answer(specs)
         if not missing:
             # Without an outcome, the run that committed the outputs stopped before it recorded the result.
             return self.result("skipped", attempts=self.attempts) if self.outcome else None
         if self.problem and any(self._is_received(spec) for spec in missing):
             return self.result("failed", error=self.problem, attempts=self.attempts)  # paid for: never sent again
-        failures = [self.failures.get(str(spec)) for spec in missing]
-        if retry_failed or None in failures:
+        if retry_failed or not self.failures:
+            return None
+        failures = [self.failures.get(spec.text) for spec in missing]
+        if None in failures:
             return None
         return self.result("failed", error=failures[0], attempts=self.attempts)
 
     def _is_received(self, spec: ModeSpec) -> bool:
         answer = self.answers.get(spec.mode)
-        return answer is not None and answer.spec == str(spec) and answer.state == "received"
+        return answer is not None and answer.spec == spec.text and answer.state == "received"
 
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
         """A result of this photo, with the outputs that are at their places."""
@@ -330,7 +335,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True):
             place=self.entry.place,
             pages=self.entry.pages,
             answers=answers,
-            failures={str(spec): why for spec, why in self.failures.items()},
+            failures={spec.text: why for spec, why in self.failures.items()},
             outcome=result.outcome,
             bw=result.bw,
             attempts=result.attempts,
@@ -425,8 +430,40 @@ def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
     return answers
 
 
-warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
-"""The warnings of a result, from their column."""
+_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+_kinds_of: Callable[[str], dict[Kind, msgspec.Raw]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
+RESULT_COLUMNS: Final = (
+    "source, photos.photo, place, outcome, attempts, error_type, error, warnings, state, outputs, answers.bw"
+)
+"""What `result_of` reads: columns of a photo, and at the end those of one of its answers."""
+_RESULT_COUNT: Final = len(RESULT_COLUMNS.split(", "))
+
+
+def result_of(rows: Sequence[Sequence[Any]]) -> Result:
+    """The result of a finished photo, as `PhotoEntry.result` gives it.
+
+    Args:
+        rows: end in `RESULT_COLUMNS`: one row for each answer, or one for a photo without answers.
+    """
+    source, key, place, outcome, attempts, kind, message, warnings, *_ = rows[0][-_RESULT_COUNT:]
+    kinds: list[Kind] = []
+    bw: bool | None = None
+    for *_, state, outputs, colour in rows:
+        if state == "committed":
+            kinds += _kinds_of(outputs)
+            bw = bool(colour) if bw is None and colour is not None else bw
+    path, page = photo_of_key(key)
+    return Result(
+        photo=display_path(path),
+        source=display_path(os.fsdecode(source)),
+        outcome=outcome,
+        outputs=output_paths(os.fsdecode(place), kinds) if kinds else {},
+        bw=bw,
+        attempts=attempts,
+        error=ErrorInfo(kind, message) if kind else None,
+        page=page,
+        warnings=_warnings_of(warnings) if warnings else (),
+    )
 
 
 def result_columns(photo: FinishedPhoto) -> tuple[Any, ...]:
@@ -443,19 +480,3 @@ def file_of(source: bytes, key: bytes) -> PhotoFile:
     """The photo of the columns ``source`` and ``photo``; where it is, and its size, nobody asks."""
     path, page = photo_of_key(key)
     return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)
-
-
-def origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
-    """What the outputs of an answer are made of, from its ``bw`` and its photo's source, photo, size and version."""
-    bw, source, key, size, version = row
-    photo, page = photo_of_key(key)
-    return OutputOrigin(
-        spec=spec,
-        kinds=tuple(kinds),
-        bw=None if bw is None else bool(bw),
-        source=os.fsdecode(source),
-        photo=photo,
-        page=page,
-        size=size,
-        version=version,
-    )

@@ -27,9 +27,10 @@ from smarty_async.archive.journal.records import (
     outputs_of,
 )
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.outputs.origin import OutputOrigin
+from smarty_async.archive.outputs.store import OutputOrigin
 from smarty_async.archive.paths import display_path, folded_key, photo_path
 from smarty_async.archive.photos.identify import dimensions
+from smarty_async.archive.photos.pages import pictures, raw_name, read_directories
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import MODES, Mode, ModeSpec
@@ -271,7 +272,8 @@ def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[Mo
         }
         if answers or stale:
             recovered += bool(answers)
-            insert_finished(store, file, where, answers, result, stale=stale)
+            number = insert_finished(store, file, where, answers, result, stale=stale)
+            store.note_pages(number, _pages_of(file))
     if images:
         store.finish_request(store.start_request(images=images, size=0), "answered")
     return recovered
@@ -313,6 +315,15 @@ def _file_named_in(result: Result) -> PhotoFile | None:
         return None
     version = str(status.st_mtime_ns)
     return PhotoFile(result.source, result.photo, str(path), status.st_size, version, page=result.page)
+
+
+def _pages_of(file: PhotoFile) -> int:
+    """Pictures in the photo's file, as the name of a TIFF file suggests several: no line says how many there are."""
+    if file.page == 1 and file.path.lower().endswith((".tif", ".tiff")):
+        with suppress(OSError, PhotoRejected), Path(file.path).open("rb") as stream:
+            directories = read_directories(stream)
+            return 1 if raw_name(directories) else len(pictures(directories))
+    return 1
 
 
 def _place_of(result: Result) -> str:

@@ -7,19 +7,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.finished import (
-    FinishedBatch,
-    MissingOutputs,
-    finished_results,
-    take_finished,
-)
+from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
 from smarty_async.archive.journal.lookup import (
     NO_OUTPUTS,
     EntryLookup,
@@ -29,6 +25,7 @@ from smarty_async.archive.journal.lookup import (
 )
 from smarty_async.archive.journal.records import (
     ANSWER_COLUMNS,
+    RESULT_COLUMNS,
     Content,
     Counts,
     FailedPhoto,
@@ -41,12 +38,12 @@ from smarty_async.archive.journal.records import (
     StoredOutput,
     UnhashedPhoto,
     answers_of,
-    origin_of,
     outputs_of,
     photo_of_key,
     result_columns,
+    result_of,
 )
-from smarty_async.archive.outputs.store import NameTaken, OutputMove
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, origin_of
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
@@ -250,29 +247,16 @@ class JournalStore:
             path = photo_path(os.fsdecode(source), entry.file.photo)
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
             if not (self._lookup.seen.has(former) or is_store_address(path) or os.path.lexists(path)):
-                self._replace(former, by=entry.id)
+                self._lookup.replace(former, by=entry.id)
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
-
-    def _replace(self, former: int, *, by: int) -> None:
-        """Move what is known of the photo `former` to the new entry `by`, and delete `former`."""
-        columns = "place, place_key, outcome, bw, attempts, error_type, error, warnings, pages"
-        values = self.sql.execute(f"SELECT {columns} FROM photos WHERE id = ?", (former,)).fetchone()  # noqa: S608 - likewise
-        for table in ("answers", "failures"):
-            self.sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
-            self.sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
-        self.sql.execute("DELETE FROM photos WHERE id = ?", (former,))
-        self.sql.execute(
-            f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise
-            (*values, by),
-        )
 
     def answers_to(self, spec: ModeSpec, photo: int) -> list[tuple[str, StoredAnswer]]:
         """Committed answers to `spec` of other photos with the digest of `photo`, each with its place; at most 8."""
         rows = self.sql.execute(
             f"SELECT other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
             " WHERE one.id = ? AND spec = ? AND state = 'committed' LIMIT 8",
-            (photo, str(spec)),
+            (photo, spec.text),
         )
         return [(os.fsdecode(row[0]), answers_of([row])[spec.mode]) for row in rows]
 
@@ -288,14 +272,14 @@ class JournalStore:
         self._execute(
             "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES {rows}",
             [
-                (one.entry.id, one.spec.mode, str(one.spec), "received", _encoded(one.outputs).decode(), one.bw)
+                (one.entry.id, one.spec.mode, one.spec.text, "received", _encoded(one.outputs).decode(), one.bw)
                 for one in answers
             ],
         )
         self._execute(
             "WITH new (photo, spec) AS (VALUES {rows}) DELETE FROM failures"
             " WHERE photo IN (SELECT photo FROM new) AND (photo, spec) IN (SELECT photo, spec FROM new)",
-            [(one.entry.id, str(one.spec)) for one in answers],
+            [(one.entry.id, one.spec.text) for one in answers],
         )
         # The outcome of an earlier run no longer holds.
         self._execute(
@@ -340,7 +324,7 @@ class JournalStore:
         self._execute(
             "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES {rows}",
             [
-                (photo.entry.id, str(spec), why.type, why.message)
+                (photo.entry.id, spec.text, why.type, why.message)
                 for photo in photos
                 for spec, why in photo.failures.items()
             ],
@@ -406,6 +390,11 @@ class JournalStore:
         """Whether it knows no photo."""
         return self.sql.execute("SELECT 1 FROM photos LIMIT 1").fetchone() is None
 
+    @property
+    def has_finished(self) -> bool:
+        """Whether it knows a photo that a run has finished."""
+        return self.sql.execute("SELECT 1 FROM photos WHERE outcome IS NOT NULL LIMIT 1").fetchone() is not None
+
     def recover(self, place_received: PlaceReceived) -> set[str]:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
 
@@ -459,8 +448,12 @@ class JournalStore:
     # reports
 
     def results(self) -> Iterator[Result]:
-        """The result of every finished photo."""
-        return finished_results(self.sql)
+        """The result of every finished photo, in the order of their entries."""
+        rows = self.sql.execute(
+            f"SELECT id, {RESULT_COLUMNS} FROM photos LEFT JOIN answers ON answers.photo = id"  # noqa: S608 - likewise
+            " WHERE outcome IS NOT NULL ORDER BY id"
+        )
+        return (result_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""

@@ -229,18 +229,17 @@ class OutputDirectory(StateFolder):
         """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
         from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
 
-        if not journal.is_empty:
+        results, damaged = self.out / RESULTS, any(self.state_dir.glob("*.damaged-*"))
+        if not journal.is_empty or not (damaged or results.exists()):
             return 0
-        damaged = any(self.state_dir.glob("*.damaged-*"))
-        if not (damaged or holds_results(self.out / RESULTS)):
+        if not (damaged or holds_results(results)):
             raise ConfigurationError(
-                f"{str(self.out / RESULTS)!r} is a file that no run made: move it away, or choose another --out"
+                f"{str(results)!r} is a file that no run made: move it away, or choose another --out"
             )
-        if damaged or (self.out / RESULTS).exists():
-            # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
-            # comparing it with the new output.
-            self._kind_dirs = []
-        return rebuild(journal, self.out / RESULTS, out=self.out, specs=specs)
+        # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
+        # comparing it with the new output.
+        self._kind_dirs = []
+        return rebuild(journal, results, out=self.out, specs=specs)
 
     # results
 

@@ -16,10 +16,9 @@ import msgspec
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.checker import KeyPages
-from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
+from smarty_async.archive.outputs.store import METADATA_KEY, NameTaken, OutputMove, OutputOrigin, OutputRefused
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded

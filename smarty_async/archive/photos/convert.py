@@ -1,19 +1,24 @@
-"""Make a picture into one that the service takes: 8-bit gray or RGB, its format, and on demand its size."""
+"""Make a picture into one that the service takes: 8-bit gray or RGB, its format, and on demand its size.
+
+A JPEG of which nothing but the end is missing is given one.
+"""
 
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from functools import cache
 from math import sqrt
 from typing import Any, Literal, NamedTuple, cast
 
-from PIL import Image, ImageCms, ImageMath
+from PIL import Image, ImageChops, ImageCms, ImageMath
 
-from smarty_async.archive.photos.identify import Orientation
+from smarty_async.archive.photos.identify import Orientation, loaded, silenced
+from smarty_async.archive.photos.jpeg import has_all_scans
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["converted", "flattened", "scale_to_fit", "size_warning", "upright"]
+__all__ = ["SHORTEST_SIDE", "converted", "flattened", "incomplete", "scale_to_fit", "upright", "with_end"]
 
 
 SHORTEST_SIDE = 5
@@ -27,6 +32,14 @@ _LONGEST_JPEG_SIDE = 65_500
 
 _MOST_PACKED = 8
 """How many times smaller than its pixels the PNG of a photo or a scan may be expected; past that none is tried."""
+
+_JPEG_END = b"\xff\xd9"
+"""A JPEG's end marker."""
+_LOOKAHEAD = b"\x55" * 128
+"""Data that libjpeg may read ahead behind the last pixel. They replace the end marker and a few blocks of 8×8
+pixels; a file that lacks more does not decode with them."""
+_LAST_BYTES = 256
+"""Bytes without which the last rows of a progressive JPEG look different, and only they."""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,19 +78,6 @@ def scale_to_fit(width: int, height: int, limits: Limits) -> float:
         long, short = max(width, height), min(width, height)
         scale = min(scale, max(limits.max_dimensions) / long, min(limits.max_dimensions) / short)
     return scale if scale * min(width, height) >= SHORTEST_SIDE else 1.0
-
-
-def size_warning(width: int, height: int, limits: Limits) -> str | None:
-    """What the service may dislike in these dimensions, None when nothing."""
-    if limits.max_dimensions is None:
-        return None
-    long, short = max(limits.max_dimensions), min(limits.max_dimensions)
-    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
-    if min(width, height) < SHORTEST_SIDE:
-        return message
-    if max(width, height) > long or min(width, height) > short:
-        return f"{message}: --fit makes it smaller"
-    return None
 
 
 def converted(
@@ -266,3 +266,42 @@ def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
         raise PhotoRejected("its colours cannot be converted", type="unsupported")
     picture.info = {}
     return picture
+
+
+def with_end(data: bytes, *, progressive: bool) -> bytes | None:
+    """The JPEG file `data` with an end marker where decoders miss that; None where they miss nothing.
+
+    Besides the marker it may lack a byte or two before that.
+
+    Raises:
+        PhotoRejected: with type ``truncated``: more is missing.
+    """
+    broken_marker = data.rfind(b"\xff", len(data) - 2)
+    picture = data[:broken_marker] if broken_marker >= 0 else data
+    with silenced():
+        if not (_is_whole_progressive(picture) if progressive else _decoded(picture + _LOOKAHEAD)):
+            raise incomplete()
+        return None if _decoded(data) else picture + _JPEG_END
+
+
+def _is_whole_progressive(data: bytes) -> bool:
+    """Whether all scans have begun, and the last bytes make the last rows; else they make other rows."""
+    if not has_all_scans(data):
+        return False
+    with_them, without = _decoded(data + _JPEG_END), _decoded(data[:-_LAST_BYTES] + _JPEG_END)
+    if with_them is None or without is None:
+        return False
+    changed = ImageChops.difference(with_them.convert("L"), without.convert("L")).getbbox()
+    return changed is not None and changed[3] > with_them.height - 2 * 16
+
+
+def _decoded(data: bytes) -> Image.Image | None:
+    """The picture; None when the decoder misses data."""
+    with suppress(PhotoRejected), loaded(io.BytesIO(data), "JPEG") as image:
+        return image
+    return None
+
+
+def incomplete() -> PhotoRejected:
+    """What a photo is rejected with of which a part is missing."""
+    return PhotoRejected("the file is incomplete: copy it again", type="truncated")

@@ -21,6 +21,7 @@ import msgspec
 from smarty_async.archive.photos.damage import find_zero_tail
 
 __all__ = [
+    "JPEG_START",
     "LARGEST_PAYLOAD",
     "JpegError",
     "JpegExtent",
@@ -37,6 +38,9 @@ __all__ = [
 
 JpegSource = bytes | BinaryIO
 """A JPEG file: its bytes, or a seekable stream of them."""
+
+JPEG_START: Final = b"\xff\xd8\xff"
+"""The first bytes of every JPEG file."""
 
 LARGEST_PAYLOAD: Final = 0xFFFF - 2
 """The most bytes that one segment holds."""

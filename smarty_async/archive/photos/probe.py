@@ -14,14 +14,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
 import msgspec
-from PIL import Image, ImageChops
 
-from smarty_async.archive.photos.convert import converted, scale_to_fit, size_warning
+from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, incomplete, scale_to_fit, with_end
 from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
 from smarty_async.archive.photos.formats import (
     Loader,
@@ -45,13 +43,13 @@ from smarty_async.archive.photos.identify import (
     silenced,
 )
 from smarty_async.archive.photos.jpeg import (
+    JPEG_START,
     JpegError,
     JpegHeader,
     JpegSource,
     JpegTruncated,
     Kind,
     find_jpeg_extent,
-    has_all_scans,
     read_header,
 )
 from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
@@ -70,14 +68,6 @@ _SHORT_TRAILER = 4096
 """Bytes: padding, and notes of cameras and programs."""
 _MOST_KEPT, _MOST_SEGMENTS_KEPT = 8192, 100
 """Bytes of a JPEG's metadata, and its segments, that are kept from when it is probed until it has outputs."""
-
-_END = b"\xff\xd9"
-"""A JPEG's end marker."""
-_LOOKAHEAD = b"\x55" * 128
-"""Data that libjpeg may read ahead behind the last pixel. They replace the end marker and a few blocks of 8×8
-pixels; a file that lacks more does not decode with them."""
-_LAST_BYTES = 256
-"""Bytes without which the last rows of a progressive JPEG look different, and only they."""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +187,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         digest=_digest(stream) if found.replacement else None,
         whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
         header=found.header,
-        warning=size_warning(width, height, limits) if limits.max_dimensions else None,
+        warning=_size_warning(width, height, limits),
     )
 
 
@@ -230,8 +220,21 @@ def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, 
         header=found.header,
         page=page,
         pages=found.pages,
-        warning=size_warning(made.width, made.height, limits),
+        warning=_size_warning(made.width, made.height, limits),
     )
+
+
+def _size_warning(width: int, height: int, limits: Limits) -> str | None:
+    """What the service may dislike in these dimensions, None when nothing."""
+    if limits.max_dimensions is None:
+        return None
+    long, short = max(limits.max_dimensions), min(limits.max_dimensions)
+    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
+    if min(width, height) < SHORTEST_SIDE:
+        return message
+    if max(width, height) > long or min(width, height) > short:
+        return f"{message}: --fit makes it smaller"
+    return None
 
 
 def _digest(stream: BinaryIO) -> bytes:
@@ -288,9 +291,9 @@ def examine(stream: BinaryIO, *, page: int = 1) -> Examined:
         raise PhotoRejected("it is empty: 0 bytes", type="empty")
     stream.seek(0)
     prefix = stream.read(PREFIX_BYTES)
-    name = format_of(prefix)
-    if name == "JPEG" and page == 1:
+    if page == 1 and prefix.startswith(JPEG_START):
         return _examine_jpeg(stream, size)
+    name = format_of(prefix)
     with silenced():
         return _examine(stream, size, name, prefix, page)
 
@@ -327,10 +330,10 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
         )
     replacement, is_common = None, header.is_common
     if is_common:
-        replacement = None if extent.end else _with_end(stream, size, header)
+        replacement = None if extent.end else _with_end(stream, size, progressive=header.is_progressive)
         load: Loader = partial(loaded, io.BytesIO(replacement) if replacement else stream, "JPEG")
     elif extent.end is None:
-        raise _incomplete()
+        raise incomplete()
     else:
         decoder = partial(decode_stream, stream, "jpeg", what=header.described(), bits=header.bits)
         load = decoding_whole(decoder, header.width, header.height)
@@ -360,45 +363,12 @@ def _jpeg_header(source: JpegSource) -> JpegHeader:
     return header
 
 
-def _with_end(stream: BinaryIO, size: int, header: JpegHeader) -> bytes | None:
-    """The same file with an end marker where decoders miss that. It may lack that and a byte or two before.
-
-    Raises:
-        PhotoRejected: with type ``truncated``: more is missing.
-        OSError: the file cannot be read.
-    """
+def _with_end(stream: BinaryIO, size: int, *, progressive: bool) -> bytes | None:
+    """See `with_end`; None also where the file is sound."""
     if size > LARGEST_DECODED:
         raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
     stream.seek(0)
-    data = stream.read()
-    broken_marker = data.rfind(b"\xff", len(data) - 2)
-    picture = data[:broken_marker] if broken_marker >= 0 else data
-    with silenced():
-        if not (_is_whole_progressive(picture) if header.is_progressive else _decoded(picture + _LOOKAHEAD)):
-            raise _incomplete()
-        return None if _decoded(data) else picture + _END
-
-
-def _is_whole_progressive(data: bytes) -> bool:
-    """Whether all scans have begun, and the last bytes make the last rows; else they make other rows."""
-    if not has_all_scans(data):
-        return False
-    with_them, without = _decoded(data + _END), _decoded(data[:-_LAST_BYTES] + _END)
-    if with_them is None or without is None:
-        return False
-    changed = ImageChops.difference(with_them.convert("L"), without.convert("L")).getbbox()
-    return changed is not None and changed[3] > with_them.height - 2 * 16
-
-
-def _decoded(data: bytes) -> Image.Image | None:
-    """The picture; None when the decoder misses data."""
-    with suppress(PhotoRejected), loaded(io.BytesIO(data), "JPEG") as image:
-        return image
-    return None
-
-
-def _incomplete() -> PhotoRejected:
-    return PhotoRejected("the file is incomplete: copy it again", type="truncated")
+    return with_end(stream.read(), progressive=progressive)
 
 
 def _examine_png(stream: BinaryIO, size: int) -> Examined:

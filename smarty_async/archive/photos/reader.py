@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
@@ -37,6 +37,9 @@ PhotoData = str | os.PathLike[str] | bytes | Callable[[], BinaryIO]
 T = TypeVar("T")
 
 _PIECE_BYTES = 1 << 18
+"""Bytes that are sent at a time."""
+_READ_AT_ONCE = 1 << 20
+"""Bytes that are read at a time, so that a file up to this size is read at once: each read is a call to a thread."""
 
 
 def file_digest(path: str, *, size: int, version: str) -> bytes:
@@ -97,22 +100,22 @@ class FileBody:
             PhotoRejected: it cannot be read, or has changed since it was probed.
         """
         if (read_whole := self.read_whole) is not None:
-            data = await read_in_thread(read_whole)
-            for start in range(0, self.size, _PIECE_BYTES):
-                yield data[start : start + _PIECE_BYTES]
+            for piece in _cut(await read_in_thread(read_whole)):
+                yield piece
             return
         try:
             async with _opened(self._path) as file:
                 self.check(file.fileno())
-                async for piece in self._pieces(file):
-                    yield piece
+                async for data in self._pieces(file):
+                    for piece in _cut(data):
+                        yield piece
         except OSError as error:
             raise _unreadable(error) from None
 
     @property
     def read_whole(self) -> Callable[[], bytes] | None:
         """Reads a small image at once, with its `digest`, and blocks; raises as `read` does. None for a large file."""
-        return self._read_whole if self._held is not None or self._file_size <= _PIECE_BYTES else None
+        return self._read_whole if self._held is not None or self._file_size <= _READ_AT_ONCE else None
 
     async def _pieces(self, file: AsyncFileIO) -> AsyncIterator[bytes]:
         digest = hashlib.sha256() if self.digest is None else None
@@ -122,7 +125,7 @@ class FileBody:
             await self._hash(file, digest, self._start)
         left = self.size
         while left:
-            piece = await file.read(min(left, _PIECE_BYTES))
+            piece = await file.read(min(left, _READ_AT_ONCE))
             if not piece:
                 raise self._changed()
             left -= len(piece)
@@ -138,7 +141,7 @@ class FileBody:
     async def _hash(self, file: AsyncFileIO, digest: _Digest, size: int) -> None:
         """Take the file's next `size` bytes, which are not sent, into the digest."""
         while size:
-            piece = await file.read(min(size, _PIECE_BYTES))
+            piece = await file.read(min(size, _READ_AT_ONCE))
             if not piece:
                 raise self._changed()
             digest.update(piece)
@@ -191,6 +194,10 @@ async def _opened(path: str | Path) -> AsyncGenerator[AsyncFileIO]:
             await opening.result().close()
 
 
+def _cut(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES))
+
+
 def _unreadable(error: OSError) -> PhotoRejected:
     return PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable")
 
@@ -202,9 +209,6 @@ def _call(call: Callable[[], T]) -> T:
 read_in_thread = threaded(_call)
 """Makes a call that reads photos, in a thread."""
 
-
-_READ_AT_ONCE = 1 << 20
-"""Files up to this size, in bytes, are read at once by those who parse them."""
 
 _OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 

@@ -21,8 +21,8 @@ from smarty_async.archive.object_store import (
     UnlistableKey,
     store_error,
 )
-from smarty_async.archive.outputs.origin import METADATA_KEY, OutputOrigin
 from smarty_async.archive.outputs.state_folder import default_state_folder
+from smarty_async.archive.outputs.store import METADATA_KEY, OutputOrigin
 from smarty_async.archive.s3 import aws_profile, is_odd_key
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec

@@ -358,6 +358,13 @@ def test_images_of_refused_requests_are_sent_and_not_paid_for(store: JournalStor
     assert store.images_paid() == 55
 
 
+def test_it_knows_whether_a_run_has_finished_a_photo(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    assert not store.has_finished
+    store.record_results([FinishedPhoto(entry, entry.result("already_good"), {})])
+    assert store.has_finished
+
+
 def test_warnings_of_a_result_are_stored(store: JournalStore) -> None:
     entry = store.look_up([photo_file()])[0]
     result = structs.replace(entry.result("restored"), warnings=("its EXIF is malformed", "é"))

@@ -49,7 +49,7 @@ from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import xmp_segments
-from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, Kind, read_header
+from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, Kind, read_header, segment
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 
@@ -732,3 +732,21 @@ def test_gray_that_became_colours_keeps_its_shades(gamma: float) -> None:
 )
 def test_a_gray_profile_without_its_curve_becomes_none(broken: bytes) -> None:
     assert color_profile(broken) is None
+
+
+@pytest.mark.parametrize("segments", [metadata_segments, stripped_segments])
+def test_where_there_is_nothing_to_carry_an_output_stays_as_it_is(segments: Segments) -> None:
+    header = read_header(OUTPUT)
+    found = segments(SourceMetadata(size=(300, 200)), header, orientation=1)
+    assert splice_bytes(OUTPUT, header=header, segments=found) == OUTPUT
+
+
+@pytest.mark.parametrize("segments", [metadata_segments, stripped_segments])
+def test_jfif_comes_first_in_an_output_also_where_there_is_nothing_to_carry(segments: Segments) -> None:
+    comment = segment(Kind.COMMENT, b"made by a service")
+    output = OUTPUT[:2] + comment + OUTPUT[2:]
+    header = read_header(output)
+    found = segments(SourceMetadata(), header, orientation=1)
+    made = read_header(splice_bytes(output, header=header, segments=found))
+    assert made.segments[0].kind == Kind.JFIF
+    assert len(made.payloads[Kind.JFIF]) == 1

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.photos.reader import _PIECE_BYTES, FileBody
+from smarty_async.archive.photos.reader import _PIECE_BYTES, _READ_AT_ONCE, FileBody
 from smarty_async.errors import PhotoRejected
 
-SMALL, LARGE = 1000, 2 * _PIECE_BYTES + 7
-sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES, _PIECE_BYTES + 1, LARGE])
+SMALL, LARGE = 1000, 2 * _READ_AT_ONCE + 7
+sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES + 1, _READ_AT_ONCE, _READ_AT_ONCE + 1, LARGE])
 
 
 def put(path: Path, size: int) -> FileBody:
@@ -69,7 +69,7 @@ async def test_a_file_that_is_gone_is_an_error(tmp_path: Path, size: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "change", [touch, lambda path: os.truncate(path, _PIECE_BYTES), lambda path: os.truncate(path, LARGE + 1)]
+    "change", [touch, lambda path: os.truncate(path, _READ_AT_ONCE), lambda path: os.truncate(path, LARGE + 1)]
 )
 async def test_a_file_that_changes_while_it_is_read_is_caught_before_its_last_piece(
     tmp_path: Path, change: object
@@ -147,7 +147,7 @@ async def test_no_digest_of_what_was_read_in_part(tmp_path: Path) -> None:
 async def test_a_file_is_closed_whose_opening_was_cancelled(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     os.mkfifo(path)  # to open it takes until somebody writes to it
-    body = FileBody(path, size=1 << 20, version=None, content_type="image/jpeg")
+    body = FileBody(path, size=LARGE, version=None, content_type="image/jpeg")
     reading = asyncio.ensure_future(anext(body.read()))
     for _ in range(10):
         await asyncio.sleep(0)

@@ -154,6 +154,18 @@ async def test_the_event_loop_does_not_wait_for_long_calls(
     assert await batcher.call(waited_for, loop) is waits_again
 
 
+async def test_the_event_loop_waits_for_no_thread_that_helps_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_LONG_SECONDS", 3600)
+    monkeypatch.setattr(threads, "_NO_WAIT_SECONDS", 3600)
+    batcher, go = ThreadBatcher(2, brief=0.001), threading.Event()
+    loop = asyncio.get_running_loop()
+    slow, other = batcher.call(lambda: go.wait(20), loop), batcher.call(waited_for, loop)
+    assert not await other
+    go.set()
+    assert await slow
+    assert not await batcher.call(waited_for, loop)
+
+
 async def test_the_event_loop_takes_turns_with_many_brief_calls() -> None:
     batcher, turns = ThreadBatcher(1, brief=0.001), []
     go = threading.Event()

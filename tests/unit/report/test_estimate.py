@@ -68,7 +68,8 @@ def recorded(  # noqa: C901 - a simulation
     def probe() -> None:
         if unprobed:
             photo = unprobed.pop()
-            progress.work.add_probed(photo.size, photo.pixels)
+            progress.work.bytes_probed += photo.size
+            progress.work.pixels_probed += photo.pixels
 
     def send() -> None:
         nonlocal number, open_requests
@@ -98,7 +99,8 @@ def recorded(  # noqa: C901 - a simulation
         for photo in answered:
             probe()
             del in_flight[id(photo)]
-            progress.work.end(photo.size, photo.pixels, sent=True)
+            progress.work.bytes_done += photo.size
+            progress.work.pixels_done += photo.pixels
             progress.outcomes["restored"] = progress.outcomes.get("restored", 0) + 1
         if took:
             progress.latencies.add(took)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,6 +177,22 @@ class TestCertificates:
         assert isinstance(trusted_certificates({"SSL_CERT_DIR": str(tmp_path)}), ssl.SSLContext)
         with pytest.raises(ConfigurationError, match="SSL_CERT_DIR"):
             trusted_certificates({"SSL_CERT_DIR": str(tmp_path / "none")})
+
+    @pytest.mark.parametrize(
+        ("url", "proxy", "read"),
+        [
+            ("http://127.0.0.1", None, False),
+            ("http://127.0.0.1", "http://localhost:3128", False),
+            ("http://127.0.0.1", "https://localhost:3128", True),
+            ("https://host", None, True),
+        ],
+    )
+    async def test_they_are_read_only_where_something_is_encrypted(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, proxy: str | None, *, read: bool
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        with pytest.raises(ConfigurationError, match="SSL_CERT_FILE") if read else nullcontext():
+            await make_session(URL(url), timeouts=Timeouts(), proxy=proxy).close()
 
 
 class Office(NamedTuple):

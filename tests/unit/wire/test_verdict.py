@@ -8,7 +8,7 @@ import pytest
 
 from smarty_async.errors import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
 from smarty_async.results import ErrorInfo
-from smarty_async.wire.messages import Answered, Blob
+from smarty_async.wire.messages import Answered, Blob, judge_item
 from smarty_async.wire.verdict import (
     Abort,
     Drop,
@@ -20,7 +20,6 @@ from smarty_async.wire.verdict import (
     Split,
     Verdict,
     judge,
-    judge_item,
 )
 
 NAMES = frozenset({"file_0", "file_1", "file_10"})

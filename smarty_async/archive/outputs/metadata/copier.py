@@ -270,6 +270,9 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         orientation: the EXIF orientation (1…8) under which the output, as it is stored, shows upright.
     """
     own = output.payloads
+    jfif_stays = Kind.JFIF not in own or output.segments[0].kind == Kind.JFIF
+    if metadata.is_empty and jfif_stays and tagged_orientation(own) == orientation:
+        return MetadataSegments(b"", frozenset())
     geometry = Geometry(
         width=output.width,
         height=output.height,

@@ -51,6 +51,11 @@ class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True):
     size: tuple[int, int] | None = None
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to put into outputs."""
+        return not (self.exif or self.xmp or self.iptc or self.icc or self.comment or self.dpi or self.aspect)
+
 
 _LARGEST_EXIF = 8 << 20
 _LARGEST_XMP = 1 << 20
