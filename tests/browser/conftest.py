@@ -38,12 +38,16 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def all_tabs(browser: Browser) -> Tabs:
+    return Tabs(browser)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
+async def tabs(all_tabs: Tabs) -> AsyncIterator[Tabs]:
     """Tabs of the browser. A message in a console or a request to another host fails the test."""
-    tabs = Tabs(browser)
-    yield tabs
-    await tabs.close()
+    yield all_tabs
+    await all_tabs.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -20,7 +20,7 @@ from smarty_async import Limits, ServiceUnavailable, SmartyClient
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")]
 
-PHOTOS, IMAGES = 400, 10
+PHOTOS, IMAGES = 200, 5
 OPEN = THREADS * IMAGES
 """Photos in the open requests of one worker, at most."""
 TOKEN = "a-token-that-stays-secret"
@@ -59,7 +59,7 @@ def moment() -> int:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Four hundred photos."""
+    """Two hundred photos."""
     return photos(tmp_path / "photos", PHOTOS)
 
 

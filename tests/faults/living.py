@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from support.processes import Process, closed, start
 
 from faults.schedule import Life
 
@@ -61,14 +61,7 @@ async def live(
     module: str, args: list[str], *, env: dict[str, str], life: Life | None, happenings: Happenings
 ) -> Ended:
     """Run ``python -m module args``, cut short as `life` wants it."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *args),
-        env=environment(**env),
-        cwd=Path(sys.executable).parent,  # where no checkout lies
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = await start(module, *args, environment=environment(**env))
     talking = asyncio.create_task(process.communicate())
     ending = asyncio.create_task(_end(process, life, happenings))
     done = await _ends(talking, happenings)
@@ -76,6 +69,7 @@ async def live(
     if not done:
         process.send_signal(getattr(signal, "SIGABRT", signal.SIGTERM))  # the fault handler tells where it stands
     out, err = await talking
+    await closed(process)
     assert process.returncode is not None
     return Ended(process.returncode, out, err, hung=not done)
 
@@ -90,7 +84,7 @@ async def _ends(talking: asyncio.Task[tuple[bytes, bytes]], happenings: Happenin
     return False
 
 
-async def _end(process: asyncio.subprocess.Process, life: Life | None, happenings: Happenings) -> None:
+async def _end(process: Process, life: Life | None, happenings: Happenings) -> None:
     if life is None or life.end is None:
         return
     await happenings.reaches(*life.after)

@@ -29,6 +29,7 @@ from support.archives import (
 )
 from support.fake_service import Answer, FakeService, Request, expected, hold, ok, until
 from support.pictures import cut, heavy, huge, jpeg, png, webp
+from support.program import run, started
 
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import state_folder, temp_file
@@ -43,21 +44,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on L
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has other files")
 
 
-async def program(*args: str | Path, service: FakeService, before: list[str] | None = None) -> tuple[int, str]:
+async def program(*args: str | Path, service: FakeService) -> tuple[int, str]:
     """`improve` in a process of its own: its exit status and what it said on stderr."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
-    process = await asyncio.create_subprocess_exec(
-        *(*(before or []), sys.executable, "-m", "smarty_async", "improve", *map(str, args)),
-        *("--base-url", service.url),
-        env=environment | {"PYTHONIOENCODING": "utf-8"},
-        cwd=Path(sys.executable).parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    _, said = await process.communicate()
-    assert b"Traceback" not in said, said.decode()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+    ended = await run("improve", *args, "--base-url", service.url)
+    return ended.status, ended.err
 
 
 # sources
@@ -553,21 +543,15 @@ async def test_a_photo_of_a_list_is_sent_although_the_list_has_not_ended(source:
 async def test_a_run_over_a_silent_pipe_ends_on_a_signal(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "smarty_async", "improve", "--from-file", "-", "--out", str(out)),
-            *("--base-url", service.url, "--no-progress"),
-            cwd=source,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert process.stdin is not None
-        process.stdin.write(f"{source / 'a.jpg'}\n".encode())
-        await process.stdin.drain()
-        await until(lambda: is_there(out / "improved" / "a.jpg"))
-        process.terminate()
-        async with asyncio.timeout(30):  # the pipe stays open
-            said = (await process.stderr.read()).decode() if process.stderr else ""
-            assert await process.wait() == 130, said
+        command = ("improve", "--from-file", "-", "--out", out, "--base-url", service.url, "--no-progress")
+        async with started(*command) as process:
+            assert process.stdin is not None
+            process.stdin.write(f"{source / 'a.jpg'}\n".encode())
+            await process.stdin.drain()
+            await until(lambda: any((out / "improved").rglob("a.jpg")))
+            process.terminate()
+            async with asyncio.timeout(30):  # the pipe stays open
+                said = (await process.stderr.read()).decode() if process.stderr else ""
+                assert await process.wait() == 130, said
         assert "Traceback" not in said
         assert "Fatal" not in said

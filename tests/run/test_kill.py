@@ -10,14 +10,16 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from support import program
 from support.archives import IMPROVED, STATE, assert_right, fill, lines, outcomes, output_of, restore, tree
 from support.fake_service import FakeService, expected, hold, items, until
+from support.processes import Process
 
 from smarty_async import read_status
 from smarty_async.archive.journal import schema
@@ -287,29 +289,9 @@ async def test_a_run_killed_at_any_time_is_completed_by_the_next(source: Path, t
 # the program
 
 
-@asynccontextmanager
-async def started(source: Path, out: Path, service: FakeService) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "smarty_async", "improve", str(source), "--out", str(out), "--base-url", service.url),
-        *("--max-images", "5", "--concurrency", "2", "--quiet"),
-        env=environment,
-        cwd=Path(sys.executable).parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
-async def end_of(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    _, said = await process.communicate()
-    assert b"Traceback" not in said
-    return process.returncode, said.decode()
+def started(source: Path, out: Path, service: FakeService) -> AbstractAsyncContextManager[Process]:
+    options = ("--max-images", "5", "--concurrency", "2", "--quiet")
+    return program.started("improve", source, "--out", out, "--base-url", service.url, *options)
 
 
 async def test_a_second_run_is_refused_while_the_first_lives_and_not_after_it_was_killed(
@@ -323,15 +305,16 @@ async def test_a_second_run_is_refused_while_the_first_lives_and_not_after_it_wa
         async with started(source, out, service) as first:
             await until(lambda: service.open_now == 2)
             async with started(source, out, service) as second:
-                status, said = await end_of(second)
-                assert status == 3
-                assert "another run is writing to" in said
+                refused = await program.end_of(second)
+                assert refused.status == 3
+                assert "another run is writing to" in refused.err
             assert len(service.requests) == 2
             first.send_signal(signal.SIGKILL)
             await first.wait()
         await no_request_is_open(service)
         async with started(source, out, service) as third:
-            assert await end_of(third) == (0, "")
+            ended = await program.end_of(third)
+            assert (ended.status, ended.err) == (0, "")
     assert_right(out, photos)
     assert len(lines(out)) == len(NAMES)
 

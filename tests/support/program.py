@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from smarty_async.cli import app
 from smarty_async.cli.errors import error_boundary
 from support.fake_service import FakeService
 from support.pictures import jpeg
+from support.processes import Process, closed, start
 
 TOKEN = "bait+token/with=signs"
 QUOTED = "bait%2Btoken%2Fwith%3Dsigns"
@@ -45,27 +43,18 @@ class Ended:
 
 
 @asynccontextmanager
-async def started(*args: str | Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(*args: str | Path, **env: str) -> AsyncIterator[Process]:
     """The program in a process of its own, in a folder where no checkout lies."""
     around = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "smarty_async", *map(str, args)),
-        env=around | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "200"} | env,
-        cwd=Path(sys.executable).parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a signal can be sent to it and its own processes alone
-    )
+    environment = around | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "200"} | env
+    process = await start("smarty_async", *map(str, args), environment=environment)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await closed(process)
 
 
-async def end_of(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Ended:
+async def end_of(process: Process, stdin: bytes = b"") -> Ended:
     out, err = await process.communicate(stdin)
     assert process.returncode is not None
     text = err.decode()
