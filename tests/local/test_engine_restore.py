@@ -447,6 +447,34 @@ def test_no_kind_of_photo_is_enlarged_worse_than_by_lanczos(
 
 
 @learned
+@pytest.mark.parametrize("blur", [0.0, 0.5, 2.0, 4.0])
+def test_soft_photos_are_told_from_sharp_ones(blur: float) -> None:
+    texture = _texture().filter(ImageFilter.GaussianBlur(blur))
+    assert diagnosing.is_soft(light(texture.resize((192, 144), Image.Resampling.BICUBIC))) == (blur > 1)
+
+
+@learned
+@pytest.mark.parametrize(("blur", "same"), [(0.0, False), (2.0, True)])
+def test_a_small_soft_photo_is_enlarged_without_the_network_for_drawings(
+    blur: float, *, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = pixels(_texture().resize((96, 72), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(blur)))
+    small = enlarging.enlarge_photo(photo, factor=2, quality=None)
+    monkeypatch.setattr(enlarging, "_SMALL", 0)
+    assert np.array_equal(small, enlarging.enlarge_photo(photo, factor=2, quality=None)) == same
+
+
+def _texture() -> Image.Image:
+    """Noise of all sizes, the coarser the stronger, as in photographs."""
+    generator = np.random.default_rng(4)
+    made = np.zeros((288, 384))
+    for size in (1, 2, 4, 8, 16, 32):
+        noise = Image.fromarray(generator.normal(0, 3 * size, (288 // size, 384 // size)))
+        made += np.asarray(noise.resize((384, 288), Image.Resampling.BICUBIC))
+    return Image.fromarray(np.clip(made + 128, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+@learned
 @pytest.mark.parametrize("largest", [128, 40], ids=["one tile", "tiles"])
 @pytest.mark.parametrize("blur", [0.0, 0.5, 1.0, 1.6])
 def test_a_photo_is_enlarged_better_than_by_lanczos_also_at_its_edges(
@@ -504,6 +532,7 @@ def test_which_networks_enlarge_a_photo(
     quality: int | None, factor: int, small: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(enlarging, "_SMALL", small)
+    monkeypatch.setattr(enlarging, "is_soft", lambda _: False)
     used: list[tuple[str, float]] = []
 
     class Noted(nets.Net, frozen=True):
