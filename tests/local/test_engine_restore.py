@@ -448,7 +448,7 @@ def test_no_kind_of_photo_is_enlarged_worse_than_by_lanczos(
 
 @learned
 @pytest.mark.parametrize("blur", [0.0, 0.5, 2.0, 4.0])
-def test_soft_photos_are_told_from_sharp_ones(blur: float) -> None:
+def test_which_photos_are_soft(blur: float) -> None:
     texture = _texture().filter(ImageFilter.GaussianBlur(blur))
     assert diagnosing.is_soft(light(texture.resize((192, 144), Image.Resampling.BICUBIC))) == (blur > 1)
 
