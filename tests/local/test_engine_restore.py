@@ -423,9 +423,10 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
         (0.0, Image.Resampling.BOX),
         (0.0, Image.Resampling.LANCZOS),
         (0.5, Image.Resampling.BICUBIC),
+        (0.8, Image.Resampling.BICUBIC),
         (1.0, Image.Resampling.BOX),
     ],
-    ids=["bicubic", "box", "lanczos", "soft", "softer"],
+    ids=["bicubic", "box", "lanczos", "slightly soft", "soft", "softer"],
 )
 def test_no_kind_of_photo_is_enlarged_worse_than_by_lanczos(
     kind: tuple[float, Image.Resampling],
@@ -443,6 +444,57 @@ def test_no_kind_of_photo_is_enlarged_worse_than_by_lanczos(
     lanczos = error(sent.resize(scene.size, Image.Resampling.LANCZOS), scene)
     # An error below 1, more than 48 dB, is less than that of the JPEG in which the picture is sent back.
     assert error(made, scene) <= max(lanczos, 1)
+
+
+@learned
+@pytest.mark.parametrize("blur", [0.0, 0.5, 2.0, 4.0])
+def test_which_photos_are_soft(blur: float) -> None:
+    texture = _texture().filter(ImageFilter.GaussianBlur(blur))
+    assert diagnosing.is_soft(light(texture.resize((192, 144), Image.Resampling.BICUBIC))) == (blur > 1)
+
+
+@learned
+@pytest.mark.parametrize(("blur", "same"), [(0.0, False), (2.0, True)])
+def test_a_small_soft_photo_is_enlarged_without_the_network_for_drawings(
+    blur: float, *, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = pixels(_texture().resize((96, 72), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(blur)))
+    small = enlarging.enlarge_photo(photo, factor=2, quality=None)
+    monkeypatch.setattr(enlarging, "_SMALL", 0)
+    assert np.array_equal(small, enlarging.enlarge_photo(photo, factor=2, quality=None)) == same
+
+
+def _texture() -> Image.Image:
+    """Noise of all sizes, the coarser the stronger, as in photographs."""
+    generator = np.random.default_rng(4)
+    made = np.zeros((288, 384))
+    for size in (1, 2, 4, 8, 16, 32):
+        noise = Image.fromarray(generator.normal(0, 3 * size, (288 // size, 384 // size)))
+        made += np.asarray(noise.resize((384, 288), Image.Resampling.BICUBIC))
+    return Image.fromarray(np.clip(made + 128, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+@learned
+@pytest.mark.parametrize("largest", [128, 40], ids=["one tile", "tiles"])
+@pytest.mark.parametrize("blur", [0.0, 0.5, 1.0, 1.6])
+def test_a_photo_is_enlarged_better_than_by_lanczos_also_at_its_edges(
+    blur: float, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enlarging, "_SMALL", 0)
+    monkeypatch.setattr(enlarging, "_FRAME", msgspec.structs.replace(enlarging._FRAME, largest=largest))
+    scene = pictures.scene(768, 576, seed=1).resize((192, 144)).filter(ImageFilter.GaussianBlur(blur))
+    small = scene.resize((96, 72), Image.Resampling.BICUBIC)
+    lanczos = pixels(small.resize(scene.size, Image.Resampling.LANCZOS))
+    made = enlarging.enlarge_photo(pixels(small), factor=2, quality=None)
+    assert _edge_error(made, scene) < _edge_error(lanczos, scene)
+
+
+def _edge_error(made: tiles.Pixels, scene: Image.Image) -> float:
+    """The mean squared error of the outermost two pixels on each side."""
+    squares = (made.astype(float) - pixels(scene)) ** 2
+    edges = np.ones(squares.shape[:2], bool)
+    edges[2:-2, 2:-2] = False
+    return float(squares[edges].mean())
 
 
 @learned
@@ -480,6 +532,7 @@ def test_which_networks_enlarge_a_photo(
     quality: int | None, factor: int, small: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(enlarging, "_SMALL", small)
+    monkeypatch.setattr(enlarging, "is_soft", lambda _: False)
     used: list[tuple[str, float]] = []
 
     class Noted(nets.Net, frozen=True):

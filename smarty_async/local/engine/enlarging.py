@@ -8,6 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from smarty_async.local.engine.diagnosing import is_soft
 from smarty_async.local.engine.nets import CORES, Net, clean, is_coarse, to_pixels, to_planes, workers
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
@@ -90,8 +91,8 @@ _FRAME: Final = Frame(scale=2, margin=10, ahead=CORES)
 def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
     """The photograph enlarged, by our networks.
 
-    A small one that was no JPEG, and a coarse JPEG, are the mean with waifu2x's enlargement. From a coarse JPEG, both
-    remove the damage: *cleaning* before, waifu2x's networks while they enlarge.
+    A small, sharp one that was no JPEG, and a coarse JPEG, are the mean with waifu2x's enlargement. From a coarse JPEG,
+    both remove the damage: *cleaning* before, waifu2x's networks while they enlarge.
 
     Args:
         photo: H×W×3 uint8.
@@ -105,7 +106,8 @@ def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
         # Cleaning leaves about half of the damage.
         large, share = _double(clean(photo, quality=quality), quality=(quality + 100) // 2), _WITH_COARSE
     else:
-        large, share = _double(photo, quality=quality), 0.5 if quality is None and _is_small(photo) else 1.0
+        both = quality is None and _is_small(photo) and not _is_soft(photo)
+        large, share = _double(photo, quality=quality), 0.5 if both else 1.0
     if share < 1:
         other = waifu2x(photo, CUNET if _is_small(photo) else UPCONV7, strength=strength_for(quality))
         cv2.addWeighted(large, share, other, 1 - share, 0, dst=large)
@@ -125,6 +127,10 @@ def _double(photo: Pixels, *, quality: int | None) -> Pixels:
         return to_pixels(net(given)[:, edge:-edge, edge:-edge])
 
     return tiled(photo, work, frame=_FRAME, pool=workers())
+
+
+def _is_soft(photo: Pixels) -> bool:
+    return is_soft(np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), np.uint8))
 
 
 def _is_small(picture: Pixels) -> bool:

@@ -107,7 +107,11 @@ def _first(waiting: deque[tuple[Tile, Future[Pixels]]]) -> tuple[Tile, Pixels]:
 
 
 def _with_margins(picture: Pixels, tile: Tile, frame: Frame) -> Pixels:
-    """The tile and its margins; beyond the picture's edge, the picture mirrored."""
+    """The tile and its margins; beyond the picture's edge, the picture mirrored.
+
+    A pixel is an area, and the picture ends where the outermost ones do, not at their centres: where a network
+    enlarges, a mirror at the centres displaces the edge by half a pixel.
+    """
     height, width = picture.shape[:2]
     top, left = tile.top - frame.margin, tile.left - frame.margin
     bottom, right = tile.top + tile.height + frame.margin, tile.left + tile.width + frame.margin
@@ -115,7 +119,8 @@ def _with_margins(picture: Pixels, tile: Tile, frame: Frame) -> Pixels:
     right += -(right - left) % frame.step
     inside = picture[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
     around = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
-    return np.asarray(cv2.copyMakeBorder(inside, *around, cv2.BORDER_REFLECT_101), np.uint8)
+    mirrored = cv2.BORDER_REFLECT if frame.scale > 1 else cv2.BORDER_REFLECT_101
+    return np.asarray(cv2.copyMakeBorder(inside, *around, mirrored), np.uint8)
 
 
 def _put(made: Pixels, tile: Tile, piece: Pixels, frame: Frame) -> None:
