@@ -91,15 +91,14 @@ def main() -> None:
     trees = {tree.name: tree.resolve() for tree in chosen.before} | {"now": Path.cwd()}
     for tree in trees.values():
         subprocess.run([sys.executable, "-m", "compileall", "-q", "smarty_async", "benchmarks"], cwd=tree, check=False)
+    file = chosen.out / "results.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(file.read_text()) if file.exists() else {}
     with tempfile.TemporaryDirectory(dir=chosen.work) as work:
-        results = {}
         for case in chosen.case or _CASES:
             results[case] = _measured(trees, Path(work), case, repeats=chosen.repeats)
             _print(case, results[case])
-    file = chosen.out / "results.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    earlier = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(earlier | results, indent=1) + "\n")
+            file.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
