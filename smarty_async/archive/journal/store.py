@@ -448,12 +448,16 @@ class JournalStore:
     # reports
 
     def results(self) -> Iterator[Result]:
-        """The result of every finished photo, in the order of their entries."""
+        """The result of every finished photo, in the order of their entries.
+
+        The query begins with the first one: SQLite does not end its journal while a query is open.
+        """
         rows = self.sql.execute(
             f"SELECT id, {RESULT_COLUMNS} FROM photos LEFT JOIN answers ON answers.photo = id"  # noqa: S608 - likewise
             " WHERE outcome IS NOT NULL ORDER BY id"
         )
-        return (result_of(list(group)) for _, group in groupby(rows, key=itemgetter(0)))
+        for _, group in groupby(rows, key=itemgetter(0)):
+            yield result_of(list(group))
 
     def failure_reasons(self) -> list[FailureReason]:
         """The reasons of failed and rejected photos, the most frequent first."""
