@@ -721,3 +721,13 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     folder.mkdir()
     JournalStore(folder / "journal.sqlite").close()
     assert (folder / "journal.sqlite").exists()
+
+
+def test_results_that_nobody_reads_do_not_keep_the_journal_open(path: Path) -> None:
+    store = JournalStore(path)
+    for entry in store.look_up([photo_file("a.jpg"), photo_file("b.jpg")]):
+        make(store, entry, IMPROVE, "improved")
+    unread = store.results()
+    store.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    del unread
