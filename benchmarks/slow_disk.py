@@ -66,7 +66,7 @@ def main() -> None:
             with service(output_bytes=size, per_request=per_request) as server:
                 for turn in range(2 * chosen.repeats):
                     name = (_OURS, _PLAIN)[turn % 2]
-                    out = Path(tempfile.mkdtemp(dir=home))  # deleted files would make new ones dear on ext4
+                    out = Path(tempfile.mkdtemp(dir=home))  # deleted files would make new ones expensive on ext4
                     seconds[name].append(run_contestant(name, photos=photos, out=out, url=server.url)["wall"])
             ours, plain = (statistics.median(seconds[name]) for name in (_OURS, _PLAIN))
             print(

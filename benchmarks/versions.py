@@ -54,7 +54,7 @@ def _measured(trees: dict[str, Path], work: Path, case: str, *, repeats: int) ->
     with service(output_bytes=size, tls=chain) as server:
         for turn in range(repeats):
             for version, tree, name in turns[turn % len(turns) :] + turns[: turn % len(turns)]:
-                # Deleted files make new ones dear on ext4: what lies on the disk stays until all is measured.
+                # Deleted files make new ones expensive on ext4: outputs on the disk stay until all is measured.
                 out = Path(tempfile.mkdtemp(dir=_MEMORY if "memory" in case else work))
                 job = {
                     "photos": str(photos),

@@ -20,7 +20,8 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
-from smarty_async.cluster.chunk_log import ChunkLog, final_report, left_answers
+from smarty_async.cluster.chunk_log import ChunkLog
+from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage

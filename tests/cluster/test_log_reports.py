@@ -18,7 +18,7 @@ from support.s3_server import S3Server
 
 from smarty_async import DiskError, Limits, Result
 from smarty_async.archive.commit import OutputCommitter
-from smarty_async.cluster.chunk_log import final_report, left_answers
+from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.results import Progress

@@ -285,16 +285,15 @@ class Journal:
 
     def _transact(self, calls: list[Callable[[], object]], wait: BriefWait) -> list[object]:
         self._finished.clear()
-        try:
-            with self._store.transaction():
+        with self._store.transaction():
+            try:
                 answers = [call() for call in calls]
                 if self._finished:
                     # Before the transaction ends: if it is rolled back, the next run finds them stale again.
                     for place, outputs in self._store.record_results(self._finished):
                         self._outputs.remove(place, outputs)
+            finally:
                 wait.end()  # what follows waits for the disk
-        finally:
-            wait.end()
         if self._finished:
             self._note_results()
         return answers
@@ -358,7 +357,7 @@ def _recovered(
         with store.transaction():
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
             count = outputs.rebuild(store, specs)
-            adopted = adopt_left(store, left) if left else 0
+            adopted = adopt_left(store, left)
             temporaries = store.recover(outputs.recover)
     except BaseException:
         store.close()

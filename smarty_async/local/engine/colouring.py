@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from smarty_async.errors import ConfigurationError
 from smarty_async.local.engine.basic import TONED
+from smarty_async.local.engine.diagnosing import light_of
 from smarty_async.local.engine.nets import CORES
 from smarty_async.local.engine.tiles import Pixels
 
@@ -57,7 +58,7 @@ class Toner:
 
     def __call__(self, picture: Pixels, /) -> Pixels:
         """Sepia; a dark photo in two tones, cold and warm."""
-        light = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+        light = light_of(picture)
         curve = _DUOTONE if np.median(light) < _DARK else _SEPIA
         return np.take(_table(curve), light, axis=0)
 
@@ -103,7 +104,7 @@ class OnnxColourist:
     def __call__(self, picture: Pixels, /) -> Pixels:
         """The photo in the network's colours."""
         height, width = picture.shape[:2]
-        light = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        light = light_of(picture)
         small = cv2.resize(light, self._size_for(height, width), interpolation=cv2.INTER_AREA)
         colours = cv2.resize(self._colours(np.asarray(small, np.uint8)), (width, height))
         lab = cv2.cvtColor(cv2.cvtColor(light, cv2.COLOR_GRAY2RGB).astype(np.float32) / 255, cv2.COLOR_RGB2Lab)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Pixels
 
-__all__ = ["Ends", "blockiness", "blur", "ends", "is_bw", "is_faded", "is_soft", "levels", "noise_level"]
+__all__ = ["Ends", "blockiness", "blur", "ends", "is_bw", "is_faded", "is_soft", "levels", "light_of", "noise_level"]
 
 Plane = NDArray[np.float32]
 
@@ -54,6 +54,11 @@ _SOFT_EDGES: Final = 90
 _SOFT: Final = 0.3
 """The energy of fourth differences, divided by that of second differences: 0.35 and more in sharp photos made smaller,
 0.28 and less after a blur of 0.8 pixels."""
+
+
+def light_of(photo: Pixels) -> NDArray[np.uint8]:
+    """The luminance of an H×W×3 photo, H×W."""
+    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 class Ends(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from smarty_async.local.engine.diagnosing import is_soft
+from smarty_async.local.engine.diagnosing import is_soft, light_of
 from smarty_async.local.engine.nets import CORES, Net, clean, is_coarse, to_pixels, to_planes, workers
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
@@ -106,7 +106,7 @@ def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
         # Cleaning leaves about half of the damage.
         large, share = _double(clean(photo, quality=quality), quality=(quality + 100) // 2), _WITH_COARSE
     else:
-        both = quality is None and _is_small(photo) and not _is_soft(photo)
+        both = quality is None and _is_small(photo) and not is_soft(light_of(photo))
         large, share = _double(photo, quality=quality), 0.5 if both else 1.0
     if share < 1:
         other = waifu2x(photo, CUNET if _is_small(photo) else UPCONV7, strength=strength_for(quality))
@@ -127,10 +127,6 @@ def _double(photo: Pixels, *, quality: int | None) -> Pixels:
         return to_pixels(net(given)[:, edge:-edge, edge:-edge])
 
     return tiled(photo, work, frame=_FRAME, pool=workers())
-
-
-def _is_soft(photo: Pixels) -> bool:
-    return is_soft(np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), np.uint8))
 
 
 def _is_small(picture: Pixels) -> bool:

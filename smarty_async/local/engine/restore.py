@@ -12,7 +12,17 @@ from PIL import Image
 
 from smarty_async.local.engine.colouring import Colourist, OnnxColourist, Toner
 from smarty_async.local.engine.decoding import PixelBudget, check_enlarged, decode, encode, pixel_count, quality_of
-from smarty_async.local.engine.diagnosing import Ends, blockiness, blur, ends, is_bw, is_faded, levels, noise_level
+from smarty_async.local.engine.diagnosing import (
+    Ends,
+    blockiness,
+    blur,
+    ends,
+    is_bw,
+    is_faded,
+    levels,
+    light_of,
+    noise_level,
+)
 from smarty_async.local.engine.enlarging import enlarge_art, enlarge_photo
 from smarty_async.local.engine.margins import core, picture_box
 from smarty_async.local.engine.nets import UNKNOWN, clean, is_coarse
@@ -117,7 +127,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
         mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=quality)
     mended = repaired(mended)
     measured = core(mended)
-    bw, faded = is_bw(measured), is_faded(_light(measured))
+    bw, faded = is_bw(measured), is_faded(light_of(measured))
     noise = noise_level(measured, gain=_gain(mended)) if not coarse else 0.0
     if noise:
         mended = clean(mended, noise=noise, quality=quality)
@@ -125,7 +135,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
         mended = _neutral(mended) if bw else mended
         mended = _stretch(mended, levels(core(mended)))
     if mended is photo and max(photo.shape) <= _MOST_SHARPENED:
-        softness = blur(_light(photo))
+        softness = blur(light_of(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
             mended = _sharpen(photo, softness)
     return None if mended is photo else mended, bw
@@ -142,24 +152,20 @@ def _enlarged(photo: Pixels, quality: int | None, factor: int, rtype: str) -> Pi
 
 def _jpeg_quality(photo: Pixels, quality: int | None) -> int | None:
     """The quality of the photo's JPEG damage: the file's, or unknown where an earlier, coarse JPEG left its grid."""
-    if not is_coarse(quality) and blockiness(_light(photo)) >= _BLOCKY:
+    if not is_coarse(quality) and blockiness(light_of(photo)) >= _BLOCKY:
         return UNKNOWN
     return quality
 
 
 def _gain(photo: Pixels) -> float:
     """The factor by which the photo will be stretched."""
-    light = _light(core(photo))
+    light = light_of(core(photo))
     return _gain_for(ends(light)) if is_faded(light) else 1.0
 
 
 def _neutral(photo: Pixels) -> Pixels:
     """The photo in gray: without the tint of its paper."""
-    return np.asarray(cv2.cvtColor(_light(photo), cv2.COLOR_GRAY2RGB), np.uint8)
-
-
-def _light(photo: Pixels) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), np.uint8)
+    return np.asarray(cv2.cvtColor(light_of(photo), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def _pixels(image: Image.Image) -> Pixels:

@@ -1,0 +1,89 @@
+"""What the logs of chunks report: of chunks whose worker is gone, and of those that an earlier run left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Final
+
+from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.journal.recovery import LeftAnswer
+from smarty_async.cluster.chunk_log import ChunkLog
+from smarty_async.cluster.messages import ChunkReport
+from smarty_async.cluster.storage import ChunkStorage
+from smarty_async.options import ModeSpec
+from smarty_async.results import Kind, Progress
+from smarty_async.wire.messages import item_name, judge_item
+
+__all__ = ["final_report", "left_answers"]
+
+_SILENT_BEATS: Final = 5
+"""For how many beats a chunk's log may not grow before its worker is taken to be dead."""
+_POLL_SECONDS: Final = 0.25
+
+
+async def final_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
+    """What a log says once its request has ended; waits while a worker still sends it.
+
+    Args:
+        log: the log.
+        beat_seconds: how often a worker shows in it that it lives.
+
+    Raises:
+        DiskError: it cannot be read.
+    """
+    size, grew_at = -1, monotonic()
+    while True:
+        report, now_size = await log.read()
+        if now_size != size:
+            size, grew_at = now_size, monotonic()
+        if report.end is not None or monotonic() - grew_at > _SILENT_BEATS * beat_seconds:
+            return report
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def left_answers(storage: ChunkStorage, *, progress: Progress) -> list[LeftAnswer]:
+    """The answers in the logs that an earlier run left; waits while workers still send its requests.
+
+    Args:
+        storage: where the logs are.
+        progress: where it is said that it waits.
+
+    Raises:
+        DiskError: the storage refuses.
+    """
+    logs = await asyncio.to_thread(storage.left_logs)
+    if not logs:
+        return []
+    requests = "1 request" if len(logs) == 1 else f"{len(logs):,} requests"
+    progress.status_message = f"workers may still have {requests} of an earlier run open: waiting for them"
+    reports = await asyncio.gather(*(final_report(log, beat_seconds=storage.beat_seconds) for log in logs))
+    return [answer for report in reports for answer in _answers_in(report)]
+
+
+def _answers_in(report: ChunkReport) -> Iterator[LeftAnswer]:
+    begin = report.begin
+    if begin is None:
+        return
+    specs = {spec.mode: spec for spec in map(ModeSpec.parse, begin.specs)}
+    photos = {item_name(number): photo for number, photo in enumerate(begin.photos)}
+    for item in report.items:
+        answered = item.answered
+        if judge_item(answered)[0] != "done" or answered.mode not in specs or answered.name not in photos:
+            continue
+        photo = photos[answered.name]
+        yield LeftAnswer(
+            source=photo.source,
+            photo=photo.photo,
+            place=photo.place,
+            size=photo.size,
+            version=photo.version,
+            spec=specs[answered.mode],
+            outputs=_kept(item.outputs, begin.kinds),
+            bw=answered.bw,
+        )
+
+
+def _kept(outputs: dict[Kind, StoredOutput], kinds: Sequence[Kind]) -> dict[Kind, StoredOutput]:
+    return {kind: output for kind, output in outputs.items() if not kinds or kind in kinds}
