@@ -218,7 +218,7 @@ class Dispatcher:
 
     def _take_steps(self) -> None:
         self._woken = False
-        if self._closed or any(map(asyncio.Task.done, self._senders)):
+        if self._closed or any(sender.done() for sender in self._senders):
             return  # what has ended may fail all that is queued: `_sent` decides that first, and wakes
         steps = self._next_steps()
         for sender in steps.cancel:
