@@ -270,9 +270,10 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
         orientation: the EXIF orientation (1…8) under which the output, as it is stored, shows upright.
     """
     own = output.payloads
-    jfif_stays = Kind.JFIF not in own or output.segments[0].kind == Kind.JFIF
-    if metadata.is_empty and jfif_stays and tagged_orientation(own) == orientation:
-        return MetadataSegments(b"", frozenset())
+    if metadata.is_empty and tagged_orientation(own) == orientation:
+        if Kind.JFIF not in own or output.segments[0].kind == Kind.JFIF:
+            return MetadataSegments(b"", frozenset())
+        return MetadataSegments(_own_jfif(own), frozenset((Kind.JFIF,)))
     geometry = Geometry(
         width=output.width,
         height=output.height,
@@ -282,8 +283,7 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     )
     found: dict[str, bytes] = {}
     warnings: list[str] = []
-    jfif = _jfif(metadata, output, own, geometry)
-    if jfif:
+    if jfif := _jfif(metadata, output, own, geometry):
         found[Kind.JFIF] = jfif
     if exif := _exif(metadata, own, geometry, warnings):
         found[Kind.EXIF] = segment(Kind.EXIF, exif)
@@ -355,7 +355,7 @@ def _xmp(packet: bytes, geometry: Geometry, warnings: list[str]) -> bytes | None
         return None
 
 
-def _jfif(metadata: SourceMetadata, output: JpegHeader, own: _Own, geometry: Geometry) -> bytes | None:
+def _jfif(metadata: SourceMetadata, output: JpegHeader, own: _Own, geometry: Geometry) -> bytes:
     """The segment that gives the source's physical size, else the output's own: it must be the first of all."""
     known = metadata.dpi or metadata.aspect
     if known and _takes_jfif(output, own):
@@ -363,7 +363,12 @@ def _jfif(metadata: SourceMetadata, output: JpegHeader, own: _Own, geometry: Geo
         if 0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY:
             unit = _PIXELS_AN_INCH if metadata.dpi else _ASPECT_RATIO
             return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
-    return segment(Kind.JFIF, own[Kind.JFIF][0]) if Kind.JFIF in own else None
+    return _own_jfif(own)
+
+
+def _own_jfif(own: _Own) -> bytes:
+    """The output's own segment; empty when it has none."""
+    return segment(Kind.JFIF, own[Kind.JFIF][0]) if Kind.JFIF in own else b""
 
 
 def _takes_jfif(output: JpegHeader, own: _Own) -> bool:
