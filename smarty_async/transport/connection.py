@@ -241,7 +241,8 @@ class Connection:
             max_output_bytes=self._max_output_bytes,
         )
         try:
-            async for data in _arriving(response.content):
+            joined = response.content_length is None  # HTTP's chunks may be small
+            async for data in _arriving(response.content, joined=joined):
                 exchange.bytes_received += len(data)
                 if reader.feed(data):
                     silence.pause()  # our own disk is not the service
@@ -426,10 +427,15 @@ def _batches(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[byte
     yield batch
 
 
-async def _arriving(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that."""
+async def _arriving(content: aiohttp.StreamReader, *, joined: bool) -> AsyncIterator[bytes]:
+    """The response as it comes. When it breaks off, what came before is yielded too: aiohttp withholds that.
+
+    Args:
+        content: the response's body.
+        joined: whether all that lies there comes as one piece. Joining large pieces copies them once more.
+    """
     try:
-        while data := await content.readany():
+        while data := await content.readany() if joined else (await content.readchunk())[0]:
             yield data
     except (aiohttp.ClientError, OSError):
         if rest := _arrived(content):

@@ -101,7 +101,8 @@ async def test_a_connection_that_does_not_open_is_given_up_on_and_costs_nothing(
             assert (run.progress.requests, run.progress.images) == (0, 0)
 
 
-async def test_data_received_before_the_connection_was_lost_is_read() -> None:
+@pytest.mark.parametrize("joined", [True, False])
+async def test_data_received_before_the_connection_was_lost_is_read(*, joined: bool) -> None:
     loop = asyncio.get_running_loop()
     content = aiohttp.StreamReader(BaseProtocol(loop), 1 << 16, loop=loop)
     content.feed_data(b"the first item, ")
@@ -109,7 +110,7 @@ async def test_data_received_before_the_connection_was_lost_is_read() -> None:
     content.set_exception(aiohttp.ClientPayloadError("lost"))
     came = b""
     with pytest.raises(aiohttp.ClientPayloadError, match="lost"):  # noqa: PT012 - it comes after the data
-        async for data in _arriving(content):
+        async for data in _arriving(content, joined=joined):
             came += data
     assert came == b"the first item, and half of the next"
 
