@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import FinishedFile, PhotoOutputs
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import TempFile
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.jpeg import JpegHeader
@@ -28,7 +28,7 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.sources.source import PhotoBody
-from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
@@ -43,6 +43,7 @@ from smarty_async.wire.messages import ItemVerdict, judge_item
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
 
 _log = logging.getLogger("smarty_async")
+_set_modified = threaded(set_modified)
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -258,6 +259,9 @@ class PhotoRun:
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
+                if (modified_ns := self._modified_ns) is not None and not self._context.options.strip_metadata:
+                    for file in files.values():
+                        await _set_modified(file.path, modified_ns)
                 outputs: dict[Kind, StoredOutput] = {
                     kind: StoredOutput(file.name, answer.outputs[kind].size, digest=answer.outputs[kind].digest)
                     for kind, file in files.items()
@@ -363,12 +367,18 @@ class PhotoRun:
                 sent=photo if sent is None else sent,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
-                modified_ns=int(file.version) if isinstance(photo, str) else None,
+                modified_ns=self._modified_ns,
                 header=self._header,
             ),
             strip=self._context.options.strip_metadata,
         )
         return body
+
+    @property
+    def _modified_ns(self) -> int | None:
+        """The photo's modification time, see `set_modified`; None where it is no file."""
+        file = self.entry.file
+        return int(file.version) if isinstance(self._context.source.reopen(file), str) else None
 
     async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""

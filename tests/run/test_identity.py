@@ -242,6 +242,20 @@ async def test_a_copied_source_gets_outputs_of_its_own(source: Path, out: Path) 
     assert tree(out) == {f"{kind}/{name}" for kind in IMPROVED for name in ("a.jpg", "copy/a.jpg")}
 
 
+@pytest.mark.parametrize("strip", [False, True])
+async def test_a_duplicate_s_outputs_have_the_time_of_their_own_photo(source: Path, out: Path, *, strip: bool) -> None:
+    fill(source, "a.jpg")
+    hour = 1_000_000_000
+    async with FakeService() as service:
+        await restore(service, source, out, strip_metadata=strip)
+        shutil.copyfile(source / "a.jpg", source / "b.jpg")
+        os.utime(source / "b.jpg", (hour, hour))
+        results = await restore(service, source, out, strip_metadata=strip)
+    assert outcomes(results) == {"a.jpg": "skipped", "b.jpg": "duplicate"}
+    times = {(out / kind / "b.jpg").stat().st_mtime for kind in IMPROVED}
+    assert (times == {hour}) is not strip
+
+
 async def test_a_file_that_takes_the_place_of_a_moved_source_is_compared_by_content(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
