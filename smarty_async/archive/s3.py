@@ -115,7 +115,6 @@ def _answer(url: str, query: Mapping[str, str], signer: _Signer | None, address:
     try:
         return retrying(_ask, f"{url}?{parameters}", signer)
     except HTTPError as error:
-        error.close()
         raise StoreError(f"cannot list {str(address)!r}: the store answers {error.code}", error.code) from None
     except (OSError, ET.ParseError):
         raise StoreError(f"cannot list {str(address)!r}: the store cannot be reached") from None
@@ -123,8 +122,12 @@ def _answer(url: str, query: Mapping[str, str], signer: _Signer | None, address:
 
 def _ask(url: str, signer: _Signer | None) -> ET.Element:
     headers = {} if signer is None else signer.headers(url, datetime.now(UTC))
-    with urlopen(Request(url, headers=headers), timeout=_TIMEOUT) as answer:  # noqa: S310 - the store's own address
-        return ET.fromstring(answer.read())  # noqa: S314 - as above
+    try:
+        with urlopen(Request(url, headers=headers), timeout=_TIMEOUT) as answer:  # noqa: S310 - the store's own address
+            return ET.fromstring(answer.read())  # noqa: S314 - as above
+    except HTTPError as error:
+        error.close()  # it holds the connection
+        raise
 
 
 def _may_pass(error: BaseException) -> bool:

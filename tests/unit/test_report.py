@@ -350,7 +350,8 @@ def test_silence_says_only_what_is_said() -> None:
     assert lines == ["a line"]
 
 
-def test_the_bar_shows_it_all() -> None:
+def test_the_bar_shows_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # rich draws nothing on a dumb one
     screen, clock = StringIO(), Clock()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None, legacy_windows=False)
     bar = Bar(console, free=False)
