@@ -84,8 +84,9 @@ def enlarge_art(picture: Pixels, *, factor: int, quality: int | None) -> Pixels:
     return large if factor == 2 else waifu2x(large, CUNET)  # noqa: PLR2004 - the API's factors
 
 
-# The margin is the networks' reach: they know no edge but a mirrored one.
-_FRAME: Final = Frame(scale=2, margin=10, ahead=CORES)
+# The margin is the networks' reach, which their output leaves out: they know no edge but a mirrored one. What a tile
+# of this size needs stays in the processor's caches: with 128 pixels it takes a third more time.
+_FRAME: Final = Frame(scale=2, margin=10, largest=64, ahead=CORES)
 
 
 def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
@@ -119,12 +120,11 @@ def _double(photo: Pixels, *, quality: int | None) -> Pixels:
     file = "enlarge_x2" if quality is None else "enlarge_x2jpeg"
     net = Net(package=f"{__package__}.weights", file=file, entry="in0", end="out0")
     level = 0.0 if quality is None else (100 - quality) / 100
-    edge = _FRAME.margin * _FRAME.scale
 
     def work(tile: Pixels) -> Pixels:
         planes = to_planes(tile)
         given = np.concatenate([planes, np.full((1, *planes.shape[1:]), level, np.float32)])
-        return to_pixels(net(given)[:, edge:-edge, edge:-edge])
+        return to_pixels(net(given))
 
     return tiled(photo, work, frame=_FRAME, pool=workers())
 
