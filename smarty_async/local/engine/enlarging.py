@@ -42,7 +42,7 @@ class Waifu2x(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame
 
 
-UPCONV7: Final = Waifu2x(name="PHOTO", frame=Frame(scale=2, margin=7, step=1, ahead=CORES))
+UPCONV7: Final = Waifu2x(name="PHOTO", frame=Frame(scale=2, margin=7, step=1, largest=64, ahead=CORES))
 
 # The output of this network depends on the mean of the whole tile, so neighbouring tiles differ and are blended.
 CUNET: Final = Waifu2x(name="CUNET", frame=Frame(scale=2, margin=18, step=4, blend=8, ahead=CORES))
