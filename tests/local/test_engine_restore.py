@@ -541,8 +541,8 @@ def test_which_networks_enlarge_a_photo(
             return super().__call__(planes)
 
     monkeypatch.setattr(enlarging, "Net", Noted)
-    data = as_file(pictures.scene(48, 36), quality)
-    assert picture(restoring().enlarge(data, factor=factor, rtype="photo")).size == (48 * factor, 36 * factor)
+    data = as_file(pictures.scene(32, 24), quality)
+    assert picture(restoring().enlarge(data, factor=factor, rtype="photo")).size == (32 * factor, 24 * factor)
     assert [file for file, _ in used] == expected
     levels = {file: level for file, level in used if file.startswith("enlarge_")}
     left = {85: 0.15, 40: 0.3}.get(quality or 100)  # half of the damage where it has been cleaned

@@ -31,9 +31,6 @@ from training.photographs import Pixels
 
 __all__ = ["Way", "way"]
 
-_MOST_MARGIN = 12
-"""Pixels around a tile; networks may reach further, but what is there hardly matters."""
-
 _POOL = ThreadPoolExecutor(1)
 
 _Pass = Callable[[Pixels, int | None], Pixels]
@@ -97,8 +94,8 @@ def _own(path: Path) -> tuple[int, _Pass]:
     if net.load_param(f"{path}.param") or net.load_model(f"{path}.bin"):
         raise FileNotFoundError(path)
     factor = int(path.name.removeprefix("enlarge_x")[0])
-    margin = min(_MOST_MARGIN, path.with_suffix(".param").read_text().count("Convolution") - 1)
-    frame, edge = Frame(scale=factor, margin=margin), margin * factor
+    margin = path.with_suffix(".param").read_text().count("Convolution") - 1
+    frame = Frame(scale=factor, margin=margin, largest=64)
 
     def run(picture: Pixels, quality: int | None) -> Pixels:
         level = damage_level(quality)
@@ -109,7 +106,7 @@ def _own(path: Path) -> tuple[int, _Pass]:
             extractor = net.create_extractor()
             extractor.input("in0", ncnn.Mat(planes).clone())
             _, made = extractor.extract("out0")
-            return to_pixels(np.array(made)[:, edge:-edge, edge:-edge])
+            return to_pixels(np.array(made))
 
         return tiled(picture, work, frame=frame, pool=_POOL)
 

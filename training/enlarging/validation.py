@@ -41,16 +41,16 @@ class Validation:
         """The mean gain over Lanczos in dB, and the least one, for each way of making the photographs smaller.
 
         Args:
-            net: takes what an `EnlargingNet` takes.
+            net: a `Collapsed`.
             few: use only every fifth photograph.
         """
         gains: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for number, (kind, small, original, lanczos) in enumerate(self._cases):
             if few and number // len(KINDS) % 5:
                 continue
-            factor = original.shape[-1] // (small.shape[-1] - 2 * _MARGIN)
-            edge = _MARGIN * factor
-            made = (net(small)[0, :, edge:-edge, edge:-edge] * 255).round().clamp(0, 255)
+            made = (net(small)[0] * 255).round().clamp(0, 255)
+            edge = (made.shape[-1] - original.shape[-1]) // 2
+            made = made[:, edge:-edge, edge:-edge]
             error = (made - original.float()).square().mean().clamp(min=1e-3)
             gains[kind].append(10 * math.log10(255**2 / error.item()) - lanczos)
         return ", ".join(f"{kind} {np.mean(values):+.3f} ({min(values):+.2f})" for kind, values in gains.items())
