@@ -8,7 +8,6 @@ import cv2
 import msgspec
 import numpy as np
 
-from smarty_async.local.engine.backprojecting import back_project
 from smarty_async.local.engine.diagnosing import is_soft, light_of
 from smarty_async.local.engine.nets import CORES, Net, clean, is_coarse, to_pixels, to_planes, workers
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
@@ -85,8 +84,8 @@ def enlarge_art(picture: Pixels, *, factor: int, quality: int | None) -> Pixels:
     return large if factor == 2 else waifu2x(large, CUNET)  # noqa: PLR2004 - the API's factors
 
 
-# The margin is the networks' reach, which their output leaves out: they know no edge but a mirrored one. What a tile
-# of this size needs stays in the processor's caches: with 128 pixels it takes a third more time.
+# The margin is the networks' reach, which their output leaves out: they know no edge but a mirrored one. Tiles of 128
+# pixels take a third more time than these.
 _FRAME: Final = Frame(scale=2, margin=10, largest=64, ahead=CORES)
 
 
@@ -94,8 +93,7 @@ def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
     """The photograph enlarged, by our networks.
 
     A small, sharp one that was no JPEG, and a coarse JPEG, are the mean with waifu2x's enlargement. From a coarse JPEG,
-    both remove the damage: *cleaning* before, waifu2x's networks while they enlarge. The enlargement of what was no
-    JPEG is back-projected.
+    both remove the damage: *cleaning* before, waifu2x's networks while they enlarge.
 
     Args:
         photo: H×W×3 uint8.
@@ -114,8 +112,6 @@ def enlarge_photo(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
     if share < 1:
         other = waifu2x(photo, CUNET if _is_small(photo) else UPCONV7, strength=strength_for(quality))
         cv2.addWeighted(large, share, other, 1 - share, 0, dst=large)
-    if quality is None:
-        back_project(large, photo)
     return large if factor == 2 else _double(large, quality=None)  # noqa: PLR2004 - the API's factors
 
 
