@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -96,11 +96,12 @@ class ArchiveRun:
         self._directory = open_outputs(options)
         self._window = window
         self._running = 0
+        self._to_look_up: Sequence[PhotoFile] = ()  # of the last batch
         self._waiting: deque[PhotoEntry] = deque()  # for one of those in the window to end
         self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._submitter = Submitter(ends_with_error=True)
+        self._submitter = Submitter(ends_with_error=True, later=lambda: len(self._to_look_up) + len(self._waiting))
         self._probing: set[asyncio.Future[Probed]] = set()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
@@ -282,13 +283,14 @@ class ArchiveRun:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
         announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
-        rest: Sequence[PhotoFile] = []  # of the last batch
-        with announce(None), self._surveying(context) as survey:
+        with ExitStack() as unknown, self._surveying(context) as survey:
+            unknown.enter_context(announce(None))
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
-                    files, finished = rest, FinishedBatch(list(rest))
-                    if not rest:
+                    files = self._to_look_up
+                    finished = FinishedBatch(list(files))
+                    if not files:
                         batch = await scan.next_batch()
                         if batch is None:
                             self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
@@ -296,16 +298,21 @@ class ArchiveRun:
                         waiting = not batch
                         files = self._photos_of(batch)
                         finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
-                    some, rest = finished.rest[:_LOOKED_UP], finished.rest[_LOOKED_UP:]
-                    entries = await self._look_up(some, context) if some else []
+                        self._to_look_up = finished.rest
+                    entries: list[PhotoEntry] = []
+                    if self._to_look_up:
+                        scan.look_ahead(at_end=unknown.close)
+                        entries = await self._look_up(self._to_look_up[:_LOOKED_UP], context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
-                survey.scanned(files, later=rest, unfinished=[entry.file for entry in unfinished])
+                self._to_look_up = self._to_look_up[_LOOKED_UP:]
+                survey.scanned(files, later=self._to_look_up, unfinished=[entry.file for entry in unfinished])
                 if self._start(unfinished, context) < len(unfinished):
                     survey.start()
                     self._all_started.clear()
                     if self._waiting:  # eager tasks may have ended already
                         await self._all_started.wait()
+        self._to_look_up = ()
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:
@@ -430,12 +437,28 @@ class _Scan:
         self._batches = batches
         self._thread = thread
         self._returned: list[list[PhotoFile]] = []
+        self._reading: asyncio.Future[list[PhotoFile] | None] | None = None
 
     async def next_batch(self) -> list[PhotoFile] | None:
         """The next batch, None at the end."""
         if self._returned:
             return self._returned.pop()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, next, self._batches, None)
+        reading, self._reading = self._reading or self._read(), None
+        return await reading
+
+    def look_ahead(self, *, at_end: Callable[[], None]) -> None:
+        """Begin to read the next batch; `at_end` is called as soon as it is known that there is none."""
+
+        def look(reading: asyncio.Future[list[PhotoFile] | None]) -> None:
+            if not reading.cancelled() and reading.exception() is None and reading.result() is None:
+                at_end()
+
+        if self._reading is None:
+            self._reading = self._read()
+            self._reading.add_done_callback(look)
+
+    def _read(self) -> asyncio.Future[list[PhotoFile] | None]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, next, self._batches, None)
 
     def put_back(self, batch: list[PhotoFile]) -> None:
         """Have `next_batch` give `batch` once more."""

@@ -112,6 +112,7 @@ class Submitter:
 
     Args:
         ends_with_error: whether an error that stops one of its requests stops what it submits later, too.
+        later: how many items it will submit that it cannot announce yet.
 
     Attributes:
         forecast: what it is going to submit.
@@ -120,8 +121,8 @@ class Submitter:
         error: the one that it has ended with; None before that.
     """
 
-    def __init__(self, *, ends_with_error: bool = False) -> None:
-        self.forecast = Forecast()
+    def __init__(self, *, ends_with_error: bool = False, later: Callable[[], int] = lambda: 0) -> None:
+        self.forecast = Forecast(later)
         self.budget = ImageBudget()
         self.ends_with_error = ends_with_error
         self.is_stopped = False
