@@ -21,7 +21,6 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.opening import Survey, open_source
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
@@ -30,7 +29,7 @@ from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
-from smarty_async.run_context import Recorder, RunContext
+from smarty_async.run_context import Probes, Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
@@ -44,7 +43,7 @@ _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
-_LOOKED_UP = 256
+_LOOKED_UP = 128
 """Photos that are looked up at a time: the first ones of a batch are sent before the others are looked up."""
 
 
@@ -102,7 +101,7 @@ class ArchiveRun:
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
         self._submitter = Submitter(ends_with_error=True, later=lambda: len(self._to_look_up) + len(self._waiting))
-        self._probing: set[asyncio.Future[Probed]] = set()
+        self._probes = Probes()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -112,8 +111,7 @@ class ArchiveRun:
         self._stopping.set()
         self._source.stop()
         self._dispatcher.stop(self._submitter)
-        for probing in self._probing:
-            probing.cancel()
+        self._probes.cancel()
 
     async def __aiter__(self) -> AsyncGenerator[Result]:
         """The result of each photo, as it becomes known.
@@ -248,7 +246,7 @@ class ArchiveRun:
             tasks=tasks,
             recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
             groups={},
-            probing=self._probing,
+            probes=self._probes,
             stopping=self._stopping,
             sleep=self._sleep,
             sender=self._cluster,
@@ -302,6 +300,8 @@ class ArchiveRun:
                     entries: list[PhotoEntry] = []
                     if self._to_look_up:
                         scan.look_ahead(at_end=unknown.close)
+                        if context.prober is None:
+                            await context.probes.few()
                         entries = await self._look_up(self._to_look_up[:_LOOKED_UP], context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)

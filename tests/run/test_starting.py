@@ -13,9 +13,11 @@ from support.archives import assert_right, client, fill, outcomes
 from support.fake_service import FakeService, until
 
 from smarty_async import run as archive_run
+from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Limits
+from smarty_async.run_context import Probes
 
 FILE = PhotoFile("/photos", "a.jpg", "/photos/a.jpg", 9, "7")
 
@@ -89,3 +91,19 @@ async def test_an_error_of_a_scan_that_is_read_ahead_is_that_of_its_batch(
     async with FakeService() as service, client(service) as c:
         with pytest.raises(RuntimeError, match="it broke"):
             _ = [result async for result in c.improve_archive(source, out=out)]
+
+
+async def test_few_probes_are_waited_for() -> None:
+    probes, loop = Probes(), asyncio.get_running_loop()
+    futures: list[asyncio.Future[Probed]] = [loop.create_future() for _ in range(100)]
+    waits = [asyncio.create_task(probes.wait_for(future)) for future in futures]
+    few = asyncio.create_task(probes.few())
+    await asyncio.sleep(0)
+    for future in futures[:30]:
+        future.cancel()
+    await asyncio.wait(waits[:30])
+    assert not few.done()
+    probes.cancel()
+    await asyncio.wait([few, *waits])
+    assert all(wait.cancelled() for wait in waits)
+    await few
