@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.sources.opening import Survey, open_source
-from smarty_async.archive.sources.source import PhotoFile, PhotoSource
+from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
@@ -165,7 +164,7 @@ class ArchiveRun:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
             await finish_despite_cancel(asyncio.to_thread(self._source.check))
-            with _scanning(self._source) as scan:
+            with scanning(self._source) as scan:
                 # A run that finds no photo creates nothing, unless an earlier one has: it may have left answers.
                 if not (self._directory.state_dir.exists() or await self._finds_photos(scan)):
                     return
@@ -183,7 +182,7 @@ class ArchiveRun:
         finally:
             self._results.put_nowait(None)
 
-    async def _finds_photos(self, scan: _Scan) -> bool:
+    async def _finds_photos(self, scan: Scan) -> bool:
         """Whether `scan` finds a photo, or has to wait for one; what it finds before is left alone."""
         while (batch := await scan.next_batch()) is not None:
             photos = self._photos_of(batch)
@@ -193,7 +192,7 @@ class ArchiveRun:
         self.progress.scanning = self._stopping.is_set()
         return False
 
-    async def _restore(self, scan: _Scan) -> None:
+    async def _restore(self, scan: Scan) -> None:
         """Restore what the scan finds, while the journal is open."""
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
@@ -277,7 +276,7 @@ class ArchiveRun:
         finally:
             self._dispatcher.set_capacity(None)
 
-    async def _start_photos(self, scan: _Scan, context: RunContext) -> None:
+    async def _start_photos(self, scan: Scan, context: RunContext) -> None:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
         announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
@@ -423,59 +422,6 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
-
-
-class _Scan:
-    """The batches of a scan, which has a thread of its own.
-
-    Args:
-        batches: what `PhotoSource.scan` gives.
-        thread: reads them.
-    """
-
-    def __init__(self, batches: Generator[list[PhotoFile]], thread: ThreadPoolExecutor) -> None:
-        self._batches = batches
-        self._thread = thread
-        self._returned: list[list[PhotoFile]] = []
-        self._reading: asyncio.Future[list[PhotoFile] | None] | None = None
-
-    async def next_batch(self) -> list[PhotoFile] | None:
-        """The next batch, None at the end."""
-        if self._returned:
-            return self._returned.pop()
-        reading, self._reading = self._reading or self._read(), None
-        return await reading
-
-    def look_ahead(self, *, at_end: Callable[[], None]) -> None:
-        """Begin to read the next batch; `at_end` is called as soon as it is known that there is none."""
-
-        def look(reading: asyncio.Future[list[PhotoFile] | None]) -> None:
-            if not reading.cancelled() and reading.exception() is None and reading.result() is None:
-                at_end()
-
-        if self._reading is None:
-            self._reading = self._read()
-            self._reading.add_done_callback(look)
-
-    def _read(self) -> asyncio.Future[list[PhotoFile] | None]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, next, self._batches, None)
-
-    def put_back(self, batch: list[PhotoFile]) -> None:
-        """Have `next_batch` give `batch` once more."""
-        self._returned.append(batch)
-
-
-@contextmanager
-def _scanning(source: PhotoSource) -> Generator[_Scan]:
-    """The scan of `source`, which the end of the block ends."""
-    batches = source.scan()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
-    try:
-        yield _Scan(batches, thread)
-    finally:
-        source.stop()
-        thread.submit(batches.close)
-        thread.shutdown(wait=False)
 
 
 def check_archive(options: ArchiveOptions) -> None:

@@ -15,6 +15,7 @@ from support.fake_service import FakeService, until
 from smarty_async import run as archive_run
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
+from smarty_async.archive.sources.opening import Scan
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Limits
 from smarty_async.run_context import Probes
@@ -26,14 +27,14 @@ async def test_photos_that_are_not_looked_up_yet_have_their_share_in_the_rounds(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # None is looked up before the end of the scan is known: what is made of that is what is tested.
-    ended, look_ahead = asyncio.Event(), archive_run._Scan.look_ahead
+    ended, look_ahead = asyncio.Event(), Scan.look_ahead
     look_up = archive_run.ArchiveRun._look_up
 
     async def look_up_at_end(*args: object) -> object:
         await ended.wait()
         return await look_up(*args)  # type: ignore[arg-type]
 
-    def look(self: archive_run._Scan, *, at_end: object) -> None:
+    def look(self: Scan, *, at_end: object) -> None:
         def both() -> None:
             at_end()  # type: ignore[operator]
             ended.set()
@@ -42,7 +43,7 @@ async def test_photos_that_are_not_looked_up_yet_have_their_share_in_the_rounds(
 
     monkeypatch.setattr(archive_run, "_LOOKED_UP", 3)
     monkeypatch.setattr(archive_run.ArchiveRun, "_look_up", look_up_at_end)
-    monkeypatch.setattr(archive_run._Scan, "look_ahead", look)
+    monkeypatch.setattr(Scan, "look_ahead", look)
     photos = fill(source, *(f"{number}.jpg" for number in range(10)))
     async with FakeService() as service, client(service, concurrency=2, limits=Limits(max_images=4)) as c:
         assert outcomes([result async for result in c.improve_archive(source, out=out)]) == dict.fromkeys(
@@ -60,7 +61,7 @@ async def test_the_end_of_a_scan_is_known_before_the_next_batch_is_asked_for() -
         going_on.wait(20)
 
     with ThreadPoolExecutor(1) as thread:
-        scan, ends = archive_run._Scan(batches(), thread), []
+        scan, ends = Scan(batches(), thread), []
         assert await scan.next_batch() == [FILE]
         for _ in range(2):
             scan.look_ahead(at_end=lambda: ends.append(1))
@@ -72,7 +73,7 @@ async def test_the_end_of_a_scan_is_known_before_the_next_batch_is_asked_for() -
 
 async def test_a_batch_that_is_read_ahead_is_no_end() -> None:
     with ThreadPoolExecutor(1) as thread:
-        scan, ends = archive_run._Scan((batch for batch in [[FILE], []]), thread), []
+        scan, ends = Scan((batch for batch in [[FILE], []]), thread), []
         assert await scan.next_batch() == [FILE]
         scan.look_ahead(at_end=lambda: ends.append(1))
         assert await scan.next_batch() == []
