@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -49,7 +48,7 @@ RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
 
 
-class RequestOutcome(msgspec.Struct):
+class RequestOutcome(msgspec.Struct, gc=False):
     """What came of asking for a photo.
 
     Attributes:
@@ -102,14 +101,14 @@ async def ask(
     """
     missing = list(specs)
     try:
-        await retried(partial(_attempt, photo, missing, outcome, dispatcher), photo.retry_policy)
+        await retried(_attempt, photo.retry_policy, photo, missing, outcome, dispatcher)
     except TemporaryAnswer:
         pass  # the attempts are used up: the failures say why
     except PhotoRejected as error:
         error.attempts = outcome.attempts
         raise
     except PhotoFailed as error:
-        outcome.failures.update((spec, ErrorInfo(error.type, str(error))) for spec in missing)
+        outcome.failures.update(dict.fromkeys(missing, ErrorInfo(error.type, str(error))))
 
 
 async def _attempt(
@@ -185,7 +184,7 @@ class PhotoRun:
         self._context = context
         self._missing = entry.without_answer(context.options.specs)
         self._body: Body | None = None
-        self._converted: list[TempFile] = []
+        self._converted: tuple[TempFile, ...] = ()
         self._adopted = False
         self._made_outputs = False
         self._hashed: Probed | PhotoBody | None = None  # what knows the digest of the photo
@@ -278,7 +277,7 @@ class PhotoRun:
         """Ask for what is missing: in one round, or in two when the restored picture is what is enlarged."""
         context, outcome = self._context, RequestOutcome()
         for chained in (False, True):
-            specs = tuple([spec for spec in self._missing if spec.chained is chained])
+            specs = self._missing_specs(chained=chained)
             if not specs:
                 continue
             if chained and (error := outcome.error):
@@ -292,6 +291,9 @@ class PhotoRun:
             await context.committer.room()
             await ask(self, specs, outcome, dispatcher=context.dispatcher)
         return outcome
+
+    def _missing_specs(self, *, chained: bool) -> tuple[ModeSpec, ...]:
+        return tuple([spec for spec in self._missing if spec.chained is chained])
 
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""
@@ -356,7 +358,7 @@ class PhotoRun:
         file, photo = self.entry.file, self._context.source.reopen(self.entry.file)
         if probed.converted is not None:
             converted = self._context.directory.open()
-            self._converted.append(converted)
+            self._converted += (converted,)
             await converted.write([probed.converted])
             sent = str(converted.path)
             body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
@@ -388,7 +390,7 @@ class PhotoRun:
             return None
         path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])
         if file is not None:
-            self._converted.append(file)
+            self._converted += (file,)
         if path is None:
             raise PhotoRejected(f"its output {kind}/{self.entry.place} is no longer there", type="unreadable")
         return str(path)

@@ -75,7 +75,7 @@ class ErrorInfo(msgspec.Struct, frozen=True):
     message: str
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     r"""What became of one photo of an archive: one line of ``results.jsonl``.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -21,16 +20,15 @@ from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.photos.probe import Probed
-from smarty_async.archive.sources.opening import Survey, open_source
-from smarty_async.archive.sources.source import PhotoFile, PhotoSource
+from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
-from smarty_async.run_context import Recorder, RunContext
+from smarty_async.run_context import Probes, Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
@@ -44,7 +42,7 @@ _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
-_LOOKED_UP = 256
+_LOOKED_UP = 128
 """Photos that are looked up at a time: the first ones of a batch are sent before the others are looked up."""
 
 
@@ -96,12 +94,13 @@ class ArchiveRun:
         self._directory = open_outputs(options)
         self._window = window
         self._running = 0
+        self._to_look_up: Sequence[PhotoFile] = ()  # of the last batch
         self._waiting: deque[PhotoEntry] = deque()  # for one of those in the window to end
         self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._submitter = Submitter(ends_with_error=True)
-        self._probing: set[asyncio.Future[Probed]] = set()
+        self._submitter = Submitter(ends_with_error=True, later=lambda: len(self._to_look_up) + len(self._waiting))
+        self._probes = Probes()
         self._stopping = asyncio.Event()
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
@@ -111,8 +110,7 @@ class ArchiveRun:
         self._stopping.set()
         self._source.stop()
         self._dispatcher.stop(self._submitter)
-        for probing in self._probing:
-            probing.cancel()
+        self._probes.cancel()
 
     async def __aiter__(self) -> AsyncGenerator[Result]:
         """The result of each photo, as it becomes known.
@@ -166,7 +164,7 @@ class ArchiveRun:
         """The whole run, as a task: lock the output folder, restore, unlock."""
         try:
             await finish_despite_cancel(asyncio.to_thread(self._source.check))
-            with _scanning(self._source) as scan:
+            with scanning(self._source) as scan:
                 # A run that finds no photo creates nothing, unless an earlier one has: it may have left answers.
                 if not (self._directory.state_dir.exists() or await self._finds_photos(scan)):
                     return
@@ -184,7 +182,7 @@ class ArchiveRun:
         finally:
             self._results.put_nowait(None)
 
-    async def _finds_photos(self, scan: _Scan) -> bool:
+    async def _finds_photos(self, scan: Scan) -> bool:
         """Whether `scan` finds a photo, or has to wait for one; what it finds before is left alone."""
         while (batch := await scan.next_batch()) is not None:
             photos = self._photos_of(batch)
@@ -194,7 +192,7 @@ class ArchiveRun:
         self.progress.scanning = self._stopping.is_set()
         return False
 
-    async def _restore(self, scan: _Scan) -> None:
+    async def _restore(self, scan: Scan) -> None:
         """Restore what the scan finds, while the journal is open."""
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
@@ -247,7 +245,7 @@ class ArchiveRun:
             tasks=tasks,
             recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
             groups={},
-            probing=self._probing,
+            probes=self._probes,
             stopping=self._stopping,
             sleep=self._sleep,
             sender=self._cluster,
@@ -278,17 +276,18 @@ class ArchiveRun:
         finally:
             self._dispatcher.set_capacity(None)
 
-    async def _start_photos(self, scan: _Scan, context: RunContext) -> None:
+    async def _start_photos(self, scan: Scan, context: RunContext) -> None:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
         announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
-        rest: Sequence[PhotoFile] = []  # of the last batch
-        with announce(None), self._surveying(context) as survey:
+        with ExitStack() as unknown, self._surveying(context) as survey:
+            unknown.enter_context(announce(None))
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
                 with nullcontext() if waiting else announce():
-                    files, finished = rest, FinishedBatch(list(rest))
-                    if not rest:
+                    files = self._to_look_up
+                    finished = FinishedBatch(list(files))
+                    if not files:
                         batch = await scan.next_batch()
                         if batch is None:
                             self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
@@ -296,16 +295,23 @@ class ArchiveRun:
                         waiting = not batch
                         files = self._photos_of(batch)
                         finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
-                    some, rest = finished.rest[:_LOOKED_UP], finished.rest[_LOOKED_UP:]
-                    entries = await self._look_up(some, context) if some else []
+                        self._to_look_up = finished.rest
+                    entries: list[PhotoEntry] = []
+                    if self._to_look_up:
+                        scan.look_ahead(at_end=unknown.close)
+                        if context.prober is None:
+                            await context.probes.few()
+                        entries = await self._look_up(self._to_look_up[:_LOOKED_UP], context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
-                survey.scanned(files, later=rest, unfinished=[entry.file for entry in unfinished])
+                self._to_look_up = self._to_look_up[_LOOKED_UP:]
+                survey.scanned(files, later=self._to_look_up, unfinished=[entry.file for entry in unfinished])
                 if self._start(unfinished, context) < len(unfinished):
                     survey.start()
                     self._all_started.clear()
                     if self._waiting:  # eager tasks may have ended already
                         await self._all_started.wait()
+        self._to_look_up = ()
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:
@@ -416,43 +422,6 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
-
-
-class _Scan:
-    """The batches of a scan, which has a thread of its own.
-
-    Args:
-        batches: what `PhotoSource.scan` gives.
-        thread: reads them.
-    """
-
-    def __init__(self, batches: Generator[list[PhotoFile]], thread: ThreadPoolExecutor) -> None:
-        self._batches = batches
-        self._thread = thread
-        self._returned: list[list[PhotoFile]] = []
-
-    async def next_batch(self) -> list[PhotoFile] | None:
-        """The next batch, None at the end."""
-        if self._returned:
-            return self._returned.pop()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, next, self._batches, None)
-
-    def put_back(self, batch: list[PhotoFile]) -> None:
-        """Have `next_batch` give `batch` once more."""
-        self._returned.append(batch)
-
-
-@contextmanager
-def _scanning(source: PhotoSource) -> Generator[_Scan]:
-    """The scan of `source`, which the end of the block ends."""
-    batches = source.scan()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async scan")
-    try:
-        yield _Scan(batches, thread)
-    finally:
-        source.stop()
-        thread.submit(batches.close)
-        thread.shutdown(wait=False)
 
 
 def check_archive(options: ArchiveOptions) -> None:

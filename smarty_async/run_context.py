@@ -25,10 +25,43 @@ from smarty_async.transport.dispatcher import Announcement, Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
 from smarty_async.transport.retry import Sleep, item_retrying
 
-__all__ = ["Recorder", "RunContext"]
+__all__ = ["Probes", "Recorder", "RunContext"]
 
 _MOST_WAITING = 64
 """Ended photos that wait to be recorded or reported before those that end later wait, too."""
+
+_FEW_PROBES = 64
+"""Probes that are enough to keep the threads busy while more photos are looked up."""
+
+
+class Probes:
+    """The probes of a run that have not ended."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Future[Probed]] = set()
+        self._few = asyncio.Event()
+
+    async def wait_for(self, probing: asyncio.Future[Probed]) -> Probed:
+        """Wait for `probing`, which `cancel` may cancel."""
+        self._open.add(probing)
+        try:
+            return await probing
+        finally:
+            self._open.discard(probing)
+            if len(self._open) <= _FEW_PROBES:
+                self._few.set()
+
+    async def few(self) -> None:
+        """Wait until few are left: what is probed is sent before more photos take the time of its requests."""
+        await asyncio.sleep(0)  # photos that were just started begin theirs
+        while len(self._open) > _FEW_PROBES:
+            self._few.clear()
+            await self._few.wait()
+
+    def cancel(self) -> None:
+        """Cancel all."""
+        for probing in self._open:
+            probing.cancel()
 
 
 class Recorder:
@@ -128,7 +161,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         tasks: runs the photos.
         recorder: takes the photos that have come to their end.
         groups: the batch group of each combination of mode specs, made when it is first needed.
-        probing: probes that have not ended.
+        probes: those that have not ended.
         stopping: set when nothing new is sent.
         sleep: waits, in seconds.
         sender: what requests go through; None for the client's own connection.
@@ -151,7 +184,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     tasks: asyncio.TaskGroup
     recorder: Recorder
     groups: dict[tuple[ModeSpec, ...], BatchGroup]
-    probing: set[asyncio.Future[Probed]]
+    probes: Probes
     stopping: asyncio.Event
     sleep: Sleep
     sender: RequestSender | None = None
@@ -195,16 +228,13 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             probing = asyncio.ensure_future(self.prober(file))
         else:
             probing = asyncio.ensure_future(self.source.probe(file, limits=self.limits, fit=self.options.fit))
-        self.probing.add(probing)
         try:
-            return await probing
+            return await self.probes.wait_for(probing)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self.stopping.is_set() and probing.cancelled() and not (task and task.cancelling()):
                 raise Stopped from None
             raise
-        finally:
-            self.probing.discard(probing)
 
     def count_probed(self, file: PhotoFile, pixels: int) -> None:
         """Count a photo whose dimensions have become known as work to do."""

@@ -203,12 +203,16 @@ class Forecast:
 
     It does no I/O and reads no clock. An item is known by its body, which stays the same when the item is retried.
 
+    Args:
+        later: how many submissions will follow that are not announced yet, and not waited for.
+
     Attributes:
         in_flight: items whose requests are open or waiting for a retry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, later: Callable[[], int] = lambda: 0) -> None:
         self.in_flight = 0
+        self._later = later
         self._announced = 0
         self._unknown = 0  # announcements of an unknown number
         self._in_backoff: WeakSet[object] = WeakSet()  # dropped on resubmission, or when the source drops the body
@@ -266,4 +270,4 @@ class Forecast:
         if self._unknown:
             return Outlook(more, None)
         returning = self.in_flight * self._returns // max(1, self._replies)
-        return Outlook(more, self._announced + len(self._in_backoff) + returning)
+        return Outlook(more, self._announced + self._later() + len(self._in_backoff) + returning)

@@ -17,7 +17,6 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, InFlight
 from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
-from smarty_async.transport.limiter import Permit
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
 from smarty_async.wire.messages import item_name, judge_item
 
@@ -113,6 +112,7 @@ class Submitter:
 
     Args:
         ends_with_error: whether an error that stops one of its requests stops what it submits later, too.
+        later: how many items it will submit that it cannot announce yet.
 
     Attributes:
         forecast: what it is going to submit.
@@ -121,8 +121,8 @@ class Submitter:
         error: the one that it has ended with; None before that.
     """
 
-    def __init__(self, *, ends_with_error: bool = False) -> None:
-        self.forecast = Forecast()
+    def __init__(self, *, ends_with_error: bool = False, later: Callable[[], int] = lambda: 0) -> None:
+        self.forecast = Forecast(later)
         self.budget = ImageBudget()
         self.ends_with_error = ends_with_error
         self.is_stopped = False
@@ -279,11 +279,12 @@ class ChunkRequest:
         items: what it carries, at least one, all of one group.
         number: counts the requests of a client.
         token: what it is authorized with.
-        permit: what is released when the response has been read, while its outputs are still being written.
         epoch: `AdaptiveSemaphore.epoch` at its start.
         started: `CircuitBreaker.tick` at its start.
         permits: how many requests may be open at once when it is made.
         clock: monotonic seconds.
+        on_usable: called with each answer that holds outputs which can be used.
+        on_complete: called when the response has been read, while its outputs are still being written.
 
     Attributes:
         names: the items by the names of their parts.
@@ -291,8 +292,7 @@ class ChunkRequest:
         bytes_sent: bytes of its body that were sent.
         bytes_received: bytes of its answer.
         received: how many answers its items have taken.
-        usable: how many of these hold outputs that can be used.
-        unusable: why the outputs of others cannot be used, by the image's body.
+        unusable: why the outputs of some cannot be used, by the image's body.
     """
 
     def __init__(
@@ -301,17 +301,19 @@ class ChunkRequest:
         *,
         number: int,
         token: str,
-        permit: Permit | None,
         epoch: int,
         started: int,
         permits: int,
         clock: Callable[[], float],
+        on_usable: Callable[[], None],
+        on_complete: Callable[[], None],
     ) -> None:
         self.items = items
         self.names = {item_name(number): item for number, item in enumerate(items)}
         self.token = token
-        self._permit = permit
         self._clock = clock
+        self._on_usable = on_usable
+        self._on_complete = on_complete
         self._complete = False
         self._response_seconds = 0.0
         self.epoch = epoch
@@ -321,7 +323,6 @@ class ChunkRequest:
         self.size = 0
         self.bytes_sent = self.bytes_received = 0
         self.received = 0
-        self.usable = 0
         self.unusable: dict[Body, str] = {}
         self._paid = False
         self._logged_as: int | None = None  # its number in the request log
@@ -411,15 +412,14 @@ class ChunkRequest:
         if why is not None and why.type == "broken_output":
             self.unusable[item.body] = why.message.partition(": ")[2] or why.message  # the same for every kind
         elif received.files:
-            self.usable += 1
+            self._on_usable()
         return True
 
     def on_response_complete(self, seconds: float) -> None:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
         self._response_seconds = seconds
-        if self._permit is not None:
-            self._permit.release()
+        self._on_complete()
         self._finish("answered")
 
     def _report(self, seconds: float, failure: BaseException | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
+from typing import TypeVarTuple
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_after_delay
 from tenacity.stop import stop_base
@@ -15,6 +16,8 @@ from smarty_async.hooks import Hooks, RetryDetails
 from smarty_async.options import Retries
 
 __all__ = ["CircuitBreaker", "Sleep", "TemporaryAnswer", "item_retrying", "request_retrying", "retried"]
+
+Args = TypeVarTuple("Args")
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for some seconds; tests pass one that returns at once."""
@@ -31,15 +34,17 @@ class TemporaryAnswer(Exception):
     """An item was answered with a temporary error, or not at all: send it again."""
 
 
-async def retried(attempt: Callable[[], Awaitable[None]], policy: Callable[[], AsyncRetrying]) -> None:
-    """Make an `attempt`, and more under `policy` while it fails; raises what the last one raises.
+async def retried(
+    attempt: Callable[[*Args], Awaitable[None]], policy: Callable[[], AsyncRetrying], *args: *Args
+) -> None:
+    """Make an `attempt` with `args`, and more under `policy` while it fails; raises what the last one raises.
 
     The policy is made only when the first attempt has failed, which few do: tenacity's objects for one policy are
     some sixty, in reference cycles that keep alive whatever the attempt held until the cycle collector runs.
     """
     began = monotonic()
     try:
-        await attempt()
+        await attempt(*args)
     except Exception as error:  # noqa: BLE001 - the policy decides
         first = [error]
     else:
@@ -49,7 +54,7 @@ async def retried(attempt: Callable[[], Awaitable[None]], policy: Callable[[], A
             if first:
                 again.retry_state.start_time = began
                 raise first.pop()
-            await attempt()
+            await attempt(*args)
 
 
 class CircuitBreaker:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -77,6 +77,7 @@ class ChunkSender:
         self._largest_answered = 0  # bytes of a request
         self._probes = 0
         self._outputs_usable = False
+        self._complete: WeakSet[Permit] = WeakSet()  # of requests whose answers came before any output was usable
         self._has_received = False  # whether any answer mentioned a photo
         self._unreadable = 0  # whole answers, before a good one
         self._unusable: dict[Body, str] = {}  # why, until an output can be used
@@ -130,12 +131,31 @@ class ChunkSender:
             items,
             number=self._requests,
             token=token,
-            permit=permit if self._outputs_usable else None,  # until then each answer is looked at before the next
             epoch=self._limit.epoch,
             started=self._breaker.tick(),
             permits=self._limit.size,
             clock=self._clock,
+            on_usable=self._found_usable,
+            on_complete=partial(self._release, permit),
         )
+
+    def _release(self, permit: Permit) -> None:
+        """Let another request have the permit of one that is answered, while its outputs are being written.
+
+        Until one output was usable, each answer is looked at before the next request.
+        """
+        if self._outputs_usable:
+            permit.release()
+        else:
+            self._complete.add(permit)
+
+    def _found_usable(self) -> None:
+        if self._outputs_usable:
+            return
+        self._outputs_usable = True
+        for permit in self._complete:
+            permit.release()
+        self._complete.clear()
 
     def _probe(self, chunk: list[Item]) -> list[Item]:
         """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
@@ -196,7 +216,6 @@ class ChunkSender:
         self._has_received = self._has_received or request.received > 0
         if not self._has_received:
             request.unusable.update((item.body, "they answer for none of the photos") for item in request.items)
-        self._outputs_usable = self._outputs_usable or request.usable > 0
         if self._outputs_usable:
             self._unusable.clear()
             return
@@ -287,7 +306,6 @@ class ChunkSender:
     def _record(self, verdict: Verdict, error: RequestError, request: ChunkRequest) -> None:
         """Tell the circuit breaker what a failed request shows of the service."""
         temporary = isinstance(verdict, Retry | SlowDown)
-        self._outputs_usable = self._outputs_usable or request.usable > 0
         if error.enveloped and not temporary and not isinstance(verdict, Refresh):
             self._record_success(request.token, started=request.started)
         elif request.received:

@@ -74,7 +74,7 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     error: str | None = None
 
 
-class Answered(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """One item of an answer whose object has closed. It stays valid when the rest of the answer is lost.
 
     Attributes:

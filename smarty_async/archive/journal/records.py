@@ -220,7 +220,7 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class ReceivedAnswer(msgspec.Struct, frozen=True):
+class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer to one mode of a photo, complete, with its outputs in temporary files.
 
     Attributes:
@@ -305,7 +305,7 @@ class FailedPhoto(msgspec.Struct, frozen=True):
     error: ErrorInfo
 
 
-class FinishedPhoto(msgspec.Struct, frozen=True):
+class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
     """What became of a photo.
 
     Attributes:

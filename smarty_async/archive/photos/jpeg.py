@@ -135,7 +135,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     end: int
 
 
-class JpegHeader(msgspec.Struct, frozen=True):
+class JpegHeader(msgspec.Struct, frozen=True, gc=False):
     """What is in front of a JPEG's pixels.
 
     Attributes:

@@ -70,7 +70,7 @@ _MOST_KEPT, _MOST_SEGMENTS_KEPT = 8192, 100
 """Bytes of a JPEG's metadata, and its segments, that are kept from when it is probed until it has outputs."""
 
 
-class Probed(msgspec.Struct, frozen=True, kw_only=True):
+class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A photo that can be sent.
 
     Attributes:

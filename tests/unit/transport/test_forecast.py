@@ -45,6 +45,17 @@ def test_an_unknown_number_is_not_waited_for_but_leaves_the_number_to_come_unkno
     assert forecast.outlook() == Outlook(more=True, coming=1)
 
 
+def test_what_cannot_be_announced_yet_is_counted_and_not_waited_for() -> None:
+    photos = [1, 2, 3]
+    forecast = Forecast(later=lambda: len(photos))
+    assert forecast.outlook() == Outlook(more=False, coming=3)
+    photos.pop()
+    forecast.announce(1)
+    assert forecast.outlook() == Outlook(more=True, coming=3)
+    forecast.announce(None)
+    assert forecast.outlook() == Outlook(more=True, coming=None)
+
+
 @pytest.mark.parametrize(("seconds", "waited_for"), [(SHORT_BACKOFF, True), (SHORT_BACKOFF * 1.01, False)])
 def test_only_a_backoff_that_is_short_beside_a_request_is_waited_for(seconds: float, *, waited_for: bool) -> None:
     forecast = Forecast()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from aiohttp import web
 from support.archives import assert_right, client, fill, outcomes
 from support.clients import client_of, hasty, no_wait, retries
-from support.fake_service import FakeService, Request, Respond, envelope, expected, hold, http, items, raw
+from support.fake_service import FakeService, Request, Respond, envelope, expected, hold, http, items, ok, raw, until
 from support.pictures import heavy, jpeg
 
 from smarty_async.errors import NotTheService, PhotoFailed, ServiceUnavailable
 from smarty_async.options import Limits, OAuthCredentials, Retries
 from smarty_async.results import Restored
+from smarty_async.transport.response import MemorySink, SinkFile
 
 PAGE = "<html><h1>Deploying</h1></html>"
 FRONT_END_STATUSES = (401, 403, 404, 405, 410, 422, 499)
@@ -156,6 +158,30 @@ class TestUnusableOutputs:
             results = await asyncio.gather(*map(c.improve, images))
             assert [one.improved for one in results] == [expected("improved", image) for image in images]
             assert [len(request.images) for request in service.requests] == [6, 5]
+
+    async def test_one_usable_output_frees_the_permits_of_the_answers_that_have_come(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow_disk, service_is_busy = asyncio.Event(), asyncio.Event()
+        writes = iter([slow_disk.wait])
+
+        async def write(self: MemorySink, batches: Sequence[tuple[SinkFile, list[bytes]]]) -> None:
+            for wait in writes:
+                await wait()
+            await write_at_once(self, batches)
+
+        write_at_once = MemorySink.write
+        monkeypatch.setattr(MemorySink, "write", write)
+        limits = Limits(max_images=1)
+        async with FakeService() as service, client_of(service, concurrency=2, limits=limits) as c:
+            service.script(ok(), ok(), hold(service_is_busy))
+            asking = asyncio.gather(*(c.improve(jpeg(16, 12, seed=seed)) for seed in range(4)))
+            try:
+                await until(lambda: len(service.requests) == 4)
+            finally:
+                slow_disk.set()
+                service_is_busy.set()
+            assert {one.outcome for one in await asking} == {"restored"}
 
     async def test_later_unusable_outputs_are_only_retried(self) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as c:

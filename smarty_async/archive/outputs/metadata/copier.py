@@ -51,7 +51,7 @@ _COPY = ".new"
 """What is added to the name of an output for its copy."""
 
 
-class SentPhoto(msgspec.Struct, frozen=True, kw_only=True):
+class SentPhoto(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What outputs were made of.
 
     Attributes:
@@ -239,7 +239,7 @@ _DECISIVE = (Kind.JFIF, Kind.EXIF, Kind.XMP, Kind.ICC, Kind.ADOBE)
 _PERSONAL = frozenset((Kind.EXIF, Kind.XMP, Kind.EXTENDED_XMP, Kind.IPTC, Kind.COMMENT, Kind.APPLICATION))
 
 
-class MetadataSegments(msgspec.Struct, frozen=True):
+class MetadataSegments(msgspec.Struct, frozen=True, gc=False):
     """What is put behind the first two bytes of an output.
 
     Attributes:

@@ -22,7 +22,7 @@ from smarty_async.archive.photos.tiff import TiffError
 __all__ = ["Parts", "SourceMetadata", "jpeg_metadata"]
 
 
-class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True):
+class SourceMetadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is carried from a source into its outputs.
 
     Attributes:
