@@ -28,7 +28,6 @@ from typing import Literal
 import msgspec
 
 from smarty_async.results import KINDS
-from smarty_async.store_address import is_store_address
 
 __all__ = [
     "GENERATED_NAMES",
@@ -180,8 +179,13 @@ def display_path(path: str) -> str:
 
 
 def photo_path(source: str, photo: str) -> str:
-    """What to open for a photo: a path, or the address of an object."""
-    return f"{source}/{photo}" if is_store_address(source) else os.path.join(source, photo)  # noqa: PTH118 - as the scan spells it
+    """What to open for a photo: a path, or the address of an object.
+
+    Args:
+        source: a folder, by its absolute path, or an address of storage.
+        photo: the photo, relative to it.
+    """
+    return os.path.join(source, photo) if os.path.isabs(source) else f"{source}/{photo}"  # noqa: PTH117, PTH118 - as the scan spells it
 
 
 def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:
