@@ -311,7 +311,10 @@ class ArchiveRun:
                     self._all_started.clear()
                     if self._waiting:  # eager tasks may have ended already
                         await self._all_started.wait()
-        self._to_look_up = ()
+            if self._to_look_up:  # found, and left for another run
+                rest, self._to_look_up = self._to_look_up, ()
+                self.progress.found += len(rest)
+                survey.scanned(rest, later=(), unfinished=rest)
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:
