@@ -148,8 +148,7 @@ class ClusterConnection:
                 yield
             finally:
                 await self._probes.aclose()
-                if self._removing:
-                    await finish_despite_cancel(asyncio.wait(self._removing))
+                await finish_despite_cancel(asyncio.gather(*self._removing, return_exceptions=True))
 
     def probe(self, file: PhotoFile) -> asyncio.Future[Probed]:
         """Have a worker look into a photo; the future fails as `PhotoSource.probe` does."""
