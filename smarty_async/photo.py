@@ -258,7 +258,8 @@ class PhotoRun:
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
-                if (modified_ns := self._modified_ns) is not None and not self._context.options.strip_metadata:
+                modified_ns = _modified_ns(self.entry, self._context.source.reopen(self.entry.file))
+                if modified_ns is not None and not self._context.options.strip_metadata:
                     for file in files.values():
                         await _set_modified(file.path, modified_ns)
                 outputs: dict[Kind, StoredOutput] = {
@@ -293,6 +294,10 @@ class PhotoRun:
         return outcome
 
     def _missing_specs(self, *, chained: bool) -> tuple[ModeSpec, ...]:
+        """Those of the missing modes that are chained, or are not.
+
+        Where the photo waits, this expression would keep objects that the cycle collector has to look at.
+        """
         return tuple([spec for spec in self._missing if spec.chained is chained])
 
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
@@ -369,18 +374,12 @@ class PhotoRun:
                 sent=photo if sent is None else sent,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
-                modified_ns=self._modified_ns,
+                modified_ns=_modified_ns(self.entry, photo),
                 header=self._header,
             ),
             strip=self._context.options.strip_metadata,
         )
         return body
-
-    @property
-    def _modified_ns(self) -> int | None:
-        """The photo's modification time, see `set_modified`; None where it is no file."""
-        file = self.entry.file
-        return int(file.version) if isinstance(self._context.source.reopen(file), str) else None
 
     async def _restored_picture(self) -> str | None:
         """The path of the best output of ``improve``; None when the service found nothing to restore."""
@@ -469,3 +468,8 @@ class PhotoRun:
         reason = ErrorInfo(error.type, str(error))
         result = self.entry.result("rejected", error=reason, attempts=self.entry.attempts + error.attempts)
         return FinishedPhoto(self.entry, result, {})
+
+
+def _modified_ns(entry: PhotoEntry, photo: PhotoData) -> int | None:
+    """The modification time of the photo, see `set_modified`; None where `photo` is no path of a file."""
+    return int(entry.file.version) if isinstance(photo, str) else None

@@ -300,7 +300,7 @@ class ArchiveRun:
                     if self._to_look_up:
                         scan.look_ahead(at_end=unknown.close)
                         if context.prober is None:
-                            await context.probes.few()
+                            await context.probes.wait_until_few()
                         entries = await self._look_up(self._to_look_up[:_LOOKED_UP], context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)

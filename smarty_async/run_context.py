@@ -51,7 +51,7 @@ class Probes:
             if len(self._open) <= _FEW_PROBES:
                 self._few.set()
 
-    async def few(self) -> None:
+    async def wait_until_few(self) -> None:
         """Wait until few are left: what is probed is sent before more photos take the time of its requests."""
         await asyncio.sleep(0)  # photos that were just started begin theirs
         while len(self._open) > _FEW_PROBES:

@@ -98,7 +98,7 @@ async def test_few_probes_are_waited_for() -> None:
     probes, loop = Probes(), asyncio.get_running_loop()
     futures: list[asyncio.Future[Probed]] = [loop.create_future() for _ in range(100)]
     waits = [asyncio.create_task(probes.wait_for(future)) for future in futures]
-    few = asyncio.create_task(probes.few())
+    few = asyncio.create_task(probes.wait_until_few())
     await asyncio.sleep(0)
     for future in futures[:30]:
         future.cancel()
