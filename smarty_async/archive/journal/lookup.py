@@ -188,8 +188,9 @@ class EntryLookup:
         return PhotoEntry(file, photo, where, answers_of(rows), failures, outcome, attempts, problem, pages=pages)
 
     def _look_up_one(self, file: PhotoFile, rows: _Rows, specs: Collection[ModeSpec]) -> PhotoEntry | None:
-        is_new = not rows
-        rows = rows or self._created(file)
+        is_new, problem = not rows, file.problem
+        if is_new:
+            rows, problem = self._created(file)
         _, _, number, place, size, version, outcome, attempts, pages = rows[0][:_ENTRY_ONLY]
         if not self.seen.mark(number):
             return None
@@ -203,19 +204,18 @@ class EntryLookup:
             if not changed:
                 pages, unplaced = 1, None
                 self.renew(number, file)
-        where, problem = "" if place is None else os.fsdecode(place), file.problem or unplaced
+        where, problem = "" if place is None else os.fsdecode(place), problem or unplaced
         if not where and problem is None:
-            if not self._has_place_keys:
-                _fill_place_keys(self._sql)
-                self._has_place_keys = True
-            where, problem = _give_place(self._sql, number, file, self._outputs)
+            where, problem = self._free_place(file)
+            if where:
+                _write_place(self._sql, number, where)
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
         missing = entry.without_answer(specs)
         if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
-        if problem is None and missing and place is not None and not changed:
+        if problem is None and missing and place is not None and not changed and not is_new:
             where, problem = _check_place(self._sql, entry, [spec.mode for spec in missing], self._outputs)
             entry = msgspec.structs.replace(entry, place=where, problem=problem)
         # A photo without a place may have been moved here: its outputs then have one.
@@ -247,16 +247,25 @@ class EntryLookup:
         if keys:
             _add(entries, self._sql.execute(_by_key(len(keys)), [part for key in keys for part in key]))
 
-    def _created(self, file: PhotoFile) -> _Rows:
-        key = key_of(file)
+    def _created(self, file: PhotoFile) -> tuple[_Rows, ErrorInfo | None]:
+        """The rows of a new entry of `file`, with a place for its outputs; or why it has none."""
+        place, problem = self._free_place(file) if file.problem is None else ("", file.problem)
+        key, where = key_of(file), (os.fsencode(place), folded_key(place)) if place else (None, None)
         created = self._sql.execute(
-            "INSERT INTO photos (source, photo, size, version) VALUES (?, ?, ?, ?)"
+            "INSERT INTO photos (source, photo, size, version, place, place_key) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (source, photo) DO NOTHING",  # it is in this batch twice, and was created before
-            (*key, file.size, file.version),
+            (*key, file.size, file.version, *where),
         )
         if created.rowcount:
-            return [(*key, created.lastrowid, None, file.size, file.version, *_NEW)]
-        return self._sql.execute(_by_key(1), key).fetchall()
+            return [(*key, created.lastrowid, where[0], file.size, file.version, *_NEW)], problem
+        return self._sql.execute(_by_key(1), key).fetchall(), problem
+
+    def _free_place(self, file: PhotoFile) -> tuple[str, ErrorInfo | None]:
+        """See `_free_place`."""
+        if not self._has_place_keys:
+            _fill_place_keys(self._sql)
+            self._has_place_keys = True
+        return _free_place(self._sql, file, self._outputs)
 
     def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
         """Whether another file of this size is known; the pages of one file are no duplicates of each other."""
@@ -319,10 +328,8 @@ _MAX_CANDIDATES = 64
 """Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
 
 
-def _give_place(
-    sql: sqlite3.Connection, photo: int, file: PhotoFile, outputs: OutputPlaces
-) -> tuple[str, ErrorInfo | None]:
-    """Give a photo a place for its outputs and write it into the journal.
+def _free_place(sql: sqlite3.Connection, file: PhotoFile, outputs: OutputPlaces) -> tuple[str, ErrorInfo | None]:
+    """Find a free place for the outputs of a photo that has none.
 
     That is its own path; where another source has a photo with this path, the path under its source's folder name.
     Where the name is not free for another reason (the disk ignores case and a name differs in nothing else, or a file
@@ -330,7 +337,6 @@ def _give_place(
 
     Args:
         sql: the journal's database.
-        photo: the photo's entry.
         file: the photo.
         outputs: which places outputs can have.
 
@@ -350,7 +356,6 @@ def _give_place(
             continue
         if problem := outputs.problem_of(name):
             return "", problem
-        _write_place(sql, photo, name)
         return name, None
     own = display_path(output_place(file.photo, page=file.page, rules=rules))
     message = f"its output {own!r} would be written over that of {rivals[0]!r}: give it another --out"
