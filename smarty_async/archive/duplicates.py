@@ -27,7 +27,7 @@ _MAX_REMEMBERED: Final = 64
 """Digests of files that are remembered: the pages of one file follow each other."""
 
 
-class _InProgress(msgspec.Struct, eq=False):
+class _InProgress(msgspec.Struct, eq=False, gc=False):
     """A photo that this run is processing.
 
     Attributes:

@@ -154,7 +154,7 @@ class JpegHeader(msgspec.Struct, frozen=True, gc=False):
     """
 
     segments: tuple[Segment, ...]
-    payloads: dict[str, list[bytes]]
+    payloads: dict[str, tuple[bytes, ...]]
     held: int
     marker: int
     bits: int
@@ -191,7 +191,7 @@ def read_header(source: JpegSource) -> JpegHeader:
     """
     places, end = _places(source)
     segments: list[Segment] = []
-    payloads: dict[str, list[bytes]] = {}
+    payloads: dict[str, tuple[bytes, ...]] = {}
     held, frame, sound = 0, b"", True
     for marker, start, stop in places:
         kind = Kind.APPLICATION if _APP0 <= marker <= _APP15 else Kind.OTHER
@@ -200,7 +200,7 @@ def read_header(source: JpegSource) -> JpegHeader:
             for known, signature in _KINDS.get(marker, ()):
                 if data.startswith(signature):
                     kind = known
-                    payloads.setdefault(kind, []).append(data[len(signature) :])
+                    payloads[kind] = (*payloads.get(kind, ()), data[len(signature) :])
                     held += len(data)
                     break
             if marker in _SOF:

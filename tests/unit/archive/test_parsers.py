@@ -50,10 +50,10 @@ def test_segments_follow_each_other_up_to_the_pixels(data: bytes) -> None:
 
 def test_what_segments_hold_is_read_with_them() -> None:
     payloads = read_header(FULL).payloads
-    assert payloads[Kind.EXIF] == [exif_block(6)]
-    assert payloads[Kind.XMP] == [XMP]
-    assert payloads[Kind.IPTC] == [IPTC]
-    assert payloads[Kind.COMMENT] == [b"a comment"]
+    assert payloads[Kind.EXIF] == (exif_block(6),)
+    assert payloads[Kind.XMP] == (XMP,)
+    assert payloads[Kind.IPTC] == (IPTC,)
+    assert payloads[Kind.COMMENT] == (b"a comment",)
     assert read_header(FULL).held < len(FULL)
     profile = read_header(encoded(scene(64, 48), icc_profile=icc_profile(180_000))).payloads[Kind.ICC]
     assert [part[:2] for part in profile] == [b"\x01\x03", b"\x02\x03", b"\x03\x03"]
@@ -123,7 +123,7 @@ def test_bytes_and_streams_are_read_alike(data: bytes, changes: list[tuple[int, 
 
 @given(kind=st.sampled_from([Kind.EXIF, Kind.XMP, Kind.ICC, Kind.IPTC, Kind.COMMENT]), payload=st.binary(max_size=99))
 def test_a_segment_is_read_as_it_was_written(kind: str, payload: bytes) -> None:
-    assert read_header(PLAIN[:2] + segment(kind, payload) + PLAIN[2:]).payloads[kind] == [payload]
+    assert read_header(PLAIN[:2] + segment(kind, payload) + PLAIN[2:]).payloads[kind] == (payload,)
 
 
 # TIFF

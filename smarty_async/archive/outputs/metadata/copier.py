@@ -253,7 +253,7 @@ class MetadataSegments(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[str, ...] = ()
 
 
-_Own = Mapping[str, list[bytes]]
+_Own = Mapping[str, Sequence[bytes]]
 """What an output's own segments hold, by kind."""
 
 
