@@ -17,6 +17,7 @@ from smarty_async.archive.outputs.metadata.copier import SentPhoto
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
+from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits, PathLike
 from smarty_async.transport.connection import Body, MemoryBody
 
@@ -102,7 +103,10 @@ async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncRead
 
 def _encoded(picture: Picture) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    try:
+        picture.save(buffer, "PNG")
+    except (OSError, ValueError) as error:  # no pixels, or of a kind that no PNG holds
+        raise PhotoRejected(f"the picture cannot be written as a PNG: {error}", type="unsupported") from error
     return buffer.getvalue()
 
 

@@ -365,7 +365,10 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             chain=values.pop("chain", False),
         )
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
-            values[name] = kind(values.get(name, ()))
+            given = values.get(name, ())
+            values[name] = kind((given,) if isinstance(given, str) else given)
+        if isinstance(listed := values.get("listed"), str | bytes):
+            values["listed"] = (listed,)
         values["store_options"] = StoreOptions(dict(values.get("store_options") or {}))
         if values.get("state") is not None:
             values["state"] = Path(local_path(values["state"], option="--state")).absolute()

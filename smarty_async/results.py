@@ -262,7 +262,7 @@ class Progress(msgspec.Struct, kw_only=True):
         workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
-        oversized: photos whose dimensions are over those that the service publishes; they are sent all the same.
+        oversized: photos outside the dimensions that the service publishes; they are sent all the same.
         left_alone: files that are not photos, by name and content.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
@@ -353,7 +353,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         rejected: photos that would not be sent, and why.
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
-        oversized: photos whose dimensions are over those that the service publishes; they would be sent all the same.
+        oversized: photos outside the dimensions that the service publishes; they would be sent all the same.
         left_alone: files that are not photos.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.

@@ -64,7 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate of what was paid, in ₽; 0 for the embedded service.
         seconds: how long the run took.
         out: the output folder.
-        oversized: photos whose dimensions are over those that the service publishes; they were sent all the same.
+        oversized: photos outside the dimensions that the service publishes; they were sent all the same.
         left_alone: files that are not photos.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
@@ -237,8 +237,7 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
     if summary.left and not summary.limit_reached and not summary.interrupted:
         yield f"{count(summary.left, 'photo')} left for another run: the same command continues with them."
     if summary.oversized:
-        sent = verb(summary.oversized, "it is", "they are")
-        yield f"{_oversized(summary.oversized)}: with --fit {sent} sent smaller."
+        yield _oversized(summary.oversized)
     if summary.left_alone:
         yield f"{left_alone_line(summary.left_alone, summary.left_alone_names)}."
     if free and summary.coloured:
@@ -271,7 +270,8 @@ def _limit_line(summary: Summary) -> str:
 
 
 def _oversized(number: int) -> str:
-    return f"{count(number, 'photo')} {verb(number, 'is', 'are')} larger than the service says it accepts"
+    outside = f"{verb(number, 'is', 'are')} outside the dimensions that the service says it accepts"
+    return f"{count(number, 'photo')} {outside}; --fit makes those smaller that can be."
 
 
 def _price(summary: Summary) -> str:
@@ -312,7 +312,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     yield f"  cost    {_planned_cost(plan, free=free)}"
     yield from map(plain, plan.warnings)
     if plan.oversized > 1:  # the first one is among the warnings
-        yield f"{_oversized(plan.oversized)}: with --fit they would be sent smaller."
+        yield _oversized(plan.oversized)
     if plan.left_alone:
         yield f"{left_alone_line(plan.left_alone, plan.left_alone_names)}."
     if plan.rejected:

@@ -231,6 +231,12 @@ def test_what_would_become_too_large_is_refused_for_good(
     assert refused.value.status == 1
 
 
+def test_what_no_jpeg_can_hold_is_refused_for_good() -> None:
+    with pytest.raises(ItemRefused, match="too large") as refused:
+        BasicEngine().improve(pictures.encoded(Image.new("L", (65_501, 1)), "PNG"))
+    assert refused.value.status == 1
+
+
 def test_a_photo_that_the_memory_bears_is_decoded_whatever_pillow_thinks_of_its_size() -> None:
     large = pictures.encoded(Image.new("1", (14_000, 13_000)), "PNG")
     assert pixel_count(large, max_pixels=182_000_000) == 182_000_000

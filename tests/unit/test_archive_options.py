@@ -28,6 +28,18 @@ def test_iterables_of_any_shape_are_kept() -> None:
     assert options.out == Path("b").absolute()
 
 
+def test_a_text_is_one_and_not_many_of_one_letter() -> None:
+    options = ArchiveOptions.of("a", out="b", include="*.png", exclude="x*", outputs="improved", listed="c.jpg")  # type: ignore[arg-type]
+    assert (options.include, options.exclude, options.listed) == (("*.png",), ("x*",), ("c.jpg",))
+    assert options.outputs == frozenset({"improved"})
+
+
+@pytest.mark.parametrize("paths", [("", "b"), (["a", ""], "b"), ("a", "")])
+def test_an_empty_path_is_not_the_working_folder(paths: tuple[Any, str]) -> None:
+    with pytest.raises(OptionsError, match="is empty"):
+        ArchiveOptions.of(paths[0], out=paths[1])
+
+
 def test_a_chained_enlargement_is_another_spec() -> None:
     both: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2}
     chained = ModeSpec("resolution", 2, "photo", chained=True)

@@ -139,12 +139,17 @@ def opened(path: Path) -> sqlite3.Connection:
 def opened_to_read(path: Path) -> sqlite3.Connection:
     """Open the database at `path` for reading only. An older version is copied, and the copy is migrated.
 
+    Its disk may be read-only.
+
     Raises:
         DiskError: it is not there, or cannot be used.
         ConfigurationError: a newer version of this program wrote it.
     """
     with translated(path):
-        sql = _connection(path, "ro")
+        try:
+            sql = _connection(path, "ro")
+        except sqlite3.OperationalError:
+            return _copied_alone(path)
         if _version(sql) == VERSION:
             return sql
         with closing(sql):
@@ -160,7 +165,7 @@ def copied(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         return empty()
-    with translated(path), closing(_connection(path, "ro")) as sql:
+    with translated(path), closing(opened_to_read(path)) as sql:
         return _migrated_copy(sql)
 
 
@@ -223,6 +228,19 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
         sql.close()
         raise
     return sql
+
+
+def _copied_alone(path: Path) -> sqlite3.Connection:
+    """Open a private copy of the database at `path` where it cannot be opened because the disk cannot be written.
+
+    SQLite creates a ``-shm`` file even to read. A run that is under way has one, and so has a killed run with what it
+    left in the ``-wal`` file; without that, the database alone holds everything.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise sqlite3.OperationalError("its folder cannot be written, which is needed after a run that was killed")
+    with closing(_connection(path, "ro&immutable=1")) as sql:
+        return _migrated_copy(sql)
 
 
 def _private() -> sqlite3.Connection:

@@ -211,7 +211,7 @@ def loaded(stream: BinaryIO, name: str, scale: float = 1.0) -> Generator[Image.I
     image = open_image(name, stream)
     kept = image.width * image.height if image.info.get("progressive") else 0
     if name == "JPEG" and scale < 1:
-        image.draft(image.mode, (round(image.width * scale), round(image.height * scale)))
+        image.draft(image.mode, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     with decoding(image, extra_pixels=kept):
         decode(image)
         yield image

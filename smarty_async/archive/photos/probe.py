@@ -230,11 +230,9 @@ def _size_warning(width: int, height: int, limits: Limits) -> str | None:
         return None
     long, short = max(limits.max_dimensions), min(limits.max_dimensions)
     message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
-    if min(width, height) < SHORTEST_SIDE:
-        return message
-    if max(width, height) > long or min(width, height) > short:
-        return f"{message}: --fit makes it smaller"
-    return None
+    if SHORTEST_SIDE <= min(width, height) <= short and max(width, height) <= long:
+        return None
+    return f"{message}: --fit makes it smaller" if scale_to_fit(width, height, limits) < 1 else message
 
 
 def _digest(stream: BinaryIO) -> bytes:

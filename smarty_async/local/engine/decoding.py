@@ -68,7 +68,7 @@ def _opened(data: bytes, max_pixels: int) -> Generator[Image.Image, None, None]:
     """The opened file; every error of it inside the block becomes an `ItemRefused`."""
     try:
         with _image(io.BytesIO(_without_texts(data)), data[:16]) as image:
-            if image.width * image.height > max_pixels:
+            if image.width * image.height > max_pixels or max(image.size) > _LONGEST_SIDE:
                 _too_large()
             yield image
     except (ItemRefused, MemoryError):

@@ -569,6 +569,19 @@ def test_a_folder_is_no_journal(path: Path, opener: Any) -> None:
         JournalStore(path, opener=opener)
 
 
+@pytest.mark.parametrize("opener", [schema.opened_to_read, schema.copied])
+def test_a_journal_on_a_read_only_disk_can_be_read(path: Path, opener: Any) -> None:
+    JournalStore(path).close()
+    log = path.with_name("journal.sqlite-wal")
+    log.symlink_to(path.parent / "nowhere" / "log")  # so it cannot be created
+    with closing(opener(path)) as sql:
+        assert sql.execute("SELECT count(*) FROM photos").fetchone() == (0,)
+    log.unlink()
+    (log / "what a killed run left").mkdir(parents=True)  # something of a size that cannot be opened
+    with pytest.raises(DiskError, match="after a run that was killed"):
+        opener(path)
+
+
 def test_an_empty_file_is_an_empty_journal(path: Path) -> None:
     path.touch()
     for opener in (schema.opened_to_read, schema.copied):

@@ -419,6 +419,7 @@ class TestFit:
         probed = probe(encoded(Image.new("L", size)), limits=LIMITS, fit=True)
         assert probed.converted is None
         assert probed.warning is not None
+        assert "--fit" not in probed.warning
 
     def test_scale(self) -> None:
         assert convert.scale_to_fit(3840, 2160, LIMITS) == 1
