@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
@@ -19,7 +20,7 @@ from smarty_async.errors import DiskError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["Output", "say", "to_nowhere", "use_waiting_streams"]
+__all__ = ["Output", "say", "terminal_to_nowhere", "to_nowhere", "use_waiting_streams"]
 
 
 def say(line: str) -> None:
@@ -161,6 +162,13 @@ def use_waiting_streams() -> None:
                 buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True, write_through=True
             ),
         )
+
+
+def terminal_to_nowhere() -> None:
+    """Let what is said on a terminal that was closed go nowhere; files and pipes are still written."""
+    for stream in (sys.stdout, sys.stderr):
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # it is no longer said to be a terminal
+            to_nowhere(stream.fileno())
 
 
 def to_nowhere(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first ends the run in good order, the second leaves at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first ends the run in good order, the second leaves at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Final
 
 from smarty_async.cli.errors import Exit
-from smarty_async.cli.output import say
+from smarty_async.cli.output import say, terminal_to_nowhere
 from smarty_async.report.wording import count, estimated
 
 __all__ = ["Interrupts"]
@@ -20,7 +20,8 @@ __all__ = ["Interrupts"]
 _LEAVE_WITHIN: Final = 1.7
 """Seconds after the second signal; then the process ends, whatever is still closing."""
 
-_SIGNALS: Final = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+_HANGUP: Final = getattr(signal, "SIGHUP", None)
+"""The terminal was closed, or the connection to it was lost; Windows has no such signal."""
 
 
 class Interrupts:
@@ -65,6 +66,8 @@ class Interrupts:
             put_back()
 
     def _received(self, number: int, leave: Callable[[], object]) -> None:
+        if number == _HANGUP:
+            terminal_to_nowhere()
         self._count += 1
         if self._count == 1 and self.drain is not None:
             self.say(self._sentence(number))
@@ -101,16 +104,23 @@ def _end_soon() -> threading.Timer:
     return timer
 
 
+def _signals() -> list[int]:
+    """Those that end the run; not SIGHUP where it is ignored: ``nohup`` lets a run outlive its terminal."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+    return numbers if _HANGUP is None or signal.getsignal(_HANGUP) == signal.SIG_IGN else [*numbers, _HANGUP]
+
+
 def _install(loop: asyncio.AbstractEventLoop, received: Callable[[int], None]) -> Callable[[], None]:
     """Have `received` called in `loop` with the number of each signal; returns what undoes it."""
+    numbers = _signals()
     try:
-        for number in _SIGNALS:
+        for number in numbers:
             loop.add_signal_handler(number, received, number)
     except NotImplementedError:
         return _install_without_loop(loop, received)
 
     def put_back() -> None:
-        for number in _SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
 
     return put_back
@@ -122,7 +132,7 @@ def _install_without_loop(loop: asyncio.AbstractEventLoop, received: Callable[[i
     def handler(number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(received, number)
 
-    before = [(number, signal.signal(number, handler)) for number in _SIGNALS]
+    before = [(number, signal.signal(number, handler)) for number in _signals()]
 
     def put_back() -> None:
         for number, old in before:

@@ -480,7 +480,7 @@ async def test_a_broken_connection_is_tried_again(service: FakeService, photos: 
 
 @pytest.mark.slow
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_open_answers_are_waited_for(
     service: FakeService, photos: Path, out: Path, number: signal.Signals
 ) -> None:
