@@ -105,7 +105,8 @@ def _encoded(picture: Picture) -> bytes:
     buffer = io.BytesIO()
     try:
         picture.save(buffer, "PNG")
-    except (OSError, ValueError) as error:  # no pixels, or of a kind that no PNG holds
+    # Of a kind that no PNG holds, or without pixels; older versions of Pillow raise SystemError then.
+    except (OSError, ValueError, SystemError) as error:
         raise PhotoRejected(f"the picture cannot be written as a PNG: {error}", type="unsupported") from error
     return buffer.getvalue()
 
