@@ -250,7 +250,8 @@ class EntryLookup:
     def _created(self, file: PhotoFile) -> tuple[_Rows, ErrorInfo | None]:
         """The rows of a new entry of `file`, with a place for its outputs; or why it has none."""
         place, problem = self._free_place(file) if file.problem is None else ("", file.problem)
-        key, where = key_of(file), (os.fsencode(place), folded_key(place)) if place else (None, None)
+        key = key_of(file)
+        where = (os.fsencode(place), folded_key(place)) if place else (None, None)
         created = self._sql.execute(
             "INSERT INTO photos (source, photo, size, version, place, place_key) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (source, photo) DO NOTHING",  # it is in this batch twice, and was created before
@@ -261,11 +262,35 @@ class EntryLookup:
         return self._sql.execute(_by_key(1), key).fetchall(), problem
 
     def _free_place(self, file: PhotoFile) -> tuple[str, ErrorInfo | None]:
-        """See `_free_place`."""
+        """Find a free place for the outputs of a photo that has none.
+
+        That is its own path; where another source has a photo with this path, the path under its source's folder name.
+        Where the name is not free for another reason (the disk ignores case and a name differs in nothing else, or a
+        file is there that no run made), the name gets a hash: `distinct_place`.
+
+        Returns:
+            The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
+        """
         if not self._has_place_keys:
             _fill_place_keys(self._sql)
             self._has_place_keys = True
-        return _free_place(self._sql, file, self._outputs)
+        rules = self._outputs.rules
+        rivals: list[str] = []
+        for place in _own_places(file, rules):
+            name, rival = place, _rival(self._sql, place, rules)
+            if (rival and rival.is_alike) or (not rival and self._outputs.is_taken(place)):
+                identity = _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}")
+                name = distinct_place(place, identity=identity, rules=rules)
+                rival = _rival(self._sql, name, rules)
+            if rival or (name != place and self._outputs.is_taken(name)):
+                rivals.append(rival.photo if rival else display_path(name))
+                continue
+            if problem := self._outputs.problem_of(name):
+                return "", problem
+            return name, None
+        own = display_path(output_place(file.photo, page=file.page, rules=rules))
+        message = f"its output {own!r} would be written over that of {rivals[0]!r}: give it another --out"
+        return "", ErrorInfo("collision", message)
 
     def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
         """Whether another file of this size is known; the pages of one file are no duplicates of each other."""
@@ -322,44 +347,6 @@ def _by_key(photos: int) -> str:
 def _add(entries: dict[tuple[bytes, bytes], _Rows], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         entries.setdefault((row[0], row[1]), []).append(row)
-
-
-_MAX_CANDIDATES = 64
-"""Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
-
-
-def _free_place(sql: sqlite3.Connection, file: PhotoFile, outputs: OutputPlaces) -> tuple[str, ErrorInfo | None]:
-    """Find a free place for the outputs of a photo that has none.
-
-    That is its own path; where another source has a photo with this path, the path under its source's folder name.
-    Where the name is not free for another reason (the disk ignores case and a name differs in nothing else, or a file
-    is there that no run made), the name gets a hash: `distinct_place`.
-
-    Args:
-        sql: the journal's database.
-        file: the photo.
-        outputs: which places outputs can have.
-
-    Returns:
-        The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
-    """
-    rules = outputs.rules
-    rivals: list[str] = []
-    for place in _own_places(file, rules):
-        name, rival = place, _rival(sql, place, rules)
-        if (rival and rival.is_alike) or (not rival and outputs.is_taken(place)):
-            identity = _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}")
-            name = distinct_place(place, identity=identity, rules=rules)
-            rival = _rival(sql, name, rules)
-        if rival or (name != place and outputs.is_taken(name)):
-            rivals.append(rival.photo if rival else display_path(name))
-            continue
-        if problem := outputs.problem_of(name):
-            return "", problem
-        return name, None
-    own = display_path(output_place(file.photo, page=file.page, rules=rules))
-    message = f"its output {own!r} would be written over that of {rivals[0]!r}: give it another --out"
-    return "", ErrorInfo("collision", message)
 
 
 def _own_places(file: PhotoFile, rules: FileNameRules) -> Iterator[str]:
@@ -447,6 +434,10 @@ class _Rival(NamedTuple):
 
     photo: str
     is_alike: bool
+
+
+_MAX_CANDIDATES = 64
+"""Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
 
 
 def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival | None:
