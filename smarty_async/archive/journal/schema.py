@@ -137,9 +137,9 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 def opened_to_read(path: Path) -> sqlite3.Connection:
-    """Open the database at `path` for reading only. An older version is copied, and the copy is migrated.
+    """Open the database at `path` for reading only, or a private copy of it.
 
-    Its disk may be read-only.
+    That is a copy where an older version has to be migrated, and where the disk cannot be written.
 
     Raises:
         DiskError: it is not there, or cannot be used.
@@ -149,7 +149,7 @@ def opened_to_read(path: Path) -> sqlite3.Connection:
         try:
             sql = _connection(path, "ro")
         except sqlite3.OperationalError:
-            return _copied_alone(path)
+            return _private_copy(path)
         if _version(sql) == VERSION:
             return sql
         with closing(sql):
@@ -165,8 +165,8 @@ def copied(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         return empty()
-    with translated(path), closing(opened_to_read(path)) as sql:
-        return _migrated_copy(sql)
+    with translated(path):
+        return _private_copy(path)
 
 
 def empty() -> sqlite3.Connection:
@@ -230,16 +230,22 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
     return sql
 
 
-def _copied_alone(path: Path) -> sqlite3.Connection:
-    """Open a private copy of the database at `path` where it cannot be opened because the disk cannot be written.
+def _private_copy(path: Path) -> sqlite3.Connection:
+    """Open a private copy of the database at `path`, also where the disk cannot be written.
 
-    SQLite creates a ``-shm`` file even to read. A run that is under way has one, and so has a killed run with what it
-    left in the ``-wal`` file; without that, the database alone holds everything.
+    SQLite creates a ``-shm`` file even to read, unless the address says that the file does not change (``immutable``).
+    The database alone holds everything only when the ``-wal`` file is empty: a run that is under way, or was killed,
+    leaves something in it.
     """
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise sqlite3.OperationalError("its folder cannot be written, which is needed after a run that was killed")
-    with closing(_connection(path, "ro&immutable=1")) as sql:
+    try:
+        sql = _connection(path, "ro")
+    except sqlite3.OperationalError:
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            message = "its folder cannot be written, which is needed after a run that was killed"
+            raise sqlite3.OperationalError(message) from None
+        sql = _connection(path, "ro&immutable=1")
+    with closing(sql):
         return _migrated_copy(sql)
 
 
