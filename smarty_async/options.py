@@ -364,11 +364,11 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             values.pop("rtype", None),
             chain=values.pop("chain", False),
         )
+        for name in ("include", "exclude", "outputs", "listed"):
+            if isinstance(given := values.get(name), str | bytes):  # one value, not one for each of its letters
+                values[name] = (given,)
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
-            given = values.get(name, ())
-            values[name] = kind((given,) if isinstance(given, str) else given)
-        if isinstance(listed := values.get("listed"), str | bytes):
-            values["listed"] = (listed,)
+            values[name] = kind(values.get(name, ()))
         values["store_options"] = StoreOptions(dict(values.get("store_options") or {}))
         if values.get("state") is not None:
             values["state"] = Path(local_path(values["state"], option="--state")).absolute()

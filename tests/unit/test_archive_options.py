@@ -28,7 +28,7 @@ def test_iterables_of_any_shape_are_kept() -> None:
     assert options.out == Path("b").absolute()
 
 
-def test_a_text_is_one_and_not_many_of_one_letter() -> None:
+def test_a_single_text_is_one_value_and_not_its_letters() -> None:
     options = ArchiveOptions.of("a", out="b", include="*.png", exclude="x*", outputs="improved", listed="c.jpg")  # type: ignore[arg-type]
     assert (options.include, options.exclude, options.listed) == (("*.png",), ("x*",), ("c.jpg",))
     assert options.outputs == frozenset({"improved"})

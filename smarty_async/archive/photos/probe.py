@@ -229,9 +229,9 @@ def _size_warning(width: int, height: int, limits: Limits) -> str | None:
     if limits.max_dimensions is None:
         return None
     long, short = max(limits.max_dimensions), min(limits.max_dimensions)
-    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
     if SHORTEST_SIDE <= min(width, height) <= short and max(width, height) <= long:
         return None
+    message = f"{width}×{height} pixels are outside the service's {SHORTEST_SIDE}×{SHORTEST_SIDE} to {long}×{short}"
     return f"{message}: --fit makes it smaller" if scale_to_fit(width, height, limits) < 1 else message
 
 
