@@ -296,7 +296,8 @@ class PhotoRun:
     def _missing_specs(self, *, chained: bool) -> tuple[ModeSpec, ...]:
         """Those of the missing modes that are chained, or are not.
 
-        Where the photo waits, this expression would keep objects that the cycle collector has to look at.
+        It is a method of its own so that the objects of the expression are gone while the photo waits: the cycle
+        collector would have to look at them.
         """
         return tuple([spec for spec in self._missing if spec.chained is chained])
 

@@ -165,9 +165,9 @@ def use_waiting_streams() -> None:
 
 
 def terminal_to_nowhere() -> None:
-    """Let what is said on a terminal that was closed go nowhere; files and pipes are still written."""
+    """Let what is written to a terminal that was closed go nowhere; files and pipes are still written."""
     for stream in (sys.stdout, sys.stderr):
-        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # it is no longer said to be a terminal
+        if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # `isatty` is false for it by now
             to_nowhere(stream.fileno())
 
 

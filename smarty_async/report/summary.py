@@ -270,8 +270,11 @@ def _limit_line(summary: Summary) -> str:
 
 
 def _oversized(number: int) -> str:
-    outside = f"{verb(number, 'is', 'are')} outside the dimensions that the service says it accepts"
-    return f"{count(number, 'photo')} {outside}; --fit makes those smaller that can be."
+    photos = f"{count(number, 'photo')} {verb(number, 'is', 'are')}"
+    return (
+        f"{photos} outside the dimensions that the service says it accepts: with --fit, those that are too large"
+        " are sent smaller."
+    )
 
 
 def _price(summary: Summary) -> str:

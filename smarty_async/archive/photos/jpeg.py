@@ -200,6 +200,7 @@ def read_header(source: JpegSource) -> JpegHeader:
             for known, signature in _KINDS.get(marker, ()):
                 if data.startswith(signature):
                     kind = known
+                    # A tuple of bytes, unlike a list, is nothing for the cycle collector: it stays while a photo waits.
                     payloads[kind] = (*payloads.get(kind, ()), data[len(signature) :])
                     held += len(data)
                     break

@@ -296,7 +296,7 @@ def test_a_photo_on_its_side_is_shown_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 9000), (9000, 1)])
-def test_a_picture_of_one_pixel_s_width_is_shown(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_picture_one_pixel_wide_or_high_is_shown(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("L", size).save(tmp_path / "a.jpg")
     assert sorted(pictures.opened(render(tmp_path / "a.jpg", side=480)).size) == [1, 480]
 
