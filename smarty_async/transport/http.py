@@ -249,6 +249,10 @@ def translate_error(
             message = f"no answer in time ({error})" if str(error) else "no byte for too long"
         case aiohttp.ClientConnectorError():
             message = f"cannot connect to {error.host}:{error.port}: {_reason(error)}"
+        case aiohttp.ClientResponseError():  # its status is aiohttp's own, not the service's
+            message = f"the answer is no HTTP: {error.message}"
+        case OSError(errno=int(), strerror=str(reason)):
+            message = f"the connection broke: {reason}"
         case _:
             message = str(error) or type(error).__name__
     return RequestError(clean(message), timed_out=isinstance(error, TimeoutError))

@@ -414,6 +414,28 @@ async def test_a_host_without_an_address() -> None:
         assert str(translate_error(error)).startswith("cannot connect to no-such-host.invalid:443: ")
 
 
+async def test_an_answer_that_is_no_http() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HELLO\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with refused_by(f"http://127.0.0.1:{port}/") as error:
+            text = str(translate_error(error))
+    assert text.startswith("the answer is no HTTP: ")
+    assert "HELLO" in text
+    assert "400" not in text
+
+
+def test_a_broken_connection_without_its_number() -> None:
+    error = aiohttp.ClientOSError(104, "Connection reset by peer")
+    assert str(translate_error(error)) == "the connection broke: Connection reset by peer"
+
+
 async def test_a_session_needs_no_environment() -> None:
     async with make_session(URL("https://host"), timeouts=Timeouts()) as session:
         assert session.trust_env is False
