@@ -217,7 +217,7 @@ async def read_status(
             counts = store.counts()
             groups = FailureGroups(most_names=None)
             for failed in _failed_photos(store):
-                groups.add(failed.photo, failed.outcome, failed.error, source=failed.source)
+                groups.add(failed.photo, failed.outcome, failed.error, page=failed.page, source=failed.source)
         outcomes: dict[Outcome, int] = {outcome: count for outcome, count in counts.outcomes.items() if outcome}
         return Status(
             outcomes=outcomes,

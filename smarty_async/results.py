@@ -34,6 +34,7 @@ __all__ = [
     "Result",
     "Status",
     "Work",
+    "name_with_page",
 ]
 
 
@@ -403,7 +404,8 @@ class Failures(msgspec.Struct, frozen=True, kw_only=True):
         message: one of their messages.
         count: how many photos.
         example: one of the photos.
-        names: the first twenty of them; in a `Status`, all of them.
+        names: the first twenty of them, the pages of a file from its second on with their number; in a `Status`, all
+            of them.
     """
 
     outcome: Outcome
@@ -424,6 +426,11 @@ _VARYING: Final = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,._ ]*")
 """What differs between two messages with the same reason: names in quotes, and numbers."""
 
 
+def name_with_page(photo: str, page: int) -> str:
+    """A photo's name, with the number of the page where it is not its file's first."""
+    return f"{photo} (page {page})" if page > 1 else photo
+
+
 class FailureGroups:
     """Photos by the reason why they have no results. Photos of several sources are named with their source.
 
@@ -439,8 +446,8 @@ class FailureGroups:
         self._first_source: str | None = None
         self._several_sources = False
 
-    def add(self, photo: str, outcome: Outcome, error: ErrorInfo, *, source: str = "") -> None:
-        """Add one photo, named by its path relative to `source`."""
+    def add(self, photo: str, outcome: Outcome, error: ErrorInfo, *, page: int = 1, source: str = "") -> None:
+        """Add one photo: a page of a file, named by its path relative to `source`."""
         key = (outcome, error.type, _VARYING.sub("…", error.message))
         if key not in self._counts and len(self._counts) >= _MAX_GROUPS:
             key = (outcome, error.type, "")
@@ -448,7 +455,7 @@ class FailureGroups:
         self._messages.setdefault(key, error.message)
         named = self._photos.setdefault(key, [])
         if self._most_names is None or len(named) < self._most_names:
-            named.append((source, photo))
+            named.append((source, name_with_page(photo, page)))
         self._first_source = source if self._first_source is None else self._first_source
         self._several_sources = self._several_sources or source != self._first_source
 

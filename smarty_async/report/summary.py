@@ -10,7 +10,17 @@ import msgspec
 
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
-from smarty_async.results import ErrorInfo, FailureGroups, Failures, Outcome, Plan, Progress, Result, Status
+from smarty_async.results import (
+    ErrorInfo,
+    FailureGroups,
+    Failures,
+    Outcome,
+    Plan,
+    Progress,
+    Result,
+    Status,
+    name_with_page,
+)
 from smarty_async.store_address import is_store_address
 
 __all__ = [
@@ -108,7 +118,7 @@ class Tally:
         self.outcomes[result.outcome] = self.outcomes.get(result.outcome, 0) + 1
         self.coloured += result.outcome in ("restored", "duplicate") and _coloured(result)
         if result.error is not None:
-            self._failures.add(result.photo, result.outcome, result.error, source=result.source)
+            self._failures.add(result.photo, result.outcome, result.error, page=result.page, source=result.source)
 
     @property
     def failures(self) -> list[Failures]:
@@ -158,7 +168,7 @@ class Tally:
 
 def photo_line(result: Result, *, toned: bool = False) -> str:
     """One photo on one line, for ``--verbose``; `toned`: whether colours in it are only tones."""
-    line = f"{plain(result.photo)}: {_WORDS[result.outcome]}"
+    line = f"{plain(name_with_page(result.photo, result.page))}: {_WORDS[result.outcome]}"
     if result.outputs:
         line += f" ({', '.join(result.outputs)}{f'; {_TONED}' if toned and _coloured(result) else ''})"
     if result.error is not None:
@@ -201,8 +211,8 @@ def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Itera
 
 def failed_line(failed: FailedPhoto) -> str:
     """One photo that was not restored, on one line, for ``status --failed``."""
-    page = f" (page {failed.page})" if failed.page > 1 else ""
-    return f"{plain(failed.photo)}{page}: {_WORDS[failed.outcome]}: {plain(failed.error.message)}"
+    name = plain(name_with_page(failed.photo, failed.page))
+    return f"{name}: {_WORDS[failed.outcome]}: {plain(failed.error.message)}"
 
 
 def left_alone_line(number: int, names: Sequence[str]) -> str:

@@ -189,6 +189,18 @@ def test_failed_photos_are_named_the_first_twenty_of_a_reason() -> None:
     assert lines[22].replace('"', "'") == f"    and 5 more: see {see_all}".replace('"', "'")
 
 
+def test_the_pages_of_a_file_are_named_apart() -> None:
+    tally = Tally()
+    pages = [
+        msgspec.structs.replace(result("scan.tif", "failed", ("permanent", "no face")), page=page) for page in (1, 2)
+    ]
+    for one in pages:
+        tally.add(one)
+    lines = list(summary_lines(tally.summary(Progress(), out="o", seconds=1, free=True), free=True))
+    assert lines[1:4] == ["  2 photos failed: no face", "    scan.tif", "    scan.tif (page 2)"]
+    assert [photo_line(one) for one in pages] == ["scan.tif: failed: no face", "scan.tif (page 2): failed: no face"]
+
+
 def test_groups_of_an_older_version_have_one_name() -> None:
     group = Failures(outcome="failed", type="permanent", message="no face", count=1, example="a.jpg")
     assert list(failure_lines([group], see_all=None))[:2] == ["  1 photo failed: no face", "    a.jpg"]
