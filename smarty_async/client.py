@@ -72,7 +72,7 @@ _CHUNKS_ALIVE = 3
 
 
 class SmartyClient:
-    """A client of the photo restoration service; use it with ``async with``, and one for a whole process.
+    """A client of the photo restoration service; use it with ``async with``, and one for a whole event loop.
 
     Args:
         token: a service token.
@@ -221,7 +221,12 @@ class SmartyClient:
         """Close at once: cancel what is under way, keep the answers that archives have received whole.
 
         Leaving the ``async with`` block does this, too; closing twice does no harm.
+
+        Raises:
+            SmartyError: another event loop runs than the one in which the client was opened.
         """
+        if self._dispatcher is not None:
+            self._dispatcher.check_loop()
         self._dispatcher = None  # from here on it takes nothing new
         async with self._opened:
             for run in list(self._runs):
@@ -256,9 +261,11 @@ class SmartyClient:
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service has failed for `Retries.give_up_single_after`.
             TimeoutError: `timeout` seconds have passed.
+            SmartyError: the client is not open, or was opened in another event loop.
         """
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
+        dispatcher.check_loop()
         in_memory = _PhotoInMemory(
             photo,
             specs,

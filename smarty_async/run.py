@@ -120,9 +120,11 @@ class ArchiveRun:
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refused.
+            SmartyError: it was iterated over before, or the client was opened in another event loop.
         """
         if self._feeding is not None:
             raise SmartyError("a run can be iterated over once: make another")
+        self._dispatcher.check_loop()
         self._feeding = asyncio.create_task(self._feed(), name="smarty_async run")
         try:
             while (results := await self._results.get()) is not None:

@@ -95,6 +95,18 @@ class Dispatcher:
         self._may_be_abandoned = False  # whether someone has ceased to wait for an item in flight
         self._woken = False
         self._closed = False
+        self._loop = asyncio.get_running_loop()
+
+    def check_loop(self) -> None:
+        """Refuse another event loop than the one it was made in: its connections cannot be used there.
+
+        Raises:
+            SmartyError: another one runs.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise SmartyError(
+                "the client belongs to the event loop in which it was opened: use it there, or open one in each loop"
+            )
 
     def set_capacity(self, requests: int | None) -> int:
         """Open at most `requests` at once from now on, within the dispatcher's own bound; None for that alone.

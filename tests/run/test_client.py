@@ -140,6 +140,20 @@ class TestImprove:
             with pytest.raises(SmartyError, match="async with"):
                 await client.improve(jpeg())
 
+    async def test_another_event_loop_is_refused_and_harms_nothing(self, tmp_path: Path) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            run = client.improve_archive(photos(tmp_path / "in", 1), out=tmp_path / "out")
+
+            def in_another_loop() -> None:
+                for call in (client.improve(jpeg()), all_of(run), client.aclose()):
+                    with pytest.raises(SmartyError, match="belongs to the event loop"):
+                        asyncio.run(call)
+
+            await asyncio.to_thread(in_another_loop)
+            assert not service.requests
+            assert (await client.improve(jpeg())).improved
+            assert await all_of(run)
+
 
 class TestChoices:
     @pytest.mark.parametrize(
