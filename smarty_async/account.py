@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from smarty_async.errors import AuthorizationError, ConfigurationError, OptionsError
 from smarty_async.options import AUTH_URL, BASE_URL, PROVIDER, OAuthCredentials, is_loopback
 from smarty_async.redaction import redactor
+from smarty_async.transport.http import service_url
 
 __all__ = ["Account", "account_from_env", "read_account"]
 
@@ -91,6 +91,7 @@ def account_from_env(
 
     Raises:
         ConfigurationError: the environment describes two accounts, half of one, or a file that cannot be read.
+        OptionsError: there is no account, and the address is none.
         AuthorizationError: there is an address on another machine and no account for it.
     """
     env = {name: value.strip() for name, value in environ.items() if value.strip()}
@@ -98,7 +99,7 @@ def account_from_env(
     address = base_url or env.get("SMARTY_BASE_URL")
     token, credentials = _token(env), _credentials(env)
     if token is None and credentials is None:
-        if address is not None and not is_loopback(urlsplit(address).hostname or ""):
+        if address is not None and not is_loopback(service_url(address).raw_host or ""):
             raise AuthorizationError(f"there is no account for {address}: set SMARTY_TOKEN")
         return Account(base_url=address, provider=provider)
     return Account(base_url=address or BASE_URL, provider=provider, token=token, credentials=credentials)

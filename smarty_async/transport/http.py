@@ -58,11 +58,10 @@ def service_url(base_url: str, path: str = "") -> URL:
         raise OptionsError(f"path must begin with one slash, unlike {_shown(path)}")
     text = base_url.rstrip("/") + path if path else base_url
     try:
-        url = URL(text)
-        port = url.port
+        url = _parsed(text)
     except ValueError:
         raise OptionsError(f"not an address: {_shown(base_url)}") from None
-    if url.scheme not in ("http", "https") or not url.raw_host or not port:
+    if url.scheme not in ("http", "https") or not url.raw_host or not url.port:
         raise OptionsError(f"an address begins with https:// and names a host, unlike {_shown(base_url)}")
     if _UNSAFE.search(text) or url.raw_user is not None or url.raw_password is not None:
         raise OptionsError(f"an address holds no user name, space or backslash, unlike {_shown(text)}")
@@ -70,6 +69,17 @@ def service_url(base_url: str, path: str = "") -> URL:
         raise OptionsError(f"an address ends with its path, without ? and #, unlike {_shown(text)}")
     if url.scheme == "http" and not is_loopback(url.raw_host):
         raise ConfigurationError(f"plain http would show the token to the network: use https:// for {url.host}")
+    return url
+
+
+def _parsed(address: str) -> URL:
+    """The parts of an address.
+
+    Raises:
+        ValueError: it has a port, or a name of a host, that cannot be.
+    """
+    url = URL(address)
+    _ = url.port, (url.raw_host or "").encode("idna")  # as whoever looks the host up does
     return url
 
 
@@ -182,11 +192,10 @@ def _given_proxy(address: str, url: URL) -> URL:
 
 def _checked_proxy(address: str, source: str) -> URL:
     try:
-        proxy = URL(address if "://" in address else f"http://{address}")
-        port = proxy.port
+        proxy = _parsed(address if "://" in address else f"http://{address}")
     except ValueError:
         raise ConfigurationError(f"{source} is not the address of a proxy: {_shown(address)}") from None
-    if proxy.scheme not in _PROXY_SCHEMES or not proxy.raw_host or not port:
+    if proxy.scheme not in _PROXY_SCHEMES or not proxy.raw_host or not proxy.port:
         raise ConfigurationError(f"{source} must name an http or https proxy, unlike {_shown(address)}")
     redactor.add(proxy.password)
     return proxy

@@ -89,6 +89,13 @@ def test_a_muddled_environment(env: dict[str, str], says: str) -> None:
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["http://[::1", "https://[x]/", "https://[]", f"https://me:{TOKEN}@a.example"])
+def test_without_an_account_an_address_is_one(address: str) -> None:
+    with pytest.raises(errors.OptionsError, match="address") as caught:
+        account_from_env({"SMARTY_BASE_URL": address})
+    assert TOKEN not in str(caught.value)
+
+
 @pytest.mark.parametrize(("content", "says"), [(b" \n", "empty"), (b"\xff\xd8\xff\xe0", "is not a text file")])
 def test_a_token_file_without_a_token(tmp_path: Path, content: bytes, says: str) -> None:
     file = tmp_path / "token"

@@ -89,6 +89,8 @@ class TestAddress:
             "https://host:port",
             "https://[::1",
             "https://host:99999",
+            "https://a..b",
+            f"https://{'a' * 64}.example",
         ],
     )
     def test_other_texts_are_refused_without_showing_a_password(self, base: str) -> None:
