@@ -10,6 +10,7 @@
     │   └── MissingExtra          an optional dependency is not installed
     ├── ServiceUnavailable        the service failed for too long; a later run can resume
     ├── DiskError                 the disk failed; a later run can resume
+    │   ├── DiskFull              the disk has no room for more answers
     │   └── StoreError            the object store failed
     ├── RequestError              one request has no complete answer
     └── PhotoError                one photo was not restored
@@ -34,6 +35,7 @@ __all__ = [
     "AuthorizationError",
     "ConfigurationError",
     "DiskError",
+    "DiskFull",
     "MissingExtra",
     "NotTheService",
     "OptionsError",
@@ -157,6 +159,10 @@ class DiskError(SmartyError):
         """Make the error for an `OSError` that occurred while `doing` something with `path`."""
         reason = error.strerror or type(error).__name__
         return cls(f"cannot {doing} {str(path)!r}: {reason}", path=path, errno=error.errno)
+
+
+class DiskFull(DiskError):
+    """The disk has no room for the answers to more requests. The open ones are answered; a later run resumes."""
 
 
 class StoreError(DiskError):

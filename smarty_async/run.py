@@ -23,7 +23,7 @@ from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
-from smarty_async.errors import ConfigurationError, ServiceUnavailable, SmartyError, StoreError
+from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
@@ -402,7 +402,7 @@ class ArchiveRun:
             ended = await photo.run()
         except Stopped:  # another run goes on with it
             self.progress.limit_reached = self.progress.limit_reached or not self._stopping.is_set()
-        except (ConfigurationError, ServiceUnavailable, StoreError) as error:
+        except (ConfigurationError, ServiceUnavailable, DiskFull, StoreError) as error:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended

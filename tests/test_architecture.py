@@ -56,6 +56,7 @@ EXPORTED = [
     "AuthorizationError",
     "ConfigurationError",
     "DiskError",
+    "DiskFull",
     "Drop",
     "EmbeddedService",
     "ErrorInfo",

@@ -79,7 +79,7 @@ def _parsed(address: str) -> URL:
         ValueError: it has a port, or a name of a host, that cannot be.
     """
     url = URL(address)
-    _ = url.port, (url.raw_host or "").encode("idna")  # as whoever looks the host up does
+    _ = url.port, (url.raw_host or "").encode("idna")  # as it is encoded to look it up
     return url
 
 

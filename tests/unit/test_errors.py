@@ -16,6 +16,7 @@ from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
     DiskError,
+    DiskFull,
     MissingExtra,
     NotTheService,
     OptionsError,
@@ -42,6 +43,7 @@ PARENTS: dict[type[SmartyError], type[Exception]] = {
     MissingExtra: ConfigurationError,
     ServiceUnavailable: SmartyError,
     DiskError: SmartyError,
+    DiskFull: DiskError,
     StoreError: DiskError,
     RequestError: SmartyError,
     PhotoError: SmartyError,
@@ -61,6 +63,7 @@ EXAMPLES: list[tuple[SmartyError, dict[str, Any]]] = [
     (MissingExtra("the learned engine", "local"), {"extra": "local"}),
     (ServiceUnavailable("no", status=503, seconds=900.5), {"status": 503, "seconds": 900.5}),
     (DiskError("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
+    (DiskFull("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
     (StoreError("no", status=403), {"path": None, "errno": None, "status": 403}),
     (
         RequestError("no", status=429, retry_after=1.5, enveloped=True, timed_out=True, sent=False),

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
@@ -29,7 +31,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads
-from smarty_async.errors import DiskError
+from smarty_async.errors import DiskError, DiskFull
 from smarty_async.options import ModeSpec
 
 __all__ = ["Journal"]
@@ -200,9 +202,22 @@ class Journal:
 
     # requests
 
-    async def started(self, *, images: int, size: int) -> int:
-        """A request of `images` images and `size` bytes is about to be sent; its number, once that is durable."""
-        return await self._call(partial(self._store.start_request, images=images, size=size))
+    async def started(self, *, images: int, size: int, answers: int) -> int:
+        """A request of `images` images and `size` bytes is about to be sent; its number, once that is durable.
+
+        Raises:
+            DiskFull: the disk has no room for `answers` bytes of outputs.
+            DiskError: the journal cannot be written.
+        """
+        number = await self._call(partial(self._start_request, images=images, size=size, answers=answers))
+        if number is None:
+            raise DiskFull(
+                f"the disk of {str(self._path.parent)!r} is nearly full: the answers to more requests need about "
+                f"{(answers + _SPARE_BYTES) / 1_000_000:,.0f} MB",
+                path=self._path.parent,
+                errno=errno.ENOSPC,
+            )
+        return number
 
     def finished(self, number: int, *, state: Literal["answered", "refused"]) -> None:
         """The request `number` was answered, or refused before any work. It returns at once."""
@@ -298,6 +313,10 @@ class Journal:
             self._note_results()
         return answers
 
+    def _start_request(self, *, images: int, size: int, answers: int) -> int | None:
+        """The number of the request that starts; None where there is no room, so that others are journalled."""
+        return self._store.start_request(images=images, size=size) if _has_room(self._path.parent, answers) else None
+
     def _note_results(self) -> None:
         """Have the storage note the results that were journalled; others in the transaction do not depend on it."""
         try:
@@ -323,6 +342,19 @@ class Journal:
             self._store.close()
             if self._store.damaged:
                 set_aside(self._path)
+
+
+_SPARE_BYTES: Final = 8_000_000
+"""Room that is left for the journal: SQLite writes up to 4 MB beside the database before it takes them over."""
+
+
+def _has_room(folder: Path, size: int) -> bool:
+    """Whether so many bytes fit on the disk, as far as it says; file systems on a network may not know."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return True
+    return usage.total == 0 or usage.free >= size + _SPARE_BYTES
 
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer]) -> _Opened:
