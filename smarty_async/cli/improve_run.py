@@ -359,7 +359,7 @@ class _RunReporter:
             interrupted=interrupted,
             error=ErrorInfo(type(error).__name__, _reason(error)) if error else None,
         )
-        if summary.photos or error is None:
+        if summary.photos or summary.images_paid or error is None:
             for line in summary_lines(summary, free=free, only_problems=display.quiet):
                 say(line)
         if display.json:

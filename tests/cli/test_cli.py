@@ -430,6 +430,7 @@ async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out:
     assert ended.status == 3, ended.err
     assert "SMARTY_TOKEN" in ended.err
     assert ended.summary["error"]["type"] == "AuthorizationError"
+    assert "Price" not in ended.err
     kept = b"".join(files_of(out).values())
     for form in (TOKEN, QUOTED):
         assert form not in ended.out + ended.err
@@ -441,6 +442,17 @@ async def test_an_unreachable_service_is_given_up_on(photos: Path, out: Path) ->
     ended = await run("improve", photos, "--out", out, *LOOPBACK, "--give-up-after", "0.1")
     assert ended.status == 4, ended.err
     assert "Nothing is lost" in ended.err
+
+
+@pytest.mark.slow
+async def test_what_was_paid_is_said_even_if_no_photo_came_to_its_end(
+    service: FakeService, photos: Path, out: Path
+) -> None:
+    service.default = lambda _: drop(of=http(200, ""))
+    ended = await run("improve", photos, "--out", out, "--base-url", service.url, "--give-up-after", "0.1", "--json")
+    assert ended.status == 4, ended.err
+    assert ended.summary["images_paid"] > 0
+    assert "probably paid for" in ended.err
 
 
 @pytest.mark.slow
