@@ -50,7 +50,7 @@ from smarty_async.transport.limiter import rate_limit
 from smarty_async.transport.request import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.transport.retry import Sleep, item_retrying
-from smarty_async.transport.tokens import OAuthTokens, ServiceToken, Tokens
+from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.verdict import Judge, judge
 
 if TYPE_CHECKING:
@@ -60,9 +60,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SmartyClient"]
 
-_NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
-"""The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
-error messages, from which tokens are redacted."""
 _LOWEST_RATE = 1e-6
 """Requests a second, at least: one in eleven days."""
 _SMALLEST_WINDOW = 64
@@ -131,7 +128,7 @@ class SmartyClient:
             service_url(credentials.auth_url)
         elif not token and not is_loopback(self._url.raw_host or ""):
             raise ConfigurationError("there is nothing to authorize with: give a token or credentials")
-        self._token = token or _NO_TOKEN
+        self._token = token
         self._credentials = credentials
         self._provider = provider
         self._concurrency = concurrency
@@ -178,10 +175,9 @@ class SmartyClient:
 
     async def __aenter__(self) -> Self:
         session = await self._session_to(self._url)
-        tokens: Tokens = ServiceToken(self._token)
-        if self._credentials:
-            auth_session = await self._session_to(URL(self._credentials.auth_url))
-            tokens = OAuthTokens(self._credentials, auth_session, timeouts=self._timeouts)
+        tokens = await open_tokens(
+            token=self._token, credentials=self._credentials, timeouts=self._timeouts, session_to=self._session_to
+        )
         connection = Connection(
             session,
             url=self._url,

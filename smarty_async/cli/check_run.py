@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from time import monotonic
@@ -27,7 +28,7 @@ from smarty_async.transport.http import (
     service_url,
     translate_error,
 )
-from smarty_async.transport.tokens import OAuthTokens
+from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.messages import encode_meta, parse_envelope
 
 __all__ = ["Connectivity", "check_connection", "check_lines"]
@@ -67,7 +68,8 @@ async def check_connection(
         account: the address and the credentials.
         path: the method's path.
         seconds: how long to wait for an answer.
-        report: called once with what was found out, also before an error is raised, except one about the address.
+        report: called once with what was found out, also before an error is raised, except one about the service's
+            address.
 
     Raises:
         AuthorizationError: the account is not accepted.
@@ -88,11 +90,16 @@ async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) 
     proxy = proxy_for(url)
     found.proxy = f"{proxy.host}:{proxy.port}" if proxy else None
     timeouts = Timeouts(connect=seconds, silence=seconds)
-    async with make_session(url, timeouts=timeouts) as session:
-        token = account.token or "no-token-given"
-        if account.credentials is not None:
-            token = await OAuthTokens(account.credentials, session, timeouts=timeouts).get()
-        query = {"oauth_provider": account.provider, "oauth_token": token}
+    async with AsyncExitStack() as opened:
+
+        async def session_to(address: URL) -> aiohttp.ClientSession:
+            return await opened.enter_async_context(make_session(address, timeouts=timeouts))
+
+        session = await session_to(url)
+        tokens = await open_tokens(
+            token=account.token, credentials=account.credentials, timeouts=timeouts, session_to=session_to
+        )
+        query = {"oauth_provider": account.provider, "oauth_token": await tokens.get()}
         form = aiohttp.FormData(default_to_multipart=True)
         form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
         began = monotonic()

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError
 from smarty_async.options import OAuthCredentials, Timeouts
 from smarty_async.redaction import quotable, redactor
-from smarty_async.transport.http import finite, read_prefix, translate_error
+from smarty_async.transport.http import finite, read_prefix, service_url, translate_error
 
-__all__ = ["OAuthTokens", "ServiceToken", "Tokens"]
+__all__ = ["OAuthTokens", "ServiceToken", "Tokens", "open_tokens"]
 
 _MARGIN = 60.0
 """Seconds before its end at which a token is renewed."""
 _HOUR = 3600.0
 """Lifetime of a token, in seconds, when the grant does not say (the API's documents)."""
+_NO_TOKEN = "no-token-given"  # noqa: S105 - that is what it says
+"""The token sent to a loopback service, which needs none: the parameter must be there, and the word must not occur in
+error messages, from which tokens are redacted."""
 
 
 class Tokens(Protocol):
@@ -87,6 +91,10 @@ class OAuthTokens:
         session: what requests go through.
         timeouts: when to stop waiting.
         clock: monotonic seconds.
+
+    Raises:
+        OptionsError: the authorization server's address is none.
+        ConfigurationError: the credentials would travel unencrypted.
     """
 
     def __init__(
@@ -98,6 +106,7 @@ class OAuthTokens:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._credentials = credentials
+        self._url = service_url(credentials.auth_url)
         self._session = session
         # The answer is short, so the bound on silence is taken for the whole.
         self._timeout = aiohttp.ClientTimeout(total=finite(timeouts.silence), connect=finite(timeouts.connect))
@@ -178,7 +187,7 @@ class OAuthTokens:
         problem: RequestError | ConfigurationError
         try:
             async with self._session.post(
-                self._credentials.auth_url,
+                self._url,
                 data=body,
                 headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
                 allow_redirects=False,
@@ -200,3 +209,29 @@ def _read_grant(text: bytes) -> _Grant | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return grant if grant.access_token else None
+
+
+async def open_tokens(
+    *,
+    token: str | None,
+    credentials: OAuthCredentials | None,
+    timeouts: Timeouts,
+    session_to: Callable[[URL], Awaitable[aiohttp.ClientSession]],
+) -> Tokens:
+    """Return the tokens of an account; the only place that makes them.
+
+    Args:
+        token: a service token; None for none, which a service of this machine accepts.
+        credentials: what to get access tokens with, instead of `token`.
+        timeouts: when to stop waiting for the authorization server.
+        session_to: opens a session for requests to an address: the authorization server may be reached in another
+            way than the service.
+
+    Raises:
+        OptionsError: the authorization server's address is none.
+        ConfigurationError: the credentials would travel unencrypted, or the proxy or the certificates cannot be used.
+    """
+    if credentials is None:
+        return ServiceToken(token or _NO_TOKEN)
+    session = await session_to(service_url(credentials.auth_url))
+    return OAuthTokens(credentials, session, timeouts=timeouts)

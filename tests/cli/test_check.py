@@ -9,9 +9,13 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from support.program import QUOTED, TOKEN, run
+from support.fake_service import FakeService
+from support.program import QUOTED, TOKEN, run, service
+from support.proxy import connect_proxy
 
 from smarty_async.cli.check_run import Connectivity, check_lines
+
+__all__ = ["service"]
 
 PATH = "/api/v1/photo/improve"
 
@@ -114,6 +118,37 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
         )
     assert ended.status == 0, ended.err
     assert requests[0].query["oauth_token"] == TOKEN
+
+
+@pytest.mark.slow
+async def test_credentials_go_nowhere_unencrypted(service: FakeService) -> None:
+    another_host = service.auth_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - it leads to this machine
+    ended = await run(
+        *("check", "--base-url", service.url),
+        SMARTY_CLIENT_ID="me",
+        SMARTY_CLIENT_SECRET="a-long-secret",
+        SMARTY_AUTH_URL=another_host,
+    )
+    assert ended.status == 3, ended.err
+    assert "plain http would show the token to the network: use https:// for 0.0.0.0" in ended.err
+    assert (service.grants, service.requests) == ([], [])
+
+
+@pytest.mark.slow
+async def test_the_authorization_server_is_reached_through_its_own_proxy(service: FakeService) -> None:
+    """No proxy leads to the service, which is of this machine."""
+    async with connect_proxy() as proxy:
+        proxy.status = 502
+        ended = await run(
+            *("check", "--base-url", service.url),
+            SMARTY_CLIENT_ID="me",
+            SMARTY_CLIENT_SECRET="a-long-secret",
+            SMARTY_AUTH_URL="https://localhost:1/token",
+            HTTPS_PROXY=proxy.url,
+            NO_PROXY="",
+        )
+    assert "the proxy cannot reach the service (502)" in ended.err
+    assert proxy.asked == ["localhost:1"]
 
 
 @pytest.mark.slow

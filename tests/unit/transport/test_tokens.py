@@ -13,10 +13,11 @@ import pytest
 from support.clients import TOKEN, client_of, hasty
 from support.fake_service import FakeService, drop, hold, http, raw, until
 from support.pictures import jpeg
+from yarl import URL
 
-from smarty_async.errors import AuthorizationError, RequestError, ServiceUnavailable
+from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError, ServiceUnavailable
 from smarty_async.options import OAuthCredentials, Timeouts
-from smarty_async.transport.tokens import OAuthTokens, ServiceToken
+from smarty_async.transport.tokens import OAuthTokens, ServiceToken, open_tokens
 
 SECRET = "oauth/s3cret+тайна ="
 
@@ -36,6 +37,10 @@ async def tokens_of(
     async with aiohttp.ClientSession() as session:
         timeouts = Timeouts(connect=5, silence=silence)
         yield OAuthTokens(OAuthCredentials(**given_), session, timeouts=timeouts, clock=clock or Clock())
+
+
+async def no_session(_: URL) -> aiohttp.ClientSession:
+    raise AssertionError("no session is needed")
 
 
 def grant(**fields: object) -> str:
@@ -257,8 +262,17 @@ class TestRedaction:
             text = f"access-1 access-2 access-3 access-4 access-5 refresh-1 refresh-5 reborn {SECRET} {quote(SECRET)}"
             assert set(tokens.redact(text).split()) == {"<redacted>"}
 
-    def test_without_a_token_errors_are_not_redacted(self) -> None:
-        client = client_of(FakeService(url="http://localhost:1"), token=None)
-        assert ServiceToken(client._token).redact("cannot connect to localhost, local") == (
-            "cannot connect to localhost, local"
-        )
+    async def test_without_a_token_errors_are_not_redacted(self) -> None:
+        tokens = await open_tokens(token=None, credentials=None, timeouts=Timeouts(), session_to=no_session)
+        assert tokens.redact("cannot connect to localhost, local") == "cannot connect to localhost, local"
+
+
+class TestAddress:
+    @pytest.mark.parametrize("address", ["http://auth.intranet.example/token", "http://10.0.0.1:80/token"])
+    async def test_credentials_do_not_travel_in_the_open(self, address: str) -> None:
+        credentials = OAuthCredentials(client_id="me", client_secret=SECRET, auth_url=address)
+        with pytest.raises(ConfigurationError, match="plain http"):
+            await open_tokens(token=None, credentials=credentials, timeouts=Timeouts(), session_to=no_session)
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(ConfigurationError, match="plain http"):
+                OAuthTokens(credentials, session, timeouts=Timeouts())
