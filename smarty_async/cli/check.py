@@ -33,7 +33,8 @@ def check(
     """Check the account and the connection to the service, without sending a photo.
 
     Checks the token, the proxy, the certificates and the clock with one request that costs nothing. Exit status: 0
-    all is well, 3 the account or the address is wrong, 4 the service cannot be reached.
+    all is well, 2 an option or an address is not written as it must be, 3 the account or the address is wrong, 4 the
+    service or the authorization server cannot be reached or has trouble.
     """
     with error_boundary(verbose=verbose) as secrets:
         # Only here: help needs none of it.

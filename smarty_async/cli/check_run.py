@@ -74,7 +74,7 @@ async def check_connection(
     Raises:
         AuthorizationError: the account is not accepted.
         ConfigurationError: the address, the proxy or a certificate is wrong.
-        ServiceUnavailable: the service cannot be reached, or has trouble.
+        ServiceUnavailable: the service, or the authorization server, cannot be reached or has trouble.
     """
     # First: an address that is no service's, because it holds a password, say, is not shown.
     url = None if account.base_url is None else service_url(account.base_url, path)
@@ -90,6 +90,7 @@ async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) 
     proxy = proxy_for(url)
     found.proxy = f"{proxy.host}:{proxy.port}" if proxy else None
     timeouts = Timeouts(connect=seconds, silence=seconds)
+    began = monotonic()
     async with AsyncExitStack() as opened:
 
         async def session_to(address: URL) -> aiohttp.ClientSession:
@@ -99,23 +100,29 @@ async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) 
         tokens = await open_tokens(
             token=account.token, credentials=account.credentials, timeouts=timeouts, session_to=session_to
         )
-        query = {"oauth_provider": account.provider, "oauth_token": await tokens.get()}
-        form = aiohttp.FormData(default_to_multipart=True)
-        form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
-        began = monotonic()
         try:
-            options = request_options(timeouts)
-            options["timeout"] = aiohttp.ClientTimeout(total=seconds)
-            async with session.post(url.update_query(query), data=form, headers=UNCOMPRESSED, **options) as response:
-                text = await read_prefix(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            translated = translate_error(error)
-            if isinstance(translated, RequestError):
-                raise ServiceUnavailable(str(translated), seconds=monotonic() - began) from None
-            raise translated from None
-        found.seconds = round(monotonic() - began, 3)
-        found.clock_ahead = _clock_ahead(response.headers.get("Date"))
-        _judge(response.status, text, found)
+            query = {"oauth_provider": account.provider, "oauth_token": await tokens.get()}
+            status, text = await _post(session, url.update_query(query), timeouts, found)
+        except RequestError as error:
+            raise ServiceUnavailable(str(error), seconds=monotonic() - began) from None
+    _judge(status, text, found)
+
+
+async def _post(session: aiohttp.ClientSession, url: URL, timeouts: Timeouts, found: Connectivity) -> tuple[int, bytes]:
+    """Send a request without an image; the status and the beginning of its answer."""
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
+    options = request_options(timeouts)
+    options["timeout"] = aiohttp.ClientTimeout(total=timeouts.silence)
+    began = monotonic()
+    try:
+        async with session.post(url, data=form, headers=UNCOMPRESSED, **options) as response:
+            text = await read_prefix(response)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise translate_error(error) from None
+    found.seconds = round(monotonic() - began, 3)
+    found.clock_ahead = _clock_ahead(response.headers.get("Date"))
+    return response.status, text
 
 
 def _judge(status: int, text: bytes, found: Connectivity) -> None:

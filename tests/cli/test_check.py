@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from support.fake_service import FakeService
+from support.fake_service import FakeService, http
 from support.program import QUOTED, TOKEN, run, service
 from support.proxy import connect_proxy
 
@@ -18,6 +18,7 @@ from smarty_async.cli.check_run import Connectivity, check_lines
 __all__ = ["service"]
 
 PATH = "/api/v1/photo/improve"
+OAUTH = {"SMARTY_CLIENT_ID": "me", "SMARTY_CLIENT_SECRET": "a-long-secret"}
 
 
 def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[TestServer, list[web.Request]]:
@@ -110,12 +111,8 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
 
     server.app.router.add_post("/token", grant)
     async with server:
-        ended = await run(
-            *("check", "--base-url", str(server.make_url(""))),
-            SMARTY_CLIENT_ID="me",
-            SMARTY_CLIENT_SECRET="a-long-secret",
-            SMARTY_AUTH_URL=str(server.make_url("/token")),
-        )
+        urls = {"SMARTY_BASE_URL": str(server.make_url("")), "SMARTY_AUTH_URL": str(server.make_url("/token"))}
+        ended = await run("check", **OAUTH, **urls)
     assert ended.status == 0, ended.err
     assert requests[0].query["oauth_token"] == TOKEN
 
@@ -123,15 +120,38 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
 @pytest.mark.slow
 async def test_credentials_go_nowhere_unencrypted(service: FakeService) -> None:
     another_host = service.auth_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - it leads to this machine
-    ended = await run(
-        *("check", "--base-url", service.url),
-        SMARTY_CLIENT_ID="me",
-        SMARTY_CLIENT_SECRET="a-long-secret",
-        SMARTY_AUTH_URL=another_host,
-    )
+    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=another_host)
     assert ended.status == 3, ended.err
     assert "plain http would show the token to the network: use https:// for 0.0.0.0" in ended.err
     assert (service.grants, service.requests) == ([], [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "status", "says"),
+    [
+        ("http://127.0.0.1:9/token", 4, "the authorization server did not answer: cannot connect to 127.0.0.1:9"),
+        ("ftp://x", 2, "an address begins with https:// and names a host, unlike 'ftp://x'"),
+        ("/auth", 2, "an address begins with https:// and names a host, unlike '/auth'"),
+        ("localhost:18701/auth", 2, "an address begins with https:// and names a host, unlike 'localhost:18701/auth'"),
+    ],
+)
+async def test_an_authorization_server_that_cannot_be_reached(
+    service: FakeService, address: str, status: int, says: str
+) -> None:
+    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=address)
+    assert (ended.status, service.requests) == (status, [])
+    assert says in ended.err
+    assert f"Service:  {service.url}" in ended.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [429, 500])
+async def test_an_authorization_server_that_has_trouble(service: FakeService, status: int) -> None:
+    service.script_grants(http(status))
+    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=service.auth_url)
+    assert (ended.status, service.requests) == (4, [])
+    assert f"the authorization server answered {status}" in ended.err
 
 
 @pytest.mark.slow
@@ -139,13 +159,9 @@ async def test_the_authorization_server_is_reached_through_its_own_proxy(service
     """No proxy leads to the service, which is of this machine."""
     async with connect_proxy() as proxy:
         proxy.status = 502
+        around = {"HTTPS_PROXY": proxy.url, "NO_PROXY": ""}
         ended = await run(
-            *("check", "--base-url", service.url),
-            SMARTY_CLIENT_ID="me",
-            SMARTY_CLIENT_SECRET="a-long-secret",
-            SMARTY_AUTH_URL="https://localhost:1/token",
-            HTTPS_PROXY=proxy.url,
-            NO_PROXY="",
+            *("check", "--base-url", service.url), **OAUTH, **around, SMARTY_AUTH_URL="https://localhost:1/token"
         )
     assert "the proxy cannot reach the service (502)" in ended.err
     assert proxy.asked == ["localhost:1"]
