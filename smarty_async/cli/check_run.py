@@ -21,6 +21,7 @@ from smarty_async.redaction import quotable
 from smarty_async.report.wording import duration, plain
 from smarty_async.transport.http import (
     UNCOMPRESSED,
+    finite,
     make_session,
     proxy_for,
     read_prefix,
@@ -113,7 +114,7 @@ async def _post(session: aiohttp.ClientSession, url: URL, timeouts: Timeouts, fo
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("meta", encode_meta([], [ModeSpec("improve")]).decode())
     options = request_options(timeouts)
-    options["timeout"] = aiohttp.ClientTimeout(total=timeouts.silence)
+    options["timeout"] = aiohttp.ClientTimeout(total=finite(timeouts.silence))
     began = monotonic()
     try:
         async with session.post(url, data=form, headers=UNCOMPRESSED, **options) as response:

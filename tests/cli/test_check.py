@@ -96,6 +96,14 @@ async def test_a_service_that_cannot_be_reached() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", ["inf", "1e300"])
+async def test_an_answer_may_be_waited_for_without_an_end(service: FakeService, seconds: str) -> None:
+    urls = {"SMARTY_BASE_URL": service.url, "SMARTY_AUTH_URL": service.auth_url}
+    ended = await run("check", "--timeout", seconds, **OAUTH, **urls)
+    assert ended.status == 0, ended.err
+
+
+@pytest.mark.slow
 async def test_without_an_account_there_is_nothing_to_check() -> None:
     ended = await run("check")
     assert ended.status == 0
