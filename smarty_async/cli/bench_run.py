@@ -79,6 +79,7 @@ async def measure(load: Load) -> int:
     """Measure every setting and report it; the number of photos that failed.
 
     Raises:
+        DiskError: the report cannot be written: nothing is sent if that shows before.
         SmartyError: it could not begin, or had to stop early.
     """
     check_sources(load.sources)
@@ -87,6 +88,7 @@ async def measure(load: Load) -> int:
         photos = list(found)
         if not photos:
             raise OptionsError("no photos found to measure with")
+        file = None if load.out is None else _report_file(load.out)  # before anything is paid for
         settings = load.settings(_chunks(load, photos))
         machine = _machine()
         if machine.busy:
@@ -107,7 +109,11 @@ async def measure(load: Load) -> int:
             for chunk, concurrency in settings
         ],
     )
-    _tell(report, load)
+    try:
+        _print(report, json=load.json)
+    finally:  # what was measured is kept even when stdout cannot be written to
+        if file is not None:
+            _write(file, report)
     return sum(setting.failed for setting in report.settings)
 
 
@@ -205,11 +211,9 @@ def _photo_set(photos: Sequence[PhotoFile]) -> PhotoSet:
     )
 
 
-def _tell(report: Report, load: Load) -> None:
+def _print(report: Report, *, json: bool) -> None:
     output = Output()
-    if load.out is not None:
-        _write(load.out, report)
-    if load.json:
+    if json:
         for setting in report.settings:
             output.struct(setting)
         output.struct({"advised": report.advised(), "cost": report.cost})
@@ -223,11 +227,27 @@ def _all_lines(report: Report) -> Iterator[str]:
     yield from report.lines()
 
 
-def _write(folder: Path, report: Report) -> None:
+def _report_file(folder: Path) -> Path:
+    """The path of the report in `folder`, which is created; an earlier report stays as it is.
+
+    Raises:
+        DiskError: no report can be written there.
+    """
     path = folder / "bench.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        is_new = not os.path.lexists(path)
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise DiskError.of(error, Path(error.filename or path), "write") from None
+    return path
+
+
+def _write(path: Path, report: Report) -> None:
+    try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
     except OSError as error:
-        raise DiskError.of(error, folder, "write to") from None
+        raise DiskError.of(error, path, "write") from None
     say(f"Wrote {path}")

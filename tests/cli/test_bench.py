@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 import typer
-from support.fake_service import FakeService, items
+from support.fake_service import Answer, FakeService, Request, items, ok
 from support.pictures import jpeg
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cli.bench import bench
 from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting, compare_lines, read_report
 from smarty_async.cli.bench_run import Load, fillable, measure
-from smarty_async.errors import OptionsError
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits
 
 
@@ -177,6 +178,46 @@ class TestMeasuring:
         large = [PhotoFile("/s", f"{number}", "", 7_000_000, "0") for number in range(7)]
         assert fillable(small, Limits()) == 7
         assert fillable(large, Limits()) == 4
+
+    @pytest.mark.parametrize("in_the_way", ["report", "report/bench.json/"])
+    async def test_a_report_that_cannot_be_written_is_refused_before_anything_is_sent(
+        self, photos: Path, tmp_path: Path, in_the_way: str
+    ) -> None:
+        out, obstacle = tmp_path / "report", tmp_path / in_the_way
+        if in_the_way.endswith("/"):
+            obstacle.mkdir(parents=True)
+        else:
+            obstacle.touch()
+        async with FakeService() as service:
+            with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(obstacle)))}: "):
+                await measure(load_for(service.url, photos, out=out))
+            assert service.requests == []
+
+    async def test_to_try_whether_a_report_can_be_written_leaves_an_earlier_one(
+        self, photos: Path, tmp_path: Path
+    ) -> None:
+        for earlier in (None, b"earlier"):
+            if earlier:
+                (tmp_path / "bench.json").write_bytes(earlier)
+            with pytest.raises(ConfigurationError):
+                await measure(load_for("http://service.example", photos, out=tmp_path))
+            assert (tmp_path / "bench.json").exists() is (earlier is not None)
+        assert (tmp_path / "bench.json").read_bytes() == b"earlier"
+
+    @pytest.mark.slow
+    async def test_the_table_is_printed_when_the_report_can_no_longer_be_written(
+        self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        def obstructed(_: Request) -> Answer:
+            (tmp_path / "bench.json").mkdir(exist_ok=True)
+            return ok()
+
+        async with FakeService() as service:
+            service.default = obstructed
+            load = msgspec.structs.replace(load_for(service.url, photos, chunks=(5,)), concurrencies=(1,), repeats=1)
+            with pytest.raises(DiskError, match=r"bench\.json"):
+                await measure(msgspec.structs.replace(load, out=tmp_path))
+        assert b'"samples"' in capfdbinary.readouterr().out
 
     async def test_no_photos(self, tmp_path: Path) -> None:
         with pytest.raises(OptionsError, match="no photos"):

@@ -65,6 +65,18 @@ async def test_a_full_disk_under_stdout_drains_the_run_and_ends_with_5(
 
 
 @full_disk
+async def test_a_measurement_is_written_when_it_cannot_be_printed(photos: Path, tmp_path: Path) -> None:
+    options = ("--concurrency", "1", "--chunk", "3", "--repeats", "1", "--out", tmp_path)
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    process = await program("bench", photos, *options, stdout=descriptor)
+    os.close(descriptor)
+    _, err = await process.communicate()
+    assert process.returncode == 5, err.decode()
+    assert b"cannot write to stdout: No space left on device" in err
+    assert (tmp_path / "bench.json").stat().st_size > 0
+
+
+@full_disk
 @pytest.mark.parametrize("args", [("status", "--json"), ("status", "--failed"), ("--help",), ("--version",)])
 async def test_other_commands_on_a_full_disk_end_with_5(
     service: FakeService, photos: Path, out: Path, args: tuple[str, ...]
