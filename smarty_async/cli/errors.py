@@ -52,7 +52,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.EN
 
 _NO_PLACE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
 """Numbers of errors of a path at which nothing can ever be written, such as one that leads through a file."""
-_ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way. Nothing is lost."
+_ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way."
 
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     (
@@ -60,11 +60,17 @@ _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
         "Check SMARTY_TOKEN (or the other SMARTY_ variables), or restore on this machine with --local.",
     ),
     (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
+    (ServiceUnavailable, "Run the same command again later; it starts from the beginning."),
+)
+"""What to do about errors; the first that fits counts."""
+
+_WAY_OUT_IF_RESUMED: tuple[tuple[type[SmartyError], str], ...] = (
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
     (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
     (DiskError, "Nothing is lost: once the disk can be written to, the same command continues from here."),
+    *_WAY_OUT,
 )
-"""What to do about errors; the first that fits counts."""
+"""The same after a command that keeps what it has done."""
 
 
 def status_of(error: BaseException) -> Exit:
@@ -85,22 +91,24 @@ def _no_more_threads(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
-def sentences(error: BaseException, *, traced: bool = False) -> list[str]:
+def sentences(error: BaseException, *, resumes: bool = False, traced: bool = False) -> list[str]:
     """The message for a person about `error`: what is wrong, and what to do.
 
     Args:
         error: what ended the program.
+        resumes: whether the same command goes on from where it ended.
         traced: whether its traceback was printed before.
     """
     if isinstance(error, DiskError) and error.errno in _NO_PLACE:
-        return [str(error), _ANOTHER_PATH]
+        return [str(error), f"{_ANOTHER_PATH} Nothing is lost." if resumes else _ANOTHER_PATH]
     if isinstance(error, SmartyError):
-        way_out = next((way for kind, way in _WAY_OUT if isinstance(error, kind)), None)
+        ways = _WAY_OUT_IF_RESUMED if resumes else _WAY_OUT
+        way_out = next((way for kind, way in ways if isinstance(error, kind)), None)
         return [str(error), way_out] if way_out else [str(error)]
     if _no_more_threads(error):
         return ["the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)."]
     if status_of(error) is Exit.INTERRUPTED:
-        return ["stopped at once. The same command continues from here."]
+        return ["stopped at once. The same command continues from here." if resumes else "stopped at once."]
     if isinstance(error, OSError) and error.filename is not None:
         return [f"cannot use {str(error.filename)!r}: {error.strerror}"]
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
@@ -127,8 +135,12 @@ def _without(text: str, secrets: Iterable[str]) -> str:
 
 
 @contextmanager
-def error_boundary(*, verbose: bool) -> Generator[list[str], None, None]:
+def error_boundary(*, verbose: bool, resumes: bool = False) -> Generator[list[str], None, None]:
     """Turn what is raised inside into sentences on stderr and an exit status; the one place that does.
+
+    Args:
+        verbose: print tracebacks of unexpected errors.
+        resumes: whether the same command goes on from where it ended.
 
     Yields:
         The secrets to keep out of all messages; the block adds those that it learns.
@@ -143,7 +155,7 @@ def error_boundary(*, verbose: bool) -> Generator[list[str], None, None]:
         traced = verbose and not ours
         if traced:
             _trace(error, secrets)
-        for line in sentences(error, traced=traced):
+        for line in sentences(error, resumes=resumes, traced=traced):
             say(f"smarty-async: {_without(line, secrets)}")
         if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
             to_nowhere(sys.stdout.fileno())

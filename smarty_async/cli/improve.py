@@ -230,7 +230,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     Without an account (SMARTY_TOKEN, or SMARTY_TOKEN_FILE naming a file with the token, or SMARTY_CLIENT_ID with
     SMARTY_CLIENT_SECRET) and without an address, the photos are restored on this machine, for free.
     """
-    with error_boundary(verbose=verbose) as secrets:
+    with error_boundary(verbose=verbose, resumes=True) as secrets:
         if quiet and verbose:
             raise OptionsError("--quiet and --verbose exclude each other: leave one of them out")
         if not sources and from_file is None:

@@ -79,7 +79,7 @@ def album(
     The picture is the best output, or the original where the photo was already good or could not be restored. Run it
     again after the next improve: only what has changed is copied, and nothing of yours is removed.
     """
-    with error_boundary(verbose=verbose):
+    with error_boundary(verbose=verbose, resumes=True):
         # Only here: help needs none of it.
         from smarty_async.archive.album import make_album  # noqa: PLC0415
         from smarty_async.report.wording import count  # noqa: PLC0415

@@ -274,5 +274,11 @@ class TestCommand:
         assert asked.exit_code == 2
         assert "add --yes" in asked.output
 
+    def test_it_does_not_say_that_it_continues(self, app: typer.Typer, photos: Path, tmp_path: Path) -> None:
+        (tmp_path / "report").touch()
+        ended = CliRunner().invoke(app, [str(photos), "--out", str(tmp_path / "report" / "in")])
+        assert ended.exit_code == 5
+        assert ended.output.endswith("choose another one, or remove what is in the way.\n")
+
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2

@@ -5,6 +5,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,7 +160,23 @@ def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_p
     message, way_out = sentences(errors.DiskError.of(refused.value, file / "out", "create"))
     assert str(file / "out") in message
     assert way_out.startswith("Nothing can be stored at this path: choose another one")
-    assert "once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC))[1]
+    assert "once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC), resumes=True)[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ServiceUnavailable("x", seconds=1),
+        errors.StoreError("x"),
+        errors.DiskError("x", errno=errno.ENOSPC),
+        errors.DiskError("x", errno=errno.EEXIST),
+        KeyboardInterrupt(),
+    ],
+)
+def test_only_a_command_that_keeps_what_it_has_done_is_said_to_continue(error: BaseException) -> None:
+    words = re.compile("Nothing is lost|continues from here")
+    assert words.search(" ".join(sentences(error, resumes=True)))
+    assert not words.search(" ".join(sentences(error)))
 
 
 def _fail(*, verbose: bool) -> None:
