@@ -107,8 +107,8 @@ def make_album(
         prefer: outputs to take, best first. A photo with none of them is represented by its original.
 
     Raises:
-        OptionsError: `prefer` names something that is no output, or `to` is a place where an album would disturb
-            the photos or the outputs.
+        OptionsError: `prefer` names nothing, or something that is no output, or `to` is a place where an album would
+            disturb the photos or the outputs.
         ConfigurationError: there is no journal in `out`, or another process is making this album.
         DiskError: the journal cannot be read, or the album cannot be written.
     """
@@ -134,8 +134,9 @@ def make_album(
 def _kinds(prefer: Iterable[str]) -> tuple[Kind, ...]:
     kinds = tuple(prefer)
     unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise OptionsError(f"--prefer names no output {unknown[0]!r}: choose from {', '.join(KINDS)}")
+    if unknown or not kinds:
+        named = f" {unknown[0]!r}" if unknown else ""
+        raise OptionsError(f"--prefer names no output{named}: choose from {', '.join(KINDS)}")
     return cast("tuple[Kind, ...]", kinds)
 
 

@@ -55,6 +55,12 @@ def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source:
     [
         (["album", "{out}", "--to", "{source}"], 2, "choose another --to"),
         (["album", "{out}", "--to", "{tmp}/album", "--prefer", "best"], 2, "--prefer names no output 'best'"),
+        (
+            ["album", "{out}", "--to", "{tmp}/album", "--prefer", ""],
+            2,
+            "--prefer names no output: choose from improved",
+        ),
+        (["album", "{out}", "--to", "{tmp}/album", "--prefer", " , "], 2, "--prefer names no output: choose from"),
         (["album", "{out}"], 2, "--to"),
         (["album", "{tmp}", "--to", "{tmp}/album"], 3, "there is no journal in"),
         (["view", "{tmp}", "--no-browser"], 3, "there is no journal in"),
