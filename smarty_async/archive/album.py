@@ -128,7 +128,13 @@ def make_album(
                 f"another process is making the album in {str(to)!r}: wait for it to end"
             ) from None
         except OSError as error:
-            raise DiskError.of(error, Path(error.filename or folder), "write") from error
+            raise DiskError.of(error, _shown_path(error, folder), "write") from error
+
+
+def _shown_path(error: OSError, folder: Path) -> Path:
+    """The path that a message about `error` names: a picture or its folder, else the album, and no temporary file."""
+    path = Path(error.filename2 or error.filename or folder)
+    return folder if path.is_relative_to(folder / _OWN) else path
 
 
 def _kinds(prefer: Iterable[str]) -> tuple[Kind, ...]:

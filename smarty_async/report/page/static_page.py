@@ -82,7 +82,7 @@ def _disk_errors(page: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError.of(error, Path(error.filename or page), "write") from error
+        raise DiskError.of(error, page, "write") from error  # its own path may be of a temporary file
 
 
 def _check_target(page: Path, catalog: Catalog) -> None:

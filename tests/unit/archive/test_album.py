@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -212,6 +213,13 @@ def test_a_folder_that_is_a_file_is_said(out: Path, source: Path, tmp_path: Path
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError, match="cannot write"):
         make_album(out, tmp_path / "file")
+
+
+def test_a_disk_that_refuses_a_temporary_file_is_said_of_the_album(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    (album / OWN / "picture.part").mkdir(parents=True)
+    with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(album)))}: "):
+        make_album(out, album)
 
 
 @pytest.mark.parametrize("place", ["out", "out/improved/x", "out/.smarty-async/x", "photos", "photos/album", "."])

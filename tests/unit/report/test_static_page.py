@@ -93,5 +93,9 @@ def test_trouble_with_folders_is_said(results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         write_static(results, tmp_path / "file" / "page.html")
+    page = tmp_path / "page"
+    (page / "index.html").mkdir(parents=True)
+    with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(page)))}: "):
+        write_static(results, page)
     with pytest.raises(ConfigurationError, match="no journal"):
         write_static(tmp_path, tmp_path / "page.html")
