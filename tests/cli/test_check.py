@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from support.fake_service import FakeService, http
-from support.program import QUOTED, TOKEN, run, service
+from support.program import QUOTED, TOKEN, Ended, run, service
 from support.proxy import connect_proxy
 
 from smarty_async.cli.check_run import Connectivity, check_lines
@@ -18,7 +18,6 @@ from smarty_async.cli.check_run import Connectivity, check_lines
 __all__ = ["service"]
 
 PATH = "/api/v1/photo/improve"
-OAUTH = {"SMARTY_CLIENT_ID": "me", "SMARTY_CLIENT_SECRET": "a-long-secret"}
 
 
 def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[TestServer, list[web.Request]]:
@@ -36,6 +35,18 @@ def service_with(status: int, body: object, *, ahead: float = 0.0) -> tuple[Test
     app = web.Application()
     app.router.add_post(PATH, answer)
     return TestServer(app), requests
+
+
+async def check_credentials(url: str, auth_url: str, *options: str, proxy: str = "") -> Ended:
+    """Run the command with OAuth credentials instead of a token."""
+    return await run(
+        *("check", "--base-url", url, *options),
+        SMARTY_CLIENT_ID="me",
+        SMARTY_CLIENT_SECRET="a-long-secret",
+        SMARTY_AUTH_URL=auth_url,
+        HTTPS_PROXY=proxy,
+        NO_PROXY="",
+    )
 
 
 @pytest.mark.slow
@@ -98,8 +109,7 @@ async def test_a_service_that_cannot_be_reached() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["inf", "1e300"])
 async def test_an_answer_may_be_waited_for_without_an_end(service: FakeService, seconds: str) -> None:
-    urls = {"SMARTY_BASE_URL": service.url, "SMARTY_AUTH_URL": service.auth_url}
-    ended = await run("check", "--timeout", seconds, **OAUTH, **urls)
+    ended = await check_credentials(service.url, service.auth_url, "--timeout", seconds)
     assert ended.status == 0, ended.err
 
 
@@ -119,8 +129,7 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
 
     server.app.router.add_post("/token", grant)
     async with server:
-        urls = {"SMARTY_BASE_URL": str(server.make_url("")), "SMARTY_AUTH_URL": str(server.make_url("/token"))}
-        ended = await run("check", **OAUTH, **urls)
+        ended = await check_credentials(str(server.make_url("")), str(server.make_url("/token")))
     assert ended.status == 0, ended.err
     assert requests[0].query["oauth_token"] == TOKEN
 
@@ -128,7 +137,7 @@ async def test_oauth_credentials_are_exchanged_for_a_token() -> None:
 @pytest.mark.slow
 async def test_credentials_go_nowhere_unencrypted(service: FakeService) -> None:
     another_host = service.auth_url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - it leads to this machine
-    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=another_host)
+    ended = await check_credentials(service.url, another_host)
     assert ended.status == 3, ended.err
     assert "plain http would show the token to the network: use https:// for 0.0.0.0" in ended.err
     assert (service.grants, service.requests) == ([], [])
@@ -147,7 +156,7 @@ async def test_credentials_go_nowhere_unencrypted(service: FakeService) -> None:
 async def test_an_authorization_server_that_cannot_be_reached(
     service: FakeService, address: str, status: int, says: str
 ) -> None:
-    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=address)
+    ended = await check_credentials(service.url, address)
     assert (ended.status, service.requests) == (status, [])
     assert says in ended.err
     assert f"Service:  {service.url}" in ended.out
@@ -157,7 +166,7 @@ async def test_an_authorization_server_that_cannot_be_reached(
 @pytest.mark.parametrize("status", [429, 500])
 async def test_an_authorization_server_that_has_trouble(service: FakeService, status: int) -> None:
     service.script_grants(http(status))
-    ended = await run("check", "--base-url", service.url, **OAUTH, SMARTY_AUTH_URL=service.auth_url)
+    ended = await check_credentials(service.url, service.auth_url)
     assert (ended.status, service.requests) == (4, [])
     assert f"the authorization server answered {status}" in ended.err
 
@@ -167,10 +176,7 @@ async def test_the_authorization_server_is_reached_through_its_own_proxy(service
     """No proxy leads to the service, which is of this machine."""
     async with connect_proxy() as proxy:
         proxy.status = 502
-        around = {"HTTPS_PROXY": proxy.url, "NO_PROXY": ""}
-        ended = await run(
-            *("check", "--base-url", service.url), **OAUTH, **around, SMARTY_AUTH_URL="https://localhost:1/token"
-        )
+        ended = await check_credentials(service.url, "https://localhost:1/token", proxy=proxy.url)
     assert "the proxy cannot reach the service (502)" in ended.err
     assert proxy.asked == ["localhost:1"]
 
