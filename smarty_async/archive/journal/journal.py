@@ -390,7 +390,9 @@ def _recovered(
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
             count = outputs.rebuild(store, specs)
             adopted = adopt_left(store, left)
-            temporaries = store.recover(outputs.recover)
+            temporaries, error = store.recover(outputs.recover)
+        if error is not None:
+            raise error
     except BaseException:
         store.close()
         raise

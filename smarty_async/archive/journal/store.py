@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -43,7 +43,7 @@ from smarty_async.archive.journal.records import (
     result_columns,
     result_of,
 )
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, origin_of
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, origin_of
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
@@ -51,7 +51,7 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
 from smarty_async.store_address import is_store_address
 
-__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
+__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived", "Recovered"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
@@ -68,6 +68,18 @@ _DUPLICATES: Final = (
 
 
 _encoded = msgspec.json.Encoder().encode
+
+
+class Recovered(NamedTuple):
+    """What came of committing the answers that an interrupted run had received.
+
+    Attributes:
+        needed: the temporary files that answers still need.
+        error: why the disk takes no outputs at all, so that the run cannot go on; None when it does.
+    """
+
+    needed: set[str]
+    error: DiskError | None
 
 
 class JournalStore:
@@ -395,14 +407,12 @@ class JournalStore:
         """Whether it knows a photo that a run has finished."""
         return self.sql.execute("SELECT 1 FROM photos WHERE outcome IS NOT NULL LIMIT 1").fetchone() is not None
 
-    def recover(self, place_received: PlaceReceived) -> set[str]:
+    def recover(self, place_received: PlaceReceived) -> Recovered:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
 
         A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
-        has the disk's reason as its problem. The next run tries again.
-
-        Returns:
-            The temporary files that such photos still need.
+        has the disk's reason as its problem. The next run tries again. At another error of the disk it stops: answers
+        that were committed before are to be journalled all the same, as some have got another place.
         """
         needed: set[str] = set()
         rows = self.sql.execute(
@@ -414,12 +424,14 @@ class JournalStore:
             move = OutputMove(os.fsdecode(place), outputs, origin=origin_of(spec, outputs, origin))
             try:
                 placed = self._recover_one(photo, mode, move, place_received)
-            except DiskError as error:
+            except OutputRefused as error:
                 self._unplaced[photo] = ErrorInfo("output_refused", str(error))
                 needed.update(output.temporary for output in outputs.values())
+            except DiskError as error:
+                return Recovered(needed, error)
             else:
                 self._recovered(photo, mode, spec, placed=placed)
-        return needed
+        return Recovered(needed, None)
 
     def _recover_one(self, photo: int, mode: Mode, move: OutputMove, place_received: PlaceReceived) -> bool:
         try:

@@ -214,7 +214,7 @@ class OutputDirectory(StateFolder):
                 elif not _is_output(f"{self.out}/{kind}/{move.place}", output):
                     return False
             except OSError as error:
-                raise DiskError.of(error, self.out / kind / move.place, "read") from None
+                raise _translated(error, self.out / kind / move.place, "read") from None
         left = OutputMove(move.place, waiting)
         [refused] = move_all(self._out, self._temp_dir, [left])
         if refused is None:
@@ -307,6 +307,12 @@ _NAME_ERRORS = frozenset({
 })  # fmt: skip
 """Errors that concern one name: the disk takes others."""
 
+
+def _translated(error: OSError, path: Path, doing: str) -> DiskError:
+    """The error for an `OSError` that occurred while `doing` something with `path`, an output."""
+    return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, path, doing)
+
+
 _creating_folders = threading.Lock()
 
 
@@ -352,7 +358,7 @@ def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskE
                     raise
                 _copy_to_other_disk(temp, final)
     except OSError as error:
-        return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, Path(final), "write")
+        return _translated(error, Path(final), "write")
     except DiskError as error:
         return error
     return None
@@ -415,7 +421,7 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise DiskError.of(error, Path(path), "remove") from None
+            raise _translated(error, Path(path), "remove") from None
 
 
 def _copy_to_other_disk(temp: str, final: str) -> None:

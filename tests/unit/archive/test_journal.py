@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 from support.archives import STATE, lines
+from support.permissions import without_privileges
 
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
+from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError, DiskFull
 from smarty_async.options import ModeSpec
@@ -92,7 +94,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Generator[threading.Event, None, No
     """Holds the next look for interrupted work, in the journal's thread, until it is set."""
     event = threading.Event()
     whole = JournalStore.recover
-    monkeypatch.setattr(JournalStore, "recover", lambda self, finish: (event.wait(20), whole(self, finish)))
+    monkeypatch.setattr(JournalStore, "recover", lambda self, finish: event.wait(20) and whole(self, finish))
     yield event
     event.set()
 
@@ -472,25 +474,50 @@ async def test_a_path_that_is_too_long_blocks_no_later_run(place: Place) -> None
     assert "File name too long" in journal.warnings[0]
     await journal.close()
     assert (place.tmp / "3").exists()
+    (place.tmp / "3").unlink()
+    journal = await place.journal()
+    assert "File name too long" in journal.warnings[0]
+    await journal.close()
 
 
-async def test_a_disk_that_refuses_every_rename_blocks_no_later_run(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(errno.EACCES, "Permission denied")
-
+async def test_outputs_that_may_not_be_written_end_the_run_as_they_do_when_they_are_received(place: Place) -> None:
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", refused)
-        store = JournalStore(place.path)
-        with store.transaction():
-            temporaries = store.recover(OutputDirectory(place.out).recover)
-    assert temporaries == {"3"}
-    assert "Permission denied" in store.unplaced()[0]
-    store.close()
+    folder = place.out / "improved"
+    folder.mkdir(mode=0o555)
+    with without_privileges(), pytest.raises(DiskError, match=r"cannot write '.*a\.jpg': Permission denied") as denied:
+        await place.journal()
+    assert not isinstance(denied.value, OutputRefused)
+    assert denied.value.errno == errno.EACCES
+    folder.chmod(0o755)
     assert await outputs_of(place) == {"improved": b"first"}
+
+
+async def test_a_disk_that_ends_the_recovery_loses_no_output_that_was_committed_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.put("improved/sub/a.jpg", b"retouched by hand")
+    for name, path in (("3", "sub/a.jpg"), ("4", "sub/b.jpg")):
+        place.put(f"{TMP}/{name}", b"first")
+        interrupted(place, {"improved": StoredOutput(name, 5)}, path=path)
+    replace = os.replace
+
+    def full(old: str, new: str) -> None:
+        if new.endswith("b.jpg"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(DiskError, match="No space left"):
+            await place.journal()
+    journal = await place.journal()
+    entries = await journal.look_up([photo_file("sub/a.jpg"), photo_file("sub/b.jpg")])
+    await journal.close()
+    assert [(entry.has(IMPROVE), (place.out / "improved" / entry.place).read_bytes()) for entry in entries] == [
+        (True, b"first"),
+        (True, b"first"),
+    ]
 
 
 async def test_an_output_folder_on_another_disk_blocks_no_later_run(
