@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 
@@ -50,9 +50,14 @@ _STATUS: tuple[tuple[type[BaseException], Exit], ...] = (
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Numbers of errors of a disk that cannot be written to; such an error of stdout names no file."""
 
-_NO_PLACE = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
-"""Numbers of errors of a path at which nothing can ever be written, such as one that leads through a file."""
 _ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way."
+_GET_PERMISSION = "Change the permissions, or run the same command as a user who has them."
+
+_WAY_OUT_OF: Mapping[int | None, str] = {
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _ANOTHER_PATH),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
+}
+"""What to do about errors of a disk by their number: of a path that leads through a file, say."""
 
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     (
@@ -99,8 +104,8 @@ def sentences(error: BaseException, *, resumes: bool = False, traced: bool = Fal
         resumes: whether the same command goes on from where it ended.
         traced: whether its traceback was printed before.
     """
-    if isinstance(error, DiskError) and error.errno in _NO_PLACE:
-        return [str(error), f"{_ANOTHER_PATH} Nothing is lost." if resumes else _ANOTHER_PATH]
+    if isinstance(error, DiskError) and (way := _WAY_OUT_OF.get(error.errno)):
+        return [str(error), f"{way} Nothing is lost." if resumes else way]
     if isinstance(error, SmartyError):
         ways = _WAY_OUT_IF_RESUMED if resumes else _WAY_OUT
         way_out = next((way for kind, way in ways if isinstance(error, kind)), None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.journals import Entry, make_output_folder, picture_entry
+from support.permissions import without_privileges
 from support.program import invoke
 
 
@@ -75,6 +76,25 @@ def test_slips(tmp_path: Path, arguments: list[str], status: int, words: str) ->
     done = invoke(*(text.format(**places) for text in arguments))
     assert (done.status, done.out) == (status, "")
     assert words in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "{out}"],
+        ["album", "{out}", "--to", "{tmp}/album"],
+        ["view", "{out}", "--no-browser"],
+        ["improve", "{source}", "--out", "{out}", "--dry-run"],
+    ],
+)
+def test_a_journal_that_may_not_be_read(results: Path, source: Path, tmp_path: Path, arguments: list[str]) -> None:
+    journal = results / ".smarty-async" / "journal.sqlite"
+    journal.chmod(0)
+    with without_privileges():
+        ended = invoke(*(part.format(tmp=tmp_path, source=source, out=results) for part in arguments))
+    assert ended.status == 5
+    assert f"cannot read {str(journal)!r}: Permission denied" in ended.err
+    assert "Change the permissions, or run the same command as a user who has them" in ended.err
 
 
 @pytest.mark.slow

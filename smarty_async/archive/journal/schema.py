@@ -210,10 +210,21 @@ def translated(path: Path) -> Generator[None]:
 
 
 def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
-    """The `DiskError` for an error of SQLite at the journal `path`; a `DamagedJournal` where it is damaged."""
+    """The `DiskError` for an error of SQLite at the journal `path`; a `DamagedJournal` where it is damaged.
+
+    SQLite says of a file that may not be read only that it is "unable to open database file".
+    """
     if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
         message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
         return DamagedJournal(message, path=path)
+    for part in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        try:
+            if part.is_file():
+                part.open("rb").close()
+        except PermissionError as refused:
+            return DiskError.of(refused, part, "read")
+        except OSError:
+            continue  # SQLite's own words stand
     return DiskError(f"the journal {str(path)!r} cannot be used: {error}", path=path)
 
 
