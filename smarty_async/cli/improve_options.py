@@ -224,11 +224,15 @@ def default_out(sources: tuple[str, ...]) -> str:
     """The output folder when none is given: ``<source>-restored`` beside the only source.
 
     Raises:
-        OptionsError: there are several sources, none, a pattern, or one that is not on the disk.
+        OptionsError: there are several sources, none, a pattern, or one that is not on the disk or may not be read.
     """
-    if len(sources) == 1 and not (glob.has_magic(sources[0]) or "://" in sources[0] or Path(sources[0]).exists()):
+    try:
+        is_there = len(sources) == 1 and Path(sources[0]).exists()
+    except OSError as error:
+        raise OptionsError(f"cannot read {sources[0]!r}: {error.strerror}") from None
+    if len(sources) == 1 and not (glob.has_magic(sources[0]) or "://" in sources[0] or is_there):
         raise OptionsError(f"there is no {sources[0]!r}: check the path")
-    if len(sources) != 1 or not Path(sources[0]).exists():
+    if not is_there:
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
     source = Path(sources[0]).absolute()
     return str(source.with_name(f"{source.stem if source.is_file() else source.name}-restored"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.fake_service import FakeService, drop, hold, http, items, until
+from support.permissions import without_privileges
 from support.pictures import faded, jpeg
 from support.program import QUOTED, TOKEN, end_of, files_of, invoke, out, photos, posix, run, service, started
 
@@ -258,6 +259,20 @@ async def test_sigterm_does_not_ask_for_a_key_press(
     interrupts.say, interrupts.drain, interrupts.open_work = said.append, lambda: None, lambda: open_work
     interrupts._received(signal.SIGTERM, lambda: None)
     assert said == [sentence]
+
+
+@pytest.mark.parametrize("named", ["secret", "secret/0.jpg"])
+@pytest.mark.parametrize("more", [(), ("--out", "{out}")])
+def test_a_source_that_may_not_be_read(photos: Path, out: Path, named: str, more: tuple[str, ...]) -> None:
+    folder = photos.rename(photos.parent / "secret")
+    folder.chmod(0)
+    try:
+        with without_privileges():
+            ended = invoke("improve", folder.parent / named, *(part.format(out=out) for part in more), "--dry-run")
+    finally:
+        folder.chmod(0o700)
+    assert ended.status == 2
+    assert ended.err.endswith(f"smarty-async: cannot read '{folder.parent / named}': Permission denied\n")
 
 
 async def test_loops_without_signal_handlers_get_them_from_python() -> None:

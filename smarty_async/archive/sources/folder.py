@@ -235,14 +235,17 @@ def check_sources(sources: Iterable[str | os.PathLike[str]], *, out: Path | None
     for source in sources:
         root = root_of(local_path(source, option="a source"))
         name = f"'{display_path(os.fspath(source))}'"
-        if root.pattern and not _matches(root):
-            raise OptionsError(f"nothing matches {name}: check the pattern")
         try:
             _check_readable(root.path)
+            matches = not root.pattern or _matches(root)
         except (OSError, ValueError) as error:
+            if root.pattern and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise OptionsError(f"nothing matches {name}: check the pattern") from None
             if isinstance(error, FileNotFoundError) and not Path(root.path).is_symlink():
                 raise OptionsError(f"there is no {name}: check the path") from None
             raise OptionsError(f"cannot read {name}: {reason(root.path, error)}") from None
+        if not matches:
+            raise OptionsError(f"nothing matches {name}: check the pattern")
         if generated.holds(root.path):
             raise OptionsError(f"{name} lies among the outputs in '{out}': choose another --out")
 

@@ -45,7 +45,7 @@ def root_of(source: str) -> ScanRoot:
             base = _absolute(parts[:first])
             return ScanRoot(base, "", base, parts[first:])
     path = Path(_absolute((source,)))
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - a Path raises where a folder above may not be read
         return ScanRoot(str(path), "", str(path))
     return ScanRoot(str(path.parent), path.name, str(path))
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.permissions import without_privileges
 
 from smarty_async.archive.sources import folder
 from smarty_async.archive.sources.folder import FolderSource, check_sources, scan
@@ -25,7 +26,6 @@ from smarty_async.errors import OptionsError
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the file system has no such thing")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other systems allow no such paths or names")
-needs_permissions = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user may read everything")
 
 
 @pytest.fixture
@@ -216,12 +216,13 @@ class TestLeftAlone:
     def test_names_tell_photos(self, name: str, expected: Any) -> None:
         assert is_photo_name(name) is expected
 
-    @needs_permissions
     def test_a_file_that_cannot_be_read_is_left_alone_by_its_name(self, root: Path) -> None:
         put(root, "a.json", "b")
         for name in ("a.json", "b"):
             (root / name).chmod(0)
-        assert {one.photo: one.left_alone for one in scan([root], out=root / "out")} == {"a.json": True, "b": False}
+        with without_privileges():
+            left_alone = {one.photo: one.left_alone for one in scan([root], out=root / "out")}
+        assert left_alone == {"a.json": True, "b": False}
 
 
 class TestBatches:
@@ -350,16 +351,14 @@ class TestLinks:
 
 @posix_only
 class TestUnreadable:
-    @needs_permissions
     def test_a_folder_that_cannot_be_read_is_reported(self, root: Path) -> None:
         put(root, "a.jpg", "secret/b.jpg")
         (root / "secret").chmod(0)
         try:
-            assert found(root) == ["a.jpg", "secret [unreadable]"]
-            assert found(root, include=["*.jpg"]) == ["a.jpg", "secret [unreadable]"]
-            assert found(root, exclude=["secret/*"]) == ["a.jpg"]
-            with pytest.raises(OptionsError, match="cannot read"):
-                check_sources([root / "secret"])
+            with without_privileges():
+                assert found(root) == ["a.jpg", "secret [unreadable]"]
+                assert found(root, include=["*.jpg"]) == ["a.jpg", "secret [unreadable]"]
+                assert found(root, exclude=["secret/*"]) == ["a.jpg"]
         finally:
             (root / "secret").chmod(0o700)
 
@@ -544,6 +543,16 @@ class TestCheckSources:
         put(root, "a/b.gif")
         with pytest.raises(OptionsError, match="nothing matches"):
             check_sources([f"{root}/{pattern}"])
+
+    @pytest.mark.parametrize("named", ["secret", "secret/b.jpg", "secret/deep/*.jpg", "secret/*.jpg"])
+    def test_what_may_not_be_read_is_reported(self, root: Path, named: str) -> None:
+        put(root, "secret/b.jpg", "secret/deep/c.jpg")
+        (root / "secret").chmod(0)
+        try:
+            with without_privileges(), pytest.raises(OptionsError, match=r"cannot read '.*': Permission denied"):
+                check_sources([f"{root}/{named}"])
+        finally:
+            (root / "secret").chmod(0o700)
 
     @posix_only
     def test_a_link_to_nothing_is_reported(self, root: Path) -> None:
