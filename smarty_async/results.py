@@ -21,6 +21,7 @@ __all__ = [
     "KINDS",
     "KINDS_BY_MODE",
     "PRICE",
+    "UNREADABLE_FOLDER",
     "ErrorInfo",
     "FailureGroups",
     "Failures",
@@ -45,8 +46,8 @@ Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "
 """What became of a photo.
 
 ``restored``: outputs were made. ``already_good``: the service found nothing to do. ``failed``: the service, or the
-bound on retries, said no. ``rejected``: never sent. ``skipped``: finished in an earlier run. ``duplicate``: the same
-content as another photo, sent once.
+bound on retries, said no. ``rejected``: never sent; also a folder that cannot be read. ``skipped``: finished in an
+earlier run. ``duplicate``: the same content as another photo, sent once.
 """
 
 Kind = Literal["improved", "colorized_improved", "colorized", "resolved"]
@@ -62,6 +63,11 @@ KINDS_BY_MODE: Final[dict[str, tuple[Kind, ...]]] = {
 
 BEST_FIRST: Final[tuple[Kind, ...]] = ("resolved", "colorized_improved", "improved", "colorized")
 """The outputs by how much of the service's work they show."""
+
+
+UNREADABLE_FOLDER: Final = "unreadable_folder"
+"""The type of the error of a folder that cannot be read. It stands among the photos in place of those in the folder,
+whose number is not known."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):

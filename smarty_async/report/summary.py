@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
 from smarty_async.results import (
+    UNREADABLE_FOLDER,
     ErrorInfo,
     FailureGroups,
     Failures,
@@ -200,7 +202,8 @@ def failure_lines(failures: Iterable[Failures], *, see_all: str | None) -> Itera
         by_type.setdefault(group.type, []).append(group)
     for kind, groups in by_type.items():
         for group in groups:
-            yield f"  {count(group.count, 'photo')} {_WORDS[group.outcome]}: {plain(group.message)}"
+            noun = "folder" if kind == UNREADABLE_FOLDER else "photo"
+            yield f"  {count(group.count, noun)} {_WORDS[group.outcome]}: {plain(group.message)}"
             names = group.names or [group.example]
             yield from (f"    {plain(name)}" for name in names)
             if more := group.count - len(names):
@@ -265,7 +268,18 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
 
 def _not_restored(failures: Sequence[Failures]) -> str:
     number = sum(group.count for group in failures)
-    return f"{count(number, 'photo')} {verb(number, 'was', 'were')} not restored:"
+    return f"{_photos_and_folders(failures)} {verb(number, 'was', 'were')} not restored:"
+
+
+def _photos_and_folders(failures: Iterable[Failures]) -> str:
+    """How many photos there are in `failures`, and how many folders in place of photos that are not known."""
+    counts = Counter[bool]()
+    for group in failures:
+        counts[group.type == UNREADABLE_FOLDER] += group.count
+    folders = f"{count(counts[True], 'folder')} that cannot be read"
+    if not counts[True]:
+        return count(counts[False], "photo")
+    return f"{count(counts[False], 'photo')} and {folders}" if counts[False] else folders
 
 
 def _stopped_line(summary: Summary) -> str:
@@ -316,7 +330,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.skipped:
         yield f"  skip    {count(plan.skipped, 'photo')} finished in an earlier run"
     if plan.rejected:
-        yield f"  reject  {count(len(plan.rejected), 'photo')}"
+        yield f"  reject  {_photos_and_folders(tally.failures)}"
     if plan.left_alone:
         are = verb(plan.left_alone, "is not a photo", "are not photos")
         yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
@@ -329,8 +343,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.left_alone:
         yield f"{left_alone_line(plan.left_alone, plan.left_alone_names)}."
     if plan.rejected:
-        number = len(plan.rejected)
-        yield f"{count(number, 'photo')} would not be sent:"
+        yield f"{_photos_and_folders(tally.failures)} would not be sent:"
         yield from failure_lines(tally.failures, see_all=None)
 
 

@@ -85,6 +85,8 @@ _ADVICE = {
     "empty": "copy these files again from where they came, or leave them out with --exclude",
     "animation": "these are animations, not photos; leave them out with --exclude",
     "unsupported": "save these photos as JPEG or PNG where the decoders are installed and do not read them",
+    "unreadable_folder": "make these folders readable, and the same command takes the photos in them; or leave them out"
+    " with --exclude 'FOLDER/*'",
     "unreadable": "check that these files exist and that you may read them",
     "too_large": "where the bytes are too many and your account allows more, raise --max-image-bytes",
     "changed": f"these files changed while they were being sent; {_AGAIN}",

@@ -250,6 +250,22 @@ def test_advice_comes_once_for_a_type() -> None:
     assert "--retry-failed" in (advice("something new") or "")
 
 
+def test_folders_that_cannot_be_read_are_not_counted_as_photos() -> None:
+    tally, reason = Tally(), "the folder cannot be read, so the photos in it are not known: Permission denied"
+    for name in ("b", "c/deep", "z"):
+        tally.add(result(name, "rejected", ("unreadable_folder", reason)))
+    summary = tally.summary(Progress(), out="o", seconds=1, free=True)
+    lines = list(summary_lines(summary, free=True, only_problems=True))
+    assert lines[:2] == ["3 folders that cannot be read were not restored:", f"  3 folders not sent: {reason}"]
+    tally.add(result("gone.jpg", "rejected", ("unreadable", "cannot be read: the link leads to nothing")))
+    rejected = [result(name, "rejected", ("unreadable_folder", reason)) for name in ("b", "z")]
+    rejected.append(result("c.txt", "rejected", ("not_an_image", "it is no image")))
+    plan = "\n".join(plan_lines(Plan(photos=0, requests=0, bytes=0, skipped=0, rejected=rejected, cost=0), free=True))
+    assert "  reject  1 photo and 2 folders that cannot be read\n" in plan
+    assert "1 photo and 2 folders that cannot be read would not be sent:" in plan
+    assert "make these folders readable" in plan
+
+
 def test_a_photo_on_one_line() -> None:
     done = Result(photo="a\n.jpg", source="/p", outcome="restored", outputs={"improved": "improved/a.jpg"}, attempts=2)
     assert photo_line(done) == r"a\n.jpg: restored (improved) (in 2 requests)"

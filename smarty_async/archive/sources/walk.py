@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from smarty_async.archive.paths import GENERATED_NAMES, STATE
 from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.results import ErrorInfo
+from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo
 
 __all__ = [
     "SIGNATURE_BYTES",
@@ -200,7 +200,10 @@ class Walk:
         """A folder that cannot be read is reported, unless it is excluded."""
         if self._wanted.excludes(f"{photo}/"):
             return None
-        return unreadable(self._start.source, photo, path, error)
+        problem = ErrorInfo(
+            UNREADABLE_FOLDER, f"the folder cannot be read, so the photos in it are not known: {reason(path, error)}"
+        )
+        return PhotoFile(self._start.source, photo or ".", path, 0, "0", problem)
 
 
 _Identity = tuple[int, int] | str

@@ -356,8 +356,8 @@ class TestUnreadable:
         (root / "secret").chmod(0)
         try:
             with without_privileges():
-                assert found(root) == ["a.jpg", "secret [unreadable]"]
-                assert found(root, include=["*.jpg"]) == ["a.jpg", "secret [unreadable]"]
+                assert found(root) == ["a.jpg", "secret [unreadable_folder]"]
+                assert found(root, include=["*.jpg"]) == ["a.jpg", "secret [unreadable_folder]"]
                 assert found(root, exclude=["secret/*"]) == ["a.jpg"]
         finally:
             (root / "secret").chmod(0o700)
@@ -374,9 +374,9 @@ class TestUnreadable:
             return whole(path)
 
         monkeypatch.setattr(os, "scandir", refusing)
-        assert found(root) == ["a.jpg", "secret [unreadable]"]
+        assert found(root) == ["a.jpg", "secret [unreadable_folder]"]
         assert found(root, exclude=["secret/*"]) == ["a.jpg"]
-        assert found(root / "secret") == [". [unreadable]"]
+        assert found(root / "secret") == [". [unreadable_folder]"]
 
     @linux_only
     def test_a_path_that_is_too_long_is_reported(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,8 +413,8 @@ class TestUnreadable:
         (one,) = scan([root / "sub"], out=root / "out")
         assert one.photo == "."
         assert one.problem is not None
-        assert one.problem.message == "cannot be read: Input/output error"
-        assert found(root) == ["a.jpg", "sub [unreadable]"]
+        assert one.problem.message.endswith("the photos in it are not known: Input/output error")
+        assert found(root) == ["a.jpg", "sub [unreadable_folder]"]
         assert found(root, exclude=["sub/*"]) == ["a.jpg"]
 
 
