@@ -162,7 +162,11 @@ def _check_folder(folder: Path, catalog: Catalog) -> None:
 
 
 def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice | None:
-    """The best file there is for `photo`, None when there is none."""
+    """The best file there is for `photo`, None when there is none.
+
+    Raises:
+        PictureProblem: an output or the original may be there, and cannot be looked at.
+    """
     for kind in kinds:
         if kind in photo.outputs and (origin := Origin.at(out / photo.outputs[kind], mtime_ns=photo.mtime_ns)):
             return _Choice(photo, kind, origin)
@@ -198,7 +202,11 @@ class _Making:
 
     def _choices(self) -> Iterator[_Choice]:
         for photo in self._catalog.photos():
-            choice = _choose(photo, self._catalog.out, self._kinds)
+            try:
+                choice = _choose(photo, self._catalog.out, self._kinds)
+            except PictureProblem as problem:
+                self._add_problem(photo, str(problem))
+                continue
             if choice is None:
                 self._add_problem(photo, "neither an output nor the original is there")
             else:
@@ -438,11 +446,16 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
         Args:
             path: where it is.
             mtime_ns: the modification time that the copy gets; None for the file's own.
+
+        Raises:
+            PictureProblem: it may be there, and cannot be looked at.
         """
         try:
             status = path.stat()
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
+        except OSError as error:
+            raise PictureProblem(f"cannot read {str(path)!r}: {error.strerror}") from None
         if not stat.S_ISREG(status.st_mode):
             return None
         return cls(str(path), status.st_size, status.st_mtime_ns, mtime_ns or status.st_mtime_ns)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from support.journals import Entry, add_entries, make_output_folder
+from support.permissions import without_privileges
 
 from smarty_async.archive.album import AlbumResult, Names, Origin, PictureProblem, candidates, copy_picture, make_album
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
@@ -166,6 +167,19 @@ def test_photos_that_are_gone_are_reported(out: Path, source: Path, album: Path)
     result = make_album(out, album)
     assert [(one.photo, one.error.type) for one in result.problems] == [("a.jpg", "unreadable")]
     assert pictures_in(album) == {"b.jpg": b"original"}
+
+
+@pytest.mark.parametrize("locked", ["original", "output"])
+def test_photos_that_may_not_be_read_are_not_said_to_be_gone(out: Path, source: Path, album: Path, locked: str) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed", original=b"original"), restored("b.jpg")])
+    folder, photo = (source, "a.jpg") if locked == "original" else (out / "improved", "b.jpg")
+    folder.chmod(0)
+    try:
+        with without_privileges():
+            [problem] = make_album(out, album).problems
+    finally:
+        folder.chmod(0o700)
+    assert (problem.photo, problem.error.message) == (photo, f"cannot read {str(folder / photo)!r}: Permission denied")
 
 
 def test_a_name_that_the_disk_cannot_hold_fails_alone(out: Path, source: Path, album: Path) -> None:
