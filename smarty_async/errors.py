@@ -111,7 +111,9 @@ class OutputInUse(ConfigurationError):
     """
 
     def __init__(self, path: Path | str) -> None:
-        super().__init__(f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out")
+        super().__init__(
+            f"another run is writing to {str(path)!r}: wait for it to end, or choose another --out for other photos"
+        )
         self.path = path
 
 

@@ -74,7 +74,10 @@ def pace(seconds_a_photo: float) -> str:
     return f"{seconds_a_photo:,.1f} s/photo"
 
 
-_AGAIN = "run the same command again with --retry-failed"
+_AGAIN = "run the same command again with --retry-failed, which sends every failed photo again"
+"""Only for photos that a run without it leaves as they are: those that were sent and failed, unless they changed."""
+_ELSEWHERE = "choose another --out for them alone"
+"""For them alone: a run into another folder sends everything that it is given."""
 _TROUBLE = f"the service had trouble with these photos; later, {_AGAIN}"
 
 _SAID = frozenset(("truncated", "damaged", "raw", "heic"))
@@ -89,15 +92,16 @@ _ADVICE = {
     " with --exclude 'FOLDER/*'",
     "unreadable": "check that these files exist and that you may read them",
     "too_large": "where the bytes are too many and your account allows more, raise --max-image-bytes",
-    "changed": f"these files changed while they were being sent; {_AGAIN}",
-    "collision": "their results would overwrite those of another photo; choose another --out for them",
-    "output": "these are results of an earlier run; leave them out, or choose another --out",
-    "output_refused": f"the disk of --out does not take these names; choose another --out, or rename them and {_AGAIN}",
-    "output_exists": "files of yours have the names of these results; move them, or choose another --out",
-    "path_too_long": "their paths are too long for this disk; choose another --out",
+    "changed": "these files changed while they were being sent; the same command takes them as they are now",
+    "collision": f"their results would overwrite those of another photo; {_ELSEWHERE}",
+    "output": f"these are results of an earlier run; leave them out, or {_ELSEWHERE}",
+    "output_refused": "move away what is in the way, and the same command goes on with them; where the disk does not"
+    f" take their names, {_ELSEWHERE}",
+    "output_exists": f"files of yours have the names of these results; move them, or {_ELSEWHERE}",
+    "path_too_long": f"their paths are too long for this disk; {_ELSEWHERE}",
     "listed_object": "name them as a source instead, also by a pattern such as 's3://bucket/scans/**/*.jpg'",
-    "no_such_page": f"these files changed while they were being sent; {_AGAIN}",
-    "permanent": f"the service does not accept these photos; after changing them, {_AGAIN}",
+    "no_such_page": "these files changed while they were being sent; the same command takes them as they are now",
+    "permanent": "the service does not accept these photos; once they are changed, the same command sends them",
     "temporary": _TROUBLE,
     "unanswered": _TROUBLE,
     "broken_output": _TROUBLE,

@@ -176,7 +176,7 @@ def test_required_fields(error: Callable[[str], SmartyError], missing: str) -> N
 
 def test_generated_messages() -> None:
     assert str(OutputInUse(Path("out"))) == (
-        "another run is writing to 'out': wait for it to end, or choose another --out"
+        "another run is writing to 'out': wait for it to end, or choose another --out for other photos"
     )
     assert str(MissingExtra("it", "local")) == 'it is not installed: pip install "smarty_async[local]"'
 

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.report import wording
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.progress import Bar, Lines, Silence
 from smarty_async.report.summary import (
@@ -247,7 +248,15 @@ def test_advice_comes_once_for_a_type() -> None:
         summary_lines(tally.summary(Progress(), out="o", seconds=1, free=True), free=True, only_problems=True)
     )
     assert text.count(advice("permanent") or "") == 1
-    assert "--retry-failed" in (advice("something new") or "")
+
+
+def test_only_photos_that_no_run_takes_by_itself_are_advised_to_be_retried() -> None:
+    left = {"temporary", "unanswered", "broken_output", "internal", "something new"}
+    kinds = left | set(wording._ADVICE)
+    assert {kind for kind in kinds if "--retry-failed" in (advice(kind) or "")} == left
+    elsewhere = [to_do for kind in kinds if "another --out" in (to_do := advice(kind) or "")]
+    assert len(elsewhere) == 5
+    assert all("for them alone" in to_do for to_do in elsewhere), "everything else would be sent again"
 
 
 def test_folders_that_cannot_be_read_are_not_counted_as_photos() -> None:
