@@ -65,19 +65,33 @@ class ServiceToken:
 
 
 class _Grant(msgspec.Struct):
+    """A grant that holds a token; of the rest, what is not as it should be counts as missing."""
+
     access_token: str
-    refresh_token: str | None = None
-    expired_in: str | float | None = None
-    expires_in: str | float | None = None
+    refresh_token: object = None
+    expired_in: object = None
+    expires_in: object = None
 
     @property
     def seconds(self) -> float:
-        """How long the token is valid."""
-        try:
-            seconds = float(self.expired_in or self.expires_in or _HOUR)
-        except ValueError:
-            return _HOUR
-        return seconds if 0 < seconds < float("inf") else _HOUR
+        """How long the token is valid; an hour when it does not say. A token that ends before is renewed at a 401."""
+        return _seconds(self.expired_in) or _seconds(self.expires_in) or _HOUR
+
+    @property
+    def next_refresh(self) -> str | None:
+        """The refresh token that replaces the one before, None when there is none."""
+        return self.refresh_token if self.refresh_token and isinstance(self.refresh_token, str) else None
+
+
+def _seconds(value: object) -> float | None:
+    """The number of seconds that `value` stands for, None when it stands for none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < float("inf") else None
 
 
 class OAuthTokens:
@@ -161,7 +175,7 @@ class OAuthTokens:
         else:
             grant = await self._post_credentials()
         self._access = grant.access_token
-        self._refresh = grant.refresh_token or self._refresh
+        self._refresh = grant.next_refresh or self._refresh
         self._renew_at = asked + grant.seconds - min(_MARGIN, grant.seconds / 10)
 
     async def _post_credentials(self) -> _Grant:
@@ -180,7 +194,7 @@ class OAuthTokens:
         grant = _read_grant(text)
         if grant is None:  # its text may hold a token that is not known here
             raise AuthorizationError("the authorization server's grant holds no token", status=status)
-        redactor.add(grant.access_token, grant.refresh_token)
+        redactor.add(grant.access_token, grant.next_refresh)
         return grant
 
     async def _ask(self, body: bytes) -> tuple[int, bytes]:

@@ -84,6 +84,10 @@ class TestGrants:
             ({"expires_in": 3600}, 3540),
             ({"expired_in": "100"}, 90),
             ({"expired_in": "soon"}, 3540),
+            ({"expired_in": "soon", "expires_in": 100}, 90),
+            ({"expires_in": True}, 3540),
+            ({"expires_in": [1]}, 3540),
+            ({"expires_in": 10**400}, 3540),
             ({}, 3540),
         ],
     )
@@ -106,6 +110,16 @@ class TestGrants:
             kinds = [(one["grant_type"], one["refresh_token"]) for one in service.grants]
             assert kinds == [("refresh_token", "first"), ("refresh_token", "refresh-1")]
             assert "client_secret" not in service.grants[0]
+
+    @pytest.mark.parametrize("odd", [7, True, ["first"], ""])
+    async def test_a_refresh_token_that_is_no_text_counts_as_none(self, odd: object) -> None:
+        clock = Clock()
+        async with FakeService() as service, tokens_of(service, clock=clock, refresh_token="first") as tokens:
+            service.script_grants(http(200, grant(refresh_token=odd)))
+            assert await tokens.get() == "access"
+            clock.now += 4000
+            assert await tokens.get() == "access-2"
+            assert [one["refresh_token"] for one in service.grants] == ["first", "first"]
 
     async def test_a_refresh_token_that_has_ended_falls_back_to_the_secret(self) -> None:
         async with FakeService() as service:
@@ -134,7 +148,6 @@ class TestGrants:
             "{}",
             grant(access_token=""),
             grant(access_token=["hidden-token"]),
-            grant(access_token="hidden-token", expires_in=[]),
             '{"access_token": "hidden-token',
             "",
         ],
