@@ -13,6 +13,7 @@ and `smarty_async.report.metrics.MetricsHooks` counts for Prometheus.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeVar
@@ -249,7 +250,8 @@ class _AllHooks:
 def _call(hook: Callable[[T], None], details: T) -> None:
     try:
         hook(details)
-    except Exception:  # noqa: BLE001 - whatever it is, it is the hook's
+    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever it is, it is the hook's
+        # A task is cancelled where it awaits something, and a hook is called without: this is no cancellation of it.
         _log.exception("a hook failed: %r", hook)
 
 

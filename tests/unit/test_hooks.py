@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.fake_service import FakeService, drop, envelope, expected, http, it
 from support.pictures import jpeg
 
 from smarty_async.errors import PhotoFailed
-from smarty_async.hooks import ProgressHooks, RequestDetails, ResponseDetails, RetryDetails
+from smarty_async.hooks import ProgressHooks, RequestDetails, ResponseDetails, RetryDetails, all_hooks
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.results import Progress, Result
 
@@ -134,6 +135,46 @@ async def test_a_hook_that_raises_is_logged_and_changes_nothing_else(caplog: pyt
         assert (await c.improve(jpeg())).attempts == 1
     assert len(recorder.requests) == 1
     assert "a hook failed" in caplog.text
+
+
+class Cancelled(Recorder):
+    def on_request(self, details: RequestDetails) -> None:  # noqa: ARG002 - as `Hooks` has it
+        raise asyncio.CancelledError
+
+    def on_photo(self, result: Result) -> None:  # noqa: ARG002 - as `Hooks` has it
+        raise asyncio.CancelledError
+
+
+async def test_a_hook_that_raises_a_cancellation_cancels_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path / "photos", "a.jpg", "b.jpg")
+    async with FakeService() as service, client(service, hooks=[Cancelled()]) as c:
+        results = [result async for result in c.improve_archive(tmp_path / "photos", out=tmp_path / "out")]
+    assert [result.outcome for result in results] == ["restored", "restored"]
+    assert "a hook failed" in caplog.text
+
+
+async def test_a_task_that_a_hook_cancels_is_cancelled() -> None:
+    class Cancelling(Recorder):
+        def on_request(self, details: RequestDetails) -> None:  # noqa: ARG002 - as `Hooks` has it
+            asking.cancel()
+            raise asyncio.CancelledError
+
+    async with FakeService() as service, client_of(service, hooks=[Cancelling()]) as c:
+        asking = asyncio.create_task(c.improve(jpeg()))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_passes_a_hook(error: type[BaseException]) -> None:
+    class Ending(Recorder):
+        def on_request(self, details: RequestDetails) -> None:  # noqa: ARG002 - as `Hooks` has it
+            raise error
+
+    with pytest.raises(error):
+        all_hooks([Ending()]).on_request(RequestDetails(1, 1, 1, 1, 1))
 
 
 async def test_the_log_has_a_line_a_request_and_what_changes(caplog: pytest.LogCaptureFixture) -> None:
