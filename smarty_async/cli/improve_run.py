@@ -156,7 +156,7 @@ def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -
 _SHOW_EVERY: Final = 0.2
 """Seconds between two displays of a run's progress."""
 _KEEP_PACE_AFTER: Final = 30.0
-"""Seconds that a run must take for its pace to be kept: that of a few photos says little of others."""
+"""Seconds that a run must send photos for its pace to be kept: that of a few photos says little of others."""
 _LONG_ENOUGH: Final = 10.0
 """Seconds that a run must be expected to take for that to be said."""
 
@@ -225,14 +225,14 @@ async def follow(
         interrupts.say = say
         display.close()
         reporter.finish(run.progress, interrupted=interrupts.asked, error=reporter.output_error or ended_by)
-        _keep_pace(paces, estimate, options, seconds=reporter.seconds)
+        _keep_pace(paces, estimate, options)
     if reporter.output_error is not None:
         raise reporter.output_error
     return reporter.exit_status(run.progress, interrupted=interrupts.asked)
 
 
-def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions, *, seconds: float) -> None:
-    if estimate.measured_pace is not None and seconds >= _KEEP_PACE_AFTER:
+def _keep_pace(paces: PaceFile, estimate: Estimator, options: ImproveOptions) -> None:
+    if estimate.measured_pace is not None and estimate.seconds >= _KEEP_PACE_AFTER:
         paces.add(options.pace_key, estimate.measured_pace, unit=options.unit)
 
 

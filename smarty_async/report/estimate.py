@@ -38,6 +38,8 @@ _TELLING_SHARE: Final = 0.05
 """The share of the work after which the pace of this run can be believed."""
 _TELLING_SECONDS: Final = 30.0
 """Seconds after which the pace of a long run can be believed, however little of it is done."""
+_LONGEST_PAUSE: Final = 5.0
+"""Seconds between two looks that count, at most: past that the process was stopped, or the machine slept."""
 _NEARLY_ANSWERED: Final = 0.9
 """The share of its work that an open request has done at most, however long it has been open."""
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
@@ -72,6 +74,7 @@ class Estimator:
         self._request_seconds = 0.0
         self._open_seconds = 0.0
         self._began = 0.0
+        self._looked_at: float | None = None
 
     def look(self, progress: Progress, in_flight: Sequence[InFlight] = ()) -> None:
         """Take in how far the run has come; to be called several times a second.
@@ -80,7 +83,7 @@ class Estimator:
             progress: of the run.
             in_flight: the photos that have been sent and are not answered.
         """
-        now = self._clock()
+        now = self._running_seconds()
         self._open_seconds += len(self._request_starts) * (now - self._now.seconds)
         self._note_requests(progress, now, open_now=bool(in_flight))
         done, total = amount(progress, unit=self._unit)
@@ -93,6 +96,13 @@ class Estimator:
             self._began = now
         else:
             self._add_sample(self._now)
+
+    def _running_seconds(self) -> float:
+        """Seconds until now, without those in which the process was stopped: they say nothing about the pace."""
+        now = self._clock()
+        passed = 0.0 if self._looked_at is None else min(now - self._looked_at, _LONGEST_PAUSE)
+        self._looked_at = now
+        return self._now.seconds + passed
 
     def _note_requests(self, progress: Progress, now: float, *, open_now: bool) -> None:
         """Keep the times at which the open requests were sent: those sent first are taken to be answered first."""
@@ -140,6 +150,11 @@ class Estimator:
         return self._now.seconds - first.seconds, self._now.done - first.done
 
     @property
+    def seconds(self) -> float:
+        """Seconds since the first request, without those in which the process was stopped."""
+        return self._now.seconds - self._began
+
+    @property
     def measured_pace(self) -> float | None:
         """Seconds a megapixel, or a MB, in this run alone; None while nothing is done."""
         seconds, done = self._span
@@ -161,7 +176,7 @@ class Estimator:
         if self._known_pace:
             return True
         enough = self._now.done >= _TELLING_SHARE * self._total
-        return self._now.photos > 0 and (enough or self._now.seconds - self._began >= _TELLING_SECONDS)
+        return self._now.photos > 0 and (enough or self.seconds >= _TELLING_SECONDS)
 
     @property
     def seconds_a_photo(self) -> float | None:
@@ -198,8 +213,7 @@ class Estimator:
     @property
     def _open_requests(self) -> float:
         """How many requests were open at a time, on average."""
-        seconds = self._now.seconds - self._began
-        return self._open_seconds / seconds if seconds > 0 else 0.0
+        return self._open_seconds / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def _seconds_to_last_answer(self) -> float:

@@ -16,11 +16,11 @@ from support.program import end_of, out, photos, posix, run, service, started
 from smarty_async.account import Account
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import ClientOptions, DisplayOptions, ImproveOptions
-from smarty_async.cli.improve_run import follow
+from smarty_async.cli.improve_run import _keep_pace, follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits, Retries, Timeouts
-from smarty_async.report.estimate import PaceFile
+from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.results import ErrorInfo, InFlight, Outcome, Progress, Result
 
 __all__ = ["out", "photos", "service"]  # fixtures
@@ -65,6 +65,21 @@ async def followed(run: FinishedRun, *, interrupted: bool = False, tmp_path: Pat
         interrupts.drain = run.drain
         interrupts._received(signal.SIGINT, lambda: None)
     return await follow(run, options=options(json=json), interrupts=interrupts, paces=PaceFile(tmp_path / "pace"))
+
+
+@pytest.mark.parametrize(("steps", "kept"), [([1.0] * 40, True), ([1.0] * 5 + [60.0], False)])
+def test_the_pace_of_a_short_run_is_not_kept_however_long_it_was_stopped(
+    tmp_path: Path, steps: list[float], *, kept: bool
+) -> None:
+    now, progress, paces = 0.0, Progress(requests=1), PaceFile(tmp_path / "pace")
+    estimate = Estimator(unit=options().unit, clock=lambda: now)
+    estimate.look(progress)
+    for step in steps:
+        now += step
+        progress.work.bytes_done += 1_000_000
+        estimate.look(progress)
+    _keep_pace(paces, estimate, options())
+    assert (paces.known(options().pace_key, unit=options().unit) is not None) is kept
 
 
 @pytest.mark.parametrize(

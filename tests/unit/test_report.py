@@ -331,6 +331,12 @@ def estimate_of(clock: Clock, progress: Progress) -> Estimator:
     return estimate
 
 
+def wait(estimate: Estimator, clock: Clock, progress: Progress, *, seconds: int) -> None:
+    for _ in range(seconds):
+        clock.now += 1
+        estimate.look(progress)
+
+
 def test_plain_lines_come_every_ten_seconds_at_each_tenth_and_at_trouble() -> None:
     lines: list[str] = []
     clock = Clock()
@@ -346,7 +352,7 @@ def test_plain_lines_come_every_ten_seconds_at_each_tenth_and_at_trouble() -> No
     show()
     assert lines == []
 
-    clock.now += 10
+    wait(estimate, clock, progress, seconds=10)
     show(InFlight("a/b\n.jpg", 1, 1), InFlight("c.jpg", 1, 1))
     assert lines[-1].startswith("0 of 100+ photos")
     assert lines.pop().endswith(r"waiting for a/b\n.jpg and 1 more")
@@ -396,7 +402,7 @@ def test_the_bar_shows_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.work.bytes = 120
     estimate = estimate_of(clock, progress)
     bar.show(progress, estimate)
-    clock.now += 10
+    wait(estimate, clock, progress, seconds=10)
     progress.outcomes = {"restored": 29, "failed": 1}
     progress.work.bytes_done = 30
     progress.images = progress.images_paid = 33

@@ -260,7 +260,7 @@ def test_the_first_photos_of_a_long_run_are_believed_after_a_while() -> None:
     estimator.look(progress)
     progress.outcomes["restored"] = 1
     progress.work.bytes_done = 1_000_000
-    for clock.now in (1.0, 31.0):
+    for clock.now in range(1, 32):
         estimator.look(progress)
     assert estimator.telling
     assert estimator.seconds_left == pytest.approx(2e12 / 1e6 * 31, rel=0.01)
@@ -301,6 +301,21 @@ def test_the_pace_of_earlier_runs_counts_until_there_is_one() -> None:
         progress.work.bytes_done += 100_000
         estimator.look(progress)
     assert estimator.pace == pytest.approx(10.0)
+
+
+def test_time_in_which_the_process_was_stopped_is_no_part_of_the_pace() -> None:
+    clock = Clock()
+    estimator = Estimator(unit="bytes", clock=clock)
+    progress = Progress(found=100, scanning=False, requests=1)
+    progress.work.bytes = 100_000_000
+    estimator.look(progress)
+    for second in range(1, 51):
+        clock.now += 1 if second != 25 else 2000
+        progress.work.bytes_done += 1_000_000
+        estimator.look(progress)
+    assert estimator.measured_pace == pytest.approx(1.0, rel=0.1)
+    assert estimator.seconds_left == pytest.approx(50, rel=0.1)
+    assert estimator.seconds < 60
 
 
 def test_open_work_takes_its_share_of_the_pace() -> None:
