@@ -174,6 +174,15 @@ class SmartyClient:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
 
     async def __aenter__(self) -> Self:
+        try:
+            self._dispatcher = await self._new_dispatcher()
+        except BaseException:
+            await self._opened.aclose()
+            raise
+        self._opened.push_async_callback(self._dispatcher.close)
+        return self
+
+    async def _new_dispatcher(self) -> Dispatcher:
         session = await self._session_to(self._url)
         tokens = await open_tokens(
             token=self._token, credentials=self._credentials, timeouts=self._timeouts, session_to=self._session_to
@@ -187,7 +196,7 @@ class SmartyClient:
             max_output_bytes=self._limits.max_output_bytes,
             in_thread=read_in_thread,
         )
-        self._dispatcher = Dispatcher(
+        return Dispatcher(
             connection,
             tokens,
             limits=self._limits,
@@ -198,8 +207,6 @@ class SmartyClient:
             sleep=self._sleep,
             clock=monotonic,
         )
-        self._opened.push_async_callback(self._dispatcher.close)
-        return self
 
     async def _session_to(self, url: URL) -> aiohttp.ClientSession:
         """The session for requests to `url`: the caller's, or one that is closed with this client."""

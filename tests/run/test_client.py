@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 from pathlib import Path
@@ -139,6 +140,15 @@ class TestImprove:
                     assert (await client.improve(jpeg(seed=seed))).improved
             with pytest.raises(SmartyError, match="async with"):
                 await client.improve(jpeg())
+
+    async def test_a_client_that_cannot_be_opened_leaves_nothing_open(self) -> None:
+        """An unclosed session warns, and warnings are errors."""
+        credentials = OAuthCredentials(client_id="me", client_secret=TOKEN, auth_url="http://127.0.0.1:9")
+        async with FakeService() as service:
+            client = client_of(service, base_url="https://h.example", credentials=credentials, proxy="http://p.example:1")
+            with pytest.raises(ConfigurationError, match="proxy"):
+                await client.__aenter__()
+            gc.collect()
 
     async def test_another_event_loop_is_refused_and_harms_nothing(self, tmp_path: Path) -> None:
         async with FakeService() as service, client_of(service) as client:
