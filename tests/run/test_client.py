@@ -145,7 +145,9 @@ class TestImprove:
         """An unclosed session warns, and warnings are errors."""
         credentials = OAuthCredentials(client_id="me", client_secret=TOKEN, auth_url="http://127.0.0.1:9")
         async with FakeService() as service:
-            client = client_of(service, base_url="https://h.example", credentials=credentials, proxy="http://p.example:1")
+            client = client_of(
+                service, base_url="https://h.example", credentials=credentials, proxy="http://p.example:1"
+            )
             with pytest.raises(ConfigurationError, match="proxy"):
                 await client.__aenter__()
             gc.collect()

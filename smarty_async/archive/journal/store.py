@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -51,7 +51,7 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
 from smarty_async.store_address import is_store_address
 
-__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived", "Recovered"]
+__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
@@ -68,18 +68,6 @@ _DUPLICATES: Final = (
 
 
 _encoded = msgspec.json.Encoder().encode
-
-
-class Recovered(NamedTuple):
-    """What came of committing the answers that an interrupted run had received.
-
-    Attributes:
-        needed: the temporary files that answers still need.
-        error: why the disk takes no outputs at all, so that the run cannot go on; None when it does.
-    """
-
-    needed: set[str]
-    error: DiskError | None
 
 
 class JournalStore:
@@ -407,12 +395,15 @@ class JournalStore:
         """Whether it knows a photo that a run has finished."""
         return self.sql.execute("SELECT 1 FROM photos WHERE outcome IS NOT NULL LIMIT 1").fetchone() is not None
 
-    def recover(self, place_received: PlaceReceived) -> Recovered:
+    def recover(self, place_received: PlaceReceived) -> tuple[set[str], DiskError | None]:
         """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
 
         A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
         has the disk's reason as its problem. The next run tries again. At another error of the disk it stops: answers
         that were committed before are to be journalled all the same, as some have got another place.
+
+        Returns:
+            The temporary files that answers still need, and the error that ended it.
         """
         needed: set[str] = set()
         rows = self.sql.execute(
@@ -428,10 +419,10 @@ class JournalStore:
                 self._unplaced[photo] = ErrorInfo("output_refused", str(error))
                 needed.update(output.temporary for output in outputs.values())
             except DiskError as error:
-                return Recovered(needed, error)
+                return needed, error
             else:
                 self._recovered(photo, mode, spec, placed=placed)
-        return Recovered(needed, None)
+        return needed, None
 
     def _recover_one(self, photo: int, mode: Mode, move: OutputMove, place_received: PlaceReceived) -> bool:
         try:

@@ -13,7 +13,8 @@ from filelock import FileLock
 from support.journals import Entry, add_entries, make_output_folder
 from support.permissions import without_privileges
 
-from smarty_async.archive.album import AlbumResult, Names, Origin, PictureProblem, candidates, copy_picture, make_album
+from smarty_async.archive.album import AlbumResult, Names, candidates, make_album
+from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 
 LONG_AGO = 536_500_800_000_000_000  # 1987
