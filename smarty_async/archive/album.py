@@ -156,17 +156,19 @@ def _check_folder(folder: Path, catalog: Catalog) -> None:
             )
 
 
-def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice | None:
-    """The best file there is for `photo`, None when there is none.
+def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:
+    """The best file there is for `photo`.
 
     Raises:
-        PictureProblem: an output or the original may be there, and cannot be looked at.
+        PictureProblem: there is none, or one may be there and cannot be looked at.
     """
     for kind in kinds:
         if kind in photo.outputs and (origin := Origin.at(out / photo.outputs[kind], mtime_ns=photo.mtime_ns)):
             return _Choice(photo, kind, origin)
     original = Origin.at(photo.path, mtime_ns=None)
-    return None if original is None else _Choice(photo, "original", original)
+    if original is None:
+        raise PictureProblem("neither an output nor the original is there")
+    return _Choice(photo, "original", original)
 
 
 class _Making:
@@ -200,15 +202,12 @@ class _Making:
             try:
                 choice = _choose(photo, self._catalog.out, self._kinds)
             except PictureProblem as problem:
-                self._add_problem(photo, str(problem))
-                continue
-            if choice is None:
-                self._add_problem(photo, "neither an output nor the original is there")
+                self._add_problem(photo, problem)
             else:
                 yield choice
 
-    def _add_problem(self, photo: Photo, message: str) -> None:
-        self._result.problems.append(Problem(photo.name, ErrorInfo("unreadable", message)))
+    def _add_problem(self, photo: Photo, problem: PictureProblem) -> None:
+        self._result.problems.append(Problem(photo.name, ErrorInfo("unreadable", str(problem))))
 
     def _named(self) -> list[tuple[_Choice, str]]:
         """Every choice with its path in the album: names of an earlier call first, then the photos' own names."""
@@ -258,7 +257,7 @@ class _Making:
         try:
             size, mtime_ns = copy_picture(choice.origin, self._folder / target, temporary=self._own / "picture.part")
         except PictureProblem as problem:
-            self._add_problem(choice.photo, str(problem))
+            self._add_problem(choice.photo, problem)
             return
         if entry and entry.target != os.fsencode(target) and self._is_mine(entry):
             self._remove(os.fsdecode(entry.target))

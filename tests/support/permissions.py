@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -25,7 +25,7 @@ class _Set(ctypes.Structure):
 
 
 @contextmanager
-def without_privileges() -> Iterator[None]:
+def without_privileges() -> Generator[None]:
     """The modes of files count for this thread, and for those that it starts in the block, as for any other user."""
     if os.name == "nt":
         pytest.skip("Windows has no modes")

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from smarty_async.archive.journal.records import FailedPhoto
-from smarty_async.report import wording
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.progress import Bar, Lines, Silence
 from smarty_async.report.summary import (
@@ -252,7 +251,8 @@ def test_advice_comes_once_for_a_type() -> None:
 
 def test_only_photos_that_no_run_takes_by_itself_are_advised_to_be_retried() -> None:
     left = {"temporary", "unanswered", "broken_output", "internal", "something new"}
-    kinds = left | set(wording._ADVICE)
+    taken = {"changed", "collision", "no_such_page", "output", "output_exists", "output_refused", "path_too_long"}
+    kinds = left | taken | {"permanent", "too_large", "unreadable", "unreadable_folder"}
     assert {kind for kind in kinds if "--retry-failed" in (advice(kind) or "")} == left
     elsewhere = [to_do for kind in kinds if "another --out" in (to_do := advice(kind) or "")]
     assert len(elsewhere) == 5
