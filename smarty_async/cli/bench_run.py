@@ -93,27 +93,26 @@ async def measure(load: Load) -> int:
         machine = _machine()
         if machine.busy:
             say(f"This machine is busy (load {machine.load:.1f}): stop other programs, or the numbers mean little.")
-        async with AsyncExitStack() as stack:
-            url = load.account.base_url
-            if url is None:
-                url = await stack.enter_async_context(embedded_service(engine="echo"))
-            samples = await _samples(load, url, [one.path for one in photos], settings, Path(work))
-    report = Report(
-        version=version("smarty_async"),
-        label=load.label,
-        endpoint=load.account.base_url or "embedded (echo)",
-        photo_set=_photo_set(photos),
-        machine=machine,
-        settings=[
-            Setting(chunk=chunk, concurrency=concurrency, samples=samples[chunk, concurrency])
-            for chunk, concurrency in settings
-        ],
-    )
-    try:
-        _print(report, json=load.json)
-    finally:  # what was measured is kept even when stdout cannot be written to
-        if file is not None:
-            _write(file, report)
+        report = Report(
+            version=version("smarty_async"),
+            label=load.label,
+            endpoint=load.account.base_url or "embedded (echo)",
+            photo_set=_photo_set(photos),
+            machine=machine,
+            settings=[Setting(chunk=chunk, concurrency=concurrency, samples=[]) for chunk, concurrency in settings],
+        )
+        try:
+            async with AsyncExitStack() as stack:
+                url = load.account.base_url
+                if url is None:
+                    url = await stack.enter_async_context(embedded_service(engine="echo"))
+                await _sample(load, url, [one.path for one in photos], report.settings, Path(work))
+        finally:  # what was measured is paid for, also when it had to stop early
+            measured = msgspec.structs.replace(report, settings=[one for one in report.settings if one.samples])
+            if measured.settings:
+                if any(len(one.samples) < load.repeats for one in report.settings):
+                    say("Stopped early: the report holds what was measured until then.")
+                _tell(measured, file, json=load.json)
     return sum(setting.failed for setting in report.settings)
 
 
@@ -138,23 +137,17 @@ def fillable(photos: Sequence[PhotoFile], limits: Limits) -> int:
     return max(1, min(len(photos), int(limits.max_request_bytes / max(1.0, average))))
 
 
-async def _samples(
-    load: Load, url: str, photos: list[str], settings: Sequence[tuple[int, int]], work: Path
-) -> dict[tuple[int, int], list[Sample]]:
-    """The samples by setting: one run to warm up, then all settings in turn, back and forth."""
-    samples: dict[tuple[int, int], list[Sample]] = {setting: [] for setting in settings}
+async def _sample(load: Load, url: str, photos: list[str], settings: Sequence[Setting], work: Path) -> None:
+    """Add samples to all settings: one run to warm up, then all settings in turn, back and forth."""
     await _run(load, url, photos, settings[-1], work / "warm-up")
     for repeat in range(load.repeats):
         say(f"Run {repeat + 1} of {load.repeats} with each of {count(len(settings), 'setting')}")
-        order = settings if repeat % 2 == 0 else settings[::-1]
-        for setting in order:
-            out = work / f"{repeat}-{setting[0]}-{setting[1]}"
-            samples[setting].append(await _run(load, url, photos, setting, out))
-    return samples
+        for setting in settings if repeat % 2 == 0 else reversed(settings):
+            out = work / f"{repeat}-{setting.chunk}-{setting.concurrency}"
+            setting.samples.append(await _run(load, url, photos, setting, out))
 
 
-async def _run(load: Load, url: str, photos: list[str], setting: tuple[int, int], out: Path) -> Sample:
-    chunk, concurrency = setting
+async def _run(load: Load, url: str, photos: list[str], setting: Setting, out: Path) -> Sample:
     machine_load = _load_average()
     client = SmartyClient(
         token=load.account.token,
@@ -162,8 +155,8 @@ async def _run(load: Load, url: str, photos: list[str], setting: tuple[int, int]
         base_url=url,
         provider=load.account.provider,
         path=load.path,
-        concurrency=concurrency,
-        limits=Limits(max_images=chunk),
+        concurrency=setting.concurrency,
+        limits=Limits(max_images=setting.chunk),
     )
     async with client:
         began = monotonic()
@@ -209,6 +202,15 @@ def _photo_set(photos: Sequence[PhotoFile]) -> PhotoSet:
         bytes=sum(photo.size for photo in photos),
         digest=hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest(),
     )
+
+
+def _tell(report: Report, file: Path | None, *, json: bool) -> None:
+    """Print the report, and write it to `file`, also when stdout cannot be written to."""
+    try:
+        _print(report, json=json)
+    finally:
+        if file is not None:
+            _write(file, report)
 
 
 def _print(report: Report, *, json: bool) -> None:

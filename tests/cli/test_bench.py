@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import typer
-from support.fake_service import Answer, FakeService, Request, items, ok
+from support.fake_service import Answer, FakeService, Request, envelope, items, ok
 from support.pictures import jpeg
 from typer.testing import CliRunner
 
@@ -16,7 +16,7 @@ from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cli.bench import bench
 from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting, compare_lines, read_report
 from smarty_async.cli.bench_run import Load, fillable, measure
-from smarty_async.errors import ConfigurationError, DiskError, OptionsError
+from smarty_async.errors import AuthorizationError, ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits
 
 
@@ -218,6 +218,22 @@ class TestMeasuring:
             with pytest.raises(DiskError, match=r"bench\.json"):
                 await measure(msgspec.structs.replace(load, out=tmp_path))
         assert b'"samples"' in capfdbinary.readouterr().out
+
+    @pytest.mark.slow
+    async def test_what_was_measured_is_kept_when_the_service_goes(
+        self, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    ) -> None:
+        async with FakeService() as service:
+            service.script(*[ok()] * 7)  # warming up with 2 requests, the first setting with 5
+            service.default = lambda _: envelope(403, "no")
+            with pytest.raises(AuthorizationError):
+                await measure(load_for(service.url, photos, out=tmp_path))
+        printed = capfdbinary.readouterr()
+        assert b"Stopped early" in printed.err
+        first, end = map(msgspec.json.decode, printed.out.splitlines())
+        assert (first["chunk"], first["concurrency"], len(first["samples"])) == (1, 1, 1)
+        assert end["advised"] is None
+        assert [len(one.samples) for one in read_report(tmp_path / "bench.json").settings] == [1]
 
     async def test_no_photos(self, tmp_path: Path) -> None:
         with pytest.raises(OptionsError, match="no photos"):
