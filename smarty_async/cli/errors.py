@@ -16,6 +16,7 @@ from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
     DiskError,
+    DiskFull,
     NotTheService,
     OptionsError,
     ServiceUnavailable,
@@ -72,7 +73,8 @@ _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
 _WAY_OUT_IF_RESUMED: tuple[tuple[type[SmartyError], str], ...] = (
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
     (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
-    (DiskError, "Nothing is lost: once the disk can be written to, the same command continues from here."),
+    (DiskFull, "Nothing is lost: make room, and the same command continues from here."),
+    (DiskError, "Once the disk can be written to, the same command continues from here."),
     *_WAY_OUT,
 )
 """The same after a command that keeps what it has done."""

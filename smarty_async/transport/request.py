@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ from smarty_async.results import ErrorInfo, InFlight
 from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
+from smarty_async.transport.room import AnswerRoom
 from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = [
@@ -45,16 +46,20 @@ class Stopped(Exception):
 class RequestLog(Protocol):
     """Records requests durably, so that the cost of one that was cut short is still counted by the next run."""
 
-    async def started(self, *, images: int, size: int, answers: int) -> int:
+    async def check_room(self, size: int) -> None:
+        """Make sure that `size` bytes of outputs have room.
+
+        Raises:
+            DiskFull: they have none.
+        """
+        ...
+
+    async def started(self, *, images: int, size: int) -> int:
         """Record a request before its first byte is sent; returns its number.
 
         Args:
             images: how many images it carries.
             size: bytes of its body.
-            answers: bytes of outputs that the open requests, with this one, may bring.
-
-        Raises:
-            DiskFull: there is no room for so many; this request is not to be sent.
         """
         ...
 
@@ -111,39 +116,6 @@ class RequestSender(Protocol):
         ...
 
 
-_FIRST_GROWTH: Final = 2
-"""Bytes of outputs for each byte sent, before the first answer has come: a photo may have several outputs."""
-
-
-class AnswerSizes:
-    """How many bytes of outputs the open requests may bring: as many as they sent, or more where earlier ones did.
-
-    Attributes:
-        expected: that number.
-    """
-
-    def __init__(self) -> None:
-        self._open = self._sent = self._received = 0
-
-    @property
-    def expected(self) -> int:
-        if not self._sent:
-            return self._open * _FIRST_GROWTH
-        outputs = self._received * 3 // 4  # without base64
-        return self._open * max(self._sent, outputs) // self._sent
-
-    def start(self, sent: int) -> None:
-        """A request with a body of so many bytes is about to be sent."""
-        self._open += sent
-
-    def end(self, sent: int, *, received: int | None) -> None:
-        """It has ended, with a whole answer of so many bytes, or without one."""
-        self._open -= sent
-        if received is not None:
-            self._sent += sent
-            self._received += received
-
-
 class Submitter:
     """Who submits items: a run, or the single calls of a client. Chunks are formed and stopped for each by itself.
 
@@ -154,7 +126,7 @@ class Submitter:
     Attributes:
         forecast: what it is going to submit.
         budget: what pays for its requests; without a limit at first.
-        answers: how much its open requests may bring.
+        room: what its open requests may bring.
         is_stopped: whether nothing more of it is sent.
         error: the one that it has ended with; None before that.
     """
@@ -162,7 +134,7 @@ class Submitter:
     def __init__(self, *, ends_with_error: bool = False, later: Callable[[], int] = lambda: 0) -> None:
         self.forecast = Forecast(later)
         self.budget = ImageBudget()
-        self.answers = AnswerSizes()
+        self.room = AnswerRoom()
         self.ends_with_error = ends_with_error
         self.is_stopped = False
         self.error: SmartyError | None = None
@@ -416,25 +388,15 @@ class ChunkRequest:
         finally:
             for item in self.items:
                 item.in_flight = False
-            submitter = self._group.submitter
             if not self._paid:
-                submitter.budget.give_back(len(self.items))
+                self._group.submitter.budget.give_back(len(self.items))
             if self.size:
-                submitter.answers.end(self.size, received=self.bytes_received if self._complete else None)
                 self._report(self._clock() - began, failure)
 
     async def on_upload_started(self, size: int) -> None:
         """The connection is established and the first of `size` bytes is about to be sent."""
-        answers = self._group.submitter.answers
-        answers.start(size)
-        try:
-            if self._group.request_log is not None:
-                self._logged_as = await self._group.request_log.started(
-                    images=len(self.items), size=size, answers=answers.expected
-                )
-        except BaseException:
-            answers.end(size, received=None)
-            raise
+        if self._group.request_log is not None:
+            self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
         self._paid = True
         self.size = size
         for item in self.items:
@@ -468,6 +430,7 @@ class ChunkRequest:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
         self._response_seconds = seconds
+        self._group.submitter.room.note_answer(self.specs, sent=self.size, received=self.bytes_received)
         self._on_complete()
         self._finish("answered")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from weakref import WeakKeyDictionary, WeakSet
@@ -116,14 +116,15 @@ class ChunkSender:
             token = await self._token()
             if self._rate is not None:
                 await self._rate.acquire()
-            waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
-            items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
-            if not items:
-                for item in waiting:  # all of them, not the probe alone: the budget is empty
-                    item.fail(Stopped())
-                return
-            await self._exchange(self._request(items, token, permit))
-            self._halve([item for item in waiting if item not in items])
+            async with _room(chunk):
+                waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
+                items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
+                if not items:
+                    for item in waiting:  # all of them, not the probe alone: the budget is empty
+                        item.fail(Stopped())
+                    return
+                await self._exchange(self._request(items, token, permit))
+                self._halve([item for item in waiting if item not in items])
 
     def _request(self, items: list[Item], token: str, permit: Permit) -> ChunkRequest:
         self._requests += 1
@@ -406,6 +407,15 @@ class ChunkSender:
         return request_retrying(
             retries, self._breaker, photo_to_blame=photo_to_blame, sleep=self._sleep, before_sleep=before_sleep
         )
+
+
+def _room(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
+    """Room for the answer to a request, while the block lasts, where requests are recorded."""
+    group = chunk[0].group
+    if group.request_log is None:
+        return nullcontext()
+    sent = sum(item.size for item in pending(chunk))
+    return group.submitter.room.reserved(group.specs, sent, check=group.request_log.check_room)
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:

@@ -30,7 +30,7 @@ from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads
+from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads, threaded
 from smarty_async.errors import DiskError, DiskFull
 from smarty_async.options import ModeSpec
 
@@ -202,22 +202,25 @@ class Journal:
 
     # requests
 
-    async def started(self, *, images: int, size: int, answers: int) -> int:
-        """A request of `images` images and `size` bytes is about to be sent; its number, once that is durable.
+    async def check_room(self, size: int) -> None:
+        """Make sure that `size` bytes of outputs have room on the disk of the journal.
 
         Raises:
-            DiskFull: the disk has no room for `answers` bytes of outputs.
-            DiskError: the journal cannot be written.
+            DiskFull: they have none.
         """
-        number = await self._call(partial(self._start_request, images=images, size=size, answers=answers))
-        if number is None:
+        folder, needed = self._path.parent, size + _SPARE_BYTES
+        free = await threaded(_free_bytes)(folder)
+        if free is not None and free < needed:
             raise DiskFull(
-                f"the disk of {str(self._path.parent)!r} is nearly full: the answers to more requests need about "
-                f"{(answers + _SPARE_BYTES) / 1_000_000:,.0f} MB",
-                path=self._path.parent,
+                f"the disk of {str(folder)!r} is nearly full: {free / 1_000_000:,.0f} MB are free, and the answers to "
+                f"the next request may need {needed / 1_000_000:,.0f} MB",
+                path=folder,
                 errno=errno.ENOSPC,
             )
-        return number
+
+    async def started(self, *, images: int, size: int) -> int:
+        """A request of `images` images and `size` bytes is about to be sent; its number, once that is durable."""
+        return await self._call(partial(self._store.start_request, images=images, size=size))
 
     def finished(self, number: int, *, state: Literal["answered", "refused"]) -> None:
         """The request `number` was answered, or refused before any work. It returns at once."""
@@ -313,10 +316,6 @@ class Journal:
             self._note_results()
         return answers
 
-    def _start_request(self, *, images: int, size: int, answers: int) -> int | None:
-        """The number of the request that starts; None where there is no room, so that others are journalled."""
-        return self._store.start_request(images=images, size=size) if _has_room(self._path.parent, answers) else None
-
     def _note_results(self) -> None:
         """Have the storage note the results that were journalled; others in the transaction do not depend on it."""
         try:
@@ -348,13 +347,13 @@ _SPARE_BYTES: Final = 8_000_000
 """Room that is left for the journal: SQLite writes up to 4 MB beside the database before it takes them over."""
 
 
-def _has_room(folder: Path, size: int) -> bool:
-    """Whether so many bytes fit on the disk, as far as it says; file systems on a network may not know."""
+def _free_bytes(folder: Path) -> int | None:
+    """Bytes that are free on the disk of `folder`; None where it does not say, as on some networks. Blocks."""
     try:
         usage = shutil.disk_usage(folder)
     except OSError:
-        return True
-    return usage.total == 0 or usage.free >= size + _SPARE_BYTES
+        return None
+    return usage.free if usage.total else None
 
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer]) -> _Opened:

@@ -290,10 +290,10 @@ async def test_an_sqlite_error_at_the_end_is_a_disk_error(place: Place) -> None:
 
 async def test_a_request_is_durable_before_it_is_sent_and_counts_as_paid_until_it_is_refused(place: Place) -> None:
     journal = await place.journal()
-    first = await journal.started(images=48, size=1000, answers=1000)
+    first = await journal.started(images=48, size=1000)
     with closing(sqlite3.connect(place.path)) as reader:
         assert reader.execute("SELECT images, bytes, state FROM requests").fetchall() == [(48, 1000, "open")]
-    second = await journal.started(images=7, size=10, answers=10)
+    second = await journal.started(images=7, size=10)
     assert await journal.images_paid() == 55
     journal.finished(first, state="answered")
     journal.finished(second, state="refused")
@@ -304,23 +304,18 @@ async def test_a_request_is_durable_before_it_is_sent_and_counts_as_paid_until_i
     store.close()
 
 
-async def test_a_request_for_whose_answers_there_is_no_room_is_not_started(place: Place) -> None:
+async def test_outputs_that_have_no_room_on_the_disk(place: Place) -> None:
     journal = await place.journal()
-    small, large = await asyncio.gather(
-        journal.started(images=1, size=1, answers=1),
-        journal.started(images=2, size=1, answers=1 << 60),
-        return_exceptions=True,
-    )
-    assert small == 1
-    assert isinstance(large, DiskFull)
-    assert await journal.images_paid() == 1
+    await journal.check_room(1)
+    with pytest.raises(DiskFull, match=r"nearly full: [\d,]+ MB are free"):
+        await journal.check_room(1 << 60)
     await journal.close()
 
 
 async def test_requests_that_start_at_the_same_time_share_one_transaction(place: Place, commits: list[int]) -> None:
     journal = await place.journal()
     commits.clear()
-    numbers = await asyncio.gather(*(journal.started(images=1, size=1, answers=1) for _ in range(50)))
+    numbers = await asyncio.gather(*(journal.started(images=1, size=1) for _ in range(50)))
     assert len(set(numbers)) == 50
     assert len(commits) == 1
     await journal.close()
@@ -559,7 +554,7 @@ async def test_results_that_cannot_be_noted_concern_nothing_else_in_the_transact
     [entry] = await journal.look_up([photo_file("a.jpg")])
     (place.out / "results.jsonl").mkdir()
     recorded, number = await asyncio.gather(
-        record(journal, entry), journal.started(images=3, size=9, answers=9), return_exceptions=True
+        record(journal, entry), journal.started(images=3, size=9), return_exceptions=True
     )
     assert isinstance(recorded, DiskError)
     assert number == 1

@@ -17,7 +17,7 @@ from smarty_async.hooks import ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.connection import Body, MemoryBody
-from smarty_async.transport.request import AnswerSizes, BatchGroup, Item, Submitter, was_refused
+from smarty_async.transport.request import BatchGroup, Item, Submitter, was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
@@ -104,14 +104,15 @@ class RecordedLog:
 
     def __init__(self) -> None:
         self.started_requests: list[tuple[int, int]] = []
-        self.expected: list[int] = []
         self.ends: list[tuple[int, str]] = []
         self.go = asyncio.Event()
         self.go.set()
 
-    async def started(self, *, images: int, size: int, answers: int) -> int:
+    async def check_room(self, size: int) -> None:
+        """There is room."""
+
+    async def started(self, *, images: int, size: int) -> int:
         self.started_requests.append((images, size))
-        self.expected.append(answers)
         await self.go.wait()
         return len(self.started_requests)
 
@@ -161,22 +162,6 @@ class TestRequestLog:
         assert outputs["improved"] == expected("improved", jpeg(16, 12))
         assert log.ends == ends
 
-    async def test_it_knows_how_much_the_open_requests_may_bring(self) -> None:
-        sizes = AnswerSizes()
-        for sent in (100, 200):
-            sizes.start(sent)
-        assert sizes.expected == 600
-        sizes.end(200, received=2000)  # 1,500 bytes in base64
-        assert sizes.expected == 750
-        sizes.end(100, received=None)
-        assert sizes.expected == 0
-
-        log = RecordedLog()
-        async with FakeService() as service:
-            await self.submit(service, http(500), log=log)
-        (_, size), (_, again) = log.started_requests
-        assert log.expected == [2 * size, 2 * again], "the first one has ended"
-
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
         group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), Submitter(), log)
@@ -189,8 +174,8 @@ class TestRequestLog:
 
     async def test_a_log_that_cannot_write_stops_the_request_before_it_costs_anything(self) -> None:
         class Full(RecordedLog):
-            async def started(self, *, images: int, size: int, answers: int) -> int:
-                del images, size, answers
+            async def started(self, *, images: int, size: int) -> int:
+                del images, size
                 raise DiskError("no space left")
 
         async with FakeService() as service:
