@@ -66,6 +66,8 @@ def bench(
     with error_boundary(verbose=False) as hidden:
         concurrencies, chunks = tuple(concurrency or (1, 2, 4, 8)), tuple(chunk or (1, 8, 48))
         if sources[0] == Path("compare") and not sources[0].exists():
+            if as_json:
+                raise OptionsError("bench compare prints a table only: leave out --json")
             _compare(sources[1:])
             return
         if min(*concurrencies, *chunks, 1) < 1:

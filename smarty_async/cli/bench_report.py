@@ -149,6 +149,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         photo_set: what was sent.
         machine: where.
         settings: the settings, those that ask least of the service first.
+        warm_up: the runs before, which are paid for like the others.
     """
 
     version: str
@@ -157,11 +158,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     photo_set: PhotoSet
     machine: Machine
     settings: list[Setting]
+    warm_up: list[Sample] = []
 
     @property
     def cost(self) -> float:
         """An estimate of what was paid, in ₽."""
-        return sum(sample.cost for setting in self.settings for sample in setting.samples)
+        samples = [sample for setting in self.settings for sample in setting.samples]
+        return sum(sample.cost for sample in (*self.warm_up, *samples))
 
     def advised(self) -> Setting | None:
         """The setting to take; None when the measurements do not say.

@@ -106,7 +106,7 @@ async def measure(load: Load) -> int:
                 url = load.account.base_url
                 if url is None:
                     url = await stack.enter_async_context(embedded_service(engine="echo"))
-                await _sample(load, url, [one.path for one in photos], report.settings, Path(work))
+                await _sample(load, url, [one.path for one in photos], report, Path(work))
         finally:  # what was measured is paid for, also when it had to stop early
             measured = msgspec.structs.replace(report, settings=[one for one in report.settings if one.samples])
             if measured.settings:
@@ -137,9 +137,10 @@ def fillable(photos: Sequence[PhotoFile], limits: Limits) -> int:
     return max(1, min(len(photos), int(limits.max_request_bytes / max(1.0, average))))
 
 
-async def _sample(load: Load, url: str, photos: list[str], settings: Sequence[Setting], work: Path) -> None:
-    """Add samples to all settings: one run to warm up, then all settings in turn, back and forth."""
-    await _run(load, url, photos, settings[-1], work / "warm-up")
+async def _sample(load: Load, url: str, photos: list[str], report: Report, work: Path) -> None:
+    """Add samples to `report`: one run to warm up, then all settings in turn, back and forth."""
+    settings = report.settings
+    report.warm_up.append(await _run(load, url, photos, settings[-1], work / "warm-up"))
     for repeat in range(load.repeats):
         say(f"Run {repeat + 1} of {load.repeats} with each of {count(len(settings), 'setting')}")
         for setting in settings if repeat % 2 == 0 else reversed(settings):

@@ -61,16 +61,17 @@ _WAY_OUT_OF: Mapping[int | None, str] = {
 """What to do about errors of a disk by their number: of a path that leads through a file, say."""
 
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
-    (
-        AuthorizationError,
-        "Check SMARTY_TOKEN (or the other SMARTY_ variables), or restore on this machine with --local.",
-    ),
+    (AuthorizationError, "Check SMARTY_TOKEN, or the other SMARTY_ variables."),
     (NotTheService, "Check the address: --base-url, --path and SMARTY_BASE_URL."),
     (ServiceUnavailable, "Run the same command again later; it starts from the beginning."),
 )
 """What to do about errors; the first that fits counts."""
 
 _WAY_OUT_IF_RESUMED: tuple[tuple[type[SmartyError], str], ...] = (
+    (
+        AuthorizationError,
+        "Check SMARTY_TOKEN (or the other SMARTY_ variables), or restore on this machine with --local.",
+    ),
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
     (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
     (DiskFull, "Nothing is lost: make room, and the same command continues from here."),

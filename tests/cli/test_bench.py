@@ -18,6 +18,7 @@ from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Set
 from smarty_async.cli.bench_run import Load, fillable, measure
 from smarty_async.errors import AuthorizationError, ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits
+from smarty_async.results import PRICE
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ class TestMeasuring:
         assert len(samples) == 8
         assert all(sample["photos"] == 5 and sample["p50"] > 0 and sample["cost"] > 0 for sample in samples)
         assert end["advised"] is None  # two runs are too few
+        assert end["cost"] == pytest.approx((1 + 2 * 4) * 5 * PRICE)
 
     @pytest.mark.slow
     async def test_the_report_says_what_was_measured_where(
@@ -295,6 +297,11 @@ class TestCommand:
         ended = CliRunner().invoke(app, [str(photos), "--out", str(tmp_path / "report" / "in")])
         assert ended.exit_code == 5
         assert ended.output.endswith("choose another one, or remove what is in the way.\n")
+
+    def test_a_comparison_has_no_json(self, app: typer.Typer) -> None:
+        ended = CliRunner().invoke(app, ["compare", "a.json", "b.json", "--json"])
+        assert ended.exit_code == 2
+        assert "leave out --json" in ended.output
 
     def test_a_setting_that_cannot_be(self, app: typer.Typer, photos: Path) -> None:
         assert CliRunner().invoke(app, [str(photos), "--chunk", "0"]).exit_code == 2

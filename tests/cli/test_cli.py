@@ -161,7 +161,7 @@ def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_p
     message, way_out = sentences(errors.DiskError.of(refused.value, file / "out", "create"))
     assert str(file / "out") in message
     assert way_out.startswith("Nothing can be stored at this path: choose another one")
-    assert "once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC), resumes=True)[1]
+    assert "Once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC), resumes=True)[1]
 
 
 @pytest.mark.parametrize(
