@@ -64,9 +64,11 @@ class AnswerRoom:
 
         Args:
             specs: what was asked.
-            sent: bytes of the request.
+            sent: bytes of the request; 0 when it was answered before any was sent, which says nothing.
             received: bytes of its answer.
         """
+        if not sent:
+            return
         growth = received * 3 / 4 / sent  # without base64
         self._growth[specs] = max(1.0, growth, self._growth.get(specs, 0.0))
 

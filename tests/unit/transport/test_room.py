@@ -37,6 +37,7 @@ async def test_what_answers_may_bring() -> None:
         pass
     assert disk.asked == [300, 300 + 160, 3 + 16]
 
+    room.note_answer(LARGER, sent=0, received=800)
     room.note_answer(LARGER, sent=100, received=800)  # 600 bytes in base64
     room.note_answer(LARGER, sent=100, received=400)
     room.note_answer(IMPROVE, sent=100, received=4)
