@@ -60,7 +60,10 @@ def _may_be_photo(photo: str, path: str) -> bool:
 
 def unreadable(source: str, photo: str, path: str, error: Exception) -> PhotoFile:
     """What is reported of `path`, which raised `error`."""
-    problem = ErrorInfo("unreadable", f"cannot be read: {reason(path, error)}")
+    return _reported(source, photo, path, ErrorInfo("unreadable", f"cannot be read: {reason(path, error)}"))
+
+
+def _reported(source: str, photo: str, path: str, problem: ErrorInfo) -> PhotoFile:
     return PhotoFile(source, photo or ".", path, 0, "0", problem)
 
 
@@ -203,7 +206,7 @@ class Walk:
         problem = ErrorInfo(
             UNREADABLE_FOLDER, f"the folder cannot be read, so the photos in it are not known: {reason(path, error)}"
         )
-        return PhotoFile(self._start.source, photo or ".", path, 0, "0", problem)
+        return _reported(self._start.source, photo, path, problem)
 
 
 _Identity = tuple[int, int] | str
