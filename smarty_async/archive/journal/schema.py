@@ -190,14 +190,18 @@ def set_aside(path: Path) -> Path:
     """
     free = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(1))
     aside = next(name for name in free if not name.exists())
-    for ending in ("-shm", "-wal", ""):  # the database last: the others are of no use without it
-        part = path.with_name(path.name + ending)
+    for part, new in zip(_files_of(path), _files_of(aside), strict=True):
         try:
             if part.exists():
-                part.replace(aside.with_name(aside.name + ending))
+                part.replace(new)
         except OSError as error:
             raise DiskError.of(error, part, "rename") from None
     return aside
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The files of the database at `path`, itself last: the others are of no use without it."""
+    return [path.with_name(path.name + ending) for ending in ("-shm", "-wal", "")]
 
 
 @contextmanager
@@ -217,7 +221,7 @@ def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
     if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
         message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
         return DamagedJournal(message, path=path)
-    for part in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+    for part in reversed(_files_of(path)):
         try:
             if part.is_file():
                 part.open("rb").close()
@@ -251,7 +255,7 @@ def _private_copy(path: Path) -> sqlite3.Connection:
     try:
         sql = _connection(path, "ro")
     except sqlite3.OperationalError:
-        log = path.with_name(f"{path.name}-wal")
+        _, log, _ = _files_of(path)
         if log.exists() and log.stat().st_size:
             message = "its folder cannot be written, which is needed after a run that was killed"
             raise sqlite3.OperationalError(message) from None
