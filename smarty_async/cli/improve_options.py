@@ -230,9 +230,9 @@ def default_out(sources: tuple[str, ...]) -> str:
         is_there = len(sources) == 1 and Path(sources[0]).exists()
     except OSError as error:
         raise OptionsError(f"cannot read {sources[0]!r}: {error.strerror}") from None
-    if len(sources) == 1 and not (glob.has_magic(sources[0]) or "://" in sources[0] or is_there):
-        raise OptionsError(f"there is no {sources[0]!r}: check the path")
     if not is_there:
+        if len(sources) == 1 and not (glob.has_magic(sources[0]) or "://" in sources[0]):
+            raise OptionsError(f"there is no {sources[0]!r}: check the path")
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
     source = Path(sources[0]).absolute()
     return str(source.with_name(f"{source.stem if source.is_file() else source.name}-restored"))
