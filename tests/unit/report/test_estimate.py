@@ -234,12 +234,18 @@ def test_from_a_fifth_of_a_recorded_run_on_the_estimate_is_within_a_factor_of_1_
     check_estimates(moments_of(recording), unit=recording.unit, known_pace=times and times * pace)
 
 
-def test_an_estimate_is_announced_when_it_can_be_believed() -> None:
-    clock = Clock()
+def begun(clock: Clock) -> tuple[Estimator, Progress]:
+    """A run of a hundred photos of a megabyte, at its first request."""
     estimator = Estimator(unit="bytes", clock=clock)
     progress = Progress(found=100, scanning=False, requests=1)
     progress.work.bytes = 100_000_000
     estimator.look(progress)
+    return estimator, progress
+
+
+def test_an_estimate_is_announced_when_it_can_be_believed() -> None:
+    clock = Clock()
+    estimator, progress = begun(clock)
     assert Estimator(unit="bytes", known_pace=1.0).telling
     clock.now = 2.0
     progress.outcomes["restored"] = 1
@@ -305,10 +311,7 @@ def test_the_pace_of_earlier_runs_counts_until_there_is_one() -> None:
 
 def test_time_in_which_the_process_was_stopped_is_no_part_of_the_pace() -> None:
     clock = Clock()
-    estimator = Estimator(unit="bytes", clock=clock)
-    progress = Progress(found=100, scanning=False, requests=1)
-    progress.work.bytes = 100_000_000
-    estimator.look(progress)
+    estimator, progress = begun(clock)
     for second in range(1, 51):
         clock.now += 1 if second != 25 else 2000
         progress.work.bytes_done += 1_000_000
