@@ -91,7 +91,7 @@ def account_from_env(
 
     Raises:
         ConfigurationError: the environment describes two accounts, half of one, or a file that cannot be read.
-        OptionsError: there is no account, and the address is none.
+        OptionsError: there is no account, and the address is not valid.
         AuthorizationError: there is an address on another machine and no account for it.
     """
     env = {name: value.strip() for name, value in environ.items() if value.strip()}

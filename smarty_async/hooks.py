@@ -251,7 +251,7 @@ def _call(hook: Callable[[T], None], details: T) -> None:
     try:
         hook(details)
     except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever it is, it is the hook's
-        # A task is cancelled where it awaits something, and a hook is called without: this is no cancellation of it.
+        # A CancelledError, too: a task is cancelled only where it awaits something, and a hook is a plain call.
         _log.exception("a hook failed: %r", hook)
 
 

@@ -149,7 +149,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         photo_set: what was sent.
         machine: where.
         settings: the settings, those that ask least of the service first.
-        warm_up: the runs before, which are paid for like the others.
+        warm_up: what was measured before, to warm up: it counts for the price alone.
     """
 
     version: str

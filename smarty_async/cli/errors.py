@@ -58,7 +58,7 @@ _WAY_OUT_OF: Mapping[int | None, str] = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _ANOTHER_PATH),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
 }
-"""What to do about errors of a disk by their number: of a path that leads through a file, say."""
+"""What to do about errors of a disk, by their number: a path may lead through a file, say, or be protected."""
 
 _WAY_OUT: tuple[tuple[type[SmartyError], str], ...] = (
     (AuthorizationError, "Check SMARTY_TOKEN, or the other SMARTY_ variables."),

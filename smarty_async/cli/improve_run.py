@@ -156,7 +156,7 @@ def _client(options: ImproveOptions, base_url: str, *, hooks: Sequence[Hooks]) -
 _SHOW_EVERY: Final = 0.2
 """Seconds between two displays of a run's progress."""
 _KEEP_PACE_AFTER: Final = 30.0
-"""Seconds that a run must send photos for its pace to be kept: that of a few photos says little of others."""
+"""Seconds for which a run must send photos before its pace is kept: that of a few photos says little of others."""
 _LONG_ENOUGH: Final = 10.0
 """Seconds that a run must be expected to take for that to be said."""
 

@@ -76,10 +76,10 @@ def _parsed(address: str) -> URL:
     """The parts of an address.
 
     Raises:
-        ValueError: it has a port, or a name of a host, that cannot be.
+        ValueError: its port or the name of its host is not valid.
     """
     url = URL(address)
-    _ = url.port, (url.raw_host or "").encode("idna")  # as it is encoded to look it up
+    _ = url.port, (url.raw_host or "").encode("idna")  # both raise; the name is encoded like this when it is looked up
     return url
 
 
@@ -259,7 +259,7 @@ def translate_error(
         case aiohttp.ClientConnectorError():
             message = f"cannot connect to {error.host}:{error.port}: {_reason(error)}"
         case aiohttp.ClientResponseError():  # its status is aiohttp's own, not the service's
-            message = f"the answer is no HTTP: {error.message}"
+            message = f"the answer is not HTTP: {error.message}"
         case OSError(errno=int(), strerror=str(reason)):
             message = f"the connection broke: {reason}"
         case _:

@@ -47,10 +47,10 @@ class RequestLog(Protocol):
     """Records requests durably, so that the cost of one that was cut short is still counted by the next run."""
 
     async def check_room(self, size: int) -> None:
-        """Make sure that `size` bytes of outputs have room.
+        """Make sure that the disk has room for `size` bytes of outputs.
 
         Raises:
-            DiskFull: they have none.
+            DiskFull: it has none.
         """
         ...
 
@@ -126,7 +126,7 @@ class Submitter:
     Attributes:
         forecast: what it is going to submit.
         budget: what pays for its requests; without a limit at first.
-        room: what its open requests may bring.
+        room: on the disk, for the answers to its requests.
         is_stopped: whether nothing more of it is sent.
         error: the one that it has ended with; None before that.
     """

@@ -107,7 +107,7 @@ class OAuthTokens:
         clock: monotonic seconds.
 
     Raises:
-        OptionsError: the authorization server's address is none.
+        OptionsError: the authorization server's address is not valid.
         ConfigurationError: the credentials would travel unencrypted.
     """
 
@@ -242,7 +242,7 @@ async def open_tokens(
             way than the service.
 
     Raises:
-        OptionsError: the authorization server's address is none.
+        OptionsError: the authorization server's address is not valid.
         ConfigurationError: the credentials would travel unencrypted, or the proxy or the certificates cannot be used.
     """
     if credentials is None:

@@ -203,10 +203,10 @@ class Journal:
     # requests
 
     async def check_room(self, size: int) -> None:
-        """Make sure that `size` bytes of outputs have room on the disk of the journal.
+        """Make sure that the disk of the journal has room for `size` bytes of outputs.
 
         Raises:
-            DiskFull: they have none.
+            DiskFull: it has none.
         """
         folder, needed = self._path.parent, size + _SPARE_BYTES
         free = await threaded(_free_bytes)(folder)

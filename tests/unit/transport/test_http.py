@@ -416,7 +416,7 @@ async def test_a_host_without_an_address() -> None:
         assert str(translate_error(error)).startswith("cannot connect to no-such-host.invalid:443: ")
 
 
-async def test_an_answer_that_is_no_http() -> None:
+async def test_an_answer_that_is_not_http() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HELLO\r\n\r\n")
@@ -428,7 +428,7 @@ async def test_an_answer_that_is_no_http() -> None:
         port = server.sockets[0].getsockname()[1]
         async with refused_by(f"http://127.0.0.1:{port}/") as error:
             text = str(translate_error(error))
-    assert text.startswith("the answer is no HTTP: ")
+    assert text.startswith("the answer is not HTTP: ")
     assert "HELLO" in text
     assert "400" not in text
 
