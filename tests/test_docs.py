@@ -16,10 +16,10 @@ from smarty_async.cli import app
 from smarty_async.results import Progress
 
 ROOT = Path(__file__).parents[1]
-RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+PROOF = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")
 GENERATOR = (ROOT / "docs" / "generate_reference.py").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", RELIABILITY)))
-BOUNDS = sorted(set(re.findall(r"`(_?[A-Z_]+)` in `([\w/]+\.py)`", RELIABILITY)))
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)::(test_\w+)`", PROOF)))
+BOUNDS = sorted(set(re.findall(r"`(_?[A-Z_]+)` in `([\w/]+\.py)`", PROOF)))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 LINKS = [
     (document, target)
@@ -55,7 +55,7 @@ def test_every_test_that_is_named_is_there() -> None:
 
 
 def test_every_row_of_a_promise_names_a_test() -> None:
-    tables = RELIABILITY.split("| promise | how | test |\n|---|---|---|\n")[1:]
+    tables = PROOF.split("| promise | how | test |\n|---|---|---|\n")[1:]
     rows = [row for table in tables for row in table.partition("\n\n")[0].splitlines()]
     assert len(rows) > 30
     assert [row for row in rows if "::test_" not in row.rpartition(" | ")[2]] == []
@@ -69,7 +69,7 @@ def test_every_bound_that_is_named_is_there() -> None:
 
 def test_every_environment_that_is_named_is_there() -> None:
     tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
-    for environment in set(re.findall(r"tox -e ([\w-]+)", RELIABILITY)):
+    for environment in set(re.findall(r"tox -e ([\w-]+)", PROOF)):
         assert f"[testenv:{environment}]" in tox
 
 
