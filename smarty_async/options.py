@@ -163,7 +163,7 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True, dict=True):
 
 
 _ALL_MONEY = 1e15
-"""Rubles beyond which a limit is none: infinity, for example."""
+"""A limit above so many rubles, such as infinity, counts as no limit."""
 
 
 def _images_for(rubles: float | None) -> int | None:

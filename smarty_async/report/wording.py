@@ -87,16 +87,16 @@ _ADVICE = {
     "not_an_image": "these files hold no picture that can be read; leave them out with --exclude",
     "empty": "copy these files again from where they came, or leave them out with --exclude",
     "animation": "these are animations, not photos; leave them out with --exclude",
-    "unsupported": "save these photos as JPEG or PNG where the decoders are installed and do not read them",
+    "unsupported": "if the decoders are installed, save these photos as JPEG or PNG in another program",
     "unreadable_folder": "make these folders readable, and the same command takes the photos in them; or leave them out"
     " with --exclude 'FOLDER/*'",
     "unreadable": "check that these files exist and that you may read them",
-    "too_large": "where the bytes are too many and your account allows more, raise --max-image-bytes",
+    "too_large": "if a photo has too many bytes and your account accepts larger ones, raise --max-image-bytes",
     "changed": "these files changed while they were being sent; the same command takes them as they are now",
     "collision": f"their results would overwrite those of another photo; {_ELSEWHERE}",
     "output": f"these are results of an earlier run; leave them out, or {_ELSEWHERE}",
-    "output_refused": "move away what is in the way, and the same command goes on with them; where the disk does not"
-    f" take their names, {_ELSEWHERE}",
+    "output_refused": "move away the file that stands in the place of the result, and run the same command again; if the"
+    f" disk does not accept the name, {_ELSEWHERE}",
     "output_exists": f"files of yours have the names of these results; move them, or {_ELSEWHERE}",
     "path_too_long": f"their paths are too long for this disk; {_ELSEWHERE}",
     "listed_object": "name them as a source instead, also by a pattern such as 's3://bucket/scans/**/*.jpg'",
