@@ -48,7 +48,7 @@ class Connectivity(msgspec.Struct, kw_only=True):
         status: the status of the service's answer, None while there is none.
         seconds: how long it took.
         clock_ahead: by how many seconds this machine's clock is ahead of the service's; None when it does not say.
-        accepted: whether the service accepted the account.
+        accepted: whether the service accepted the account; None where it was not asked, or did not say.
     """
 
     address: str | None
@@ -57,7 +57,7 @@ class Connectivity(msgspec.Struct, kw_only=True):
     status: int | None = None
     seconds: float = 0.0
     clock_ahead: float | None = None
-    accepted: bool = False
+    accepted: bool | None = None
 
 
 async def check_connection(
@@ -138,6 +138,7 @@ def _judge(status: int, text: bytes, found: Connectivity) -> None:
     if envelope is None:
         raise NotTheService(f"what answers there is not the service (status {status})", status=status)
     if found.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        found.accepted = False
         said = quotable(str(envelope.body)) if envelope.body else ""
         raise AuthorizationError(f"the token is not accepted{f': {said}' if said else ''}", status=found.status)
     found.accepted = True

@@ -91,6 +91,10 @@ async def test_what_is_wrong_is_said(status: int, body: object, ends: int, says:
     server, _ = service_with(status, body)
     async with server:
         ended = await run("check", "--base-url", str(server.make_url("")), SMARTY_TOKEN=TOKEN)
+        found = json.loads(
+            (await run("check", "--base-url", str(server.make_url("")), "--json", SMARTY_TOKEN=TOKEN)).out
+        )
+    assert found["accepted"] is (False if "token" in says else None)
     assert ended.status == ends, ended.err
     assert says in ended.err
     assert "accepts the account" not in ended.out
@@ -118,6 +122,7 @@ async def test_without_an_account_there_is_nothing_to_check() -> None:
     ended = await run("check")
     assert ended.status == 0
     assert "restored on this machine" in ended.out
+    assert json.loads((await run("check", "--json")).out)["accepted"] is None
 
 
 @pytest.mark.slow
