@@ -21,7 +21,6 @@ __all__ = [
     "Content",
     "Counts",
     "FailedPhoto",
-    "FailureReason",
     "FinishedPhoto",
     "LoggedPhoto",
     "PhotoEntry",
@@ -265,24 +264,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[Outcome | None, int]
     images: int
     images_paid: int
-
-
-class FailureReason(msgspec.Struct, frozen=True):
-    """Photos that failed or were rejected for the same reason.
-
-    Attributes:
-        outcome: ``failed`` or ``rejected``.
-        type: the error's type.
-        message: one of the messages.
-        count: number of photos.
-        example: one of the photos.
-    """
-
-    outcome: Outcome
-    type: str
-    message: str
-    count: int
-    example: str
 
 
 class FailedPhoto(msgspec.Struct, frozen=True):

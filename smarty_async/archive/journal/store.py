@@ -29,7 +29,6 @@ from smarty_async.archive.journal.records import (
     Content,
     Counts,
     FailedPhoto,
-    FailureReason,
     FinishedPhoto,
     PhotoEntry,
     ReceivedAnswer,
@@ -461,18 +460,6 @@ class JournalStore:
         )
         for _, group in groupby(rows, key=itemgetter(0)):
             yield result_of(list(group))
-
-    def failure_reasons(self) -> list[FailureReason]:
-        """The reasons of failed and rejected photos, the most frequent first."""
-        rows = self.sql.execute(
-            "SELECT outcome, error_type, min(error), count(*), min(photo) FROM photos"
-            " WHERE outcome IS NOT NULL AND error_type IS NOT NULL"
-            " GROUP BY outcome, error_type ORDER BY count(*) DESC"
-        )
-        return [
-            FailureReason(outcome, kind, message, count, display_path(photo_of_key(key)[0]))
-            for outcome, kind, message, count, key in rows
-        ]
 
     def failures(self, *, after: int = 0, limit: int = 1000) -> list[FailedPhoto]:
         """Failed and rejected photos in the order of their ids, one page at a time.

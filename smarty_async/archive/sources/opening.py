@@ -106,10 +106,6 @@ class MixedSource:
         """What is equal for photos of the same content."""
         return self._of(path).digest(path, size=size, version=version)
 
-    def version(self, file: PhotoFile) -> str | None:
-        """The version that the photo has now."""
-        return self._of(file.path).version(file)
-
 
 class Scan:
     """The batches of a scan, which has a thread of its own.
