@@ -46,7 +46,13 @@ LAYERS = {
 }
 """Which room stands on which."""
 
-STRANGERS = {("local", "wire"), ("local", "transport"), ("transport", "archive"), ("archive", "transport")}
+STRANGERS = {
+    ("local", "wire"),
+    ("local", "transport"),
+    ("transport", "archive"),
+    ("archive", "transport"),
+    ("archive", "wire"),
+}
 """Rooms that do not know each other though the layers would allow it: (who, whom)."""
 
 EXPORTED = [

@@ -34,8 +34,7 @@ from smarty_async.archive.paths import (
 )
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Kind
-from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.results import KINDS_BY_MODE, ErrorInfo, Kind
 
 __all__ = ["NO_OUTPUTS", "EntryLookup", "OutputPlaces", "finished_bytes", "give_distinct_place"]
 
@@ -366,7 +365,7 @@ def _check_place(
     known: dict[Kind, StoredOutput] = {
         kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()
     }
-    wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
+    wanted = {kind: mode for mode in missing for kind in KINDS_BY_MODE[mode]}
     foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
     if not foreign:
         return entry.place, None

@@ -34,8 +34,7 @@ from smarty_async.archive.photos.pages import pictures, raw_name, read_directori
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import MODES, Mode, ModeSpec
-from smarty_async.results import Kind, Result
-from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.results import KINDS_BY_MODE, Kind, Result
 
 __all__ = ["LeftAnswer", "adopt", "adopt_left", "holds_results", "insert_finished", "rebuild", "replay"]
 
@@ -358,7 +357,7 @@ def _existing(result: Result, where: str, out: Path) -> Iterator[tuple[Mode, dic
 
 def _kinds(mode: Mode, result: Result) -> list[Kind]:
     """The kinds of output of `mode` that `result` names."""
-    return [kind for kind in dict.fromkeys(OUTPUT_FIELDS[mode].values()) if kind in result.outputs]
+    return [kind for kind in KINDS_BY_MODE[mode] if kind in result.outputs]
 
 
 def _stored(output: Path, named: str, out: Path) -> StoredOutput | None:
