@@ -12,8 +12,10 @@ from typing import Any, Unpack
 import msgspec
 
 from smarty_async.archive.duplicates import digest_of, unhashed_of
+from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
+from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.archive.journal.recovery import JournalRebuilder
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.paths import JOURNAL, display_path
@@ -66,7 +68,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     outputs.check_access()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(outputs.state_dir / JOURNAL)) as store, store.translated():
-        outputs.rebuild(store, options.specs)
+        outputs.rebuild(JournalRebuilder(store, options.specs))
         store.recover(_is_placed)
         counting = _Counting(options, limits, source, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
@@ -258,7 +260,7 @@ def _opened_to_read(
     if isinstance(outputs, OutputBucket):
         outputs.check_access()
         with closing(_copy_of_journal(journal)) as store, store.translated():
-            outputs.rebuild(store, ())
+            outputs.rebuild(JournalRebuilder(store, ()))
             if store.is_empty:
                 raise ConfigurationError(f"{str(out)!r} holds no log: no photos were restored into it")
             yield store

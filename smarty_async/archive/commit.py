@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputOrigin, OutputStore
 from smarty_async.archive.outputs.temp_file import TempFile

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput, key_of
+from smarty_async.archive.entries import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import key_of
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,

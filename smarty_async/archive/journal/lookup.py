@@ -15,15 +15,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from smarty_async.archive.journal.records import (
-    ANSWER_COLUMNS,
-    AnswerState,
-    PhotoEntry,
-    StoredAnswer,
-    StoredOutput,
-    answers_of,
-    key_of,
-)
+from smarty_async.archive.entries import AnswerState, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.records import ANSWER_COLUMNS, answers_of, key_of
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,

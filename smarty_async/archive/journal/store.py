@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
 from smarty_async.archive.journal.lookup import (
@@ -29,20 +30,17 @@ from smarty_async.archive.journal.records import (
     Content,
     Counts,
     FailedPhoto,
-    FinishedPhoto,
-    PhotoEntry,
     ReceivedAnswer,
     RequestState,
-    StoredAnswer,
-    StoredOutput,
     UnhashedPhoto,
     answers_of,
+    origin_of,
     outputs_of,
     photo_of_key,
     result_columns,
     result_of,
 )
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, origin_of
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer
 from smarty_async.archive.object_store import Bucket
 from smarty_async.options import Mode
 from smarty_async.results import KINDS, Kind

@@ -9,26 +9,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import METADATA_KEY, NameTaken, OutputMove, OutputOrigin, OutputRefused
+from smarty_async.archive.outputs.store import (
+    METADATA_KEY,
+    NameTaken,
+    OutputMove,
+    OutputOrigin,
+    OutputRefused,
+    RebuiltJournal,
+)
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
-from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 from smarty_async.store_address import StoreAddress
-
-if TYPE_CHECKING:
-    from smarty_async.archive.journal.store import JournalStore
 
 __all__ = ["RESULTS_FOLDER", "ObjectWriter", "OutputBucket"]
 
@@ -284,13 +287,11 @@ class OutputBucket(StateFolder):
         if left := [key for key in there if key.startswith(f"{RESULTS_FOLDER}/part-")]:
             self._bucket.delete(*left)
 
-    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:  # noqa: ARG002
+    def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter what the log tells of runs elsewhere, and outputs that no log names; see `OutputStore.rebuild`.
 
         A journal that is up to date costs one LIST.
         """
-        from smarty_async.archive.journal.recovery import adopt, replay  # noqa: PLC0415 - it stands on this package
-
         is_lost = journal.is_empty
         own = "" if is_lost else self._log.owner
         applied, left = self._log.applied, self._log.waiting_photos()
@@ -300,15 +301,15 @@ class OutputBucket(StateFolder):
         for segment in segments:
             found = True
             if segment.owner != own:
-                count += replay(journal, segment.lines)
+                count += journal.enter_log(segment.lines)
             if self._is_locked and segment.number > applied and segment.owner != self._log.owner:
                 self._log.drop(left & segment.photos)
         if self._is_locked:
             self._log.start()
         if is_lost:
-            count += replay(journal, self._log.waiting())
+            count += journal.enter_log(self._log.waiting())
         if found and (is_lost or count):
-            count += adopt(journal, self._outputs(), self._origin)
+            count += journal.enter_outputs(self._outputs(), self._origin)
         if self._last_segment is not None:
             self._log.note_applied(self._last_segment + 1)
         return count

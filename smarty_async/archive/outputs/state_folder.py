@@ -16,13 +16,13 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.journal.records import StoredOutput, size_of
+from smarty_async.archive.entries import StoredOutput, size_of
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.outputs.temp_file import (
     Appendable,
@@ -37,9 +37,6 @@ from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
-
-if TYPE_CHECKING:
-    from smarty_async.archive.outputs.store import OutputMove
 
 __all__ = [
     "StateFolder",

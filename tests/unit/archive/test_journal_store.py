@@ -13,17 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import (
-    Counts,
-    FailedPhoto,
-    FinishedPhoto,
-    PhotoEntry,
-    ReceivedAnswer,
-    StoredOutput,
-    content_digest,
-)
+from smarty_async.archive.journal.records import Counts, FailedPhoto, ReceivedAnswer, content_digest
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.sources.source import PhotoFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs import checker
 from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.sources.source import PhotoFile

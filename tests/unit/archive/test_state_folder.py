@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs import state_folder as module
 from smarty_async.archive.outputs import temp_file
 from smarty_async.archive.outputs.state_folder import StateFolder
