@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
@@ -16,9 +15,7 @@ from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.recovery import LeftAnswer
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.outputs.object_store import OutputBucket
-from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
 from smarty_async.archive.sources.source import PhotoFile
@@ -36,7 +33,7 @@ from smarty_async.transport.retry import Sleep
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection
 
-__all__ = ["ArchiveRun", "check_archive", "open_outputs"]
+__all__ = ["ArchiveRun"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -427,24 +424,6 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
-
-
-def check_archive(options: ArchiveOptions) -> None:
-    """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
-
-    Raises:
-        OptionsError: a source does not exist, or is among the outputs.
-        ConfigurationError: a store cannot be used.
-    """
-    open_source(options).check()
-    open_outputs(options).check_access()
-
-
-def open_outputs(options: ArchiveOptions) -> OutputStore:
-    """The storage for the outputs of `options`; nothing is created yet."""
-    if isinstance(options.out, Path):
-        return OutputDirectory(options.out)
-    return OutputBucket(options.out, options=options.store_options.values, state=options.state)
 
 
 def _first(error: BaseException) -> BaseException:
