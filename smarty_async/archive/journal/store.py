@@ -17,13 +17,8 @@ import msgspec
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
-from smarty_async.archive.journal.lookup import (
-    NO_OUTPUTS,
-    EntryLookup,
-    OutputPlaces,
-    finished_bytes,
-    give_distinct_place,
-)
+from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, Places
 from smarty_async.archive.journal.records import (
     ANSWER_COLUMNS,
     RESULT_COLUMNS,
@@ -95,8 +90,8 @@ class JournalStore:
         self.damaged = False
         self.sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
-        self._outputs = outputs
-        self._lookup = EntryLookup(self.sql, self._unplaced, outputs)
+        self._places = Places(self.sql, outputs)
+        self._lookup = EntryLookup(self.sql, self._unplaced, self._places)
 
     def close(self) -> None:
         """Close it."""
@@ -307,7 +302,7 @@ class JournalStore:
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
-        return give_distinct_place(self.sql, photo, mode, self._outputs)
+        return self._places.give_distinct(photo, mode)
 
     def record_results(self, photos: Sequence[FinishedPhoto]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
         """The results of photos, and why modes of them failed permanently.
@@ -377,8 +372,13 @@ class JournalStore:
         return int(images)
 
     def finished_bytes(self, spec: ModeSpec) -> int:
-        """See `lookup.finished_bytes`."""
-        return finished_bytes(self.sql, spec)
+        """Bytes of the photos whose answer to `spec` is at its place."""
+        [size] = self.sql.execute(
+            "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
+            " WHERE spec = ? AND state = 'committed'",
+            (spec.text,),
+        ).fetchone()
+        return int(size)
 
     # recovery
 
