@@ -17,8 +17,10 @@ from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
+from smarty_async.archive.sources.opening import open_source
+from smarty_async.archive.sources.scan import Scan, scanning
 from smarty_async.archive.sources.source import PhotoFile
+from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
