@@ -12,12 +12,12 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
-from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.entries import FinishedPhoto, StoredOutput
+from smarty_async.archive.outputs.checker import FolderChecker
 from smarty_async.archive.outputs.results_file import ResultsFile
 from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, RebuiltJournal
@@ -48,12 +48,12 @@ class OutputDirectory(StateFolder):
     """
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out / STATE)
+        # The journal's thread has a checker of its own.
+        super().__init__(out / STATE, FolderChecker(out), for_journal=FolderChecker(out))
         self.out = out
         self._out = str(out)
         self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
-        self._checker, self._places = OutputChecker(out), OutputChecker(out)  # each for a thread of its own
         self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
         self._folders: set[str] = set()  # of places, known to be free of files
@@ -148,18 +148,9 @@ class OutputDirectory(StateFolder):
 
     # temporary files
 
-    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
-        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
-        copied = self.open()
-        try:
-            size = await copy_file(self.out / kind / place, copied)
-            if size == output.size and (not output.digest or await _digest(str(copied.path)) == output.digest):
-                return copied
-        except BaseException:
-            await copied.discard()
-            raise
-        await copied.discard()
-        return None
+    async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
+        size = await copy_file(self.out / kind / place, target)
+        return size == output.size and (not output.digest or await _digest(str(target.path)) == output.digest)
 
     async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:  # noqa: ARG002
         """The file of an output; see `OutputStore.picture`."""
@@ -179,18 +170,6 @@ class OutputDirectory(StateFolder):
 
     def stop_committing(self) -> None:
         """Nothing: a rename is quick."""
-
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """Look for the outputs of `entries`; see `OutputStore.check`."""
-        return await _check(self._checker, entries, redo=redo)
-
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """What `check` does; blocks."""
-        return self._checker.checked(entries, redo=redo)
-
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
-        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
-        return self._places.missing(outputs)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
@@ -400,4 +379,3 @@ def _create_missing(folder: Path) -> list[Path]:
 
 _move_all = threaded(move_all)
 _digest = threaded(temp_file_digest)
-_check = threaded(OutputChecker.checked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.output_log import OutputLog
@@ -74,13 +74,13 @@ class OutputBucket(StateFolder):
     def __init__(
         self, address: StoreAddress, *, options: Mapping[str, Any] | None = None, state: Path | None = None
     ) -> None:
-        super().__init__(state or default_state_folder(address))
+        self._bucket = Bucket(address, options)
+        self._pages = KeyPages(self._bucket)
+        super().__init__(state or default_state_folder(address), self._pages, pool="fetching")
         self.address = address
         self.rules: FileNameRules = _RULES
         self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
-        self._bucket = Bucket(address, options)
-        self._pages = KeyPages(self._bucket)
         self._log = OutputLog(self._bucket, self.state_dir / "log")
         self._last_segment: int | None = None
         self._is_locked = False
@@ -185,17 +185,8 @@ class OutputBucket(StateFolder):
 
     # temporary files
 
-    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
-        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
-        copied = self.open()
-        try:
-            if await _download(self._bucket, f"{kind}/{place}", copied) == output.size:
-                return copied
-        except BaseException:
-            await copied.discard()
-            raise
-        await copied.discard()
-        return None
+    async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
+        return await _download(self._bucket, f"{kind}/{place}", target) == output.size
 
     async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:
         """A local file with an output; see `OutputStore.picture`."""
@@ -257,18 +248,6 @@ class OutputBucket(StateFolder):
         """Store only what has begun; see `OutputStore.stop_committing`."""
         self._is_left = True
 
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """Look for the outputs of `entries`; see `OutputStore.check`."""
-        return await _check(self._pages, entries, redo=redo)
-
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """What `check` does; blocks."""
-        return self._pages.checked(entries, redo=redo)
-
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
-        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
-        return self._pages.missing(outputs)
-
     # what is known of photos
 
     def record(self, photos: Sequence[FinishedPhoto], *, all_results: Callable[[], Iterable[Result]]) -> None:  # noqa: ARG002
@@ -328,7 +307,6 @@ class OutputBucket(StateFolder):
 
 
 _store = threaded(OutputBucket.store, pool="storing")
-_check = threaded(KeyPages.checked, pool="fetching")
 
 
 def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:
