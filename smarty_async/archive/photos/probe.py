@@ -48,7 +48,7 @@ from smarty_async.archive.photos.jpeg import (
     JpegHeader,
     JpegSource,
     JpegTruncated,
-    Kind,
+    SegmentKind,
     find_jpeg_extent,
     read_header,
 )
@@ -317,7 +317,7 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
     else:
         decoder = partial(decode_stream, stream, "jpeg", what=header.described(), bits=header.bits)
         load = decoding_whole(decoder, header.width, header.height)
-    exif, xmp = header.payloads.get(Kind.EXIF), header.payloads.get(Kind.XMP)
+    exif, xmp = header.payloads.get(SegmentKind.EXIF), header.payloads.get(SegmentKind.XMP)
     return Examined(
         width=header.width,
         height=header.height,
