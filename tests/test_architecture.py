@@ -66,7 +66,7 @@ ARCHIVE_LAYERS = {
     "outputs": 4,
     "journal": 5,
     "picture_copy": 5,
-    "": 6,  # what no other part stands on: commit, duplicates, catalog, album
+    "": 6,  # what no other part stands on: commit, duplicates, album
 }
 """Which part of the archive stands on which."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -35,6 +35,7 @@ __all__ = [
     "content_digest",
     "file_of",
     "key_of",
+    "kinds_of",
     "origin_of",
     "outputs_of",
     "photo_of_key",
@@ -157,6 +158,9 @@ _ANSWER_COUNT: Final = len(ANSWER_COLUMNS.split(", "))
 outputs_of: Callable[[str], dict[Kind, StoredOutput]] = msgspec.json.Decoder(dict[Kind, StoredOutput]).decode
 """The outputs of an answer, from its column ``outputs``."""
 
+kinds_of: Callable[[str], Collection[Kind]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
+"""Their kinds alone."""
+
 
 def key_of(file: PhotoFile) -> tuple[bytes, bytes]:
     """The columns ``source`` and ``photo`` of a photo. No path holds the zero byte before a page number."""
@@ -199,7 +203,6 @@ def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
 
 
 _warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
-_kinds_of: Callable[[str], dict[Kind, msgspec.Raw]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
 RESULT_COLUMNS: Final = (
     "source, photos.photo, place, outcome, attempts, error_type, error, warnings, state, outputs, answers.bw"
 )
@@ -218,7 +221,7 @@ def result_of(rows: Sequence[Sequence[Any]]) -> Result:
     bw: bool | None = None
     for *_, state, outputs, colour in rows:
         if state == "committed":
-            kinds += _kinds_of(outputs)
+            kinds += kinds_of(outputs)
             bw = bool(colour) if bw is None and colour is not None else bw
     path, page = photo_of_key(key)
     return Result(
