@@ -181,7 +181,7 @@ class _Counting:
 
 
 def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
-    """Whether the run copies the outputs of another photo, that it has by then."""
+    """Whether the run would copy another photo's outputs, because those exist by that time."""
     return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
 
 

@@ -248,6 +248,6 @@ def result_columns(photo: FinishedPhoto) -> tuple[Any, ...]:
 
 
 def file_of(source: bytes, key: bytes) -> PhotoFile:
-    """The photo of the columns ``source`` and ``photo``; where it is, and its size, nobody asks."""
+    """The photo of the columns ``source`` and ``photo``. Its path and size are left empty; no caller needs them."""
     path, page = photo_of_key(key)
     return PhotoFile(os.fsdecode(source), path, "", 0, "0", page=page)

@@ -168,11 +168,11 @@ class OutputBucket(StateFolder):
     # places
 
     def is_taken(self, place: str) -> bool:  # noqa: ARG002
-        """False: whether something is there, `commit` finds out, at no cost."""
+        """False: `commit` finds out whether something is there, without a request more."""
         return False
 
     def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
-        """None: likewise."""
+        """No kinds: `commit` finds out whether something else is there, without a request more."""
         return []
 
     def problem_of(self, place: str) -> ErrorInfo | None:
