@@ -17,7 +17,8 @@ import msgspec
 from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import FinishedFile, PhotoOutputs
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
 from smarty_async.archive.outputs.store import OutputRefused

@@ -12,17 +12,19 @@ from typing import Any, Unpack
 import msgspec
 
 from smarty_async.archive.duplicates import digest_of, unhashed_of
+from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import FailedPhoto, PhotoEntry
+from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.archive.journal.recovery import JournalRebuilder
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
 from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
-from smarty_async.run import open_outputs
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.request import ImageBudget
 
@@ -66,7 +68,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     outputs.check_access()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
     with closing(_copy_of_journal(outputs.state_dir / JOURNAL)) as store, store.translated():
-        outputs.rebuild(store, options.specs)
+        outputs.rebuild(JournalRebuilder(store, options.specs))
         store.recover(_is_placed)
         counting = _Counting(options, limits, source, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
@@ -179,7 +181,7 @@ class _Counting:
 
 
 def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
-    """Whether the run copies the outputs of another photo, that it has by then."""
+    """Whether the run would copy another photo's outputs, because those exist by that time."""
     return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
 
 
@@ -258,7 +260,7 @@ def _opened_to_read(
     if isinstance(outputs, OutputBucket):
         outputs.check_access()
         with closing(_copy_of_journal(journal)) as store, store.translated():
-            outputs.rebuild(store, ())
+            outputs.rebuild(JournalRebuilder(store, ()))
             if store.is_empty:
                 raise ConfigurationError(f"{str(out)!r} holds no log: no photos were restored into it")
             yield store

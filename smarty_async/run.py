@@ -7,21 +7,20 @@ from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.recovery import LeftAnswer
-from smarty_async.archive.outputs.folder import OutputDirectory
-from smarty_async.archive.outputs.object_store import OutputBucket
-from smarty_async.archive.outputs.store import OutputStore
+from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
-from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
+from smarty_async.archive.sources.opening import open_source
+from smarty_async.archive.sources.scan import Scan, scanning
 from smarty_async.archive.sources.source import PhotoFile
+from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
@@ -36,7 +35,7 @@ from smarty_async.transport.retry import Sleep
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection
 
-__all__ = ["ArchiveRun", "check_archive", "open_outputs"]
+__all__ = ["ArchiveRun"]
 
 _SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 """Outcomes of photos that were sent."""
@@ -427,24 +426,6 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
-
-
-def check_archive(options: ArchiveOptions) -> None:
-    """Make sure that a run can read its sources and has a place for its outputs, as far as that costs little; blocks.
-
-    Raises:
-        OptionsError: a source does not exist, or is among the outputs.
-        ConfigurationError: a store cannot be used.
-    """
-    open_source(options).check()
-    open_outputs(options).check_access()
-
-
-def open_outputs(options: ArchiveOptions) -> OutputStore:
-    """The storage for the outputs of `options`; nothing is created yet."""
-    if isinstance(options.out, Path):
-        return OutputDirectory(options.out)
-    return OutputBucket(options.out, options=options.store_options.values, state=options.state)
 
 
 def _first(error: BaseException) -> BaseException:

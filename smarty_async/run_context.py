@@ -12,8 +12,8 @@ from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
+from smarty_async.archive.entries import FinishedPhoto
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import FinishedPhoto
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource

@@ -14,7 +14,8 @@ from time import monotonic
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.scenarios.first import first_request, tree
 from benchmarks.service import service
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.sources.folder import scan

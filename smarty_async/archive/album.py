@@ -19,7 +19,7 @@ from typing import Final, Literal, cast
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.catalog import Catalog, Photo
+from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import STATE, output_place
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputOrigin, OutputStore
 from smarty_async.archive.outputs.temp_file import TempFile
-from smarty_async.results import Kind
-from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.results import KINDS_BY_MODE, Kind
 
 __all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
 
@@ -326,7 +326,7 @@ def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
     removes: dict[Kind, StoredOutput] = {}
     if received.entry.answers:
         earlier = _earlier_outputs(received)
-        obsolete = set(OUTPUT_FIELDS[received.spec.mode].values()) & earlier.keys() - outputs.keys()
+        obsolete = set(KINDS_BY_MODE[received.spec.mode]) & earlier.keys() - outputs.keys()
         removes = {kind: earlier[kind] for kind in obsolete}
     origin = _origin_of(received) if described else None
     return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)

@@ -14,8 +14,9 @@ from typing import Final
 
 import msgspec
 
+from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import Content, PhotoEntry, UnhashedPhoto, content_digest
+from smarty_async.archive.journal.records import Content, UnhashedPhoto, content_digest
 from smarty_async.archive.journal.store import MAX_UNHASHED
 from smarty_async.archive.photos.reader import file_digest
 from smarty_async.archive.sources.source import PhotoFile

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 
+from smarty_async.archive.outputs.opening import check_archive
 from smarty_async.archive.paths import display_path
 from smarty_async.cli.errors import Exit
 from smarty_async.cli.improve_options import DisplayOptions, ImproveOptions
@@ -31,7 +32,6 @@ from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
 from smarty_async.report.wording import count, estimated
 from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
-from smarty_async.run import check_archive
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import Final
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkReport

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredOutput, key_of
+from smarty_async.archive.entries import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import key_of
 from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
@@ -38,8 +39,8 @@ __all__ = [
     "ChunkReport",
     "Failure",
     "FinishedItem",
+    "PhotoKey",
     "Secret",
-    "SentPhoto",
     "ServiceAddress",
 ]
 
@@ -199,7 +200,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 return cast("SmartyError", plain(self.message, **status))
 
 
-class SentPhoto(msgspec.Struct, frozen=True, array_like=True):
+class PhotoKey(msgspec.Struct, frozen=True, array_like=True):
     """Which photo an item is, by the journal's columns; paths are bytes, which JSON has as Base64.
 
     Attributes:
@@ -217,7 +218,7 @@ class SentPhoto(msgspec.Struct, frozen=True, array_like=True):
     version: str
 
     @classmethod
-    def of(cls, entry: PhotoEntry) -> SentPhoto:
+    def of(cls, entry: PhotoEntry) -> PhotoKey:
         """The photo of `entry`."""
         return cls(*key_of(entry.file), os.fsencode(entry.place), entry.file.size, entry.file.version)
 
@@ -232,7 +233,7 @@ class ChunkBegin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     """
 
     specs: tuple[str, ...]
-    photos: tuple[SentPhoto, ...]
+    photos: tuple[PhotoKey, ...]
     kinds: tuple[Kind, ...] = ()
 
 

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 import msgspec
 
 from smarty_async.archive.commit import PhotoOutputs, move_of
-from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
+from smarty_async.archive.entries import StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import ObjectWriter
 from smarty_async.archive.outputs.store import OutputRefused

@@ -35,7 +35,7 @@ from smarty_async.cluster.messages import (
     ChunkReport,
     Failure,
     FinishedItem,
-    SentPhoto,
+    PhotoKey,
     ServiceAddress,
 )
 from smarty_async.cluster.storage import ChunkStorage
@@ -199,7 +199,7 @@ def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:
     outputs = [editor for editor in job.editors if isinstance(editor, PhotoOutputs)]
     if not outputs or len(outputs) < len(job.editors):
         return ()
-    photos = tuple(SentPhoto.of(each.entry) for each in outputs)
+    photos = tuple(PhotoKey.of(each.entry) for each in outputs)
     specs = tuple(spec.text for spec in job.specs)
     return [ChunkBegin(specs=specs, photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
 

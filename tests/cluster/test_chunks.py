@@ -15,7 +15,7 @@ from support.fake_service import FakeService, drop, late, ok, until
 from support.pictures import jpeg
 
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs.temp_file import output_digest
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress

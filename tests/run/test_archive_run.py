@@ -32,6 +32,7 @@ from support.pictures import jpeg, png, webp
 from smarty_async import run as archive_run
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
+from smarty_async.archive.outputs import results_file
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
 from smarty_async.options import Limits
@@ -533,7 +534,8 @@ async def test_an_answer_is_durable_before_it_is_noted_and_noted_before_it_has_i
     for name in ("record_received", "record_committed", "record_results"):
         monkeypatch.setattr(JournalStore, name, noting(name, getattr(JournalStore, name)))
     monkeypatch.setattr(GroupSync, "sync", synced)
-    monkeypatch.setattr(output_folder, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
+    for module in (output_folder, results_file):
+        monkeypatch.setattr(module, "sync_folder", lambda path: steps.append(f"sync folder {path.name}"))
     fill(source, "a.jpg")
     async with FakeService() as service:
         service.default = always(colorized=None)

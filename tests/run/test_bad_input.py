@@ -31,8 +31,7 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, o
 from support.pictures import cut, heavy, huge, jpeg, png, webp
 from support.program import run, started
 
-from smarty_async.archive.outputs import folder as output_folder
-from smarty_async.archive.outputs import state_folder, temp_file
+from smarty_async.archive.outputs import results_file, state_folder, temp_file
 from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
@@ -385,7 +384,7 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
         monkeypatch.setattr(output_sync, "sync_file", no_space)
         monkeypatch.setattr(output_sync, "sync_file_system", no_space)
     else:
-        monkeypatch.setattr(output_folder, "sync_file", no_space)
+        monkeypatch.setattr(results_file, "sync_file", no_space)
     async with FakeService() as service:
         with pytest.raises(DiskError, match="No space left"):
             await restore(service, source, out, limits=limits, concurrency=2)

@@ -10,7 +10,8 @@ from support.fake_service import FakeService, items
 from support.pictures import webp
 
 from smarty_async import plan_archive, read_status
-from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
+from smarty_async.archive.entries import StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError

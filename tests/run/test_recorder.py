@@ -11,8 +11,8 @@ import pytest
 from support.archives import lines
 from support.fake_service import until
 
+from smarty_async.archive.entries import FinishedPhoto
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import FinishedPhoto
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import SmartyError, StoreError

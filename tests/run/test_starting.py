@@ -15,7 +15,7 @@ from support.fake_service import FakeService, until
 from smarty_async import run as archive_run
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.folder import FolderSource
-from smarty_async.archive.sources.opening import Scan
+from smarty_async.archive.sources.scan import Scan
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Limits
 from smarty_async.run_context import Probes

@@ -17,7 +17,7 @@ from support.stores import StorePlace
 
 from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, Result, plan_archive, read_status
 from smarty_async.archive import commit
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.object_store import UnlistableKey
 from smarty_async.archive.s3 import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource

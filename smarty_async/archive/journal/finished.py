@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from smarty_async.archive.entries import output_paths
 from smarty_async.archive.journal.lookup import SeenEntries
-from smarty_async.archive.journal.records import key_of, output_paths
+from smarty_async.archive.journal.records import key_of
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec

@@ -16,16 +16,10 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer
 from smarty_async.archive.journal.finished import FinishedBatch
-from smarty_async.archive.journal.records import (
-    Content,
-    FinishedPhoto,
-    PhotoEntry,
-    ReceivedAnswer,
-    StoredAnswer,
-    UnhashedPhoto,
-)
-from smarty_async.archive.journal.recovery import LeftAnswer, adopt_left
+from smarty_async.archive.journal.records import Content, ReceivedAnswer, UnhashedPhoto
+from smarty_async.archive.journal.recovery import JournalRebuilder, LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
@@ -387,7 +381,7 @@ def _recovered(
     try:
         with store.transaction():
             state = found or ("There was no journal" if store.is_empty else "The journal was not up to date")
-            count = outputs.rebuild(store, specs)
+            count = outputs.rebuild(JournalRebuilder(store, specs))
             adopted = adopt_left(store, left)
             temporaries, error = store.recover(outputs.recover)
         if error is not None:

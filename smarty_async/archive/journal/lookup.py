@@ -1,43 +1,27 @@
-"""Look up the entries of the photos that a scan has found, and give each a place for its outputs. Blocking.
-
-No two photos share a place.
-"""
+"""Look up the entries of the photos that a scan has found. Blocking."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import (
-    ANSWER_COLUMNS,
-    AnswerState,
-    PhotoEntry,
-    StoredAnswer,
-    StoredOutput,
-    answers_of,
-    key_of,
-)
+from smarty_async.archive.entries import AnswerState, PhotoEntry, StoredAnswer
+from smarty_async.archive.journal.places import Places
+from smarty_async.archive.journal.records import ANSWER_COLUMNS, answers_of, key_of
 from smarty_async.archive.paths import (
-    SYSTEM_RULES,
-    FileNameRules,
-    display_path,
-    distinct_place,
     folded_key,
-    output_place,
 )
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Kind
-from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.results import ErrorInfo
 
-__all__ = ["NO_OUTPUTS", "EntryLookup", "OutputPlaces", "finished_bytes", "give_distinct_place"]
+__all__ = ["EntryLookup", "SeenEntries"]
 
 _GOOD: Final = ("restored", "already_good", "duplicate")
 
@@ -58,56 +42,6 @@ _BETWEEN: Final = (
 _BY_ID: Final = f"SELECT {_ENTRY} FROM photos LEFT JOIN answers ON answers.photo = id WHERE id = ?"  # noqa: S608 - likewise
 
 _Rows = list[Sequence[Any]]
-
-
-class OutputPlaces(Protocol):
-    """Which places outputs can have: the part of an `OutputStore` that the journal asks."""
-
-    @property
-    def rules(self) -> FileNameRules:
-        """Which names the storage takes."""
-        ...
-
-    def is_taken(self, place: str) -> bool:
-        """Whether something that no run made is at `place`."""
-        ...
-
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """The kinds of which something is at `place` that is none of the `known` outputs."""
-        ...
-
-    def problem_of(self, place: str) -> ErrorInfo | None:
-        """Why nothing can be stored at `place`, None when it can."""
-        ...
-
-
-class _NoOutputs:
-    """Outputs of which nothing is known."""
-
-    rules = SYSTEM_RULES
-
-    def is_taken(self, place: str) -> bool:  # noqa: ARG002
-        return False
-
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
-        return []
-
-    def problem_of(self, place: str) -> ErrorInfo | None:  # noqa: ARG002
-        return None
-
-
-NO_OUTPUTS: OutputPlaces = _NoOutputs()
-"""For a journal without its outputs."""
-
-
-def finished_bytes(sql: sqlite3.Connection, spec: ModeSpec) -> int:
-    """Bytes of the photos whose answer to `spec` is at its place."""
-    [size] = sql.execute(
-        "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
-        " WHERE spec = ? AND state = 'committed'",
-        (spec.text,),
-    ).fetchone()
-    return int(size)
 
 
 class SeenEntries:
@@ -154,7 +88,7 @@ class EntryLookup:
     Args:
         sql: the journal's database.
         unplaced: why recovery could not move the outputs of a photo to their places, by id.
-        outputs: which places outputs can have.
+        places: gives photos places for their outputs.
 
     Attributes:
         seen: those that were looked up.
@@ -164,11 +98,10 @@ class EntryLookup:
         self,
         sql: sqlite3.Connection,
         unplaced: Mapping[int, ErrorInfo] | None = None,
-        outputs: OutputPlaces = NO_OUTPUTS,
+        places: Places | None = None,
     ) -> None:
         self._sql = sql
-        self._outputs = outputs
-        self._has_place_keys = outputs.rules.is_exact
+        self._places = Places(sql) if places is None else places
         self._unplaced: Mapping[int, ErrorInfo] = {} if unplaced is None else unplaced
         self.seen = SeenEntries()
 
@@ -206,9 +139,9 @@ class EntryLookup:
                 self.renew(number, file)
         where, problem = "" if place is None else os.fsdecode(place), problem or unplaced
         if not where and problem is None:
-            where, problem = self._free_place(file)
+            where, problem = self._places.free_for(file)
             if where:
-                _write_place(self._sql, number, where)
+                self._places.write(number, where)
         entry = PhotoEntry(
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
@@ -216,7 +149,7 @@ class EntryLookup:
         if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
             return entry
         if problem is None and missing and place is not None and not changed and not is_new:
-            where, problem = _check_place(self._sql, entry, [spec.mode for spec in missing], self._outputs)
+            where, problem = self._places.checked(entry, [spec.mode for spec in missing])
             entry = msgspec.structs.replace(entry, place=where, problem=problem)
         # A photo without a place may have been moved here: its outputs then have one.
         comparable = file.problem is None and (problem is None or problem.type == "collision")
@@ -249,7 +182,7 @@ class EntryLookup:
 
     def _created(self, file: PhotoFile) -> tuple[_Rows, ErrorInfo | None]:
         """The rows of a new entry of `file`, with a place for its outputs; or why it has none."""
-        place, problem = self._free_place(file) if file.problem is None else ("", file.problem)
+        place, problem = self._places.free_for(file) if file.problem is None else ("", file.problem)
         key = key_of(file)
         where = (os.fsencode(place), folded_key(place)) if place else (None, None)
         created = self._sql.execute(
@@ -260,37 +193,6 @@ class EntryLookup:
         if created.rowcount:
             return [(*key, created.lastrowid, where[0], file.size, file.version, *_NEW)], problem
         return self._sql.execute(_by_key(1), key).fetchall(), problem
-
-    def _free_place(self, file: PhotoFile) -> tuple[str, ErrorInfo | None]:
-        """Find a free place for the outputs of a photo that has none.
-
-        That is its own path; where another source has a photo with this path, the path under its source's folder name.
-        Where the name is not free for another reason (the disk ignores case and a name differs in nothing else, or a
-        file is there that no run made), the name gets a hash: `distinct_place`.
-
-        Returns:
-            The place, relative to ``DIR/<kind>``; or an empty one, and why there is none.
-        """
-        if not self._has_place_keys:
-            _fill_place_keys(self._sql)
-            self._has_place_keys = True
-        rules = self._outputs.rules
-        rivals: list[str] = []
-        for place in _own_places(file, rules):
-            name, rival = place, _rival(self._sql, place, rules)
-            if (rival and rival.is_alike) or (not rival and self._outputs.is_taken(place)):
-                identity = _identity_of(file.source, file.photo if file.page == 1 else f"{file.photo}\0{file.page}")
-                name = distinct_place(place, identity=identity, rules=rules)
-                rival = _rival(self._sql, name, rules)
-            if rival or (name != place and self._outputs.is_taken(name)):
-                rivals.append(rival.photo if rival else display_path(name))
-                continue
-            if problem := self._outputs.problem_of(name):
-                return "", problem
-            return name, None
-        own = display_path(output_place(file.photo, page=file.page, rules=rules))
-        message = f"its output {own!r} would be written over that of {rivals[0]!r}: give it another --out"
-        return "", ErrorInfo("collision", message)
 
     def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
         """Whether another file of this size is known; the pages of one file are no duplicates of each other."""
@@ -347,119 +249,3 @@ def _by_key(photos: int) -> str:
 def _add(entries: dict[tuple[bytes, bytes], _Rows], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         entries.setdefault((row[0], row[1]), []).append(row)
-
-
-def _own_places(file: PhotoFile, rules: FileNameRules) -> Iterator[str]:
-    """The place of a photo's own path, and that below the name of its source."""
-    yield output_place(file.photo, page=file.page, rules=rules)
-    yield output_place(f"{Path(file.source).name or 'root'}/{file.photo}", page=file.page, rules=rules)
-
-
-def _check_place(
-    sql: sqlite3.Connection, entry: PhotoEntry, missing: Iterable[Mode], outputs: OutputPlaces
-) -> tuple[str, ErrorInfo | None]:
-    """Make sure, before a photo is sent, that the outputs of `missing` modes can be committed at the place it has.
-
-    Returns:
-        Its place, another one if a file that no run made is there; and why it must not be sent, None when it may.
-    """
-    known: dict[Kind, StoredOutput] = {
-        kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()
-    }
-    wanted = {kind: mode for mode in missing for kind in OUTPUT_FIELDS[mode].values()}
-    foreign = [kind for kind in outputs.foreign_kinds(entry.place, known) if kind in wanted]
-    if not foreign:
-        return entry.place, None
-    place = give_distinct_place(sql, entry.id, wanted[foreign[0]], outputs)
-    if place is not None:
-        return place, None
-    path = display_path(f"{foreign[0]}/{entry.place}")
-    message = f"{path!r} in the output folder is a file that no run made, or that was changed since: move it away"
-    return entry.place, ErrorInfo("output_exists", message)
-
-
-def give_distinct_place(sql: sqlite3.Connection, photo: int, mode: str, outputs: OutputPlaces) -> str | None:
-    """Give a photo another place, because a file that no run made is at the one it has.
-
-    Args:
-        sql: the journal's database.
-        photo: the photo's entry.
-        mode: whose outputs could not be committed.
-        outputs: which places outputs can have.
-
-    Returns:
-        The new place; None when there is none, or when outputs of another mode are at the old one.
-    """
-    rows = sql.execute(
-        "SELECT source, photo, place FROM photos WHERE id = ? AND NOT EXISTS"
-        " (SELECT 1 FROM answers WHERE answers.photo = id AND mode <> ? AND state IN ('committed', 'received'))",
-        (photo, mode),
-    ).fetchall()
-    for source, key, where in rows:
-        identity = _identity_of(os.fsdecode(source), os.fsdecode(key))
-        place = distinct_place(os.fsdecode(where), identity=identity, rules=outputs.rules)
-        if not (_rival(sql, place, outputs.rules) or outputs.is_taken(place) or outputs.problem_of(place)):
-            _write_place(sql, photo, place)
-            return place
-    return None
-
-
-def _identity_of(source: str, key: str) -> str:
-    """What identifies a photo: its source, and its path with the number of a further page."""
-    return f"{source}\0{key}"
-
-
-def _write_place(sql: sqlite3.Connection, photo: int, place: str) -> None:
-    sql.execute(
-        "UPDATE photos SET place = ?, place_key = ? WHERE id = ?", (os.fsencode(place), folded_key(place), photo)
-    )
-
-
-def _fill_place_keys(sql: sqlite3.Connection) -> None:
-    """Write the keys of places into a journal of an older version, which has none; inside a transaction."""
-    rows = sql.execute("SELECT id, place FROM photos WHERE place_key IS NULL AND place IS NOT NULL").fetchall()
-    sql.executemany(
-        "UPDATE photos SET place_key = ? WHERE id = ?",
-        [(folded_key(os.fsdecode(place)), number) for number, place in rows],
-    )
-
-
-class _Rival(NamedTuple):
-    """A photo whose outputs leave no room for those of another.
-
-    Attributes:
-        photo: the photo, for people.
-        is_alike: whether its place is another name, which only the disk takes for the same.
-    """
-
-    photo: str
-    is_alike: bool
-
-
-_MAX_CANDIDATES = 64
-"""Places read that are alike when case and composition are ignored; the disk distinguishes most of them, or none."""
-
-
-def _rival(sql: sqlite3.Connection, place: str, rules: FileNameRules) -> _Rival | None:
-    """The photo whose outputs leave no room for one at `place`: it has it, or one of the two is above the other."""
-    column, encoded = ("place", os.fsencode) if rules.is_exact else ("place_key", folded_key)
-    wanted = encoded(place)
-    parts = place.split("/")
-    names = [wanted, *(encoded("/".join(parts[:number])) for number in range(1, len(parts)))]
-    rows = sql.execute(
-        f"SELECT source, photo, place FROM photos WHERE {column} IN ({','.join('?' * len(names))})"  # noqa: S608
-        f" OR ({column} > ? AND {column} < ?) LIMIT {_MAX_CANDIDATES}",
-        (*names, wanted + b"/", wanted + b"0"),  # 0 follows /
-    ).fetchall()
-    key = rules.key(place)
-    for source, photo, where in rows:
-        other = os.fsdecode(where)
-        if rules.is_exact or _clash(key, rules.key(other)):
-            is_alike = other != place and rules.key(other) == key
-            path = os.fsdecode(photo.partition(b"\0")[0])
-            return _Rival(display_path(f"{os.fsdecode(source)}/{path}"), is_alike)
-    return None
-
-
-def _clash(one: bytes, other: bytes) -> bool:
-    return one == other or one.startswith(other + b"/") or other.startswith(one + b"/")

@@ -16,28 +16,19 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import (
-    FinishedPhoto,
-    LoggedPhoto,
-    PhotoEntry,
-    ReceivedAnswer,
-    StoredOutput,
-    file_of,
-    key_of,
-    outputs_of,
-)
+from smarty_async.archive.entries import FinishedPhoto, LoggedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer, file_of, key_of, outputs_of
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputOrigin
 from smarty_async.archive.paths import display_path, folded_key, photo_path
 from smarty_async.archive.photos.identify import dimensions
 from smarty_async.archive.photos.pages import pictures, raw_name, read_directories
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.errors import DiskError, PhotoRejected
+from smarty_async.errors import PhotoRejected
 from smarty_async.options import MODES, Mode, ModeSpec
-from smarty_async.results import Kind, Result
-from smarty_async.wire.messages import OUTPUT_FIELDS
+from smarty_async.results import KINDS_BY_MODE, Kind, Result
 
-__all__ = ["LeftAnswer", "adopt", "adopt_left", "holds_results", "insert_finished", "rebuild", "replay"]
+__all__ = ["JournalRebuilder", "LeftAnswer", "adopt_left", "insert_finished"]
 
 _READERS: Final = 16
 """Outputs whose metadata are read at a time."""
@@ -118,56 +109,103 @@ def insert_finished(
     return int(number)
 
 
-def replay(journal: JournalStore, lines: Iterable[dict[str, Any]]) -> int:
-    """Enter lines of a log: each is a photo as a run left it, and replaces what is known of the photo.
+class JournalRebuilder:
+    """Enters photos of earlier runs into a journal, within a transaction; the `RebuiltJournal` of an `OutputStore`.
 
-    Images of its requests are counted as paid.
-
-    Returns:
-        The number of lines.
+    Args:
+        store: the journal.
+        specs: what the run asks of every photo.
     """
-    count = 0
-    for line in lines:
-        logged = msgspec.convert(line, LoggedPhoto)
+
+    def __init__(self, store: JournalStore, specs: Iterable[ModeSpec]) -> None:
+        self._store = store
+        self._wanted: Mapping[Mode, ModeSpec] = {spec.mode: spec for spec in specs}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the journal knows no photo."""
+        return self._store.is_empty
+
+    def enter_results(self, results: Iterable[Result], *, out: Path) -> int:
+        """Enter photos from the lines of ``results.jsonl`` and the files in the folder `out`.
+
+        A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
+        written. The lines do not say with which settings a photo was enlarged: the factor is the ratio of the pictures'
+        sizes, the rest is taken from what the run asks. Outputs of which that cannot be found out, or that are older
+        than the photo, are noted as ``stale``, so that a later answer replaces them. Images of earlier requests are
+        counted as paid.
+
+        Returns:
+            The number of photos that were recovered.
+        """
+        recovered = images = 0
+        for result in results:
+            images += result.attempts
+            file, where = _file_named_in(result), _place_of(result)
+            if file is None:
+                continue
+            answers = dict(_answers(result, file, where, out, self._wanted))
+            known = {spec.mode for spec in answers}
+            stale: dict[Mode, Mapping[Kind, StoredOutput]] = {
+                mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known
+            }
+            if answers or stale:
+                recovered += bool(answers)
+                number = insert_finished(self._store, file, where, answers, result, stale=stale)
+                self._store.note_pages(number, _pages_of(file))
+        _count_paid(self._store, images)
+        return recovered
+
+    def enter_log(self, lines: Iterable[dict[str, Any]]) -> int:
+        """Enter lines of a log: each is a photo as a run left it, and replaces what is known of the photo.
+
+        Images of its requests are counted as paid.
+
+        Returns:
+            The number of lines.
+        """
+        count = 0
+        for line in lines:
+            self._enter_logged(msgspec.convert(line, LoggedPhoto))
+            count += 1
+        return count
+
+    def _enter_logged(self, logged: LoggedPhoto) -> None:
         file = _photo_at(logged.source, logged.photo, logged.page, logged.size, logged.version)
-        row = journal.sql.execute("SELECT attempts FROM photos WHERE source = ? AND photo = ?", key_of(file)).fetchone()
+        row = self._store.sql.execute(
+            "SELECT attempts FROM photos WHERE source = ? AND photo = ?", key_of(file)
+        ).fetchone()
         answers: dict[ModeSpec, dict[Kind, StoredOutput]] = {
             ModeSpec.parse(spec): {kind: StoredOutput("", size) for kind, size in outputs.items()}
             for spec, outputs in logged.answers.items()
         }
-        number = insert_finished(journal, file, logged.place, answers, logged.result)
-        journal.note_pages(number, logged.pages)
+        number = insert_finished(self._store, file, logged.place, answers, logged.result)
+        self._store.note_pages(number, logged.pages)
         failures = {ModeSpec.parse(spec): why for spec, why in logged.failures.items()}
-        journal.record_results([FinishedPhoto(PhotoEntry(file, number, logged.place), logged.result, failures)])
-        _count_paid(journal, logged.attempts - (row[0] if row else 0))
-        count += 1
-    return count
+        self._store.record_results([FinishedPhoto(PhotoEntry(file, number, logged.place), logged.result, failures)])
+        _count_paid(self._store, logged.attempts - (row[0] if row else 0))
 
+    def enter_outputs(
+        self, outputs: Iterable[tuple[Kind, str, int]], origin: Callable[[Kind, str], OutputOrigin | None]
+    ) -> int:
+        """Enter answers whose outputs are all there, and which the journal does not know; they are paid for.
 
-def adopt(
-    journal: JournalStore,
-    outputs: Iterable[tuple[Kind, str, int]],
-    origin: Callable[[Kind, str], OutputOrigin | None],
-) -> int:
-    """Enter answers whose outputs are all there, and which the journal does not know; they are paid for.
+        Args:
+            outputs: every output that is there: its kind, its place, and its size in bytes.
+            origin: reads what an output says of itself; called in threads.
 
-    Args:
-        journal: the journal.
-        outputs: every output that is there: its kind, its place, and its size in bytes.
-        origin: reads what an output says of itself; called in threads.
-
-    Returns:
-        The number of answers.
-    """
-    unknown = (output for output in outputs if not _knows(journal, *output[:2]))
-    found: dict[tuple[str, str], tuple[OutputOrigin, dict[Kind, StoredOutput]]] = {}
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="smarty_async adopt") as readers:
-        while some := list(islice(unknown, 4 * _READERS)):
-            kinds, places, _ = zip(*some, strict=True)
-            for (kind, place, size), one in zip(some, readers.map(origin, kinds, places), strict=True):
-                if one is not None:
-                    found.setdefault((place, one.spec), (one, {}))[1][kind] = StoredOutput("", size)
-    return sum(_adopt_one(journal, place, one, stored) for (place, _), (one, stored) in found.items())
+        Returns:
+            The number of answers.
+        """
+        unknown = (output for output in outputs if not _knows(self._store, *output[:2]))
+        found: dict[tuple[str, str], tuple[OutputOrigin, dict[Kind, StoredOutput]]] = {}
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="smarty_async adopt") as readers:
+            while some := list(islice(unknown, 4 * _READERS)):
+                kinds, places, _ = zip(*some, strict=True)
+                for (kind, place, size), one in zip(some, readers.map(origin, kinds, places), strict=True):
+                    if one is not None:
+                        found.setdefault((place, one.spec), (one, {}))[1][kind] = StoredOutput("", size)
+        return sum(_adopt_one(self._store, place, one, stored) for (place, _), (one, stored) in found.items())
 
 
 def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
@@ -235,75 +273,8 @@ def _photo_at(source: str, photo: str, page: int, size: int, version: str) -> Ph
 
 # results.jsonl
 
-_decoder = msgspec.json.Decoder(Result)
-_MAX_LINE: Final = 1 << 20
-"""Bytes of a line of ``results.jsonl``: a few paths."""
-
-
-_COARSE_TIME_NS = 2_000_000_000
+_COARSE_TIME_NS: Final = 2_000_000_000
 """FAT keeps modification times to two seconds."""
-
-
-def rebuild(store: JournalStore, results: Path, *, out: Path, specs: Iterable[ModeSpec]) -> int:
-    """Fill `store`, which is empty, from the lines of ``results.jsonl`` and the files on the disk.
-
-    A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
-    written. The lines do not say with which settings a photo was enlarged: the factor is the ratio of the pictures'
-    sizes, the rest is taken from `specs`. Outputs of which that cannot be found out, or that are older than the photo,
-    are noted as ``stale``, so that a later answer replaces them. Images of earlier requests are counted as paid.
-
-    Returns:
-        The number of photos that were recovered.
-
-    Raises:
-        DiskError: `results` cannot be read, or the journal cannot be written.
-    """
-    wanted: dict[Mode, ModeSpec] = {spec.mode: spec for spec in specs}
-    recovered = images = 0
-    for result in _lines(results):
-        images += result.attempts
-        file, where = _file_named_in(result), _place_of(result)
-        if file is None:
-            continue
-        answers = dict(_answers(result, file, where, out, wanted))
-        known = {spec.mode for spec in answers}
-        stale: dict[Mode, Mapping[Kind, StoredOutput]] = {
-            mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known
-        }
-        if answers or stale:
-            recovered += bool(answers)
-            number = insert_finished(store, file, where, answers, result, stale=stale)
-            store.note_pages(number, _pages_of(file))
-    if images:
-        store.finish_request(store.start_request(images=images, size=0), "answered")
-    return recovered
-
-
-def holds_results(results: Path) -> bool:
-    """Whether the file at `results` has a line of a run, is empty, or does not exist; else somebody else made it.
-
-    Raises:
-        DiskError: it cannot be read.
-    """
-    try:
-        is_empty = not results.stat().st_size
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        raise DiskError.of(error, results, "read") from None
-    return is_empty or next(_lines(results), None) is not None
-
-
-def _lines(results: Path) -> Iterator[Result]:
-    try:
-        with results.open("rb") as file:
-            while line := file.readline(_MAX_LINE):
-                with suppress(msgspec.DecodeError):
-                    yield _decoder.decode(line)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DiskError.of(error, results, "read") from None
 
 
 def _file_named_in(result: Result) -> PhotoFile | None:
@@ -358,7 +329,7 @@ def _existing(result: Result, where: str, out: Path) -> Iterator[tuple[Mode, dic
 
 def _kinds(mode: Mode, result: Result) -> list[Kind]:
     """The kinds of output of `mode` that `result` names."""
-    return [kind for kind in dict.fromkeys(OUTPUT_FIELDS[mode].values()) if kind in result.outputs]
+    return [kind for kind in KINDS_BY_MODE[mode] if kind in result.outputs]
 
 
 def _stored(output: Path, named: str, out: Path) -> StoredOutput | None:

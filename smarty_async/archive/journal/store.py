@@ -14,36 +14,28 @@ from typing import Any, Final
 
 import msgspec
 
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
-from smarty_async.archive.journal.lookup import (
-    NO_OUTPUTS,
-    EntryLookup,
-    OutputPlaces,
-    finished_bytes,
-    give_distinct_place,
-)
+from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, Places
 from smarty_async.archive.journal.records import (
     ANSWER_COLUMNS,
     RESULT_COLUMNS,
     Content,
     Counts,
     FailedPhoto,
-    FailureReason,
-    FinishedPhoto,
-    PhotoEntry,
     ReceivedAnswer,
     RequestState,
-    StoredAnswer,
-    StoredOutput,
     UnhashedPhoto,
     answers_of,
+    origin_of,
     outputs_of,
     photo_of_key,
     result_columns,
     result_of,
 )
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, origin_of
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
@@ -98,8 +90,8 @@ class JournalStore:
         self.damaged = False
         self.sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
-        self._outputs = outputs
-        self._lookup = EntryLookup(self.sql, self._unplaced, outputs)
+        self._places = Places(self.sql, outputs)
+        self._lookup = EntryLookup(self.sql, self._unplaced, self._places)
 
     def close(self) -> None:
         """Close it."""
@@ -310,7 +302,7 @@ class JournalStore:
 
     def give_distinct_place(self, photo: int, mode: Mode) -> str | None:
         """Give a photo another place, because a file that no run made is at the one it has; None when there is none."""
-        return give_distinct_place(self.sql, photo, mode, self._outputs)
+        return self._places.give_distinct(photo, mode)
 
     def record_results(self, photos: Sequence[FinishedPhoto]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
         """The results of photos, and why modes of them failed permanently.
@@ -380,8 +372,13 @@ class JournalStore:
         return int(images)
 
     def finished_bytes(self, spec: ModeSpec) -> int:
-        """See `lookup.finished_bytes`."""
-        return finished_bytes(self.sql, spec)
+        """Bytes of the photos whose answer to `spec` is at its place."""
+        [size] = self.sql.execute(
+            "SELECT coalesce(sum(size), 0) FROM photos JOIN answers ON answers.photo = id"
+            " WHERE spec = ? AND state = 'committed'",
+            (spec.text,),
+        ).fetchone()
+        return int(size)
 
     # recovery
 
@@ -461,18 +458,6 @@ class JournalStore:
         )
         for _, group in groupby(rows, key=itemgetter(0)):
             yield result_of(list(group))
-
-    def failure_reasons(self) -> list[FailureReason]:
-        """The reasons of failed and rejected photos, the most frequent first."""
-        rows = self.sql.execute(
-            "SELECT outcome, error_type, min(error), count(*), min(photo) FROM photos"
-            " WHERE outcome IS NOT NULL AND error_type IS NOT NULL"
-            " GROUP BY outcome, error_type ORDER BY count(*) DESC"
-        )
-        return [
-            FailureReason(outcome, kind, message, count, display_path(photo_of_key(key)[0]))
-            for outcome, kind, message, count, key in rows
-        ]
 
     def failures(self, *, after: int = 0, limit: int = 1000) -> list[FailedPhoto]:
         """Failed and rejected photos in the order of their ids, one page at a time.

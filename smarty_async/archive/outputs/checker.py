@@ -17,12 +17,12 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer
 from smarty_async.archive.object_store import Bucket
 from smarty_async.options import Mode
 from smarty_async.results import KINDS, Kind
 
-__all__ = ["KeyPages", "OutputChecker", "mark_missing"]
+__all__ = ["FolderChecker", "KeyPages", "OutputChecker", "mark_missing"]
 
 _LOOKUPS = 16
 """Lookups in one folder after which its names are read: that costs as much as looking up a fifth of them."""
@@ -55,7 +55,23 @@ def mark_missing(
 
 
 class OutputChecker:
-    """Checks whether outputs exist.
+    """Checks whether outputs exist."""
+
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """`entries`, marked as `mark_missing` does."""
+        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
+
+    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
+        """Whether the outputs of `kinds` are at `place`."""
+        raise NotImplementedError
+
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
+        """Those of the places where one of their kinds of outputs is not."""
+        return {place for place, kinds in outputs if not self.exist(place, kinds)}
+
+
+class FolderChecker(OutputChecker):
+    """Checks whether outputs exist in a folder. One thread uses it at a time.
 
     Args:
         out: the output folder.
@@ -66,10 +82,6 @@ class OutputChecker:
         self._folder = ""  # of the last output, relative to the folder of its kind
         self._lookups: Counter[Kind] = Counter()
         self._names: dict[tuple[Kind, str], frozenset[str]] = {}  # by kind and folder, the last read at the end
-
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, marked as `mark_missing` does."""
-        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
 
     def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
         """Whether the outputs of `kinds` are at `place`."""
@@ -151,8 +163,8 @@ class _Page(NamedTuple):
         return self.start < key and (self.end is None or key <= self.end)
 
 
-class KeyPages:
-    """Looks for the committed outputs of entries.
+class KeyPages(OutputChecker):
+    """Checks whether outputs exist in a bucket.
 
     Args:
         bucket: where outputs are.
@@ -163,17 +175,9 @@ class KeyPages:
         self._pages: OrderedDict[tuple[Kind, str], _Page] = OrderedDict()  # by kind and start, the last used at the end
         self._last: dict[Kind, _Page] = {}
 
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, marked as `mark_missing` does."""
-        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
-
     def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
         """Whether the outputs of `kinds` are at `place`."""
         return all(place in self._page_for(kind, place).keys for kind in kinds)
-
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
-        """Those of the places where one of their kinds of outputs is not."""
-        return {place for place, kinds in outputs if not self.exist(place, kinds)}
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""

@@ -12,31 +12,23 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
-
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
-from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.entries import FinishedPhoto, StoredOutput
+from smarty_async.archive.outputs.checker import FolderChecker
+from smarty_async.archive.outputs.results_file import ResultsFile
 from smarty_async.archive.outputs.state_folder import StateFolder
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
+from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, RebuiltJournal
 from smarty_async.archive.outputs.sync import MAX_FOLDERS, sync_file, sync_folder
 from smarty_async.archive.outputs.temp_file import TempFile, copy_file, output_digest, temp_file_digest
 from smarty_async.archive.paths import RESULTS, STATE, SYSTEM_RULES, FileNameRules, probe_name_rules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError
-from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
-if TYPE_CHECKING:
-    from smarty_async.archive.journal.store import JournalStore
-
-__all__ = ["OutputDirectory", "ResultsFile", "TempFile", "move_all", "remove_known"]
+__all__ = ["OutputDirectory", "TempFile", "move_all", "remove_known"]
 
 _LONGEST_KIND = max(KINDS, key=len)
 
@@ -56,12 +48,12 @@ class OutputDirectory(StateFolder):
     """
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out / STATE)
+        # The journal's thread has a checker of its own.
+        super().__init__(out / STATE, FolderChecker(out), for_journal=FolderChecker(out))
         self.out = out
         self._out = str(out)
         self.source_of_truth = f"{RESULTS} and the outputs on the disk"
         self.rules: FileNameRules = SYSTEM_RULES
-        self._checker, self._places = OutputChecker(out), OutputChecker(out)  # each for a thread of its own
         self._results = ResultsFile(out / RESULTS)
         self._kind_dirs: list[str] | None = None
         self._folders: set[str] = set()  # of places, known to be free of files
@@ -156,18 +148,9 @@ class OutputDirectory(StateFolder):
 
     # temporary files
 
-    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
-        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
-        copied = self.open()
-        try:
-            size = await copy_file(self.out / kind / place, copied)
-            if size == output.size and (not output.digest or await _digest(str(copied.path)) == output.digest):
-                return copied
-        except BaseException:
-            await copied.discard()
-            raise
-        await copied.discard()
-        return None
+    async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
+        size = await copy_file(self.out / kind / place, target)
+        return size == output.size and (not output.digest or await _digest(str(target.path)) == output.digest)
 
     async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:  # noqa: ARG002
         """The file of an output; see `OutputStore.picture`."""
@@ -187,18 +170,6 @@ class OutputDirectory(StateFolder):
 
     def stop_committing(self) -> None:
         """Nothing: a rename is quick."""
-
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """Look for the outputs of `entries`; see `OutputStore.check`."""
-        return await _check(self._checker, entries, redo=redo)
-
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """What `check` does; blocks."""
-        return self._checker.checked(entries, redo=redo)
-
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
-        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
-        return self._places.missing(outputs)
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
@@ -225,21 +196,19 @@ class OutputDirectory(StateFolder):
             raise refused
         return True
 
-    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
+    def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
-        from smarty_async.archive.journal.recovery import holds_results, rebuild  # noqa: PLC0415 - it stands on this package
-
-        results, damaged = self.out / RESULTS, any(self.state_dir.glob("*.damaged-*"))
-        if not journal.is_empty or not (damaged or results.exists()):
+        damaged = any(self.state_dir.glob("*.damaged-*"))
+        if not journal.is_empty or not (damaged or self._results.path.exists()):
             return 0
-        if not (damaged or holds_results(results)):
+        if not (damaged or self._results.is_of_runs()):
             raise ConfigurationError(
-                f"{str(results)!r} is a file that no run made: move it away, or choose another --out"
+                f"{str(self._results.path)!r} is a file that no run made: move it away, or choose another --out"
             )
         # There may be outputs of a run that no line names: whether a file is one of them, `commit` finds out by
         # comparing it with the new output.
         self._kind_dirs = []
-        return rebuild(journal, results, out=self.out, specs=specs)
+        return journal.enter_results(self._results.read(), out=self.out)
 
     # results
 
@@ -253,52 +222,6 @@ class OutputDirectory(StateFolder):
     def write_results(self, results: Iterable[Result]) -> None:
         """Rewrite ``results.jsonl``; see `OutputStore.write_results`."""
         self._results.rewrite(results)
-
-
-_encoder = msgspec.json.Encoder()
-_SOME = 256
-"""Results that are written in one piece."""
-
-
-def _some(results: Iterator[Result]) -> list[Result]:
-    return list(islice(results, _SOME))
-
-
-class ResultsFile:
-    """The file at `path`, in the output folder."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def append(self, results: Iterable[Result]) -> None:
-        """Add a line for each of `results`.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        lines = _encoder.encode_lines(results)
-        try:
-            with self._path.open("ab") as file:
-                file.write(lines)
-        except OSError as error:
-            raise DiskError.of(error, self._path, "write") from None
-
-    def rewrite(self, results: Iterable[Result]) -> None:
-        """Replace its content with `results`, atomically.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        new = self._path.parent / STATE / f"{self._path.name}.new"
-        try:
-            with new.open("wb") as file:
-                for some in iter(partial(_some, iter(results)), []):
-                    file.write(_encoder.encode_lines(some))
-            sync_file(new)
-            os.replace(new, self._path)
-            sync_folder(self._path.parent)
-        except OSError as error:
-            raise DiskError.of(error, self._path, "write") from None
 
 
 _NAME_ERRORS = frozenset({
@@ -456,4 +379,3 @@ def _create_missing(folder: Path) -> list[Path]:
 
 _move_all = threaded(move_all)
 _digest = threaded(temp_file_digest)
-_check = threaded(OutputChecker.checked)

@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, StoredOutput
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
-from smarty_async.archive.outputs.store import METADATA_KEY, NameTaken, OutputMove, OutputOrigin, OutputRefused
+from smarty_async.archive.outputs.store import (
+    METADATA_KEY,
+    NameTaken,
+    OutputMove,
+    OutputOrigin,
+    OutputRefused,
+    RebuiltJournal,
+)
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
-from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 from smarty_async.store_address import StoreAddress
-
-if TYPE_CHECKING:
-    from smarty_async.archive.journal.store import JournalStore
 
 __all__ = ["RESULTS_FOLDER", "ObjectWriter", "OutputBucket"]
 
@@ -71,13 +74,13 @@ class OutputBucket(StateFolder):
     def __init__(
         self, address: StoreAddress, *, options: Mapping[str, Any] | None = None, state: Path | None = None
     ) -> None:
-        super().__init__(state or default_state_folder(address))
+        self._bucket = Bucket(address, options)
+        self._pages = KeyPages(self._bucket)
+        super().__init__(state or default_state_folder(address), self._pages, pool="fetching")
         self.address = address
         self.rules: FileNameRules = _RULES
         self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
-        self._bucket = Bucket(address, options)
-        self._pages = KeyPages(self._bucket)
         self._log = OutputLog(self._bucket, self.state_dir / "log")
         self._last_segment: int | None = None
         self._is_locked = False
@@ -165,11 +168,11 @@ class OutputBucket(StateFolder):
     # places
 
     def is_taken(self, place: str) -> bool:  # noqa: ARG002
-        """False: whether something is there, `commit` finds out, at no cost."""
+        """False: `commit` finds out whether something is there, without a request more."""
         return False
 
     def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
-        """None: likewise."""
+        """No kinds: `commit` finds out whether something else is there, without a request more."""
         return []
 
     def problem_of(self, place: str) -> ErrorInfo | None:
@@ -182,17 +185,8 @@ class OutputBucket(StateFolder):
 
     # temporary files
 
-    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
-        """A temporary file with the bytes of an output; see `OutputStore.copy`."""
-        copied = self.open()
-        try:
-            if await _download(self._bucket, f"{kind}/{place}", copied) == output.size:
-                return copied
-        except BaseException:
-            await copied.discard()
-            raise
-        await copied.discard()
-        return None
+    async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
+        return await _download(self._bucket, f"{kind}/{place}", target) == output.size
 
     async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:
         """A local file with an output; see `OutputStore.picture`."""
@@ -254,18 +248,6 @@ class OutputBucket(StateFolder):
         """Store only what has begun; see `OutputStore.stop_committing`."""
         self._is_left = True
 
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """Look for the outputs of `entries`; see `OutputStore.check`."""
-        return await _check(self._pages, entries, redo=redo)
-
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """What `check` does; blocks."""
-        return self._pages.checked(entries, redo=redo)
-
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
-        """Those of the places where one of their kinds of outputs is not; see `OutputStore.missing`."""
-        return self._pages.missing(outputs)
-
     # what is known of photos
 
     def record(self, photos: Sequence[FinishedPhoto], *, all_results: Callable[[], Iterable[Result]]) -> None:  # noqa: ARG002
@@ -284,13 +266,11 @@ class OutputBucket(StateFolder):
         if left := [key for key in there if key.startswith(f"{RESULTS_FOLDER}/part-")]:
             self._bucket.delete(*left)
 
-    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:  # noqa: ARG002
+    def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter what the log tells of runs elsewhere, and outputs that no log names; see `OutputStore.rebuild`.
 
         A journal that is up to date costs one LIST.
         """
-        from smarty_async.archive.journal.recovery import adopt, replay  # noqa: PLC0415 - it stands on this package
-
         is_lost = journal.is_empty
         own = "" if is_lost else self._log.owner
         applied, left = self._log.applied, self._log.waiting_photos()
@@ -300,15 +280,15 @@ class OutputBucket(StateFolder):
         for segment in segments:
             found = True
             if segment.owner != own:
-                count += replay(journal, segment.lines)
+                count += journal.enter_log(segment.lines)
             if self._is_locked and segment.number > applied and segment.owner != self._log.owner:
                 self._log.drop(left & segment.photos)
         if self._is_locked:
             self._log.start()
         if is_lost:
-            count += replay(journal, self._log.waiting())
+            count += journal.enter_log(self._log.waiting())
         if found and (is_lost or count):
-            count += adopt(journal, self._outputs(), self._origin)
+            count += journal.enter_outputs(self._outputs(), self._origin)
         if self._last_segment is not None:
             self._log.note_applied(self._last_segment + 1)
         return count
@@ -327,7 +307,6 @@ class OutputBucket(StateFolder):
 
 
 _store = threaded(OutputBucket.store, pool="storing")
-_check = threaded(KeyPages.checked, pool="fetching")
 
 
 def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:

@@ -16,13 +16,14 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from smarty_async.archive.journal.records import StoredOutput, size_of
+from smarty_async.archive.entries import PhotoEntry, StoredOutput, size_of
+from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.archive.outputs.temp_file import (
     Appendable,
@@ -37,9 +38,6 @@ from smarty_async.archive.threads import threaded
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
-
-if TYPE_CHECKING:
-    from smarty_async.archive.outputs.store import OutputMove
 
 __all__ = [
     "StateFolder",
@@ -57,17 +55,27 @@ _MAX_HELD = 4 << 20
 
 
 class StateFolder:
-    """The part of an `OutputStore` that is local whatever the storage is: see there for what each method does.
+    """The part of an `OutputStore` that is the same whatever the storage is: see there for what each method does.
 
     Args:
         state_dir: the folder; `lock_state` creates it.
+        checker: finds outputs that are not at their places.
+        for_journal: does so for the journal's thread; None for `checker`.
+        pool: the threads in which `checker` is used, see `threaded`.
 
     Attributes:
         state_dir: the folder: the journal, the lock and the temporary files.
         temp_dir: the folder of the temporary files in it.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        checker: OutputChecker,
+        *,
+        for_journal: OutputChecker | None = None,
+        pool: str = "disk",
+    ) -> None:
         self.state_dir = state_dir
         self.temp_dir = state_dir / "tmp"
         self._temp_dir = str(self.temp_dir)
@@ -80,6 +88,9 @@ class StateFolder:
         self._group_sync = GroupSync(self._temp_dir)
         self._held: dict[str, TempFile] = {}
         self._held_bytes = 0
+        self._checker = checker
+        self._journal_checker = for_journal or checker
+        self._check = threaded(checker.checked, pool=pool)
 
     def lock_state(self, *, shown: Path | str) -> None:
         """Create and lock it; blocks, but does not wait for another run.
@@ -197,6 +208,34 @@ class StateFolder:
     def _folders_of(self, move: OutputMove) -> Sequence[str]:  # noqa: ARG002
         """The folders that have new names after `move`; none where that is durable by itself."""
         return ()
+
+    async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
+        """A temporary file with the bytes of an output."""
+        copied = self.open()
+        try:
+            if await self._copy_to(copied, kind, place, output):
+                return copied
+        except BaseException:
+            await copied.discard()
+            raise
+        await copied.discard()
+        return None
+
+    async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
+        """Copy an output to `target`; whether it is there and unchanged."""
+        raise NotImplementedError
+
+    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """Look for the outputs of `entries`."""
+        return await self._check(entries, redo=redo)
+
+    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+        """What `check` does; blocks."""
+        return self._checker.checked(entries, redo=redo)
+
+    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not."""
+        return self._journal_checker.missing(outputs)
 
 
 def _first(errors: Iterable[DiskError | None]) -> DiskError | None:

@@ -6,23 +6,18 @@ Outputs are written to temporary files, which are local whatever the storage is,
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
-from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry, StoredOutput, photo_of_key
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile
 from smarty_async.archive.paths import FileNameRules
 from smarty_async.errors import DiskError
-from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
-
-if TYPE_CHECKING:
-    from smarty_async.archive.journal.store import JournalStore
 
 __all__ = [
     "METADATA_KEY",
@@ -31,7 +26,7 @@ __all__ = [
     "OutputOrigin",
     "OutputRefused",
     "OutputStore",
-    "origin_of",
+    "RebuiltJournal",
 ]
 
 
@@ -93,22 +88,6 @@ class OutputOrigin(msgspec.Struct, frozen=True, kw_only=True):
         return (self.source, self.photo, self.page) == (other.source, other.photo, other.page)
 
 
-def origin_of(spec: str, kinds: Iterable[Kind], row: Sequence[Any]) -> OutputOrigin:
-    """What the outputs of an answer are made of, from its ``bw`` and its photo's source, photo, size and version."""
-    bw, source, key, size, version = row
-    photo, page = photo_of_key(key)
-    return OutputOrigin(
-        spec=spec,
-        kinds=tuple(kinds),
-        bw=None if bw is None else bool(bw),
-        source=os.fsdecode(source),
-        photo=photo,
-        page=page,
-        size=size,
-        version=version,
-    )
-
-
 class OutputMove(msgspec.Struct, frozen=True, gc=False):
     """How the outputs of one answer get from temporary files to their final places.
 
@@ -126,6 +105,37 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
     removes: Mapping[Kind, StoredOutput] = {}
     origin: OutputOrigin | None = None
     is_stored: bool = False
+
+
+class RebuiltJournal(Protocol):
+    """A journal that a storage enters photos of earlier runs into: the part that `OutputStore.rebuild` uses. Blocking.
+
+    Each method returns how many photos or answers it has entered, and raises `DiskError` when the journal refuses.
+    """
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it knows no photo."""
+        ...
+
+    def enter_results(self, results: Iterable[Result], *, out: Path) -> int:
+        """Enter photos from their `results`, as far as their outputs are in the folder `out`."""
+        ...
+
+    def enter_log(self, lines: Iterable[dict[str, Any]]) -> int:
+        """Enter lines of a log, each a `LoggedPhoto`, in place of what is known of their photos."""
+        ...
+
+    def enter_outputs(
+        self, outputs: Iterable[tuple[Kind, str, int]], origin: Callable[[Kind, str], OutputOrigin | None]
+    ) -> int:
+        """Enter answers whose outputs are all there, and which the journal does not know.
+
+        Args:
+            outputs: every output that is there: its kind, its place, and its size in bytes.
+            origin: reads what an output says of itself; called in threads.
+        """
+        ...
 
 
 class OutputStore(Protocol):
@@ -309,7 +319,7 @@ class OutputStore(Protocol):
         """
         ...
 
-    def rebuild(self, journal: JournalStore, specs: Iterable[ModeSpec]) -> int:
+    def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter into `journal` what the storage tells of earlier runs, and the journal does not know; blocks.
 
         Returns:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.threads import threaded, work_beside_loop
 from smarty_async.errors import DiskError
 

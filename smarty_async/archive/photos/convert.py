@@ -303,5 +303,5 @@ def _decoded(data: bytes) -> Image.Image | None:
 
 
 def incomplete() -> PhotoRejected:
-    """What a photo is rejected with of which a part is missing."""
+    """The error for a photo of which a part is missing."""
     return PhotoRejected("the file is incomplete: copy it again", type="truncated")

@@ -273,7 +273,7 @@ _NO_IMAGES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb".{4}ftyp|.{4}(moov|mdat)|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]", "a video"),
     )
 )
-"""What is found under the names of photos and is none, by its first bytes."""
+"""First bytes of files that are named like photos but are not."""
 
 _TARGA = struct.Struct("<xBB4xB4xHHBB")
 """The header of a TGA: whether it has a map of colours, its kind, bits of an entry, width, height, bits, flags."""

@@ -28,8 +28,8 @@ __all__ = [
     "JpegHeader",
     "JpegSource",
     "JpegTruncated",
-    "Kind",
     "Segment",
+    "SegmentKind",
     "find_jpeg_extent",
     "has_all_scans",
     "read_header",
@@ -85,7 +85,7 @@ class JpegTruncated(JpegError):
     """The file ends, or another picture begins, before the pixels."""
 
 
-class Kind:
+class SegmentKind:
     """What a segment holds."""
 
     JFIF: Final = "JFIF"
@@ -102,14 +102,14 @@ class Kind:
 
 
 _SIGNATURES: Final = {
-    Kind.JFIF: (0xE0, b"JFIF\0"),
-    Kind.EXIF: (0xE1, b"Exif\0\0"),
-    Kind.XMP: (0xE1, b"http://ns.adobe.com/xap/1.0/\0"),
-    Kind.EXTENDED_XMP: (0xE1, b"http://ns.adobe.com/xmp/extension/\0"),
-    Kind.ICC: (0xE2, b"ICC_PROFILE\0"),
-    Kind.IPTC: (0xED, b"Photoshop 3.0\0"),
-    Kind.ADOBE: (0xEE, b"Adobe"),
-    Kind.COMMENT: (_COM, b""),
+    SegmentKind.JFIF: (0xE0, b"JFIF\0"),
+    SegmentKind.EXIF: (0xE1, b"Exif\0\0"),
+    SegmentKind.XMP: (0xE1, b"http://ns.adobe.com/xap/1.0/\0"),
+    SegmentKind.EXTENDED_XMP: (0xE1, b"http://ns.adobe.com/xmp/extension/\0"),
+    SegmentKind.ICC: (0xE2, b"ICC_PROFILE\0"),
+    SegmentKind.IPTC: (0xED, b"Photoshop 3.0\0"),
+    SegmentKind.ADOBE: (0xEE, b"Adobe"),
+    SegmentKind.COMMENT: (_COM, b""),
 }
 _KINDS: Final = {
     marker: [(kind, signature) for kind, (number, signature) in _SIGNATURES.items() if number == marker]
@@ -124,7 +124,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     """One segment.
 
     Attributes:
-        kind: what it holds, see `Kind`.
+        kind: what it holds, see `SegmentKind`.
         marker: its second byte.
         start: its first byte's position in the file.
         end: the position behind it.
@@ -194,7 +194,7 @@ def read_header(source: JpegSource) -> JpegHeader:
     payloads: dict[str, tuple[bytes, ...]] = {}
     held, frame, sound = 0, b"", True
     for marker, start, stop in places:
-        kind = Kind.APPLICATION if _APP0 <= marker <= _APP15 else Kind.OTHER
+        kind = SegmentKind.APPLICATION if _APP0 <= marker <= _APP15 else SegmentKind.OTHER
         if marker in _READ:
             data = source[start + 4 : stop] if isinstance(source, bytes) else _read(source, start + 4, stop - start - 4)
             for known, signature in _KINDS.get(marker, ()):
@@ -205,7 +205,7 @@ def read_header(source: JpegSource) -> JpegHeader:
                     held += len(data)
                     break
             if marker in _SOF:
-                kind, frame = Kind.FRAME, frame or bytes((marker,)) + data
+                kind, frame = SegmentKind.FRAME, frame or bytes((marker,)) + data
             elif marker == _DQT and not _TABLES.fullmatch(data):
                 sound = False
             if held > _MOST_HELD:
@@ -409,7 +409,7 @@ def has_all_scans(data: bytes) -> bool:
         header = read_header(data)
     except JpegError:
         return False
-    frame = next(found.start for found in header.segments if found.kind == Kind.FRAME)
+    frame = next(found.start for found in header.segments if found.kind == SegmentKind.FRAME)
     components = data[frame + 10 : frame + 10 + 3 * header.components : 3]
     missing = {(component, place) for component in components for place in range(64)}
     at = header.end - 2

@@ -48,7 +48,7 @@ from smarty_async.archive.photos.jpeg import (
     JpegHeader,
     JpegSource,
     JpegTruncated,
-    Kind,
+    SegmentKind,
     find_jpeg_extent,
     read_header,
 )
@@ -80,10 +80,6 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         height: pixels, as they will be sent.
         orientation: the EXIF orientation of what will be sent: 1 when it was converted, for then it is upright.
         file_size: bytes of the whole file, when it was probed.
-        source_format: ``JPEG``, ``PNG``, ``TIFF``, ``HEIF``, ``DNG`` …
-        source_width: pixels in the file, as they are stored.
-        source_height: pixels in the file, as they are stored.
-        source_orientation: the EXIF orientation of the file; 1 for HEIF and raw files, whose decoders turn them.
         converted: the bytes to send instead of the file's; None when the file's first `size` bytes are sent.
         to_srgb: whether colours were converted to sRGB, so that the source's ICC profile does not fit the outputs.
         digest: SHA-256 of the whole source when there are `converted` bytes, else None: reading it for sending
@@ -101,10 +97,6 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     height: int
     orientation: Orientation = 1
     file_size: int = 0
-    source_format: str = ""
-    source_width: int = 0
-    source_height: int = 0
-    source_orientation: Orientation = 1
     converted: bytes | None = None
     to_srgb: bool = False
     digest: bytes | None = None
@@ -179,10 +171,6 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         height=height,
         orientation=found.orientation,
         file_size=stream.seek(0, os.SEEK_END),
-        source_format=found.format,
-        source_width=width,
-        source_height=height,
-        source_orientation=found.orientation,
         converted=found.replacement,
         digest=_digest(stream) if found.replacement else None,
         whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
@@ -210,10 +198,6 @@ def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, 
         width=made.width,
         height=made.height,
         file_size=size,
-        source_format=found.format,
-        source_width=found.width,
-        source_height=found.height,
-        source_orientation=found.orientation,
         converted=made.data,
         to_srgb=made.to_srgb,
         digest=_digest(stream),
@@ -248,7 +232,6 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     """A picture in a file, found whole.
 
     Attributes:
-        format: ``JPEG``, ``PNG``, ``TIFF``, ``HEIF``, ``DNG`` …
         width: pixels, as they are stored.
         height: pixels, as they are stored.
         load: decodes it.
@@ -260,7 +243,6 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
         header: of a JPEG.
     """
 
-    format: str
     width: int
     height: int
     load: Loader
@@ -307,13 +289,13 @@ def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -
         raise PhotoRejected(f"it has one page, and page {page} was asked for", type="no_such_page")
     if name in RAW_FORMATS:
         width, height = sensor_size(stream, name)
-        return Examined(format=name, width=width, height=height, load=partial(develop, stream, name), end=size)
+        return Examined(width=width, height=height, load=partial(develop, stream, name), end=size)
     if name == "PNG":
         return _examine_png(stream, size)
     if name == "JXL":
         decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
         width, height = decoder().size
-        return Examined(format=name, width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+        return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
     return _examine_other(stream, size, name, prefix)
 
 
@@ -335,9 +317,8 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
     else:
         decoder = partial(decode_stream, stream, "jpeg", what=header.described(), bits=header.bits)
         load = decoding_whole(decoder, header.width, header.height)
-    exif, xmp = header.payloads.get(Kind.EXIF), header.payloads.get(Kind.XMP)
+    exif, xmp = header.payloads.get(SegmentKind.EXIF), header.payloads.get(SegmentKind.XMP)
     return Examined(
-        format="JPEG",
         width=header.width,
         height=header.height,
         load=load,
@@ -383,7 +364,6 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
     if exif := scan.read(b"eXIf", stream):  # which may come behind the pixels
         image.info["exif"] = exif
     return Examined(
-        format="PNG",
         width=image.width,
         height=image.height,
         load=partial(loaded, source, "PNG"),
@@ -407,7 +387,6 @@ def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory]
             pass
     orientation = one.first(Tag.ORIENTATION, 1)
     return Examined(
-        format="TIFF",
         width=one.size[0],
         height=one.size[1],
         load=load,
@@ -433,7 +412,6 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
     else:
         check_rows(stream, image, size)
     return Examined(
-        format=name,
         width=image.width,
         height=image.height,
         load=partial(loaded, stream, name),

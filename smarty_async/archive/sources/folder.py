@@ -164,13 +164,6 @@ class FolderSource:
         """The SHA-256 of the photo; see `PhotoSource.digest`."""
         return file_digest(path, size=size, version=version)
 
-    def version(self, file: PhotoFile) -> str | None:
-        """The modification time that the photo has now; None when it cannot be looked at."""
-        try:
-            return str(Path(file.path).stat().st_mtime_ns)
-        except (OSError, ValueError):
-            return None
-
 
 probe_file = threaded(probe, pool="probing")
 """`probe` in a thread. It has a pool of its own: a picture that is to be decoded may wait for memory there."""

@@ -246,11 +246,6 @@ class BucketSource:
             return b""
         return b"" if size else digest.digest()
 
-    def version(self, file: PhotoFile) -> str | None:
-        """The ETag that the photo has now; None when it is gone."""
-        found = self._bucket.head(self._key(file.path))
-        return None if found is None else found.etag
-
 
 def _probed(bucket: Bucket, key: str, file: PhotoFile, *, limits: Limits, fit: bool) -> Probed:
     """Look into a photo; blocks.

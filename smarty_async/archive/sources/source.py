@@ -133,7 +133,3 @@ class PhotoSource(Protocol):
             version: its version then.
         """
         ...
-
-    def version(self, file: PhotoFile) -> str | None:
-        """The version that the photo has now, None when it cannot be looked at; blocks."""
-        ...

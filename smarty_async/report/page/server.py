@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeVar, cast, get_args
 import msgspec
 from aiohttp import web
 
-from smarty_async.archive.catalog import STATES, Catalog, Folder, Photo, State
+from smarty_async.archive.journal.catalog import STATES, Catalog, Folder, Photo, State
 from smarty_async.archive.paths import STATE, display_path
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type

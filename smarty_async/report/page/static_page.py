@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from smarty_async.archive.catalog import Catalog, Photo
+from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import STATE
 from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.previews import render

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from smarty_async import ConfigurationError, MissingExtra
-from smarty_async.archive.catalog import Catalog
-from smarty_async.archive.journal.records import FinishedPhoto, LoggedPhoto, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, LoggedPhoto, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.journal.catalog import Catalog
 from smarty_async.archive.object_store import (
     Bucket,
     ObjectChanged,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.journals import Entry, add_entries, make_output_folder
 
-from smarty_async.archive.catalog import Catalog, Photo, State
+from smarty_async.archive.journal.catalog import Catalog, Photo, State
 from smarty_async.errors import ConfigurationError
 
 ENTRIES = [

@@ -12,8 +12,9 @@ import pytest
 
 from smarty_async.archive import commit
 from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
+from smarty_async.archive.entries import PhotoEntry, StoredOutput
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.store import OutputRefused

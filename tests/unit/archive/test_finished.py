@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from smarty_async.archive.entries import FinishedPhoto, StoredOutput
 from smarty_async.archive.journal import finished
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import FinishedPhoto, ReceivedAnswer, StoredOutput
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec

@@ -13,18 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.records import (
-    Counts,
-    FailedPhoto,
-    FailureReason,
-    FinishedPhoto,
-    PhotoEntry,
-    ReceivedAnswer,
-    StoredOutput,
-    content_digest,
-)
+from smarty_async.archive.journal.records import Counts, FailedPhoto, ReceivedAnswer, content_digest
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.sources.source import PhotoFile
@@ -328,7 +320,6 @@ def test_counts_and_failures(store: JournalStore) -> None:
     fail(store, entries[1], IMPROVE)
     fail(store, entries[2], IMPROVE)
     assert store.counts().outcomes == {"restored": 1, "failed": 2, None: 1}
-    assert store.failure_reasons() == [FailureReason("failed", "permanent", "no", 2, "b.jpg")]
     assert [(result.outcome, result.error) for result in store.results()] == [
         ("restored", None),
         ("failed", NO),
@@ -403,7 +394,6 @@ def test_each_page_of_a_file_has_its_entry_and_a_later_run_knows_them(store: Jou
 def test_a_failed_page_is_listed_with_its_number(store: JournalStore) -> None:
     fail(store, store.look_up([photo_file("scan.tif", page=12)])[0], IMPROVE)
     assert [(failed.photo, failed.page) for failed in store.failures()] == [("scan.tif", 12)]
-    assert store.failure_reasons()[0].example == "scan.tif"
 
 
 def test_pages_of_one_file_are_no_duplicates_of_each_other(store: JournalStore) -> None:

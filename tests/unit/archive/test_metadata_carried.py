@@ -49,7 +49,7 @@ from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
 from smarty_async.archive.outputs.metadata.profiles import color_profile
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import xmp_segments
-from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, Kind, read_header, segment
+from smarty_async.archive.photos.jpeg import JpegError, JpegHeader, SegmentKind, read_header, segment
 
 UPRIGHT_XMP = XMP.replace(b't:Orientation="6"', b't:Orientation="1"')
 
@@ -685,9 +685,9 @@ def test_damaged_outputs_keep_what_pixels_they_have(changes: list[tuple[int, byt
         return
     metadata = SourceMetadata(exif=exif_block(), xmp=XMP, dpi=(600, 600))
     data = splice_bytes(bytes(output), header=header, segments=metadata_segments(metadata, header, orientation=1))
-    tables = [found.kind for found in header.segments if found.kind in (Kind.FRAME, Kind.OTHER)]
+    tables = [found.kind for found in header.segments if found.kind in (SegmentKind.FRAME, SegmentKind.OTHER)]
     copied = read_header(io.BytesIO(data))
-    assert [found.kind for found in copied.segments if found.kind in (Kind.FRAME, Kind.OTHER)] == tables
+    assert [found.kind for found in copied.segments if found.kind in (SegmentKind.FRAME, SegmentKind.OTHER)] == tables
     assert data.endswith(bytes(output[header.segments[-1].end :]))
 
 
@@ -743,10 +743,10 @@ def test_where_there_is_nothing_to_carry_an_output_stays_as_it_is(segments: Segm
 
 @pytest.mark.parametrize("segments", [metadata_segments, stripped_segments])
 def test_jfif_comes_first_in_an_output_also_where_there_is_nothing_to_carry(segments: Segments) -> None:
-    comment = segment(Kind.COMMENT, b"made by a service")
+    comment = segment(SegmentKind.COMMENT, b"made by a service")
     output = OUTPUT[:2] + comment + OUTPUT[2:]
     header = read_header(output)
     found = segments(SourceMetadata(), header, orientation=1)
     made = read_header(splice_bytes(output, header=header, segments=found))
-    assert made.segments[0].kind == Kind.JFIF
-    assert len(made.payloads[Kind.JFIF]) == 1
+    assert made.segments[0].kind == SegmentKind.JFIF
+    assert len(made.payloads[SegmentKind.JFIF]) == 1

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs import checker
-from smarty_async.archive.outputs.checker import OutputChecker
+from smarty_async.archive.outputs.checker import FolderChecker
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import Kind
 
@@ -46,7 +46,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_names_of_a_folder_are_read_once_after_many_lookups(tmp_path: Path, lookups: list[str]) -> None:
     places = [f"sub/{number}.jpg" for number in range(MANY)]
     create(tmp_path, *(f"{kind}/{place}" for kind in ("improved", "colorized") for place in places))
-    output_checker = OutputChecker(tmp_path)
+    output_checker = FolderChecker(tmp_path)
     for place in places:
         assert not missing(output_checker.checked([entry(place, "improved", "colorized")], redo=False))
     assert len(lookups) == 2 * checker._LOOKUPS
@@ -58,10 +58,10 @@ def test_absent_outputs_in_a_folder_whose_names_were_read_are_marked(tmp_path: P
     (tmp_path / "improved/sub/3.jpg").unlink()
     (tmp_path / "colorized/sub/30.jpg").unlink()
     entries = [entry(place, "improved", "colorized") for place in places]
-    checked = OutputChecker(tmp_path).checked(entries, redo=False)
+    checked = FolderChecker(tmp_path).checked(entries, redo=False)
     assert missing(checked) == ["sub/3.jpg", "sub/30.jpg"]
     assert [one.file for one in checked] == [one.file for one in entries]
-    again = OutputChecker(tmp_path).checked(entries, redo=True)
+    again = FolderChecker(tmp_path).checked(entries, redo=True)
     assert [one.place for one in again if one.answers["improve"].state == "stale"] == ["sub/3.jpg", "sub/30.jpg"]
 
 
@@ -69,7 +69,7 @@ def test_the_names_of_one_folder_do_not_count_for_another(tmp_path: Path) -> Non
     places = [f"{number}.jpg" for number in range(MANY)]
     create(tmp_path, *(f"improved/a/{place}" for place in places), "improved/b/1.jpg")
     entries = [entry(f"{folder}/{place}", "improved") for folder in "ab" for place in places]
-    assert missing(OutputChecker(tmp_path).checked(entries, redo=False)) == [
+    assert missing(FolderChecker(tmp_path).checked(entries, redo=False)) == [
         f"b/{place}" for place in places if place != "1.jpg"
     ]
 
@@ -81,7 +81,7 @@ def test_outputs_beyond_the_held_names_of_a_large_folder_are_looked_up(
     places = [f"{number}.jpg" for number in range(MANY)]
     create(tmp_path, *(f"improved/{place}" for place in places))
     (tmp_path / "improved/39.jpg").unlink()
-    assert missing(OutputChecker(tmp_path).checked([entry(place, "improved") for place in places], redo=False)) == [
+    assert missing(FolderChecker(tmp_path).checked([entry(place, "improved") for place in places], redo=False)) == [
         "39.jpg"
     ]
     assert len(lookups) >= MANY - 5
@@ -89,13 +89,13 @@ def test_outputs_beyond_the_held_names_of_a_large_folder_are_looked_up(
 
 def test_outputs_in_a_folder_that_does_not_exist_are_missing(tmp_path: Path) -> None:
     entries = [entry(f"{number}.jpg", "improved") for number in range(MANY)]
-    assert len(missing(OutputChecker(tmp_path).checked(entries, redo=False))) == MANY
+    assert len(missing(FolderChecker(tmp_path).checked(entries, redo=False))) == MANY
 
 
 def test_answers_that_are_not_committed_are_not_looked_up(tmp_path: Path, lookups: list[str]) -> None:
     stale = StoredAnswer("improve", "stale", {"improved": StoredOutput("7", 5)}, None)
     one = PhotoEntry(PhotoFile("/photos", "a", "/photos/a", 9, "7"), 1, "a.jpg", {"improve": stale})
-    assert OutputChecker(tmp_path).checked([one], redo=True) == [one]
+    assert FolderChecker(tmp_path).checked([one], redo=True) == [one]
     assert not lookups
 
 
@@ -107,7 +107,7 @@ def test_missing_outputs_are_found_folder_by_folder(tmp_path: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         if place not in gone:
             output.touch()
-    checker = OutputChecker(tmp_path)
+    checker = FolderChecker(tmp_path)
 
     def gone_of(some: list[str], *kinds: Kind) -> set[str]:
         return checker.missing((place, kinds) for place in some)
@@ -123,9 +123,9 @@ def test_each_place_is_asked_for_its_own_kinds(tmp_path: Path) -> None:
     both: list[Kind] = ["improved", "colorized"]
     kinds = {f"a/{number}.jpg": both[: number % 2 + 1] for number in range(MANY)}
     create(tmp_path, *(f"{kind}/{place}" for place, some in kinds.items() for kind in some))
-    checker = OutputChecker(tmp_path)
+    checker = FolderChecker(tmp_path)
     assert checker.missing(kinds.items()) == set()
     (tmp_path / "colorized/a/3.jpg").unlink()
     (tmp_path / "improved/a/8.jpg").unlink()
-    assert OutputChecker(tmp_path).missing(kinds.items()) == {"a/3.jpg", "a/8.jpg"}
+    assert FolderChecker(tmp_path).missing(kinds.items()) == {"a/3.jpg", "a/8.jpg"}
     assert checker.missing((place, both) for place in kinds) == {place for place in kinds if len(kinds[place]) == 1}

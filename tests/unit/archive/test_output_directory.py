@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, move_all, remove_known

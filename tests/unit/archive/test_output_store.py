@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.s3_server import BUCKET, S3Server
 
-from smarty_async.archive.journal.records import PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused, OutputStore

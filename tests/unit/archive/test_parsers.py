@@ -16,7 +16,7 @@ from smarty_async.archive.photos.jpeg import (
     JpegHeader,
     JpegSource,
     JpegTruncated,
-    Kind,
+    SegmentKind,
     find_jpeg_extent,
     read_header,
     segment,
@@ -50,12 +50,12 @@ def test_segments_follow_each_other_up_to_the_pixels(data: bytes) -> None:
 
 def test_what_segments_hold_is_read_with_them() -> None:
     payloads = read_header(FULL).payloads
-    assert payloads[Kind.EXIF] == (exif_block(6),)
-    assert payloads[Kind.XMP] == (XMP,)
-    assert payloads[Kind.IPTC] == (IPTC,)
-    assert payloads[Kind.COMMENT] == (b"a comment",)
+    assert payloads[SegmentKind.EXIF] == (exif_block(6),)
+    assert payloads[SegmentKind.XMP] == (XMP,)
+    assert payloads[SegmentKind.IPTC] == (IPTC,)
+    assert payloads[SegmentKind.COMMENT] == (b"a comment",)
     assert read_header(FULL).held < len(FULL)
-    profile = read_header(encoded(scene(64, 48), icc_profile=icc_profile(180_000))).payloads[Kind.ICC]
+    profile = read_header(encoded(scene(64, 48), icc_profile=icc_profile(180_000))).payloads[SegmentKind.ICC]
     assert [part[:2] for part in profile] == [b"\x01\x03", b"\x02\x03", b"\x03\x03"]
 
 
@@ -121,7 +121,10 @@ def test_bytes_and_streams_are_read_alike(data: bytes, changes: list[tuple[int, 
     assert find_jpeg_extent(source) == find_jpeg_extent(io.BytesIO(source))
 
 
-@given(kind=st.sampled_from([Kind.EXIF, Kind.XMP, Kind.ICC, Kind.IPTC, Kind.COMMENT]), payload=st.binary(max_size=99))
+@given(
+    kind=st.sampled_from([SegmentKind.EXIF, SegmentKind.XMP, SegmentKind.ICC, SegmentKind.IPTC, SegmentKind.COMMENT]),
+    payload=st.binary(max_size=99),
+)
 def test_a_segment_is_read_as_it_was_written(kind: str, payload: bytes) -> None:
     assert read_header(PLAIN[:2] + segment(kind, payload) + PLAIN[2:]).payloads[kind] == (payload,)
 

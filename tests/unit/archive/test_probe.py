@@ -66,9 +66,6 @@ def as_it_is(data: bytes, kind: str, *, width: int = 64, height: int = 48) -> Pr
         width=width,
         height=height,
         file_size=len(data),
-        source_format=kind.upper(),
-        source_width=width,
-        source_height=height,
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.archives import STATE, lines
 
-from smarty_async.archive.outputs import folder as folder_module
-from smarty_async.archive.outputs.folder import ResultsFile
+from smarty_async.archive.outputs import results_file
+from smarty_async.archive.outputs.results_file import ResultsFile
 from smarty_async.errors import DiskError
 from smarty_async.results import ErrorInfo, Result
 
@@ -77,7 +77,7 @@ def test_an_error_in_rewriting_leaves_the_former_file(out: Path, monkeypatch: py
 
     file = ResultsFile(out / "results.jsonl")
     file.append([GOOD])
-    monkeypatch.setattr(folder_module, "sync_file", full)
+    monkeypatch.setattr(results_file, "sync_file", full)
     with pytest.raises(DiskError, match="No space left"):
         file.rewrite([WHOLE])
     assert [line["photo"] for line in lines(out)] == ["a.jpg"]
@@ -92,8 +92,8 @@ def test_it_is_whole_and_on_the_disk_before_it_has_its_name(out: Path, monkeypat
         steps.append(("rename", new.name, [json.loads(line)["photo"] for line in old.read_bytes().splitlines()]))
         replace(old, new)
 
-    monkeypatch.setattr(folder_module, "sync_file", lambda path: steps.append(("sync", path.name)))
-    monkeypatch.setattr(folder_module, "sync_folder", lambda path: steps.append(("sync folder", path)))
+    monkeypatch.setattr(results_file, "sync_file", lambda path: steps.append(("sync", path.name)))
+    monkeypatch.setattr(results_file, "sync_folder", lambda path: steps.append(("sync folder", path)))
     monkeypatch.setattr(os, "replace", replaced)
     ResultsFile(out / "results.jsonl").rewrite([GOOD])
     assert steps == [("sync", "results.jsonl.new"), ("rename", "results.jsonl", ["a.jpg"]), ("sync folder", out)]

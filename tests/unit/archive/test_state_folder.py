@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.journal.records import StoredOutput
+from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs import state_folder as module
 from smarty_async.archive.outputs import temp_file
+from smarty_async.archive.outputs.checker import OutputChecker
 from smarty_async.archive.outputs.state_folder import StateFolder
 from smarty_async.archive.outputs.temp_file import TempFile
 
@@ -20,7 +21,7 @@ from smarty_async.archive.outputs.temp_file import TempFile
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StateFolder]:
     monkeypatch.setattr(module, "_LARGEST_HELD", 10)
     monkeypatch.setattr(module, "_MAX_HELD", 25)
-    made = StateFolder(tmp_path / "state")
+    made = StateFolder(tmp_path / "state", OutputChecker())
     made.lock_state(shown="out")
     yield made
     made.release()

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 import msgspec
 import pytest
 
 from smarty_async.options import MODES, ModeSpec
-from smarty_async.results import Kind
+from smarty_async.results import KINDS, KINDS_BY_MODE
 from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, encode_meta, item_name, parse_envelope
 
 IMPROVE = ModeSpec("improve")
@@ -39,7 +38,8 @@ def test_meta_for_resolution_says_the_type_under_both_its_names(tasks: tuple[Mod
 
 def test_every_mode_has_its_outputs_and_every_kind_its_field() -> None:
     assert set(OUTPUT_FIELDS) == set(MODES)
-    assert {kind for fields in OUTPUT_FIELDS.values() for kind in fields.values()} == set(get_args(Kind))
+    assert {mode: tuple(dict.fromkeys(fields.values())) for mode, fields in OUTPUT_FIELDS.items()} == KINDS_BY_MODE
+    assert {kind for kinds in KINDS_BY_MODE.values() for kind in kinds} == set(KINDS)
 
 
 @pytest.mark.parametrize(

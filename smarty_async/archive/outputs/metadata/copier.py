@@ -29,7 +29,7 @@ from smarty_async.archive.outputs.metadata.parts import SourceMetadata, jpeg_met
 from smarty_async.archive.outputs.metadata.profiles import color_profile, icc_segments, photoshop_segments
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation, xmp_segments
-from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, JpegError, JpegHeader, Kind, read_header, segment
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, JpegError, JpegHeader, SegmentKind, read_header, segment
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.archive.photos.tiff import TiffError, first_orientation
 from smarty_async.errors import DiskError
@@ -183,7 +183,7 @@ class MetadataCopier:
     def _segments_for(self, header: JpegHeader, output: str | bytes) -> MetadataSegments:
         """What carries the metadata in an output with this header; outputs of one answer mostly need the same."""
         own = header.payloads
-        tagged = tagged_orientation(own) if Kind.EXIF in own or Kind.XMP in own else 1
+        tagged = tagged_orientation(own) if SegmentKind.EXIF in own or SegmentKind.XMP in own else 1
         orientation = tagged if self._sent.orientation == 1 else self._found_orientation(output, tagged)
         parts = [own.get(kind) for kind in _DECISIVE]
         needs = (header.width, header.height, header.components, header.rgb, orientation, parts)
@@ -234,9 +234,18 @@ _LARGEST_EXIF = LARGEST_PAYLOAD - 6
 _LARGEST_DENSITY = 0xFFFF
 _ASPECT_RATIO, _PIXELS_AN_INCH = 0, 1
 _ICC_SPACES = {1: b"GRAY", 3: b"RGB "}
-_DECISIVE = (Kind.JFIF, Kind.EXIF, Kind.XMP, Kind.ICC, Kind.ADOBE)
+_DECISIVE = (SegmentKind.JFIF, SegmentKind.EXIF, SegmentKind.XMP, SegmentKind.ICC, SegmentKind.ADOBE)
 """Kinds of an output's own segments on which it depends what is put in."""
-_PERSONAL = frozenset((Kind.EXIF, Kind.XMP, Kind.EXTENDED_XMP, Kind.IPTC, Kind.COMMENT, Kind.APPLICATION))
+_PERSONAL = frozenset(
+    (
+        SegmentKind.EXIF,
+        SegmentKind.XMP,
+        SegmentKind.EXTENDED_XMP,
+        SegmentKind.IPTC,
+        SegmentKind.COMMENT,
+        SegmentKind.APPLICATION,
+    )
+)
 
 
 class MetadataSegments(msgspec.Struct, frozen=True, gc=False):
@@ -271,9 +280,9 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     """
     own = output.payloads
     if metadata.is_empty and tagged_orientation(own) == orientation:
-        if Kind.JFIF not in own or output.segments[0].kind == Kind.JFIF:
+        if SegmentKind.JFIF not in own or output.segments[0].kind == SegmentKind.JFIF:
             return MetadataSegments(b"", frozenset())
-        return MetadataSegments(_own_jfif(own), frozenset((Kind.JFIF,)))
+        return MetadataSegments(_own_jfif(own), frozenset((SegmentKind.JFIF,)))
     geometry = Geometry(
         width=output.width,
         height=output.height,
@@ -284,19 +293,19 @@ def metadata_segments(metadata: SourceMetadata, output: JpegHeader, *, orientati
     found: dict[str, bytes] = {}
     warnings: list[str] = []
     if jfif := _jfif(metadata, output, own, geometry):
-        found[Kind.JFIF] = jfif
+        found[SegmentKind.JFIF] = jfif
     if exif := _exif(metadata, own, geometry, warnings):
-        found[Kind.EXIF] = segment(Kind.EXIF, exif)
+        found[SegmentKind.EXIF] = segment(SegmentKind.EXIF, exif)
     xmp = _xmp(metadata.xmp, geometry, warnings) if metadata.xmp else None
     if xmp:
-        found[Kind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
-    if metadata.icc and Kind.ICC not in own and (icc := _fitting(metadata.icc, output, warnings)):
-        found[Kind.ICC] = icc_segments(icc)
+        found[SegmentKind.XMP] = xmp_segments(xmp, metadata.extended_xmp)
+    if metadata.icc and SegmentKind.ICC not in own and (icc := _fitting(metadata.icc, output, warnings)):
+        found[SegmentKind.ICC] = icc_segments(icc)
     if metadata.iptc:
-        found[Kind.IPTC] = photoshop_segments(metadata.iptc)
+        found[SegmentKind.IPTC] = photoshop_segments(metadata.iptc)
     if metadata.comment:
-        found[Kind.COMMENT] = segment(Kind.COMMENT, metadata.comment)
-    replaces = {*found, Kind.EXTENDED_XMP} if xmp else set(found)
+        found[SegmentKind.COMMENT] = segment(SegmentKind.COMMENT, metadata.comment)
+    replaces = {*found, SegmentKind.EXTENDED_XMP} if xmp else set(found)
     return MetadataSegments(b"".join(found.values()), frozenset(replaces), tuple(warnings))
 
 
@@ -322,8 +331,8 @@ def tagged_orientation(own: _Own) -> int:
     Args:
         own: see `JpegHeader.payloads`.
     """
-    found = first_orientation(own[Kind.EXIF][0]) if Kind.EXIF in own else 0
-    return found or (read_xmp_orientation(own[Kind.XMP][0]) if Kind.XMP in own else 0) or 1
+    found = first_orientation(own[SegmentKind.EXIF][0]) if SegmentKind.EXIF in own else 0
+    return found or (read_xmp_orientation(own[SegmentKind.XMP][0]) if SegmentKind.XMP in own else 0) or 1
 
 
 def _exif(metadata: SourceMetadata, own: _Own, geometry: Geometry, warnings: list[str]) -> bytes | None:
@@ -332,7 +341,7 @@ def _exif(metadata: SourceMetadata, own: _Own, geometry: Geometry, warnings: lis
         return corrected
     if tagged_orientation(own) == geometry.orientation:
         return None
-    block = own[Kind.EXIF][0] if Kind.EXIF in own else b""
+    block = own[SegmentKind.EXIF][0] if SegmentKind.EXIF in own else b""
     return (block and _corrected(block, geometry, warnings)) or minimal_exif(geometry.orientation)
 
 
@@ -362,20 +371,20 @@ def _jfif(metadata: SourceMetadata, output: JpegHeader, own: _Own, geometry: Geo
         across, down = map(round, geometry.resolution(*known))
         if 0 < across <= _LARGEST_DENSITY and 0 < down <= _LARGEST_DENSITY:
             unit = _PIXELS_AN_INCH if metadata.dpi else _ASPECT_RATIO
-            return segment(Kind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
+            return segment(SegmentKind.JFIF, struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0))
     return _own_jfif(own)
 
 
 def _own_jfif(own: _Own) -> bytes:
     """The output's own segment; empty when it has none."""
-    return segment(Kind.JFIF, own[Kind.JFIF][0]) if Kind.JFIF in own else b""
+    return segment(SegmentKind.JFIF, own[SegmentKind.JFIF][0]) if SegmentKind.JFIF in own else b""
 
 
 def _takes_jfif(output: JpegHeader, own: _Own) -> bool:
     """Whether a JFIF segment leaves the colours as they are: decoders take it to mean YCbCr."""
-    if Kind.JFIF in own or output.components != 3:  # noqa: PLR2004 - colour
+    if SegmentKind.JFIF in own or output.components != 3:  # noqa: PLR2004 - colour
         return output.components in (1, 3)
-    return own[Kind.ADOBE][0][6:7] == b"\x01" if Kind.ADOBE in own else not output.rgb
+    return own[SegmentKind.ADOBE][0][6:7] == b"\x01" if SegmentKind.ADOBE in own else not output.rgb
 
 
 def _aspect(metadata: SourceMetadata) -> tuple[float, float] | None:

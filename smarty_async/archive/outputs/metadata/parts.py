@@ -16,7 +16,7 @@ from smarty_async.archive.outputs.metadata.xmp import (
     read_xmp_orientation,
     without_extension,
 )
-from smarty_async.archive.photos.jpeg import JpegHeader, Kind
+from smarty_async.archive.photos.jpeg import JpegHeader, SegmentKind
 from smarty_async.archive.photos.tiff import TiffError
 
 __all__ = ["Parts", "SourceMetadata", "jpeg_metadata"]
@@ -213,20 +213,20 @@ class Parts:
         """Add what the segments of a JPEG hold."""
         self.size = header.width, header.height
         found = header.payloads
-        if Kind.EXIF in found:
-            self.set_exif(found[Kind.EXIF][0])
-        if Kind.XMP in found:
-            self.set_xmp(found[Kind.XMP][0])
-        if Kind.EXTENDED_XMP in found:
-            self.set_extended_xmp(lambda digest: join_extended_xmp(found[Kind.EXTENDED_XMP], digest))
-        if Kind.IPTC in found:
-            self.set_iptc(b"".join(found[Kind.IPTC]))
-        if Kind.ICC in found:
+        if SegmentKind.EXIF in found:
+            self.set_exif(found[SegmentKind.EXIF][0])
+        if SegmentKind.XMP in found:
+            self.set_xmp(found[SegmentKind.XMP][0])
+        if SegmentKind.EXTENDED_XMP in found:
+            self.set_extended_xmp(lambda digest: join_extended_xmp(found[SegmentKind.EXTENDED_XMP], digest))
+        if SegmentKind.IPTC in found:
+            self.set_iptc(b"".join(found[SegmentKind.IPTC]))
+        if SegmentKind.ICC in found:
             # The number of a part is its first byte; how many there are is the second one.
-            self.set_icc(b"".join(part[2:] for part in sorted(found[Kind.ICC], key=lambda part: part[:1])))
-        if Kind.COMMENT in found:
-            self.set_comment(found[Kind.COMMENT][0])
-        jfif = found[Kind.JFIF][0] if Kind.JFIF in found else b""
+            self.set_icc(b"".join(part[2:] for part in sorted(found[SegmentKind.ICC], key=lambda part: part[:1])))
+        if SegmentKind.COMMENT in found:
+            self.set_comment(found[SegmentKind.COMMENT][0])
+        jfif = found[SegmentKind.JFIF][0] if SegmentKind.JFIF in found else b""
         if len(jfif) >= 7:  # noqa: PLR2004 - version, unit, two densities
             across, down = int.from_bytes(jfif[3:5]), int.from_bytes(jfif[5:7])
             self.set_density(across, down, _JFIF_UNITS.get(jfif[2]))

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, Kind, segment
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, SegmentKind, segment
 
 __all__ = [
     "PhotoshopError",
@@ -88,13 +88,15 @@ def _fixed(values: Iterable[float]) -> bytes:
 def icc_segments(profile: bytes) -> bytes:
     """The segments that hold an ICC profile; at most 255 of them, about 16 MB."""
     parts = [profile[at : at + _LARGEST_PART] for at in range(0, len(profile), _LARGEST_PART)]
-    return b"".join(segment(Kind.ICC, bytes((number, len(parts))) + part) for number, part in enumerate(parts, start=1))
+    return b"".join(
+        segment(SegmentKind.ICC, bytes((number, len(parts))) + part) for number, part in enumerate(parts, start=1)
+    )
 
 
 def photoshop_segments(resources: bytes) -> bytes:
     """The segments that hold Photoshop image resources."""
     return b"".join(
-        segment(Kind.IPTC, resources[at : at + _LARGEST_PART]) for at in range(0, len(resources), _LARGEST_PART)
+        segment(SegmentKind.IPTC, resources[at : at + _LARGEST_PART]) for at in range(0, len(resources), _LARGEST_PART)
     )
 
 

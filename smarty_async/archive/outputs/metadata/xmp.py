@@ -14,7 +14,7 @@ from fractions import Fraction
 from xml.parsers.expat import ExpatError, ParserCreate  # entities are refused below
 
 from smarty_async.archive.outputs.metadata.exif import Geometry
-from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, Kind, segment
+from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, SegmentKind, segment
 
 __all__ = [
     "XmpError",
@@ -128,9 +128,9 @@ def xmp_segments(packet: bytes, extension: bytes | None = None) -> bytes:
     if len(packet) > _LARGEST_PACKET:
         packet, extension = _REFERENCE % _digest(packet), packet
     extension = extension or b""
-    return segment(Kind.XMP, packet) + b"".join(
+    return segment(SegmentKind.XMP, packet) + b"".join(
         segment(
-            Kind.EXTENDED_XMP,
+            SegmentKind.EXTENDED_XMP,
             _digest(extension) + struct.pack(">II", len(extension), at) + extension[at : at + _EXTENSION_PART],
         )
         for at in range(0, len(extension), _EXTENSION_PART)

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import photo_of_key
+from smarty_async.archive.journal.records import kinds_of, photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
-from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome
+from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome, name_with_page
 from smarty_async.store_address import is_made_of_store_address
 
 __all__ = ["STATES", "Catalog", "Folder", "Photo", "State"]
@@ -32,8 +32,6 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 _COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
 _BATCH: Final = 500
 """Photos read at a time by `Catalog.photos`, and bound parameters of one statement."""
-
-_outputs = msgspec.json.Decoder(dict[Kind, Any]).decode
 
 
 class Photo(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +71,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """The relative path for people and JSON: always valid UTF-8."""
-        return display_path(self.photo) + (f" (page {self.page})" if self.page > 1 else "")
+        return name_with_page(display_path(self.photo), self.page)
 
 
 class Folder(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +274,7 @@ class Catalog:
                 some,
             )
             for photo, outputs in rows:
-                kinds.setdefault(photo, []).extend(_outputs(outputs))
+                kinds.setdefault(photo, []).extend(kinds_of(outputs))
         return kinds
 
 
