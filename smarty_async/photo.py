@@ -121,9 +121,9 @@ async def _attempt(
     """
     item = photo.item(tuple(missing))
     try:
-        reply = await dispatcher.submit(item)
+        fault = await dispatcher.submit(item)
         for spec in tuple(missing):
-            verdict, failure = await _accept(photo, item.take(spec.mode), reply.fault, spec)
+            verdict, failure = await _accept(photo, item.take(spec.mode), fault, spec)
             if failure is None:
                 outcome.failures.pop(spec, None)
             else:

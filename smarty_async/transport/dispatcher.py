@@ -11,11 +11,11 @@ from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.results import InFlight
+from smarty_async.results import ErrorInfo, InFlight
 from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.limiter import AdaptiveSemaphore
-from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped, Submitter
+from smarty_async.transport.request import BatchGroup, Item, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
@@ -145,10 +145,13 @@ class Dispatcher:
             submitter.forecast.end_backoff(short=short)
             self._wake()
 
-    async def submit(self, item: Item) -> Reply:
+    async def submit(self, item: Item) -> ErrorInfo | None:
         """Send `item` together with others and wait for its reply, without holding a permit.
 
         Answers stay with the item until `Item.take`, also those that were received before an error or a cancellation.
+
+        Returns:
+            Why a mode is missing; None when all are answered.
 
         Raises:
             ConfigurationError: every request would fail like this one.
@@ -167,15 +170,15 @@ class Dispatcher:
         self._batcher.add(item)
         self._wake()
         try:
-            reply = await item.reply
+            fault = await item.reply
         except BaseException:
             item.reply.cancel()
             self._batcher.note_done()
             self._may_be_abandoned = True
             raise
         else:
-            submitter.forecast.replied(item.body, returns=reply.fault is not None or item.is_temporary)
-            return reply
+            submitter.forecast.replied(item.body, returns=fault is not None or item.is_temporary)
+            return fault
         finally:
             self._items.discard(item)
             self._wake()

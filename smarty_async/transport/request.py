@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Literal, Protocol
@@ -26,7 +26,6 @@ __all__ = [
     "ChunkRequest",
     "ImageBudget",
     "Item",
-    "Reply",
     "RequestLog",
     "RequestSender",
     "Stopped",
@@ -163,18 +162,6 @@ class BatchGroup(msgspec.Struct, frozen=True, eq=False):
     sender: RequestSender | None = None
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """What came back for an item.
-
-    Attributes:
-        received: the answers, by mode.
-        fault: why a mode is missing, None when all modes are answered.
-    """
-
-    received: Mapping[Mode, ReceivedItem]
-    fault: ErrorInfo | None = None
-
-
 class Item:
     """One photo to be sent.
 
@@ -184,7 +171,8 @@ class Item:
         group: what is asked of it, and which items it may share a request with.
         editor: what is done to its outputs; None for nothing.
         photo: what is shown of it while its request is open; None for nothing.
-        reply: what comes back.
+        reply: set when it is not sent any more: why a mode is missing, None when all are answered. The answers
+            themselves are handed over by `take`.
         attempts: how many requests it was sent in.
         in_flight: whether its request is open.
         token_refreshes: how often the token was refreshed for it.
@@ -205,7 +193,7 @@ class Item:
         self.group = group
         self.editor = editor
         self.photo = photo
-        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[ErrorInfo | None] = asyncio.get_running_loop().create_future()
         self.attempts = 0
         self.in_flight = False
         self.token_refreshes = 0
@@ -231,13 +219,13 @@ class Item:
         self._received[mode] = received
         self.is_temporary = self.is_temporary or is_temporary
         if len(self._received) == len(specs):
-            self.reply.set_result(Reply(self._received))
+            self.reply.set_result(None)
         return True
 
     def finish(self, fault: ErrorInfo, *, only_partly: bool = False) -> None:
-        """Reply with the modes that are answered; with `only_partly`, do nothing when there is none."""
+        """Reply that `fault` is why modes are missing; with `only_partly`, do nothing when no mode is answered."""
         if not self.done and (self._received or not only_partly):
-            self.reply.set_result(Reply(self._received, fault))
+            self.reply.set_result(fault)
 
     def fail(self, error: BaseException) -> None:
         """Reply with `error`."""

@@ -130,10 +130,13 @@ class TestRequestLog:
             service.script(*answers)
             dispatcher = c._open_dispatcher()
             images: list[Body] = [MemoryBody(jpeg(16, 12, seed=seed), "image/jpeg") for seed in range(bodies)]
-            replies = await asyncio.gather(*(dispatcher.submit(Item(image, group)) for image in images))
+            items = [Item(image, group) for image in images]
+            await asyncio.gather(*map(dispatcher.submit, items))
+        received = [item.take("improve") for item in items]
         return [
-            {kind: file.data for kind, file in reply.received["improve"].files.items() if isinstance(file, MemoryFile)}
-            for reply in replies
+            {kind: file.data for kind, file in answer.files.items() if isinstance(file, MemoryFile)}
+            for answer in received
+            if answer is not None
         ]
 
     async def test_a_request_is_recorded_before_a_byte_of_its_body_is_sent(self) -> None:
