@@ -192,7 +192,6 @@ class SmartyClient:
             url=self._url,
             provider=self._provider,
             timeouts=self._timeouts,
-            redact=tokens.redact,
             max_output_bytes=self._limits.max_output_bytes,
             in_thread=read_in_thread,
         )

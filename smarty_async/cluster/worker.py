@@ -87,7 +87,6 @@ class _RequestLoop:
                 url=url,
                 provider=service.provider,
                 timeouts=service.timeouts,
-                redact=redactor.redact,
                 max_output_bytes=service.max_output_bytes,
                 in_thread=read_in_thread,
             )

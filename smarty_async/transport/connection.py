@@ -19,7 +19,7 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
-from smarty_async.redaction import quotable, without_long_words
+from smarty_async.redaction import quotable, redactor, without_long_words
 from smarty_async.transport.http import UNCOMPRESSED, read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem, ResponseReader, foreign_data
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
@@ -156,7 +156,6 @@ class Connection:
         url: the service's address and path.
         provider: ``oauth_provider``.
         timeouts: when to stop waiting.
-        redact: removes secrets from a text.
         max_output_bytes: what one output may decode to.
         in_thread: makes a blocking call in a thread.
         clock: monotonic seconds.
@@ -169,7 +168,6 @@ class Connection:
         url: URL,
         provider: str,
         timeouts: Timeouts,
-        redact: Callable[[str], str],
         max_output_bytes: int,
         in_thread: InThread = asyncio.to_thread,
         clock: Callable[[], float] = monotonic,
@@ -179,7 +177,6 @@ class Connection:
         self._provider = provider
         self._silence = timeouts.silence
         self._options = request_options(timeouts)
-        self._redact = redact
         self._max_output_bytes = max_output_bytes
         self._in_thread = in_thread
         self._clock = clock
@@ -201,7 +198,7 @@ class Connection:
             ):
                 await self._read(response, exchange, silence, began)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
-            problem = failed[0] if failed else self._translated(error)
+            problem = failed[0] if failed else _translated(error)
         else:
             return
         raise problem  # outside of the handler: the foreign exception's text holds the address, and so the token
@@ -237,7 +234,7 @@ class Connection:
             exchange.sink,
             exchange.on_item,
             editor_of=exchange.editor_of,
-            clean=self._clean,
+            clean=_clean,
             max_output_bytes=self._max_output_bytes,
         )
         try:
@@ -262,19 +259,6 @@ class Connection:
         finally:
             silence.pause()
             await reader.drain()
-
-    def _translated(self, error: Exception) -> RequestError | ConfigurationError:
-        if isinstance(error, RequestError):
-            error.args = (self._clean(str(error)),)
-            return error
-        return translate_error(error, clean=self._clean)
-
-    def _clean(self, text: str) -> str:
-        """A foreign text as one line of printable characters, of limited length, without secrets."""
-        # Invisible characters go first: a secret that they cut into pieces would not be recognised.
-        visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
-        printable = "".join(char if char.isprintable() else " " for char in self._redact(visible))
-        return without_long_words(printable)[:_TEXT_LENGTH]
 
 
 class SilenceTimer:
@@ -455,6 +439,21 @@ async def _lying_in_socket(content: aiohttp.StreamReader) -> AsyncIterator[bytes
 def _arrived(content: aiohttp.StreamReader) -> bytes:
     """What has been read from the socket, without waiting for more."""
     return content._read_nowait(-1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
+
+
+def _translated(error: Exception) -> RequestError | ConfigurationError:
+    if isinstance(error, RequestError):
+        error.args = (_clean(str(error)),)
+        return error
+    return translate_error(error, clean=_clean)
+
+
+def _clean(text: str) -> str:
+    """A foreign text as one line of printable characters, of limited length, without secrets."""
+    # Invisible characters go first: a secret that they cut into pieces would not be recognised.
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    printable = "".join(char if char.isprintable() else " " for char in redactor.redact(visible))
+    return without_long_words(printable)[:_TEXT_LENGTH]
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:
