@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
-from tenacity import AsyncRetrying
 from yarl import URL
 
 from smarty_async.account import account_from_env
@@ -49,7 +47,7 @@ from smarty_async.transport.http import make_session, service_url
 from smarty_async.transport.limiter import rate_limit
 from smarty_async.transport.request import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
-from smarty_async.transport.retry import Sleep, item_retrying
+from smarty_async.transport.retry import Sleep
 from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.verdict import Judge, judge
 
@@ -138,13 +136,13 @@ class SmartyClient:
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
         self._hooks = tuple(hooks)
-        self._single_hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
-        self._submitter = Submitter()  # of single photos
-        self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
+        self._submitter = Submitter(  # of single photos
+            MemorySink(), all_hooks(hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -274,8 +272,6 @@ class SmartyClient:
             dispatcher=dispatcher,
             limits=self._limits,
             submitter=self._submitter,
-            policy=partial(self._retry_policy, dispatcher),
-            group=self._group,
         )
         async with asyncio.timeout(timeout):
             return await in_memory.run()
@@ -316,7 +312,6 @@ class SmartyClient:
             self._open_dispatcher(),
             hooks=self._hooks,
             limits=self._limits,
-            retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
             cluster=None if cluster is None else self._on_cluster(cluster),
@@ -354,23 +349,6 @@ class SmartyClient:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
 
-    def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
-        """When a photo in memory with a temporary error is sent again."""
-        sleep = partial(dispatcher.backoff, sleep=self._sleep, submitter=self._submitter)
-        return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
-
-    def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
-        """The batch group of photos in memory that need `specs`."""
-        if specs not in self._groups:
-            self._groups[specs] = BatchGroup(
-                specs,
-                MemorySink(),
-                self._single_hooks,
-                self._submitter,
-                give_up_after=self._retries.give_up_single_after,
-            )
-        return self._groups[specs]
-
 
 class _PhotoInMemory:
     """One photo of `SmartyClient.improve`: read → ask → result.
@@ -381,8 +359,6 @@ class _PhotoInMemory:
         dispatcher: sends it.
         submitter: submits it to the dispatcher.
         limits: what one request may carry.
-        policy: when it is sent again after a temporary error.
-        group: the batch group of mode specs.
     """
 
     def __init__(
@@ -393,16 +369,12 @@ class _PhotoInMemory:
         dispatcher: Dispatcher,
         submitter: Submitter,
         limits: Limits,
-        policy: Callable[[], AsyncRetrying],
-        group: Callable[[tuple[ModeSpec, ...]], BatchGroup],
     ) -> None:
         self._photo = photo
         self._specs = specs
         self._dispatcher = dispatcher
         self._submitter = submitter
         self._limits = limits
-        self._policy = policy
-        self._group = group
         self._sent: InputPhoto | None = None
         self._files: dict[Kind, bytes] = {}
         self._bw: bool | None = None
@@ -417,7 +389,7 @@ class _PhotoInMemory:
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
                 if specs and not outcome.failures:
                     self._sent = await self._source(photo, specs)
-                    await ask(self, specs, outcome, dispatcher=self._dispatcher)
+                    await ask(self, specs, outcome, dispatcher=self._dispatcher, submitter=self._submitter)
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
@@ -432,11 +404,7 @@ class _PhotoInMemory:
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""
         assert self._sent is not None, "it was read"  # noqa: S101 - for the type checkers
-        return Item(self._sent.body, self._group(specs))
-
-    def retry_policy(self) -> AsyncRetrying:
-        """When to ask again after a temporary error."""
-        return self._policy()
+        return Item(self._sent.body, BatchGroup(specs, self._submitter))
 
     async def commit(self, _: ModeSpec, received: ReceivedItem) -> None:
         """Keep the outputs."""

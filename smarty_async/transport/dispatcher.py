@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import msgspec
 from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
@@ -16,7 +18,7 @@ from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.request import BatchGroup, Item, Stopped, Submitter
-from smarty_async.transport.retry import Sleep
+from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.sender import ChunkSender
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge
@@ -77,6 +79,7 @@ class Dispatcher:
         clock: Callable[[], float],
     ) -> None:
         self._concurrency = concurrency
+        self._retries = retries
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -130,17 +133,15 @@ class Dispatcher:
         """
         return Announcement(submitter.forecast, items, self._wake)
 
-    async def backoff(self, seconds: float, *, sleep: Sleep, submitter: Submitter) -> None:
-        """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.
+    def retry_policy(self, submitter: Submitter) -> AsyncRetrying:
+        """When `submitter` is to submit an item with a temporary error again."""
+        return item_retrying(self._retries, sleep=partial(self._backoff, submitter), hooks=submitter.hooks)
 
-        Args:
-            seconds: how long.
-            sleep: waits.
-            submitter: who submits the item.
-        """
+    async def _backoff(self, submitter: Submitter, seconds: float) -> None:
+        """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short."""
         short = submitter.forecast.start_backoff(seconds, request_seconds=self._sender.request_seconds)
         try:
-            await sleep(seconds)
+            await submitter.sleep(seconds)
         finally:
             submitter.forecast.end_backoff(short=short)
             self._wake()
@@ -273,7 +274,7 @@ class Dispatcher:
         group = chunk[0].group
         if group.submitter.ends_with_error:
             group.submitter.error = error
-        queued = [item for item in self._items if item.group is group and not item.in_flight]
+        queued = [item for item in self._items if item.group == group and not item.in_flight]
         for item in (*chunk, *queued):
             item.fail(error)
 

@@ -18,6 +18,7 @@ from smarty_async.results import ErrorInfo, InFlight
 from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
+from smarty_async.transport.retry import Sleep
 from smarty_async.transport.room import AnswerRoom
 from smarty_async.wire.messages import item_name, judge_item
 
@@ -119,10 +120,17 @@ class Submitter:
     """Who submits items: a run, or the single calls of a client. Chunks are formed and stopped for each by itself.
 
     Args:
+        sink: where outputs are written.
+        hooks: called with what happens to its requests.
+        sleep: waits before an item is submitted again, in seconds.
+        sender: what its requests go through; None for the client's own connection.
+        give_up_after: how long the service may fail every request before its items fail with `ServiceUnavailable`, in
+            seconds; None for `Retries.give_up_after`.
         ends_with_error: whether an error that stops one of its requests stops what it submits later, too.
         later: how many items it will submit that it cannot announce yet.
 
     Attributes:
+        request_log: where requests are recorded before they are sent; None for nowhere.
         forecast: what it is going to submit.
         budget: what pays for its requests; without a limit at first.
         room: on the disk, for the answers to its requests.
@@ -130,7 +138,23 @@ class Submitter:
         error: the one that it has ended with; None before that.
     """
 
-    def __init__(self, *, ends_with_error: bool = False, later: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        sink: OutputSink,
+        hooks: Hooks,
+        *,
+        sleep: Sleep = asyncio.sleep,
+        sender: RequestSender | None = None,
+        give_up_after: float | None = None,
+        ends_with_error: bool = False,
+        later: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.sink = sink
+        self.hooks = hooks
+        self.sleep = sleep
+        self.sender = sender
+        self.give_up_after = give_up_after
+        self.request_log: RequestLog | None = None
         self.forecast = Forecast(later)
         self.budget = ImageBudget()
         self.room = AnswerRoom()
@@ -139,27 +163,16 @@ class Submitter:
         self.error: SmartyError | None = None
 
 
-class BatchGroup(msgspec.Struct, frozen=True, eq=False):
-    """What items must have in common to share a request; compared by identity.
+class BatchGroup(msgspec.Struct, frozen=True):
+    """What items must have in common to share a request.
 
     Attributes:
         specs: what is asked of each image.
-        sink: where outputs are written.
-        hooks: called with what happens to its requests.
-        submitter: who submits its items.
-        request_log: where requests are recorded before they are sent; None for nowhere.
-        give_up_after: how long the service may fail every request before the group's items fail with
-            `ServiceUnavailable`, in seconds; None for `Retries.give_up_after`.
-        sender: what its requests go through; None for the client's own connection.
+        submitter: who submits them.
     """
 
     specs: tuple[ModeSpec, ...]
-    sink: OutputSink
-    hooks: Hooks
     submitter: Submitter
-    request_log: RequestLog | None = None
-    give_up_after: float | None = None
-    sender: RequestSender | None = None
 
 
 class Item:
@@ -340,21 +353,21 @@ class ChunkRequest:
     @property
     def sender(self) -> RequestSender | None:
         """What it goes through; None for the client's own connection."""
-        return self._group.sender
+        return self._submitter.sender
 
     @property
     def specs(self) -> tuple[ModeSpec, ...]:
         """What is asked of each image."""
-        return self._group.specs
+        return self.items[0].group.specs
 
     @property
     def sink(self) -> OutputSink:
         """Where outputs are written."""
-        return self._group.sink
+        return self._submitter.sink
 
     @property
-    def _group(self) -> BatchGroup:
-        return self.items[0].group
+    def _submitter(self) -> Submitter:
+        return self.items[0].group.submitter
 
     @asynccontextmanager
     async def in_flight(self) -> AsyncGenerator[None]:
@@ -377,19 +390,19 @@ class ChunkRequest:
             for item in self.items:
                 item.in_flight = False
             if not self._paid:
-                self._group.submitter.budget.give_back(len(self.items))
+                self._submitter.budget.give_back(len(self.items))
             if self.size:
                 self._report(self._clock() - began, failure)
 
     async def on_upload_started(self, size: int) -> None:
         """The connection is established and the first of `size` bytes is about to be sent."""
-        if self._group.request_log is not None:
-            self._logged_as = await self._group.request_log.started(images=len(self.items), size=size)
+        if self._submitter.request_log is not None:
+            self._logged_as = await self._submitter.request_log.started(images=len(self.items), size=size)
         self._paid = True
         self.size = size
         for item in self.items:
             item.attempts += 1
-        self._group.hooks.on_request(
+        self._submitter.hooks.on_request(
             RequestDetails(self._number, len(self.items), size, self._attempts, permits=self._permits)
         )
 
@@ -418,13 +431,13 @@ class ChunkRequest:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
         self._response_seconds = seconds
-        self._group.submitter.room.note_answer(self.specs, sent=self.size, received=self.bytes_received)
+        self._submitter.room.note_answer(self.specs, sent=self.size, received=self.bytes_received)
         self._on_complete()
         self._finish("answered")
 
     def _report(self, seconds: float, failure: BaseException | None) -> None:
         status = HTTPStatus.OK if self._complete else getattr(failure, "status", None)
-        self._group.hooks.on_response(
+        self._submitter.hooks.on_response(
             ResponseDetails(
                 number=self._number,
                 images=len(self.items),
@@ -445,5 +458,5 @@ class ChunkRequest:
         return max([item.attempts for item in self.items])
 
     def _finish(self, state: Literal["answered", "refused"]) -> None:
-        if self._group.request_log is not None and self._logged_as is not None:
-            self._group.request_log.finished(self._logged_as, state=state)
+        if self._submitter.request_log is not None and self._logged_as is not None:
+            self._submitter.request_log.finished(self._logged_as, state=state)

@@ -379,7 +379,7 @@ class ChunkSender:
 
     def _retries_for(self, chunk: Sequence[Item]) -> Retries:
         retries = self._retries
-        limit = chunk[0].group.give_up_after if chunk else None
+        limit = chunk[0].group.submitter.give_up_after if chunk else None
         if limit is not None:
             retries = msgspec.structs.replace(retries, give_up_after=min(limit, retries.give_up_after))
         if len(chunk) > 1 and [item for item in chunk if item.suspected_at is not None]:
@@ -389,7 +389,7 @@ class ChunkSender:
     def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
         def before_sleep(state: RetryCallState) -> None:
             error = state.outcome and state.outcome.exception()
-            chunk[0].group.hooks.on_retry(
+            chunk[0].group.submitter.hooks.on_retry(
                 RetryDetails(
                     images=len(pending(chunk)),
                     attempt=state.attempt_number,
@@ -412,10 +412,11 @@ class ChunkSender:
 def _room(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
     """Room for the answer to a request, while the block lasts, where requests are recorded."""
     group = chunk[0].group
-    if group.request_log is None:
+    submitter = group.submitter
+    if submitter.request_log is None:
         return nullcontext()
     sent = sum(item.size for item in pending(chunk))
-    return group.submitter.room.reserved(group.specs, sent, check=group.request_log.check_room)
+    return submitter.room.reserved(group.specs, sent, check=submitter.request_log.check_room)
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:

@@ -13,7 +13,7 @@ from support.fake_service import Answer, FakeService, Respond, drop, envelope, e
 from support.pictures import jpeg
 
 from smarty_async.errors import AuthorizationError, DiskError, RequestError
-from smarty_async.hooks import ProgressHooks, all_hooks
+from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.connection import Body, MemoryBody
@@ -120,12 +120,18 @@ class RecordedLog:
         self.ends.append((number, state))
 
 
+def group_of(log: RecordedLog, *hooks: Hooks) -> BatchGroup:
+    submitter = Submitter(MemorySink(), all_hooks(hooks))
+    submitter.request_log = log
+    return BatchGroup((ModeSpec("improve"),), submitter)
+
+
 class TestRequestLog:
     @staticmethod
     async def submit(
         service: FakeService, *answers: Answer, log: RecordedLog, bodies: int = 1
     ) -> list[dict[Kind, bytes]]:
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks(()), Submitter(), log)
+        group = group_of(log)
         async with client_of(service, concurrency=1) as c:
             service.script(*answers)
             dispatcher = c._open_dispatcher()
@@ -167,7 +173,7 @@ class TestRequestLog:
 
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), Submitter(), log)
+        group = group_of(log, ProgressHooks(progress))
         async with FakeService() as service, client_of(service, base_url="http://127.0.0.1:9") as c:
             asking = asyncio.create_task(c._open_dispatcher().submit(Item(MemoryBody(jpeg(), "image/jpeg"), group)))
             await until(lambda: progress.retries > 3)

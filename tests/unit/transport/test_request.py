@@ -117,7 +117,7 @@ async def test_data_received_before_the_connection_was_lost_is_read(*, joined: b
 
 async def test_an_item_hands_over_what_it_has_received_once() -> None:
     both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
-    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), all_hooks(()), Submitter()))
+    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, Submitter(MemorySink(), all_hooks(()))))
     output = MemoryFile()
     output.append([b"\xff\xd8\xff"])
     answered = Answered("improve", "file_0", 0, blobs={"improved": Blob(0, 3, b"\xff\xd8\xff")})
