@@ -32,7 +32,7 @@ from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.connection import Body
+from smarty_async.transport.body import Body
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import BatchGroup, Item, Stopped, Submitter
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile

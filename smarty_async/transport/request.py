@@ -16,7 +16,7 @@ from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, InFlight
 from smarty_async.transport.batcher import Forecast
-from smarty_async.transport.connection import Body, BodyFailed
+from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.room import AnswerRoom

@@ -18,7 +18,8 @@ from smarty_async.hooks import RetryDetails
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher
-from smarty_async.transport.connection import Body, BodyFailed, Connection
+from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.connection import Connection
 from smarty_async.transport.limiter import AdaptiveSemaphore, Permit
 from smarty_async.transport.request import ChunkRequest, Item, Stopped, pending, reserve_budget
 from smarty_async.transport.retry import CircuitBreaker, Sleep, request_retrying, retried

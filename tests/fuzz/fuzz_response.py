@@ -22,7 +22,8 @@ with atheris.instrument_imports(include=["smarty_async.transport", "smarty_async
     from smarty_async.errors import ConfigurationError, RequestError
     from smarty_async.options import Limits, ModeSpec, Timeouts
     from smarty_async.redaction import redactor
-    from smarty_async.transport.connection import Connection, MemoryBody
+    from smarty_async.transport.body import MemoryBody
+    from smarty_async.transport.connection import Connection
     from smarty_async.transport.response import MemorySink, ReceivedItem
 
 TOKEN = "t0ken-t0-redact"

@@ -42,7 +42,8 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
 from smarty_async.redaction import redactor
-from smarty_async.transport.connection import Body, BodyFailed, Connection, MemoryBody, _translated
+from smarty_async.transport.body import Body, BodyFailed, MemoryBody
+from smarty_async.transport.connection import Connection, _translated
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputEditor, OutputSink, ReceivedItem, SinkFile
 
 IMPROVE = (ModeSpec("improve"),)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.transport.batcher import SHORT_BACKOFF, Forecast, Outlook
-from smarty_async.transport.connection import MemoryBody
+from smarty_async.transport.body import MemoryBody
 
 
 def body() -> MemoryBody:

@@ -19,7 +19,8 @@ from support.pictures import jpeg
 from smarty_async.errors import ServiceUnavailable
 from smarty_async.hooks import all_hooks
 from smarty_async.options import Limits, ModeSpec, Retries, Timeouts
-from smarty_async.transport.connection import MemoryBody, _arriving
+from smarty_async.transport.body import MemoryBody
+from smarty_async.transport.connection import _arriving
 from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
 from smarty_async.wire.messages import Answered, Blob
