@@ -34,9 +34,10 @@ from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.body import Body
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import BatchGroup, Item, Stopped, Submitter
+from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
+from smarty_async.transport.submitter import Submitter
 from smarty_async.wire.messages import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]

@@ -24,7 +24,7 @@ from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSp
 from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.run import open_outputs
 from smarty_async.transport.batcher import Batcher, Outlook
-from smarty_async.transport.request import ImageBudget
+from smarty_async.transport.submitter import ImageBudget
 
 __all__ = ["plan_archive", "read_failed", "read_status"]
 

@@ -30,8 +30,9 @@ from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
 from smarty_async.run_context import Probes, Recorder, RunContext, backoff
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import ImageBudget, Stopped, Submitter
+from smarty_async.transport.item import Stopped
 from smarty_async.transport.retry import Sleep
+from smarty_async.transport.submitter import ImageBudget, Submitter
 
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection

@@ -20,8 +20,9 @@ from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Progress, Result
 from smarty_async.transport.dispatcher import Announcement, Dispatcher
-from smarty_async.transport.request import ImageBudget, Stopped, Submitter
+from smarty_async.transport.item import Stopped
 from smarty_async.transport.retry import Sleep
+from smarty_async.transport.submitter import ImageBudget, Submitter
 
 __all__ = ["Probes", "Recorder", "RunContext", "backoff"]
 

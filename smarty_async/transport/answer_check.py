@@ -7,8 +7,9 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from smarty_async.errors import RequestError, ServiceUnavailable
 from smarty_async.transport.body import Body
+from smarty_async.transport.item import Item
 from smarty_async.transport.limiter import Permit
-from smarty_async.transport.request import ChunkRequest, Item
+from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.retry import CircuitBreaker
 
 __all__ = ["AnswerCheck"]

@@ -20,8 +20,9 @@ from smarty_async.transport.answer_check import AnswerCheck
 from smarty_async.transport.batcher import Batcher
 from smarty_async.transport.body import BodyFailed
 from smarty_async.transport.connection import Connection
+from smarty_async.transport.item import Item, Stopped, pending, reserve_budget
 from smarty_async.transport.limiter import AdaptiveSemaphore, Permit
-from smarty_async.transport.request import ChunkRequest, Item, Stopped, pending, reserve_budget
+from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.retry import CircuitBreaker, Sleep, request_retrying, retried
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict

@@ -17,8 +17,10 @@ from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
 from smarty_async.transport.body import Body, MemoryBody
-from smarty_async.transport.request import BatchGroup, Item, Submitter, was_refused
+from smarty_async.transport.item import BatchGroup, Item
+from smarty_async.transport.request import was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
+from smarty_async.transport.submitter import Submitter
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
 
