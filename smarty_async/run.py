@@ -281,13 +281,12 @@ class ArchiveRun:
 
     async def _start_photos(self, scan: Scan, context: RunContext) -> None:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
-        announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
         with ExitStack() as unknown, self._surveying(context) as survey:
-            unknown.enter_context(announce(None))
+            unknown.enter_context(self._dispatcher.announce_unknown(self._submitter))
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
-                with nullcontext() if waiting else announce():
+                with nullcontext() if waiting else context.announce():
                     files = self._to_look_up
                     finished = FinishedBatch(list(files))
                     if not files:

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
 from smarty_async.results import ErrorInfo, InFlight
-from smarty_async.transport.batcher import Batcher, Forecast, Outlook
+from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.limiter import AdaptiveSemaphore
@@ -37,15 +37,15 @@ class _Steps(msgspec.Struct, frozen=True):
 class Announcement(msgspec.Struct, frozen=True):
     """Submissions that are announced while its block lasts; see `Dispatcher.announce`."""
 
-    forecast: Forecast
-    items: int | None
+    begin: Callable[[], None]
+    end: Callable[[], None]
     on_end: Callable[[], None]
 
     def __enter__(self) -> None:
-        self.forecast.announce(self.items)
+        self.begin()
 
     def __exit__(self, *_: object) -> None:
-        self.forecast.fulfil(self.items)
+        self.end()
         self.on_end()
 
 
@@ -123,16 +123,18 @@ class Dispatcher:
 
     # items in, replies out
 
-    def announce(self, submitter: Submitter, items: int | None = 1) -> Announcement:
-        """Announce `items` upcoming submissions during a block, so that partial chunks are held back.
+    def announce(self, submitter: Submitter) -> Announcement:
+        """Announce one submission during a block, so that partial chunks of `submitter` are held back.
 
-        They are to be submitted as soon as the block ends.
-
-        Args:
-            submitter: who submits them; chunks of others do not wait.
-            items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
+        It is to be made as soon as the block ends.
         """
-        return Announcement(submitter.forecast, items, self._wake)
+        forecast = submitter.forecast
+        return Announcement(forecast.announce, forecast.fulfil, self._wake)
+
+    def announce_unknown(self, submitter: Submitter) -> Announcement:
+        """Announce submissions of an unknown number during a block: chunks are filled, not spread over the permits."""
+        forecast = submitter.forecast
+        return Announcement(forecast.announce_unknown, forecast.fulfil_unknown, self._wake)
 
     def retry_policy(self, submitter: Submitter) -> AsyncRetrying:
         """When `submitter` is to submit an item with a temporary error again."""

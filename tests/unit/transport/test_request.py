@@ -135,7 +135,7 @@ async def test_an_item_hands_over_what_it_has_received_once() -> None:
 async def test_chunks_are_filled_while_the_number_of_items_to_come_is_unknown() -> None:
     async with FakeService() as service, client(service, concurrency=4, limits=Limits(max_images=3)) as c:
         assert c._dispatcher is not None
-        with c._dispatcher.announce(c._submitter, None):
+        with c._dispatcher.announce_unknown(c._submitter):
             await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))
         assert sorted(len(request.images) for request in service.requests) == [1, 3]
         await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))
