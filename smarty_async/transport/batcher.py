@@ -175,13 +175,13 @@ class Batcher(Generic[B]):
         """Take items in order, skipping those that no longer fit; a single item may always go alone."""
         chunk: list[B] = []
         skipped: list[B] = []
-        room = self._max_bytes
+        bytes_left = self._max_bytes
         while queue.items and len(chunk) < most:
             item = queue.items.popleft()
             weight = _weight(item)
-            if weight <= room or not chunk:
+            if weight <= bytes_left or not chunk:
                 chunk.append(item)
-                room -= weight
+                bytes_left -= weight
                 queue.bytes -= weight
             else:
                 skipped.append(item)

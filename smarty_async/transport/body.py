@@ -141,12 +141,12 @@ def _or_raised(read: bytes | BaseException) -> bytes:
 def _batches(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
     """The frames in batches of about a piece, a large image in a batch of its own."""
     batch: list[bytes | int] = []
-    room = _PIECE_BYTES
+    bytes_left = _PIECE_BYTES
     for frame in multipart.frames():
         if isinstance(frame, int):
-            room -= bodies[frame].size
-            if room < 0:
+            bytes_left -= bodies[frame].size
+            if bytes_left < 0:
                 yield batch
-                batch, room = [], _PIECE_BYTES - bodies[frame].size
+                batch, bytes_left = [], _PIECE_BYTES - bodies[frame].size
         batch.append(frame)
     yield batch

@@ -177,7 +177,7 @@ class Connection:
                 exchange.bytes_received += len(data)
                 if reader.feed(data):
                     silence.pause()  # our own disk is not the service
-                    await reader.room()
+                    await reader.wait_for_sink()
                 silence.restart()
             envelope = reader.finish()
             if envelope.status != HTTPStatus.OK:
@@ -188,7 +188,7 @@ class Connection:
                 async for data in _lying_in_socket(response.content):
                     exchange.bytes_received += len(data)
                     if reader.feed(data):
-                        await reader.room()
+                        await reader.wait_for_sink()
             raise
         finally:
             silence.pause()

@@ -108,7 +108,7 @@ class ChunkSender:
             token = await self._token()
             if self._rate is not None:
                 await self._rate.acquire()
-            async with _room(chunk):
+            async with _disk_space(chunk):
                 waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
                 items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
                 if not items:
@@ -345,14 +345,14 @@ class ChunkSender:
         )
 
 
-def _room(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
-    """Room for the answer to a request, while the block lasts, where requests are recorded."""
+def _disk_space(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
+    """Reserves disk space for the answer to a request while the block lasts, where requests are recorded."""
     group = chunk[0].group
     submitter = group.submitter
     if submitter.request_log is None:
         return nullcontext()
     sent = sum(item.size for item in pending(chunk))
-    return submitter.room.reserved(group.specs, sent, check=submitter.request_log.check_room)
+    return submitter.disk_space.reserved(group.specs, sent, check=submitter.request_log.check_disk_space)
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from smarty_async.errors import SmartyError
 from smarty_async.hooks import Hooks
 from smarty_async.transport.batcher import Forecast
+from smarty_async.transport.disk_space import DiskSpace
 from smarty_async.transport.response import OutputSink
 from smarty_async.transport.retry import Sleep
-from smarty_async.transport.room import AnswerRoom
 
 if TYPE_CHECKING:
     from smarty_async.transport.request import ChunkRequest
@@ -22,11 +22,11 @@ __all__ = ["ImageBudget", "RequestLog", "RequestSender", "Submitter"]
 class RequestLog(Protocol):
     """Records requests durably, so that the cost of one that was cut short is still counted by the next run."""
 
-    async def check_room(self, size: int) -> None:
-        """Make sure that the disk has room for `size` bytes of outputs.
+    async def check_disk_space(self, size: int) -> None:
+        """Make sure that the disk has space for `size` bytes of outputs.
 
         Raises:
-            DiskFull: it has none.
+            DiskFull: it has not.
         """
         ...
 
@@ -109,7 +109,7 @@ class Submitter:
         request_log: where requests are recorded before they are sent; None for nowhere.
         forecast: what it is going to submit.
         budget: what pays for its requests; without a limit at first.
-        room: on the disk, for the answers to its requests.
+        disk_space: for the answers to its requests.
         is_stopped: whether nothing more of it is sent.
         error: the one that it has ended with; None before that.
     """
@@ -133,7 +133,7 @@ class Submitter:
         self.request_log: RequestLog | None = None
         self.forecast = Forecast(later)
         self.budget = ImageBudget()
-        self.room = AnswerRoom()
+        self.disk_space = DiskSpace()
         self.ends_with_error = ends_with_error
         self.is_stopped = False
         self.error: SmartyError | None = None

@@ -110,8 +110,8 @@ class RecordedLog:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def check_room(self, size: int) -> None:
-        """There is room."""
+    async def check_disk_space(self, size: int) -> None:
+        """There is enough."""
 
     async def started(self, *, images: int, size: int) -> int:
         self.started_requests.append((images, size))
