@@ -3,7 +3,7 @@
     adopt → probe → ask [batcher → chunk → permit → send → split] → commit → record
 
 `PhotoRun` takes a photo of an archive through all of it. `ask` is the middle part alone, which a photo in memory
-takes as well.
+(`PhotoInMemory`) takes as well.
 """
 
 from __future__ import annotations
