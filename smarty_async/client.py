@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
@@ -15,15 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from weakref import WeakSet
 
 import aiohttp
-from tenacity import AsyncRetrying
 from yarl import URL
 
 from smarty_async.account import account_from_env
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.photos.reader import read_in_thread
-from smarty_async.errors import ConfigurationError, OptionsError, PhotoFailed, PhotoRejected, SmartyError
+from smarty_async.errors import ConfigurationError, OptionsError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
-from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
+from smarty_async.inputs import PhotoInput
 from smarty_async.options import (
     BASE_URL,
     PATH,
@@ -32,7 +29,6 @@ from smarty_async.options import (
     ArchiveOptions,
     Limits,
     Mode,
-    ModeSpec,
     OAuthCredentials,
     PathLike,
     Retries,
@@ -40,16 +36,16 @@ from smarty_async.options import (
     check_modes,
     is_loopback,
 )
-from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
-from smarty_async.results import Kind, Restored
+from smarty_async.photo_in_memory import PhotoInMemory
+from smarty_async.results import Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.http import make_session, service_url
 from smarty_async.transport.limiter import rate_limit
-from smarty_async.transport.request import BatchGroup, Item, Submitter
-from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
-from smarty_async.transport.retry import Sleep, item_retrying
+from smarty_async.transport.response import MemorySink
+from smarty_async.transport.retry import Sleep
+from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.verdict import Judge, judge
 
@@ -138,13 +134,13 @@ class SmartyClient:
         self._timeouts = timeouts or Timeouts()
         self._judge = judge
         self._hooks = tuple(hooks)
-        self._single_hooks = all_hooks(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
-        self._submitter = Submitter()  # of single photos
-        self._groups: dict[tuple[ModeSpec, ...], BatchGroup] = {}
+        self._submitter = Submitter(  # of single photos
+            MemorySink(), all_hooks(hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -192,7 +188,6 @@ class SmartyClient:
             url=self._url,
             provider=self._provider,
             timeouts=self._timeouts,
-            redact=tokens.redact,
             max_output_bytes=self._limits.max_output_bytes,
             in_thread=read_in_thread,
         )
@@ -269,15 +264,7 @@ class SmartyClient:
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
         dispatcher.check_loop()
-        in_memory = _PhotoInMemory(
-            photo,
-            specs,
-            dispatcher=dispatcher,
-            limits=self._limits,
-            submitter=self._submitter,
-            policy=partial(self._retry_policy, dispatcher),
-            group=self._group,
-        )
+        in_memory = PhotoInMemory(photo, specs, dispatcher=dispatcher, submitter=self._submitter, limits=self._limits)
         async with asyncio.timeout(timeout):
             return await in_memory.run()
 
@@ -317,7 +304,6 @@ class SmartyClient:
             self._open_dispatcher(),
             hooks=self._hooks,
             limits=self._limits,
-            retries=self._retries,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
             cluster=None if cluster is None else self._on_cluster(cluster),
@@ -354,119 +340,3 @@ class SmartyClient:
         if self._dispatcher is None:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
-
-    def _retry_policy(self, dispatcher: Dispatcher) -> AsyncRetrying:
-        """When a photo in memory with a temporary error is sent again."""
-        sleep = partial(dispatcher.backoff, sleep=self._sleep, submitter=self._submitter)
-        return item_retrying(self._retries, sleep=sleep, hooks=self._single_hooks)
-
-    def _group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
-        """The batch group of photos in memory that need `specs`."""
-        if specs not in self._groups:
-            self._groups[specs] = BatchGroup(
-                specs,
-                MemorySink(),
-                self._single_hooks,
-                self._submitter,
-                give_up_after=self._retries.give_up_single_after,
-            )
-        return self._groups[specs]
-
-
-class _PhotoInMemory:
-    """One photo of `SmartyClient.improve`: read → ask → result.
-
-    Args:
-        photo: the photo as the caller gave it.
-        specs: the mode specs it is sent with.
-        dispatcher: sends it.
-        submitter: submits it to the dispatcher.
-        limits: what one request may carry.
-        policy: when it is sent again after a temporary error.
-        group: the batch group of mode specs.
-    """
-
-    def __init__(
-        self,
-        photo: PhotoInput,
-        specs: tuple[ModeSpec, ...],
-        *,
-        dispatcher: Dispatcher,
-        submitter: Submitter,
-        limits: Limits,
-        policy: Callable[[], AsyncRetrying],
-        group: Callable[[tuple[ModeSpec, ...]], BatchGroup],
-    ) -> None:
-        self._photo = photo
-        self._specs = specs
-        self._dispatcher = dispatcher
-        self._submitter = submitter
-        self._limits = limits
-        self._policy = policy
-        self._group = group
-        self._sent: InputPhoto | None = None
-        self._files: dict[Kind, bytes] = {}
-        self._bw: bool | None = None
-
-    async def run(self) -> Restored:
-        """The restored photo; raises what `SmartyClient.improve` does."""
-        outcome = RequestOutcome()
-        try:
-            with self._dispatcher.announce(self._submitter):
-                photo = await read_input(self._photo, self._limits)
-            for chained in (False, True):
-                specs = tuple(spec for spec in self._specs if spec.chained is chained)
-                if specs and not outcome.failures:
-                    self._sent = await self._source(photo, specs)
-                    await ask(self, specs, outcome, dispatcher=self._dispatcher)
-        except PhotoRejected as error:
-            error.photo = name_of(self._photo)
-            raise
-        await asyncio.to_thread(self._copy_metadata, photo)
-        return self._result(outcome)
-
-    async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...]) -> InputPhoto:
-        """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""
-        restored = next((self._files[kind] for kind in RESTORED_KINDS if kind in self._files), None)
-        return photo if not specs[0].chained or restored is None else await read_input(restored, self._limits)
-
-    def item(self, specs: tuple[ModeSpec, ...]) -> Item:
-        """What is sent to get `specs`."""
-        assert self._sent is not None, "it was read"  # noqa: S101 - for the type checkers
-        return Item(self._sent.body, self._group(specs))
-
-    def retry_policy(self) -> AsyncRetrying:
-        """When to ask again after a temporary error."""
-        return self._policy()
-
-    async def commit(self, _: ModeSpec, received: ReceivedItem) -> None:
-        """Keep the outputs."""
-        if received.answered.bw is not None and self._bw is None:
-            self._bw = received.answered.bw
-        for kind, file in received.files.items():
-            assert isinstance(file, MemoryFile)  # noqa: S101 - what MemorySink opens
-            self._files[kind] = file.data
-
-    def _copy_metadata(self, photo: InputPhoto) -> None:
-        """Give the pictures the photo's metadata, and the orientation under which they show upright."""
-        copier = MetadataCopier(photo.sent, strip=False)
-        self._files = {kind: copier.copied(data) for kind, data in self._files.items()}
-
-    def _result(self, outcome: RequestOutcome) -> Restored:
-        """The pictures.
-
-        Raises:
-            PhotoFailed: a mode failed; its `restored` holds what the other one made.
-        """
-        restored = Restored(
-            outcome="restored" if self._files else "already_good",
-            bw=self._bw,
-            attempts=outcome.attempts,
-            **self._files,
-        )
-        error = outcome.error
-        if error is None:
-            return restored
-        failed = PhotoFailed(error.message, photo=name_of(self._photo), type=error.type, attempts=outcome.attempts)
-        failed.restored = restored if self._files else None
-        raise failed

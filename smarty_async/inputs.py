@@ -19,7 +19,7 @@ from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits, PathLike
-from smarty_async.transport.connection import Body, MemoryBody
+from smarty_async.transport.body import Body, MemoryBody
 
 __all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "Picture", "name_of", "read_input"]
 

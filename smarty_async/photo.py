@@ -3,7 +3,7 @@
     adopt → probe → ask [batcher → chunk → permit → send → split] → commit → record
 
 `PhotoRun` takes a photo of an archive through all of it. `ask` is the middle part alone, which a photo in memory
-takes as well.
+(`PhotoInMemory`) takes as well.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 import msgspec
-from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import FinishedFile, PhotoOutputs
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
@@ -33,11 +33,12 @@ from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
-from smarty_async.transport.connection import Body
+from smarty_async.transport.body import Body
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import Item, Stopped
+from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.transport.retry import TemporaryAnswer, retried
+from smarty_async.transport.submitter import Submitter
 from smarty_async.wire.messages import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
@@ -81,13 +82,14 @@ class RequestedPhoto(Protocol):
         """Make one answer durable."""
         ...
 
-    def retry_policy(self) -> AsyncRetrying:
-        """When to ask again after a temporary error."""
-        ...
-
 
 async def ask(
-    photo: RequestedPhoto, specs: Sequence[ModeSpec], outcome: RequestOutcome, *, dispatcher: Dispatcher
+    photo: RequestedPhoto,
+    specs: Sequence[ModeSpec],
+    outcome: RequestOutcome,
+    *,
+    dispatcher: Dispatcher,
+    submitter: Submitter,
 ) -> None:
     """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
 
@@ -96,13 +98,14 @@ async def ask(
         specs: the mode specs.
         outcome: what came of asking for others; what comes of this is added.
         dispatcher: sends items.
+        submitter: submits them.
 
     Raises:
         PhotoRejected: the photo can no longer be read; its `attempts` are filled in.
     """
     missing = list(specs)
     try:
-        await retried(_attempt, photo.retry_policy, photo, missing, outcome, dispatcher)
+        await retried(_attempt, partial(dispatcher.retry_policy, submitter), photo, missing, outcome, dispatcher)
     except TemporaryAnswer:
         pass  # the attempts are used up: the failures say why
     except PhotoRejected as error:
@@ -122,9 +125,9 @@ async def _attempt(
     """
     item = photo.item(tuple(missing))
     try:
-        reply = await dispatcher.submit(item)
+        fault = await dispatcher.submit(item)
         for spec in tuple(missing):
-            verdict, failure = await _accept(photo, item.take(spec.mode), reply.fault, spec)
+            verdict, failure = await _accept(photo, item.take(spec.mode), fault, spec)
             if failure is None:
                 outcome.failures.pop(spec, None)
             else:
@@ -291,7 +294,7 @@ class PhotoRun:
             if not outcome.attempts:
                 context.take_photo()
             await context.committer.room()
-            await ask(self, specs, outcome, dispatcher=context.dispatcher)
+            await ask(self, specs, outcome, dispatcher=context.dispatcher, submitter=context.submitter)
         return outcome
 
     def _missing_specs(self, *, chained: bool) -> tuple[ModeSpec, ...]:
@@ -306,15 +309,11 @@ class PhotoRun:
         """What is sent to get `specs`."""
         assert self._body is not None, "what is sent is known"  # noqa: S101 - for the type checkers
         photo = InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
-        return Item(self._body, self._context.group(specs), editor=self._editor(), photo=photo)
-
-    def retry_policy(self) -> AsyncRetrying:
-        """When to ask again after a temporary error."""
-        return self._context.retry_policy()
+        return Item(self._body, BatchGroup(specs, self._context.submitter), editor=self._editor(), photo=photo)
 
     def _editor(self) -> OutputEditor | None:
         """What is done to outputs as they are written here; what workers elsewhere need to make them durable."""
-        if self._context.sender is None:
+        if self._context.submitter.sender is None:
             return self._metadata
         return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
 

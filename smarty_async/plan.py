@@ -26,7 +26,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
 from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
-from smarty_async.transport.request import ImageBudget
+from smarty_async.transport.submitter import ImageBudget
 
 __all__ = ["plan_archive", "read_failed", "read_status"]
 

@@ -24,13 +24,14 @@ from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
-from smarty_async.options import ArchiveOptions, Limits, Retries
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
 from smarty_async.results import InFlight, Outcome, Progress, Result
-from smarty_async.run_context import Probes, Recorder, RunContext
+from smarty_async.run_context import Probes, Recorder, RunContext, backoff
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.request import ImageBudget, Stopped, Submitter
+from smarty_async.transport.item import Stopped
 from smarty_async.transport.retry import Sleep
+from smarty_async.transport.submitter import ImageBudget, Submitter
 
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection
@@ -56,7 +57,6 @@ class ArchiveRun:
         dispatcher: sends items to the service.
         hooks: called with what happens to its requests and photos.
         limits: what one request may carry.
-        retries: how long to go on asking.
         window: photos alive at a time.
         sleep: waits, in seconds.
         cluster: whose workers send the requests; None to send them from here.
@@ -74,7 +74,6 @@ class ArchiveRun:
         *,
         hooks: Sequence[Hooks],
         limits: Limits,
-        retries: Retries,
         window: int,
         sleep: Sleep,
         cluster: ClusterConnection | None = None,
@@ -86,8 +85,6 @@ class ArchiveRun:
         self._has_hooks = bool(hooks)
         self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
-        self._retries = retries
-        self._sleep = sleep
         self._cluster = cluster
         self._source = open_source(options)
         self._directory = open_outputs(options)
@@ -98,9 +95,16 @@ class ArchiveRun:
         self._all_started = asyncio.Event()
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
-        self._submitter = Submitter(ends_with_error=True, later=lambda: len(self._to_look_up) + len(self._waiting))
         self._probes = Probes()
         self._stopping = asyncio.Event()
+        self._submitter = Submitter(
+            self._directory,
+            self._hooks,
+            sleep=partial(backoff, sleep=sleep, stopping=self._stopping),
+            sender=cluster,
+            ends_with_error=True,
+            later=lambda: len(self._to_look_up) + len(self._waiting),
+        )
         self._error: SmartyError | None = None
         self._feeding: asyncio.Task[None] | None = None
 
@@ -224,6 +228,7 @@ class ArchiveRun:
         """What is to be known before anything is sent: warnings, and what may be spent."""
         self.progress.warnings += [*self._directory.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
+        self._submitter.request_log = journal
         self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
         await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
 
@@ -231,7 +236,6 @@ class ArchiveRun:
         return RunContext(
             options=self._options,
             limits=self._limits,
-            retries=self._retries,
             source=self._source,
             prober=self._cluster.probe if self._cluster is not None else None,
             directory=self._directory,
@@ -245,11 +249,8 @@ class ArchiveRun:
             submitter=self._submitter,
             tasks=tasks,
             recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
-            groups={},
             probes=self._probes,
             stopping=self._stopping,
-            sleep=self._sleep,
-            sender=self._cluster,
         )
 
     async def _left_answers(self) -> Sequence[LeftAnswer] | None:
@@ -279,13 +280,12 @@ class ArchiveRun:
 
     async def _start_photos(self, scan: Scan, context: RunContext) -> None:
         """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
-        announce = partial(self._dispatcher.announce, self._submitter)
         waiting = False
         with ExitStack() as unknown, self._surveying(context) as survey:
-            unknown.enter_context(announce(None))
+            unknown.enter_context(self._dispatcher.announce_unknown(self._submitter))
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
-                with nullcontext() if waiting else announce():
+                with nullcontext() if waiting else context.announce():
                     files = self._to_look_up
                     finished = FinishedBatch(list(files))
                     if not files:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
 
 import msgspec
-from tenacity import AsyncRetrying
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
@@ -19,13 +17,14 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.errors import DiskError, SmartyError
 from smarty_async.hooks import Hooks
-from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.results import Progress, Result
 from smarty_async.transport.dispatcher import Announcement, Dispatcher
-from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
-from smarty_async.transport.retry import Sleep, item_retrying
+from smarty_async.transport.item import Stopped
+from smarty_async.transport.retry import Sleep
+from smarty_async.transport.submitter import ImageBudget, Submitter
 
-__all__ = ["Probes", "Recorder", "RunContext"]
+__all__ = ["Probes", "Recorder", "RunContext", "backoff"]
 
 _MOST_WAITING = 64
 """Ended photos that wait to be recorded or reported before those that end later wait, too."""
@@ -141,13 +140,28 @@ class Recorder:
         self._is_reporting = False
 
 
+async def backoff(seconds: float, *, sleep: Sleep, stopping: asyncio.Event) -> None:
+    """Wait `seconds` before a photo is sent again; ends early when the run is stopping.
+
+    Args:
+        seconds: how long.
+        sleep: waits, in seconds.
+        stopping: set when nothing new is sent.
+    """
+    waits = [asyncio.ensure_future(sleep(seconds)), asyncio.ensure_future(stopping.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What the photos of one run share.
 
     Attributes:
         options: what the run is to do.
         limits: what one request may carry.
-        retries: how long to go on asking.
         source: where photos come from.
         directory: where outputs go.
         journal: what is known of every photo.
@@ -160,17 +174,13 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         submitter: submits the run's items to the dispatcher.
         tasks: runs the photos.
         recorder: takes the photos that have come to their end.
-        groups: the batch group of each combination of mode specs, made when it is first needed.
         probes: those that have not ended.
         stopping: set when nothing new is sent.
-        sleep: waits, in seconds.
-        sender: what requests go through; None for the client's own connection.
         prober: looks into photos elsewhere; None to do it here.
     """
 
     options: ArchiveOptions
     limits: Limits
-    retries: Retries
     source: PhotoSource
     directory: OutputStore
     journal: Journal
@@ -183,25 +193,9 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     submitter: Submitter
     tasks: asyncio.TaskGroup
     recorder: Recorder
-    groups: dict[tuple[ModeSpec, ...], BatchGroup]
     probes: Probes
     stopping: asyncio.Event
-    sleep: Sleep
-    sender: RequestSender | None = None
     prober: Callable[[PhotoFile], Awaitable[Probed]] | None = None
-
-    def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
-        """The batch group of items that need `specs`."""
-        if specs not in self.groups:
-            self.groups[specs] = BatchGroup(
-                specs,
-                self.directory,
-                self.hooks,
-                self.submitter,
-                request_log=self.journal,
-                sender=self.sender,
-            )
-        return self.groups[specs]
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
@@ -259,20 +253,3 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         if pixels:
             work.bytes_probed -= file.size
             work.pixels_probed -= pixels
-
-    async def backoff(self, seconds: float) -> None:
-        """Wait before a photo is sent again; ends early when the run is stopping."""
-        waits = [asyncio.ensure_future(self.sleep(seconds)), asyncio.ensure_future(self.stopping.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-
-    def retry_policy(self) -> AsyncRetrying:
-        """When a photo with a temporary error is sent again."""
-        return item_retrying(
-            self.retries,
-            sleep=partial(self.dispatcher.backoff, sleep=self.backoff, submitter=self.submitter),
-            hooks=self.hooks,
-        )

@@ -33,6 +33,7 @@ LAYERS = {
     "store_address": 0,
     "run_context": 3,
     "photo": 4,
+    "photo_in_memory": 5,
     "run": 5,
     "client": 6,
     "plan": 7,

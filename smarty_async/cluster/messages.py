@@ -24,7 +24,7 @@ from smarty_async.errors import (
 )
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
-from smarty_async.transport.connection import Body, BodyFailed
+from smarty_async.transport.body import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
 

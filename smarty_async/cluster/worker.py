@@ -43,7 +43,8 @@ from smarty_async.errors import SmartyError
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
-from smarty_async.transport.connection import Body, BodyFailed, Connection
+from smarty_async.transport.body import Body, BodyFailed
+from smarty_async.transport.connection import Connection
 from smarty_async.transport.http import make_session
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name, judge_item
@@ -87,7 +88,6 @@ class _RequestLoop:
                 url=url,
                 provider=service.provider,
                 timeouts=service.timeouts,
-                redact=redactor.redact,
                 max_output_bytes=service.max_output_bytes,
                 in_thread=read_in_thread,
             )

@@ -175,13 +175,13 @@ class Batcher(Generic[B]):
         """Take items in order, skipping those that no longer fit; a single item may always go alone."""
         chunk: list[B] = []
         skipped: list[B] = []
-        room = self._max_bytes
+        bytes_left = self._max_bytes
         while queue.items and len(chunk) < most:
             item = queue.items.popleft()
             weight = _weight(item)
-            if weight <= room or not chunk:
+            if weight <= bytes_left or not chunk:
                 chunk.append(item)
-                room -= weight
+                bytes_left -= weight
                 queue.bytes -= weight
             else:
                 skipped.append(item)
@@ -220,19 +220,21 @@ class Forecast:
         self._replies = 0
         self._returns = 0  # replies after which the item is submitted again
 
-    def announce(self, items: int | None) -> None:
-        """`items` submissions are coming; None for an unknown number."""
-        if items is None:
-            self._unknown += 1
-        else:
-            self._announced += items
+    def announce(self) -> None:
+        """A submission is coming, and worth waiting for."""
+        self._announced += 1
 
-    def fulfil(self, items: int | None) -> None:
-        """An announcement of `items` is over: they have been submitted, or never will be."""
-        if items is None:
-            self._unknown -= 1
-        else:
-            self._announced -= items
+    def fulfil(self) -> None:
+        """An announced submission has been made, or never will be."""
+        self._announced -= 1
+
+    def announce_unknown(self) -> None:
+        """Submissions of an unknown number are coming; they are not waited for."""
+        self._unknown += 1
+
+    def fulfil_unknown(self) -> None:
+        """Those of an unknown number have been made, or their number is known by now."""
+        self._unknown -= 1
 
     def start_backoff(self, seconds: float, *, request_seconds: float) -> bool:
         """An item waits `seconds` before its next submission.

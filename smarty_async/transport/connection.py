@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from http import HTTPStatus
 from time import monotonic
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Protocol
 
 import aiohttp
 from yarl import URL
 
-from smarty_async.errors import ConfigurationError, PhotoError, RequestError
+from smarty_async.errors import ConfigurationError, RequestError
 from smarty_async.options import ModeSpec, Timeouts
-from smarty_async.redaction import quotable, without_long_words
+from smarty_async.redaction import quotable, redactor, without_long_words
+from smarty_async.transport.body import Body, InThread, stream
 from smarty_async.transport.http import UNCOMPRESSED, read_prefix, request_options, translate_error
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem, ResponseReader, foreign_data
+from smarty_async.transport.silence import SilenceTimer
 from smarty_async.wire.messages import Envelope, Image, Multipart, parse_envelope
 
-__all__ = ["Body", "BodyFailed", "Connection", "Exchange", "InThread", "MemoryBody", "SilenceTimer", "stream"]
-
-T = TypeVar("T")
+__all__ = ["Connection", "Exchange"]
 
 _TEXT_LENGTH = 500
 """Characters of a foreign text that are kept: enough for a sentence or two in a terminal or a report."""
@@ -34,70 +32,6 @@ _READING_ON_SECONDS = 1.0
 """How long what lies in the socket is read when the request is cancelled."""
 _TURNS_TO_READ = 3
 """Turns of the event loop in which it reads the socket of a response that was paused."""
-_TICK_SECONDS = 1.0
-"""How often silence is measured: far below the timeout, and no load with a timer for each open request."""
-
-
-class Body(Protocol):
-    """One image's bytes, read when their turn comes."""
-
-    @property
-    def size(self) -> int:
-        """Bytes, exactly."""
-        ...
-
-    @property
-    def content_type(self) -> str:
-        """``image/jpeg`` or the real type."""
-        ...
-
-    def read(self) -> AsyncIterator[bytes]:
-        """The bytes in pieces; raises PhotoError when they are no longer what they were."""
-        ...
-
-    @property
-    def read_whole(self) -> Callable[[], bytes] | None:
-        """Reads a small image at once, and blocks; raises as `read` does. None where `read` is the only way."""
-        ...
-
-
-class InThread(Protocol):
-    """Makes a blocking call in a thread, as `asyncio.to_thread` does."""
-
-    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
-        """Wait for `call`."""
-        ...
-
-
-_PIECE_BYTES = 1 << 18
-"""Small enough that an upload that is slow, and not stalled, shows it (`Timeouts.silence`)."""
-
-
-class MemoryBody:
-    """An image that is in memory."""
-
-    def __init__(self, data: bytes, content_type: str) -> None:
-        self._data = data
-        self.size = len(data)
-        self.content_type = content_type
-
-    async def read(self) -> AsyncIterator[bytes]:
-        """The bytes in pieces."""
-        for start in range(0, self.size, _PIECE_BYTES):
-            yield self._data[start : start + _PIECE_BYTES]
-
-    def read_whole(self) -> bytes:
-        """The bytes."""
-        return self._data
-
-
-class BodyFailed(Exception):
-    """An image could not be read while it was being sent; the request was given up."""
-
-    def __init__(self, number: int, error: PhotoError) -> None:
-        super().__init__(number, error)
-        self.number = number
-        self.error = error
 
 
 class Exchange(Protocol):
@@ -156,7 +90,6 @@ class Connection:
         url: the service's address and path.
         provider: ``oauth_provider``.
         timeouts: when to stop waiting.
-        redact: removes secrets from a text.
         max_output_bytes: what one output may decode to.
         in_thread: makes a blocking call in a thread.
         clock: monotonic seconds.
@@ -169,7 +102,6 @@ class Connection:
         url: URL,
         provider: str,
         timeouts: Timeouts,
-        redact: Callable[[str], str],
         max_output_bytes: int,
         in_thread: InThread = asyncio.to_thread,
         clock: Callable[[], float] = monotonic,
@@ -179,7 +111,6 @@ class Connection:
         self._provider = provider
         self._silence = timeouts.silence
         self._options = request_options(timeouts)
-        self._redact = redact
         self._max_output_bytes = max_output_bytes
         self._in_thread = in_thread
         self._clock = clock
@@ -201,7 +132,7 @@ class Connection:
             ):
                 await self._read(response, exchange, silence, began)
         except (aiohttp.ClientError, OSError, TimeoutError, RequestError) as error:
-            problem = failed[0] if failed else self._translated(error)
+            problem = failed[0] if failed else _translated(error)
         else:
             return
         raise problem  # outside of the handler: the foreign exception's text holds the address, and so the token
@@ -237,7 +168,7 @@ class Connection:
             exchange.sink,
             exchange.on_item,
             editor_of=exchange.editor_of,
-            clean=self._clean,
+            clean=_clean,
             max_output_bytes=self._max_output_bytes,
         )
         try:
@@ -246,7 +177,7 @@ class Connection:
                 exchange.bytes_received += len(data)
                 if reader.feed(data):
                     silence.pause()  # our own disk is not the service
-                    await reader.room()
+                    await reader.wait_for_sink()
                 silence.restart()
             envelope = reader.finish()
             if envelope.status != HTTPStatus.OK:
@@ -257,81 +188,11 @@ class Connection:
                 async for data in _lying_in_socket(response.content):
                     exchange.bytes_received += len(data)
                     if reader.feed(data):
-                        await reader.room()
+                        await reader.wait_for_sink()
             raise
         finally:
             silence.pause()
             await reader.drain()
-
-    def _translated(self, error: Exception) -> RequestError | ConfigurationError:
-        if isinstance(error, RequestError):
-            error.args = (self._clean(str(error)),)
-            return error
-        return translate_error(error, clean=self._clean)
-
-    def _clean(self, text: str) -> str:
-        """A foreign text as one line of printable characters, of limited length, without secrets."""
-        # Invisible characters go first: a secret that they cut into pieces would not be recognised.
-        visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
-        printable = "".join(char if char.isprintable() else " " for char in self._redact(visible))
-        return without_long_words(printable)[:_TEXT_LENGTH]
-
-
-class SilenceTimer:
-    """Ends an ``async with`` block with TimeoutError after a time in which nothing was heard.
-
-    Only time in which the process was able to listen counts. It is measured in ticks; a late tick shows that the
-    process was stopped, the computer asleep or the event loop busy. What arrived in that time is in the socket and is
-    read before the next tick, so a late tick does not count and never ends the block.
-
-    Args:
-        seconds: how long the silence may last.
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, seconds: float, *, clock: Callable[[], float] = monotonic) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._tick_seconds = min(_TICK_SECONDS, seconds / 5)
-        self._limit = asyncio.timeout(None)
-        self._listening = True
-        self._silent = 0.0  # seconds
-        self._ticked_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._limit.__aenter__()
-        self._schedule()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._limit.__aexit__(kind, error, traceback)
-
-    def restart(self) -> None:
-        """Something was heard, or taken by the other side: measure from zero."""
-        self._listening = True
-        self._silent = 0.0
-
-    def pause(self) -> None:
-        """Nobody listens until `restart`."""
-        self._listening = False
-
-    def _schedule(self) -> None:
-        self._ticked_at = self._clock()
-        self._timer = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
-
-    def _tick(self) -> None:
-        late = self._clock() - self._ticked_at > 2 * self._tick_seconds
-        if self._listening and not late:
-            self._silent += self._tick_seconds
-            if self._silent >= self._seconds:
-                self._limit.reschedule(asyncio.get_running_loop().time())
-                return
-        self._schedule()
 
 
 async def _upload(
@@ -349,82 +210,6 @@ async def _upload(
     except Exception as error:  # noqa: BLE001 - raised again by `send`
         failed.append(error)
         raise OSError(str(error)) from None  # the one exception that makes aiohttp give the request up
-
-
-async def stream(multipart: Multipart, bodies: Sequence[Body], in_thread: InThread) -> AsyncIterator[bytes]:
-    """A request's body in pieces. Each image is read as its turn comes; small ones are read and sent together.
-
-    Args:
-        multipart: the body.
-        bodies: its images.
-        in_thread: makes a blocking call in a thread.
-
-    Raises:
-        BodyFailed: an image could not be read.
-    """
-    for batch in _batches(multipart, bodies):
-        images = [frame for frame in batch if isinstance(frame, int)]
-        if len(images) > 1:
-            read = iter(await _read_together(bodies, images, in_thread))
-            yield b"".join([frame if isinstance(frame, bytes) else next(read) for frame in batch])
-            continue
-        for frame in batch:
-            if isinstance(frame, bytes):
-                yield frame
-                continue
-            async for piece in _read(bodies, frame):
-                yield piece
-
-
-async def _read_together(bodies: Sequence[Body], images: Sequence[int], in_thread: InThread) -> list[bytes]:
-    """The bytes of several images: in one call to a thread, unless one of them takes more than that."""
-    calls = [(number, call) for number in images if (call := bodies[number].read_whole) is not None]
-    if len(calls) == len(images):
-        return await in_thread(partial(_read_all, calls))
-    read = await asyncio.gather(*[_joined(_read(bodies, number)) for number in images], return_exceptions=True)
-    return [_or_raised(data) for data in read]
-
-
-def _read_all(calls: Sequence[tuple[int, Callable[[], bytes]]]) -> list[bytes]:
-    read: list[bytes] = []
-    for number, call in calls:
-        try:
-            read.append(call())
-        except PhotoError as error:
-            raise BodyFailed(number, error) from None
-    return read
-
-
-async def _read(bodies: Sequence[Body], number: int) -> AsyncIterator[bytes]:
-    try:
-        async for piece in bodies[number].read():
-            yield piece
-    except PhotoError as error:
-        raise BodyFailed(number, error) from None
-
-
-async def _joined(pieces: AsyncIterator[bytes]) -> bytes:
-    return b"".join([piece async for piece in pieces])
-
-
-def _or_raised(read: bytes | BaseException) -> bytes:
-    if isinstance(read, BaseException):
-        raise read
-    return read
-
-
-def _batches(multipart: Multipart, bodies: Sequence[Body]) -> Iterator[list[bytes | int]]:
-    """The frames in batches of about a piece, a large image in a batch of its own."""
-    batch: list[bytes | int] = []
-    room = _PIECE_BYTES
-    for frame in multipart.frames():
-        if isinstance(frame, int):
-            room -= bodies[frame].size
-            if room < 0:
-                yield batch
-                batch, room = [], _PIECE_BYTES - bodies[frame].size
-        batch.append(frame)
-    yield batch
 
 
 async def _arriving(content: aiohttp.StreamReader, *, joined: bool) -> AsyncIterator[bytes]:
@@ -455,6 +240,21 @@ async def _lying_in_socket(content: aiohttp.StreamReader) -> AsyncIterator[bytes
 def _arrived(content: aiohttp.StreamReader) -> bytes:
     """What has been read from the socket, without waiting for more."""
     return content._read_nowait(-1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - every public way raises the error instead
+
+
+def _translated(error: Exception) -> RequestError | ConfigurationError:
+    if isinstance(error, RequestError):
+        error.args = (_clean(str(error)),)
+        return error
+    return translate_error(error, clean=_clean)
+
+
+def _clean(text: str) -> str:
+    """A foreign text as one line of printable characters, of limited length, without secrets."""
+    # Invisible characters go first: a secret that they cut into pieces would not be recognised.
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    printable = "".join(char if char.isprintable() else " " for char in redactor.redact(visible))
+    return without_long_words(printable)[:_TEXT_LENGTH]
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RequestError:

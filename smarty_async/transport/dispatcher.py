@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import msgspec
 from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.results import InFlight
-from smarty_async.transport.batcher import Batcher, Forecast, Outlook
+from smarty_async.results import ErrorInfo, InFlight
+from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
+from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.limiter import AdaptiveSemaphore
-from smarty_async.transport.request import BatchGroup, Item, Reply, Stopped, Submitter
-from smarty_async.transport.retry import Sleep
+from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.sender import ChunkSender
+from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge
 
@@ -34,15 +37,15 @@ class _Steps(msgspec.Struct, frozen=True):
 class Announcement(msgspec.Struct, frozen=True):
     """Submissions that are announced while its block lasts; see `Dispatcher.announce`."""
 
-    forecast: Forecast
-    items: int | None
+    begin: Callable[[], None]
+    end: Callable[[], None]
     on_end: Callable[[], None]
 
     def __enter__(self) -> None:
-        self.forecast.announce(self.items)
+        self.begin()
 
     def __exit__(self, *_: object) -> None:
-        self.forecast.fulfil(self.items)
+        self.end()
         self.on_end()
 
 
@@ -77,6 +80,7 @@ class Dispatcher:
         clock: Callable[[], float],
     ) -> None:
         self._concurrency = concurrency
+        self._retries = retries
         self._limit = AdaptiveSemaphore(concurrency, on_free=self._wake)
         self._batcher: Batcher[Item] = Batcher(limits)
         self._sender = ChunkSender(
@@ -119,36 +123,39 @@ class Dispatcher:
 
     # items in, replies out
 
-    def announce(self, submitter: Submitter, items: int | None = 1) -> Announcement:
-        """Announce `items` upcoming submissions during a block, so that partial chunks are held back.
+    def announce(self, submitter: Submitter) -> Announcement:
+        """Announce one submission during a block, so that partial chunks of `submitter` are held back.
 
-        They are to be submitted as soon as the block ends.
-
-        Args:
-            submitter: who submits them; chunks of others do not wait.
-            items: how many. None: the number is unknown; chunks are filled instead of spread over the permits.
+        It is to be made as soon as the block ends.
         """
-        return Announcement(submitter.forecast, items, self._wake)
+        forecast = submitter.forecast
+        return Announcement(forecast.announce, forecast.fulfil, self._wake)
 
-    async def backoff(self, seconds: float, *, sleep: Sleep, submitter: Submitter) -> None:
-        """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short.
+    def announce_unknown(self, submitter: Submitter) -> Announcement:
+        """Announce submissions of an unknown number during a block: chunks are filled, not spread over the permits."""
+        forecast = submitter.forecast
+        return Announcement(forecast.announce_unknown, forecast.fulfil_unknown, self._wake)
 
-        Args:
-            seconds: how long.
-            sleep: waits.
-            submitter: who submits the item.
-        """
+    def retry_policy(self, submitter: Submitter) -> AsyncRetrying:
+        """When `submitter` is to submit an item with a temporary error again."""
+        return item_retrying(self._retries, sleep=partial(self._backoff, submitter), hooks=submitter.hooks)
+
+    async def _backoff(self, submitter: Submitter, seconds: float) -> None:
+        """Wait `seconds` before an item is submitted again; partial chunks are held back while that is short."""
         short = submitter.forecast.start_backoff(seconds, request_seconds=self._sender.request_seconds)
         try:
-            await sleep(seconds)
+            await submitter.sleep(seconds)
         finally:
             submitter.forecast.end_backoff(short=short)
             self._wake()
 
-    async def submit(self, item: Item) -> Reply:
+    async def submit(self, item: Item) -> ErrorInfo | None:
         """Send `item` together with others and wait for its reply, without holding a permit.
 
         Answers stay with the item until `Item.take`, also those that were received before an error or a cancellation.
+
+        Returns:
+            Why a mode is missing; None when all are answered.
 
         Raises:
             ConfigurationError: every request would fail like this one.
@@ -167,15 +174,15 @@ class Dispatcher:
         self._batcher.add(item)
         self._wake()
         try:
-            reply = await item.reply
+            fault = await item.reply
         except BaseException:
             item.reply.cancel()
             self._batcher.note_done()
             self._may_be_abandoned = True
             raise
         else:
-            submitter.forecast.replied(item.body, returns=reply.fault is not None or item.is_temporary)
-            return reply
+            submitter.forecast.replied(item.body, returns=fault is not None or item.is_temporary)
+            return fault
         finally:
             self._items.discard(item)
             self._wake()
@@ -270,7 +277,7 @@ class Dispatcher:
         group = chunk[0].group
         if group.submitter.ends_with_error:
             group.submitter.error = error
-        queued = [item for item in self._items if item.group is group and not item.in_flight]
+        queued = [item for item in self._items if item.group == group and not item.in_flight]
         for item in (*chunk, *queued):
             item.fail(error)
 

@@ -196,7 +196,7 @@ class ResponseReader:
         self._writer: asyncio.Task[None] | None = None
 
     def feed(self, data: bytes) -> bool:
-        """Take the next bytes of the response in; whether `room` is to be waited for before the next.
+        """Take the next bytes of the response in; whether `wait_for_sink` is to be called before the next.
 
         Raises:
             RequestError: this is not the service's response, or goes beyond what one may be.
@@ -217,7 +217,7 @@ class ResponseReader:
             raise problem
         return self._buffered >= _FLUSH_BYTES
 
-    async def room(self) -> None:
+    async def wait_for_sink(self) -> None:
         """Wait for the sink while much is buffered.
 
         Raises:

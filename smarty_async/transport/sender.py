@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
-from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -17,10 +16,13 @@ from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, 
 from smarty_async.hooks import RetryDetails
 from smarty_async.options import Retries
 from smarty_async.results import ErrorInfo
+from smarty_async.transport.answer_check import AnswerCheck
 from smarty_async.transport.batcher import Batcher
-from smarty_async.transport.connection import Body, BodyFailed, Connection
+from smarty_async.transport.body import BodyFailed
+from smarty_async.transport.connection import Connection
+from smarty_async.transport.item import Item, Stopped, pending, reserve_budget
 from smarty_async.transport.limiter import AdaptiveSemaphore, Permit
-from smarty_async.transport.request import ChunkRequest, Item, Stopped, pending, reserve_budget
+from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.retry import CircuitBreaker, Sleep, request_retrying, retried
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Retry, Shrink, SlowDown, Split, Verdict
@@ -32,10 +34,6 @@ _log = logging.getLogger("smarty_async")
 _SUSPECT_ATTEMPTS = 2
 """Attempts for each half of a chunk on the way to the photo that makes its requests fail. Fewer than for others:
 there are log2(48) halvings, and each attempt may be paid for."""
-_UNUSABLE_OUTPUTS = 2
-"""Outputs, and no other, that are unusable for one reason before the service's answers are taken to be so."""
-_UNREADABLE_ANSWERS = 3
-"""Whole answers that cannot be read, before any good one, after which nothing more is sent."""
 
 
 class ChunkSender:
@@ -70,18 +68,13 @@ class ChunkSender:
         self._judge = judge
         self._sleep = sleep
         self._breaker = CircuitBreaker(retries, clock)
+        self._answer_check = AnswerCheck(self._breaker)
         self._clock = clock
         self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
         self._largest_answered = 0  # bytes of a request
         self._probes = 0
-        self._outputs_usable = False
-        self._complete: WeakSet[Permit] = WeakSet()  # of requests whose answers came before any output was usable
-        self._has_received = False  # whether any answer mentioned a photo
-        self._unreadable = 0  # whole answers, before a good one
-        self._unusable: dict[Body, str] = {}  # why, until an output can be used
-        self._rejected: WeakKeyDictionary[Body, str] = WeakKeyDictionary()  # why, of those that are not sent again
 
     async def send(self, chunk: Sequence[Item]) -> None:
         """Send `chunk`, again while its requests fail, holding a permit while one is open.
@@ -100,8 +93,7 @@ class ChunkSender:
         Raises:
             ServiceUnavailable: its outputs, and those of all others, were unusable.
         """
-        if self._rejected and (reason := self._rejected.get(item.body)):
-            raise _unusable(reason)
+        self._answer_check.check_item(item)
 
     # one request
 
@@ -116,7 +108,7 @@ class ChunkSender:
             token = await self._token()
             if self._rate is not None:
                 await self._rate.acquire()
-            async with _room(chunk):
+            async with _disk_space(chunk):
                 waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
                 items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
                 if not items:
@@ -136,27 +128,9 @@ class ChunkSender:
             started=self._breaker.tick(),
             permits=self._limit.size,
             clock=self._clock,
-            on_usable=self._found_usable,
-            on_complete=partial(self._release, permit),
+            on_usable=self._answer_check.note_usable,
+            on_complete=partial(self._answer_check.release, permit),
         )
-
-    def _release(self, permit: Permit) -> None:
-        """Let another request have the permit of one that is answered, while its outputs are being written.
-
-        Until one output was usable, each answer is looked at before the next request.
-        """
-        if self._outputs_usable:
-            permit.release()
-        else:
-            self._complete.add(permit)
-
-    def _found_usable(self) -> None:
-        if self._outputs_usable:
-            return
-        self._outputs_usable = True
-        for permit in self._complete:
-            permit.release()
-        self._complete.clear()
 
     def _probe(self, chunk: list[Item]) -> list[Item]:
         """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
@@ -176,7 +150,7 @@ class ChunkSender:
             request.items[failure.number].fail(failure.error)
             self._batcher.put_back(request.items)
         except RequestError as error:
-            self._check_readable(error, request)
+            self._answer_check.check_readable(error, request, others_open=self._open > 0)
             await self._apply(self._verdict(error, request), error, request)
         else:
             self.request_seconds = self._clock() - began
@@ -188,45 +162,7 @@ class ChunkSender:
         self._limit.speed_up()
         for item in request.items:
             item.finish(ErrorInfo("unanswered", "the service's answer did not mention it"))
-        self._check_outputs(request)
-
-    def _check_readable(self, error: RequestError, request: ChunkRequest) -> None:
-        """Stop when the first answers came whole and cannot be read: the next ones would be paid for, too.
-
-        The first such answer may be an accident: one photo at a time finds out.
-
-        Raises:
-            ServiceUnavailable: none was readable, and no other request is open.
-        """
-        unreadable = error.status is not None and error.status < HTTPStatus.MULTIPLE_CHOICES
-        if not unreadable or request.received or self._breaker.answered:
-            return
-        self._unreadable += 1
-        if self._unreadable >= _UNREADABLE_ANSWERS and not self._open:
-            raise _unusable(str(error))
-        self._breaker.trip()
-
-    def _check_outputs(self, request: ChunkRequest) -> None:
-        """Stop when the first outputs are all unusable for one reason: the next ones would be paid for, too.
-
-        An answer that mentions none of its photos, as nothing before it did, counts as their outputs.
-
-        Raises:
-            ServiceUnavailable: they are.
-        """
-        self._has_received = self._has_received or request.received > 0
-        if not self._has_received:
-            request.unusable.update((item.body, "they answer for none of the photos") for item in request.items)
-        if self._outputs_usable:
-            self._unusable.clear()
-            return
-        self._unusable.update(request.unusable)
-        reasons = set(self._unusable.values())
-        if len(self._unusable) >= _UNUSABLE_OUTPUTS and len(reasons) == 1 and request.unusable:
-            self._rejected.update(self._unusable)
-            # Some are kept: the requests that are open now get the same answers, one by one.
-            self._unusable = dict(list(self._unusable.items())[-_UNUSABLE_OUTPUTS:])
-            raise _unusable(reasons.pop())
+        self._answer_check.check_outputs(request)
 
     # the token
 
@@ -379,7 +315,7 @@ class ChunkSender:
 
     def _retries_for(self, chunk: Sequence[Item]) -> Retries:
         retries = self._retries
-        limit = chunk[0].group.give_up_after if chunk else None
+        limit = chunk[0].group.submitter.give_up_after if chunk else None
         if limit is not None:
             retries = msgspec.structs.replace(retries, give_up_after=min(limit, retries.give_up_after))
         if len(chunk) > 1 and [item for item in chunk if item.suspected_at is not None]:
@@ -389,7 +325,7 @@ class ChunkSender:
     def _policy(self, chunk: Sequence[Item], retries: Retries) -> AsyncRetrying:
         def before_sleep(state: RetryCallState) -> None:
             error = state.outcome and state.outcome.exception()
-            chunk[0].group.hooks.on_retry(
+            chunk[0].group.submitter.hooks.on_retry(
                 RetryDetails(
                     images=len(pending(chunk)),
                     attempt=state.attempt_number,
@@ -409,13 +345,14 @@ class ChunkSender:
         )
 
 
-def _room(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
-    """Room for the answer to a request, while the block lasts, where requests are recorded."""
+def _disk_space(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
+    """Reserves disk space for the answer to a request while the block lasts, where requests are recorded."""
     group = chunk[0].group
-    if group.request_log is None:
+    submitter = group.submitter
+    if submitter.request_log is None:
         return nullcontext()
     sent = sum(item.size for item in pending(chunk))
-    return group.submitter.room.reserved(group.specs, sent, check=group.request_log.check_room)
+    return submitter.disk_space.reserved(group.specs, sent, check=submitter.request_log.check_disk_space)
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:
@@ -426,10 +363,4 @@ def _not_the_service(error: RequestError) -> NotTheService:
     return NotTheService(
         f"what answers at this address is not the service ({error}): check the address and the path",
         status=error.status,
-    )
-
-
-def _unusable(reason: str) -> ServiceUnavailable:
-    return ServiceUnavailable(
-        f"stopped, because the service's answers cannot be used: {reason}", status=HTTPStatus.OK, seconds=0.0
     )

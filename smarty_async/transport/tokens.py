@@ -39,10 +39,6 @@ class Tokens(Protocol):
         """Replace `stale`, which the service did not accept; False when there is no other token."""
         ...
 
-    def redact(self, text: str) -> str:
-        """Return `text` without the secrets of this process."""
-        ...
-
 
 class ServiceToken:
     """A service token: it does not expire and cannot be renewed."""
@@ -58,10 +54,6 @@ class ServiceToken:
     async def renew(self, stale: str) -> bool:
         """Return whether `stale` is another token: this one cannot be renewed."""
         return stale != self._token
-
-    def redact(self, text: str) -> str:
-        """Return `text` without the secrets of this process."""
-        return redactor.redact(text)
 
 
 class _Grant(msgspec.Struct):
@@ -157,10 +149,6 @@ class OAuthTokens:
             if self._access == stale:
                 await self._grant()
             return self._access != stale
-
-    def redact(self, text: str) -> str:
-        """Return `text` without the secrets of this process."""
-        return redactor.redact(text)
 
     async def _grant(self) -> None:
         asked = self._clock()

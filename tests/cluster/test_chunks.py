@@ -24,7 +24,7 @@ from smarty_async.cluster.worker import DrainPlugin, carry
 from smarty_async.errors import DiskError, PhotoRejected, StoreError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
-from smarty_async.transport.connection import BodyFailed, MemoryBody
+from smarty_async.transport.body import BodyFailed, MemoryBody
 from smarty_async.wire.messages import Answered
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,9 @@ from yarl import URL
 with atheris.instrument_imports(include=["smarty_async.transport", "smarty_async.wire"]):
     from smarty_async.errors import ConfigurationError, RequestError
     from smarty_async.options import Limits, ModeSpec, Timeouts
-    from smarty_async.redaction import Redactor
-    from smarty_async.transport.connection import Connection, MemoryBody
+    from smarty_async.redaction import redactor
+    from smarty_async.transport.body import MemoryBody
+    from smarty_async.transport.connection import Connection
     from smarty_async.transport.response import MemorySink, ReceivedItem
 
 TOKEN = "t0ken-t0-redact"
@@ -65,6 +66,7 @@ class Harness:
         self.response = b""
 
     async def start(self) -> None:
+        redactor.add(TOKEN)
         server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         self.connection = Connection(
@@ -72,7 +74,6 @@ class Harness:
             url=URL(f"http://127.0.0.1:{port}/"),
             provider="mcs",
             timeouts=Timeouts(connect=5, silence=5),
-            redact=Redactor([TOKEN]).redact,
             max_output_bytes=Limits().max_output_bytes,
         )
 

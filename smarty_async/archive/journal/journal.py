@@ -196,11 +196,11 @@ class Journal:
 
     # requests
 
-    async def check_room(self, size: int) -> None:
-        """Make sure that the disk of the journal has room for `size` bytes of outputs.
+    async def check_disk_space(self, size: int) -> None:
+        """Make sure that the disk of the journal has space for `size` bytes of outputs.
 
         Raises:
-            DiskFull: it has none.
+            DiskFull: it has not.
         """
         folder, needed = self._path.parent, size + _SPARE_BYTES
         free = await threaded(_free_bytes)(folder)

@@ -307,9 +307,9 @@ async def test_a_request_is_durable_before_it_is_sent_and_counts_as_paid_until_i
 
 async def test_outputs_that_have_no_room_on_the_disk(place: Place) -> None:
     journal = await place.journal()
-    await journal.check_room(1)
+    await journal.check_disk_space(1)
     with pytest.raises(DiskFull, match=r"nearly full: [\d,]+ MB are free"):
-        await journal.check_room(1 << 60)
+        await journal.check_disk_space(1 << 60)
     await journal.close()
 
 

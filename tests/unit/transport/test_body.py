@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import ModeSpec
-from smarty_async.transport.connection import Body, BodyFailed, MemoryBody, stream
+from smarty_async.transport.body import Body, BodyFailed, MemoryBody, stream
 from smarty_async.wire.messages import Image, Multipart
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarty_async.transport.batcher import SHORT_BACKOFF, Forecast, Outlook
-from smarty_async.transport.connection import MemoryBody
+from smarty_async.transport.body import MemoryBody
 
 
 def body() -> MemoryBody:
@@ -24,24 +24,23 @@ def test_nothing_is_expected_at_first() -> None:
 
 def test_announced_items_are_waited_for_and_counted_until_the_announcement_ends() -> None:
     forecast = Forecast()
-    forecast.announce(1)
-    forecast.announce(1)
-    forecast.announce(10)
-    assert forecast.outlook() == Outlook(more=True, coming=12)
-    forecast.fulfil(10)
-    forecast.fulfil(1)
+    for _ in range(3):
+        forecast.announce()
+    assert forecast.outlook() == Outlook(more=True, coming=3)
+    forecast.fulfil()
+    forecast.fulfil()
     assert forecast.outlook() == Outlook(more=True, coming=1)
-    forecast.fulfil(1)
+    forecast.fulfil()
     assert forecast.outlook() == Outlook(more=False, coming=0)
 
 
 def test_an_unknown_number_is_not_waited_for_but_leaves_the_number_to_come_unknown() -> None:
     forecast = Forecast()
-    forecast.announce(None)
+    forecast.announce_unknown()
     assert forecast.outlook() == Outlook(more=False, coming=None)
-    forecast.announce(1)
+    forecast.announce()
     assert forecast.outlook() == Outlook(more=True, coming=None)
-    forecast.fulfil(None)
+    forecast.fulfil_unknown()
     assert forecast.outlook() == Outlook(more=True, coming=1)
 
 
@@ -50,9 +49,9 @@ def test_what_cannot_be_announced_yet_is_counted_and_not_waited_for() -> None:
     forecast = Forecast(later=lambda: len(photos))
     assert forecast.outlook() == Outlook(more=False, coming=3)
     photos.pop()
-    forecast.announce(1)
+    forecast.announce()
     assert forecast.outlook() == Outlook(more=True, coming=3)
-    forecast.announce(None)
+    forecast.announce_unknown()
     assert forecast.outlook() == Outlook(more=True, coming=None)
 
 

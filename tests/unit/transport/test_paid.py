@@ -13,12 +13,14 @@ from support.fake_service import Answer, FakeService, Respond, drop, envelope, e
 from support.pictures import jpeg
 
 from smarty_async.errors import AuthorizationError, DiskError, RequestError
-from smarty_async.hooks import ProgressHooks, all_hooks
+from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind, Progress
-from smarty_async.transport.connection import Body, MemoryBody
-from smarty_async.transport.request import BatchGroup, Item, Submitter, was_refused
+from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.transport.item import BatchGroup, Item
+from smarty_async.transport.request import was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
+from smarty_async.transport.submitter import Submitter
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
 
@@ -108,8 +110,8 @@ class RecordedLog:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def check_room(self, size: int) -> None:
-        """There is room."""
+    async def check_disk_space(self, size: int) -> None:
+        """There is enough."""
 
     async def started(self, *, images: int, size: int) -> int:
         self.started_requests.append((images, size))
@@ -120,20 +122,29 @@ class RecordedLog:
         self.ends.append((number, state))
 
 
+def group_of(log: RecordedLog, *hooks: Hooks) -> BatchGroup:
+    submitter = Submitter(MemorySink(), all_hooks(hooks))
+    submitter.request_log = log
+    return BatchGroup((ModeSpec("improve"),), submitter)
+
+
 class TestRequestLog:
     @staticmethod
     async def submit(
         service: FakeService, *answers: Answer, log: RecordedLog, bodies: int = 1
     ) -> list[dict[Kind, bytes]]:
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks(()), Submitter(), log)
+        group = group_of(log)
         async with client_of(service, concurrency=1) as c:
             service.script(*answers)
             dispatcher = c._open_dispatcher()
             images: list[Body] = [MemoryBody(jpeg(16, 12, seed=seed), "image/jpeg") for seed in range(bodies)]
-            replies = await asyncio.gather(*(dispatcher.submit(Item(image, group)) for image in images))
+            items = [Item(image, group) for image in images]
+            await asyncio.gather(*map(dispatcher.submit, items))
+        received = [item.take("improve") for item in items]
         return [
-            {kind: file.data for kind, file in reply.received["improve"].files.items() if isinstance(file, MemoryFile)}
-            for reply in replies
+            {kind: file.data for kind, file in answer.files.items() if isinstance(file, MemoryFile)}
+            for answer in received
+            if answer is not None
         ]
 
     async def test_a_request_is_recorded_before_a_byte_of_its_body_is_sent(self) -> None:
@@ -164,7 +175,7 @@ class TestRequestLog:
 
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
-        group = BatchGroup((ModeSpec("improve"),), MemorySink(), all_hooks([ProgressHooks(progress)]), Submitter(), log)
+        group = group_of(log, ProgressHooks(progress))
         async with FakeService() as service, client_of(service, base_url="http://127.0.0.1:9") as c:
             asking = asyncio.create_task(c._open_dispatcher().submit(Item(MemoryBody(jpeg(), "image/jpeg"), group)))
             await until(lambda: progress.retries > 3)

@@ -19,9 +19,11 @@ from support.pictures import jpeg
 from smarty_async.errors import ServiceUnavailable
 from smarty_async.hooks import all_hooks
 from smarty_async.options import Limits, ModeSpec, Retries, Timeouts
-from smarty_async.transport.connection import MemoryBody, _arriving
-from smarty_async.transport.request import BatchGroup, ImageBudget, Item, Submitter
+from smarty_async.transport.body import MemoryBody
+from smarty_async.transport.connection import _arriving
+from smarty_async.transport.item import BatchGroup, Item
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
+from smarty_async.transport.submitter import ImageBudget, Submitter
 from smarty_async.wire.messages import Answered, Blob
 
 PATIENT = Retries(first_wait=0, longest_wait=0, give_up_after=900, give_up_before_first=900)
@@ -117,7 +119,7 @@ async def test_data_received_before_the_connection_was_lost_is_read(*, joined: b
 
 async def test_an_item_hands_over_what_it_has_received_once() -> None:
     both = (ModeSpec("improve"), ModeSpec("resolution", 2, "photo"))
-    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, MemorySink(), all_hooks(()), Submitter()))
+    item = Item(MemoryBody(jpeg(), "image/jpeg"), BatchGroup(both, Submitter(MemorySink(), all_hooks(()))))
     output = MemoryFile()
     output.append([b"\xff\xd8\xff"])
     answered = Answered("improve", "file_0", 0, blobs={"improved": Blob(0, 3, b"\xff\xd8\xff")})
@@ -133,7 +135,7 @@ async def test_an_item_hands_over_what_it_has_received_once() -> None:
 async def test_chunks_are_filled_while_the_number_of_items_to_come_is_unknown() -> None:
     async with FakeService() as service, client(service, concurrency=4, limits=Limits(max_images=3)) as c:
         assert c._dispatcher is not None
-        with c._dispatcher.announce(c._submitter, None):
+        with c._dispatcher.announce_unknown(c._submitter):
             await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))
         assert sorted(len(request.images) for request in service.requests) == [1, 3]
         await asyncio.gather(*(c.improve(jpeg(seed=seed)) for seed in range(4)))

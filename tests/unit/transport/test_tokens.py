@@ -17,6 +17,7 @@ from yarl import URL
 
 from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError, ServiceUnavailable
 from smarty_async.options import OAuthCredentials, Timeouts
+from smarty_async.redaction import redactor
 from smarty_async.transport.tokens import OAuthTokens, ServiceToken, open_tokens
 
 SECRET = "oauth/s3cret+тайна ="
@@ -53,7 +54,7 @@ class TestServiceToken:
         assert await token.get() == TOKEN
         assert not await token.renew(TOKEN)
         assert await token.renew("another")
-        assert token.redact(f"no {TOKEN}!") == "no <redacted>!"
+        assert redactor.redact(f"no {TOKEN}!") == "no <redacted>!"
 
 
 class TestGrants:
@@ -273,11 +274,11 @@ class TestRedaction:
                 await tokens.get()
                 clock.now += 4000
             text = f"access-1 access-2 access-3 access-4 access-5 refresh-1 refresh-5 reborn {SECRET} {quote(SECRET)}"
-            assert set(tokens.redact(text).split()) == {"<redacted>"}
+            assert set(redactor.redact(text).split()) == {"<redacted>"}
 
     async def test_without_a_token_errors_are_not_redacted(self) -> None:
-        tokens = await open_tokens(token=None, credentials=None, timeouts=Timeouts(), session_to=no_session)
-        assert tokens.redact("cannot connect to localhost, local") == "cannot connect to localhost, local"
+        await open_tokens(token=None, credentials=None, timeouts=Timeouts(), session_to=no_session)
+        assert redactor.redact("cannot connect to localhost, local") == "cannot connect to localhost, local"
 
 
 class TestAddress:

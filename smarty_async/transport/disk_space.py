@@ -1,4 +1,4 @@
-"""Room on the disk for the answers to open requests: an answer that has none is paid for and lost."""
+"""Disk space for the answers to open requests: an answer that has none is paid for and lost."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from smarty_async.errors import DiskFull
 from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS_BY_MODE
 
-__all__ = ["AnswerRoom"]
+__all__ = ["DiskSpace"]
 
 
-class AnswerRoom:
-    """How many bytes of outputs the open requests may bring. A request waits while the disk has no room for its own."""
+class DiskSpace:
+    """Reserves space for the outputs of open requests. A request waits while there is none for its own."""
 
     def __init__(self) -> None:
         self._expected = 0  # bytes, of the open requests
@@ -27,17 +27,17 @@ class AnswerRoom:
     async def reserved(
         self, specs: tuple[ModeSpec, ...], sent: int, *, check: Callable[[int], Awaitable[None]]
     ) -> AsyncGenerator[None]:
-        """Reserve room for the answer to a request while the block lasts.
+        """Reserve space for the answer to a request while the block lasts.
 
         While there is none and other requests are open, it waits: they may bring less than was expected.
 
         Args:
             specs: what is asked of each of its images.
             sent: their bytes.
-            check: raises DiskFull if the disk has no room for so many bytes.
+            check: raises DiskFull if so many bytes are not free.
 
         Raises:
-            DiskFull: there is no room, and no other request is open.
+            DiskFull: there is none, and no other request is open.
         """
         async with self._turn:
             while True:
