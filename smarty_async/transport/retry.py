@@ -149,21 +149,15 @@ class CircuitBreaker:
 
 
 class _WaitForRequest(wait_base):
-    """Exponential backoff with full jitter, but at least `Retry-After`, which may be 0 again and again.
-
-    It never lasts beyond the moment at which the service is given up on.
-    """
+    """Exponential backoff with full jitter, which never lasts beyond the moment at which the service is given up on."""
 
     def __init__(self, retries: Retries, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
         self._give_up_after = retries.give_up_after
-        self._cap = retries.longest_retry_after
         self._backoff = wait_random_exponential(multiplier=retries.first_wait, max=retries.longest_wait)
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = error.retry_after if isinstance(error, RequestError) else None
-        wait = max(self._backoff(retry_state), min(asked or 0.0, self._cap))
+        wait = self._backoff(retry_state)
         return min(wait, self._breaker.time_left(self._give_up_after)) if self._breaker.failing_for else wait
 
 

@@ -75,6 +75,7 @@ class ChunkSender:
         self._accepted: str | None = None  # the last token that was
         self._largest_answered = 0  # bytes of a request
         self._probes = 0
+        self._resume_at = 0.0  # nothing is sent before: the service has asked for it
 
     async def send(self, chunk: Sequence[Item]) -> None:
         """Send `chunk`, again while its requests fail, holding a permit while one is open.
@@ -105,6 +106,7 @@ class ChunkSender:
             SmartyError: none like it can succeed.
         """
         async with self._limit.permit() as permit:
+            await self._pause(self._retries_for(chunk))
             token = await self._token()
             if self._rate is not None:
                 await self._rate.acquire()
@@ -163,6 +165,17 @@ class ChunkSender:
         for item in request.items:
             item.finish(ErrorInfo("unanswered", "the service's answer did not mention it"))
         self._answer_check.check_outputs(request)
+
+    async def _pause(self, retries: Retries) -> None:
+        """Wait as long as the service has asked for with `Retry-After`, or until it is given up on."""
+        waited_until = 0.0
+        while waited_until < self._resume_at:  # another answer may have put it off
+            waited_until = self._resume_at
+            seconds = waited_until - self._clock()
+            if self._breaker.failing_for:
+                seconds = min(seconds, self._breaker.time_left(retries.give_up_after))
+            if seconds > 0:
+                await self._sleep(seconds)
 
     # the token
 
@@ -223,6 +236,8 @@ class ChunkSender:
         waiting = pending(request.items)
         match verdict:
             case Retry() | SlowDown():
+                asked = min(error.retry_after or 0.0, self._retries.longest_retry_after)
+                self._resume_at = max(self._resume_at, self._clock() + asked)
                 if isinstance(verdict, SlowDown):
                     self._slow_down(request, error)
                 self._retry(waiting, error)
@@ -329,7 +344,7 @@ class ChunkSender:
                 RetryDetails(
                     images=len(pending(chunk)),
                     attempt=state.attempt_number,
-                    wait=state.next_action.sleep if state.next_action else 0.0,
+                    wait=max(state.next_action.sleep if state.next_action else 0.0, self._resume_at - self._clock()),
                     error=str(error),
                     failing_for=self._breaker.failing_for,
                     giving_up_in=self._breaker.time_left(retries.give_up_after) if self._breaker.is_open else None,

