@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["REDACTED", "Redactor", "quotable", "redact", "redactor", "without_long_words"]
+__all__ = ["REDACTED", "Redactor", "address_without_secrets", "quotable", "redact", "redactor", "without_long_words"]
 
 REDACTED: Final = "<redacted>"
 """What replaces a secret."""
@@ -72,6 +72,7 @@ _WORD = re.compile(r"[A-Za-z0-9+/_=-]*")
 _VALUE_BEFORE = re.compile(r"(?:[=:\"'`«(]\s?)\Z")
 _VALUE_AFTER = re.compile(r"[\s\"'`»)&,.;<]|\Z")
 _MARKUP = re.compile(r"<[A-Za-z!/?]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _SENSITIVE = re.compile(r"(?:token|secret|password|authorization)[\"']?\s*[=:]\s*[\"']?\w", re.IGNORECASE)
 
 
@@ -151,6 +152,22 @@ def redact(text: str, *secrets: str | None) -> str:
     """Return `text` without the secrets of this process and without `secrets`."""
     text = redactor.redact(text)
     return Redactor(filter(None, secrets)).redact(text) if any(secrets) else text
+
+
+def address_without_secrets(address: str) -> str:
+    """An address for a message: without what may be a user name and password, and without its query.
+
+    A password may hold any character, also ``/`` and ``@`` that were not escaped: all before the last ``@`` counts as
+    one. Where a ``?`` or ``#`` comes before that, it may be in a password, or begin a query with a token: only the
+    scheme is shown.
+    """
+    scheme = _SCHEME.match(address)
+    shown = scheme[0] if scheme else ""
+    user, at, rest = address[len(shown) :].rpartition("@")
+    if "?" in user or "#" in user:
+        return f"{shown}…"
+    rest, mark, _ = rest.partition("?")
+    return f"{shown}{'…@' if at else ''}{rest}{'?…' if mark else ''}"
 
 
 def quotable(text: str) -> str:

@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 import msgspec
 
 from smarty_async.errors import OptionsError
+from smarty_async.redaction import address_without_secrets
 
 __all__ = ["STORE_SCHEMES", "StoreAddress", "is_made_of_store_address", "is_store_address", "local_path"]
 
@@ -20,8 +21,6 @@ STORE_SCHEMES: Final = ("s3", "gs", "az")
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _URL_AS_PATH: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """A URL from which `pathlib.Path` has removed a slash; or a path below a folder whose name ends in a colon."""
-_USER: Final = re.compile(r"^[^/]*@")
-"""A user name, and perhaps a password, in a URL."""
 
 
 class StoreAddress(msgspec.Struct, frozen=True):
@@ -123,8 +122,8 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         raise OptionsError(f"{option} takes a folder, and {text!r} is in a bucket")
     if scheme in (*STORE_SCHEMES, "file"):
         raise OptionsError(f"{option} {text!r} is a path made of a URL: give the URL as text")
-    rest = _USER.sub("", spelled[found.end() :].lstrip("/"))  # a Path has lost one of the slashes
+    shown = address_without_secrets(f"{found[1]}://{spelled[found.end() :].lstrip('/')}")  # a Path has lost a slash
     kinds = ", ".join(f"{kind}://" for kind in STORE_SCHEMES)
     raise OptionsError(
-        f"{option} takes a path, file:// or {kinds}: {scheme}:// is not supported, but '{found[1]}://{rest}' was given"
+        f"{option} takes a path, file:// or {kinds}: {scheme}:// is not supported, but {shown!r} was given"
     )

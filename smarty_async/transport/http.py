@@ -18,7 +18,7 @@ from yarl import URL
 
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import Timeouts, is_loopback
-from smarty_async.redaction import redactor
+from smarty_async.redaction import address_without_secrets, redactor
 
 __all__ = [
     "UNCOMPRESSED",
@@ -40,7 +40,6 @@ _PREFIX_BYTES: Final = 1 << 16
 """Bytes that are read of a response that should be short."""
 _UNSAFE = re.compile(r"[\\\s\x00-\x1f\x7f]")
 """Characters that programs read differently in an address."""
-_USER = re.compile(r"//[^/@]*@")
 _PROXY_SCHEMES: Final = ("http", "https")
 
 
@@ -55,18 +54,22 @@ def service_url(base_url: str, path: str = "") -> URL:
         ConfigurationError: the token would travel unencrypted: plain http is for this machine only.
     """
     if path and (not path.startswith("/") or path.startswith("//")):
-        raise OptionsError(f"path must begin with one slash, unlike {_shown(path)}")
+        raise OptionsError(f"path must begin with one slash, unlike {address_without_secrets(path)!r}")
     text = base_url.rstrip("/") + path if path else base_url
     try:
         url = _parsed(text)
     except ValueError:
-        raise OptionsError(f"not an address: {_shown(base_url)}") from None
+        raise OptionsError(f"not an address: {address_without_secrets(base_url)!r}") from None
     if url.scheme not in ("http", "https") or not url.raw_host or not url.port:
-        raise OptionsError(f"an address begins with https:// and names a host, unlike {_shown(base_url)}")
+        raise OptionsError(
+            f"an address begins with https:// and names a host, unlike {address_without_secrets(base_url)!r}"
+        )
     if _UNSAFE.search(text) or url.raw_user is not None or url.raw_password is not None:
-        raise OptionsError(f"an address holds no user name, space or backslash, unlike {_shown(text)}")
+        raise OptionsError(
+            f"an address holds no user name, space or backslash, unlike {address_without_secrets(text)!r}"
+        )
     if "?" in text or "#" in text:
-        raise OptionsError(f"an address ends with its path, without ? and #, unlike {_shown(text)}")
+        raise OptionsError(f"an address ends with its path, without ? and #, unlike {address_without_secrets(text)!r}")
     if url.scheme == "http" and not is_loopback(url.raw_host):
         raise ConfigurationError(f"plain http would show the token to the network: use https:// for {url.host}")
     return url
@@ -81,12 +84,6 @@ def _parsed(address: str) -> URL:
     url = URL(address)
     _ = url.port, (url.raw_host or "").encode("idna")  # both raise; the name is encoded like this when it is looked up
     return url
-
-
-def _shown(address: str) -> str:
-    """An address for a message, without a user name and password, and without a query: it may hold a token."""
-    address, mark, _ = _USER.sub("//…@", address).partition("?")
-    return repr(f"{address}?…" if mark else address)
 
 
 # sessions
@@ -191,12 +188,17 @@ def _given_proxy(address: str, url: URL) -> URL:
 
 
 def _checked_proxy(address: str, source: str) -> URL:
+    shown = address_without_secrets(address)
     try:
         proxy = _parsed(address if "://" in address else f"http://{address}")
     except ValueError:
-        raise ConfigurationError(f"{source} is not the address of a proxy: {_shown(address)}") from None
+        raise ConfigurationError(f"{source} is not the address of a proxy: {shown!r}") from None
     if proxy.scheme not in _PROXY_SCHEMES or not proxy.raw_host or not proxy.port:
-        raise ConfigurationError(f"{source} must name an http or https proxy, unlike {_shown(address)}")
+        raise ConfigurationError(f"{source} must name an http or https proxy, unlike {shown!r}")
+    if proxy.raw_path_qs != "/" or proxy.raw_fragment:  # perhaps the rest of a password with a slash in it
+        raise ConfigurationError(
+            f"{source} must end with the proxy's port, unlike {shown!r}; in a password, / is written %2F, and @ %40"
+        )
     redactor.add(proxy.password)
     return proxy
 
