@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -102,7 +102,7 @@ class ArchiveRun:
         self._submitter = Submitter(ends_with_error=True, later=lambda: len(self._to_look_up) + len(self._waiting))
         self._probes = Probes()
         self._stopping = asyncio.Event()
-        self._error: SmartyError | None = None
+        self._error: Exception | None = None
         self._feeding: asyncio.Task[None] | None = None
 
     def drain(self) -> None:
@@ -206,10 +206,9 @@ class ArchiveRun:
         committer = OutputCommitter(directory, journal)
         try:
             await self._prepare(journal)
-            async with self._cluster_opened(), AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
-                context = self._context(journal, committer, tasks)
-                at_end.push_async_callback(context.recorder.close)
-                await self._start_photos(scan, context)
+            recorder = Recorder(journal, report=self._report, on_error=self._give_up)
+            async with self._cluster_opened(), recorder, asyncio.TaskGroup() as tasks:
+                await self._start_photos(scan, self._context(journal, committer, recorder, tasks))
             if self._error is not None:
                 raise self._error
         except BaseException:
@@ -228,7 +227,9 @@ class ArchiveRun:
         self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
         await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
 
-    def _context(self, journal: Journal, committer: OutputCommitter, tasks: asyncio.TaskGroup) -> RunContext:
+    def _context(
+        self, journal: Journal, committer: OutputCommitter, recorder: Recorder, tasks: asyncio.TaskGroup
+    ) -> RunContext:
         return RunContext(
             options=self._options,
             limits=self._limits,
@@ -245,7 +246,7 @@ class ArchiveRun:
             photos_left=ImageBudget(self._options.max_photos),
             submitter=self._submitter,
             tasks=tasks,
-            recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
+            recorder=recorder,
             groups={},
             probes=self._probes,
             stopping=self._stopping,
@@ -412,7 +413,7 @@ class ArchiveRun:
             pages = await self._look_up(others, context)
             self._start(await self._report_finished(pages), context)
 
-    def _give_up(self, error: SmartyError) -> None:
+    def _give_up(self, error: Exception) -> None:
         """Send nothing more. The open requests may yet be answered: they are paid for."""
         self._error = self._error or error
         if isinstance(error, StoreError):

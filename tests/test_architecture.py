@@ -19,6 +19,7 @@ ROOT = Path(smarty_async.__file__).parent
 
 LAYERS = {
     "errors": 0,
+    "group_queue": 0,
     "options": 0,
     "redaction": 0,
     "results": 0,

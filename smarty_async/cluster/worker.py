@@ -40,6 +40,7 @@ from smarty_async.cluster.messages import (
 )
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
+from smarty_async.group_queue import GroupQueue
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
@@ -261,8 +262,8 @@ class _WorkerRequest:
         self._folder = job.storage.temp_folder()
         self._numbers = {item_name(number): number for number in range(len(job.bodies))}
         self._files: list[TempFile] = []
-        self._waiting: list[ReceivedItem] = []
-        self._finishing: asyncio.Task[None] | None = None
+        self._finishing = GroupQueue(self._finish_group, self._fail, name="smarty_async outputs")
+        self._error: BaseException | None = None
 
     # the exchange
 
@@ -297,9 +298,7 @@ class _WorkerRequest:
         """Take an item that was asked for, and make its outputs durable; the others are not wanted."""
         if received.answered.name not in self._numbers:
             return False
-        self._waiting.append(received)
-        if self._finishing is None or self._finishing.done():
-            self._finishing = asyncio.create_task(self._finish_waiting())
+        self._finishing.add([received])
         return True
 
     def on_response_complete(self, seconds: float) -> None:
@@ -319,9 +318,7 @@ class _WorkerRequest:
 
     async def discard(self) -> None:
         """Remove all its files."""
-        if self._finishing is not None:
-            self._finishing.cancel()
-            await asyncio.wait([self._finishing])
+        await self._finishing.cancel()
         for file in self._files:
             await file.discard()
 
@@ -329,15 +326,21 @@ class _WorkerRequest:
 
     async def finish(self) -> None:
         """Wait until every item that was answered is durable and in the log."""
-        if self._finishing is not None:
-            await self._finishing
+        try:
+            await self._finishing.wait()
+        except asyncio.CancelledError:
+            await self._finishing.cancel()
+            raise
+        if self._error is not None:
+            raise self._error
 
-    async def _finish_waiting(self) -> None:
-        while self._waiting:
-            received, self._waiting = self._waiting, []
-            items = await asyncio.gather(*map(self._finished, received))
-            await self._log.append(*items)
-            self.items += items
+    async def _finish_group(self, group: list[ReceivedItem]) -> None:
+        items = await asyncio.gather(*map(self._finished, group))
+        await self._log.append(*items)
+        self.items += items
+
+    def _fail(self, _: ReceivedItem, error: BaseException) -> None:
+        self._error = self._error or error
 
     async def _finished(self, received: ReceivedItem) -> FinishedItem:
         answered = received.answered
