@@ -34,6 +34,7 @@ LAYERS = {
     "store_address": 0,
     "run_context": 3,
     "photo": 4,
+    "photo_window": 4,
     "run": 5,
     "client": 6,
     "plan": 7,
