@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEST_FIRST",
+    "GOOD_OUTCOMES",
     "KINDS",
     "KINDS_BY_MODE",
     "PRICE",
+    "SENT_OUTCOMES",
     "UNREADABLE_FOLDER",
     "ErrorInfo",
     "FailureGroups",
@@ -49,6 +51,12 @@ Outcome = Literal["restored", "already_good", "failed", "rejected", "skipped", "
 bound on retries, said no. ``rejected``: never sent; also a folder that cannot be read. ``skipped``: finished in an
 earlier run. ``duplicate``: the same content as another photo, sent once.
 """
+
+SENT_OUTCOMES: Final[tuple[Outcome, ...]] = ("restored", "already_good", "failed")
+"""Outcomes of photos that were sent."""
+
+GOOD_OUTCOMES: Final[tuple[Outcome, ...]] = ("restored", "already_good", "duplicate")
+"""Outcomes of photos that came to a good end in the run that finished them."""
 
 Kind = Literal["improved", "colorized_improved", "colorized", "resolved"]
 """What an output is; the API's field names, and the folders under ``--out``."""

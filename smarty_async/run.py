@@ -27,7 +27,7 @@ from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.photo_window import PhotoWindow
-from smarty_async.results import InFlight, Outcome, Progress, Result
+from smarty_async.results import SENT_OUTCOMES, InFlight, Progress, Result
 from smarty_async.run_context import Probes, Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import ImageBudget, Stopped, Submitter
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArchiveRun", "check_archive", "open_outputs"]
 
-_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
-"""Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
 _LOOKED_UP = 128
@@ -397,7 +395,7 @@ class ArchiveRun:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
-            context.count_ended(file, photo.pixels, sent=result.outcome in _SENT)
+            context.count_ended(file, photo.pixels, sent=result.outcome in SENT_OUTCOMES)
             await context.recorder.add(ended)
         if photo.pages > 1 and (others := file.other_pages(photo.pages)):
             pages = await self._look_up(others, context)
