@@ -30,7 +30,8 @@ from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
+from smarty_async.progress import InFlight
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.connection import Body
 from smarty_async.transport.dispatcher import Dispatcher

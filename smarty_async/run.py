@@ -27,7 +27,8 @@ from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
 from smarty_async.photo import PhotoRun
 from smarty_async.photo_window import PhotoWindow
-from smarty_async.results import SENT_OUTCOMES, InFlight, Progress, Result
+from smarty_async.progress import InFlight, Progress
+from smarty_async.results import SENT_OUTCOMES, Result
 from smarty_async.run_context import Probes, Recorder, RunContext
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.request import ImageBudget, Stopped, Submitter

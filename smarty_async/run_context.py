@@ -21,7 +21,8 @@ from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.group_queue import GroupQueue
 from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits, ModeSpec, Retries
-from smarty_async.results import Progress, Result
+from smarty_async.progress import Progress
+from smarty_async.results import Result
 from smarty_async.transport.dispatcher import Announcement, Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
 from smarty_async.transport.retry import Sleep, item_retrying

@@ -19,8 +19,10 @@ ROOT = Path(smarty_async.__file__).parent
 
 LAYERS = {
     "errors": 0,
+    "failures": 0,
     "group_queue": 0,
     "options": 0,
+    "progress": 0,
     "redaction": 0,
     "results": 0,
     "hooks": 1,

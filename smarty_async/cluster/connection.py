@@ -29,7 +29,8 @@ from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import Kind
 from smarty_async.transport.connection import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile

@@ -13,7 +13,8 @@ from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkReport
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import Kind
 from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = ["final_report", "left_answers"]

@@ -20,7 +20,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from smarty_async.results import SENT_OUTCOMES, InFlight, Progress
+from smarty_async.progress import InFlight, Progress
+from smarty_async.results import SENT_OUTCOMES
 
 __all__ = ["Estimator", "PaceFile", "Unit", "amount", "cache_folder", "pace_key"]
 

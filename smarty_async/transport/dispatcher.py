@@ -11,7 +11,7 @@ from aiolimiter import AsyncLimiter
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.results import InFlight
+from smarty_async.progress import InFlight
 from smarty_async.transport.batcher import Batcher, Forecast, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.limiter import AdaptiveSemaphore

@@ -14,7 +14,8 @@ import msgspec
 from smarty_async.errors import RequestError, SmartyError
 from smarty_async.hooks import Hooks, RequestDetails, ResponseDetails
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, InFlight
+from smarty_async.progress import InFlight
+from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Forecast
 from smarty_async.transport.connection import Body, BodyFailed
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem

@@ -15,7 +15,7 @@ from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.sources.source import PhotoBody, PhotoFile, PhotoSource, Prober
 from smarty_async.errors import SmartyError
 from smarty_async.options import ArchiveOptions, Limits
-from smarty_async.results import Progress
+from smarty_async.progress import Progress
 from smarty_async.store_address import StoreAddress, is_store_address
 
 __all__ = ["MixedSource", "Scan", "Survey", "open_source", "scanning"]

@@ -15,7 +15,8 @@ from support.pictures import jpeg
 from smarty_async.errors import AuthorizationError, DiskError, RequestError
 from smarty_async.hooks import ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import Kind
 from smarty_async.transport.connection import Body, MemoryBody
 from smarty_async.transport.request import BatchGroup, Item, Submitter, was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
