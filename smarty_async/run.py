@@ -233,6 +233,7 @@ class ArchiveRun:
             retries=self._retries,
             source=self._source,
             prober=self._cluster.probe if self._cluster is not None else None,
+            editor=self._cluster.editor if self._cluster is not None else None,
             directory=self._directory,
             journal=journal,
             committer=committer,

@@ -13,7 +13,8 @@ from tenacity import AsyncRetrying
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import FinishedPhoto
+from smarty_async.archive.journal.records import FinishedPhoto, PhotoEntry
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
@@ -25,6 +26,7 @@ from smarty_async.progress import Progress
 from smarty_async.results import Result
 from smarty_async.transport.dispatcher import Announcement, Dispatcher
 from smarty_async.transport.request import BatchGroup, ImageBudget, RequestSender, Stopped, Submitter
+from smarty_async.transport.response import OutputEditor
 from smarty_async.transport.retry import Sleep, item_retrying
 
 __all__ = ["Probes", "Recorder", "RunContext"]
@@ -155,6 +157,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         sleep: waits, in seconds.
         sender: what requests go through; None for the client's own connection.
         prober: looks into photos elsewhere; None to do it here.
+        editor: makes what edits a photo's outputs elsewhere; None to do it here.
     """
 
     options: ArchiveOptions
@@ -178,6 +181,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     sleep: Sleep
     sender: RequestSender | None = None
     prober: Callable[[PhotoFile], Awaitable[Probed]] | None = None
+    editor: Callable[[PhotoEntry, MetadataCopier | None], OutputEditor] | None = None
 
     def group(self, specs: tuple[ModeSpec, ...]) -> BatchGroup:
         """The batch group of items that need `specs`."""
@@ -224,6 +228,10 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if self.stopping.is_set() and probing.cancelled() and not (task and task.cancelling()):
                 raise Stopped from None
             raise
+
+    def editor_of(self, entry: PhotoEntry, metadata: MetadataCopier | None) -> OutputEditor | None:
+        """What edits the outputs of a photo, by what gives them its metadata."""
+        return metadata if self.editor is None else self.editor(entry, metadata)
 
     def count_probed(self, file: PhotoFile, pixels: int) -> None:
         """Count a photo whose dimensions have become known as work to do."""

@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.records import PhotoEntry, ReceivedAnswer, StoredAnswer, StoredOutput, size_of
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.archive.journal.records import ReceivedAnswer, StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputOrigin, OutputStore
-from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.group_queue import GroupQueue
 from smarty_async.results import Kind
 from smarty_async.wire.messages import OUTPUT_FIELDS
 
-__all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
+__all__ = ["CommittedAnswer", "OutputCommitter", "move_of"]
 
 _FINISHED_TOGETHER = 16
 """Answers that are finished together, at most: the first ones wait for the disk while the next are written."""
@@ -44,57 +41,6 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
 
     answer: StoredAnswer
     place: str
-
-
-class FinishedFile(TempFile):
-    """An output that a worker has finished: it has its metadata, and is durable.
-
-    Args:
-        folder: the folder it is in.
-        output: what is known of it.
-        is_stored: whether it is at its place already, and no temporary file any more.
-    """
-
-    def __init__(self, folder: str, output: StoredOutput, *, is_stored: bool) -> None:
-        super().__init__(folder, output.temporary)
-        self.output = output
-        self.is_stored = is_stored
-
-    async def discard(self) -> None:
-        """Remove the temporary file; what is at its place is the photo's output, and stays."""
-        if not self.is_stored:
-            await super().discard()
-
-
-class PhotoOutputs:
-    """What makes the outputs of a photo durable elsewhere than here; an `OutputEditor`.
-
-    Args:
-        entry: the photo.
-        metadata: gives the outputs the photo's metadata; None for nothing.
-        kinds: the kinds that are kept; all when empty.
-    """
-
-    def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
-        self.entry = entry
-        self.warnings: list[str] = [] if metadata is None else metadata.warnings
-        self.kinds = kinds
-        self._metadata = metadata
-
-    def wants(self, kind: Kind) -> bool:
-        """Whether outputs of `kind` are kept."""
-        return not self.kinds or kind in self.kinds
-
-    def edited_start(self, start: Sequence[bytes]) -> None:
-        """Outputs are edited when they are complete."""
-
-    def copy_to(self, output: str) -> int:
-        """Give the file `output` the photo's metadata; its size in bytes then; blocks.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
 
 
 class _Answer(msgspec.Struct, eq=False):

@@ -11,8 +11,9 @@ from typing import Any, Final, cast
 
 from distributed import Client
 
-from smarty_async.archive.commit import FinishedFile
+from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.journal.recovery import LeftAnswer
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
@@ -23,6 +24,7 @@ from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
 from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
 from smarty_async.cluster.worker import carry
@@ -68,6 +70,7 @@ class ClusterConnection:
         self._service = service
         self._wait_seconds = wait_seconds
         self._folder = ""
+        self._kinds: frozenset[Kind] = frozenset()
         self._storage: ChunkStorage = FolderStorage("")
         self._removing: set[asyncio.Task[None]] = set()
         self._workers: ClusterWorkers | None = None
@@ -135,6 +138,7 @@ class ClusterConnection:
             progress.permits = set_capacity(max(1, threads))
 
         self._folder = str(outputs.temp_path(""))
+        self._kinds = options.outputs
         self._storage = _storage_of(outputs)
         self._workers = ClusterWorkers(
             self._dask,
@@ -155,6 +159,15 @@ class ClusterConnection:
         """Have a worker look into a photo; the future fails as `PhotoSource.probe` does."""
         assert self._probes is not None, "it is not opened"  # noqa: S101 - the run opens it
         return self._probes.probe(file)
+
+    def editor(self, entry: PhotoEntry, metadata: MetadataCopier | None) -> OutputEditor:
+        """What workers need to make the outputs of a photo durable.
+
+        Args:
+            entry: the photo.
+            metadata: gives the outputs the photo's metadata; None for nothing.
+        """
+        return PhotoOutputs(entry, metadata, self._kinds)
 
     async def send(self, request: ChunkRequest, /) -> None:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from smarty_async.archive.commit import PhotoOutputs, move_of
+from smarty_async.archive.commit import move_of
 from smarty_async.archive.journal.records import ReceivedAnswer, StoredOutput
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import ObjectWriter
@@ -24,9 +24,10 @@ from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
 from smarty_async.cluster.messages import FinishedItem
+from smarty_async.cluster.outputs import PhotoOutputs
 from smarty_async.errors import DiskError, StoreError
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind
+from smarty_async.results import Kind, is_kept
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
 
@@ -199,7 +200,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
     ) -> FinishedItem:
         """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.make_durable`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
-        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
+        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if is_kept(kind, editor.kinds)}
         outputs = await _edit(editor, wanted)
         try:
             await _store(self.bucket, ReceivedAnswer(editor.entry, spec, outputs, answered.bw))

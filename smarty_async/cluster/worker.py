@@ -20,7 +20,6 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
-from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import read_in_thread
@@ -38,6 +37,7 @@ from smarty_async.cluster.messages import (
     SentPhoto,
     ServiceAddress,
 )
+from smarty_async.cluster.outputs import PhotoOutputs
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
 from smarty_async.group_queue import GroupQueue
