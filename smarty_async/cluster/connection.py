@@ -14,7 +14,6 @@ from distributed import Client
 from smarty_async.archive.journal.records import PhotoEntry
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
-from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
@@ -26,7 +25,7 @@ from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
 from smarty_async.cluster.probing import ClusterProbes
-from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
+from smarty_async.cluster.storage import ChunkStorage, FolderStorage, storage_of
 from smarty_async.cluster.worker import carry
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
@@ -91,7 +90,7 @@ class ClusterConnection:
         Returns:
             The answers; None when the run is to end before all requests have.
         """
-        waiting = asyncio.create_task(left_answers(_storage_of(outputs), progress=progress))
+        waiting = asyncio.create_task(left_answers(storage_of(outputs), progress=progress))
         stop = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,7 +138,7 @@ class ClusterConnection:
 
         self._folder = str(outputs.temp_path(""))
         self._kinds = options.outputs
-        self._storage = _storage_of(outputs)
+        self._storage = storage_of(outputs)
         self._workers = ClusterWorkers(
             self._dask,
             storage=self._storage,
@@ -188,7 +187,7 @@ class ClusterConnection:
 
     async def _job(self, request: ChunkRequest) -> ChunkJob:
         bodies: Sequence[Body] = tuple(request.bodies)
-        if isinstance(self._storage, BucketStorage):
+        if not self._storage.shares_temp_files:
             bodies = await asyncio.gather(*(self._portable(body) for body in bodies))
         return ChunkJob(
             id=secrets.token_hex(8),
@@ -310,22 +309,6 @@ class _LogRemoval:
         removal = asyncio.create_task(self._log.remove(), name="smarty_async log")
         self._tasks.add(removal)
         removal.add_done_callback(self._tasks.discard)
-
-
-def _storage_of(outputs: OutputStore) -> ChunkStorage:
-    """The storage of a run whose outputs go to `outputs`.
-
-    Raises:
-        ConfigurationError: it cannot be used with workers.
-    """
-    if not isinstance(outputs, OutputBucket):
-        return FolderStorage(str(outputs.temp_path("")))
-    if not outputs.is_exclusive:
-        raise ConfigurationError(
-            f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
-            "--scheduler and --workers"
-        )
-    return BucketStorage(outputs.bucket)
 
 
 async def _result(future: Any) -> ChunkReport | None:
