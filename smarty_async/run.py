@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
@@ -21,7 +21,7 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import Scan, Survey, open_source, scanning
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
+from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits, Retries
@@ -173,7 +173,7 @@ class ArchiveRun:
                 finally:
                     await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         except RuntimeError as error:
             if "can't start new thread" in str(error):
                 raise no_more_threads() from None
@@ -436,10 +436,3 @@ def open_outputs(options: ArchiveOptions) -> OutputStore:
     if isinstance(options.out, Path):
         return OutputDirectory(options.out)
     return OutputBucket(options.out, options=options.store_options.values, state=options.state)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that ended a run; the others of its group followed from it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

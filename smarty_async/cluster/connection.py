@@ -26,7 +26,7 @@ from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, Finish
 from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
 from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import ChunkStorage, FolderStorage, storage_of
-from smarty_async.cluster.worker import carry
+from smarty_async.cluster.worker import send_chunk
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
@@ -177,7 +177,7 @@ class ClusterConnection:
         await request.on_upload_started(multipart.length)
         log = self._storage.log(job.id)
         try:
-            report = await self._carried(job, addresses)
+            report = await self._sent_by_worker(job, addresses)
             if report is None or report.refused:
                 report = await self._adopted(log, report)
         except asyncio.CancelledError:
@@ -206,7 +206,7 @@ class ClusterConnection:
             return body
         return MemoryBody(b"".join([piece async for piece in body.read()]), body.content_type)
 
-    async def _carried(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
+    async def _sent_by_worker(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
         """The report of the worker that sent `job`; None when it is lost.
 
         Raises:
@@ -215,7 +215,7 @@ class ClusterConnection:
         assert self._workers is not None  # noqa: S101 - see `send`
         try:
             future = self._dask.submit(
-                carry, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0
+                send_chunk, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0
             )
         except Exception as error:  # noqa: BLE001 - whatever it raises then
             raise unreachable(error) from None

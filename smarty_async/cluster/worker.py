@@ -24,7 +24,7 @@ from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.archive.sources.source import Prober
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.threads import first_error, threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import (
     VERSION,
@@ -49,7 +49,7 @@ from smarty_async.transport.http import make_session
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name, judge_item
 
-__all__ = ["PLUGIN", "DrainPlugin", "carry", "look_into", "prepare"]
+__all__ = ["PLUGIN", "DrainPlugin", "look_into", "prepare", "send_chunk"]
 
 T = TypeVar("T")
 
@@ -162,17 +162,17 @@ def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
     return None
 
 
-async def carry(job: ChunkJob) -> ChunkReport:
+async def send_chunk(job: ChunkJob) -> ChunkReport:
     """Send one chunk, once: a second run of the task is refused, whatever the reason for it.
 
     The request goes on when this is cancelled.
     """
     if job.version != VERSION:
         return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
-    return await asyncio.shield(asyncio.wrap_future(_requests().start(_carry(job))))
+    return await asyncio.shield(asyncio.wrap_future(_requests().start(_send_chunk(job))))
 
 
-async def _carry(job: ChunkJob) -> ChunkReport:
+async def _send_chunk(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
     log = job.storage.log(job.id)
     if not await log.begin(*_begin_of(job)):
@@ -218,7 +218,8 @@ async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Except
             await request.finish()
             beat.cancel()
     except ExceptionGroup as group:
-        return _first(group)
+        first: Exception = first_error(group)
+        return first
     return problem
 
 
@@ -231,12 +232,6 @@ async def _beat(log: ChunkLog, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         await log.append()
-
-
-def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
 
 
 class _WorkerRequest:
@@ -350,9 +345,7 @@ class _WorkerRequest:
         if spec is None or judge_item(answered)[0] != "done":
             await received.discard()
             return FinishedItem(answered=answered, digest=digest)
-        files: dict[Kind, TempFile] = {
-            kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
-        }
+        files = cast("dict[Kind, TempFile]", received.files)  # see `open`
         editor = self._job.editors[number]
         finished = await self._job.storage.make_durable(answered, files, spec, editor)
         warnings = () if editor is None else tuple(editor.warnings)
