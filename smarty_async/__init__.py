@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from smarty_async.local.embedded import EmbeddedService, embedded_service
     from smarty_async.options import ArchiveKeywords, Limits, Mode, OAuthCredentials, Retries, Timeouts
     from smarty_async.plan import plan_archive, read_status
-    from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
+    from smarty_async.progress import Progress
+    from smarty_async.results import ErrorInfo, Failures, Kind, Outcome, Plan, Restored, Result, Status
     from smarty_async.run import ArchiveRun
     from smarty_async.wire.verdict import (
         Abort,
@@ -113,6 +114,7 @@ _ROOMS = (
     "errors",
     "options",
     "results",
+    "progress",
     "hooks",
     "wire.verdict",
     "client",

@@ -20,7 +20,8 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
-from smarty_async.results import Progress, Result
+from smarty_async.progress import Progress
+from smarty_async.results import Result
 
 __all__ = [
     "Hooks",

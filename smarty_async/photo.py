@@ -12,16 +12,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
-from smarty_async.archive.commit import FinishedFile, PhotoOutputs
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.outputs.folder import TempFile
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
 from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.jpeg import JpegHeader
 from smarty_async.archive.photos.probe import Probed
@@ -31,12 +30,13 @@ from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, InFlight, Kind, Outcome, Result
+from smarty_async.progress import InFlight
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result, is_kept
 from smarty_async.run_context import RunContext
 from smarty_async.transport.body import Body
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import BatchGroup, Item, Stopped
-from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
+from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.transport.submitter import Submitter
 from smarty_async.wire.messages import ItemVerdict, judge_item
@@ -256,7 +256,7 @@ class PhotoRun:
             copies: dict[Kind, TempFile | None] = {
                 kind: await directory.copy(kind, place, stored)
                 for kind, stored in answer.outputs.items()
-                if self._wanted(kind)
+                if self._is_kept(kind)
             }
             files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
             # While they were copied, another answer may have replaced them.
@@ -270,7 +270,7 @@ class PhotoRun:
                     kind: StoredOutput(file.name, answer.outputs[kind].size, digest=answer.outputs[kind].digest)
                     for kind, file in files.items()
                 }
-                await self._commit_outputs(spec, outputs, bw=answer.bw)
+                await self._commit(ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest))
                 self._adopted = True
                 return
             for file in files.values():
@@ -308,14 +308,10 @@ class PhotoRun:
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""
         assert self._body is not None, "what is sent is known"  # noqa: S101 - for the type checkers
+        context = self._context
         photo = InFlight(self.entry.file.photo, self.entry.file.size, self.pixels)
-        return Item(self._body, BatchGroup(specs, self._context.submitter), editor=self._editor(), photo=photo)
-
-    def _editor(self) -> OutputEditor | None:
-        """What is done to outputs as they are written here; what workers elsewhere need to make them durable."""
-        if self._context.submitter.sender is None:
-            return self._metadata
-        return PhotoOutputs(self.entry, self._metadata, self._context.options.outputs)
+        editor = context.editor_of(self.entry, self._metadata)
+        return Item(self._body, BatchGroup(specs, context.submitter), editor=editor, photo=photo)
 
     async def _body_for(self, specs: tuple[ModeSpec, ...]) -> Body:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement.
@@ -400,36 +396,40 @@ class PhotoRun:
     async def commit(self, spec: ModeSpec, received: ReceivedItem) -> None:
         """Make the outputs that are wanted durable, and discard the others."""
         self._made_outputs = self._made_outputs or bool(received.files)
-        outputs: dict[Kind, StoredOutput] = {}
-        unwanted: list[SinkFile] = []
-        metadata, is_stored = self._metadata, False
-        for kind, file in received.files.items():
-            if not self._wanted(kind):
-                unwanted.append(file)
-            elif isinstance(file, FinishedFile):
-                outputs[kind], metadata, is_stored = file.output, None, is_stored or file.is_stored
-            elif isinstance(file, TempFile):
-                outputs[kind] = file.stored(received.answered.blobs[kind].size)
         # Before any other await: a cancellation comes there, and what the committer has is committed all the same.
-        await self._commit_outputs(spec, outputs, bw=received.answered.bw, metadata=metadata, is_stored=is_stored)
-        for file in unwanted:
-            await file.discard()
+        await self._commit(self._answer(spec, received))
+        for kind, file in received.files.items():
+            if not self._is_kept(kind):
+                await file.discard()
 
-    def _wanted(self, kind: Kind) -> bool:
-        return not self._context.options.outputs or kind in self._context.options.outputs
+    def _answer(self, spec: ModeSpec, received: ReceivedItem) -> ReceivedAnswer:
+        """The answer to `spec`, with the outputs that are wanted."""
+        answered = received.answered
+        opened = cast("dict[Kind, TempFile]", received.files)  # by the storage of the run, or of its workers
+        files: dict[Kind, TempFile] = {kind: file for kind, file in opened.items() if self._is_kept(kind)}
+        outputs: dict[Kind, StoredOutput] = {
+            kind: file.stored(answered.blobs[kind].size) for kind, file in files.items()
+        }
+        return ReceivedAnswer(
+            self.entry,
+            spec,
+            outputs,
+            answered.bw,
+            self._digest,
+            metadata=None if any(file.is_finished for file in files.values()) else self._metadata,
+            is_stored=any(file.is_stored for file in files.values()),
+        )
 
-    async def _commit_outputs(
-        self,
-        spec: ModeSpec,
-        outputs: dict[Kind, StoredOutput],
-        *,
-        bw: bool | None,
-        metadata: MetadataCopier | None = None,
-        is_stored: bool = False,
-    ) -> None:
+    def _is_kept(self, kind: Kind) -> bool:
+        return is_kept(kind, self._context.options.outputs)
+
+    @property
+    def _digest(self) -> bytes | None:
+        return None if self._hashed is None else self._hashed.digest
+
+    async def _commit(self, received: ReceivedAnswer) -> None:
+        spec = received.spec
         try:
-            digest = None if self._hashed is None else self._hashed.digest
-            received = ReceivedAnswer(self.entry, spec, outputs, bw, digest, metadata, is_stored)
             committed = await self._context.committer.commit(received)
         except OutputRefused as error:
             raise PhotoFailed(str(error), type="output_refused") from None

@@ -23,8 +23,10 @@ from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.failures import FailureGroups
 from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
-from smarty_async.results import PRICE, ErrorInfo, FailureGroups, Outcome, Plan, Progress, Result, Status
+from smarty_async.progress import Progress
+from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.submitter import ImageBudget
 

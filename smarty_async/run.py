@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
@@ -21,12 +20,14 @@ from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.scan import Scan, scanning
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.sources.survey import Survey
-from smarty_async.archive.threads import finish_despite_cancel, no_more_threads, start_threads
+from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
-from smarty_async.results import InFlight, Outcome, Progress, Result
+from smarty_async.photo_window import PhotoWindow
+from smarty_async.progress import InFlight, Progress
+from smarty_async.results import SENT_OUTCOMES, Result
 from smarty_async.run_context import Probes, Recorder, RunContext, backoff
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import Stopped
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArchiveRun"]
 
-_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
-"""Outcomes of photos that were sent."""
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
 _LOOKED_UP = 128
@@ -88,11 +87,9 @@ class ArchiveRun:
         self._cluster = cluster
         self._source = open_source(options)
         self._directory = open_outputs(options)
-        self._window = window
-        self._running = 0
+        self._window = PhotoWindow(window, self._run_photo)
         self._to_look_up: Sequence[PhotoFile] = ()  # of the last batch
-        self._waiting: deque[PhotoEntry] = deque()  # for one of those in the window to end
-        self._all_started = asyncio.Event()
+        self._list_goes_on = True
         self._results: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         self._unread = asyncio.Semaphore(_UNREAD_RESULTS)
         self._probes = Probes()
@@ -103,9 +100,9 @@ class ArchiveRun:
             sleep=partial(backoff, sleep=sleep, stopping=self._stopping),
             sender=cluster,
             ends_with_error=True,
-            later=lambda: len(self._to_look_up) + len(self._waiting),
+            later=lambda: len(self._to_look_up) + len(self._window),
         )
-        self._error: SmartyError | None = None
+        self._error: Exception | None = None
         self._feeding: asyncio.Task[None] | None = None
 
     def drain(self) -> None:
@@ -179,7 +176,7 @@ class ArchiveRun:
                 finally:
                     await finish_despite_cancel(asyncio.to_thread(self._directory.release))
         except BaseExceptionGroup as group:
-            raise _first(group) from None
+            raise first_error(group) from None
         except RuntimeError as error:
             if "can't start new thread" in str(error):
                 raise no_more_threads() from None
@@ -209,10 +206,9 @@ class ArchiveRun:
         committer = OutputCommitter(directory, journal)
         try:
             await self._prepare(journal)
-            async with self._cluster_opened(), AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
-                context = self._context(journal, committer, tasks)
-                at_end.push_async_callback(context.recorder.close)
-                await self._start_photos(scan, context)
+            recorder = Recorder(journal, report=self._report, on_error=self._give_up)
+            async with self._cluster_opened(), recorder, asyncio.TaskGroup() as tasks:
+                await self._start_photos(scan, self._context(journal, committer, recorder, tasks))
             if self._error is not None:
                 raise self._error
         except BaseException:
@@ -232,12 +228,15 @@ class ArchiveRun:
         self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
         await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
 
-    def _context(self, journal: Journal, committer: OutputCommitter, tasks: asyncio.TaskGroup) -> RunContext:
+    def _context(
+        self, journal: Journal, committer: OutputCommitter, recorder: Recorder, tasks: asyncio.TaskGroup
+    ) -> RunContext:
         return RunContext(
             options=self._options,
             limits=self._limits,
             source=self._source,
             prober=self._cluster.probe if self._cluster is not None else None,
+            editor=self._cluster.editor if self._cluster is not None else None,
             directory=self._directory,
             journal=journal,
             committer=committer,
@@ -248,7 +247,7 @@ class ArchiveRun:
             photos_left=ImageBudget(self._options.max_photos),
             submitter=self._submitter,
             tasks=tasks,
-            recorder=Recorder(journal, report=self._report, on_error=self._give_up, tasks=tasks),
+            recorder=recorder,
             probes=self._probes,
             stopping=self._stopping,
         )
@@ -279,43 +278,50 @@ class ArchiveRun:
             self._dispatcher.set_capacity(None)
 
     async def _start_photos(self, scan: Scan, context: RunContext) -> None:
-        """Report what earlier runs finished of each batch of the scan, look the rest up, and start it in the window."""
-        waiting = False
+        """Start the photos of `scan` in the window; those that earlier runs have finished are reported."""
         with ExitStack() as unknown, self._surveying(context) as survey:
             unknown.enter_context(self._dispatcher.announce_unknown(self._submitter))
             while not (self._stopping.is_set() or self.progress.limit_reached):
                 # While a list has no more entries, nothing is held back for those that may come.
-                with nullcontext() if waiting else context.announce():
-                    files = self._to_look_up
-                    finished = FinishedBatch(list(files))
-                    if not files:
-                        batch = await scan.next_batch()
-                        if batch is None:
-                            self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
-                            break
-                        waiting = not batch
-                        files = self._photos_of(batch)
-                        finished = await context.journal.take_finished(files, with_results=not self._counts_finished)
-                        self._to_look_up = finished.rest
-                    entries: list[PhotoEntry] = []
+                with context.announce() if self._list_goes_on else nullcontext():
+                    found = await self._next_photos(scan, context)
+                    if found is None:
+                        break
+                    files, finished = found
                     if self._to_look_up:
                         scan.look_ahead(at_end=unknown.close)
-                        if context.prober is None:
-                            await context.probes.wait_until_few()
-                        entries = await self._look_up(self._to_look_up[:_LOOKED_UP], context)
+                    entries = await self._look_up_next(context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries)
                 self._to_look_up = self._to_look_up[_LOOKED_UP:]
                 survey.scanned(files, later=self._to_look_up, unfinished=[entry.file for entry in unfinished])
-                if self._start(unfinished, context) < len(unfinished):
+                if not self._window.start(unfinished, context):
                     survey.start()
-                    self._all_started.clear()
-                    if self._waiting:  # eager tasks may have ended already
-                        await self._all_started.wait()
-            if self._to_look_up:  # found, and left for another run
-                rest, self._to_look_up = self._to_look_up, ()
-                self.progress.found += len(rest)
-                survey.scanned(rest, later=(), unfinished=rest)
+                    await self._window.all_started()
+            self._leave_to_later_run(survey)
+
+    async def _next_photos(self, scan: Scan, context: RunContext) -> tuple[Sequence[PhotoFile], FinishedBatch] | None:
+        """The next photos of `scan`, and those of them that earlier runs have finished; None at its end.
+
+        The others are to be looked up; while there are any, they are the next photos.
+        """
+        if self._to_look_up:
+            return self._to_look_up, FinishedBatch([])
+        batch = await scan.next_batch()
+        if batch is None:
+            self.progress.scanning = self._stopping.is_set()  # a stopped scan may have photos left
+            return None
+        self._list_goes_on = bool(batch)
+        photos = self._photos_of(batch)
+        finished = await context.journal.take_finished(photos, with_results=not self._counts_finished)
+        self._to_look_up = finished.rest
+        return photos, finished
+
+    def _leave_to_later_run(self, survey: Survey) -> None:
+        """Count the photos that were found and are not looked up because the run stops."""
+        rest, self._to_look_up = self._to_look_up, ()
+        self.progress.found += len(rest)
+        survey.scanned(rest, later=(), unfinished=rest)
 
     @contextmanager
     def _surveying(self, context: RunContext) -> Generator[Survey]:
@@ -338,6 +344,14 @@ class ArchiveRun:
             if file.left_alone:
                 self.progress.leave_alone(display_path(file.photo))
         return [file for file in batch if not file.left_alone]
+
+    async def _look_up_next(self, context: RunContext) -> list[PhotoEntry]:
+        """The journal's entries of the first photos that are to be looked up."""
+        if not self._to_look_up:
+            return []
+        if context.prober is None:
+            await context.probes.wait_until_few()
+        return await self._look_up(self._to_look_up[:_LOOKED_UP], context)
 
     async def _look_up(self, files: Sequence[PhotoFile], context: RunContext) -> list[PhotoEntry]:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""
@@ -370,33 +384,10 @@ class ArchiveRun:
         self.progress.work.bytes += sum([entry.file.size for entry in unfinished])
         return unfinished
 
-    def _start(self, entries: Sequence[PhotoEntry], context: RunContext) -> int:
-        """Have `entries` run, in their order; those that the window has no room for wait until others have ended.
-
-        Returns:
-            How many of them there is room for.
-        """
-        self._waiting.extend(entries)
-        room = min(len(entries), self._window - self._running)
-        for _ in range(room):
-            self._running += 1
-            context.tasks.create_task(self._run_in_window(context))
-        return room
-
-    async def _run_in_window(self, context: RunContext) -> None:
-        """Run one photo after another, while there are some that wait."""
-        try:
-            while self._waiting:
-                photo = PhotoRun(self._waiting.popleft(), context)
-                if not self._waiting:
-                    self._all_started.set()
-                await self._run_photo(photo, context)
-        finally:
-            self._running -= 1
-
-    async def _run_photo(self, photo: PhotoRun, context: RunContext) -> None:
+    async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> None:
         """Run one photo, and have the other pages of its file run, if it turns out to hold several."""
-        file = photo.entry.file
+        photo = PhotoRun(entry, context)
+        file = entry.file
         try:
             ended = await photo.run()
         except Stopped:  # another run goes on with it
@@ -405,13 +396,13 @@ class ArchiveRun:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
-            context.count_ended(file, photo.pixels, sent=result.outcome in _SENT)
+            context.count_ended(file, photo.pixels, sent=result.outcome in SENT_OUTCOMES)
             await context.recorder.add(ended)
         if photo.pages > 1 and (others := file.other_pages(photo.pages)):
             pages = await self._look_up(others, context)
-            self._start(await self._report_finished(pages), context)
+            self._window.start(await self._report_finished(pages), context)
 
-    def _give_up(self, error: SmartyError) -> None:
+    def _give_up(self, error: Exception) -> None:
         """Send nothing more. The open requests may yet be answered: they are paid for."""
         self._error = self._error or error
         if isinstance(error, StoreError):
@@ -426,10 +417,3 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error that ended a run; the others of its group followed from it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
-    return error

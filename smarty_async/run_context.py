@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from typing import Self
 
 import msgspec
 
 from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.duplicates import Duplicates
-from smarty_async.archive.entries import FinishedPhoto
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.journal import Journal
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
-from smarty_async.errors import DiskError, SmartyError
+from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.group_queue import GroupQueue
 from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits
-from smarty_async.results import Progress, Result
+from smarty_async.progress import Progress
+from smarty_async.results import Result
 from smarty_async.transport.dispatcher import Announcement, Dispatcher
 from smarty_async.transport.item import Stopped
+from smarty_async.transport.response import OutputEditor
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.submitter import ImageBudget, Submitter
 
@@ -66,14 +70,14 @@ class Probes:
 class Recorder:
     """Journals what became of photos and reports it. Photos that end at the same time share a call of each.
 
-    The journal does not wait for the consumer, and `close` writes what waits when the run is left: a failure that is
-    not journalled would be paid for again.
+    The journal does not wait for the consumer. At the end of the block, everything is journalled, also when the run is
+    left: a failure that is not journalled would be paid for again. It is reported unless the run is left: nobody takes
+    the results then.
 
     Args:
         journal: where their results are written.
         report: is given the results of a group, once they are written; waits while the consumer is far behind.
         on_error: is called when the journal cannot be written.
-        tasks: runs the tasks that do it.
     """
 
     def __init__(
@@ -81,63 +85,50 @@ class Recorder:
         journal: Journal,
         *,
         report: Callable[[list[Result]], Awaitable[None]],
-        on_error: Callable[[SmartyError], None],
-        tasks: asyncio.TaskGroup,
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
         self._report = report
         self._on_error = on_error
-        self._tasks = tasks
-        self._waiting: list[FinishedPhoto | Result] = []
-        self._recorded: list[Result] = []
-        self._is_recording = self._is_reporting = False
+        self._recording = GroupQueue(self._record, self._fail, name="smarty_async results")
+        self._reporting = GroupQueue(self._report_recorded, self._fail, name="smarty_async reports")
         self._has_room = asyncio.Event()
         self._has_room.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None:
+                await self._recording.wait()
+                await self._reporting.wait()
+        finally:
+            await finish_despite_cancel(self._recording.wait())
+            await self._reporting.cancel()
 
     async def add(self, ended: FinishedPhoto | Result) -> None:
         """Record and report the end of a photo soon; a result that is journalled already is only reported.
 
         It returns at once, unless many others wait.
         """
-        self._waiting.append(ended)
-        if not self._is_recording:
-            self._is_recording = True
-            self._tasks.create_task(self._record_waiting(), name="smarty_async results")
-        if len(self._waiting) + len(self._recorded) >= _MOST_WAITING:
+        self._recording.add([ended])
+        if len(self._recording) + len(self._reporting) >= _MOST_WAITING:
             self._has_room.clear()
             await self._has_room.wait()
 
-    async def close(self) -> None:
-        """Journal those that still wait because the run is left; nobody takes their results any more."""
-        if self._waiting:
-            with suppress(SmartyError):  # the error that ended the run is the one that counts
-                await self._record()
-
-    async def _record_waiting(self) -> None:
-        while self._waiting:
-            try:
-                recorded = await self._record()
-            except DiskError as error:
-                self._on_error(error)
-                self._has_room.set()
-            else:
-                self._recorded += recorded
-            if self._recorded and not self._is_reporting:
-                self._is_reporting = True
-                self._tasks.create_task(self._report_recorded(), name="smarty_async reports")
-        self._is_recording = False
-
-    async def _record(self) -> list[Result]:
-        group, self._waiting = self._waiting, []
+    async def _record(self, group: list[FinishedPhoto | Result]) -> None:
         await self._journal.record_results([ended for ended in group if isinstance(ended, FinishedPhoto)])
-        return [ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group]
+        self._reporting.add([ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group])
 
-    async def _report_recorded(self) -> None:
-        while self._recorded:
-            group, self._recorded = self._recorded, []
-            self._has_room.set()
-            await self._report(group)
-        self._is_reporting = False
+    async def _report_recorded(self, group: list[Result]) -> None:
+        self._has_room.set()
+        await self._report(group)
+
+    def _fail(self, _: FinishedPhoto | Result, error: BaseException) -> None:
+        self._has_room.set()
+        if isinstance(error, Exception):
+            self._on_error(error)
 
 
 async def backoff(seconds: float, *, sleep: Sleep, stopping: asyncio.Event) -> None:
@@ -177,6 +168,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         probes: those that have not ended.
         stopping: set when nothing new is sent.
         prober: looks into photos elsewhere; None to do it here.
+        editor: makes what edits a photo's outputs elsewhere; None to do it here.
     """
 
     options: ArchiveOptions
@@ -196,6 +188,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     probes: Probes
     stopping: asyncio.Event
     prober: Callable[[PhotoFile], Awaitable[Probed]] | None = None
+    editor: Callable[[PhotoEntry, MetadataCopier | None], OutputEditor] | None = None
 
     def take_photo(self) -> None:
         """Count one photo that is about to be sent.
@@ -229,6 +222,10 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if self.stopping.is_set() and probing.cancelled() and not (task and task.cancelling()):
                 raise Stopped from None
             raise
+
+    def editor_of(self, entry: PhotoEntry, metadata: MetadataCopier | None) -> OutputEditor | None:
+        """What edits the outputs of a photo, by what gives them its metadata."""
+        return metadata if self.editor is None else self.editor(entry, metadata)
 
     def count_probed(self, file: PhotoFile, pixels: int) -> None:
         """Count a photo whose dimensions have become known as work to do."""

@@ -19,7 +19,10 @@ ROOT = Path(smarty_async.__file__).parent
 
 LAYERS = {
     "errors": 0,
+    "failures": 0,
+    "group_queue": 0,
     "options": 0,
+    "progress": 0,
     "redaction": 0,
     "results": 0,
     "hooks": 1,
@@ -34,6 +37,7 @@ LAYERS = {
     "run_context": 3,
     "photo": 4,
     "photo_in_memory": 5,
+    "photo_window": 4,
     "run": 5,
     "client": 6,
     "plan": 7,

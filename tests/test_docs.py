@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from smarty_async.archive.journal.schema import VERSION
 from smarty_async.cli import app
-from smarty_async.results import Progress
+from smarty_async.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 PROOF = (ROOT / "docs" / "proof.md").read_text(encoding="utf-8")

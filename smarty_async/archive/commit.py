@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 
-from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput, size_of
+from smarty_async.archive.entries import StoredAnswer, StoredOutput, size_of
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputOrigin, OutputStore
-from smarty_async.archive.outputs.temp_file import TempFile
+from smarty_async.group_queue import GroupQueue
 from smarty_async.results import KINDS_BY_MODE, Kind
 
-__all__ = ["CommittedAnswer", "FinishedFile", "OutputCommitter", "PhotoOutputs", "move_of"]
+__all__ = ["CommittedAnswer", "OutputCommitter", "move_of"]
 
 _FINISHED_TOGETHER = 16
 """Answers that are finished together, at most: the first ones wait for the disk while the next are written."""
@@ -45,57 +43,6 @@ class CommittedAnswer(msgspec.Struct, frozen=True):
     place: str
 
 
-class FinishedFile(TempFile):
-    """An output that a worker has finished: it has its metadata, and is durable.
-
-    Args:
-        folder: the folder it is in.
-        output: what is known of it.
-        is_stored: whether it is at its place already, and no temporary file any more.
-    """
-
-    def __init__(self, folder: str, output: StoredOutput, *, is_stored: bool) -> None:
-        super().__init__(folder, output.temporary)
-        self.output = output
-        self.is_stored = is_stored
-
-    async def discard(self) -> None:
-        """Remove the temporary file; what is at its place is the photo's output, and stays."""
-        if not self.is_stored:
-            await super().discard()
-
-
-class PhotoOutputs:
-    """What makes the outputs of a photo durable elsewhere than here; an `OutputEditor`.
-
-    Args:
-        entry: the photo.
-        metadata: gives the outputs the photo's metadata; None for nothing.
-        kinds: the kinds that are kept; all when empty.
-    """
-
-    def __init__(self, entry: PhotoEntry, metadata: MetadataCopier | None, kinds: frozenset[Kind]) -> None:
-        self.entry = entry
-        self.warnings: list[str] = [] if metadata is None else metadata.warnings
-        self.kinds = kinds
-        self._metadata = metadata
-
-    def wants(self, kind: Kind) -> bool:
-        """Whether outputs of `kind` are kept."""
-        return not self.kinds or kind in self.kinds
-
-    def edited_start(self, start: Sequence[bytes]) -> None:
-        """Outputs are edited when they are complete."""
-
-    def copy_to(self, output: str) -> int:
-        """Give the file `output` the photo's metadata; its size in bytes then; blocks.
-
-        Raises:
-            DiskError: the disk refuses.
-        """
-        return Path(output).stat().st_size if self._metadata is None else self._metadata.copy_to(output)
-
-
 class _Answer(msgspec.Struct, eq=False):
     """An answer on its way to its place.
 
@@ -112,55 +59,6 @@ class _Answer(msgspec.Struct, eq=False):
     move: OutputMove | None = None
 
 
-class _Step:
-    """Takes the answers that wait for one step, as many as have come by then, one group after another.
-
-    Args:
-        take: takes a group through the step.
-        fail: ends a group whose step has raised an error.
-        most: answers in a group, at most.
-        tasks: holds the task that does it.
-    """
-
-    def __init__(
-        self,
-        take: Callable[[list[_Answer]], Awaitable[None]],
-        fail: Callable[[_Answer, BaseException], None],
-        *,
-        most: int,
-        tasks: set[asyncio.Task[None]],
-    ) -> None:
-        self._take = take
-        self._fail = fail
-        self._most = most
-        self._tasks = tasks
-        self._waiting: list[_Answer] = []
-        self._task: asyncio.Task[None] | None = None
-
-    def add(self, answers: Iterable[_Answer]) -> None:
-        """Have `answers` taken through the step."""
-        self._waiting.extend(answers)
-        if self._waiting and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._run(), name="smarty_async commit")
-            self._tasks.add(self._task)
-            self._task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self.add(())  # a task that was cancelled, because the event loop ends, has left some
-
-    async def _run(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            try:
-                await self._take(group)
-            except BaseException as error:  # whatever it is, those who wait must not wait for ever
-                for answer in group:
-                    self._fail(answer, error)
-                if not isinstance(error, Exception):
-                    raise
-
-
 class OutputCommitter:
     """Brings received answers to their final places. Answers that come together share fsyncs and transactions.
 
@@ -173,9 +71,9 @@ class OutputCommitter:
         self._store = store
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
-        self._finishing = _Step(self._finish, self._fail, most=_FINISHED_TOGETHER, tasks=self._tasks)
-        self._syncing = _Step(self._sync, self._fail, most=_MOVED_TOGETHER, tasks=self._tasks)
-        self._moving = _Step(self._journal_and_move, self._fail, most=_MOVED_TOGETHER, tasks=self._tasks)
+        self._finishing = self._step(self._finish, most=_FINISHED_TOGETHER)
+        self._syncing = self._step(self._sync, most=_MOVED_TOGETHER)
+        self._moving = self._step(self._journal_and_move, most=_MOVED_TOGETHER)
         self._backlog = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -203,10 +101,12 @@ class OutputCommitter:
 
     async def close(self) -> None:
         """Wait until everything in progress is committed."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self._finishing.wait()  # and for the other steps, whose tasks it shares
 
     # steps
+
+    def _step(self, take: Callable[[list[_Answer]], Awaitable[None]], *, most: int) -> GroupQueue[_Answer]:
+        return GroupQueue(take, self._fail, name="smarty_async commit", most=most, tasks=self._tasks)
 
     async def _finish(self, group: list[_Answer]) -> None:
         """Copy each photo's metadata into its outputs, and write those that are held in memory."""
@@ -236,7 +136,7 @@ class OutputCommitter:
             await self._move(group)
             return
         for answer in group:  # one by one: none waits for the slowest
-            _Step(self._move, self._fail, most=1, tasks=self._tasks).add((answer,))
+            self._step(self._move, most=1).add((answer,))
 
     async def _move(self, group: list[_Answer]) -> None:
         moves = self._moves_of(group)

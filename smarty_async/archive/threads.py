@@ -29,6 +29,7 @@ __all__ = [
     "BriefWait",
     "ThreadBatcher",
     "finish_despite_cancel",
+    "first_error",
     "no_more_threads",
     "start_threads",
     "threaded",
@@ -37,6 +38,7 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
@@ -129,6 +131,12 @@ async def finish_despite_cancel(work: Awaitable[T]) -> T:
     if cancelled is not None and working.exception() is None:
         raise cancelled
     return working.result()
+
+
+def first_error(group: BaseExceptionGroup[E]) -> E:
+    """The error that ended a group of tasks; the others followed from it."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def no_more_threads() -> DiskError:

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
 from time import monotonic
-from typing import Final
 
 import msgspec
 
@@ -26,11 +25,9 @@ from smarty_async.errors import DiskError, OptionsError
 from smarty_async.local.embedded import embedded_service
 from smarty_async.options import Limits
 from smarty_async.report.wording import count, money
-from smarty_async.results import PRICE, Outcome
+from smarty_async.results import GOOD_OUTCOMES, PRICE
 
 __all__ = ["Load", "fillable", "measure"]
-
-_GOOD: Final[tuple[Outcome, ...]] = ("restored", "already_good", "duplicate")
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +163,7 @@ async def _run(load: Load, url: str, photos: list[str], setting: Setting, out: P
             pass
         seconds = monotonic() - began
     progress = run.progress
-    good = sum(progress.outcomes.get(outcome, 0) for outcome in _GOOD)
+    good = sum(progress.outcomes.get(outcome, 0) for outcome in GOOD_OUTCOMES)
     return Sample(
         seconds=seconds,
         photos=good,

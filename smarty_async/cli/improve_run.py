@@ -26,12 +26,13 @@ from smarty_async.local.embedded import EmbeddedService
 from smarty_async.local.engine import best_engine
 from smarty_async.options import ArchiveKeywords, ArchiveOptions
 from smarty_async.plan import plan_archive
+from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator, PaceFile
 from smarty_async.report.metrics import MetricsHooks
 from smarty_async.report.progress import Bar, Display, Lines, Silence
 from smarty_async.report.summary import Tally, photo_line, plan_lines, summary_lines
 from smarty_async.report.wording import count, estimated
-from smarty_async.results import ErrorInfo, InFlight, Plan, Progress, Result
+from smarty_async.results import ErrorInfo, Plan, Result
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient

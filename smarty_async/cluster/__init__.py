@@ -1,7 +1,7 @@
 """The same run with workers: requests are sent by the workers of a Dask cluster.
 
 The caller scans, forms chunks, holds the token, the limits and the journal, and sends each chunk as one task. A worker
-carries it to the service, writes the outputs into the temporary files of the output folder, and reports; it keeps no
+sends it to the service, writes the outputs into the temporary files of the output folder, and reports; it keeps no
 state. All of this room but this module imports ``distributed`` (the extra `cluster`), and nothing else does.
 """
 

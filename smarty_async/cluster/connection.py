@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 
 from distributed import Client
 
-from smarty_async.archive.commit import FinishedFile
+from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal.recovery import LeftAnswer
-from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody
@@ -23,13 +23,15 @@ from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
+from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
 from smarty_async.cluster.probing import ClusterProbes
-from smarty_async.cluster.storage import BucketStorage, ChunkStorage, FolderStorage
-from smarty_async.cluster.worker import carry
+from smarty_async.cluster.storage import ChunkStorage, FolderStorage, storage_of
+from smarty_async.cluster.worker import send_chunk
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import Kind
 from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
@@ -67,6 +69,7 @@ class ClusterConnection:
         self._service = service
         self._wait_seconds = wait_seconds
         self._folder = ""
+        self._kinds: frozenset[Kind] = frozenset()
         self._storage: ChunkStorage = FolderStorage("")
         self._removing: set[asyncio.Task[None]] = set()
         self._workers: ClusterWorkers | None = None
@@ -87,7 +90,7 @@ class ClusterConnection:
         Returns:
             The answers; None when the run is to end before all requests have.
         """
-        waiting = asyncio.create_task(left_answers(_storage_of(outputs), progress=progress))
+        waiting = asyncio.create_task(left_answers(storage_of(outputs), progress=progress))
         stop = asyncio.create_task(stopping.wait())
         try:
             await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +137,8 @@ class ClusterConnection:
             progress.permits = set_capacity(max(1, threads))
 
         self._folder = str(outputs.temp_path(""))
-        self._storage = _storage_of(outputs)
+        self._kinds = options.outputs
+        self._storage = storage_of(outputs)
         self._workers = ClusterWorkers(
             self._dask,
             storage=self._storage,
@@ -155,6 +159,15 @@ class ClusterConnection:
         assert self._probes is not None, "it is not opened"  # noqa: S101 - the run opens it
         return self._probes.probe(file)
 
+    def editor(self, entry: PhotoEntry, metadata: MetadataCopier | None) -> OutputEditor:
+        """What workers need to make the outputs of a photo durable.
+
+        Args:
+            entry: the photo.
+            metadata: gives the outputs the photo's metadata; None for nothing.
+        """
+        return PhotoOutputs(entry, metadata, self._kinds)
+
     async def send(self, request: ChunkRequest, /) -> None:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""
         assert self._workers is not None, "it is not opened"  # noqa: S101 - the run opens it
@@ -164,7 +177,7 @@ class ClusterConnection:
         await request.on_upload_started(multipart.length)
         log = self._storage.log(job.id)
         try:
-            report = await self._carried(job, addresses)
+            report = await self._sent_by_worker(job, addresses)
             if report is None or report.refused:
                 report = await self._adopted(log, report)
         except asyncio.CancelledError:
@@ -174,7 +187,7 @@ class ClusterConnection:
 
     async def _job(self, request: ChunkRequest) -> ChunkJob:
         bodies: Sequence[Body] = tuple(request.bodies)
-        if isinstance(self._storage, BucketStorage):
+        if not self._storage.shares_temp_files:
             bodies = await asyncio.gather(*(self._portable(body) for body in bodies))
         return ChunkJob(
             id=secrets.token_hex(8),
@@ -193,7 +206,7 @@ class ClusterConnection:
             return body
         return MemoryBody(b"".join([piece async for piece in body.read()]), body.content_type)
 
-    async def _carried(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
+    async def _sent_by_worker(self, job: ChunkJob, addresses: frozenset[str]) -> ChunkReport | None:
         """The report of the worker that sent `job`; None when it is lost.
 
         Raises:
@@ -202,7 +215,7 @@ class ClusterConnection:
         assert self._workers is not None  # noqa: S101 - see `send`
         try:
             future = self._dask.submit(
-                carry, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0
+                send_chunk, job, key=f"chunk-{job.id}", workers=list(addresses), pure=False, retries=0
             )
         except Exception as error:  # noqa: BLE001 - whatever it raises then
             raise unreachable(error) from None
@@ -296,22 +309,6 @@ class _LogRemoval:
         removal = asyncio.create_task(self._log.remove(), name="smarty_async log")
         self._tasks.add(removal)
         removal.add_done_callback(self._tasks.discard)
-
-
-def _storage_of(outputs: OutputStore) -> ChunkStorage:
-    """The storage of a run whose outputs go to `outputs`.
-
-    Raises:
-        ConfigurationError: it cannot be used with workers.
-    """
-    if not isinstance(outputs, OutputBucket):
-        return FolderStorage(str(outputs.temp_path("")))
-    if not outputs.is_exclusive:
-        raise ConfigurationError(
-            f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
-            "--scheduler and --workers"
-        )
-    return BucketStorage(outputs.bucket)
 
 
 async def _result(future: Any) -> ChunkReport | None:

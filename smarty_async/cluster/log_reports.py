@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from time import monotonic
 from typing import Final
 
-from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkReport
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import is_kept
 from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = ["final_report", "left_answers"]
@@ -80,10 +80,6 @@ def _answers_in(report: ChunkReport) -> Iterator[LeftAnswer]:
             size=photo.size,
             version=photo.version,
             spec=specs[answered.mode],
-            outputs=_kept(item.outputs, begin.kinds),
+            outputs={kind: output for kind, output in item.outputs.items() if is_kept(kind, begin.kinds)},
             bw=answered.bw,
         )
-
-
-def _kept(outputs: dict[Kind, StoredOutput], kinds: Sequence[Kind]) -> dict[Kind, StoredOutput]:
-    return {kind: output for kind, output in outputs.items() if not kinds or kind in kinds}

@@ -13,25 +13,26 @@ from typing import Final, Protocol
 
 import msgspec
 
-from smarty_async.archive.commit import PhotoOutputs, move_of
+from smarty_async.archive.commit import move_of
 from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.object_store import Bucket
-from smarty_async.archive.outputs.object_store import ObjectWriter
-from smarty_async.archive.outputs.store import OutputRefused
+from smarty_async.archive.outputs.object_store import ObjectWriter, OutputBucket
+from smarty_async.archive.outputs.store import OutputRefused, OutputStore
 from smarty_async.archive.outputs.sync import sync_all
 from smarty_async.archive.outputs.temp_file import TempFile, temp_file_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
 from smarty_async.cluster.messages import FinishedItem
-from smarty_async.errors import DiskError, StoreError
+from smarty_async.cluster.outputs import PhotoOutputs
+from smarty_async.errors import ConfigurationError, DiskError, StoreError
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind
+from smarty_async.results import Kind, is_kept
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
 
-__all__ = ["BucketStorage", "ChunkStorage", "FolderStorage"]
+__all__ = ["BucketStorage", "ChunkStorage", "FolderStorage", "storage_of"]
 
 
 class ChunkStorage(Protocol):
@@ -40,6 +41,11 @@ class ChunkStorage(Protocol):
     @property
     def beat_seconds(self) -> float:
         """How often a worker shows in a log that it lives."""
+        ...
+
+    @property
+    def shares_temp_files(self) -> bool:
+        """Whether workers see the temporary files of the caller."""
         ...
 
     def log(self, chunk: str) -> ChunkLog:
@@ -98,6 +104,11 @@ class FolderStorage(msgspec.Struct, frozen=True):
     def beat_seconds(self) -> float:
         """Every second: a line in a file."""
         return 1.0
+
+    @property
+    def shares_temp_files(self) -> bool:
+        """They do: these are in the folder."""
+        return True
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, a file in it."""
@@ -163,6 +174,11 @@ class BucketStorage(msgspec.Struct, frozen=True):
         """Every two seconds: a PUT."""
         return 2.0
 
+    @property
+    def shares_temp_files(self) -> bool:
+        """They do not: these are on the caller's disk."""
+        return False
+
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, an object in it."""
         return ChunkLog(LogObject(self.bucket, f"{_LOGS}/{_LOG_NAME}{chunk}"))
@@ -200,7 +216,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
     ) -> FinishedItem:
         """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.make_durable`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
-        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if editor.wants(kind)}
+        wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if is_kept(kind, editor.kinds)}
         outputs = await _edit(editor, wanted)
         try:
             await _store(self.bucket, ReceivedAnswer(editor.entry, spec, outputs, answered.bw))
@@ -210,6 +226,22 @@ class BucketStorage(msgspec.Struct, frozen=True):
             for file in files.values():
                 await file.discard()
         return FinishedItem(answered=answered, outputs=outputs, stored=True)
+
+
+def storage_of(outputs: OutputStore) -> ChunkStorage:
+    """The storage of a run whose outputs go to `outputs`.
+
+    Raises:
+        ConfigurationError: it cannot be used with workers.
+    """
+    if not isinstance(outputs, OutputBucket):
+        return FolderStorage(str(outputs.temp_path("")))
+    if not outputs.is_exclusive:
+        raise ConfigurationError(
+            f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
+            "--scheduler and --workers"
+        )
+    return BucketStorage(outputs.bucket)
 
 
 _LOGS: Final = f"{STATE}/chunks"

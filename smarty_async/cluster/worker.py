@@ -20,12 +20,11 @@ import msgspec
 from distributed import Worker, WorkerPlugin
 from yarl import URL
 
-from smarty_async.archive.commit import PhotoOutputs
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.archive.sources.source import Prober
-from smarty_async.archive.threads import threaded
+from smarty_async.archive.threads import first_error, threaded
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import (
     VERSION,
@@ -38,8 +37,10 @@ from smarty_async.cluster.messages import (
     PhotoKey,
     ServiceAddress,
 )
+from smarty_async.cluster.outputs import PhotoOutputs
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.errors import SmartyError
+from smarty_async.group_queue import GroupQueue
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.redaction import redactor
 from smarty_async.results import Kind
@@ -49,7 +50,7 @@ from smarty_async.transport.http import make_session
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.wire.messages import item_name, judge_item
 
-__all__ = ["PLUGIN", "DrainPlugin", "carry", "look_into", "prepare"]
+__all__ = ["PLUGIN", "DrainPlugin", "look_into", "prepare", "send_chunk"]
 
 T = TypeVar("T")
 
@@ -161,17 +162,17 @@ def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
     return None
 
 
-async def carry(job: ChunkJob) -> ChunkReport:
+async def send_chunk(job: ChunkJob) -> ChunkReport:
     """Send one chunk, once: a second run of the task is refused, whatever the reason for it.
 
     The request goes on when this is cancelled.
     """
     if job.version != VERSION:
         return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
-    return await asyncio.shield(asyncio.wrap_future(_requests().start(_carry(job))))
+    return await asyncio.shield(asyncio.wrap_future(_requests().start(_send_chunk(job))))
 
 
-async def _carry(job: ChunkJob) -> ChunkReport:
+async def _send_chunk(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
     log = job.storage.log(job.id)
     if not await log.begin(*_begin_of(job)):
@@ -217,7 +218,8 @@ async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Except
             await request.finish()
             beat.cancel()
     except ExceptionGroup as group:
-        return _first(group)
+        first: Exception = first_error(group)
+        return first
     return problem
 
 
@@ -230,12 +232,6 @@ async def _beat(log: ChunkLog, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         await log.append()
-
-
-def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
 
 
 class _WorkerRequest:
@@ -261,8 +257,8 @@ class _WorkerRequest:
         self._folder = job.storage.temp_folder()
         self._numbers = {item_name(number): number for number in range(len(job.bodies))}
         self._files: list[TempFile] = []
-        self._waiting: list[ReceivedItem] = []
-        self._finishing: asyncio.Task[None] | None = None
+        self._finishing = GroupQueue(self._finish_group, self._fail, name="smarty_async outputs")
+        self._error: BaseException | None = None
 
     # the exchange
 
@@ -297,9 +293,7 @@ class _WorkerRequest:
         """Take an item that was asked for, and make its outputs durable; the others are not wanted."""
         if received.answered.name not in self._numbers:
             return False
-        self._waiting.append(received)
-        if self._finishing is None or self._finishing.done():
-            self._finishing = asyncio.create_task(self._finish_waiting())
+        self._finishing.add([received])
         return True
 
     def on_response_complete(self, seconds: float) -> None:
@@ -319,9 +313,7 @@ class _WorkerRequest:
 
     async def discard(self) -> None:
         """Remove all its files."""
-        if self._finishing is not None:
-            self._finishing.cancel()
-            await asyncio.wait([self._finishing])
+        await self._finishing.cancel()
         for file in self._files:
             await file.discard()
 
@@ -329,15 +321,21 @@ class _WorkerRequest:
 
     async def finish(self) -> None:
         """Wait until every item that was answered is durable and in the log."""
-        if self._finishing is not None:
-            await self._finishing
+        try:
+            await self._finishing.wait()
+        except asyncio.CancelledError:
+            await self._finishing.cancel()
+            raise
+        if self._error is not None:
+            raise self._error
 
-    async def _finish_waiting(self) -> None:
-        while self._waiting:
-            received, self._waiting = self._waiting, []
-            items = await asyncio.gather(*map(self._finished, received))
-            await self._log.append(*items)
-            self.items += items
+    async def _finish_group(self, group: list[ReceivedItem]) -> None:
+        items = await asyncio.gather(*map(self._finished, group))
+        await self._log.append(*items)
+        self.items += items
+
+    def _fail(self, _: ReceivedItem, error: BaseException) -> None:
+        self._error = self._error or error
 
     async def _finished(self, received: ReceivedItem) -> FinishedItem:
         answered = received.answered
@@ -347,9 +345,7 @@ class _WorkerRequest:
         if spec is None or judge_item(answered)[0] != "done":
             await received.discard()
             return FinishedItem(answered=answered, digest=digest)
-        files: dict[Kind, TempFile] = {
-            kind: file for kind, file in received.files.items() if isinstance(file, TempFile)
-        }
+        files = cast("dict[Kind, TempFile]", received.files)  # see `open`
         editor = self._job.editors[number]
         finished = await self._job.storage.make_durable(answered, files, spec, editor)
         warnings = () if editor is None else tuple(editor.warnings)

@@ -33,7 +33,8 @@ from smarty_async.local.engine.protocol import Engine
 from smarty_async.local.faults import Faults, RequestFaults
 from smarty_async.local.response import Pace, ResponseWriter, failed_item, process_item
 from smarty_async.local.upload import Upload
-from smarty_async.web import SHARED, add_assets, guard
+from smarty_async.web.assets import SHARED, add_assets
+from smarty_async.web.guard import guard
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 

@@ -20,7 +20,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from smarty_async.results import InFlight, Outcome, Progress
+from smarty_async.progress import InFlight, Progress
+from smarty_async.results import SENT_OUTCOMES
 
 __all__ = ["Estimator", "PaceFile", "Unit", "amount", "cache_folder", "pace_key"]
 
@@ -42,7 +43,6 @@ _LONGEST_PAUSE: Final = 5.0
 """Seconds between two looks that count, at most: past that the process was stopped, or the machine slept."""
 _NEARLY_ANSWERED: Final = 0.9
 """The share of its work that an open request has done at most, however long it has been open."""
-_SENT: tuple[Outcome, ...] = ("restored", "already_good", "failed")
 
 
 class _Sample(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ class Estimator:
         self._note_requests(progress, now, open_now=bool(in_flight))
         done, total = amount(progress, unit=self._unit)
         self._in_flight = sum(getattr(photo, self._unit) for photo in in_flight) / 1e6
-        photos = sum(progress.outcomes.get(outcome, 0) for outcome in _SENT)
+        photos = sum(progress.outcomes.get(outcome, 0) for outcome in SENT_OUTCOMES)
         self._total, self._complete = total, progress.total is not None
         self._partly_done = self._open_work_done(now, done)
         self._now = _Sample(now, done + self._partly_done, photos)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from smarty_async.errors import ConfigurationError, MissingExtra
 from smarty_async.hooks import RequestDetails, ResponseDetails, RetryDetails
-from smarty_async.results import LATENCY_BOUNDS, Outcome, Progress, Result
+from smarty_async.progress import LATENCY_BOUNDS, Progress
+from smarty_async.results import Outcome, Result
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.wording import count, estimated, money, pace, plain
-from smarty_async.results import InFlight, Progress
 
 __all__ = ["Bar", "Display", "Lines", "Silence"]
 

@@ -10,19 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.failures import FailureGroups, name_with_page
+from smarty_async.progress import Progress
 from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
-from smarty_async.results import (
-    UNREADABLE_FOLDER,
-    ErrorInfo,
-    FailureGroups,
-    Failures,
-    Outcome,
-    Plan,
-    Progress,
-    Result,
-    Status,
-    name_with_page,
-)
+from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo, Failures, Outcome, Plan, Result, Status
 from smarty_async.store_address import is_store_address
 
 __all__ = [

@@ -13,7 +13,8 @@ from tenacity import AsyncRetrying
 
 from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
-from smarty_async.results import ErrorInfo, InFlight
+from smarty_async.progress import InFlight
+from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import BatchGroup, Item, Stopped

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import msgspec
 
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, InFlight
+from smarty_async.progress import InFlight
+from smarty_async.results import ErrorInfo
 from smarty_async.transport.body import Body
 from smarty_async.transport.response import OutputEditor, ReceivedItem
 from smarty_async.transport.submitter import Submitter

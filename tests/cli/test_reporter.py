@@ -20,8 +20,9 @@ from smarty_async.cli.improve_run import _keep_pace, follow
 from smarty_async.cli.signals import Interrupts
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits, Retries, Timeouts
+from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator, PaceFile
-from smarty_async.results import ErrorInfo, InFlight, Outcome, Progress, Result
+from smarty_async.results import ErrorInfo, Outcome, Result
 
 __all__ = ["out", "photos", "service"]  # fixtures
 

@@ -20,7 +20,7 @@ from smarty_async.archive.outputs.temp_file import output_digest
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.storage import FolderStorage
-from smarty_async.cluster.worker import DrainPlugin, carry
+from smarty_async.cluster.worker import DrainPlugin, send_chunk
 from smarty_async.errors import DiskError, PhotoRejected, StoreError
 from smarty_async.options import ModeSpec, Timeouts
 from smarty_async.results import Kind
@@ -68,8 +68,8 @@ def names_in(folder: Path) -> set[str]:
 # what a worker does
 
 
-async def test_a_chunk_is_carried(service: FakeService, tmp_path: Path) -> None:
-    report = await carry(job_for(service, tmp_path))
+async def test_a_chunk_is_sent(service: FakeService, tmp_path: Path) -> None:
+    report = await send_chunk(job_for(service, tmp_path))
     assert [item.answered.name for item in report.items] == ["file_0", "file_1", "file_2"]
     assert report.end is not None
     assert report.end.sent
@@ -84,14 +84,14 @@ async def test_a_chunk_is_carried(service: FakeService, tmp_path: Path) -> None:
 
 async def test_a_second_run_of_the_task_is_refused(service: FakeService, tmp_path: Path) -> None:
     job = job_for(service, tmp_path)
-    first, second = await asyncio.gather(carry(job), carry(job))
+    first, second = await asyncio.gather(send_chunk(job), send_chunk(job))
     assert sorted([first.refused or "", second.refused or ""]) == ["", "it was begun before"]
-    assert (await carry(job)).refused == "it was begun before"
+    assert (await send_chunk(job)).refused == "it was begun before"
     assert len(service.requests) == 1
 
 
 async def test_a_chunk_of_another_version_is_refused(service: FakeService, tmp_path: Path) -> None:
-    report = await carry(job_for(service, tmp_path, version="0.0.9"))
+    report = await send_chunk(job_for(service, tmp_path, version="0.0.9"))
     assert report == ChunkReport(refused=f"the worker has version {version('smarty_async')} of smarty_async")
     assert not service.requests
     assert not names_in(tmp_path)
@@ -99,7 +99,7 @@ async def test_a_chunk_of_another_version_is_refused(service: FakeService, tmp_p
 
 async def test_the_request_goes_on_when_its_task_is_cancelled(service: FakeService, tmp_path: Path) -> None:
     service.default = lambda _: late(0.2)
-    task = asyncio.create_task(carry(job_for(service, tmp_path)))
+    task = asyncio.create_task(send_chunk(job_for(service, tmp_path)))
     await until(lambda: bool(service.requests))
     task.cancel()
     log = log_in(tmp_path, "0123456789abcdef")
@@ -112,7 +112,7 @@ async def test_the_request_goes_on_when_its_task_is_cancelled(service: FakeServi
 
 async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService, tmp_path: Path) -> None:
     service.default = lambda _: late(60)
-    task = asyncio.create_task(carry(job_for(service, tmp_path)))
+    task = asyncio.create_task(send_chunk(job_for(service, tmp_path)))
     await until(lambda: bool(service.requests))
     await log_in(tmp_path, "0123456789abcdef").remove()
     assert (await task).refused == "nobody waits for it"
@@ -122,7 +122,7 @@ async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService,
 
 async def test_what_was_answered_before_a_break_is_reported(service: FakeService, tmp_path: Path) -> None:
     service.script(drop(after_bytes=900, of=ok()))
-    report = await carry(job_for(service, tmp_path))
+    report = await send_chunk(job_for(service, tmp_path))
     assert 0 < len(report.items) < 3
     assert report.end is not None
     assert report.end.failure is not None
@@ -134,7 +134,7 @@ async def test_what_was_answered_before_a_break_is_reported(service: FakeService
 async def test_a_service_that_cannot_be_reached_was_sent_nothing(tmp_path: Path) -> None:
     async with FakeService() as gone:
         job = job_for(gone, tmp_path)
-    report = await carry(job)
+    report = await send_chunk(job)
     assert report.end is not None
     assert not report.end.sent
     assert report.end.failure is not None
@@ -145,7 +145,7 @@ async def test_a_service_that_cannot_be_reached_was_sent_nothing(tmp_path: Path)
 
 async def test_a_folder_that_is_gone_is_an_error_of_the_disk(service: FakeService, tmp_path: Path) -> None:
     with pytest.raises(DiskError, match="cannot write"):
-        await carry(job_for(service, tmp_path / "gone"))
+        await send_chunk(job_for(service, tmp_path / "gone"))
 
 
 async def test_the_token_is_neither_shown_nor_logged(
@@ -153,7 +153,7 @@ async def test_the_token_is_neither_shown_nor_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     job = job_for(service, tmp_path)
-    await carry(job)
+    await send_chunk(job)
     assert service.requests[0].query["oauth_token"] == TOKEN
     assert TOKEN not in repr(job) + str(job) + caplog.text
     assert not [name for name in names_in(tmp_path) if TOKEN.encode() in (tmp_path / name).read_bytes()]

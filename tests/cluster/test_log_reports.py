@@ -21,7 +21,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport
 from smarty_async.cluster.storage import FolderStorage
-from smarty_async.results import Progress
+from smarty_async.progress import Progress
 
 pytestmark = pytest.mark.slow
 

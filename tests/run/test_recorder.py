@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from smarty_async.archive.entries import FinishedPhoto
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.errors import SmartyError, StoreError
+from smarty_async.errors import StoreError
 from smarty_async.results import Result
 from smarty_async.run_context import Recorder
 
@@ -36,7 +35,7 @@ async def ended(journal: Journal, count: int) -> list[FinishedPhoto]:
     return [FinishedPhoto(entry, entry.result("already_good"), {}) for entry in await journal.look_up(files)]
 
 
-def no_error(error: SmartyError) -> None:
+def no_error(error: Exception) -> None:
     raise error
 
 
@@ -45,16 +44,14 @@ async def test_photos_that_wait_when_the_run_is_left_are_journalled(journal: Jou
         await asyncio.Event().wait()
 
     async def leave() -> None:
-        async with AsyncExitStack() as at_end, asyncio.TaskGroup() as tasks:
-            recorder = Recorder(journal, report=report, on_error=no_error, tasks=tasks)
-            at_end.push_async_callback(recorder.close)
+        async with Recorder(journal, report=report, on_error=no_error) as recorder:
             for photo in photos:
                 await recorder.add(photo)
                 await asyncio.sleep(0)  # the first is being written while the others come
             raise LookupError
 
     photos = await ended(journal, 5)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(LookupError):
         await leave()
     await journal.images_paid()  # what was queued before it is written
     assert len(lines(out)) == 5
@@ -68,8 +65,7 @@ async def test_few_photos_wait_for_a_consumer_that_is_far_behind(journal: Journa
         taken.extend(results)
 
     photos = await ended(journal, 300)
-    async with asyncio.TaskGroup() as tasks:
-        recorder = Recorder(journal, report=report, on_error=no_error, tasks=tasks)
+    async with Recorder(journal, report=report, on_error=no_error) as recorder, asyncio.TaskGroup() as tasks:
         adding = tasks.create_task(_add(recorder, photos))
         await until(lambda: (out / "results.jsonl").exists() and len(lines(out)) >= 64)
         assert not adding.done()
@@ -86,10 +82,10 @@ async def test_photos_that_the_journal_refuses_make_room_for_others(
     async def report(results: list[Result]) -> None:
         raise AssertionError(results)
 
-    photos, errors = await ended(journal, 200), list[SmartyError]()
+    photos, errors = await ended(journal, 200), list[Exception]()
     monkeypatch.setattr(OutputDirectory, "record", refuse)
-    async with asyncio.TaskGroup() as tasks:
-        await _add(Recorder(journal, report=report, on_error=errors.append, tasks=tasks), photos)
+    async with Recorder(journal, report=report, on_error=errors.append) as recorder:
+        await _add(recorder, photos)
     assert {str(error) for error in errors} == {"refused"}
 
 

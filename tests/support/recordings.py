@@ -26,7 +26,7 @@ import msgspec
 from PIL import Image
 
 from smarty_async import ArchiveRun, EmbeddedService, Limits, SmartyClient
-from smarty_async.results import Progress
+from smarty_async.progress import Progress
 
 __all__ = ["RECORDINGS", "Recording", "Sample", "main"]
 

@@ -15,7 +15,8 @@ from support.pictures import jpeg
 from smarty_async.errors import PhotoFailed
 from smarty_async.hooks import ProgressHooks, RequestDetails, ResponseDetails, RetryDetails, all_hooks
 from smarty_async.options import Limits, OAuthCredentials
-from smarty_async.results import Progress, Result
+from smarty_async.progress import Progress
+from smarty_async.results import Result
 
 LOGGER = "smarty_async"
 

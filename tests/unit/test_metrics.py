@@ -15,8 +15,8 @@ from support.fake_service import FakeService, http
 
 from smarty_async.errors import ConfigurationError, MissingExtra
 from smarty_async.hooks import ResponseDetails, RetryDetails
+from smarty_async.progress import LATENCY_BOUNDS, Latencies, Progress
 from smarty_async.report.metrics import MetricsHooks
-from smarty_async.results import LATENCY_BOUNDS, Latencies, Progress
 
 
 def samples(text: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.progress import Bar, Lines, Silence
 from smarty_async.report.summary import (
@@ -22,7 +23,7 @@ from smarty_async.report.summary import (
     summary_lines,
 )
 from smarty_async.report.wording import advice, count, duration, estimated, money, pace, plain, wrapped
-from smarty_async.results import ErrorInfo, Failures, InFlight, Outcome, Plan, Progress, Result, Status
+from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 
 
 class Clock:

@@ -8,7 +8,8 @@ import pytest
 from support.pictures import jpeg
 
 from smarty_async import results
-from smarty_async.results import PRICE, ErrorInfo, Failures, Kind, Outcome, Plan, Progress, Restored, Result, Status
+from smarty_async.progress import Progress
+from smarty_async.results import PRICE, ErrorInfo, Failures, Kind, Outcome, Plan, Restored, Result, Status
 
 RESULT = Result(
     photo="1912/фото\\xff.png",

@@ -19,7 +19,8 @@ from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.records import kinds_of, photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
-from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome, name_with_page
+from smarty_async.failures import name_with_page
+from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome
 from smarty_async.store_address import is_made_of_store_address
 
 __all__ = ["STATES", "Catalog", "Folder", "Photo", "State"]

@@ -26,12 +26,16 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads, threaded
 from smarty_async.errors import DiskError, DiskFull
+from smarty_async.group_queue import GroupQueue
 from smarty_async.options import ModeSpec
 
 __all__ = ["Journal"]
 
 
 T = TypeVar("T")
+
+_Call = tuple[Callable[[], object], asyncio.Future[object]]
+"""What is done in a transaction, and what gets its result when that is on the disk."""
 
 
 class _Opened(msgspec.Struct, frozen=True):
@@ -68,9 +72,8 @@ class Journal:
         self._thread = thread
         self._outputs = outputs
         self._specs = specs
-        self._queue: list[tuple[Callable[[], object], asyncio.Future[object]]] = []
+        self._calls: GroupQueue[_Call] = GroupQueue(self._write, _fail, name="smarty_async journal")
         self._finished: list[FinishedPhoto] = []
-        self._writing: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._not_noted: DiskError | None = None
 
@@ -241,16 +244,8 @@ class Journal:
         if self._error is not None:
             written.set_exception(self._error)
             return written
-        self._queue.append((call, written))  # type: ignore[arg-type] # a future of anything
-        self._write_queued()
+        self._calls.add([(call, written)])  # type: ignore[list-item] # a future of anything
         return written
-
-    def _write_queued(self, _: object = None) -> None:
-        """Write what is queued, unless that is being done."""
-        if self._queue and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.create_task(self._write(), name="smarty_async journal")
-            # A task that is cancelled, because the event loop ends, leaves some.
-            self._writing.add_done_callback(self._write_queued)
 
     def _call_later(self, call: Callable[[], object]) -> None:
         """Make `call` part of the next transaction, without waiting for it."""
@@ -260,35 +255,18 @@ class Journal:
         if not written.cancelled():
             self._error = written.exception() or self._error  # asked of each: asyncio complains about others
 
-    async def _write(self) -> None:
-        while self._queue:
-            group, self._queue = self._queue, []
-            await self._write_group(group)
-
-    async def _write_group(self, group: list[tuple[Callable[[], object], asyncio.Future[object]]]) -> None:
+    async def _write(self, group: list[_Call]) -> None:
+        """Make the calls of `group` in one transaction."""
         calls, wait = [call for call, _ in group], BriefWait()
-        try:
-            writing = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls, wait)
-            wait.wait(BRIEF_SECONDS)
-            answers = await writing
-        except asyncio.CancelledError:
-            for _, written in group:
-                written.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - no caller may wait for ever, whatever it is
-            for _, written in group:
-                if not written.done():
-                    written.set_exception(error)
-        else:
-            for (_, written), answer in zip(group, answers, strict=True):
-                if not written.done():
-                    written.set_result(answer)
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._transact, calls, wait)
+        wait.wait(BRIEF_SECONDS)
+        for (_, written), answer in zip(group, await writing, strict=True):
+            if not written.done():
+                written.set_result(answer)
 
     async def _close(self) -> None:
         try:
-            self._write_queued()
-            while self._writing is not None and not self._writing.done():
-                await asyncio.wait([self._writing])
+            await self._calls.wait()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._finish)
         finally:
             self._thread.shutdown(wait=False)
@@ -335,6 +313,14 @@ class Journal:
             self._store.close()
             if self._store.damaged:
                 set_aside(self._path)
+
+
+def _fail(call: _Call, error: BaseException) -> None:
+    _, written = call
+    if isinstance(error, asyncio.CancelledError):
+        written.cancel()
+    elif not written.done():
+        written.set_exception(error)
 
 
 _SPARE_BYTES: Final = 8_000_000

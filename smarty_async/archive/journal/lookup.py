@@ -19,11 +19,9 @@ from smarty_async.archive.paths import (
 )
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo
+from smarty_async.results import GOOD_OUTCOMES, ErrorInfo
 
 __all__ = ["EntryLookup", "SeenEntries"]
-
-_GOOD: Final = ("restored", "already_good", "duplicate")
 
 _BATCH: Final = 256
 """Photos looked up in one query; some builds of SQLite take 999 parameters, and a photo needs two."""
@@ -146,7 +144,7 @@ class EntryLookup:
             file, number, where, answers, {}, outcome, attempts, problem, version_changed=changed, pages=pages
         )
         missing = entry.without_answer(specs)
-        if outcome in _GOOD and not missing:  # true for nearly all photos of a large archive
+        if outcome in GOOD_OUTCOMES and not missing:  # true for nearly all photos of a large archive
             return entry
         if problem is None and missing and place is not None and not changed and not is_new:
             where, problem = self._places.checked(entry, [spec.mode for spec in missing])

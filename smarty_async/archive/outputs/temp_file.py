@@ -67,7 +67,14 @@ class TempFile:
         folder: the folder it is in.
         name: its name.
         on_discard: is called when it is discarded.
+
+    Attributes:
+        is_finished: whether it has the photo's metadata, and is durable.
+        is_stored: whether it is at its place, and no temporary file any more.
     """
+
+    is_finished = False
+    is_stored = False
 
     def __init__(
         self,

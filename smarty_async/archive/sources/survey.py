@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.errors import SmartyError
-from smarty_async.results import Progress
+from smarty_async.progress import Progress
 
 __all__ = ["Survey"]
 

@@ -23,7 +23,8 @@ from smarty_async.archive.paths import STATE, display_path
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
 from smarty_async.results import ErrorInfo, Kind
-from smarty_async.web import SHARED, add_assets, guard
+from smarty_async.web.assets import SHARED, add_assets
+from smarty_async.web.guard import guard
 
 __all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "path_of", "summary_of", "view"]
 

@@ -22,7 +22,7 @@ from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.previews import render
 from smarty_async.report.page.server import ASSETS, Card, Which, card_of, path_of, summary_of
 from smarty_async.results import KINDS
-from smarty_async.web import read_asset
+from smarty_async.web.assets import read_asset
 
 __all__ = ["MOST_PHOTOS", "write_static"]
 

@@ -14,9 +14,10 @@ import pytest
 from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import sync as output_sync
-from smarty_async.archive.outputs.folder import OutputDirectory, TempFile, move_all, remove_known
+from smarty_async.archive.outputs.folder import OutputDirectory, move_all, remove_known
 from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.outputs.sync import GroupSync
+from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.errors import DiskError, OutputInUse
 from smarty_async.results import Kind
 

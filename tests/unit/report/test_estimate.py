@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from support.recordings import RECORDINGS, Recording
 
+from smarty_async.progress import InFlight, Latencies, Progress, Work
 from smarty_async.report.estimate import Estimator, Unit, amount
-from smarty_async.results import InFlight, Latencies, Progress, Work
 
 LOOK_EVERY = 0.5
 WINDOW = 64

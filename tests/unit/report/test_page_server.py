@@ -20,7 +20,7 @@ from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.report.page import view
 from smarty_async.report.page.previews import Previews, render
 from smarty_async.report.page.server import ASSETS
-from smarty_async.web import read_asset
+from smarty_async.web.assets import read_asset
 
 MARKUP = "<img src=x onerror=alert(1)>.jpg"
 

@@ -15,7 +15,8 @@ from support.pictures import jpeg
 from smarty_async.errors import AuthorizationError, DiskError, RequestError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Progress
+from smarty_async.progress import Progress
+from smarty_async.results import Kind
 from smarty_async.transport.body import Body, MemoryBody
 from smarty_async.transport.item import BatchGroup, Item
 from smarty_async.transport.request import was_refused
