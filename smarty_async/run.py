@@ -13,7 +13,6 @@ from smarty_async.archive.duplicates import Duplicates
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.finished import FinishedBatch
 from smarty_async.archive.journal.journal import Journal
-from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
@@ -21,6 +20,8 @@ from smarty_async.archive.sources.scan import Scan, scanning
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
+from smarty_async.cluster.log_reports import wait_for_left_answers
+from smarty_async.cluster.storage import storage_of
 from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits
@@ -198,11 +199,13 @@ class ArchiveRun:
         """Restore what the scan finds, while the journal is open."""
         directory = self._directory
         await start_threads()  # that there are none is known before anything is sent
-        left = await self._left_answers()
+        left = await wait_for_left_answers(directory, progress=self.progress, stopping=self._stopping)
         if left is None:
             return
         path = directory.state_dir / JOURNAL
         journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
+        if left and self._cluster is None:  # with workers, they are removed once these have begun
+            await asyncio.to_thread(storage_of(directory).clear_logs)
         committer = OutputCommitter(directory, journal)
         try:
             await self._prepare(journal)
@@ -251,12 +254,6 @@ class ArchiveRun:
             probes=self._probes,
             stopping=self._stopping,
         )
-
-    async def _left_answers(self) -> Sequence[LeftAnswer] | None:
-        """What workers have answered for an earlier run that was killed; None when this run is to end before that."""
-        if self._cluster is None:
-            return ()
-        return await self._cluster.left_answers(self._directory, progress=self.progress, stopping=self._stopping)
 
     @asynccontextmanager
     async def _cluster_opened(self) -> AsyncGenerator[None]:

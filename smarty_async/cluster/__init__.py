@@ -2,7 +2,8 @@
 
 The caller scans, forms chunks, holds the token, the limits and the journal, and sends each chunk as one task. A worker
 sends it to the service, writes the outputs into the temporary files of the output folder, and reports; it keeps no
-state. All of this room but this module imports ``distributed`` (the extra `cluster`), and nothing else does.
+state. Nothing but this package imports ``distributed`` (the extra `cluster`). What reads the answers that workers have
+left (`log_reports`, and what it needs) does without: a run without workers takes them over, too.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from typing import Any, Final, cast
 from distributed import Client
 
 from smarty_async.archive.entries import PhotoEntry
-from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.photos.probe import Probed
@@ -21,7 +20,7 @@ from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.chunk_log import ChunkLog
-from smarty_async.cluster.log_reports import final_report, left_answers
+from smarty_async.cluster.log_reports import final_report
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
 from smarty_async.cluster.probing import ClusterProbes
@@ -74,31 +73,6 @@ class ClusterConnection:
         self._removing: set[asyncio.Task[None]] = set()
         self._workers: ClusterWorkers | None = None
         self._probes: ClusterProbes | None = None
-
-    async def left_answers(
-        self, outputs: OutputStore, *, progress: Progress, stopping: asyncio.Event
-    ) -> list[LeftAnswer] | None:
-        """What workers have answered for an earlier run that was killed; waits for the requests they still have open.
-
-        Call it when the outputs are locked, and before their temporary files are removed.
-
-        Args:
-            outputs: where outputs go.
-            progress: where it is said that it waits.
-            stopping: set when the run is to end.
-
-        Returns:
-            The answers; None when the run is to end before all requests have.
-        """
-        waiting = asyncio.create_task(left_answers(storage_of(outputs), progress=progress))
-        stop = asyncio.create_task(stopping.wait())
-        try:
-            await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return waiting.result() if waiting.done() else None
-        finally:
-            progress.status_message = None
-            waiting.cancel()
-            stop.cancel()
 
     @asynccontextmanager
     async def opened(

@@ -8,15 +8,17 @@ from time import monotonic
 from typing import Final
 
 from smarty_async.archive.journal.recovery import LeftAnswer
+from smarty_async.archive.outputs.object_store import OutputBucket
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.cluster.chunk_log import ChunkLog
 from smarty_async.cluster.messages import ChunkReport
-from smarty_async.cluster.storage import ChunkStorage
+from smarty_async.cluster.storage import ChunkStorage, storage_of
 from smarty_async.options import ModeSpec
 from smarty_async.progress import Progress
 from smarty_async.results import is_kept
 from smarty_async.wire.messages import item_name, judge_item
 
-__all__ = ["final_report", "left_answers"]
+__all__ = ["final_report", "left_answers", "wait_for_left_answers"]
 
 _SILENT_BEATS: Final = 5
 """For how many beats a chunk's log may not grow before its worker is taken to be dead."""
@@ -41,6 +43,35 @@ async def final_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
         if report.end is not None or monotonic() - grew_at > _SILENT_BEATS * beat_seconds:
             return report
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def wait_for_left_answers(
+    outputs: OutputStore, *, progress: Progress, stopping: asyncio.Event
+) -> list[LeftAnswer] | None:
+    """What workers have answered for an earlier run that was killed; waits for the requests they still have open.
+
+    Call it when the outputs are locked, and before their temporary files are removed. The run that calls it need not
+    have workers.
+
+    Args:
+        outputs: where outputs go.
+        progress: where it is said that it waits.
+        stopping: set when the run is to end.
+
+    Returns:
+        The answers; None when the run is to end before all requests have.
+    """
+    if isinstance(outputs, OutputBucket) and not outputs.is_exclusive:
+        return []  # no worker writes there
+    waiting = asyncio.create_task(left_answers(storage_of(outputs), progress=progress))
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        progress.status_message = None
+        waiting.cancel()
+        stop.cancel()
 
 
 async def left_answers(storage: ChunkStorage, *, progress: Progress) -> list[LeftAnswer]:

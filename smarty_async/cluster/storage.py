@@ -72,6 +72,10 @@ class ChunkStorage(Protocol):
         """Remove that, and the logs of earlier runs; blocks."""
         ...
 
+    def clear_logs(self) -> None:
+        """Remove the logs of earlier runs, whose answers are journalled; blocks."""
+        ...
+
     def unseen(self, name: str, sources: Sequence[str]) -> str | None:
         """What this process does not see: `mark`'s, or one of `sources`; None when it sees all. Blocks."""
         ...
@@ -132,6 +136,9 @@ class FolderStorage(msgspec.Struct, frozen=True):
     def clear(self, name: str) -> None:
         """Remove the file; the run itself removes old temporary files."""
         Path(self.folder, name).unlink(missing_ok=True)
+
+    def clear_logs(self) -> None:
+        """Nothing: the run itself removes old temporary files, and the logs are among them."""
 
     def unseen(self, name: str, sources: Sequence[str]) -> str | None:
         """What this process does not see; see `ChunkStorage.unseen`."""
@@ -195,6 +202,10 @@ class BucketStorage(msgspec.Struct, frozen=True):
     def clear(self, name: str) -> None:
         """Remove it, and all logs: what reads them is gone; see `ChunkStorage.clear`."""
         del name
+        self.clear_logs()
+
+    def clear_logs(self) -> None:
+        """Remove all that is beside them; see `ChunkStorage.clear_logs`."""
         for page in self.bucket.pages(under=_LOGS):
             self.bucket.delete(*(one.key for one in page))
 

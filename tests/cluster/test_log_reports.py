@@ -61,15 +61,17 @@ def images(service: FakeService) -> int:
     return sum(len(request.images) for request in service.requests)
 
 
+@pytest.mark.parametrize("with_workers", [True, False])
 async def test_what_workers_finished_is_taken_over(
-    service: FakeService, source: Path, tmp_path: Path, dask: Any
+    service: FakeService, source: Path, tmp_path: Path, dask: Any, *, with_workers: bool
 ) -> None:
     photos(source, PHOTOS)
     service.default = lambda _: items({"file_1": {"improved": None, "colorized": None, "colorized_improved": None}})
     out, killed = tmp_path / "out", tmp_path / "killed"
     await broken_off(service, source, out, save=lambda: shutil.copytree(out, killed), cluster=dask)
     service.default = lambda _: ok()
-    results, warned = await run(service, source, killed, cluster=dask)
+    workers: dict[str, Any] = {"cluster": dask} if with_workers else {}
+    results, warned = await run(service, source, killed, **workers)
     assert images(service) == PHOTOS
     good = len(service.requests)
     assert Counter(result.outcome for result in results) == {"restored": PHOTOS - good, "already_good": good}
@@ -77,27 +79,30 @@ async def test_what_workers_finished_is_taken_over(
     assert f"answers taken over: {PHOTOS}" in warned
     assert len([path for path in tree(killed) if path.endswith(".jpg")]) == 3 * (PHOTOS - good)
     assert not list((killed / ".smarty-async").glob("tmp/*"))
-    again, warned = await run(service, source, killed, cluster=dask)
+    again, warned = await run(service, source, killed, **workers)
     assert Counter(result.outcome for result in again) == {"skipped": PHOTOS}
     assert not warned
 
 
+@pytest.mark.parametrize("with_workers", [True, False])
 async def test_what_workers_stored_in_a_bucket_is_taken_over(
-    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any, *, with_workers: bool
 ) -> None:
     s3.put({f"scans/{number:03}.jpg": jpeg(16, 12, seed=number) for number in range(PHOTOS)})
     state, killed = tmp_path / "state", tmp_path / "killed"
-    logs = "out/.smarty-async/chunks/"
+    out = f"out-{with_workers}"  # the bucket is there for all tests
+    logs = f"{out}/.smarty-async/chunks/"
     saved: dict[str, bytes] = {}
 
     def save() -> None:
         shutil.copytree(state, killed)
         saved.update(s3.objects(logs))
 
-    given: dict[str, Any] = {"out": "s3://photos/out", "store_options": s3.options, "cluster": dask}
-    await broken_off(service, "s3://photos/scans", state=state, save=save, **given)
+    given: dict[str, Any] = {"out": f"s3://photos/{out}", "store_options": s3.options}
+    await broken_off(service, "s3://photos/scans", state=state, save=save, cluster=dask, **given)
     s3.put(saved, prefix=logs)
-    results, warned = await run(service, "s3://photos/scans", state=killed, **given)
+    workers: dict[str, Any] = {"cluster": dask} if with_workers else {}
+    results, warned = await run(service, "s3://photos/scans", state=killed, **given, **workers)
     assert images(service) == PHOTOS
     assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
     assert f"answers taken over: {PHOTOS}" in warned
