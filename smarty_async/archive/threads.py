@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial, wraps
 from threading import Lock, local
 from time import monotonic
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 from smarty_async.errors import DiskError
@@ -136,7 +136,7 @@ async def finish_despite_cancel(work: Awaitable[T]) -> T:
 def first_error(group: BaseExceptionGroup[E]) -> E:
     """The error that ended a group of tasks; the others followed from it."""
     error = group.exceptions[0]
-    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+    return first_error(cast("BaseExceptionGroup[E]", error)) if isinstance(error, BaseExceptionGroup) else error
 
 
 def no_more_threads() -> DiskError:
