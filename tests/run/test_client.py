@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from PIL import Image
 from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
@@ -97,12 +96,6 @@ class TestImprove:
         async with FakeService() as service, client_of(service) as client:
             with pytest.raises(PhotoRejected):
                 await client.improve("a\0b.jpg")
-
-    @pytest.mark.parametrize("image", [Image.new("F", (30, 30)), Image.new("RGB", (0, 0))])
-    async def test_a_picture_that_no_png_holds(self, image: Image.Image) -> None:
-        async with FakeService() as service, client_of(service) as client:
-            with pytest.raises(PhotoRejected, match="cannot be written as a PNG"):
-                await client.improve(image)
 
     async def test_choices_that_do_not_go_together(self) -> None:
         async with FakeService() as service, client_of(service) as client:
