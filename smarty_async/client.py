@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ssl import SSLContext
 from time import monotonic
@@ -34,6 +34,7 @@ from smarty_async.options import (
     Retries,
     Timeouts,
     check_modes,
+    check_type,
     is_loopback,
 )
 from smarty_async.photo_in_memory import PhotoInMemory
@@ -62,6 +63,22 @@ _SMALLEST_WINDOW = 64
 """Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
 """Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
+
+_TYPES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("base_url", "provider", "path"), (str,)),
+    **dict.fromkeys(("token", "proxy"), (str, None)),
+    "credentials": (OAuthCredentials, None),
+    "session": (aiohttp.ClientSession, None),
+    "ssl": (SSLContext, None),
+    "concurrency": (int,),
+    "rate": (int, float, None),
+    "limits": (Limits, None),
+    "retries": (Retries, None),
+    "timeouts": (Timeouts, None),
+    "hooks": (Iterable,),
+    **dict.fromkeys(("judge", "sleep"), (Callable,)),
+}
+"""What a client's arguments must be."""
 
 
 class SmartyClient:
@@ -110,6 +127,9 @@ class SmartyClient:
         hooks: Sequence[Hooks] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        arguments = locals()
+        for name, types in _TYPES.items():
+            check_type(name, arguments[name], *types)
         if concurrency < 1:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
         if rate is not None and not rate >= _LOWEST_RATE:
@@ -261,6 +281,7 @@ class SmartyClient:
             TimeoutError: `timeout` seconds have passed.
             SmartyError: the client is not open, or was opened in another event loop.
         """
+        check_type("timeout", timeout, int, float, None)
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
         dispatcher.check_loop()

@@ -178,6 +178,37 @@ class TestChoices:
         with pytest.raises(OptionsError):
             SmartyClient(**{"token": "t"} | choice)
 
+    @pytest.mark.parametrize(
+        ("choice", "message"),
+        [
+            ({"token": b"s3cret"}, "token must be str or None, not bytes"),
+            ({"base_url": None}, "base_url must be str, not NoneType"),
+            ({"proxy": 5}, "proxy must be str or None, not int"),
+            ({"ssl": "cert.pem"}, "ssl must be SSLContext or None, not str"),
+            ({"concurrency": "8"}, "concurrency must be int, not str"),
+            ({"rate": "8"}, "rate must be int or float or None, not str"),
+            ({"limits": 5}, "limits must be Limits or None, not int"),
+            ({"retries": 3}, "retries must be Retries or None, not int"),
+            ({"timeouts": 30}, "timeouts must be Timeouts or None, not int"),
+            ({"judge": None}, "judge must be Callable, not NoneType"),
+            ({"hooks": object()}, "hooks must be Iterable, not object"),
+        ],
+    )
+    def test_an_argument_of_a_wrong_type(self, choice: dict[str, Any], message: str) -> None:
+        with pytest.raises(OptionsError, match=f"^{message}$"):
+            SmartyClient(**{"token": "t"} | choice)
+
+    async def test_a_timeout_that_is_no_number(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            with pytest.raises(OptionsError, match=r"^timeout must be int or float or None, not str$"):
+                await client.improve(jpeg(), timeout="5")  # type: ignore[arg-type] # on purpose
+
+    async def test_a_cluster_that_is_an_address(self, tmp_path: Path) -> None:
+        pytest.importorskip("distributed")
+        async with FakeService() as service, client_of(service) as client:
+            with pytest.raises(OptionsError, match="asynchronous client"):
+                client.improve_archive(tmp_path, out=tmp_path / "out", cluster="tls://h.example")  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("url", ["http://smarty.mail.ru", "http://127.0.0.1.evil.example", "http://10.0.0.1:80"])
     def test_the_token_does_not_travel_in_the_open(self, url: str) -> None:
         with pytest.raises(ConfigurationError, match="plain http"):
