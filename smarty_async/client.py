@@ -159,7 +159,7 @@ class SmartyClient:
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._submitter = Submitter(  # of single photos
-            MemorySink(), all_hooks(hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
+            MemorySink(), all_hooks(self._hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
         )
 
     @classmethod
