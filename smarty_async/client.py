@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, get_args
 from weakref import WeakSet
 
 import aiohttp
@@ -18,7 +18,7 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.photos.reader import read_in_thread
-from smarty_async.errors import ConfigurationError, OptionsError, SmartyError
+from smarty_async.errors import ConfigurationError, OptionsError, RequestError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput
 from smarty_async.options import (
@@ -48,7 +48,7 @@ from smarty_async.transport.response import MemorySink
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import open_tokens
-from smarty_async.wire.verdict import Judge, judge
+from smarty_async.wire.verdict import Judge, Verdict, judge
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -152,7 +152,7 @@ class SmartyClient:
         self._limits = limits or Limits()
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
-        self._judge = judge
+        self._judge = _checked(judge)
         self._hooks = tuple(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
@@ -273,7 +273,7 @@ class SmartyClient:
                 paid for even when it is not awaited any more.
 
         Raises:
-            OptionsError: the arguments do not go together.
+            OptionsError: the arguments do not go together, or the `judge` returned no verdict.
             PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
@@ -361,3 +361,18 @@ class SmartyClient:
         if self._dispatcher is None:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
+
+
+def _checked(judge: Judge) -> Judge:
+    """`judge`, with an `OptionsError` where it returns something else than a verdict."""
+
+    def verdict_of(error: RequestError, names: Collection[str], /) -> Verdict:
+        verdict = cast("object", judge(error, names))
+        if not isinstance(verdict, Verdict):
+            raise OptionsError(
+                f"judge must return a verdict ({', '.join(one.__name__ for one in get_args(Verdict))}), "
+                f"but {getattr(judge, '__qualname__', repr(judge))} returned {verdict!r}"
+            )
+        return verdict
+
+    return verdict_of

@@ -144,7 +144,7 @@ def test_hooks_that_lack_methods_are_refused() -> None:
             """Nothing."""
 
     for hooks in ([OnlyPhotos()], iter([Recorder(), OnlyPhotos()])):
-        with pytest.raises(OptionsError, match="OnlyPhotos has no on_request, on_response, on_retry$"):
+        with pytest.raises(OptionsError, match=r"OnlyPhotos has no on_request, on_response, on_retry$"):
             SmartyClient(token=TOKEN, hooks=hooks)  # type: ignore[arg-type] # on purpose
 
 
