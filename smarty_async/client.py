@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ssl import SSLContext
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast, get_args
 from weakref import WeakSet
 
 import aiohttp
@@ -18,7 +18,7 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.photos.reader import read_in_thread
-from smarty_async.errors import ConfigurationError, OptionsError, SmartyError
+from smarty_async.errors import ConfigurationError, OptionsError, RequestError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput
 from smarty_async.options import (
@@ -34,6 +34,7 @@ from smarty_async.options import (
     Retries,
     Timeouts,
     check_modes,
+    check_type,
     is_loopback,
 )
 from smarty_async.photo_in_memory import PhotoInMemory
@@ -47,7 +48,7 @@ from smarty_async.transport.response import MemorySink
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import open_tokens
-from smarty_async.wire.verdict import Judge, judge
+from smarty_async.wire.verdict import Judge, Verdict, judge
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -62,6 +63,22 @@ _SMALLEST_WINDOW = 64
 """Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
 """Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
+
+_TYPES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("base_url", "provider", "path"), (str,)),
+    **dict.fromkeys(("token", "proxy"), (str, None)),
+    "credentials": (OAuthCredentials, None),
+    "session": (aiohttp.ClientSession, None),
+    "ssl": (SSLContext, None),
+    "concurrency": (int,),
+    "rate": (int, float, None),
+    "limits": (Limits, None),
+    "retries": (Retries, None),
+    "timeouts": (Timeouts, None),
+    "hooks": (Iterable,),
+    **dict.fromkeys(("judge", "sleep"), (Callable,)),
+}
+"""What a client's arguments must be."""
 
 
 class SmartyClient:
@@ -110,6 +127,9 @@ class SmartyClient:
         hooks: Sequence[Hooks] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        arguments = locals()
+        for name, types in _TYPES.items():
+            check_type(name, arguments[name], *types)
         if concurrency < 1:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
         if rate is not None and not rate >= _LOWEST_RATE:
@@ -132,14 +152,14 @@ class SmartyClient:
         self._limits = limits or Limits()
         self._retries = retries or Retries()
         self._timeouts = timeouts or Timeouts()
-        self._judge = judge
+        self._judge = _checked(judge)
         self._hooks = tuple(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._submitter = Submitter(  # of single photos
-            MemorySink(), all_hooks(hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
+            MemorySink(), all_hooks(self._hooks), sleep=sleep, give_up_after=self._retries.give_up_single_after
         )
 
     @classmethod
@@ -253,7 +273,7 @@ class SmartyClient:
                 paid for even when it is not awaited any more.
 
         Raises:
-            OptionsError: the arguments do not go together.
+            OptionsError: the arguments do not go together, or the `judge` returned no verdict.
             PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
@@ -261,6 +281,7 @@ class SmartyClient:
             TimeoutError: `timeout` seconds have passed.
             SmartyError: the client is not open, or was opened in another event loop.
         """
+        check_type("timeout", timeout, int, float, None)
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
         dispatcher.check_loop()
@@ -340,3 +361,18 @@ class SmartyClient:
         if self._dispatcher is None:
             raise SmartyError("the client is not open: use it inside 'async with SmartyClient(…) as client'")
         return self._dispatcher
+
+
+def _checked(judge: Judge) -> Judge:
+    """`judge`, with an `OptionsError` where it returns something else than a verdict."""
+
+    def verdict_of(error: RequestError, names: Collection[str], /) -> Verdict:
+        verdict = cast("object", judge(error, names))
+        if not isinstance(verdict, Verdict):
+            raise OptionsError(
+                f"judge must return a verdict ({', '.join(one.__name__ for one in get_args(Verdict))}), "
+                f"but {getattr(judge, '__qualname__', repr(judge))} returned {verdict!r}"
+            )
+        return verdict
+
+    return verdict_of

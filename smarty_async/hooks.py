@@ -20,6 +20,7 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from smarty_async.errors import OptionsError
 from smarty_async.progress import Progress
 from smarty_async.results import Result
 
@@ -127,6 +128,9 @@ class Hooks(Protocol):
     def on_photo(self, result: Result) -> None:
         """A photo of an archive has come to an end."""
         ...
+
+
+_METHODS = ("on_request", "on_response", "on_retry", "on_photo")
 
 
 class ProgressHooks:
@@ -257,5 +261,14 @@ def _call(hook: Callable[[T], None], details: T) -> None:
 
 
 def all_hooks(hooks: Sequence[Hooks]) -> Hooks:
-    """The log and `hooks` as one; a hook that raises is logged, and changes nothing else."""
+    """The log and `hooks` as one; a hook that raises is logged, and changes nothing else.
+
+    Raises:
+        OptionsError: one of `hooks` has not all methods of `Hooks`.
+    """
+    for one in hooks:
+        if missing := [name for name in _METHODS if not callable(getattr(one, name, None))]:
+            raise OptionsError(
+                f"hooks must have the methods {', '.join(_METHODS)}: {type(one).__name__} has no {', '.join(missing)}"
+            )
     return _AllHooks([LoggingHooks(), *hooks])

@@ -9,19 +9,28 @@ import os
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
+from PIL import Image
+from PIL.ExifTags import IFD
+from PIL.PngImagePlugin import PngInfo
 
 from smarty_async.archive.outputs.metadata.copier import SentPhoto
+from smarty_async.archive.outputs.metadata.read import DESCRIPTIVE
 from smarty_async.archive.paths import display_path
+from smarty_async.archive.photos.convert import converted
+from smarty_async.archive.photos.identify import decode, decoding, orientation_of, silenced
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits, PathLike
 from smarty_async.transport.body import Body, MemoryBody
 
-__all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "Picture", "name_of", "read_input"]
+__all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "name_of", "read_input"]
+
+_MOST_DPI = 1 << 16
+"""Pixels an inch; more is no resolution."""
 
 
 class AsyncReadable(Protocol):
@@ -32,20 +41,7 @@ class AsyncReadable(Protocol):
         ...
 
 
-@runtime_checkable
-class Picture(Protocol):
-    """A Pillow image."""
-
-    def save(self, fp: Any, format: str | None = None) -> None:  # noqa: A002 - Pillow's own name
-        """Encode it into `fp`."""
-        ...
-
-    def convert(self, mode: str) -> Any:
-        """The same picture in another mode."""
-        ...
-
-
-PhotoInput = PathLike | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture
+PhotoInput = PathLike | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Image.Image
 
 
 def name_of(photo: PhotoInput) -> str:
@@ -81,15 +77,15 @@ async def read_input(photo: PhotoInput, limits: Limits) -> InputPhoto:
     """
     if isinstance(photo, str | os.PathLike):
         return await asyncio.to_thread(_from_file, os.fspath(photo), limits)
+    if isinstance(photo, Image.Image):
+        return await asyncio.to_thread(_from_picture, photo, limits)
     data = await _bytes_of(photo)
     return await asyncio.to_thread(_from_bytes, data, limits)
 
 
-async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Picture) -> bytes:
+async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable) -> bytes:
     if isinstance(photo, bytes | bytearray | memoryview):
         return bytes(photo)
-    if isinstance(photo, Picture):
-        return await asyncio.to_thread(_encoded, photo)
     read = getattr(photo, "read", None)
     if read is None:
         raise TypeError(f"a photo is a path, bytes, a file object or a Pillow image, not {type(photo).__name__}")
@@ -101,14 +97,66 @@ async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncRead
     return data
 
 
-def _encoded(picture: Picture) -> bytes:
-    buffer = io.BytesIO()
+def _from_picture(picture: Image.Image, limits: Limits) -> InputPhoto:
+    """Encode `picture` upright, as PNG or else as JPEG, of as many pixels."""
+    pixels = picture.width * picture.height
+    if not pixels:
+        raise PhotoRejected("the picture has no pixels", type="empty")
+    if pixels > limits.max_pixels:
+        raise _too_large(picture, f"{limits.max_pixels:,} pixels")
     try:
-        picture.save(buffer, "PNG")
-    # Of a kind that no PNG holds, or without pixels; older versions of Pillow raise SystemError then.
-    except (OSError, ValueError, SystemError) as error:
-        raise PhotoRejected(f"the picture cannot be written as a PNG: {error}", type="unsupported") from error
+        with silenced(), decoding(picture):
+            decode(picture)  # it may only have been opened
+            made = converted(
+                picture.copy(),  # its `info` is the caller's
+                size=picture.size,
+                orientation=orientation_of(picture),
+                lossy=False,
+                limits=msgspec.structs.replace(limits, max_dimensions=None),
+                fit=True,
+            )
+            metadata = _metadata_of(picture)
+    except OSError as error:
+        raise PhotoRejected(f"the picture cannot be read: {error.strerror or error}", type="unreadable") from error
+    if made.width * made.height < pixels:
+        raise _too_large(picture, f"{limits.max_image_bytes:,} bytes an image")
+    return InputPhoto(
+        MemoryBody(made.data, made.content_type),
+        SentPhoto(photo=metadata, sent=made.data, to_srgb=made.to_srgb),
+    )
+
+
+def _too_large(picture: Image.Image, limit: str) -> PhotoRejected:
+    return PhotoRejected(
+        f"{picture.width}×{picture.height} pixels are over the limit of {limit}: make the picture smaller",
+        type="too_large",
+    )
+
+
+def _metadata_of(picture: Image.Image) -> bytes:
+    """A blank PNG with the size of `picture` and its EXIF, XMP, ICC profile and resolution."""
+    info: dict[str, Any] = {str(name): value for name, value in picture.info.items() if isinstance(value, bytes)}
+    options = {"icc_profile": info.get("icc_profile"), "exif": info.get("exif") or _exif_of(picture)}
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", info.get("xmp", b"").decode(errors="replace"))
+    with suppress(KeyError, TypeError, ValueError):  # `info` may hold anything
+        across, down = map(float, picture.info["dpi"])
+        if 0 < across < _MOST_DPI and 0 < down < _MOST_DPI:
+            options["dpi"] = across, down
+    buffer = io.BytesIO()
+    Image.new("1", picture.size).save(buffer, "PNG", pnginfo=texts, **options)
     return buffer.getvalue()
+
+
+def _exif_of(picture: Image.Image) -> bytes:
+    """What Pillow keeps elsewhere than in `info`: a TIFF's fields, less those that say how its pixels are stored."""
+    kept = Image.Exif()
+    with suppress(Exception):  # broken EXIF spoils no picture
+        kept.load(picture.getexif().tobytes())
+        for tag in {*kept} - {*DESCRIPTIVE, IFD.Exif, IFD.GPSInfo}:
+            del kept[tag]
+        return kept.tobytes()
+    return b""
 
 
 def _from_bytes(data: bytes, limits: Limits) -> InputPhoto:

@@ -35,6 +35,7 @@ __all__ = [
     "StoreOptions",
     "Timeouts",
     "check_modes",
+    "check_type",
     "is_loopback",
 ]
 
@@ -50,11 +51,31 @@ PROVIDER = "mcs"
 AUTH_URL = "https://mcs.mail.ru/auth/oauth/v1/token"
 
 
-def _check_numbers(struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = ()) -> None:
+def check_type(name: str, value: object, *types: Any) -> None:
+    """Refuse an argument of a wrong type; its value, which may be a secret, is not shown.
+
+    Args:
+        name: the argument's.
+        value: what the caller gave.
+        *types: what it may be; None for itself.
+
+    Raises:
+        OptionsError: it is of another type.
+    """
+    if not isinstance(value, tuple(type(one) if one is None else one for one in types)):
+        names = " or ".join("None" if one is None else str(one.__name__) for one in types)
+        raise OptionsError(f"{name} must be {names}, not {type(value).__name__}")
+
+
+def _check_numbers(
+    struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = (), may_be_none: tuple[str, ...] = ()
+) -> None:
     for name in struct.__struct_fields__:
         value: Any = getattr(struct, name)
-        if value is None:
+        if value is None and name in may_be_none:
             continue
+        for number in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
+            check_type(name, number, int, float)
         value = min(cast("tuple[float, ...]", value)) if isinstance(value, tuple) else value
         if not (value >= 0 if name in may_be_zero else value > 0):
             raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
@@ -84,7 +105,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_output_bytes: int = 256_000_000
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, may_be_none=("max_image_bytes", "max_dimensions"))
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,19 +202,19 @@ def check_modes(
     Raises:
         OptionsError: no mode, an unknown one, or `rfactor`, `rtype` or `chain` without the modes they belong to.
     """
-    if isinstance(modes, str):
-        modes = (modes,)
-    asked = set(modes)
-    if not asked or asked - set(MODES):
-        raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {', '.join(sorted(asked)) or 'none'}")
-    if chain and asked != set(MODES):
+    check_type("modes", modes, Iterable)
+    asked = (modes,) if isinstance(modes, str) else tuple(modes)
+    if not asked or not all(mode in MODES for mode in asked):
+        given = ", ".join(sorted({str(mode) for mode in asked}))
+        raise OptionsError(f"modes must be some of {', '.join(MODES)}, not {given or 'none'}")
+    if chain and set(asked) != set(MODES):
         raise OptionsError("chain (--chain) enlarges the restored picture: it needs both modes, improve and resolution")
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
             raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
         return (ModeSpec("improve"),)
     if rfactor not in (2, 4):
-        raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor}")
+        raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor!r}")
     if rtype not in ("art", "photo", None):
         raise OptionsError(f"rtype (--rtype) must be art or photo, not {rtype}")
     enlarge = ModeSpec("resolution", int(rfactor), rtype or "photo", chain)
@@ -216,6 +237,9 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
     auth_url: str = AUTH_URL
 
     def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            required = name in ("client_id", "auth_url")
+            check_type(name, getattr(self, name), *((str,) if required else (str, None)))
         if not self.client_id or not (self.client_secret or self.refresh_token):
             raise OptionsError("OAuth needs a client_id, and a client_secret or a refresh_token")
 
@@ -262,6 +286,17 @@ class ArchiveKeywords(TypedDict, total=False):
     max_cost_total: float | None
     state: PathLike | None
     store_options: Mapping[str, Any]
+
+
+_PATH = (str, os.PathLike)
+
+_KEYWORD_TYPES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("include", "exclude", "listed", "outputs"), (Iterable,)),
+    **dict.fromkeys(("max_photos", "max_cost", "max_cost_total"), (int, float, None)),
+    "state": (*_PATH, None),
+    "store_options": (Mapping, None),
+}
+"""What keywords of a run must be; `check_modes` checks those of the modes."""
 
 
 class StoreOptions(msgspec.Struct, frozen=True):
@@ -357,7 +392,14 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             OptionsError: the arguments do not go together.
         """
         values: dict[str, Any] = {**keywords}
-        sources = (source,) if isinstance(source, str | os.PathLike) else source
+        check_type("source", source, *_PATH, Iterable)
+        sources = (source,) if isinstance(source, str | os.PathLike) else tuple(source)
+        for one in sources:
+            check_type("a source", one, *_PATH)
+        check_type("out", out, *_PATH)
+        for name, types in _KEYWORD_TYPES.items():
+            if name in values:
+                check_type(name, values[name], *types)
         values["specs"] = check_modes(
             values.pop("modes", ("improve",)),
             values.pop("rfactor", None),

@@ -22,7 +22,7 @@ from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
 from smarty_async.cluster.log_reports import wait_for_left_answers
 from smarty_async.cluster.storage import storage_of
-from smarty_async.errors import ConfigurationError, DiskFull, ServiceUnavailable, SmartyError, StoreError
+from smarty_async.errors import ConfigurationError, DiskFull, OptionsError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
@@ -117,7 +117,7 @@ class ArchiveRun:
         """The result of each photo, as it becomes known.
 
         Raises:
-            OptionsError: a source does not exist.
+            OptionsError: a source does not exist, or the judge returned no verdict.
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refused.
@@ -389,7 +389,7 @@ class ArchiveRun:
             ended = await photo.run()
         except Stopped:  # another run goes on with it
             self.progress.limit_reached = self.progress.limit_reached or not self._stopping.is_set()
-        except (ConfigurationError, ServiceUnavailable, DiskFull, StoreError) as error:
+        except (ConfigurationError, OptionsError, ServiceUnavailable, DiskFull, StoreError) as error:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended

@@ -59,7 +59,7 @@ class ClusterConnection:
     """
 
     def __init__(self, dask: Client, *, service: ServiceAddress, wait_seconds: float) -> None:
-        if not dask.asynchronous:
+        if not getattr(dask, "asynchronous", False):  # nor anything else, such as an address
             raise OptionsError("cluster must be an asynchronous client: distributed.Client(…, asynchronous=True)")
         self._dask = cast("Any", dask)  # its methods are coroutines or not, which their types do not tell
         address: str = self._dask.scheduler.address

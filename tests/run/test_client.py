@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from PIL import Image
 from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
 from support.pictures import cut, jpeg, png, webp
@@ -98,12 +97,6 @@ class TestImprove:
             with pytest.raises(PhotoRejected):
                 await client.improve("a\0b.jpg")
 
-    @pytest.mark.parametrize("image", [Image.new("F", (30, 30)), Image.new("RGB", (0, 0))])
-    async def test_a_picture_that_no_png_holds(self, image: Image.Image) -> None:
-        async with FakeService() as service, client_of(service) as client:
-            with pytest.raises(PhotoRejected, match="cannot be written as a PNG"):
-                await client.improve(image)
-
     async def test_choices_that_do_not_go_together(self) -> None:
         async with FakeService() as service, client_of(service) as client:
             with pytest.raises(OptionsError):
@@ -184,6 +177,37 @@ class TestChoices:
     def test_what_cannot_be_done(self, choice: dict[str, Any]) -> None:
         with pytest.raises(OptionsError):
             SmartyClient(**{"token": "t"} | choice)
+
+    @pytest.mark.parametrize(
+        ("choice", "message"),
+        [
+            ({"token": b"s3cret"}, "token must be str or None, not bytes"),
+            ({"base_url": None}, "base_url must be str, not NoneType"),
+            ({"proxy": 5}, "proxy must be str or None, not int"),
+            ({"ssl": "cert.pem"}, "ssl must be SSLContext or None, not str"),
+            ({"concurrency": "8"}, "concurrency must be int, not str"),
+            ({"rate": "8"}, "rate must be int or float or None, not str"),
+            ({"limits": 5}, "limits must be Limits or None, not int"),
+            ({"retries": 3}, "retries must be Retries or None, not int"),
+            ({"timeouts": 30}, "timeouts must be Timeouts or None, not int"),
+            ({"judge": None}, "judge must be Callable, not NoneType"),
+            ({"hooks": object()}, "hooks must be Iterable, not object"),
+        ],
+    )
+    def test_an_argument_of_a_wrong_type(self, choice: dict[str, Any], message: str) -> None:
+        with pytest.raises(OptionsError, match=f"^{message}$"):
+            SmartyClient(**{"token": "t"} | choice)
+
+    async def test_a_timeout_that_is_no_number(self) -> None:
+        async with FakeService() as service, client_of(service) as client:
+            with pytest.raises(OptionsError, match=r"^timeout must be int or float or None, not str$"):
+                await client.improve(jpeg(), timeout="5")  # type: ignore[arg-type] # on purpose
+
+    async def test_a_cluster_that_is_an_address(self, tmp_path: Path) -> None:
+        pytest.importorskip("distributed")
+        async with FakeService() as service, client_of(service) as client:
+            with pytest.raises(OptionsError, match="asynchronous client"):
+                client.improve_archive(tmp_path, out=tmp_path / "out", cluster="tls://h.example")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("url", ["http://smarty.mail.ru", "http://127.0.0.1.evil.example", "http://10.0.0.1:80"])
     def test_the_token_does_not_travel_in_the_open(self, url: str) -> None:

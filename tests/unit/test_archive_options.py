@@ -102,3 +102,22 @@ def test_an_address_of_a_bucket_that_is_none(given: str) -> None:
     with pytest.raises(OptionsError) as refused:
         ArchiveOptions.of("a", out=given)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"source": 5}, "source must be str or PathLike or Iterable, not int"),
+        ({"source": ["a", 5]}, "a source must be str or PathLike, not int"),
+        ({"out": None}, "out must be str or PathLike, not NoneType"),
+        ({"include": 5}, "include must be Iterable, not int"),
+        ({"listed": None}, "listed must be Iterable, not NoneType"),
+        ({"max_photos": "5"}, "max_photos must be int or float or None, not str"),
+        ({"state": 5}, "state must be str or PathLike or None, not int"),
+        ({"store_options": "s3cret"}, "store_options must be Mapping or None, not str"),
+    ],
+)
+def test_an_argument_of_a_wrong_type(given: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"source": "a", "out": "b"} | given
+    with pytest.raises(OptionsError, match=f"^{message}$"):
+        ArchiveOptions.of(arguments.pop("source"), **arguments)

@@ -12,7 +12,8 @@ from support.clients import TOKEN, client_of
 from support.fake_service import FakeService, drop, envelope, expected, http, items, until
 from support.pictures import jpeg
 
-from smarty_async.errors import PhotoFailed
+from smarty_async.client import SmartyClient
+from smarty_async.errors import OptionsError, PhotoFailed
 from smarty_async.hooks import ProgressHooks, RequestDetails, ResponseDetails, RetryDetails, all_hooks
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.progress import Progress
@@ -136,6 +137,16 @@ async def test_a_hook_that_raises_is_logged_and_changes_nothing_else(caplog: pyt
         assert (await c.improve(jpeg())).attempts == 1
     assert len(recorder.requests) == 1
     assert "a hook failed" in caplog.text
+
+
+def test_hooks_that_lack_methods_are_refused() -> None:
+    class OnlyPhotos:
+        def on_photo(self, result: Result) -> None:
+            """Nothing."""
+
+    for hooks in ([OnlyPhotos()], iter([Recorder(), OnlyPhotos()])):
+        with pytest.raises(OptionsError, match=r"OnlyPhotos has no on_request, on_response, on_retry$"):
+            SmartyClient(token=TOKEN, hooks=hooks)  # type: ignore[arg-type] # on purpose
 
 
 class Cancelled(Recorder):

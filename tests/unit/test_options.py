@@ -46,6 +46,22 @@ def test_any_other_number_is_refused_by_name(options: Options, name: str, value:
         options(**{name: value})
 
 
+@pytest.mark.parametrize(("options", "name"), NUMBERS)
+@pytest.mark.parametrize("value", ["5", b"5", (1, "2")])
+def test_what_is_no_number_is_refused_by_name(options: Options, name: str, value: object) -> None:
+    with pytest.raises(OptionsError, match=f"^{name} must be int or float, not (str|bytes)$"):
+        options(**{name: value})
+
+
+@pytest.mark.parametrize(("options", "name"), NUMBERS)
+def test_only_a_limit_of_an_image_may_be_left_out(options: Options, name: str) -> None:
+    if name in ("max_image_bytes", "max_dimensions"):
+        assert getattr(options(**{name: None}), name) is None
+    else:
+        with pytest.raises(OptionsError, match=f"^{name} must be int or float, not NoneType$"):
+            options(**{name: None})
+
+
 @pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
 def test_waits_may_be_none_at_all(name: str) -> None:
     assert getattr(Retries(**{name: 0}), name) == 0
@@ -101,6 +117,9 @@ def test_a_photo_is_taken_for_a_photo() -> None:
         ("resolution", None, None, r"resolution needs rfactor \(--rfactor\) 2 or 4, not None"),
         ("resolution", 3, "photo", r"resolution needs rfactor \(--rfactor\) 2 or 4, not 3"),
         ("resolution", 1010, "photo", "not 1010"),
+        ("resolution", "2", "photo", "2 or 4, not '2'"),
+        (5, None, None, "modes must be Iterable, not int"),
+        ([["improve"], 5], None, None, r"not 5, \['improve'\]"),
         ("resolution", 2, "painting", r"rtype \(--rtype\) must be art or photo, not painting"),
         ("resolution", 2, "", r"rtype \(--rtype\) must be art or photo, not $"),
     ],
@@ -146,4 +165,17 @@ def test_credentials_show_no_secret(given: dict[str, str]) -> None:
 )
 def test_credentials_without_anything_to_show_for_them(given: dict[str, str]) -> None:
     with pytest.raises(OptionsError, match="OAuth needs a client_id, and a client_secret or a refresh_token"):
+        OAuthCredentials(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"client_id": 5, "client_secret": "a"}, "client_id must be str, not int"),
+        ({"client_id": "a", "client_secret": b"s3cret"}, "client_secret must be str or None, not bytes"),
+        ({"client_id": "a", "client_secret": "b", "auth_url": None}, "auth_url must be str, not NoneType"),
+    ],
+)
+def test_credentials_that_are_no_text(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=f"^{message}$"):
         OAuthCredentials(**given)

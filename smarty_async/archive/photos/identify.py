@@ -165,7 +165,7 @@ def check_pixels(width: int, height: int) -> None:
 
 
 @contextmanager
-def decoding(image: ImageFile, *, extra_pixels: int = 0) -> Generator[None, None, None]:
+def decoding(image: Image.Image, *, extra_pixels: int = 0) -> Generator[None, None, None]:
     """Hold the memory that decoding and converting `image` takes; waits for it.
 
     Args:
@@ -178,7 +178,7 @@ def decoding(image: ImageFile, *, extra_pixels: int = 0) -> Generator[None, None
         yield
 
 
-def decode(image: ImageFile) -> None:
+def decode(image: Image.Image) -> None:
     """Decode `image`, in place; within `decoding`.
 
     Raises:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.clients import client_of, hasty, retries
+from support.clients import client_of, hasty, photos, retries
 from support.fake_service import (
     Answer,
     FakeService,
@@ -29,6 +30,7 @@ from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     AuthorizationError,
     NotTheService,
+    OptionsError,
     PhotoFailed,
     PhotoRejected,
     RequestError,
@@ -577,6 +579,21 @@ class TestJudges:
             service.script(http(500))
             results = await improved(client, pictures(2))
         assert {type(result) for result in results} == {PhotoFailed, Restored}
+
+    async def test_a_judge_that_returns_no_verdict_ends_the_run_and_is_named(self, tmp_path: Path) -> None:
+        def forgetful(*_: Any) -> Any:
+            return None
+
+        message = "judge must return a verdict .*, but .*forgetful returned None$"
+        async with FakeService() as service, client_of(service, judge=forgetful, concurrency=1) as client:
+            service.script(http(500), http(500))
+            with pytest.raises(OptionsError, match=message):
+                await client.improve(jpeg())
+            run = client.improve_archive(photos(tmp_path / "in", 60), out=tmp_path / "out")
+            with pytest.raises(OptionsError, match=message):
+                [_ async for _ in run]
+            assert run.progress.outcomes == {}
+            assert len(service.requests) == 2
 
     async def test_an_unexpected_error_fails_the_items_of_its_chunk_as_a_bug(self) -> None:
         def broken(*_: Any) -> Verdict:

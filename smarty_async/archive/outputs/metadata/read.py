@@ -32,7 +32,7 @@ from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.archive.photos.tiff import Directory, Field, TiffError, TiffReader, build, integers
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["read_metadata"]
+__all__ = ["DESCRIPTIVE", "read_metadata"]
 
 
 _LARGEST_READ_WHOLE = 200 << 20
@@ -143,7 +143,7 @@ def _bytes(value: object) -> bytes | None:
     return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else None
 
 
-_DESCRIPTIVE = frozenset(
+DESCRIPTIVE = frozenset(
     map(
         int,
         (
@@ -193,7 +193,7 @@ def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
     """
     reader = TiffReader(stream)
     wanted = {
-        *_DESCRIPTIVE,
+        *DESCRIPTIVE,
         *(Base.NewSubfileType, Base.ImageWidth, Base.ImageLength, IFD.Exif, IFD.GPSInfo),
         *(_XMP, _IPTC, _PHOTOSHOP, _ICC),
     }
@@ -215,7 +215,7 @@ def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
 
 def _descriptive_fields(directory: Directory) -> dict[int, Field]:
     """The fields of a page that describe the picture."""
-    return {tag: field for tag, field in directory.fields.items() if tag in _DESCRIPTIVE}
+    return {tag: field for tag, field in directory.fields.items() if tag in DESCRIPTIVE}
 
 
 def _page_offset(stream: BinaryIO, reader: TiffReader, page: int) -> int:
