@@ -446,7 +446,7 @@ class PhotoRun:
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
         if self._metadata is not None and self._metadata.warnings:
             result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
-        return FinishedPhoto(self.entry, result, outcome.failures)
+        return FinishedPhoto(self.entry, result, outcome.failures, self._digest)
 
     def _bug(self, error: Exception) -> RequestOutcome:
         """The outcome of a photo at which an unexpected error was met."""

@@ -171,11 +171,13 @@ class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
         entry: the photo with its answers.
         result: its result.
         failures: why modes of it failed permanently.
+        digest: SHA-256 of the photo's file, 32 bytes, taken as it was sent; None when it was not.
     """
 
     entry: PhotoEntry
     result: Result
     failures: Mapping[ModeSpec, ErrorInfo]
+    digest: bytes | None = None
 
     def logged(self) -> dict[str, Any]:
         """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""

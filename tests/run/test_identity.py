@@ -115,14 +115,19 @@ async def test_a_changed_photo_of_the_same_size_is_sent_among_others_with_anothe
     assert_right(out, photos)
 
 
-async def test_a_failure_stays_a_failure_under_another_modification_time(source: Path, out: Path) -> None:
+async def test_a_failure_stays_a_failure_under_another_modification_time_or_folder(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
         service.script(items({"file_0": {"status": 1, "error": "no"}}))
         await restore(service, source, out)
         shift_times(source)
-        # Nothing was received, so that its content is not known.
-        assert outcomes(await restore(service, source, out)) == {"a.jpg": "restored"}
+        assert outcomes(await restore(service, source, out)) == {"a.jpg": "failed"}
+        moved = rename(source, source.with_name("moved"))
+        assert outcomes(await restore(service, moved, out)) == {"a.jpg": "failed"}
+        assert len(sent(service)) == 1
+        assert [line["photo"] for line in lines(out)] == ["a.jpg"]
+        (moved / "a.jpg").write_bytes(photo("another"))
+        assert outcomes(await restore(service, moved, out)) == {"a.jpg": "restored"}
 
 
 async def test_another_mode_is_asked_for_after_a_change_of_the_modification_time_alone(source: Path, out: Path) -> None:

@@ -29,6 +29,7 @@ from smarty_async.archive.journal.records import (
     RequestState,
     UnhashedPhoto,
     answers_of,
+    content_digest,
     origin_of,
     outputs_of,
     photo_of_key,
@@ -327,6 +328,14 @@ class JournalStore:
             " (SELECT outcome, bw, attempts, type, message, warnings FROM new WHERE new.photo = id)"
             " WHERE id IN (SELECT photo FROM new)",
             [result_columns(photo) for photo in photos],
+        )
+        # Answers have noted it; a failure is to be known by its content, too.
+        self.note_digests(
+            {
+                photo.entry.id: content_digest(photo.digest, page=photo.entry.file.page)
+                for photo in photos
+                if photo.failures and photo.digest
+            }
         )
         return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
 
