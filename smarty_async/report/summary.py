@@ -53,7 +53,7 @@ _WORDS: dict[Outcome, str] = {
 
 
 _LEFT_ALONE_NAMED = 5
-"""Files that are not photos named in a sentence."""
+"""Files that were left alone named in a sentence."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         seconds: how long the run took.
         out: the output folder.
         oversized: photos outside the dimensions that the service publishes; they were sent all the same.
-        left_alone: files that are not photos.
+        left_alone: files that are not photos, or that a list names and are results of a run.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
         interrupted: whether it was stopped before its end.
@@ -219,11 +219,11 @@ def failed_line(failed: FailedPhoto) -> str:
 
 
 def left_alone_line(number: int, names: Sequence[str]) -> str:
-    """The files that are not photos: how many, and the first names."""
+    """The files that were left alone: how many, why, and the first names."""
     named = ", ".join(map(plain, names[:_LEFT_ALONE_NAMED]))
     more = number - min(len(names), _LEFT_ALONE_NAMED)
     listed = f": {named}{f' and {more:,} more' if more and named else ''}" if named else ""
-    words = verb(number, "is not a photo was", "are not photos were")
+    words = verb(number, "is not a photo or is a result was", "are not photos or are results were")
     return f"{count(number, 'file')} that {words} left alone{listed}"
 
 
@@ -332,7 +332,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.rejected:
         yield f"  reject  {_photos_and_folders(tally.failures)}"
     if plan.left_alone:
-        are = verb(plan.left_alone, "is not a photo", "are not photos")
+        are = verb(plan.left_alone, "is not a photo or is a result", "are not photos or are results")
         yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
     if seconds is not None and plan.photos:
         yield f"  take    {estimated(seconds)}, at the pace of earlier runs"

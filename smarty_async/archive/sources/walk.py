@@ -1,7 +1,8 @@
 """One walk through a folder, depth first, streaming, never in a circle; and which of the files in it are photos.
 
-Skipped are hidden and system files, what the patterns leave out, and what runs create in an output folder
-(`GeneratedFiles`). The extension of its name says whether a file is a photo; where it is not known, its first bytes do.
+Skipped are hidden and system files, what the patterns leave out, what runs create in an output folder
+(`GeneratedFiles`), and albums. The extension of its name says whether a file is a photo; where it is not known, its
+first bytes do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from smarty_async.archive.paths import GENERATED_NAMES, STATE
+from smarty_async.archive.paths import ALBUM, GENERATED_NAMES, STATE
 from smarty_async.archive.sources.scan_roots import ScanRoot
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo
@@ -31,6 +32,7 @@ __all__ = [
     "has_photo_signature",
     "is_photo_name",
     "is_skipped",
+    "lies_in_results",
     "photo_file",
     "reason",
     "unreadable",
@@ -168,6 +170,8 @@ class Walk:
             identity = identity or _identity_of(path, Path(path).stat())
             if any(identity == folder.identity for folder in self._inside):
                 return None
+            if self._inside and _is_album(path):
+                return None
             skipped: frozenset[str] = frozenset()
             if _holds_results(path) or self._generated.is_out(identity):
                 if self._inside:
@@ -221,6 +225,23 @@ def _identity_of(path: str | Path, status: os.stat_result) -> _Identity:
 def _holds_results(folder: str) -> bool:
     """Whether `folder` is the output folder of some run."""
     return os.path.lexists(f"{folder}/{STATE}")
+
+
+def _is_album(folder: str) -> bool:
+    """Whether `folder` is an album that was made of results."""
+    return os.path.lexists(f"{folder}/{ALBUM}")
+
+
+def lies_in_results(root: ScanRoot) -> bool:
+    """Whether the path of `root` leads, below its source, into what some run or an album has created."""
+    folder = root.source
+    for name in root.photo.split("/") if root.photo else ():
+        if name in GENERATED_NAMES and _holds_results(folder):
+            return True
+        folder = f"{folder}/{name}"
+        if _is_album(folder):
+            return True
+    return False
 
 
 class GeneratedFiles:
