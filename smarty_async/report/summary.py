@@ -64,6 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         coloured: photos of this run that were given colours.
         left: photos found and left for another run.
+        scanning: whether it ended before all photos were found.
         missing: photos finished in an earlier run of which outputs are no longer there.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
@@ -88,6 +89,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[Outcome, int]
     coloured: int = 0
     left: int
+    scanning: bool = False
     missing: int = 0
     failures: list[Failures]
     requests: int
@@ -148,6 +150,7 @@ class Tally:
             outcomes=dict(self.outcomes),
             coloured=self.coloured,
             left=max(0, progress.found - sum(self.outcomes.values())),
+            scanning=progress.scanning,
             missing=progress.missing,
             failures=self.failures,
             requests=progress.requests,
@@ -285,6 +288,8 @@ def _photos_and_folders(failures: Iterable[Failures]) -> str:
 def _stopped_line(summary: Summary) -> str:
     if summary.left:
         return f"Stopped with {count(summary.left, 'photo')} left. The same command continues from here."
+    if summary.scanning:
+        return "Stopped before all photos were found. The same command continues from here."
     return "Nothing was left to do when the run was stopped: every photo is finished."
 
 

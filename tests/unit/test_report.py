@@ -226,8 +226,14 @@ def test_files_that_are_no_photos(number: int, names: list[str], line: str) -> N
 def test_a_run_stopped_with_nothing_left_says_so() -> None:
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
-    summary = tally.summary(Progress(found=1), out="o", seconds=1, free=True, interrupted=True)
+    summary = tally.summary(Progress(found=1, scanning=False), out="o", seconds=1, free=True, interrupted=True)
     assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
+
+
+def test_a_run_stopped_before_all_photos_were_found_says_so() -> None:
+    summary = Tally().summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
+    line = "Stopped before all photos were found. The same command continues from here."
+    assert line in list(summary_lines(summary, free=True))
 
 
 @pytest.mark.parametrize("kind", ["damaged", "truncated", "heic", "raw"])
