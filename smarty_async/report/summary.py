@@ -261,11 +261,12 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
         yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
     yield f"Price: {FREE if free and summary.images else _price(summary)}"
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
+        out = repr(summary.out) if summary.out.endswith(".") else summary.out
         if is_store_address(summary.out):
-            yield f"The results are in {plain(summary.out)}. See what became of every photo with:"
+            yield f"The results are in {plain(out)}. See what became of every photo with:"
             yield f"  smarty-async status {shell(summary.out)}"
         else:
-            yield f"The results are in {plain(summary.out)}. Look at them with:"
+            yield f"The results are in {plain(out)}. Look at them with:"
             yield f"  smarty-async view {shell(summary.out)}"
 
 

@@ -230,6 +230,13 @@ def test_a_run_stopped_with_nothing_left_says_so() -> None:
     assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
 
 
+def test_a_folder_whose_name_ends_with_a_dot_is_quoted() -> None:
+    tally = Tally()
+    tally.add(result("a.jpg", "restored"))
+    summary = tally.summary(Progress(found=1), out=".", seconds=1, free=True)
+    assert "The results are in '.'. Look at them with:" in list(summary_lines(summary, free=True))
+
+
 def test_a_run_stopped_before_all_photos_were_found_says_so() -> None:
     summary = Tally().summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
     line = "Stopped before all photos were found. The same command continues from here."
