@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from typer import Context
 from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.models import TyperPath
 
 from smarty_async.errors import ConfigurationError
 
@@ -28,15 +29,31 @@ def option_key(option: TyperOption) -> str:
     return max(option.opts, key=len).lstrip("-").replace("-", "_")
 
 
+class _LocalPath(TyperPath):
+    """A path on this machine, also as a ``file://`` URL."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from smarty_async.store_address import is_store_address, local_path  # noqa: PLC0415 - help is quick
+
+        # Of an address in place of DIR the command says what can be done.
+        if isinstance(value, str) and not (isinstance(param, TyperArgument) and is_store_address(value)):
+            value = local_path(value, option=param.opts[0] if isinstance(param, TyperOption) else str(param.metavar))
+        return super().convert(value, param, ctx)
+
+
 class Command(TyperCommand):
     """A command whose help lists its options in groups: the ``rich_help_panel`` of each, in the order they appear.
 
-    Every option can also be set in the environment, as ``SMARTY_`` and its long name.
+    Every option can also be set in the environment, as ``SMARTY_`` and its long name. Every path may be a ``file://``
+    URL.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         for option in self.params:
+            if isinstance(option.type, TyperPath):
+                vars(path := _LocalPath()).update(vars(option.type))
+                option.type = path
             if isinstance(option, TyperOption) and option.name not in _NOT_FROM_ENVIRONMENT and not option.hidden:
                 option.envvar = option.envvar or f"SMARTY_{option_key(option).upper()}"
                 option.show_envvar = False
@@ -113,7 +130,7 @@ def _options(command: Any) -> dict[str, TyperOption]:
 
 def _value(option: TyperOption, value: Any, path: Path) -> Any:
     """The value of `option` for `value` in the file, in the form that the command line has it in."""
-    values = [_expanded(one) for one in (cast("list[Any]", value) if isinstance(value, list) else [value])]
+    values = [_expanded(one) for one in (value if isinstance(value, list) else [value])]
     if option.multiple:
         return values
     if not isinstance(value, list):
