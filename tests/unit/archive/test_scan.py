@@ -692,3 +692,16 @@ class TestLists:
         assert next(paths) == names[0]
         assert stream.tell() < 20_000
         assert [names[0], *paths] == names
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\1", "the list is a picture: --from-file takes"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "the list is a picture"),
+        (b"a.jpg\n" * 4000 + b"b\0c\n", "the list is no text"),
+    ],
+)
+def test_what_is_no_list_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        list(read_list(io.BytesIO(data)))
