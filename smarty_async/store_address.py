@@ -92,19 +92,23 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
     """`path` as text, also where it is given as a ``file://`` URL.
 
     Any other URL is refused: ``ftp://host`` would become a folder called ``ftp:``. So is an empty text, such as that of
-    a variable that is not set: it would be the working folder.
+    a variable that is not set: it would be the working folder. So is ``~`` that no shell has replaced, unless there is
+    a folder called so.
 
     Args:
         path: a path that the caller gave.
         option: what the caller gave it for (``--out``), for the message.
 
     Raises:
-        OptionsError: it is empty, a URL of something else, or a `pathlib.Path` that was made of a URL.
+        OptionsError: it is empty, begins with a ``~`` that was not replaced, is a URL of something else, or a
+            `pathlib.Path` that was made of a URL.
     """
     text = os.fspath(path)
     if not text:
         raise OptionsError(f"{option} is empty: name a folder or a file")
     spelled = text.replace(os.sep, "/")
+    if spelled.partition("/")[0] == "~" and not Path("~").exists():
+        raise OptionsError(f"{option} {text!r} begins with '~', which the shell has not replaced: write the whole path")
     found = _URL.match(spelled)
     if found is None and not isinstance(path, str):
         found = _URL_AS_PATH.match(spelled)

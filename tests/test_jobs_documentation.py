@@ -30,7 +30,9 @@ def test_the_config_file_is_read(tmp_path: Path) -> None:
     [text] = blocks("toml")
     path = tmp_path / "smarty-async.toml"
     path.write_text(text)
-    assert read_config(path, commands())["improve"]["max_cost_total"] == 5000
+    settings = read_config(path, commands())["improve"]
+    assert settings["max_cost_total"] == 5000
+    assert not settings.get("as_json"), "cron would send a mail every night"
 
 
 def test_every_option_exists() -> None:

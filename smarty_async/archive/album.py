@@ -20,7 +20,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from smarty_async.archive.journal.catalog import Catalog, Photo
-from smarty_async.archive.paths import STATE, output_place
+from smarty_async.archive.paths import ALBUM, output_place
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.results import KINDS, ErrorInfo, Kind
@@ -39,7 +39,6 @@ __all__ = [
 PREFER: Final[tuple[Kind, ...]] = ("colorized_improved", "improved", "resolved")
 """The order of outputs unless the caller states another."""
 
-_OWN: Final = ".smarty-async-album"
 _MANIFEST: Final = "manifest.jsonl"
 
 
@@ -111,7 +110,7 @@ def make_album(
     folder = Path(to).absolute()
     with Catalog(out) as catalog:
         _check_folder(folder, catalog)
-        own = folder / _OWN
+        own = folder / ALBUM
         try:
             own.mkdir(parents=True, exist_ok=True)
             with FileLock(own / "lock", timeout=0):
@@ -129,7 +128,7 @@ def make_album(
 def _shown_path(error: OSError, folder: Path) -> Path:
     """The path that a message about `error` names: a picture or its folder, else the album, and no temporary file."""
     path = Path(error.filename2 or error.filename or folder)
-    return folder if path.is_relative_to(folder / _OWN) else path
+    return folder if path.is_relative_to(folder / ALBUM) else path
 
 
 def _kinds(prefer: Iterable[str]) -> tuple[Kind, ...]:
@@ -142,18 +141,30 @@ def _kinds(prefer: Iterable[str]) -> tuple[Kind, ...]:
 
 
 def _check_folder(folder: Path, catalog: Catalog) -> None:
-    """Refuse a folder where the album would mix with the photos or the outputs."""
+    """Refuse a folder where the album would mix with the photos or the outputs.
+
+    A new folder below the photos is fine: scans skip an album. What is in a folder that becomes one would be skipped,
+    too.
+    """
     real, out = folder.resolve(), catalog.out.resolve()
-    if out.is_relative_to(real) or any(real.is_relative_to(out / name) for name in (STATE, *KINDS)):
-        raise OptionsError(f"the album cannot be in {str(folder)!r}, where the outputs are: choose another --to")
+    if real.is_relative_to(out) or out.is_relative_to(real):
+        raise OptionsError(
+            f"the album in {str(folder)!r} would mix with the outputs in {str(catalog.out)!r}: choose another --to"
+        )
     for source in catalog.sources():
         photos = Path(source).resolve()
         if photos == Path(photos.anchor):
             continue  # the root, which the source of absolute paths may be, contains every folder
-        if real.is_relative_to(photos) or photos.is_relative_to(real):
+        if photos.is_relative_to(real) or (real.is_relative_to(photos) and not _is_new_or_album(real)):
             raise OptionsError(
-                f"the album cannot be in {str(folder)!r}, together with the photos of {source!r}: choose another --to"
+                f"the album in {str(folder)!r} would mix with the photos of {source!r}: choose another --to, such as a"
+                " new folder"
             )
+
+
+def _is_new_or_album(folder: Path) -> bool:
+    """Whether `folder` is not there, empty, or an album."""
+    return not folder.exists() or (folder / ALBUM).exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:
@@ -179,7 +190,7 @@ class _Making:
         self._catalog = catalog
         self._kinds = kinds
         self._several_sources = len(catalog.sources()) > 1
-        self._own = folder / _OWN
+        self._own = folder / ALBUM
         self._manifest = _Manifest(self._own / _MANIFEST)
         self._entries = {entry.key: entry for entry in self._manifest.read()}
         self._owners = {entry.target: entry for entry in self._entries.values()}

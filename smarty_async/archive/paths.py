@@ -30,6 +30,7 @@ import msgspec
 from smarty_async.results import KINDS
 
 __all__ = [
+    "ALBUM",
     "GENERATED_NAMES",
     "JOURNAL",
     "POSIX_RULES",
@@ -50,6 +51,9 @@ __all__ = [
 
 STATE = ".smarty-async"
 """The folder under ``--out`` that holds the journal, the lock and the temporary files."""
+
+ALBUM = ".smarty-async-album"
+"""The folder in an album that says what is in it."""
 
 JOURNAL = "journal.sqlite"
 """The journal's file name, in ``DIR/.smarty-async/``."""

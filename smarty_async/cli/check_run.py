@@ -44,7 +44,7 @@ class Connectivity(msgspec.Struct, kw_only=True):
     Attributes:
         address: of the service; None for the embedded service.
         account: how requests are authorized, in words.
-        proxy: the proxy's host and port, None for none.
+        proxy: the proxy's host and port, None for none; left out where its address cannot be used.
         status: the status of the service's answer, None while there is none.
         seconds: how long it took.
         clock_ahead: by how many seconds this machine's clock is ahead of the service's; None when it does not say.
@@ -53,7 +53,7 @@ class Connectivity(msgspec.Struct, kw_only=True):
 
     address: str | None
     account: str
-    proxy: str | None = None
+    proxy: str | msgspec.UnsetType | None = None
     status: int | None = None
     seconds: float = 0.0
     clock_ahead: float | None = None
@@ -88,6 +88,7 @@ async def check_connection(
 
 
 async def _ask(account: Account, url: URL, found: Connectivity, seconds: float) -> None:
+    found.proxy = msgspec.UNSET  # until its address has been read
     proxy = proxy_for(url)
     found.proxy = f"{proxy.host}:{proxy.port}" if proxy else None
     timeouts = Timeouts(connect=seconds, silence=seconds)
@@ -164,7 +165,8 @@ def check_lines(found: Connectivity) -> Iterator[str]:
         return
     yield f"Account:  {found.account}"
     yield f"Service:  {plain(found.address)}"
-    yield f"Proxy:    {plain(found.proxy) if found.proxy else 'none'}"
+    if found.proxy is not msgspec.UNSET:
+        yield f"Proxy:    {plain(found.proxy) if found.proxy else 'none'}"
     if found.status is not None:
         yield f"Answer:   status {found.status} after {found.seconds:.2f} s"
     if found.clock_ahead is not None:

@@ -5,6 +5,7 @@ The config file is ``smarty-async.toml`` in the working folder, or the file of `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 from typer import Context
 from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.models import TyperPath
 
 from smarty_async.errors import ConfigurationError
 
@@ -27,15 +29,31 @@ def option_key(option: TyperOption) -> str:
     return max(option.opts, key=len).lstrip("-").replace("-", "_")
 
 
+class _LocalPath(TyperPath):
+    """A path on this machine, also as a ``file://`` URL."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from smarty_async.store_address import is_store_address, local_path  # noqa: PLC0415 - help is quick
+
+        # Of an address in place of DIR the command says what can be done.
+        if isinstance(value, str) and not (isinstance(param, TyperArgument) and is_store_address(value)):
+            value = local_path(value, option=param.opts[0] if isinstance(param, TyperOption) else str(param.metavar))
+        return super().convert(value, param, ctx)
+
+
 class Command(TyperCommand):
     """A command whose help lists its options in groups: the ``rich_help_panel`` of each, in the order they appear.
 
-    Every option can also be set in the environment, as ``SMARTY_`` and its long name.
+    Every option can also be set in the environment, as ``SMARTY_`` and its long name. Every path may be a ``file://``
+    URL.
     """
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         for option in self.params:
+            if isinstance(option.type, TyperPath):
+                vars(path := _LocalPath()).update(vars(option.type))
+                option.type = path
             if isinstance(option, TyperOption) and option.name not in _NOT_FROM_ENVIRONMENT and not option.hidden:
                 option.envvar = option.envvar or f"SMARTY_{option_key(option).upper()}"
                 option.show_envvar = False
@@ -68,14 +86,16 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     """The defaults that a config file gives, by command and parameter.
 
     A key at the top is an option's long name, for every command that has the option; under ``[improve]`` it is for
-    that command alone. A list gives the values of an option that can be repeated.
+    that command alone. A list gives the values of an option that can be repeated, or that takes several parted by
+    commas. A path may begin with ``~``: no shell has replaced it.
 
     Args:
         path: the file.
         commands: the commands by name.
 
     Raises:
-        ConfigurationError: it cannot be read, is not valid TOML, names an unknown option or a secret.
+        ConfigurationError: it cannot be read, is not valid TOML, names an unknown option or a secret, or sets an option
+            that takes one value to a list.
     """
     import tomllib  # noqa: PLC0415 - help is quick
 
@@ -90,23 +110,45 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     for key, value in settings.items():
         if isinstance(value, dict) and key in commands:
             for inner, setting in cast("dict[str, Any]", value).items():
-                defaults[key][_parameter(inner, options[key], path)] = setting
+                option = _option(inner, options[key], path)
+                defaults[key][str(option.name)] = _value(option, setting, path)
         else:
             owners = [name for name in commands if key.replace("-", "_") in options[name]]
             if not owners:
-                _parameter(key, {name: name for known in options.values() for name in known}, path)
+                _option(key, {name: option for known in options.values() for name, option in known.items()}, path)
             for name in owners:
-                defaults[name][_parameter(key, options[name], path)] = value
+                option = _option(key, options[name], path)
+                defaults[name][str(option.name)] = _value(option, value, path)
     return defaults
 
 
-def _options(command: Any) -> dict[str, str]:
-    """The parameter of each option that a file may set, by the option's name."""
+def _options(command: Any) -> dict[str, TyperOption]:
+    """Each option that a file may set, by its name there."""
     options = [option for option in command.params if isinstance(option, TyperOption) and not option.hidden]
-    return {option_key(option): str(option.name) for option in options if option.name != "help"}
+    return {option_key(option): option for option in options if option.name != "help"}
 
 
-def _parameter(key: str, options: Mapping[str, str], path: Path) -> str:
+def _value(option: TyperOption, value: Any, path: Path) -> Any:
+    """The value of `option` for `value` in the file, in the form that the command line has it in."""
+    values = [_expanded(one) for one in (value if isinstance(value, list) else [value])]
+    if option.multiple:
+        return values
+    if not isinstance(value, list):
+        return values[0]
+    if "," in (option.metavar or ""):
+        return ",".join(map(str, values))
+    raise ConfigurationError(
+        f"the config file {str(path)!r} sets {option_key(option).replace('_', '-')!r} to a list: it takes one value"
+    )
+
+
+def _expanded(value: Any) -> Any:
+    """`value`, with the user's home folder for a ``~`` that a path begins with."""
+    is_below_home = isinstance(value, str) and (value == "~" or value.startswith("~/"))
+    return os.path.expanduser(value) if is_below_home else value  # noqa: PTH111 - the rest stays as it is written
+
+
+def _option(key: str, options: Mapping[str, TyperOption], path: Path) -> TyperOption:
     name = key.replace("-", "_")
     if name in _SECRETS:
         raise ConfigurationError(

@@ -257,7 +257,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         from smarty_async.cli.signals import Interrupts  # noqa: PLC0415
         from smarty_async.options import Retries, Timeouts  # noqa: PLC0415
         from smarty_async.redaction import redactor  # noqa: PLC0415
-        from smarty_async.store_address import is_store_address  # noqa: PLC0415
+        from smarty_async.store_address import is_store_address, local_path  # noqa: PLC0415
 
         if view and is_store_address(out or ""):
             raise OptionsError("--view shows results in a folder: leave it out with an --out in a bucket")
@@ -328,6 +328,6 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.results import view as show_results  # noqa: PLC0415 - help is quick
 
-        show_results(Path(folder), verbose=verbose)
+        show_results(Path(local_path(folder, option="--out")), verbose=verbose)
     if status is not Exit.FINE:
         raise typer.Exit(status)

@@ -20,6 +20,7 @@ from smarty_async.local.memory import largest_output, largest_photo
 from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
 from smarty_async.results import Kind
+from smarty_async.store_address import local_path
 
 __all__ = [
     "ClientOptions",
@@ -173,11 +174,11 @@ class ImproveOptions(msgspec.Struct, frozen=True, kw_only=True):
             yield ()
         elif self.from_file == "-":
             yield read_list(sys.stdin.buffer)
-        elif Path(self.from_file).is_file():
-            yield ListFile(self.from_file)
+        elif (path := Path(local_path(self.from_file, option="--from-file"))).is_file():
+            yield ListFile(path)
         else:  # a pipe can be read only once
             try:
-                file = Path(self.from_file).open("rb")  # noqa: SIM115 - closed below
+                file = path.open("rb")
             except OSError as error:
                 raise OptionsError(f"cannot read the list {self.from_file!r}: {error.strerror}") from None
             with file:

@@ -44,7 +44,7 @@ _WORDS: dict[Outcome, str] = {
 
 
 _LEFT_ALONE_NAMED = 5
-"""Files that are not photos named in a sentence."""
+"""Files that were left alone named in a sentence."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +55,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         outcomes: photos by outcome.
         coloured: photos of this run that were given colours.
         left: photos found and left for another run.
+        scanning: whether it ended before all photos were found.
         missing: photos finished in an earlier run of which outputs are no longer there.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
@@ -68,7 +69,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         seconds: how long the run took.
         out: the output folder.
         oversized: photos outside the dimensions that the service publishes; they were sent all the same.
-        left_alone: files that are not photos.
+        left_alone: files that are not photos, or that a list names and are results of a run.
         left_alone_names: the first of them.
         limit_reached: whether a spend limit was reached and photos were left.
         interrupted: whether it was stopped before its end.
@@ -79,6 +80,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[Outcome, int]
     coloured: int = 0
     left: int
+    scanning: bool = False
     missing: int = 0
     failures: list[Failures]
     requests: int
@@ -139,6 +141,7 @@ class Tally:
             outcomes=dict(self.outcomes),
             coloured=self.coloured,
             left=max(0, progress.found - sum(self.outcomes.values())),
+            scanning=progress.scanning,
             missing=progress.missing,
             failures=self.failures,
             requests=progress.requests,
@@ -210,11 +213,11 @@ def failed_line(failed: FailedPhoto) -> str:
 
 
 def left_alone_line(number: int, names: Sequence[str]) -> str:
-    """The files that are not photos: how many, and the first names."""
+    """The files that were left alone: how many, why, and the first names."""
     named = ", ".join(map(plain, names[:_LEFT_ALONE_NAMED]))
     more = number - min(len(names), _LEFT_ALONE_NAMED)
     listed = f": {named}{f' and {more:,} more' if more and named else ''}" if named else ""
-    words = verb(number, "is not a photo was", "are not photos were")
+    words = verb(number, "is not a photo or is a result was", "are not photos or are results were")
     return f"{count(number, 'file')} that {words} left alone{listed}"
 
 
@@ -249,11 +252,12 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
         yield f"The colours of {photos} are {_TONED}: the engine on this machine cannot know the real ones."
     yield f"Price: {FREE if free and summary.images else _price(summary)}"
     if summary.outcomes.get("restored") or summary.outcomes.get("skipped") or summary.outcomes.get("duplicate"):
+        out = repr(summary.out) if summary.out.endswith(".") else summary.out
         if is_store_address(summary.out):
-            yield f"The results are in {plain(summary.out)}. See what became of every photo with:"
+            yield f"The results are in {plain(out)}. See what became of every photo with:"
             yield f"  smarty-async status {shell(summary.out)}"
         else:
-            yield f"The results are in {plain(summary.out)}. Look at them with:"
+            yield f"The results are in {plain(out)}. Look at them with:"
             yield f"  smarty-async view {shell(summary.out)}"
 
 
@@ -276,6 +280,8 @@ def _photos_and_folders(failures: Iterable[Failures]) -> str:
 def _stopped_line(summary: Summary) -> str:
     if summary.left:
         return f"Stopped with {count(summary.left, 'photo')} left. The same command continues from here."
+    if summary.scanning:
+        return "Stopped before all photos were found. The same command continues from here."
     return "Nothing was left to do when the run was stopped: every photo is finished."
 
 
@@ -323,7 +329,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.rejected:
         yield f"  reject  {_photos_and_folders(tally.failures)}"
     if plan.left_alone:
-        are = verb(plan.left_alone, "is not a photo", "are not photos")
+        are = verb(plan.left_alone, "is not a photo or is a result", "are not photos or are results")
         yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
     if seconds is not None and plan.photos:
         yield f"  take    {estimated(seconds)}, at the pace of earlier runs"

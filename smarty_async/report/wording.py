@@ -94,9 +94,8 @@ _ADVICE = {
     "too_large": "if a photo has too many bytes and your account accepts larger ones, raise --max-image-bytes",
     "changed": "these files changed while they were being sent; the same command takes them as they are now",
     "collision": f"their results would overwrite those of another photo; {_ELSEWHERE}",
-    "output": f"these are results of an earlier run; leave them out, or {_ELSEWHERE}",
-    "output_refused": "move away the file in the place of the result, and run the same command again; if the"
-    f" disk does not accept the name, {_ELSEWHERE}",
+    "output_refused": "move away the file that stands in the place of the result, and run the same command again; if"
+    f" the disk does not accept the name, {_ELSEWHERE}",
     "output_exists": f"files of yours have the names of these results; move them, or {_ELSEWHERE}",
     "path_too_long": f"their paths are too long for this disk; {_ELSEWHERE}",
     "listed_object": "name them as a source instead, also by a pattern such as 's3://bucket/scans/**/*.jpg'",

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from support.fake_service import FakeService, http
-from support.program import QUOTED, TOKEN, Ended, run, service
+from support.program import QUOTED, TOKEN, Ended, invoke, run, service
 from support.proxy import connect_proxy
 
 from smarty_async.cli.check_run import Connectivity, check_lines
@@ -108,6 +108,17 @@ async def test_a_service_that_cannot_be_reached() -> None:
     assert ended.status == 4
     assert "cannot connect to 127.0.0.1:9" in ended.err
     assert "Service:  http://127.0.0.1:9" in ended.out
+
+
+def test_nothing_is_said_of_a_proxy_whose_address_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMARTY_TOKEN", TOKEN)
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1080")
+    monkeypatch.delenv("no_proxy", raising=False)
+    ended = invoke("check")
+    assert ended.status == 3
+    assert "Service:" in ended.out
+    assert "Proxy" not in ended.out
+    assert "proxy" not in json.loads(invoke("check", "--json").out)
 
 
 @pytest.mark.slow

@@ -365,6 +365,25 @@ async def test_a_list_of_photos_from_a_pipe(service: FakeService, photos: Path, 
     assert ended.summary["outcomes"] == {"restored": 2}
 
 
+def files_below(folder: Path) -> list[str]:
+    return [str(path) for path in folder.rglob("*.jpg")]
+
+
+@pytest.mark.slow
+async def test_a_list_of_everything_can_be_given_again(
+    service: FakeService, photos: Path, out: Path, tmp_path: Path
+) -> None:
+    command = ("improve", "--from-file", "-", "--out", out, "--base-url", service.url, "--json")
+    first = await run(*command, stdin="\0".join(files_below(tmp_path)).encode())
+    assert (first.status, first.summary["outcomes"]) == (0, {"restored": 3})
+    assert (await run("album", out, "--to", photos / "album")).status == 0
+    listed = files_below(tmp_path)
+    again = await run(*command, stdin="\0".join(listed).encode())
+    assert (again.status, again.summary["outcomes"]) == (0, {"skipped": 3})
+    assert again.summary["left_alone"] == len(listed) - 3 >= 6
+    assert "files that are not photos or are results were left alone: " in again.err
+
+
 @pytest.mark.slow
 async def test_a_dry_run_sends_and_creates_nothing(service: FakeService, photos: Path, out: Path) -> None:
     (photos / "words.jpg").write_text("no picture")

@@ -111,7 +111,7 @@ async def test_files_left_alone_are_no_failure(tmp_path: Path, capsys: pytest.Ca
     run = FinishedRun(found=0)
     run.progress.leave_alone("notes.txt")
     assert await followed(run, tmp_path=tmp_path) is Exit.FINE
-    assert "1 file that is not a photo was left alone: notes.txt." in capsys.readouterr().err
+    assert "1 file that is not a photo or is a result was left alone: notes.txt." in capsys.readouterr().err
 
 
 async def test_no_photo_at_all_is_most_likely_a_mistake(tmp_path: Path) -> None:

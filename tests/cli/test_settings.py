@@ -76,9 +76,25 @@ class TestConfigFile:
         assert defaults["improve"] == {"max_cost": 50, "quiet": True, "mode": ["improve"]}
         assert defaults["serve"] == {"port": 0}
 
+    def test_values_may_be_written_in_any_form_that_is_clear(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", "/home/me")
+        monkeypatch.setenv("USERPROFILE", "/home/me")
+        path = tmp_path / "c.toml"
+        lines = ('mode = "improve"', 'exclude = "~*.jpg"', 'outputs = ["improved", "resolved"]', 'out = "~/restored"')
+        path.write_text("\n".join(lines))
+        assert read_config(path, commands())["improve"] == {
+            "mode": ["improve"],
+            "exclude": ["~*.jpg"],
+            "outputs": "improved,resolved",
+            "out": "/home/me/restored",
+        }
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
+            ('out = ["a", "b"]', r"c.toml' sets 'out' to a list: it takes one value"),
             ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
             ("[improve]\nport = 1", "sets 'port', which is not an option"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),

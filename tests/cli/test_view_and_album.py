@@ -124,6 +124,23 @@ def test_view_serves_until_it_is_interrupted(results: Path) -> None:
         assert process.stderr.read() == ""
 
 
+def test_paths_may_be_file_urls(results: Path, tmp_path: Path) -> None:
+    out = results.as_uri()
+    page, album = tmp_path / "page", tmp_path / "album"
+    assert invoke("view", out, "--static", page.as_uri()).err.startswith("Wrote 2 photos")
+    assert (page / "index.html").is_file()
+    assert invoke("album", out, "--to", album.as_uri()).status == 0
+    assert (album / "a.jpg").is_file()
+    refused = invoke("view", results, "--static", "ftp://host/page")
+    assert (refused.status, "ftp:// is not supported" in refused.err) == (2, True)
+
+
+def test_a_home_folder_that_no_shell_has_filled_in_is_refused(results: Path) -> None:
+    for command in (["view", "~/x"], ["album", str(results), "--to", "~/x"], ["improve", str(results), "--out", "~/x"]):
+        ended = invoke(*command)
+        assert (ended.status, "which the shell has not replaced" in ended.err) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["view", "album"])
 def test_help_names_the_options(command: str) -> None:
     done = invoke(command, "--help")

@@ -215,9 +215,9 @@ def test_one_failed_photo_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("number", "names", "line"),
     [
-        (1, ["notes.txt"], "1 file that is not a photo was left alone: notes.txt"),
-        (7, list("abcdef"), "7 files that are not photos were left alone: a, b, c, d, e and 2 more"),
-        (2, [], "2 files that are not photos were left alone"),
+        (1, ["notes.txt"], "1 file that is not a photo or is a result was left alone: notes.txt"),
+        (7, list("abcdef"), "7 files that are not photos or are results were left alone: a, b, c, d, e and 2 more"),
+        (2, [], "2 files that are not photos or are results were left alone"),
     ],
 )
 def test_files_that_are_no_photos(number: int, names: list[str], line: str) -> None:
@@ -227,8 +227,21 @@ def test_files_that_are_no_photos(number: int, names: list[str], line: str) -> N
 def test_a_run_stopped_with_nothing_left_says_so() -> None:
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
-    summary = tally.summary(Progress(found=1), out="o", seconds=1, free=True, interrupted=True)
+    summary = tally.summary(Progress(found=1, scanning=False), out="o", seconds=1, free=True, interrupted=True)
     assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
+
+
+def test_a_folder_whose_name_ends_with_a_dot_is_quoted() -> None:
+    tally = Tally()
+    tally.add(result("a.jpg", "restored"))
+    summary = tally.summary(Progress(found=1), out=".", seconds=1, free=True)
+    assert "The results are in '.'. Look at them with:" in list(summary_lines(summary, free=True))
+
+
+def test_a_run_stopped_before_all_photos_were_found_says_so() -> None:
+    summary = Tally().summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
+    line = "Stopped before all photos were found. The same command continues from here."
+    assert line in list(summary_lines(summary, free=True))
 
 
 @pytest.mark.parametrize("kind", ["damaged", "truncated", "heic", "raw"])
@@ -252,11 +265,11 @@ def test_advice_comes_once_for_a_type() -> None:
 
 def test_only_photos_that_no_run_takes_by_itself_are_advised_to_be_retried() -> None:
     left = {"temporary", "unanswered", "broken_output", "internal", "something new"}
-    taken = {"changed", "collision", "no_such_page", "output", "output_exists", "output_refused", "path_too_long"}
+    taken = {"changed", "collision", "no_such_page", "output_exists", "output_refused", "path_too_long"}
     kinds = left | taken | {"permanent", "too_large", "unreadable", "unreadable_folder"}
     assert {kind for kind in kinds if "--retry-failed" in (advice(kind) or "")} == left
     elsewhere = [to_do for kind in kinds if "another --out" in (to_do := advice(kind) or "")]
-    assert len(elsewhere) == 5
+    assert len(elsewhere) == 4
     assert all("for them alone" in to_do for to_do in elsewhere), "everything else would be sent again"
 
 

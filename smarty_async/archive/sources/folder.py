@@ -21,7 +21,15 @@ from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody, HeldFiles, file_digest
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
 from smarty_async.archive.sources.source import PhotoFile, Prober
-from smarty_async.archive.sources.walk import GeneratedFiles, Walk, Wanted, photo_file, reason, unreadable
+from smarty_async.archive.sources.walk import (
+    GeneratedFiles,
+    Walk,
+    Wanted,
+    lies_in_results,
+    photo_file,
+    reason,
+    unreadable,
+)
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import OptionsError
 from smarty_async.options import Limits
@@ -43,7 +51,8 @@ class FolderSource:
     """The `PhotoSource` of files and folders.
 
     In folders, hidden files and folders, what systems and photo tools keep for themselves (`SYSTEM_FILES`), folders
-    with the results of a run, and whatever is no regular file are skipped. Links are followed, except into a folder
+    with the results of a run, albums, and whatever is no regular file are skipped. What a list names of results and
+    albums is left alone: a list is often made of everything below a folder. Links are followed, except into a folder
     that the walk is in already. A file that is named twice is found twice.
 
     Args:
@@ -203,10 +212,9 @@ def _files(root: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> Iterato
     photo = root.photo or "."
     try:
         status = Path(root.path).stat()
-        if generated.holds(root.path):
-            problem = ErrorInfo("output", "it is among the outputs of this run, which would be written over it")
+        if generated.holds(root.path) or lies_in_results(root):
             version = str(status.st_mtime_ns)
-            yield PhotoFile(root.source, photo, root.path, status.st_size, version, problem)
+            yield PhotoFile(root.source, photo, root.path, status.st_size, version, left_alone=True)
         elif stat.S_ISDIR(status.st_mode):
             yield from Walk(root, wanted, generated).photos()
         elif not stat.S_ISREG(status.st_mode):

@@ -19,12 +19,11 @@ from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissi
 from smarty_async.archive.paths import GENERATED_NAMES, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
+from smarty_async.archive.sources.signatures import SIGNATURE_BYTES, has_photo_signature
 from smarty_async.archive.sources.source import PhotoFile, Prober
 from smarty_async.archive.sources.walk import (
-    SIGNATURE_BYTES,
     Glob,
     Wanted,
-    has_photo_signature,
     is_photo_name,
     is_skipped,
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import BinaryIO, NamedTuple
 
+from smarty_async.archive.sources.signatures import SIGNATURE_BYTES, has_photo_signature
 from smarty_async.errors import OptionsError
 
 __all__ = ["EntryQueue", "ListFile", "ScanRoot", "common_folder", "read_list", "root_of", "root_of_entry"]
@@ -88,6 +89,7 @@ def _absolute(parts: tuple[str, ...]) -> str:
 
 _BLOCK = 16_384
 _QUEUE_ENTRIES = 1024
+_GIVE_PATHS = "--from-file takes a file with the paths of photos, one a line or with NULs between them"
 
 
 class ListFile:
@@ -124,12 +126,19 @@ def read_list(stream: BinaryIO) -> Iterator[str]:
     Args:
         stream: the list's bytes, of which only a block is held at a time. Of a buffered stream the raw one below is
             read: a thread that waits in a buffered one stops the interpreter from ending.
+
+    Raises:
+        OptionsError: it is no list: it begins as a picture does, or has NULs in its lines.
     """
     separator, rest = b"", b""
     is_first = True
     for block in _blocks(stream):
+        if is_first and has_photo_signature(block[:SIGNATURE_BYTES]):
+            raise OptionsError(f"the list is a picture: {_GIVE_PATHS}")
         rest += block.removeprefix(b"\xef\xbb\xbf") if is_first else block  # what Windows' editors begin a text with
         is_first = False
+        if separator == b"\n" and b"\0" in block:
+            raise OptionsError(f"the list is no text: {_GIVE_PATHS}")
         if not separator:
             separator = b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else b""
         if separator:

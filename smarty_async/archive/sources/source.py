@@ -27,7 +27,8 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
         problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
             way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
-        left_alone: whether it is not a photo, by its name and its first bytes: a note beside a photo, a video, a text.
+        left_alone: whether it is not a photo, by its name and its first bytes (a note beside a photo, a video, a text),
+            or a list names it and it is a result of a run.
     """
 
     source: str

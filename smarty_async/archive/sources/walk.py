@@ -1,7 +1,8 @@
 """One walk through a folder, depth first, streaming, never in a circle; and which of the files in it are photos.
 
-Skipped are hidden and system files, what the patterns leave out, and what runs create in an output folder
-(`GeneratedFiles`). The extension of its name says whether a file is a photo; where it is not known, its first bytes do.
+Skipped are hidden and system files, what the patterns leave out, what runs create in an output folder
+(`GeneratedFiles`), and albums. The extension of its name says whether a file is a photo; where it is not known, its
+first bytes do.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from smarty_async.archive.paths import GENERATED_NAMES, STATE
+from smarty_async.archive.paths import ALBUM, GENERATED_NAMES, STATE
 from smarty_async.archive.sources.scan_roots import ScanRoot
+from smarty_async.archive.sources.signatures import SIGNATURE_BYTES, has_photo_signature
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo
 
 __all__ = [
-    "SIGNATURE_BYTES",
     "SYSTEM_FILES",
     "SYSTEM_SUFFIXES",
     "GeneratedFiles",
     "Glob",
     "Walk",
     "Wanted",
-    "has_photo_signature",
     "is_photo_name",
     "is_skipped",
+    "lies_in_results",
     "photo_file",
     "reason",
     "unreadable",
@@ -168,6 +169,8 @@ class Walk:
             identity = identity or _identity_of(path, Path(path).stat())
             if any(identity == folder.identity for folder in self._inside):
                 return None
+            if self._inside and _is_album(path):
+                return None
             skipped: frozenset[str] = frozenset()
             if _holds_results(path) or self._generated.is_out(identity):
                 if self._inside:
@@ -221,6 +224,23 @@ def _identity_of(path: str | Path, status: os.stat_result) -> _Identity:
 def _holds_results(folder: str) -> bool:
     """Whether `folder` is the output folder of some run."""
     return os.path.lexists(f"{folder}/{STATE}")
+
+
+def _is_album(folder: str) -> bool:
+    """Whether `folder` is an album that was made of results."""
+    return os.path.lexists(f"{folder}/{ALBUM}")
+
+
+def lies_in_results(root: ScanRoot) -> bool:
+    """Whether the path of `root` leads, below its source, into what some run or an album has created."""
+    folder = root.source
+    for name in root.photo.split("/") if root.photo else ():
+        if name in GENERATED_NAMES and _holds_results(folder):
+            return True
+        folder = f"{folder}/{name}"
+        if _is_album(folder):
+            return True
+    return False
 
 
 class GeneratedFiles:
@@ -409,19 +429,6 @@ _OTHER_EXTENSIONS: Final = (
 _PHOTO: Final = frozenset(_PHOTO_EXTENSIONS.split())
 _OTHER: Final = frozenset(_OTHER_EXTENSIONS.split())
 
-SIGNATURE_BYTES: Final = 16
-"""How many bytes `has_photo_signature` looks at."""
-
-_SIGNATURES: Final = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF87a", b"GIF89a", b"8BPS",
-    b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL ", b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR",
-    b"\0MRM", b"FOVb",
-)  # fmt: skip
-"""How files of these formats begin. Two-byte signatures are left out: a text may begin with them as well."""
-
-_ISO_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
-"""What follows ``ftyp`` in pictures; in videos it is another word."""
-
 
 def is_photo_name(name: str) -> bool | None:
     """Whether a file's name says that it is a photo; None when it says nothing: no extension, or an unknown one."""
@@ -429,12 +436,3 @@ def is_photo_name(name: str) -> bool | None:
     if extension in _PHOTO:
         return True
     return False if extension in _OTHER else None
-
-
-def has_photo_signature(beginning: bytes) -> bool:
-    """Whether a file that begins with `beginning` (`SIGNATURE_BYTES` of it) may be a picture."""
-    if beginning.startswith(_SIGNATURES):
-        return True
-    if beginning[4:8] == b"ftyp":
-        return beginning[8:12] in _ISO_BRANDS
-    return beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP"

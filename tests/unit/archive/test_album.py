@@ -15,6 +15,7 @@ from support.permissions import without_privileges
 
 from smarty_async.archive.album import AlbumResult, Names, candidates, make_album
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
+from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 
 LONG_AGO = 536_500_800_000_000_000  # 1987
@@ -237,18 +238,26 @@ def test_a_disk_that_refuses_a_temporary_file_is_said_of_the_album(out: Path, so
         make_album(out, album)
 
 
-@pytest.mark.parametrize("place", ["out", "out/improved/x", "out/.smarty-async/x", "photos", "photos/album", "."])
+@pytest.mark.parametrize(
+    "place", ["out", "out/improved/x", "out/.smarty-async/x", "out/album", "photos", "photos/1943", "."]
+)
 def test_places_where_it_would_disturb(out: Path, source: Path, tmp_path: Path, place: str) -> None:
     make_output_folder(out, source, [restored("a.jpg")])
+    (source / "1943").mkdir()
+    (source / "1943" / "not scanned yet.jpg").write_bytes(b"")
     before = pictures_in(tmp_path)
-    with pytest.raises(OptionsError, match="--to"):
+    with pytest.raises(OptionsError, match=r"would mix with the .*: choose another --to"):
         make_album(out, tmp_path / place)
     assert pictures_in(tmp_path) == before
 
 
-def test_inside_the_output_folder_is_fine(out: Path, source: Path) -> None:
-    make_album(make_output_folder(out, source, [restored("a.jpg")]), out / "album")
-    assert pictures_in(out / "album") == {"a.jpg": b"improved"}
+def test_a_new_folder_below_the_photos_is_fine_and_no_scan_takes_it(out: Path, source: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg")])
+    before = {one.photo for one in scan([source], out=out)}
+    for _ in range(2):
+        make_album(out, source / "album")
+        assert pictures_in(source / "album") == {"a.jpg": b"improved"}
+        assert {one.photo for one in scan([source], out=out)} == before
 
 
 def test_one_call_at_a_time(out: Path, source: Path, album: Path) -> None:

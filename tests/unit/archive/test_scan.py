@@ -449,13 +449,29 @@ class TestOut:
         (root / "link").symlink_to(tmp_path / "out/improved")
         assert found(root, out=tmp_path / "out") == []
 
+    def test_what_a_list_names_of_results_and_albums_is_left_alone(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a.jpg", "done/a.jpg", "done/improved/a.jpg", "older/improved/sub/a.jpg", "older/improved.jpg")
+        put(root, "older/.smarty-async/journal.sqlite", "album/.smarty-async-album/manifest.jsonl", "album/b/a.jpg")
+        names = [path.relative_to(root).as_posix() for path in root.rglob("*.jpg")]
+        monkeypatch.chdir(root)
+        left_alone = {one.photo for one in scan([], out=root / "done", listed=names) if one.left_alone}
+        assert left_alone == {"done/improved/a.jpg", "older/improved/sub/a.jpg", "album/b/a.jpg"}
+        monkeypatch.chdir(root / "album")
+        assert not any(one.left_alone for one in scan([], out=root / "done", listed=["b/a.jpg"]))
+
+    def test_an_album_is_skipped_unless_it_is_named(self, root: Path) -> None:
+        put(root, "a.jpg", "album/.smarty-async-album/manifest.jsonl", "album/b.jpg")
+        assert found(root) == ["a.jpg"]
+        assert found(root / "album") == ["b.jpg"]
+
     def test_outputs_named_as_sources_are_refused(self, root: Path) -> None:
         put(root, "improved/sub/a.jpg", "b.jpg")
         for source in ("improved", "improved/sub", "improved/sub/a.jpg"):
             with pytest.raises(OptionsError, match="choose another --out"):
                 check_sources([root / source], out=root)
-        assert found(root / "improved", out=root) == [". [output]"]
-        assert found(listed=[str(root / "improved/sub/a.jpg")], out=root)[0].endswith("a.jpg [output]")
+        assert [one.left_alone for one in scan([root / "improved"], out=root)] == [True]
         check_sources([root, root / "b.jpg"], out=root)
         check_sources([root / "improved"], out=root / "other")
 
@@ -676,3 +692,16 @@ class TestLists:
         assert next(paths) == names[0]
         assert stream.tell() < 20_000
         assert [names[0], *paths] == names
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0\1", "the list is a picture: --from-file takes"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "the list is a picture"),
+        (b"a.jpg\n" * 4000 + b"b\0c\n", "the list is no text"),
+    ],
+)
+def test_what_is_no_list_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(OptionsError, match=message):
+        list(read_list(io.BytesIO(data)))
