@@ -43,10 +43,10 @@ from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.http import make_session, service_url
+from smarty_async.transport.item import Submitter
 from smarty_async.transport.limiter import rate_limit
 from smarty_async.transport.response import MemorySink
 from smarty_async.transport.retry import Sleep
-from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.verdict import Judge, Verdict, judge
 

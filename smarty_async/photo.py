@@ -16,7 +16,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput, is_kept
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
 from smarty_async.archive.outputs.store import OutputRefused
@@ -31,14 +31,13 @@ from smarty_async.archive.threads import finish_despite_cancel, threaded
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.progress import InFlight
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result, is_kept
+from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.body import Body
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, Item, Stopped
+from smarty_async.transport.item import BatchGroup, Item, Stopped, Submitter
 from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.transport.submitter import Submitter
 from smarty_async.wire.messages import ItemVerdict, judge_item
 
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]

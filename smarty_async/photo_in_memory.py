@@ -11,9 +11,8 @@ from smarty_async.options import Limits, ModeSpec
 from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
 from smarty_async.results import Kind, Restored
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, Item
+from smarty_async.transport.item import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, ReceivedItem
-from smarty_async.transport.submitter import Submitter
 
 __all__ = ["PhotoInMemory"]
 

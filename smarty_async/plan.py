@@ -28,7 +28,7 @@ from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSp
 from smarty_async.progress import Progress
 from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
-from smarty_async.transport.submitter import ImageBudget
+from smarty_async.transport.item import ImageBudget
 
 __all__ = ["plan_archive", "read_failed", "read_status"]
 

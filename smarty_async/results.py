@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -29,7 +28,6 @@ __all__ = [
     "Restored",
     "Result",
     "Status",
-    "is_kept",
 ]
 
 
@@ -54,11 +52,6 @@ Kind = Literal["improved", "colorized_improved", "colorized", "resolved"]
 """What an output is; the API's field names, and the folders under ``--out``."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-
-
-def is_kept(kind: Kind, kinds: Collection[Kind]) -> bool:
-    """Whether outputs of `kind` are kept where those of `kinds` are asked for; all are when it is empty."""
-    return not kinds or kind in kinds
 
 
 KINDS_BY_MODE: Final[dict[str, tuple[Kind, ...]]] = {

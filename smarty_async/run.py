@@ -26,14 +26,12 @@ from smarty_async.errors import ConfigurationError, DiskFull, OptionsError, Serv
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
-from smarty_async.photo_window import PhotoWindow
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES, Result
-from smarty_async.run_context import Probes, Recorder, RunContext, backoff
+from smarty_async.run_context import PhotoWindow, Probes, Recorder, RunContext, backoff
 from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import Stopped
+from smarty_async.transport.item import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
-from smarty_async.transport.submitter import ImageBudget, Submitter
 
 if TYPE_CHECKING:
     from smarty_async.cluster.connection import ClusterConnection

@@ -37,7 +37,6 @@ LAYERS = {
     "run_context": 3,
     "photo": 4,
     "photo_in_memory": 5,
-    "photo_window": 4,
     "run": 5,
     "client": 6,
     "plan": 7,

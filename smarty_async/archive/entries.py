@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +19,7 @@ __all__ = [
     "PhotoEntry",
     "StoredAnswer",
     "StoredOutput",
+    "is_kept",
     "output_paths",
     "size_of",
 ]
@@ -255,3 +256,8 @@ class LoggedPhoto(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             page=self.page,
             warnings=self.warnings,
         )
+
+
+def is_kept(kind: Kind, kinds: Collection[Kind]) -> bool:
+    """Whether outputs of `kind` are kept where those of `kinds` are asked for; all are when it is empty."""
+    return not kinds or kind in kinds

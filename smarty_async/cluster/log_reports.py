@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Final
 
+from smarty_async.archive.entries import is_kept
 from smarty_async.archive.journal.recovery import LeftAnswer
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import OutputStore
@@ -15,7 +16,6 @@ from smarty_async.cluster.messages import ChunkReport
 from smarty_async.cluster.storage import ChunkStorage, storage_of
 from smarty_async.options import ModeSpec
 from smarty_async.progress import Progress
-from smarty_async.results import is_kept
 from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = ["final_report", "left_answers", "wait_for_left_answers"]

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from smarty_async.archive.commit import move_of
-from smarty_async.archive.entries import StoredOutput
+from smarty_async.archive.entries import StoredOutput, is_kept
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import ObjectWriter, OutputBucket
@@ -28,7 +28,7 @@ from smarty_async.cluster.messages import FinishedItem
 from smarty_async.cluster.outputs import PhotoOutputs
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, is_kept
+from smarty_async.results import Kind
 from smarty_async.transport.response import OutputEditor
 from smarty_async.wire.messages import Answered
 

@@ -17,11 +17,10 @@ from smarty_async.progress import InFlight
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
-from smarty_async.transport.item import BatchGroup, Item, Stopped
+from smarty_async.transport.item import BatchGroup, Item, Stopped, Submitter
 from smarty_async.transport.limiter import AdaptiveSemaphore
 from smarty_async.transport.retry import Sleep, item_retrying
 from smarty_async.transport.sender import ChunkSender
-from smarty_async.transport.submitter import Submitter
 from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge
 

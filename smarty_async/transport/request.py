@@ -12,9 +12,8 @@ from smarty_async.errors import RequestError
 from smarty_async.hooks import RequestDetails, ResponseDetails
 from smarty_async.options import ModeSpec
 from smarty_async.transport.body import Body, BodyFailed
-from smarty_async.transport.item import Item
+from smarty_async.transport.item import Item, RequestSender, Submitter
 from smarty_async.transport.response import OutputEditor, OutputSink, ReceivedItem
-from smarty_async.transport.submitter import RequestSender, Submitter
 from smarty_async.wire.messages import item_name, judge_item
 
 __all__ = ["ChunkRequest", "was_refused"]

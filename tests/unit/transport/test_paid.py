@@ -18,10 +18,9 @@ from smarty_async.options import ModeSpec
 from smarty_async.progress import Progress
 from smarty_async.results import Kind
 from smarty_async.transport.body import Body, MemoryBody
-from smarty_async.transport.item import BatchGroup, Item
+from smarty_async.transport.item import BatchGroup, Item, Submitter
 from smarty_async.transport.request import was_refused
 from smarty_async.transport.response import MemoryFile, MemorySink
-from smarty_async.transport.submitter import Submitter
 
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
 

@@ -21,9 +21,8 @@ from smarty_async.hooks import all_hooks
 from smarty_async.options import Limits, ModeSpec, Retries, Timeouts
 from smarty_async.transport.body import MemoryBody
 from smarty_async.transport.connection import _arriving
-from smarty_async.transport.item import BatchGroup, Item
+from smarty_async.transport.item import BatchGroup, ImageBudget, Item, Submitter
 from smarty_async.transport.response import MemoryFile, MemorySink, ReceivedItem
-from smarty_async.transport.submitter import ImageBudget, Submitter
 from smarty_async.wire.messages import Answered, Blob
 
 PATIENT = Retries(first_wait=0, longest_wait=0, give_up_after=900, give_up_before_first=900)

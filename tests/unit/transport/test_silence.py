@@ -18,7 +18,7 @@ from support.fake_service import FakeService, expected, hold, until
 from support.pictures import jpeg
 
 from smarty_async.options import Timeouts
-from smarty_async.transport.silence import SilenceTimer
+from smarty_async.transport.connection import SilenceTimer
 
 SECONDS = 20.0
 
