@@ -130,8 +130,7 @@ def _options(command: Any) -> dict[str, TyperOption]:
 
 def _value(option: TyperOption, value: Any, path: Path) -> Any:
     """The value of `option` for `value` in the file, in the form that the command line has it in."""
-    given: list[Any] = value if isinstance(value, list) else [value]
-    values = [_expanded(one) for one in given]
+    values = [_expanded(one) for one in (cast("list[object]", value) if isinstance(value, list) else [value])]
     if option.multiple:
         return values
     if not isinstance(value, list):
