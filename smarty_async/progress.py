@@ -112,7 +112,7 @@ class Progress(msgspec.Struct, kw_only=True):
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
         oversized: photos outside the dimensions that the service publishes; they are sent all the same.
-        left_alone: files that are not photos, by name and content.
+        left_alone: files that are not photos, by name and content, or that a list names and are results of a run.
         left_alone_names: the first of them, relative to their source.
         limit_reached: whether a spend limit was reached and photos were left for another run.
         work: what the run has to send, and how much of it is done.

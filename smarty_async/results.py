@@ -183,7 +183,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
         oversized: photos outside the dimensions that the service publishes; they would be sent all the same.
-        left_alone: files that are not photos.
+        left_alone: files that are not photos, or that a list names and are results of a run.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.
     """
