@@ -637,7 +637,7 @@ async def test_photos_alive_are_as_many_as_the_window_holds(source: Path, out: P
 
     def alive() -> int:
         coroutines = (task.get_coro() for task in asyncio.all_tasks())
-        return sum(getattr(coroutine, "__qualname__", "").endswith("PhotoWindow._run_waiting") for coroutine in coroutines)
+        return sum(getattr(coroutine, "__qualname__", "").endswith("._run_waiting") for coroutine in coroutines)
 
     async with FakeService() as service:
 
