@@ -130,7 +130,9 @@ def _options(command: Any) -> dict[str, TyperOption]:
 
 def _value(option: TyperOption, value: Any, path: Path) -> Any:
     """The value of `option` for `value` in the file, in the form that the command line has it in."""
-    values = [_expanded(one) for one in (cast("list[object]", value) if isinstance(value, list) else [value])]
+    values = [
+        _checked(option, one, path) for one in (cast("list[object]", value) if isinstance(value, list) else [value])
+    ]
     if option.multiple:
         return values
     if not isinstance(value, list):
@@ -140,6 +142,23 @@ def _value(option: TyperOption, value: Any, path: Path) -> Any:
     raise ConfigurationError(
         f"the config file {str(path)!r} sets {option_key(option).replace('_', '-')!r} to a list: it takes one value"
     )
+
+
+def _checked(option: TyperOption, value: Any, path: Path) -> Any:
+    """`value`, if it is of the kind that `option` takes; with the user's home folder for a ``~``."""
+    kind = option.type.name
+    if option.is_flag:
+        takes, fits = "true or false", isinstance(value, bool)
+    elif kind.startswith("int"):
+        takes, fits = "a whole number", isinstance(value, int | str) and not isinstance(value, bool)
+    elif kind.startswith("float"):
+        takes, fits = "a number", isinstance(value, int | float | str) and not isinstance(value, bool)
+    else:
+        takes, fits = "a text", isinstance(value, str)
+    if not fits:
+        key = option_key(option).replace("_", "-")
+        raise ConfigurationError(f"the config file {str(path)!r} sets {key!r} to {value!r}: it takes {takes}")
+    return _expanded(value)
 
 
 def _expanded(value: Any) -> Any:

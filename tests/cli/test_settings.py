@@ -95,6 +95,11 @@ class TestConfigFile:
         ("text", "message"),
         [
             ('out = ["a", "b"]', r"c.toml' sets 'out' to a list: it takes one value"),
+            ("out = 5", r"c.toml' sets 'out' to 5: it takes a text"),
+            ("max-cost = {a = 1}", "sets 'max-cost' to {'a': 1}: it takes a number"),
+            ("fit = 1", "sets 'fit' to 1: it takes true or false"),
+            ('include = [["a"]]', r"sets 'include' to \['a'\]: it takes a text"),
+            ("concurrency = 2.5", "sets 'concurrency' to 2.5: it takes a whole number"),
             ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
             ("[improve]\nport = 1", "sets 'port', which is not an option"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
