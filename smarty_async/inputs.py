@@ -9,18 +9,18 @@ import os
 from collections.abc import Awaitable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 from PIL import Image
-from PIL.ExifTags import IFD
+from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from smarty_async.archive.outputs.metadata.copier import SentPhoto
 from smarty_async.archive.outputs.metadata.read import DESCRIPTIVE
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.convert import converted
-from smarty_async.archive.photos.identify import decode, decoding, orientation_of, silenced
+from smarty_async.archive.photos.identify import Orientation, decode, decoding, orientation_of, silenced
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import PhotoRejected
@@ -31,6 +31,8 @@ __all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "name_of", "read_input"]
 
 _MOST_DPI = 1 << 16
 """Pixels an inch; more is no resolution."""
+_WHITE = 255
+"""Of 8 bits."""
 
 
 class AsyncReadable(Protocol):
@@ -106,11 +108,11 @@ def _from_picture(picture: Image.Image, limits: Limits) -> InputPhoto:
         raise _too_large(picture, f"{limits.max_pixels:,} pixels")
     try:
         with silenced(), decoding(picture):
-            decode(picture)  # it may only have been opened
+            _decode(picture)
             made = converted(
                 picture.copy(),  # its `info` is the caller's
                 size=picture.size,
-                orientation=orientation_of(picture),
+                orientation=_orientation_of(picture),
                 lossy=False,
                 limits=msgspec.structs.replace(limits, max_dimensions=None),
                 fit=True,
@@ -124,6 +126,30 @@ def _from_picture(picture: Image.Image, limits: Limits) -> InputPhoto:
         MemoryBody(made.data, made.content_type),
         SentPhoto(photo=metadata, sent=made.data, to_srgb=made.to_srgb),
     )
+
+
+def _decode(picture: Image.Image) -> None:
+    """Decode `picture`, which may only have been opened; refuse what would not be sent as it looks."""
+    try:
+        decode(picture)
+    except PhotoRejected as error:
+        if not isinstance(error.__cause__, AssertionError | AttributeError | ValueError):  # what Pillow raises then
+            raise
+        closed = "the picture, or the file that it is read from, is closed or damaged"
+        raise PhotoRejected(closed, type="unreadable") from error
+    if picture.mode == "I" and cast("tuple[int, int]", picture.getextrema())[1] <= _WHITE:
+        raise PhotoRejected(
+            f"the picture has mode I, and no value over {_WHITE} of 65,535: convert it to mode L", type="unsupported"
+        )
+
+
+def _orientation_of(picture: Image.Image) -> Orientation:
+    """How `picture` lies: by the EXIF that a program can change, which may be another than that of its file."""
+    with suppress(Exception):  # as below
+        value = Image.Image.getexif(picture).get(Base.Orientation, 1)
+        if value in range(1, 9):
+            return int(value)
+    return orientation_of(picture)
 
 
 def _too_large(picture: Image.Image, limit: str) -> PhotoRejected:
@@ -141,7 +167,7 @@ def _metadata_of(picture: Image.Image) -> bytes:
     texts.add_itxt("XML:com.adobe.xmp", info.get("xmp", b"").decode(errors="replace"))
     with suppress(KeyError, TypeError, ValueError):  # `info` may hold anything
         across, down = map(float, picture.info["dpi"])
-        if 0 < across < _MOST_DPI and 0 < down < _MOST_DPI:
+        if 1 < across < _MOST_DPI and 1 < down < _MOST_DPI:  # Pillow gives 1 for a TIFF without
             options["dpi"] = across, down
     buffer = io.BytesIO()
     Image.new("1", picture.size).save(buffer, "PNG", pnginfo=texts, **options)

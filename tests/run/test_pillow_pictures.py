@@ -30,6 +30,12 @@ async def improved(picture: Image.Image, **limits: Any) -> tuple[bytes, Image.Im
         return image, restored.to_pil()
 
 
+def closed(data: bytes) -> Image.Image:
+    """An image that was closed before it was decoded."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture
+
+
 def looks_like(picture: Image.Image, other: Image.Image) -> bool:
     """Whether they show the same, so far as a JPEG keeps it."""
     difference = ImageChops.difference(ImageOps.exif_transpose(picture).convert("L"), other.convert("L"))
@@ -64,6 +70,21 @@ async def test_a_picture_that_was_turned_by_pillow_is_not_turned_again() -> None
     _, output = await improved(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     assert looks_like(output, scene())
     assert output.getexif()[DESCRIPTION] == CAPTION
+
+
+async def test_the_orientation_that_a_program_has_set_counts() -> None:
+    lying = scene().transpose(Image.Transpose.ROTATE_90)
+    turned = opened(encoded(lying, exif=b"Exif\0\0" + exif_block(6))).rotate(-90, expand=True)
+    turned.getexif()[0x112] = 1
+    _, output = await improved(turned)
+    assert looks_like(output, scene())
+
+
+async def test_a_tiff_without_a_resolution_gets_none() -> None:
+    buffer = io.BytesIO()
+    scene().save(buffer, "TIFF")
+    _, output = await improved(opened(buffer.getvalue()))
+    assert output.info["jfif_unit"] == 0  # the density is only a ratio
 
 
 @pytest.mark.parametrize(
@@ -118,6 +139,8 @@ async def test_a_picture_whose_png_is_over_the_limit_goes_as_a_jpeg_of_as_many_p
         (opened(noisy()), {"max_image_bytes": 3000}, "too_large", "128×96 pixels .* 3,000 bytes .*: make .* smaller"),
         (opened(jpeg()), {"max_pixels": 3000}, "too_large", "64×48 pixels .* 3,000 pixels: make the picture smaller"),
         (Image.open(io.BytesIO(cut(jpeg()))), {}, "truncated", "incomplete"),
+        (closed(jpeg()), {}, "unreadable", "closed"),
+        (Image.new("L", (30, 30), 200).convert("I"), {}, "unsupported", "convert it to mode L"),
     ],
 )
 async def test_a_picture_that_cannot_be_sent(
