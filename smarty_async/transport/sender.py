@@ -106,7 +106,7 @@ class ChunkSender:
             SmartyError: none like it can succeed.
         """
         async with self._limit.permit() as permit:
-            await self._pause(self._retries_for(chunk))
+            await self._pause(chunk)
             token = await self._token()
             if self._rate is not None:
                 await self._rate.acquire()
@@ -166,14 +166,14 @@ class ChunkSender:
             item.finish(ErrorInfo("unanswered", "the service's answer did not mention it"))
         self._answer_check.check_outputs(request)
 
-    async def _pause(self, retries: Retries) -> None:
+    async def _pause(self, chunk: Sequence[Item]) -> None:
         """Wait as long as the service has asked for with `Retry-After`, or until it is given up on."""
         waited_until = 0.0
         while waited_until < self._resume_at:  # another answer may have put it off
             waited_until = self._resume_at
             seconds = waited_until - self._clock()
             if self._breaker.failing_for:
-                seconds = min(seconds, self._breaker.time_left(retries.give_up_after))
+                seconds = min(seconds, self._breaker.time_left(self._retries_for(chunk).give_up_after))
             if seconds > 0:
                 await self._sleep(seconds)
 
