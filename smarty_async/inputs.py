@@ -13,14 +13,21 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 from PIL import Image
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 
 from smarty_async.archive.outputs.metadata.copier import SentPhoto
 from smarty_async.archive.outputs.metadata.read import DESCRIPTIVE
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.convert import converted
-from smarty_async.archive.photos.identify import Orientation, decode, decoding, orientation_of, silenced
+from smarty_async.archive.photos.identify import (
+    Orientation,
+    decode,
+    decoding,
+    orientation_in_fields,
+    orientation_of,
+    silenced,
+)
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import PhotoRejected
@@ -146,9 +153,7 @@ def _decode(picture: Image.Image) -> None:
 def _orientation_of(picture: Image.Image) -> Orientation:
     """How `picture` lies: by the EXIF that a program can change, which may be another than that of its file."""
     with suppress(Exception):  # as below
-        value = Image.Image.getexif(picture).get(Base.Orientation, 1)
-        if value in range(1, 9):
-            return int(value)
+        return orientation_in_fields(Image.Image.getexif(picture))
     return orientation_of(picture)
 
 

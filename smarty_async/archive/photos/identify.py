@@ -43,6 +43,7 @@ __all__ = [
     "mute_libtiff",
     "open_image",
     "orientation_in",
+    "orientation_in_fields",
     "orientation_of",
     "silenced",
 ]
@@ -134,7 +135,7 @@ def orientation_of(image: Image.Image) -> Orientation:
         return found
     with suppress(Exception):  # broken EXIF spoils no picture
         # Not the method of a PNG, which decodes it to look behind its pixels.
-        return _orientation(Image.Image.getexif(image))
+        return orientation_in_fields(Image.Image.getexif(image))
     return 1
 
 
@@ -146,12 +147,13 @@ def orientation_in(exif: bytes, xmp: bytes = b"") -> Orientation:
         fields = Image.Exif()
         fields.load(exif)
         if _ORIENTATION_TAG in fields:
-            return _orientation(fields)
+            return orientation_in_fields(fields)
     found_in_xmp = _XMP_ORIENTATION.search(xmp)
     return int(found_in_xmp[1]) if found_in_xmp else 1
 
 
-def _orientation(exif: Image.Exif) -> Orientation:
+def orientation_in_fields(exif: Image.Exif) -> Orientation:
+    """The orientation in the fields of an EXIF block; 1 where it is missing or none of the eight."""
     value = exif.get(_ORIENTATION_TAG, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF knows eight
 
