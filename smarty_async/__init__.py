@@ -110,7 +110,7 @@ __all__ = [
     "read_status",
 ]
 
-_ROOMS = (
+_MODULES = (
     "errors",
     "options",
     "results",
@@ -131,8 +131,8 @@ def __getattr__(name: str) -> object:
 
         return version("smarty_async")
     if name in __all__:
-        for room in _ROOMS:
-            module = import_module(f"smarty_async.{room}")
+        for module_name in _MODULES:
+            module = import_module(f"smarty_async.{module_name}")
             if name in module.__all__:
                 value: object = getattr(module, name)
                 globals()[name] = value

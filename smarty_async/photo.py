@@ -292,7 +292,7 @@ class PhotoRun:
                 self._body = await self._body_for(specs)
             if not outcome.attempts:
                 context.take_photo()
-            await context.committer.room()
+            await context.committer.wait_for_backlog()
             await ask(self, specs, outcome, dispatcher=context.dispatcher, submitter=context.submitter)
         return outcome
 

@@ -92,8 +92,8 @@ class Recorder:
         self._on_error = on_error
         self._recording = GroupQueue(self._record, self._fail, name="smarty_async results")
         self._reporting = GroupQueue(self._report_recorded, self._fail, name="smarty_async reports")
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._backlog_is_short = asyncio.Event()
+        self._backlog_is_short.set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,19 +114,19 @@ class Recorder:
         """
         self._recording.add([ended])
         if len(self._recording) + len(self._reporting) >= _MOST_WAITING:
-            self._has_room.clear()
-            await self._has_room.wait()
+            self._backlog_is_short.clear()
+            await self._backlog_is_short.wait()
 
     async def _record(self, group: list[FinishedPhoto | Result]) -> None:
         await self._journal.record_results([ended for ended in group if isinstance(ended, FinishedPhoto)])
         self._reporting.add([ended.result if isinstance(ended, FinishedPhoto) else ended for ended in group])
 
     async def _report_recorded(self, group: list[Result]) -> None:
-        self._has_room.set()
+        self._backlog_is_short.set()
         await self._report(group)
 
     def _fail(self, _: FinishedPhoto | Result, error: BaseException) -> None:
-        self._has_room.set()
+        self._backlog_is_short.set()
         if isinstance(error, Exception):
             self._on_error(error)
 
@@ -272,13 +272,13 @@ class PhotoWindow:
         return len(self._waiting)
 
     def start(self, entries: Sequence[PhotoEntry], context: RunContext) -> bool:
-        """Have `entries` run, after those that wait; whether there is room for all of them at once."""
+        """Have `entries` run, after those that wait; whether all of them run at once."""
         self._waiting.extend(entries)
-        room = min(len(entries), self._size - self._running)
-        for _ in range(room):
+        free = min(len(entries), self._size - self._running)
+        for _ in range(free):
             self._running += 1
             context.tasks.create_task(self._run_waiting(context))
-        return room == len(entries)
+        return free == len(entries)
 
     async def all_started(self) -> None:
         """Wait until no photo waits."""

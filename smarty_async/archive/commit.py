@@ -75,8 +75,8 @@ class OutputCommitter:
         self._syncing = self._step(self._sync, most=_MOVED_TOGETHER)
         self._moving = self._step(self._journal_and_move, most=_MOVED_TOGETHER)
         self._backlog = 0
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._backlog_is_short = asyncio.Event()
+        self._backlog_is_short.set()
 
     async def commit(self, received: ReceivedAnswer) -> CommittedAnswer:
         """Wait until `received` is committed; the answer, and where its outputs are.
@@ -91,13 +91,13 @@ class OutputCommitter:
         answer = _Answer(received, asyncio.get_running_loop().create_future(), size)
         self._backlog += size
         if self._backlog >= _MAX_BACKLOG:
-            self._has_room.clear()
+            self._backlog_is_short.clear()
         self._finishing.add((answer,))
         return await answer.committed
 
-    async def room(self) -> None:
+    async def wait_for_backlog(self) -> None:
         """Wait while the outputs that are received and not committed have many bytes: before more is asked for."""
-        await self._has_room.wait()
+        await self._backlog_is_short.wait()
 
     async def close(self) -> None:
         """Wait until everything in progress is committed."""
@@ -202,7 +202,7 @@ class OutputCommitter:
         self._backlog -= answer.size
         answer.size = 0
         if self._backlog < _MAX_BACKLOG:
-            self._has_room.set()
+            self._backlog_is_short.set()
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
