@@ -110,6 +110,7 @@ class _Counting:
         self._retry_failed = options.retry_failed
         self._batcher: Batcher[_PlannedItem] = Batcher(limits)
         self._pixels = 0
+        self._left = 0
         self.seen = Progress()
         self._photos = self._images = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
@@ -134,17 +135,19 @@ class _Counting:
         if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
             return probed.pages
-        images = len({spec.chained for spec in missing})  # a chained enlargement is a request of its own
-        if not (self._photos_left.take(1) and self._images_left.take(images) == images):
-            self.seen.limit_reached = True
+        # A chained enlargement is a request of its own.
+        rounds = [group for chained in (False, True) if (group := tuple(s for s in missing if s.chained is chained))]
+        if not (self._photos_left.take(1) and self._images_left.take(len(rounds)) == len(rounds)):
+            self._left += 1
             return probed.pages
         if probed.warning:
             self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
         self._bytes += probed.size
         self._pixels += probed.width * probed.height
-        self._images += images
-        self._batcher.add(_PlannedItem(probed.size, missing))
+        self._images += len(rounds)
+        for group in rounds:
+            self._batcher.add(_PlannedItem(probed.size, group))
         self._form_chunks(more=True)
         return probed.pages
 
@@ -177,6 +180,7 @@ class _Counting:
             warnings=self.seen.warnings,
             duplicates=self._duplicates,
             skipped=self._skipped,
+            left=self._left,
             rejected=self._rejected,
             cost=self._images * PRICE,
         )

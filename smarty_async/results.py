@@ -180,6 +180,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         duplicates: photos with the content of another, which take over what that one gets.
         skipped: photos finished in an earlier run.
         rejected: photos that would not be sent, and why.
+        left: photos that `max_photos` or `max_cost` would leave for another run.
         cost: an estimate, in ₽.
         pixels: pixels of those photos, as they would be sent.
         oversized: photos outside the dimensions that the service publishes; they would be sent all the same.
@@ -198,6 +199,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     duplicates: int = 0
     skipped: int
+    left: int = 0
     rejected: list[Result]
     cost: float
 

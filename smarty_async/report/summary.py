@@ -321,16 +321,7 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     for result in plan.rejected:
         tally.add(result)
     yield "Nothing was sent. A run with these options would"
-    yield f"  send    {count(plan.photos, 'photo')} ({megabytes(plan.bytes)}) in {count(plan.requests, 'request')}"
-    if plan.duplicates:
-        yield f"  copy    the results of {count(plan.duplicates, 'photo')} from the same picture elsewhere"
-    if plan.skipped:
-        yield f"  skip    {count(plan.skipped, 'photo')} finished in an earlier run"
-    if plan.rejected:
-        yield f"  reject  {_photos_and_folders(tally.failures)}"
-    if plan.left_alone:
-        are = verb(plan.left_alone, "is not a photo or is a result", "are not photos or are results")
-        yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
+    yield from _planned_photos(plan, tally)
     if seconds is not None and plan.photos:
         yield f"  take    {estimated(seconds)}, at the pace of earlier runs"
     yield f"  cost    {_planned_cost(plan, free=free)}"
@@ -342,6 +333,21 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
     if plan.rejected:
         yield f"{_photos_and_folders(tally.failures)} would not be sent:"
         yield from failure_lines(tally.failures, see_all=None)
+
+
+def _planned_photos(plan: Plan, tally: Tally) -> Iterator[str]:
+    yield f"  send    {count(plan.photos, 'photo')} ({megabytes(plan.bytes)}) in {count(plan.requests, 'request')}"
+    if plan.duplicates:
+        yield f"  copy    the results of {count(plan.duplicates, 'photo')} from the same picture elsewhere"
+    if plan.skipped:
+        yield f"  skip    {count(plan.skipped, 'photo')} finished in an earlier run"
+    if plan.left:
+        yield f"  leave   {count(plan.left, 'photo')} for another run, because of the limit on what is sent"
+    if plan.rejected:
+        yield f"  reject  {_photos_and_folders(tally.failures)}"
+    if plan.left_alone:
+        are = verb(plan.left_alone, "is not a photo or is a result", "are not photos or are results")
+        yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
 
 
 def _planned_cost(plan: Plan, *, free: bool) -> str:

@@ -16,7 +16,7 @@ from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits, ModeSpec
-from smarty_async.report.summary import status_lines
+from smarty_async.report.summary import plan_lines, status_lines
 from smarty_async.results import ErrorInfo, Failures, Plan, Status
 
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
@@ -118,7 +118,10 @@ async def test_a_plan_keeps_to_the_bounds(source: Path, out: Path, bounds: dict[
     fill(source, *(f"{number}.jpg" for number in range(8)))
     (source / "none.jpg").touch()
     plan = await plan_archive(source, out=out, **bounds)
-    assert (plan.photos, len(plan.rejected)) == (photos, 1)
+    assert (plan.photos, plan.left, len(plan.rejected)) == (photos, 8 - photos, 1)
+    assert f"  leave   {8 - photos} photos for another run, because of the limit on what is sent" in plan_lines(
+        plan, free=False
+    )
     assert plan.cost == pytest.approx(photos * 0.06)
 
 
