@@ -70,8 +70,9 @@ class Interrupts:
             terminal_to_nowhere()
         self._count += 1
         if self._count == 1 and self.drain is not None:
-            self.say(self._sentence(number))
+            sentence = self._sentence(number)
             self.drain()
+            self.say(sentence)
             return
         if self._backstop is None:
             self._backstop = _end_soon()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Final, Protocol
 
@@ -129,21 +130,24 @@ class Bar:
         status = plain(progress.status_message or "")
         lines = [(details, "dim"), (current, "dim"), (status, "yellow")]
         self._drawing.under = tuple(Text(text, style=style) for text, style in lines if text)
-        self._drawing.update(
-            self._task,
-            description=_percent(progress) + _fraction(progress),
-            completed=progress.done,
-            total=progress.total,
-            refresh=True,
-        )
+        with suppress(OSError):  # the terminal is gone
+            self._drawing.update(
+                self._task,
+                description=_percent(progress) + _fraction(progress),
+                completed=progress.done,
+                total=progress.total,
+                refresh=True,
+            )
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(Text(plain(line)))
+        with suppress(OSError):
+            self._console.print(Text(plain(line)))
 
     def close(self) -> None:
         """Take the bar away: the summary says the same for good."""
-        self._drawing.stop()
+        with suppress(OSError):
+            self._drawing.stop()
 
 
 class Lines:

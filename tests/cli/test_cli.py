@@ -234,6 +234,17 @@ async def test_the_first_signal_drains_and_the_second_leaves(monkeypatch: pytest
     assert forced == []
 
 
+async def test_a_run_ends_even_where_nothing_can_be_said_any_more() -> None:
+    def unheard(_: str) -> None:
+        raise OSError(errno.EIO, "the terminal is gone")
+
+    interrupts, drained = Interrupts(), list[bool]()
+    interrupts.say, interrupts.drain = unheard, lambda: drained.append(True)
+    with pytest.raises(OSError, match="gone"):
+        interrupts._received(signal.SIGTERM, lambda: None)
+    assert drained
+
+
 async def test_with_nothing_to_drain_the_first_signal_leaves() -> None:
     interrupts, left = Interrupts(), list[bool]()
     interrupts._received(signal.SIGTERM, lambda: left.append(True))

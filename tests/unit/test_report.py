@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from io import StringIO
 
@@ -405,6 +406,25 @@ def test_silence_says_only_what_is_said() -> None:
     display.say("a line")
     display.close()
     assert lines == ["a line"]
+
+
+def test_a_bar_whose_terminal_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(StringIO):
+        is_gone = False
+
+        def write(self, text: str) -> int:
+            if self.is_gone:
+                raise OSError(errno.EIO, "the terminal is gone")
+            return super().write(text)
+
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Gone()
+    console = Console(file=screen, force_terminal=True, width=100, color_system=None, legacy_windows=False)
+    bar = Bar(console, free=False)
+    screen.is_gone = True
+    bar.show(Progress(found=120), Estimator(unit="bytes"))
+    bar.say("a line")
+    bar.close()
 
 
 def test_the_bar_shows_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
