@@ -35,7 +35,7 @@ from smarty_async.archive.outputs.temp_file import (
     write_pieces,
 )
 from smarty_async.archive.threads import threaded
-from smarty_async.errors import DiskError, OutputInUse
+from smarty_async.errors import ConfigurationError, DiskError, OutputInUse
 from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
@@ -300,12 +300,25 @@ def default_state_folder(address: StoreAddress, environ: Mapping[str, str] = os.
     """The folder for the state of runs with outputs at `address`, where the system keeps such things for the user.
 
     ``XDG_STATE_HOME``, else ``~/.local/state``: https://specifications.freedesktop.org/basedir-spec/latest/
+
+    Raises:
+        ConfigurationError: the user has no home folder.
     """
     if os.name == "nt":
-        base = Path(environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        base = Path(environ.get("LOCALAPPDATA") or _home(address) / "AppData" / "Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = _home(address) / "Library" / "Application Support"
     else:
-        base = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        base = Path(environ.get("XDG_STATE_HOME") or _home(address) / ".local" / "state")
     name = hashlib.sha256(str(address).encode()).hexdigest()[:12]
     return base / "smarty_async" / f"{address.bucket}-{name}"
+
+
+def _home(address: StoreAddress) -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user without one, as in a container
+        raise ConfigurationError(
+            f"the state of a run with outputs in {address} is kept in your home folder, and you have none: name a"
+            " folder with --state (state=… in Python)"
+        ) from None

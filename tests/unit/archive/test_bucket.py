@@ -110,6 +110,17 @@ def test_the_state_is_kept_where_the_system_keeps_such_things(tmp_path: Path) ->
     assert folder != default_state_folder(StoreAddress("s3", "photos"))
 
 
+def test_a_user_without_a_home_is_asked_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(ConfigurationError, match="name a folder with --state"):
+        default_state_folder(ADDRESS, {})
+    if sys.platform != "darwin":
+        assert default_state_folder(ADDRESS, {"XDG_STATE_HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)})
+
+
 # errors
 
 
