@@ -58,11 +58,18 @@ class AdaptiveSemaphore:
             permit.release()
 
     def cap(self, most: int) -> None:
-        """Allow at most `most` requests from now on. A size that was at the old bound goes to the new one."""
-        was_at_bound = self._size >= self._most
+        """Allow at most `most` requests from now on. A size that was at the old bound goes to the new one.
+
+        While it is suspended, this holds for the size from before.
+        """
+        size = self._size if self._size_before is None else self._size_before
+        size = float(most) if size >= self._most else min(size, float(most))
         self._most = most
-        self._size = float(most) if was_at_bound else min(self._size, float(most))
-        self._hand_over()
+        if self._size_before is None:
+            self._size = size
+            self._hand_over()
+        else:
+            self._size_before = size
 
     def speed_up(self) -> None:
         """A request was answered well."""

@@ -191,3 +191,19 @@ async def test_a_bound_that_grows_hands_permits_to_those_that_wait() -> None:
 async def hold_one(limit: AdaptiveSemaphore) -> None:
     async with limit.permit():
         pass
+
+
+def test_a_bound_that_changes_while_it_is_suspended_counts_when_it_resumes() -> None:
+    limit = AdaptiveSemaphore(8)
+    limit.suspend()
+    limit.cap(16)
+    assert limit.size == 1
+    limit.cap(4)
+    limit.resume()
+    assert limit.size == 2
+    limit.cap(1)
+    limit.suspend()
+    limit.cap(6)
+    assert limit.size == 1
+    limit.resume()
+    assert limit.size == 3
