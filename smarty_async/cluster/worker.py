@@ -158,7 +158,8 @@ async def _look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, po
 
 def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
     with suppress(SmartyError):
-        return prober(limits=limits, fit=fit)
+        # A worker sends the photo and reads it again then: the caller needs none of its bytes.
+        return msgspec.structs.replace(prober(limits=limits, fit=fit), whole=None)
     return None
 
 

@@ -14,6 +14,7 @@ from smarty_async import Limits, Result
 from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cluster import probing
+from smarty_async.cluster.worker import look_into
 from smarty_async.cluster.workers import ClusterWorkers
 
 pytestmark = pytest.mark.slow
@@ -49,6 +50,15 @@ async def test_workers_look_into_photos_and_the_caller_into_what_they_reject(
     results = await run(service, source, out, dask)
     assert Counter(result.outcome for result in results) == {"restored": PHOTOS, "rejected": 1}
     assert looked_here == ["text.jpg"]
+
+
+async def test_workers_send_back_what_they_found_and_not_the_photos(source: Path) -> None:
+    photos(source, 3)
+    files = [file for batch in FolderSource([source], out=None).scan() for file in batch]
+    probers = [FolderSource([source], out=None).prober(file) for file in files]
+    found = await look_into(probers, limits=Limits(), fit=False, pool="probing")
+    assert [probed and probed.whole for probed in found] == [None] * 3
+    assert all(probed and probed.width for probed in found)
 
 
 async def test_without_an_answer_the_caller_looks_itself(
