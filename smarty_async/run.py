@@ -202,10 +202,10 @@ class ArchiveRun:
             return
         path = directory.state_dir / JOURNAL
         journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
-        if left and self._cluster is None:  # with workers, they are removed once these have begun
-            await asyncio.to_thread(storage_of(directory).clear_logs)
         committer = OutputCommitter(directory, journal)
         try:
+            if left and self._cluster is None:  # with workers, they are removed once these have begun
+                await asyncio.to_thread(storage_of(directory).clear_logs)
             await self._prepare(journal)
             recorder = Recorder(journal, report=self._report, on_error=self._give_up)
             async with self._cluster_opened(), recorder, asyncio.TaskGroup() as tasks:
