@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
@@ -40,7 +40,7 @@ from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.messages import ItemVerdict, judge_item
 
-__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
+__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask", "not_enlarged"]
 
 _log = logging.getLogger("smarty_async")
 _set_modified = threaded(set_modified)
@@ -134,7 +134,7 @@ async def _attempt(
             if verdict != "temporary":
                 missing.remove(spec)
     except BaseException:
-        await finish_despite_cancel(_commit_received(photo, item, missing))
+        await finish_despite_cancel(_commit_received(photo, item, missing, outcome))
         raise
     finally:
         outcome.attempts += item.attempts
@@ -157,12 +157,20 @@ async def _accept(
     return verdict, failure
 
 
-async def _commit_received(photo: RequestedPhoto, item: Item, specs: Iterable[ModeSpec]) -> None:
+async def _commit_received(photo: RequestedPhoto, item: Item, missing: list[ModeSpec], outcome: RequestOutcome) -> None:
     """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
-    for spec in specs:
+    for spec in tuple(missing):
         if (received := item.take(spec.mode)) is not None:
             with suppress(SmartyError):  # the first error is the one that counts
-                await _accept(photo, received, None, spec)
+                verdict, _ = await _accept(photo, received, None, spec)
+                if verdict == "done":
+                    missing.remove(spec)
+                    outcome.failures.pop(spec, None)
+
+
+def not_enlarged(error: PhotoRejected) -> PhotoRejected:
+    """Why a chained enlargement is not made: the restored picture cannot be sent."""
+    return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
 
 
 class PhotoRun:
@@ -288,8 +296,12 @@ class PhotoRun:
                 not_restored = ErrorInfo(error.type, "not enlarged: it was not restored")
                 outcome.failures |= dict.fromkeys(specs, not_restored)
                 break
-            with context.announce():
-                self._body = await self._body_for(specs)
+            try:
+                with context.announce():
+                    self._body = await self._body_for(specs)
+            except PhotoRejected as error:
+                error.attempts = outcome.attempts
+                raise
             if not outcome.attempts:
                 context.take_photo()
             await context.committer.wait_for_backlog()
@@ -323,7 +335,7 @@ class PhotoRun:
             raise PhotoRejected(self.entry.problem.message, type=self.entry.problem.type)
         if specs[0].chained and (restored := await self._restored_picture()):
             return await self._restored_body(restored)
-        return await self._photo_body()
+        return self._body or await self._photo_body()
 
     async def _photo_body(self) -> Body:
         context, file = self._context, self.entry.file
@@ -342,7 +354,10 @@ class PhotoRun:
         return await self._converted_or(body, probed)
 
     async def _restored_body(self, path: str) -> Body:
-        probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
+        try:
+            probed = await probe_file(path, limits=self._context.limits, fit=self._context.options.fit)
+        except PhotoRejected as error:
+            raise not_enlarged(error) from error
         body = FileBody(
             path, size=probed.size, version=None, content_type=probed.content_type, file_size=probed.file_size
         )
@@ -387,7 +402,8 @@ class PhotoRun:
         if file is not None:
             self._converted += (file,)
         if path is None:
-            raise PhotoRejected(f"its output {kind}/{self.entry.place} is no longer there", type="unreadable")
+            gone = f"its output {kind}/{self.entry.place} is no longer there"
+            raise not_enlarged(PhotoRejected(gone, type="unreadable"))
         return str(path)
 
     # commit
@@ -464,9 +480,10 @@ class PhotoRun:
         return "restored" if any(answer.outputs for answer in answers) else "already_good"
 
     def _rejected(self, error: PhotoRejected) -> FinishedPhoto:
-        """Why the photo is not sent."""
+        """Why the photo is not sent, or not again; nothing is noted against its modes, so that later runs try it."""
         reason = ErrorInfo(error.type, str(error))
-        result = self.entry.result("rejected", error=reason, attempts=self.entry.attempts + error.attempts)
+        outcome: Outcome = "failed" if error.attempts else "rejected"
+        result = self.entry.result(outcome, error=reason, attempts=self.entry.attempts + error.attempts)
         return FinishedPhoto(self.entry, result, {})
 
 

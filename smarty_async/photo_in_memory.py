@@ -8,8 +8,8 @@ from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
 from smarty_async.options import Limits, ModeSpec
-from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask
-from smarty_async.results import Kind, Restored
+from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask, not_enlarged
+from smarty_async.results import ErrorInfo, Kind, Restored
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, ReceivedItem
@@ -55,13 +55,21 @@ class PhotoInMemory:
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)
                 if specs and not outcome.failures:
-                    self._sent = await self._source(photo, specs)
-                    await ask(self, specs, outcome, dispatcher=self._dispatcher, submitter=self._submitter)
+                    await self._ask(photo, specs, outcome)
         except PhotoRejected as error:
             error.photo = name_of(self._photo)
             raise
         await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(outcome)
+
+    async def _ask(self, photo: InputPhoto, specs: tuple[ModeSpec, ...], outcome: RequestOutcome) -> None:
+        """Ask for `specs`, unless the restored picture that is to be enlarged cannot be sent."""
+        try:
+            self._sent = await self._source(photo, specs)
+        except PhotoRejected as error:
+            outcome.failures |= dict.fromkeys(specs, ErrorInfo(error.type, str(not_enlarged(error))))
+        else:
+            await ask(self, specs, outcome, dispatcher=self._dispatcher, submitter=self._submitter)
 
     async def _source(self, photo: InputPhoto, specs: tuple[ModeSpec, ...]) -> InputPhoto:
         """What is sent to get `specs`: the photo, or the restored picture for a chained enlargement."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from support.archives import (
     IMPROVED,
     STATE,
@@ -26,7 +27,20 @@ from support.archives import (
     temporaries,
     tree,
 )
-from support.fake_service import Answer, FakeService, Request, expected, hold, http, items, ok, until
+from support.fake_service import (
+    Answer,
+    FakeService,
+    Request,
+    answer_body,
+    envelope,
+    expected,
+    hold,
+    http,
+    items,
+    ok,
+    response_of,
+    until,
+)
 from support.pictures import jpeg, png, webp
 
 from smarty_async import run as archive_run
@@ -690,3 +704,25 @@ async def test_what_the_service_does_not_take_is_converted(source: Path, out: Pa
         assert outcomes(await restore(service, source, out)) == {"a.webp": "skipped", "b.png": "skipped"}
     assert tree(out) == {f"{kind}/{output_of(name)}" for kind in IMPROVED for name in ("a.webp", "b.png")}
     assert not temporaries(out)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
+async def test_a_mode_whose_outputs_are_refused_takes_nothing_from_the_other_one(source: Path, out: Path) -> None:
+    fill(source, "sub/a.jpg")
+    blocking = out / "improved/sub"
+
+    async def block(request: Request) -> web.StreamResponse:
+        blocking.parent.mkdir(parents=True, exist_ok=True)
+        blocking.write_text("a file where a folder should be")
+        return await response_of(envelope(200, answer_body(request, {}, {})), request)
+
+    async with FakeService() as service:
+        service.script(block)
+        [result] = await restore(service, source, out, **BOTH)
+        assert (result.outcome, list(result.outputs)) == ("failed", ["resolved"])
+        assert result.error
+        assert result.error.message.count("File exists") == 1, "one mode failed"
+        blocking.unlink()
+        [again] = await restore(service, source, out, **BOTH)
+        assert (again.outcome, set(again.outputs)) == ("restored", set(EVERY))
+        assert len(sent(service)) == 1

@@ -7,10 +7,13 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
 from support.archives import client, fill, outcomes, restore
 from support.fake_service import KINDS, FakeService, Request, answer_body, envelope, items, response_of
 from support.pictures import jpeg
+
+from smarty_async import Limits, PhotoFailed, plan_archive
 
 BOTH: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "rtype": "photo", "chain": True}
 
@@ -91,3 +94,63 @@ async def test_in_memory(tmp_path: Path) -> None:
         sent = sent_by_mode(service)
     assert restored.resolved
     assert sent["resolution"] == [restored.colorized_improved]
+
+
+def service_of_large_pictures() -> FakeService:
+    """Restored pictures have more pixels than photos, so that these alone are within `SMALL`."""
+
+    async def large(request: Request) -> web.StreamResponse:
+        large_one = base64.b64encode(jpeg(640, 480)).decode()
+        overrides = {name: dict.fromkeys(KINDS["improve"], large_one) for name in request.images}
+        return await response_of(envelope(200, answer_body(request, overrides, {})), request)
+
+    service = FakeService()
+    service.default = lambda _: large
+    return service
+
+
+SMALL = Limits(max_pixels=100_000)
+
+
+async def test_a_restored_picture_that_is_too_large_is_not_enlarged_and_its_photo_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    fill(tmp_path / "photos", "a.jpg")
+    async with service_of_large_pictures() as service:
+        [result] = await restore(service, tmp_path / "photos", tmp_path / "out", limits=SMALL, **BOTH)
+        assert (result.outcome, result.attempts) == ("failed", 1)
+        assert result.error
+        assert result.error.message.startswith("not enlarged: the restored picture cannot be sent: ")
+        assert "improved" in result.outputs
+        [again] = await restore(service, tmp_path / "photos", tmp_path / "out", limits=SMALL, **BOTH)
+        assert (again.outcome, again.attempts) == ("rejected", 1)
+        assert {mode: len(images) for mode, images in sent_by_mode(service).items()} == {"improve": 1}
+        [fitted] = await restore(service, tmp_path / "photos", tmp_path / "out", limits=SMALL, fit=True, **BOTH)
+        assert (fitted.outcome, len(service.requests)) == ("restored", 2)
+
+
+async def test_in_memory_a_restored_picture_that_is_too_large_is_given_with_the_error(tmp_path: Path) -> None:
+    photo = fill(tmp_path, "a.jpg")["a.jpg"]
+    async with service_of_large_pictures() as service, client(service, limits=SMALL) as open_client:
+        with pytest.raises(PhotoFailed, match="not enlarged: the restored picture cannot be sent") as failed:
+            await open_client.improve(photo, **BOTH)
+    assert (failed.value.attempts, failed.value.type) == (1, "too_large")
+    assert failed.value.restored
+    assert failed.value.restored.improved
+
+
+async def test_a_photo_without_anything_to_restore_is_probed_and_counted_once(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg")
+    async with FakeService() as service:
+        service.script(items({"file_0": {"improved": None, "colorized_improved": None, "colorized": None}}))
+        async with client(service) as open_client:
+            run = open_client.improve_archive(tmp_path / "photos", out=tmp_path / "out", **BOTH)
+            assert [result.outcome async for result in run] == ["restored"]
+        assert {mode: len(images) for mode, images in sent_by_mode(service).items()} == {"improve": 1, "resolution": 1}
+    assert run.progress.work.bytes_probed == (tmp_path / "photos/a.jpg").stat().st_size
+
+
+async def test_a_plan_counts_the_requests_of_both_rounds(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg")
+    plan = await plan_archive(tmp_path / "photos", out=tmp_path / "out", **BOTH)
+    assert (plan.photos, plan.requests) == (1, 2)
