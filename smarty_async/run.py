@@ -243,7 +243,6 @@ class ArchiveRun:
             committer=committer,
             duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
             dispatcher=self._dispatcher,
-            hooks=self._hooks,
             progress=self.progress,
             photos_left=ImageBudget(self._options.max_photos),
             submitter=self._submitter,

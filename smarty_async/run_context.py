@@ -19,7 +19,6 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.group_queue import GroupQueue
-from smarty_async.hooks import Hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.progress import Progress
 from smarty_async.results import Result
@@ -159,7 +158,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         committer: makes answers durable.
         duplicates: finds photos with the same content.
         dispatcher: sends items to the service.
-        hooks: called with what happens to the run's requests and photos.
         progress: the run's counters.
         photos_left: how many photos may still be sent.
         submitter: submits the run's items to the dispatcher.
@@ -179,7 +177,6 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     committer: OutputCommitter
     duplicates: Duplicates
     dispatcher: Dispatcher
-    hooks: Hooks
     progress: Progress
     photos_left: ImageBudget
     submitter: Submitter

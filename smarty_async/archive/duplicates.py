@@ -18,7 +18,6 @@ from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import Content, UnhashedPhoto, content_digest
 from smarty_async.archive.journal.store import MAX_UNHASHED
-from smarty_async.archive.photos.reader import file_digest
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.threads import threaded
 
@@ -49,9 +48,7 @@ class Duplicates:
         digest: reads a photo, see `PhotoSource.digest`.
     """
 
-    def __init__(
-        self, journal: Journal, *, redo_missing: bool = False, digest: Callable[..., bytes] = file_digest
-    ) -> None:
+    def __init__(self, journal: Journal, *, redo_missing: bool, digest: Callable[..., bytes]) -> None:
         self._journal = journal
         self._redo_missing = redo_missing
         self._digest = threaded(digest, pool="hashing")
@@ -143,6 +140,6 @@ def unhashed_of(entry: PhotoEntry) -> UnhashedPhoto:
     return UnhashedPhoto(entry.id, file.path, file.size, file.version, file.page)
 
 
-def digest_of(photo: UnhashedPhoto, *, digest: Callable[..., bytes] = file_digest) -> bytes:
+def digest_of(photo: UnhashedPhoto, *, digest: Callable[..., bytes]) -> bytes:
     """The digest of a photo's content, empty when it cannot be read or has changed; blocks."""
     return content_digest(digest(photo.path, size=photo.size, version=photo.version), page=photo.page)

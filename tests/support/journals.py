@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.store import JournalStore
 from support import pictures
 
-__all__ = ["Entry", "add_entries", "make_output_folder", "picture_entry"]
+__all__ = ["Entry", "add_entries", "begin_another_run", "make_output_folder", "picture_entry"]
 
 MODES = {"improved": "improve", "colorized_improved": "improve", "colorized": "improve", "resolved": "resolution"}
 
@@ -55,6 +57,11 @@ def add_entries(out: Path, source: Path, entries: Iterable[Entry]) -> None:
         for entry in entries:
             _write_files(out, source, entry)
             _write_row(sql, source, entry)
+
+
+def begin_another_run(store: JournalStore) -> None:
+    """What the run that `store` was opened for has seen is forgotten, as another run begins with nothing seen."""
+    store._lookup = EntryLookup(store.sql, store._unplaced, store._places)
 
 
 def picture_entry(name: str, *kinds: str, seed: int = 0, outcome: str = "restored") -> Entry:

@@ -92,15 +92,10 @@ class EntryLookup:
         seen: those that were looked up.
     """
 
-    def __init__(
-        self,
-        sql: sqlite3.Connection,
-        unplaced: Mapping[int, ErrorInfo] | None = None,
-        places: Places | None = None,
-    ) -> None:
+    def __init__(self, sql: sqlite3.Connection, unplaced: Mapping[int, ErrorInfo], places: Places) -> None:
         self._sql = sql
-        self._places = Places(sql) if places is None else places
-        self._unplaced: Mapping[int, ErrorInfo] = {} if unplaced is None else unplaced
+        self._places = places
+        self._unplaced = unplaced
         self.seen = SeenEntries()
 
     def look_up(self, files: Iterable[PhotoFile], specs: Collection[ModeSpec]) -> list[PhotoEntry]:

@@ -299,11 +299,6 @@ class _ObjectFile(io.RawIOBase):
         self._start, self._range = 0, b""
         self._length = _FIRST_RANGE
 
-    @property
-    def whole(self) -> bytes | None:
-        """All its bytes, when the first range holds them; None when they are more, or were not read."""
-        return self._first if len(self._first) == self._size else None
-
     def readable(self) -> bool:
         """It is."""
         return True

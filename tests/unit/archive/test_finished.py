@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.journals import begin_another_run
 
 from smarty_async.archive.entries import FinishedPhoto, StoredOutput
 from smarty_async.archive.journal import finished
 from smarty_async.archive.journal.finished import FinishedBatch
-from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.sources.source import PhotoFile
@@ -49,7 +49,7 @@ def finish(
         store.record_received(answers)
         store.record_committed([(entry.id, spec) for spec in specs])
         store.record_results([FinishedPhoto(entry, entry.result(outcome, attempts=1), {})])
-    store._lookup = EntryLookup(store.sql)  # another run
+    begin_another_run(store)
 
 
 def taken(
@@ -70,7 +70,7 @@ def test_a_finished_photo_has_the_result_that_its_entry_gives_it(
     finish(store, photo_files(), *specs)
     batch = taken(store, photo_files(), *specs)
     assert (batch.rest, batch.count) == ([], len(NAMES))
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     entries = store.look_up(photo_files(), specs)
     assert batch.results == [entry.end(specs, retry_failed=False) for entry in entries]
     assert batch.results[0].bw is True
@@ -90,7 +90,7 @@ def test_counting_looks_for_every_output_of_a_batch(store: JournalStore, kinds: 
         store.record_received([ReceivedAnswer(entry, IMPROVE, outputs, bw=False)])
         store.record_committed([(entry.id, IMPROVE)])
         store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     asked: list[tuple[str, tuple[Kind, ...]]] = []
 
     def none_missing(outputs: Iterable[tuple[str, Collection[Kind]]]) -> list[str]:

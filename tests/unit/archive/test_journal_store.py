@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
+from support.journals import begin_another_run
 
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.records import Counts, FailedPhoto, ReceivedAnswer, content_digest
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputMove
@@ -51,7 +51,7 @@ def store(path: Path) -> Iterator[JournalStore]:
 
 def again(store: JournalStore, photo: PhotoFile) -> PhotoEntry:
     """The entry as a later run looks it up."""
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     return store.look_up([photo])[0]
 
 
@@ -137,7 +137,7 @@ def test_a_photo_that_is_named_twice_is_looked_up_once(store: JournalStore) -> N
     for _ in ("new", "known"):
         assert len(store.look_up([photo_file(), photo_file()])) == 1
         assert store.look_up([photo_file()]) == []
-        store._lookup = EntryLookup(store.sql)
+        begin_another_run(store)
 
 
 # how entries are met
@@ -149,7 +149,7 @@ def test_every_photo_has_one_entry_in_any_order_of_lookups(runs: list[list[list[
     with closing(JournalStore(Path(), opener=lambda _: schema.empty())) as store:
         numbers: dict[tuple[str, int], int] = {}
         for batches in runs:
-            store._lookup = EntryLookup(store.sql)
+            begin_another_run(store)
             seen: list[tuple[str, int]] = []
             for batch in batches:
                 entries = store.look_up([photo_file(f"{name}.jpg", f"/{source}") for source, name in batch])
@@ -168,7 +168,7 @@ def test_all_answers_are_found_in_any_order_of_lookups(store: JournalStore, orde
     for entry in store.look_up(photos):
         for task in (IMPROVE, TWICE) if entry.id % 3 else ():
             make(store, entry, task, "improved")
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     entries = store.look_up(photos[::order], [IMPROVE, TWICE])
     assert [entry.file for entry in entries] == photos[::order]
     assert all(entry.has(IMPROVE) == entry.has(TWICE) == bool(entry.id % 3) for entry in entries)
@@ -179,7 +179,7 @@ def test_photos_in_the_order_of_their_entries_are_read_by_id(store: JournalStore
     photos = [photo_file(f"{number}.jpg") for number in range(600)]
     for entry in store.look_up(photos):
         make(store, entry, IMPROVE)
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     asked: list[str] = []
     store.sql.set_trace_callback(asked.append)
     del photos[500], photos[:10]  # gone since
@@ -486,7 +486,7 @@ def test_a_moved_photo_without_a_free_place_gets_that_of_its_former_entry(store:
     for entry, digest in ((first, b"1"), (second, b"2")):
         make(store, entry, IMPROVE, "improved")
         store.note_digests({entry.id: digest})
-    store._lookup = EntryLookup(store.sql)
+    begin_another_run(store)
     moved = store.look_up([photo_file(source=sources[2])], [IMPROVE])[0]
     assert moved.problem is not None
     assert moved.may_be_duplicate
