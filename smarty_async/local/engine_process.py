@@ -35,7 +35,7 @@ from smarty_async.local.engine.protocol import (
     wanted_until,
 )
 
-__all__ = ["REPLIES", "Done", "EngineProcess", "read", "run_worker", "write"]
+__all__ = ["REPLIES", "Done", "EngineProcess", "read", "run_engine", "write"]
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ _NICE: Final = 5
 """How much lower the priority of the process is than that of the service, and of the user's other programs."""
 
 
-class Worker:
+class JobLoop:
     """Runs each job in a thread of its own; the service bounds how many there are at a time."""
 
     def __init__(self, engine: Engine, *, requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -344,7 +344,7 @@ class Worker:
             write(self._replies, reply)
 
 
-def run_worker(make_engine: Callable[[], Engine]) -> NoReturn:
+def run_engine(make_engine: Callable[[], Engine]) -> NoReturn:
     """Make the engine and work until the parent closes standard input, as its end does too; then end at once.
 
     An engine that cannot be made is reported as `Refused` instead of `Ready`.
@@ -360,11 +360,11 @@ def run_worker(make_engine: Callable[[], Engine]) -> NoReturn:
     except SmartyError as error:
         write(replies, Refused(text=str(error), status=1))
         os._exit(1)
-    Worker(engine, requests=sys.stdin.buffer, replies=replies).run()
+    JobLoop(engine, requests=sys.stdin.buffer, replies=replies).run()
     # Nobody waits for jobs that are still running.
     os._exit(0)
 
 
 if __name__ == "__main__":
     options = msgspec.json.decode(sys.argv[2], type=EngineOptions)
-    run_worker(lambda: in_process_engine(sys.argv[1], options))
+    run_engine(lambda: in_process_engine(sys.argv[1], options))

@@ -135,7 +135,7 @@ class _Service:
         self._faults = faults
         self._limits = limits
         self._error_style = error_style
-        self._workers = workers
+        self._threads = workers
         self._accepts = accepts
         self._script = script
         self._pace = Pace()
@@ -144,7 +144,7 @@ class _Service:
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
         """Run threads for the engine as long as the application runs, so that it never blocks the event loop."""
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix=f"{self._engine.name}-engine")
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self._engine.name}-engine")
         yield
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -153,7 +153,7 @@ class _Service:
         pixels: int = getattr(self._engine, "max_pixels", MAX_PIXELS)
         health = Health(
             engine=self._engine.name,
-            workers=self._workers,
+            workers=self._threads,
             max_images=self._limits.max_images,
             max_image_bytes=self._limits.image_bytes,
             max_request_bytes=self._limits.max_request_bytes,
@@ -214,7 +214,7 @@ class _Service:
     ) -> None:
         # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
         # is written, which bounds the memory that a slow client costs.
-        places = asyncio.Semaphore(self._workers + 1)
+        places = asyncio.Semaphore(self._threads + 1)
 
         async def write_one(name: str) -> None:
             async with places:

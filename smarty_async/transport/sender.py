@@ -74,7 +74,7 @@ class ChunkSender:
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
         self._largest_answered = 0  # bytes of a request
-        self._probes = 0
+        self._trials = 0
         self._resume_at = 0.0  # nothing is sent before: the service has asked for it
 
     async def send(self, chunk: Sequence[Item]) -> None:
@@ -112,9 +112,9 @@ class ChunkSender:
                 await self._rate.acquire()
             async with _disk_space(chunk):
                 waiting = pending(chunk)  # only now: items that were cancelled meanwhile are not paid for
-                items = reserve_budget(self._probe(waiting) if self._breaker.is_open else waiting)
+                items = reserve_budget(self._trial(waiting) if self._breaker.is_open else waiting)
                 if not items:
-                    for item in waiting:  # all of them, not the probe alone: the budget is empty
+                    for item in waiting:  # all of them, not the one on trial alone: the budget is empty
                         item.fail(Stopped())
                     return
                 await self._exchange(self._request(items, token, permit))
@@ -134,10 +134,10 @@ class ChunkSender:
             on_complete=partial(self._answer_check.release, permit),
         )
 
-    def _probe(self, chunk: list[Item]) -> list[Item]:
+    def _trial(self, chunk: list[Item]) -> list[Item]:
         """One photo to find out with whether the service is back; another one each time, as it may be to blame."""
-        self._probes += 1
-        return chunk[self._probes % len(chunk) :][:1] if chunk else []
+        self._trials += 1
+        return chunk[self._trials % len(chunk) :][:1] if chunk else []
 
     async def _exchange(self, request: ChunkRequest) -> None:
         began = self._clock()

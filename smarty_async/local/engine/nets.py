@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
-__all__ = ["CORES", "UNKNOWN", "Net", "clean", "is_coarse", "to_pixels", "to_planes", "workers"]
+__all__ = ["CORES", "UNKNOWN", "Net", "clean", "is_coarse", "net_threads", "to_pixels", "to_planes"]
 
 
 # Imported by name: the wheel says nothing of its types.
@@ -79,7 +79,7 @@ def _loaded(net: Net) -> Any:
 
 
 @cache
-def workers() -> Executor:
+def net_threads() -> Executor:
     """The threads in which networks run: one for each core, shared by all photos."""
     return ThreadPoolExecutor(CORES, thread_name_prefix="net")
 
@@ -143,7 +143,7 @@ def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) ->
         made = _shuffled(quarters + change)
         return to_pixels(made[:, _CLEAN_MARGIN:-_CLEAN_MARGIN, _CLEAN_MARGIN:-_CLEAN_MARGIN])
 
-    return tiled(picture, work, frame=_CLEAN, pool=workers())
+    return tiled(picture, work, frame=_CLEAN, pool=net_threads())
 
 
 def _unshuffled(planes: _Planes) -> _Planes:
