@@ -281,7 +281,7 @@ class TestArchive:
         assert result.error is not None
         assert result.error.type == "unreadable"
 
-    async def test_a_photo_that_changes_while_it_is_sent_is_rejected_with_its_attempts(self, tmp_path: Path) -> None:
+    async def test_a_photo_that_changes_while_it_is_sent_fails_with_its_attempts(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 3), tmp_path / "out"
         changed = source / "a001.jpg"
 
@@ -293,7 +293,7 @@ class TestArchive:
             results = await all_of(client.improve_archive(source, out=out))
         assert {name: result.outcome for name, result in results.items()} == {
             "a000.jpg": "restored",
-            "a001.jpg": "rejected",
+            "a001.jpg": "failed",
             "a002.jpg": "restored",
         }
         assert results["a001.jpg"].attempts == 2
