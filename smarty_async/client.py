@@ -273,7 +273,7 @@ class SmartyClient:
                 paid for even when it is not awaited any more.
 
         Raises:
-            OptionsError: the arguments do not go together, or the `judge` returned no verdict.
+            OptionsError: the arguments do not go together, or the `judge` gave no verdict.
             PhotoRejected: the photo cannot be sent.
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
@@ -364,14 +364,22 @@ class SmartyClient:
 
 
 def _checked(judge: Judge) -> Judge:
-    """`judge`, with an `OptionsError` where it returns something else than a verdict."""
+    """`judge`, with an `OptionsError` where it fails, or returns something else than a verdict."""
+    name = getattr(judge, "__qualname__", repr(judge))
 
     def verdict_of(error: RequestError, names: Collection[str], /) -> Verdict:
-        verdict = cast("object", judge(error, names))
+        try:
+            verdict = cast("object", judge(error, names))
+        except SmartyError:
+            raise
+        except Exception as failure:
+            raise OptionsError(
+                f"judge must return a verdict, but {name} raised {type(failure).__name__}: {failure}"
+            ) from failure
         if not isinstance(verdict, Verdict):
             raise OptionsError(
                 f"judge must return a verdict ({', '.join(one.__name__ for one in get_args(Verdict))}), "
-                f"but {getattr(judge, '__qualname__', repr(judge))} returned {verdict!r}"
+                f"but {name} returned {verdict!r}"
             )
         return verdict
 

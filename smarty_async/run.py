@@ -115,7 +115,7 @@ class ArchiveRun:
         """The result of each photo, as it becomes known.
 
         Raises:
-            OptionsError: a source does not exist, or the judge returned no verdict.
+            OptionsError: a source does not exist, or the judge gave no verdict.
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refused.

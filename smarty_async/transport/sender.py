@@ -316,7 +316,7 @@ class ChunkSender:
         """Requests with `chunk` failed too often. In an outage no photo is to blame, else find the one that is."""
         if not self._breaker.time_left(self._retries_for(chunk).give_up_after):
             seconds = self._breaker.failing_for
-            hint = "" if self._breaker.answered else "; is the address right?"
+            hint = "" if self._breaker.answered or error.enveloped else "; is the address right?"
             raise ServiceUnavailable(
                 f"gave up on the service after {seconds:.0f} s: {error}{hint}", status=error.status, seconds=seconds
             )

@@ -40,6 +40,7 @@ from smarty_async.errors import (
 )
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.results import Restored
+from smarty_async.transport.sender import ChunkSender
 from smarty_async.wire.verdict import Drop, Retry, Verdict, judge
 
 
@@ -580,12 +581,20 @@ class TestJudges:
             results = await improved(client, pictures(2))
         assert {type(result) for result in results} == {PhotoFailed, Restored}
 
-    async def test_a_judge_that_returns_no_verdict_ends_the_run_and_is_named(self, tmp_path: Path) -> None:
-        def forgetful(*_: Any) -> Any:
-            return None
-
-        message = "judge must return a verdict .*, but .*forgetful returned None$"
-        async with FakeService() as service, client_of(service, judge=forgetful, concurrency=1) as client:
+    @pytest.mark.parametrize(
+        ("failing", "message"),
+        [
+            (lambda *_: None, "judge must return a verdict .*, but .*lambda> returned None$"),
+            (
+                lambda *_: dict[str, Verdict]()["verdict"],
+                "judge must return a verdict, but .*lambda> raised KeyError: 'verdict'$",
+            ),
+        ],
+    )
+    async def test_a_judge_without_a_verdict_ends_the_run_and_is_named(
+        self, tmp_path: Path, failing: Any, message: str
+    ) -> None:
+        async with FakeService() as service, client_of(service, judge=failing, concurrency=1) as client:
             service.script(http(500), http(500))
             with pytest.raises(OptionsError, match=message):
                 await client.improve(jpeg())
@@ -595,11 +604,14 @@ class TestJudges:
             assert run.progress.outcomes == {}
             assert len(service.requests) == 2
 
-    async def test_an_unexpected_error_fails_the_items_of_its_chunk_as_a_bug(self) -> None:
-        def broken(*_: Any) -> Verdict:
+    async def test_an_unexpected_error_fails_the_items_of_its_chunk_as_a_bug(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(*_: Any) -> None:
             raise LookupError("no such verdict")
 
-        async with FakeService() as service, client_of(service, judge=broken) as client:
+        monkeypatch.setattr(ChunkSender, "_apply", broken)
+        async with FakeService() as service, client_of(service) as client:
             service.script(http(500))
             results = await improved(client, pictures(3))
         failed = [one for one in results if isinstance(one, PhotoFailed)]
