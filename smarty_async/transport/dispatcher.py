@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import cast
 
@@ -25,6 +26,9 @@ from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge
 
 __all__ = ["Announcement", "Dispatcher"]
+
+_PREPARATION_SECONDS = 0.5
+"""A single photo that takes longer to be read and converted holds no other one back."""
 
 
 class _Steps(msgspec.Struct, frozen=True):
@@ -130,6 +134,20 @@ class Dispatcher:
         """
         forecast = submitter.forecast
         return Announcement(forecast.announce, forecast.fulfil, self._wake)
+
+    @contextmanager
+    def announce_single(self, submitter: Submitter) -> Generator[None]:
+        """Announce one submission during a block, for `_PREPARATION_SECONDS` at most.
+
+        How long a block takes that reads what a caller has given is not known: a file may be an upload that stalls.
+        """
+        with ExitStack() as announced:
+            announced.enter_context(self.announce(submitter))
+            timer = self._loop.call_later(_PREPARATION_SECONDS, announced.close)
+            try:
+                yield
+            finally:
+                timer.cancel()
 
     def announce_unknown(self, submitter: Submitter) -> Announcement:
         """Announce submissions of an unknown number during a block: chunks are filled, not spread over the permits."""
