@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import partial
 from typing import cast
 
@@ -185,7 +186,7 @@ class Dispatcher:
         if submitter.is_stopped:
             raise Stopped
         if self._closed or submitter.error is not None:
-            raise submitter.error or _closed()
+            raise _closed() if submitter.error is None else _copy_of(submitter.error)
         self._sender.check(item)
         self._items.add(item)
         submitter.forecast.submitted(item.body)
@@ -297,7 +298,7 @@ class Dispatcher:
             group.submitter.error = error
         queued = [item for item in self._items if item.group == group and not item.in_flight]
         for item in (*chunk, *queued):
-            item.fail(error)
+            item.fail(_copy_of(error))
 
 
 def _outlook(group: object) -> Outlook:
@@ -310,6 +311,13 @@ def _abandoned(chunk: list[Item]) -> bool:
     return all(item.done for item in reversed(chunk)) and any(
         item.reply.cancelled() or not item.in_flight for item in chunk
     )
+
+
+def _copy_of(error: SmartyError) -> SmartyError:
+    """`error` for one of several callers: each `raise` extends an error's traceback, which keeps frames alive."""
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _closed() -> SmartyError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from support.clients import client_of
-from support.fake_service import FakeService
+from support.fake_service import FakeService, envelope
 from support.pictures import jpeg
+
+from smarty_async.errors import AuthorizationError
 
 
 class StalledUpload:
@@ -29,3 +31,16 @@ async def test_a_photo_that_is_long_in_being_read_holds_no_other_one_back() -> N
             assert (await client.improve(jpeg(seed=seed), timeout=30)).improved
         upload.goes_on.set()
         assert (await stalled).improved
+
+
+async def test_callers_that_fail_together_each_have_an_error_of_their_own() -> None:
+    """One error raised in many tasks has the tracebacks of all of them, with all that their frames hold."""
+    async with FakeService() as service, client_of(service, concurrency=1) as client:
+        service.default = lambda _: envelope(401, "Access Token invalid")
+        calls = [client.improve(jpeg(seed=seed)) for seed in range(20)]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert {type(error) for error in errors} == {AuthorizationError}
+    assert len({id(error) for error in errors}) == 20
+    assert {(str(error), error.status) for error in errors if isinstance(error, AuthorizationError)} == {
+        (str(errors[0]), 401)
+    }
