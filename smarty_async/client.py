@@ -156,6 +156,7 @@ class SmartyClient:
         self._hooks = tuple(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
+        self._is_open = False  # also while it is being opened or closed
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._submitter = Submitter(  # of single photos
@@ -190,6 +191,10 @@ class SmartyClient:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise SmartyError("the client is open already: open it once, around everything that uses it")
+        self._is_open = True
+        self._opened.callback(self._has_closed)
         try:
             self._dispatcher = await self._new_dispatcher()
         except BaseException:
@@ -197,6 +202,9 @@ class SmartyClient:
             raise
         self._opened.push_async_callback(self._dispatcher.close)
         return self
+
+    def _has_closed(self) -> None:
+        self._is_open = False
 
     async def _new_dispatcher(self) -> Dispatcher:
         session = await self._session_to(self._url)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from support.clients import client_of
 from support.fake_service import FakeService, envelope
 from support.pictures import jpeg
 
-from smarty_async.errors import AuthorizationError
+from smarty_async.client import SmartyClient
+from smarty_async.errors import AuthorizationError, SmartyError
 
 
 class StalledUpload:
@@ -44,3 +46,19 @@ async def test_callers_that_fail_together_each_have_an_error_of_their_own() -> N
     assert {(str(error), error.status) for error in errors if isinstance(error, AuthorizationError)} == {
         (str(errors[0]), 401)
     }
+
+
+async def test_a_client_that_is_open_is_not_opened_again() -> None:
+    """The first block to end would close it under the others."""
+    async with FakeService() as service, client_of(service) as client:
+        with pytest.raises(SmartyError, match="open already"):
+            await client.__aenter__()
+        assert (await client.improve(jpeg())).improved
+
+
+async def test_a_client_that_several_tasks_open_at_once_is_opened_by_one() -> None:
+    async with FakeService() as service:
+        client = client_of(service)
+        opened = await asyncio.gather(*(client.__aenter__() for _ in range(3)), return_exceptions=True)
+        assert [type(one) for one in opened] == [SmartyClient, SmartyError, SmartyError]
+        await client.aclose()
