@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 from support.clients import client_of
-from support.fake_service import FakeService, envelope
+from support.fake_service import FakeService, envelope, hold, until
 from support.pictures import jpeg
 
 from smarty_async.client import SmartyClient
@@ -62,3 +63,19 @@ async def test_a_client_that_several_tasks_open_at_once_is_opened_by_one() -> No
         opened = await asyncio.gather(*(client.__aenter__() for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in opened] == [SmartyClient, SmartyError, SmartyError]
         await client.aclose()
+
+
+async def test_the_answer_for_a_caller_who_has_gone_is_no_fault_of_the_service(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = asyncio.Event()
+    async with FakeService() as service, client_of(service, concurrency=1) as client:
+        service.script(hold(gate))
+        calls = [asyncio.create_task(client.improve(jpeg(seed=seed))) for seed in range(3)]
+        await until(lambda: service.open_now == 1)
+        calls[1].cancel()
+        await asyncio.wait([calls[1]])
+        gate.set()
+        await asyncio.gather(calls[0], calls[2])
+    assert len(service.requests) == 1
+    assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
