@@ -18,6 +18,7 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.photos.reader import read_in_thread
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput
@@ -254,6 +255,9 @@ class SmartyClient:
         if self._dispatcher is not None:
             self._dispatcher.check_loop()
         self._dispatcher = None  # from here on it takes nothing new
+        await finish_despite_cancel(self._close())
+
+    async def _close(self) -> None:
         async with self._opened:
             for run in list(self._runs):
                 await run.aclose()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
-from support.clients import client_of
+from support.clients import client_of, photos
 from support.fake_service import FakeService, envelope, hold, until
 from support.pictures import jpeg
 
@@ -79,3 +82,35 @@ async def test_the_answer_for_a_caller_who_has_gone_is_no_fault_of_the_service(
         await asyncio.gather(calls[0], calls[2])
     assert len(service.requests) == 1
     assert not [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def impatiently(task: asyncio.Task[Any]) -> None:
+    """Cancel `task` in every turn of the event loop until it ends, as the cancel scopes of anyio do."""
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("with_client", [False, True])
+async def test_a_run_that_is_cancelled_again_and_again_has_ended_when_its_task_has(
+    source: Path, out: Path, *, with_client: bool
+) -> None:
+    async def consume(client: SmartyClient) -> None:
+        with suppress(SmartyError):  # the client was closed
+            async for _ in client.improve_archive(source, out=out):
+                pass
+
+    async def application(client: SmartyClient) -> None:
+        async with client:
+            consuming = asyncio.create_task(consume(client))
+            await asyncio.wait([consuming])
+
+    photos(source, 4)
+    async with FakeService() as service, client_of(service) as client:
+        service.default = lambda _: hold(asyncio.Event())
+        tasks = asyncio.all_tasks()
+        task = asyncio.create_task(application(client_of(service)) if with_client else consume(client))
+        await until(lambda: service.open_now > 0)
+        await impatiently(task)
+        assert not [left for left in asyncio.all_tasks() - tasks if left.get_name().startswith("smarty_async")]
