@@ -8,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from support.clients import client_of, photos
 from support.fake_service import FakeService, envelope, hold, until
 from support.pictures import jpeg
 
 from smarty_async.client import SmartyClient
-from smarty_async.errors import AuthorizationError, SmartyError
+from smarty_async.errors import AuthorizationError, ConfigurationError, SmartyError
 
 
 class StalledUpload:
@@ -114,3 +115,13 @@ async def test_a_run_that_is_cancelled_again_and_again_has_ended_when_its_task_h
         await until(lambda: service.open_now > 0)
         await impatiently(task)
         assert not [left for left in asyncio.all_tasks() - tasks if left.get_name().startswith("smarty_async")]
+
+
+async def test_a_session_that_was_closed_before_the_client_is_told_at_once() -> None:
+    async with FakeService() as service:
+        async with aiohttp.ClientSession() as session:
+            client = await client_of(service, session=session).__aenter__()
+            assert (await client.improve(jpeg())).improved
+        with pytest.raises(ConfigurationError, match="session given to the client is closed"):
+            await client.improve(jpeg(seed=1))
+        await client.aclose()
