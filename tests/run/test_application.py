@@ -117,7 +117,7 @@ async def test_a_run_that_is_cancelled_again_and_again_has_ended_when_its_task_h
         assert not [left for left in asyncio.all_tasks() - tasks if left.get_name().startswith("smarty_async")]
 
 
-async def test_a_session_that_was_closed_before_the_client_is_told_at_once() -> None:
+async def test_a_session_that_was_closed_before_the_client_is_reported_at_once() -> None:
     async with FakeService() as service:
         async with aiohttp.ClientSession() as session:
             client = await client_of(service, session=session).__aenter__()
