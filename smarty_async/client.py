@@ -18,6 +18,7 @@ from yarl import URL
 
 from smarty_async.account import account_from_env
 from smarty_async.archive.photos.reader import read_in_thread
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput
@@ -156,6 +157,7 @@ class SmartyClient:
         self._hooks = tuple(hooks)
         self._sleep = sleep
         self._opened = AsyncExitStack()
+        self._is_open = False  # also while it is being opened or closed
         self._dispatcher: Dispatcher | None = None
         self._runs: WeakSet[ArchiveRun] = WeakSet()
         self._submitter = Submitter(  # of single photos
@@ -190,6 +192,10 @@ class SmartyClient:
         return f"SmartyClient(base_url={str(self._url.origin())!r}, concurrency={self._concurrency})"
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise SmartyError("the client is open already: open it once, around everything that uses it")
+        self._is_open = True
+        self._opened.callback(self._has_closed)
         try:
             self._dispatcher = await self._new_dispatcher()
         except BaseException:
@@ -197,6 +203,9 @@ class SmartyClient:
             raise
         self._opened.push_async_callback(self._dispatcher.close)
         return self
+
+    def _has_closed(self) -> None:
+        self._is_open = False
 
     async def _new_dispatcher(self) -> Dispatcher:
         session = await self._session_to(self._url)
@@ -246,6 +255,9 @@ class SmartyClient:
         if self._dispatcher is not None:
             self._dispatcher.check_loop()
         self._dispatcher = None  # from here on it takes nothing new
+        await finish_despite_cancel(self._close())
+
+    async def _close(self) -> None:
         async with self._opened:
             for run in list(self._runs):
                 await run.aclose()

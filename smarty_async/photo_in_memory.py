@@ -50,7 +50,7 @@ class PhotoInMemory:
         """The restored photo; raises what `SmartyClient.improve` does."""
         outcome = RequestOutcome()
         try:
-            with self._dispatcher.announce(self._submitter):
+            with self._dispatcher.announce_single(self._submitter):
                 photo = await read_input(self._photo, self._limits)
             for chained in (False, True):
                 specs = tuple(spec for spec in self._specs if spec.chained is chained)

@@ -149,7 +149,7 @@ class ArchiveRun:
         finally:
             if not self._feeding.cancelling():  # a second cancellation would interrupt its cleaning up
                 self._feeding.cancel()
-            await asyncio.wait([self._feeding])
+            await finish_despite_cancel(asyncio.wait([self._feeding]))
 
     @property
     def in_flight(self) -> list[InFlight]:

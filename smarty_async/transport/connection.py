@@ -126,6 +126,8 @@ class Connection:
             BodyFailed: an image could not be read.
             ConfigurationError: no request could succeed this way.
         """
+        if self._session.closed:
+            raise ConfigurationError("the session given to the client is closed: close it after the client")
         failed: list[Exception] = []
         began = self._clock()
         try:

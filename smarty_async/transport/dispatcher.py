@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import partial
 from typing import cast
 
@@ -25,6 +27,9 @@ from smarty_async.transport.tokens import Tokens
 from smarty_async.wire.verdict import Judge
 
 __all__ = ["Announcement", "Dispatcher"]
+
+_PREPARATION_SECONDS = 0.5
+"""A single photo that takes longer to be read and converted holds no other one back."""
 
 
 class _Steps(msgspec.Struct, frozen=True):
@@ -131,6 +136,20 @@ class Dispatcher:
         forecast = submitter.forecast
         return Announcement(forecast.announce, forecast.fulfil, self._wake)
 
+    @contextmanager
+    def announce_single(self, submitter: Submitter) -> Generator[None]:
+        """Announce one submission during a block, for `_PREPARATION_SECONDS` at most.
+
+        How long a block takes that reads what a caller has given is not known: a file may be an upload that stalls.
+        """
+        with ExitStack() as announced:
+            announced.enter_context(self.announce(submitter))
+            timer = self._loop.call_later(_PREPARATION_SECONDS, announced.close)
+            try:
+                yield
+            finally:
+                timer.cancel()
+
     def announce_unknown(self, submitter: Submitter) -> Announcement:
         """Announce submissions of an unknown number during a block: chunks are filled, not spread over the permits."""
         forecast = submitter.forecast
@@ -167,7 +186,7 @@ class Dispatcher:
         if submitter.is_stopped:
             raise Stopped
         if self._closed or submitter.error is not None:
-            raise submitter.error or _closed()
+            raise _closed() if submitter.error is None else _copy_of(submitter.error)
         self._sender.check(item)
         self._items.add(item)
         submitter.forecast.submitted(item.body)
@@ -279,7 +298,7 @@ class Dispatcher:
             group.submitter.error = error
         queued = [item for item in self._items if item.group == group and not item.in_flight]
         for item in (*chunk, *queued):
-            item.fail(error)
+            item.fail(_copy_of(error))
 
 
 def _outlook(group: object) -> Outlook:
@@ -292,6 +311,13 @@ def _abandoned(chunk: list[Item]) -> bool:
     return all(item.done for item in reversed(chunk)) and any(
         item.reply.cancelled() or not item.in_flight for item in chunk
     )
+
+
+def _copy_of(error: SmartyError) -> SmartyError:
+    """`error` for one of several callers: each `raise` extends an error's traceback, which keeps frames alive."""
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 def _closed() -> SmartyError:

@@ -170,6 +170,8 @@ class ChunkRequest:
     def on_item(self, received: ReceivedItem) -> bool:
         """Give an answer to the item it names; False when no item takes it."""
         item = self.names.get(received.answered.name)
+        if item is not None and item.reply.cancelled():
+            return False  # its caller has gone
         verdict, why = judge_item(received.answered)
         if item is None or not item.receive(received, is_temporary=verdict == "temporary"):
             if not self._warned:
