@@ -21,8 +21,8 @@ EXIT_STATUSES = {
     Exit.PHOTOS_FAILED: "The run is finished; some photos failed or were rejected. The last lines say which and why.",
     Exit.USAGE: "The command was not understood, its options do not go together, or it found no photos.",
     Exit.CONFIGURATION: "Nothing can be sent: configuration, authorization, or another run in the same folder.",
-    Exit.UNAVAILABLE: "The service was given up on. Run the same command again later.",
-    Exit.DISK: "The disk refused: full, read-only, or its names cannot be written.",
+    Exit.UNAVAILABLE: "The service, or the cluster, was given up on. Run the same command again later.",
+    Exit.DISK: "The disk, or the store, refused: full, read-only, or its names cannot be written.",
     Exit.SPEND_LIMIT: "A spend limit was reached, and photos are left.",
     Exit.INTERRUPTED: "Interrupted, and photos are left. The same command continues.",
 }
@@ -91,9 +91,10 @@ write(
     "configuration",
     "# Config file and environment",
     "Generated from the program's options. The command line comes first, then the environment, then the config file.",
-    f"The file is `{CONFIG_FILE}` in the working folder, or the one given with `--config`. It is TOML. A key at the "
-    "top is for every command that has the option; a key in a table such as `[improve]` is for that command alone. "
-    "A list stands for an option that can be repeated. An unknown key and a secret are errors.",
+    f"The file is `{CONFIG_FILE}` in the working folder, or the one that `--config` or `SMARTY_CONFIG` names. It is "
+    "TOML. A key at the top is for every command that has the option; a key in a table such as `[improve]` is for that "
+    "command alone. A list stands for an option that can be repeated; in the environment, spaces separate its values. "
+    "An unknown key and a secret are errors.",
     '```toml\nmax-cost-total = 500\n\n[improve]\nmode = ["improve", "resolution"]\nrfactor = 2\nchain = true\n'
     'exclude = ["*-edited.jpg"]\n```',
     "## The account",
@@ -129,7 +130,11 @@ write(
     "`error.type` is one of these words. `error.message` is for people and may change.",
     table(
         ("type", "what to do"),
-        ((f"`{kind}`", f"{text[0].upper()}{text[1:]}.") for kind, text in wording._ADVICE.items()),  # noqa: SLF001 - the table itself
+        (
+            *((f"`{kind}`", "The message says it.") for kind in sorted(wording._SAID)),  # noqa: SLF001 - the table itself
+            *((f"`{kind}`", f"{text[0].upper()}{text[1:]}.") for kind, text in wording._ADVICE.items()),  # noqa: SLF001 - likewise
+            ("`internal`", "This is a bug of the program: please report it."),
+        ),
     ),
 )
 

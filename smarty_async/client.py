@@ -315,8 +315,8 @@ class SmartyClient:
         `out` skips what is finished.
 
         Args:
-            source: a folder, a photo, a glob, or several of them.
-            out: the output folder.
+            source: a folder, a photo, a glob or an address of a store, or several of them.
+            out: the output folder, or its address in a store.
             cluster: an asynchronous client of a Dask cluster, whose workers send the requests; they must see the
                 photos and `out` under the same paths. Needs the extra `cluster`.
             **keywords: what to do, see `ArchiveOptions`:
@@ -324,7 +324,8 @@ class SmartyClient:
                 for ``resolution``, `chain` (enlarge the restored picture);
                 `include` and `exclude` (patterns), `listed` (more paths, one photo or folder each);
                 `fit`, `outputs`, `strip_metadata`; `retry_failed`, `redo_missing`;
-                `max_photos`, `max_cost`, `max_cost_total`.
+                `max_photos`, `max_cost`, `max_cost_total`;
+                `state` and `store_options` (for a store).
 
         Raises:
             OptionsError: the arguments do not go together.

@@ -50,8 +50,8 @@ async def plan_archive(
     """What `SmartyClient.improve_archive` would do with the same arguments. Nothing is sent, made or changed.
 
     Args:
-        source: a folder, a photo, a glob, or several of them.
-        out: the output folder.
+        source: a folder, a photo, a glob or an address of a store, or several of them.
+        out: the output folder, or its address in a store.
         limits: what one request may carry.
         concurrency: requests open at once, at most.
         **keywords: as `SmartyClient.improve_archive` takes them.

@@ -118,6 +118,14 @@ def test_the_journal_s_version_is_the_last_that_is_listed() -> None:
     assert versions == list(range(1, VERSION + 1))
 
 
+def test_every_type_of_error_with_advice_is_listed() -> None:
+    text = (ROOT / "docs" / "how-to" / "formats.md").read_text(encoding="utf-8")
+    source = (ROOT / "smarty_async" / "report" / "wording.py").read_text(encoding="utf-8")
+    types = {*re.findall(r'^    "(\w+)": ', source, re.MULTILINE), "truncated", "damaged", "raw", "heic", "internal"}
+    assert len(types) > 20
+    assert sorted(kind for kind in types if f"`{kind}`" not in text) == []
+
+
 def test_every_module_that_is_named_is_there() -> None:
     known = {"/".join(parts[at:]) for parts in (path.parts for path in MODULES) for at in range(len(parts))}
     assert unknown(r"`([\w/]+\.py)`", known) == []

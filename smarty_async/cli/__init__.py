@@ -83,6 +83,8 @@ def program(
         Path | None,
         typer.Option(
             metavar="FILE",
+            envvar="SMARTY_CONFIG",
+            show_envvar=False,
             help="Defaults for the options. [default: smarty-async.toml in the working folder, if there is one]",
             show_default=False,
         ),

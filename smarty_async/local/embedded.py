@@ -212,8 +212,10 @@ class _Child:
 
     @classmethod
     async def spawn(cls, engine: str, options: Sequence[str], *, port: int = 0) -> _Child:
-        # -P: a file `types.py` in a photo folder must not replace Python's own.
-        command = [sys.executable, "-P", "-m", "smarty_async", "serve", "--port", str(port), "--engine", engine]
+        # -P: a file `types.py` in a photo folder must not replace Python's own. An empty config file: the one in the
+        # working folder is for the user's own commands, and could make other machines reach this service.
+        command = [sys.executable, "-P", "-m", "smarty_async", "--config", os.devnull]
+        command += ["serve", "--port", str(port), "--engine", engine]
         # It needs no token, so it gets none.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
         command += ["--exit-with-stdin", *options]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.archives import tree
 from support.fake_service import FakeService
-from support.program import out, photos, run, service
+from support.program import invoke, out, photos, run, service
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -116,6 +116,12 @@ class TestConfigFile:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="cannot read the config file"):
             read_config(tmp_path / "none.toml", commands())
+
+    def test_the_environment_may_name_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SMARTY_CONFIG", str(tmp_path / "none.toml"))
+        ended = invoke("check")
+        assert ended.status == 3
+        assert f"cannot read the config file {str(tmp_path / 'none.toml')!r}" in ended.err
 
     @pytest.mark.slow
     async def test_it_sets_defaults_and_the_command_line_goes_first(

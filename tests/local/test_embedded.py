@@ -121,6 +121,15 @@ async def test_no_secret_is_passed_to_the_process(children: list[Spawned], monke
     assert "bait-token" not in str(child.environment)
 
 
+async def test_the_config_file_of_the_working_folder_is_not_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smarty-async.toml").write_text('[serve]\nhost = "192.0.2.1"\n')
+    monkeypatch.chdir(tmp_path)
+    async with embedded_service(engine="echo") as base:
+        assert base.startswith("http://127.0.0.1:")
+
+
 async def test_it_stops_by_itself_and_is_reaped(children: list[Spawned]) -> None:
     async with embedded_service(engine="echo"):
         pass
