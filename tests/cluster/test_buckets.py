@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.clients import client_of
 from support.cluster import THREADS, Cluster
-from support.fake_service import FakeService, late
+from support.fake_service import FakeService, late, until
 from support.pictures import jpeg
 from support.s3_server import S3Server
 
@@ -118,6 +118,33 @@ async def test_a_log_that_was_removed_is_not_written_again(s3: S3Server) -> None
     with pytest.raises(ChunkUnwanted):
         await log.append()
     assert not s3.objects("logs/")
+
+
+async def test_a_write_of_a_log_whose_answer_is_lost_is_known_as_its_own(s3: S3Server) -> None:
+    bucket = Bucket(StoreAddress.parse("s3://photos/lost"), s3.options)
+    log, other = ChunkLog(LogObject(bucket, "log")), ChunkLog(LogObject(bucket, "log"))
+    s3.losing.append(("PUT", "lost/log"))
+    assert await log.begin()
+    assert not await other.begin()
+    s3.losing.append(("PUT", "lost/log"))
+    await log.append()
+    end = ChunkEnd(seconds=1, sent=True)
+    await log.append(end)
+    assert not s3.losing
+    assert (await log.read())[0].end == end
+
+
+async def test_the_answers_to_writes_of_logs_are_lost(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    fill(s3)
+    service.default = lambda _: late(2.5)  # longer than a beat
+    running = asyncio.create_task(run(service, s3, "s3://photos/lossy", tmp_path / "state", cluster=dask))
+    await until(lambda: len(service.requests) == 4)
+    s3.losing += [("PUT", "/chunks/chunk-")] * 4
+    assert Counter(result.outcome for result in await running) == {"restored": PHOTOS}
+    assert not s3.losing
+    assert sum(len(request.images) for request in service.requests) == PHOTOS
 
 
 async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:
