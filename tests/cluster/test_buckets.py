@@ -20,7 +20,7 @@ from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import METADATA_KEY, OutputOrigin
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
-from smarty_async.cluster.messages import ChunkEnd
+from smarty_async.cluster.messages import VERSION, ChunkEnd
 from smarty_async.store_address import StoreAddress
 
 pytestmark = pytest.mark.slow
@@ -145,6 +145,43 @@ async def test_the_answers_to_writes_of_logs_are_lost(
     assert Counter(result.outcome for result in await running) == {"restored": PHOTOS}
     assert not s3.losing
     assert sum(len(request.images) for request in service.requests) == PHOTOS
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True], ids=["at the start", "later"])
+async def test_a_worker_that_may_not_write_to_the_bucket_is_not_used(
+    service: FakeService,
+    s3: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    while_it_runs: bool,
+) -> None:
+    fill(s3)
+    service.default = lambda _: late(0.5)
+    key, secret = s3.readers
+    out = f"s3://photos/readers-{while_it_runs}"
+    cluster = Cluster(tmp_path / "cluster")
+    reading = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    version = VERSION
+
+    async def prepared(*_: object) -> tuple[str, None]:  # local: workers cannot import this module
+        return version, None
+
+    if while_it_runs:  # as when its credentials change after it was made ready
+        monkeypatch.setattr("smarty_async.cluster.workers.prepare", prepared)
+    try:
+        await cluster.start(workers=1, environ=s3.environment | reading)
+        await cluster.add_worker(s3.environment)
+        async with cluster.client() as dask:
+            results = await run(service, s3, out, tmp_path / "state", cluster=dask, store_options={})
+    finally:
+        await cluster.close()
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    assert sum(len(request.images) for request in service.requests) == PHOTOS
+    assert f"is not used{' any more' if while_it_runs else ''}: cannot write 's3://photos/readers-" in caplog.text
 
 
 async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:
