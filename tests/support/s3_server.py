@@ -81,7 +81,7 @@ class S3Server:
             environ.pop("HTTP_IF_MATCH", None)
         if lost := next((each for each in self.losing if kind == each[0] and each[1] in environ["PATH_INFO"]), None):
             self.losing.remove(lost)
-            list(self._app(environ, lambda *_: None))
+            list(self._app(environ, _unheard))
             start_response("503 Refused", [("Content-Length", "0")])
             return [b""]
         answer: Iterable[bytes] = self._app(environ, start_response)
@@ -156,6 +156,10 @@ class S3Server:
                 data = client.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
                 found[one["Key"].removeprefix(prefix)] = data
         return found
+
+
+def _unheard(*_: object) -> None:
+    """Takes the head of an answer that is lost."""
 
 
 @contextmanager
