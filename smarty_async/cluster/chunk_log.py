@@ -12,6 +12,7 @@ Removing the log tells the worker that nobody waits for the chunk.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -19,6 +20,7 @@ from typing import Protocol
 import msgspec
 
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
+from smarty_async.archive.outputs.store import METADATA_KEY
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.messages import ChunkBegin, ChunkEnd, ChunkReport, FinishedItem
 from smarty_async.errors import DiskError, StoreError
@@ -199,6 +201,9 @@ class LogFile:
 class LogObject:
     """A log in an object, which is written again as a whole; the store must keep to conditional writes.
 
+    Each write carries a mark of its own. A write whose answer was lost is tried again, and then refused because of
+    itself: by the mark it is recognised.
+
     Args:
         bucket: where it is.
         key: of the object.
@@ -207,25 +212,42 @@ class LogObject:
     def __init__(self, bucket: Bucket, key: str) -> None:
         self._bucket = bucket
         self._key = key
+        self._process = secrets.token_hex(8)
         self._written, self._etag = b"", ""
 
     def create(self, data: bytes) -> bool:
         """Create it, as one process can (``If-None-Match``); see `LogStorage.create`."""
         try:
-            self._etag = self._bucket.put(self._key, data, content_type="application/jsonl", create=True)
+            self._write(data, create=True)
         except ObjectExists:
             return False
-        self._written = data
         return True
 
     def append(self, data: bytes) -> None:
         """Write it with `data` at its end, if it is still there; see `LogStorage.append`."""
-        written = self._written + data
         try:
-            self._etag = self._bucket.put(self._key, written, content_type="application/jsonl", replaces=self._etag)
+            self._write(self._written + data, replaces=self._etag)
         except (ObjectChanged, ObjectMissing):
             raise ChunkUnwanted from None
-        self._written = written
+
+    def _write(self, data: bytes, *, create: bool = False, replaces: str | None = None) -> None:
+        """Write all of it; raises as `Bucket.put` does."""
+        mark = f"{self._process}-{len(data)}"
+        try:
+            self._etag = self._bucket.put(
+                self._key,
+                data,
+                content_type="application/jsonl",
+                metadata={METADATA_KEY: mark},
+                create=create,
+                replaces=replaces,
+            )
+        except (ObjectExists, ObjectChanged):
+            found = self._bucket.head(self._key)
+            if found is None or self._bucket.about(self._key, name=METADATA_KEY) != mark:
+                raise
+            self._etag = found.etag
+        self._written = data
 
     def read(self) -> bytes:
         """All of it; see `LogStorage.read`."""

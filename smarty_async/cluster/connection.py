@@ -208,8 +208,11 @@ class ClusterConnection:
         Raises:
             RequestError: it was never begun, and never will be.
         """
-        if await log.begin():
+        if await log.begin():  # which also tells that the caller may, where a worker may not
             refused = report.refused if report is not None else None
+            if report is not None and report.refused and report.unusable_worker:
+                assert self._workers is not None  # noqa: S101 - see `send`
+                await self._workers.refuse(report.unusable_worker, report.refused)
             raise RequestError(refused or "no worker of the cluster took the request", sent=False)
         logged = await final_report(log, beat_seconds=self._storage.beat_seconds)
         _log.info("adopted %d answers of a worker that is gone", len(logged.items))

@@ -280,10 +280,12 @@ class ChunkReport(msgspec.Struct, frozen=True):
         items: what was answered.
         end: how the request ended; None when it has not, as far as is known.
         refused: why it was not begun, None when it was.
+        unusable_worker: the address of the worker that cannot begin any, for the reason in `refused`; empty for none.
         begin: what it carries, where its log tells.
     """
 
     items: Sequence[FinishedItem] = ()
     end: ChunkEnd | None = None
     refused: str | None = None
+    unusable_worker: str = ""
     begin: ChunkBegin | None = None

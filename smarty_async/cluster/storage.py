@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -214,6 +215,9 @@ class BucketStorage(msgspec.Struct, frozen=True):
         try:
             if self.bucket.head(f"{_LOGS}/{name}") is None:
                 return f"it does not see {str(self.bucket.address)!r}"
+            tried = f"{_LOGS}/{name}-{secrets.token_hex(8)}"
+            self.bucket.put(tried, b"", content_type="text/plain")
+            self.bucket.delete(tried)
         except StoreError as error:
             return str(error)
         return _unseen(sources)

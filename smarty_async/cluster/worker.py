@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 import msgspec
-from distributed import Worker, WorkerPlugin
+from distributed import Worker, WorkerPlugin, get_worker
 from yarl import URL
 
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
@@ -56,6 +56,8 @@ T = TypeVar("T")
 
 PLUGIN: Final = "smarty_async"
 """The name of `DrainPlugin` on a worker."""
+_THIS_WORKER: Final = "this worker"
+"""What stands for a worker's address where none is known."""
 _DRAIN_SECONDS: Final = 300.0
 """How long a worker that retires waits for its open requests: as long as one may be silent."""
 
@@ -170,14 +172,26 @@ async def send_chunk(job: ChunkJob) -> ChunkReport:
     """
     if job.version != VERSION:
         return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
-    return await asyncio.shield(asyncio.wrap_future(_requests().start(_send_chunk(job))))
+    report = await asyncio.shield(asyncio.wrap_future(_requests().start(_send_chunk(job))))
+    return msgspec.structs.replace(report, unusable_worker=_address()) if report.unusable_worker else report
+
+
+def _address() -> str:
+    """The address of this worker."""
+    try:
+        return str(cast("Any", get_worker()).address)
+    except ValueError:
+        return _THIS_WORKER
 
 
 async def _send_chunk(job: ChunkJob) -> ChunkReport:
     redactor.add(job.token.reveal())
     log = job.storage.log(job.id)
-    if not await log.begin(*_begin_of(job)):
-        return ChunkReport(refused="it was begun before")
+    try:
+        if not await log.begin(*_begin_of(job)):
+            return ChunkReport(refused="it was begun before")
+    except SmartyError as error:  # its mount or its credentials are others than the caller's, or its disk is full
+        return ChunkReport(refused=str(error), unusable_worker=_THIS_WORKER)
     request = _WorkerRequest(job, log)
     began = monotonic()
     problem = await _send(request, job, log)

@@ -126,6 +126,13 @@ class ClusterWorkers:
             while waiting & self._known.keys():
                 await self._change()
 
+    async def refuse(self, address: str, reason: str) -> None:
+        """Do not use the worker at `address` any more: it cannot do what it was given, for `reason`."""
+        worker = self._known.get(address)
+        if worker is not None and worker.refused is None:
+            _log.warning("the worker %s is not used any more: %s", address, reason)
+            await self._changed_to(self._known | {address: msgspec.structs.replace(worker, refused=reason)})
+
     @property
     def unreachable(self) -> ServiceUnavailable | None:
         """The error to end with when the scheduler is gone; None while it is there."""
@@ -166,17 +173,20 @@ class ClusterWorkers:
         try:
             found = dict((await _answer(self._dask.scheduler.identity()))["workers"])
             new = [address for address in found if address not in self._known]
-            known = {address: worker for address, worker in self._known.items() if address in found}
-            known |= await self._prepared(new, found)
+            prepared = await self._prepared(new, found)
+            known = {address: worker for address, worker in self._known.items() if address in found} | prepared
         except Exception as error:  # noqa: BLE001 - whatever Dask raises when its scheduler is gone
             known = {}
             self._unreachable = unreachable(error)
         if known != self._known or self._unreachable is not None:
-            self._known = known
-            usable = [worker.threads for worker in known.values() if worker.refused is None]
-            self._on_change(len(usable), sum(usable))
-            async with self._changed:
-                self._changed.notify_all()
+            await self._changed_to(known)
+
+    async def _changed_to(self, known: dict[str, _Worker]) -> None:
+        self._known = known
+        usable = [worker.threads for worker in known.values() if worker.refused is None]
+        self._on_change(len(usable), sum(usable))
+        async with self._changed:
+            self._changed.notify_all()
 
     async def _prepared(self, addresses: Sequence[str], found: dict[str, Any]) -> dict[str, _Worker]:
         """The workers at `addresses`, those that can be used made ready; one that has left meanwhile is left out."""

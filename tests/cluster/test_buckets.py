@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.clients import client_of
 from support.cluster import THREADS, Cluster
-from support.fake_service import FakeService, late
+from support.fake_service import FakeService, late, until
 from support.pictures import jpeg
 from support.s3_server import S3Server
 
@@ -20,7 +20,7 @@ from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import METADATA_KEY, OutputOrigin
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
-from smarty_async.cluster.messages import ChunkEnd
+from smarty_async.cluster.messages import VERSION, ChunkEnd
 from smarty_async.store_address import StoreAddress
 
 pytestmark = pytest.mark.slow
@@ -118,6 +118,70 @@ async def test_a_log_that_was_removed_is_not_written_again(s3: S3Server) -> None
     with pytest.raises(ChunkUnwanted):
         await log.append()
     assert not s3.objects("logs/")
+
+
+async def test_a_write_of_a_log_whose_answer_is_lost_is_known_as_its_own(s3: S3Server) -> None:
+    bucket = Bucket(StoreAddress.parse("s3://photos/lost"), s3.options)
+    log, other = ChunkLog(LogObject(bucket, "log")), ChunkLog(LogObject(bucket, "log"))
+    s3.losing.append(("PUT", "lost/log"))
+    assert await log.begin()
+    assert not await other.begin()
+    s3.losing.append(("PUT", "lost/log"))
+    await log.append()
+    end = ChunkEnd(seconds=1, sent=True)
+    await log.append(end)
+    assert not s3.losing
+    assert (await log.read())[0].end == end
+
+
+async def test_the_answers_to_writes_of_logs_are_lost(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    fill(s3)
+    service.default = lambda _: late(2.5)  # longer than a beat
+    running = asyncio.create_task(run(service, s3, "s3://photos/lossy", tmp_path / "state", cluster=dask))
+    await until(lambda: len(service.requests) == 4)
+    s3.losing += [("PUT", "/chunks/chunk-")] * 4
+    assert Counter(result.outcome for result in await running) == {"restored": PHOTOS}
+    assert not s3.losing
+    assert sum(len(request.images) for request in service.requests) == PHOTOS
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True], ids=["at the start", "later"])
+async def test_a_worker_that_may_not_write_to_the_bucket_is_not_used(
+    service: FakeService,
+    s3: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    while_it_runs: bool,
+) -> None:
+    fill(s3)
+    service.default = lambda _: late(0.5)
+    key, secret = s3.readers
+    out = f"s3://photos/readers-{while_it_runs}"
+    cluster = Cluster(tmp_path / "cluster")
+    reading = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    version = VERSION
+
+    async def prepared(*_: object) -> tuple[str, None]:  # local: workers cannot import this module
+        return version, None
+
+    if while_it_runs:  # as when its credentials change after it was made ready
+        monkeypatch.setattr("smarty_async.cluster.workers.prepare", prepared)
+    try:
+        await cluster.start(workers=1, environ=s3.environment | reading)
+        await cluster.add_worker(s3.environment)
+        async with cluster.client() as dask:
+            results = await run(service, s3, out, tmp_path / "state", cluster=dask, store_options={})
+    finally:
+        await cluster.close()
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    assert sum(len(request.images) for request in service.requests) == PHOTOS
+    assert f"is not used{' any more' if while_it_runs else ''}: cannot write 's3://photos/readers-" in caplog.text
 
 
 async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:

@@ -143,9 +143,12 @@ async def test_a_service_that_cannot_be_reached_was_sent_nothing(tmp_path: Path)
     assert not error.sent
 
 
-async def test_a_folder_that_is_gone_is_an_error_of_the_disk(service: FakeService, tmp_path: Path) -> None:
-    with pytest.raises(DiskError, match="cannot write"):
-        await send_chunk(job_for(service, tmp_path / "gone"))
+async def test_a_worker_that_cannot_write_a_log_says_that_it_is_unusable(service: FakeService, tmp_path: Path) -> None:
+    report = await send_chunk(job_for(service, tmp_path / "gone"))
+    assert report.unusable_worker
+    assert (report.refused or "").startswith("cannot write")
+    assert report.end is None
+    assert not service.requests
 
 
 async def test_the_token_is_neither_shown_nor_logged(

@@ -37,6 +37,8 @@ class S3Server:
         requests: how many of each kind there were, as ``PUT``, ``LIST``, ``GET`` …
         failing: the kind of request, a part of its path, and the status that it is refused with.
         held: a part of the path of PUTs that are answered only when the event is set.
+        losing: the kind of request, and a part of its path: the next such request is carried out, and its answer lost
+            on the way; a gateway answers 503.
         ignores_conditions: whether ``If-Match`` and ``If-None-Match`` of a PUT are ignored, as some stores do.
     """
 
@@ -51,6 +53,7 @@ class S3Server:
         self.ignores_conditions = ignores_conditions
         self.failing: list[tuple[str, str, int]] = []
         self.held: list[tuple[str, threading.Event]] = []
+        self.losing: list[tuple[str, str]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -76,6 +79,11 @@ class S3Server:
         if self.ignores_conditions and method == "PUT":
             environ.pop("HTTP_IF_NONE_MATCH", None)
             environ.pop("HTTP_IF_MATCH", None)
+        if lost := next((each for each in self.losing if kind == each[0] and each[1] in environ["PATH_INFO"]), None):
+            self.losing.remove(lost)
+            list(self._app(environ, _unheard))
+            start_response("503 Refused", [("Content-Length", "0")])
+            return [b""]
         answer: Iterable[bytes] = self._app(environ, start_response)
         return answer
 
@@ -148,6 +156,10 @@ class S3Server:
                 data = client.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read()
                 found[one["Key"].removeprefix(prefix)] = data
         return found
+
+
+def _unheard(*_: object) -> None:
+    """Takes the head of an answer that is lost."""
 
 
 @contextmanager
