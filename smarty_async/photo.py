@@ -258,10 +258,9 @@ class PhotoRun:
 
     async def _adopt_answer(self, spec: ModeSpec) -> None:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
-        directory = self._context.directory
         for place, answer in await self._context.journal.answers_to(spec, self.entry):
             copies: dict[Kind, TempFile | None] = {
-                kind: await directory.copy(kind, place, stored)
+                kind: await self._context.outputs.copy(kind, place, stored)
                 for kind, stored in answer.outputs.items()
                 if self._is_kept(kind)
             }
@@ -373,7 +372,7 @@ class PhotoRun:
         """
         file, photo = self.entry.file, self._context.source.reopen(self.entry.file)
         if probed.converted is not None:
-            converted = self._context.directory.open()
+            converted = self._context.outputs.open()
             self._converted += (converted,)
             await converted.write([probed.converted])
             sent = str(converted.path)
@@ -398,7 +397,7 @@ class PhotoRun:
         kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
         if kind is None:
             return None
-        path, file = await self._context.directory.picture(kind, self.entry.place, outputs[kind])
+        path, file = await self._context.outputs.picture(kind, self.entry.place, outputs[kind])
         if file is not None:
             self._converted += (file,)
         if path is None:

@@ -85,7 +85,7 @@ class ArchiveRun:
         self._limits = limits
         self._cluster = cluster
         self._source = open_source(options)
-        self._directory = open_outputs(options)
+        self._outputs = open_outputs(options)
         self._window = PhotoWindow(window, self._run_photo)
         self._to_look_up: Sequence[PhotoFile] = ()  # of the last batch
         self._list_goes_on = True
@@ -94,7 +94,7 @@ class ArchiveRun:
         self._probes = Probes()
         self._stopping = asyncio.Event()
         self._submitter = Submitter(
-            self._directory,
+            self._outputs,
             self._hooks,
             sleep=partial(backoff, sleep=sleep, stopping=self._stopping),
             sender=cluster,
@@ -167,13 +167,13 @@ class ArchiveRun:
             await finish_despite_cancel(asyncio.to_thread(self._source.check))
             with scanning(self._source) as scan:
                 # A run that finds no photo creates nothing, unless an earlier one has: it may have left answers.
-                if not (self._directory.state_dir.exists() or await self._finds_photos(scan)):
+                if not (self._outputs.state_dir.exists() or await self._finds_photos(scan)):
                     return
                 try:
-                    await finish_despite_cancel(asyncio.to_thread(self._directory.lock))
+                    await finish_despite_cancel(asyncio.to_thread(self._outputs.lock))
                     await self._restore(scan)
                 finally:
-                    await finish_despite_cancel(asyncio.to_thread(self._directory.release))
+                    await finish_despite_cancel(asyncio.to_thread(self._outputs.release))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
         except RuntimeError as error:
@@ -195,17 +195,17 @@ class ArchiveRun:
 
     async def _restore(self, scan: Scan) -> None:
         """Restore what the scan finds, while the journal is open."""
-        directory = self._directory
+        outputs = self._outputs
         await start_threads()  # that there are none is known before anything is sent
-        left = await wait_for_left_answers(directory, progress=self.progress, stopping=self._stopping)
+        left = await wait_for_left_answers(outputs, progress=self.progress, stopping=self._stopping)
         if left is None:
             return
-        path = directory.state_dir / JOURNAL
-        journal = await Journal.open(path, outputs=directory, specs=self._options.specs, left=left)
-        committer = OutputCommitter(directory, journal)
+        path = outputs.state_dir / JOURNAL
+        journal = await Journal.open(path, outputs=outputs, specs=self._options.specs, left=left)
+        committer = OutputCommitter(outputs, journal)
         try:
             if left and self._cluster is None:  # with workers, they are removed once these have begun
-                await asyncio.to_thread(storage_of(directory).clear_logs)
+                await asyncio.to_thread(storage_of(outputs).clear_logs)
             await self._prepare(journal)
             recorder = Recorder(journal, report=self._report, on_error=self._give_up)
             async with self._cluster_opened(), recorder, asyncio.TaskGroup() as tasks:
@@ -213,7 +213,7 @@ class ArchiveRun:
             if self._error is not None:
                 raise self._error
         except BaseException:
-            directory.stop_committing()
+            outputs.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
             await finish_despite_cancel(self._dispatcher.abort(self._submitter))
             raise
@@ -223,11 +223,11 @@ class ArchiveRun:
 
     async def _prepare(self, journal: Journal) -> None:
         """What is to be known before anything is sent: warnings, and what may be spent."""
-        self.progress.warnings += [*self._directory.warnings(), *journal.warnings]
+        self.progress.warnings += [*self._outputs.warnings(), *journal.warnings]
         self.progress.warnings += await finish_despite_cancel(asyncio.to_thread(self._source.warnings))
         self._submitter.request_log = journal
         self._submitter.budget.limit(self._options.images_left(await journal.images_paid()))
-        await finish_despite_cancel(asyncio.to_thread(self._directory.remove_stale_temp_files, journal.temporaries))
+        await finish_despite_cancel(asyncio.to_thread(self._outputs.remove_stale_temp_files, journal.temporaries))
 
     def _context(
         self, journal: Journal, committer: OutputCommitter, recorder: Recorder, tasks: asyncio.TaskGroup
@@ -238,7 +238,7 @@ class ArchiveRun:
             source=self._source,
             prober=self._cluster.probe if self._cluster is not None else None,
             editor=self._cluster.editor if self._cluster is not None else None,
-            directory=self._directory,
+            outputs=self._outputs,
             journal=journal,
             committer=committer,
             duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
@@ -260,7 +260,7 @@ class ArchiveRun:
             return
         try:
             async with self._cluster.opened(
-                self._directory,
+                self._outputs,
                 source=self._source,
                 options=self._options,
                 limits=self._limits,
@@ -400,7 +400,7 @@ class ArchiveRun:
         """Send nothing more. The open requests may yet be answered: they are paid for."""
         self._error = self._error or error
         if isinstance(error, StoreError):
-            self._directory.stop_committing()  # this disk keeps what is received, for the next run to store
+            self._outputs.stop_committing()  # this disk keeps what is received, for the next run to store
         self.drain()
 
     async def _report(self, results: list[Result]) -> None:

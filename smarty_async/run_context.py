@@ -153,7 +153,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         options: what the run is to do.
         limits: what one request may carry.
         source: where photos come from.
-        directory: where outputs go.
+        outputs: where they go.
         journal: what is known of every photo.
         committer: makes answers durable.
         duplicates: finds photos with the same content.
@@ -172,7 +172,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     options: ArchiveOptions
     limits: Limits
     source: PhotoSource
-    directory: OutputStore
+    outputs: OutputStore
     journal: Journal
     committer: OutputCommitter
     duplicates: Duplicates

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +28,7 @@ from smarty_async.errors import DiskError, StoreError
 
 __all__ = ["ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
 
+T = TypeVar("T")
 _Line = ChunkBegin | FinishedItem | ChunkEnd
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
@@ -69,6 +71,13 @@ class LogStorage(Protocol):
         ...
 
 
+def _call(call: Callable[[], T]) -> T:
+    return call()
+
+
+_in_thread = threaded(_call, pool="logs")
+
+
 class ChunkLog:
     """The log of one chunk.
 
@@ -85,7 +94,7 @@ class ChunkLog:
         Raises:
             DiskError: the storage refuses.
         """
-        return await _create(self._storage, _encoded(lines))
+        return await _in_thread(partial(self._storage.create, _encoded(lines)))
 
     async def append(self, *lines: _Line) -> None:
         """Append `lines`; without any, an empty one.
@@ -94,7 +103,7 @@ class ChunkLog:
             ChunkUnwanted: it was removed.
             DiskError: the storage refuses.
         """
-        await _append(self._storage, _encoded(lines) or b"\n")
+        await _in_thread(partial(self._storage.append, _encoded(lines) or b"\n"))
 
     async def read(self) -> tuple[ChunkReport, int]:
         """What it tells, and its size, which grows while the worker lives. A damaged line tells nothing.
@@ -102,7 +111,7 @@ class ChunkLog:
         Raises:
             DiskError: the storage refuses.
         """
-        data = await _read(self._storage)
+        data = await _in_thread(self._storage.read)
         lines = list(_decoded(data[: data.rfind(b"\n") + 1]))
         items = [line for line in lines if isinstance(line, FinishedItem)]
         begin = next((line for line in lines if isinstance(line, ChunkBegin)), None)
@@ -111,7 +120,7 @@ class ChunkLog:
 
     async def remove(self) -> None:
         """Remove it; does nothing when it is not there."""
-        await _remove(self._storage)
+        await _in_thread(self._storage.remove)
 
 
 def _encoded(lines: Sequence[_Line]) -> bytes:
@@ -122,30 +131,6 @@ def _decoded(data: bytes) -> Iterator[_Line]:
     for line in data.splitlines():
         with suppress(msgspec.DecodeError):
             yield _decoder.decode(line)
-
-
-def _create_it(storage: LogStorage, data: bytes) -> bool:
-    return storage.create(data)
-
-
-def _append_to(storage: LogStorage, data: bytes) -> None:
-    storage.append(data)
-
-
-def _read_it(storage: LogStorage) -> bytes:
-    return storage.read()
-
-
-def _remove_it(storage: LogStorage) -> None:
-    storage.remove()
-
-
-_create, _append, _read, _remove = (
-    threaded(_create_it, pool="logs"),
-    threaded(_append_to, pool="logs"),
-    threaded(_read_it, pool="logs"),
-    threaded(_remove_it, pool="logs"),
-)
 
 
 class LogFile:

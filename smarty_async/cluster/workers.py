@@ -134,11 +134,6 @@ class ClusterWorkers:
             await self._changed_to(self._known | {address: msgspec.structs.replace(worker, refused=reason)})
 
     @property
-    def unreachable(self) -> ServiceUnavailable | None:
-        """The error to end with when the scheduler is gone; None while it is there."""
-        return self._unreachable
-
-    @property
     def addresses(self) -> frozenset[str]:
         """The addresses of the workers that can be used now."""
         return frozenset(address for address, worker in self._known.items() if worker.refused is None)
