@@ -126,6 +126,15 @@ def test_every_type_of_error_with_advice_is_listed() -> None:
     assert sorted(kind for kind in types if f"`{kind}`" not in text) == []
 
 
+def test_every_module_is_on_the_map() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    [drawn] = [part for part in text.split("```")[1::2] if part.lstrip().startswith("cli/")]
+    named = {*re.findall(r"\w+", drawn), "__init__", "__main__"}
+    modules = [path for path in (ROOT / "smarty_async").rglob("*.py") if path.parent.name != "cli"]
+    assert modules
+    assert sorted(str(path) for path in modules if path.stem not in named) == []
+
+
 def test_every_module_that_is_named_is_there() -> None:
     known = {"/".join(parts[at:]) for parts in (path.parts for path in MODULES) for at in range(len(parts))}
     assert unknown(r"`([\w/]+\.py)`", known) == []
