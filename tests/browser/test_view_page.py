@@ -233,3 +233,29 @@ async def test_every_text_is_there_in_both_languages(tab: Tab, url: str) -> None
     )
     assert keys["en"] == keys["ru"]
     assert len(keys["en"]) > 50
+
+
+@pytest.mark.parametrize("size", [(1200, 40), (30, 1200)], ids=["wide", "tall"])
+@pytest.mark.parametrize("width", [375, 1280])
+async def test_the_labels_fit_beside_a_narrow_strip(
+    tabs: Tabs, out: Path, source: Path, size: tuple[int, int], width: int
+) -> None:
+    strip = pictures.encoded(pictures.scene(*size))
+    entry = Entry(name="strip.jpg", original=strip, outputs={"improved": strip})
+    tab = await tabs.open(viewport={"width": width, "height": 700})
+    async with view(make_output_folder(out, source, [entry]), open_browser=False) as url:
+        await open_photo(tab, url, "strip.jpg")
+        box = await tab.locator("before-after").bounding_box()
+        stage = await tab.locator("#stage").bounding_box()
+        labels = [await label.bounding_box() for label in await tab.locator(".before-after-label").all()]
+        await tabs.close()
+    assert box
+    assert stage
+    assert box["width"] <= stage["width"]
+    assert box["height"] <= stage["height"]
+    assert len(labels) == 2
+    for label in labels:
+        assert label
+        assert label["height"] < 30  # one line
+        assert box["x"] <= label["x"] <= label["x"] + label["width"] <= box["x"] + box["width"]
+        assert box["y"] <= label["y"] <= label["y"] + label["height"] <= box["y"] + box["height"]
