@@ -259,3 +259,41 @@ async def test_the_labels_fit_beside_a_narrow_strip(
         assert label["height"] < 30  # one line
         assert box["x"] <= label["x"] <= label["x"] + label["width"] <= box["x"] + box["width"]
         assert box["y"] <= label["y"] <= label["y"] + label["height"] <= box["y"] + box["height"]
+
+
+async def test_a_long_name_is_cut_off_with_the_whole_of_it_as_a_hint(tabs: Tabs, out: Path, source: Path) -> None:
+    name = "album_of_the_family/" + "a_long_name_of_a_photo_" * 9 + ".jpg"
+    tab = await tabs.open(viewport={"width": 375, "height": 700})
+    async with view(make_output_folder(out, source, [picture_entry(name, "improved")]), open_browser=False) as url:
+        await open_photo(tab, url, ".jpg")
+        for selector, lines in [(".card-name", 3), ("#viewer-name", 2)]:
+            heading = tab.locator(selector)
+            assert await heading.get_attribute("title") == name
+            line = await heading.evaluate("element => parseFloat(getComputedStyle(element).lineHeight)")
+            height = await heading.evaluate("element => element.clientHeight")
+            assert height <= lines * line + 1
+            assert await heading.evaluate("element => getComputedStyle(element).webkitLineClamp") == str(lines)
+        await tabs.close()
+
+
+async def test_a_name_from_right_to_left_stands_as_it_is_written(tabs: Tabs, out: Path, source: Path) -> None:
+    name = "صور العائلة/صورة ١٩٥٦.jpg"
+    entries = [picture_entry(name, "improved"), picture_entry("a.jpg", "improved")]
+    tab = await tabs.open()
+    # Where the first letter and the end of its name are drawn.
+    edges = """element => [0, element.textContent.length - 1].map((position) => {
+        const range = document.createRange();
+        range.setStart(element.firstChild, position);
+        range.setEnd(element.firstChild, position + 1);
+        return range.getBoundingClientRect().left;
+    })"""
+    async with view(make_output_folder(out, source, entries), open_browser=False) as url:
+        await open_photo(tab, url, "صورة")
+        await tab.keyboard.press("Escape")
+        first, end = await tab.locator(".card-name", has_text="صورة").evaluate(edges)
+        left = await tab.locator(".card-name").evaluate_all("names => names.map(name => name.getBoundingClientRect().left)")
+        heading = await tab.locator("section h2 bdi").all_text_contents()
+        await tabs.close()
+    assert end < first
+    assert end - min(left) < 40  # it begins at the same side as the other names
+    assert heading == ["(top folder)", "صور العائلة"]
