@@ -297,3 +297,23 @@ async def test_a_name_from_right_to_left_stands_as_it_is_written(tabs: Tabs, out
     assert end < first
     assert end - min(left) < 40  # it begins at the same side as the other names
     assert heading == ["(top folder)", "صور العائلة"]
+
+
+async def test_a_printed_page_shows_photos_in_rows_and_no_buttons(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.locator(".card").nth(4).wait_for()
+    await tab.emulate_media(media="print", color_scheme="dark")
+    try:
+        ink = await tab.evaluate("getComputedStyle(document.body).color")
+        boxes = [await card.bounding_box() for card in await tab.locator(".card").all()]
+        shown = [await tab.locator(selector).is_visible() for selector in ("#filters", "#folders")]
+        kept = await tab.locator(".grid > li").first.evaluate("item => getComputedStyle(item).breakInside")
+        drawn = await tab.locator(".grid > li").first.evaluate("item => getComputedStyle(item).contentVisibility")
+    finally:
+        await tab.emulate_media(media="screen", color_scheme="light")
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert shown == [False, False]
+    assert (kept, drawn) == ("avoid", "visible")
+    assert ink == "rgb(34, 30, 26)"  # paper is white, whatever the screen is
