@@ -317,3 +317,25 @@ async def test_a_printed_page_shows_photos_in_rows_and_no_buttons(tab: Tab, url:
     assert shown == [False, False]
     assert (kept, drawn) == ("avoid", "visible")
     assert ink == "rgb(34, 30, 26)"  # paper is white, whatever the screen is
+
+
+async def test_the_viewer_says_which_files_are_missing(tab: Tab, tabs: Tabs, results: Path, source: Path) -> None:
+    (source / "b.jpg").unlink()
+    (results / "improved" / "a.jpg").unlink()
+    (results / "resolved" / "a.jpg").unlink()
+    async with view(results, open_browser=False) as url:
+        await open_photo(tab, url, "a.jpg")
+        note = tab.locator("#viewer-note")
+        assert await note.text_content() == "Missing or unreadable: Improved · Enlarged"
+        await tab.keyboard.press("j")
+        assert await note.text_content() == "Missing or unreadable: Original"
+        await tab.keyboard.press("j")
+        assert await note.text_content() == ""
+        await tabs.close()
+
+
+async def test_without_javascript_the_page_says_that_it_needs_it(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(java_script_enabled=False)
+    await tab.goto(url)
+    assert await tab.locator(".noscript").is_visible()
+    assert not await tab.locator("header.top").is_visible()

@@ -271,7 +271,7 @@
     by("viewer-name").title = card.name;
     by("viewer-state").className = `state state-${card.state}`;
     by("viewer-state").textContent = text(ONE[card.state]);
-    by("viewer-note").textContent = card.error ? reason(card.error) : note(card.state);
+    by("viewer-note").textContent = card.error ? reason(card.error) : note(card);
     by("previous").disabled = position === 0;
     by("next").disabled = position === cards.length - 1 && !more;
     showPictures(card);
@@ -284,9 +284,11 @@
     if (position > cards.length - 10) load().then(() => (by("next").disabled = current === cards.length - 1));
   }
 
-  function note(state) {
+  function note(card) {
     const notes = { already_good: "alreadyGoodNote", unfinished: "unfinishedNote", duplicate: "duplicateNote" };
-    return state in notes ? text(notes[state]) : "";
+    const said = card.state in notes ? [text(notes[card.state])] : [];
+    if (card.missing.length) said.push(text("missing", { pictures: card.missing.map((name) => text(name)).join(" · ") }));
+    return said.join(" ");
   }
 
   function showPictures(card) {
