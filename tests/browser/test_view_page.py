@@ -291,7 +291,9 @@ async def test_a_name_from_right_to_left_stands_as_it_is_written(tabs: Tabs, out
         await open_photo(tab, url, "صورة")
         await tab.keyboard.press("Escape")
         first, end = await tab.locator(".card-name", has_text="صورة").evaluate(edges)
-        left = await tab.locator(".card-name").evaluate_all("names => names.map(name => name.getBoundingClientRect().left)")
+        left = await tab.locator(".card-name").evaluate_all(
+            "names => names.map(name => name.getBoundingClientRect().left)"
+        )
         heading = await tab.locator("section h2 bdi").all_text_contents()
         await tabs.close()
     assert end < first
