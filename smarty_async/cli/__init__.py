@@ -12,7 +12,7 @@ import typer
 
 from smarty_async.cli.bench import bench
 from smarty_async.cli.check import check
-from smarty_async.cli.command import Command
+from smarty_async.cli.command import Command, help_width
 from smarty_async.cli.errors import error_boundary
 from smarty_async.cli.improve import improve
 from smarty_async.cli.output import say, use_waiting_streams
@@ -21,12 +21,12 @@ from smarty_async.cli.serve import serve
 
 __all__ = ["app", "main"]
 
-_HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "terminal_width": help_width()}
 
 app = typer.Typer(
     name="smarty-async",
     no_args_is_help=True,
-    context_settings=_HELP_NAMES,
+    context_settings=_SETTINGS,
     # Typer's own tracebacks print local variables, and with them the token.
     pretty_exceptions_enable=False,
     # Plain help costs half the time.
@@ -41,7 +41,7 @@ for _command, _summary in (
     (serve, "Run the service on this machine."),
     (bench, "Measure how fast an endpoint is."),
 ):
-    app.command(cls=Command, context_settings=_HELP_NAMES, short_help=_summary)(_command)
+    app.command(cls=Command, context_settings=_SETTINGS, short_help=_summary)(_command)
 
 
 @app.command(name="help", cls=Command, hidden=True)

@@ -45,7 +45,9 @@ def bench(
     provider: Annotated[
         str | None, typer.Option(metavar="NAME", help="The token's provider, mcs or mr. [env: SMARTY_PROVIDER]")
     ] = None,
-    path: Annotated[str, typer.Option(metavar="PATH", help="The method's path.")] = "/api/v1/photo/improve",
+    path: Annotated[
+        str, typer.Option(metavar="PATH", help="The path of the service's method.")
+    ] = "/api/v1/photo/improve",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending photos that are paid for.")] = False,
     out: Annotated[
         Path | None,

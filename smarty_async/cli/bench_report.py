@@ -206,7 +206,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         if any(len(setting.samples) < _FEWEST_SAMPLES for setting in self.settings):
             return f"that takes --repeats {_FEWEST_SAMPLES} or more."
         widest = max(setting.spread for setting in self.settings)
-        return f"the runs of one setting differ by up to {widest:.0%}, as much as the settings do."
+        return f"the runs of one setting differ by up to {100 * widest:.0f} %, as much as the settings do."
 
 
 def _line(setting: Setting) -> str:

@@ -6,6 +6,8 @@ The config file is ``smarty-async.toml`` in the working folder, or the file of `
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,7 +19,7 @@ from typer.models import TyperPath
 
 from smarty_async.errors import ConfigurationError
 
-__all__ = ["CONFIG_FILE", "Command", "option_key", "read_config"]
+__all__ = ["CONFIG_FILE", "Command", "help_width", "option_key", "read_config"]
 
 
 _NOT_FROM_ENVIRONMENT = frozenset({"base_url", "provider", "help"})
@@ -68,12 +70,30 @@ class Command(TyperCommand):
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
+                record = (record[0], _in_words(record[1]))
                 panel = getattr(parameter, "rich_help_panel", None) or "Options"
                 group = "Arguments" if isinstance(parameter, TyperArgument) else panel
                 groups.setdefault(group, []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
-                formatter.write_dl(records)
+                formatter.write_dl(records, col_max=min(_WIDEST_NAME, formatter.width * 2 // 5))
+
+
+_WIDEST_NAME = 30
+"""Columns for an option's name; below a longer one its text begins on a line of its own."""
+
+
+def help_width() -> int:
+    """How wide help is written: as the terminal is, but never so wide that it is hard to read."""
+    return min(max(shutil.get_terminal_size().columns, 32), 80) - 2
+
+
+def _in_words(text: str) -> str:
+    """The text of an option with what click adds to it, its default and what it may be, in words."""
+    text = re.sub(r"([\d.]+)<=x<=([\d.]+)", r"from \1 to \2", text)
+    text = re.sub(r"x>=([\d.]+)", r"at least \1", text)
+    text = re.sub(r"(?<![\d.])(\d+)\.0(?![\d.])", r"\1", text)
+    return re.sub(r" {2,}\[", " [", text)
 
 
 CONFIG_FILE = "smarty-async.toml"

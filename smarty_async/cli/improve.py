@@ -62,9 +62,9 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             "--mode",
         ),
     ] = None,
-    rfactor: Annotated[int | None, _option(_WHAT, "How many times larger, for resolution.", metavar="2|4")] = None,
+    rfactor: Annotated[int | None, _option(_WHAT, "How many times larger, for resolution.", metavar="<2|4>")] = None,
     rtype: Annotated[
-        PictureType | None, _option(_WHAT, "Photographs or drawings, for resolution. [default: photo]")
+        PictureType | None, _option(_WHAT, "Drawings or photographs, for resolution. [default: photo]")
     ] = None,
     chain: Annotated[
         bool, _option(_WHAT, "With both modes: enlarge the restored picture instead of the damaged photo.", "--chain")
@@ -73,7 +73,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         str | None,
         _option(
             _RESULTS,
-            "Where the results go, a folder or s3://bucket/folder; your photos are never changed. "
+            "Where the results go, a folder or s3://bucket/folder; your photos are not changed. "
             "[default: SOURCE-restored, beside the only source]",
             "--out",
             "-o",

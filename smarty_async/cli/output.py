@@ -5,15 +5,16 @@ A write to a descriptor that is not ready waits until it is.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from smarty_async.errors import DiskError
 
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = ["Output", "say", "terminal_to_nowhere", "to_nowhere", "use_waiting_streams"]
+
+
+_INSTEAD: Mapping[str, str] = {"₽": "RUB", "×": "x", "·": "-"}
+"""What is printed in place of the program's own signs, where the encoding of a stream lacks them."""
+
+_ERRORS: Final = "smarty_async.instead"
+
+
+def _instead(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print a sign of the program in another way, and anything else, such as a letter of a name, as an escape."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - only used to encode
+    sign = error.object[error.start]
+    if sign in _INSTEAD:
+        return _INSTEAD[sign], error.start + 1
+    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    return codecs.backslashreplace_errors(one)
+
+
+codecs.register_error(_ERRORS, _instead)
 
 
 def say(line: str) -> None:
@@ -34,9 +54,11 @@ def say(line: str) -> None:
 
 
 def _fitted(line: str, stream: TextIO) -> str:
-    """`line` in lines that fit a terminal; elsewhere it stays one line."""
+    """`line` as `stream` can print it, in lines that fit a terminal; elsewhere it stays one line."""
     from smarty_async.report.wording import wrapped  # noqa: PLC0415 - help is quick
 
+    encoding = stream.encoding or "utf-8"
+    line = line.encode(encoding, _ERRORS).decode(encoding)
     # A terminal breaks lines in the middle of a word. Commands stay on one line, to be copied.
     if not stream.isatty() or line.lstrip().startswith("smarty-async "):
         return line
@@ -70,7 +92,7 @@ class Output:
         """
         encoding = sys.stdout.encoding or "utf-8"
         for line in lines:
-            self._write(_fitted(line, sys.stdout).encode(encoding, "backslashreplace"))
+            self._write(_fitted(line, sys.stdout).encode(encoding))
 
     def _write(self, line: bytes) -> None:
         if self._closed:
@@ -148,7 +170,7 @@ def use_waiting_streams() -> None:
         if not isinstance(stream, TextIOWrapper):
             continue
         if os.name == "nt":
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=_ERRORS)
             continue
         stream.flush()
         try:
@@ -158,9 +180,7 @@ def use_waiting_streams() -> None:
         setattr(
             sys,
             name,
-            TextIOWrapper(
-                buffer, encoding=stream.encoding, errors="backslashreplace", line_buffering=True, write_through=True
-            ),
+            TextIOWrapper(buffer, encoding=stream.encoding, errors=_ERRORS, line_buffering=True, write_through=True),
         )
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator
-from smarty_async.report.wording import count, estimated, money, pace, plain
+from smarty_async.report.wording import columns, count, end_of, estimated, money, pace, plain, wrapped
 
 __all__ = ["Bar", "Display", "Lines", "Silence"]
 
@@ -23,7 +23,7 @@ _LINE_EVERY: Final = 10.0
 _TENTHS: Final = 10
 _LOOKING: Final = "looking for photos"
 _NAME_LENGTH: Final = 40
-"""Characters of a photo's name that are shown; the end of a path says more than its start."""
+"""Columns of a photo's name that are shown."""
 
 
 class Display(Protocol):
@@ -80,15 +80,26 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
     return parts
 
 
-def _current(in_flight: Sequence[InFlight], *, free: bool) -> str:
-    """What is being worked on."""
+def _current(in_flight: Sequence[InFlight], *, free: bool, width: int | None = None) -> str:
+    """What is being worked on, in at most `width` columns."""
     if not in_flight:
         return ""
-    name = plain(in_flight[0].photo)
-    if len(name) > _NAME_LENGTH:
-        name = f"…{name[1 - _NAME_LENGTH :]}"
-    others = f" and {len(in_flight) - 1:,} more" if len(in_flight) > 1 else ""
-    return f"{'restoring' if free else 'waiting for'} {name}{others}"
+    before = "restoring " if free else "waiting for "
+    after = f" and {len(in_flight) - 1:,} more" if len(in_flight) > 1 else ""
+    room = _NAME_LENGTH if width is None else min(_NAME_LENGTH, max(1, width - len(before) - len(after)))
+    return f"{before}{end_of(plain(in_flight[0].photo), room)}{after}"
+
+
+def _in_lines(parts: Iterable[str], width: int) -> str:
+    """`parts` side by side in lines of at most `width` columns, none of them broken."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if lines[-1] and columns(longer) > width:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 class _Drawing(Bars):
@@ -125,8 +136,9 @@ class Bar:
 
     def show(self, progress: Progress, estimate: Estimator, in_flight: Sequence[InFlight] = ()) -> None:
         """Draw it again."""
-        details = " · ".join(_details(progress, estimate, free=self._free))
-        current = _current(in_flight, free=self._free)
+        width = self._console.width
+        details = _in_lines(_details(progress, estimate, free=self._free), width)
+        current = _current(in_flight, free=self._free, width=width)
         status = plain(progress.status_message or "")
         lines = [(details, "dim"), (current, "dim"), (status, "yellow")]
         self._drawing.under = tuple(Text(text, style=style) for text, style in lines if text)
@@ -142,7 +154,7 @@ class Bar:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         with suppress(OSError):
-            self._console.print(Text(plain(line)))
+            self._console.print(Text(wrapped(plain(line), self._console.width)))
 
     def close(self) -> None:
         """Take the bar away: the summary says the same for good."""

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 
-__all__ = ["advice", "count", "duration", "estimated", "megabytes", "money", "pace", "plain", "verb", "wrapped"]
+__all__ = [
+    "advice",
+    "columns",
+    "count",
+    "duration",
+    "end_of",
+    "estimated",
+    "megabytes",
+    "money",
+    "pace",
+    "plain",
+    "verb",
+    "wrapped",
+]
 
 
 _MINUTE = 60
@@ -13,20 +26,51 @@ _STEPS = ((10, 1), (_MINUTE, 5), (3 * _MINUTE, 30), (10 * _MINUTE, _MINUTE), (_H
 """What an estimated time is rounded to: below so many seconds, to so many."""
 
 
+_JOINERS = "\u200c\u200d"
+
+
 def plain(text: str) -> str:
     """`text` on one line, safe to print: a photo's name or a service's sentence may hold anything.
 
-    Line ends, control characters (which a terminal would execute) and bytes that are not UTF-8 come out escaped.
+    Line ends, control characters (which a terminal would execute) and bytes that are not UTF-8 come out escaped. What
+    joins letters and emoji is part of how they are written.
     """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return "".join(
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal `text` takes: two for each Chinese or Japanese character, none for an accent."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - most text is ASCII, and the start is quick
+
+    return cell_len(text)
+
+
+def end_of(text: str, width: int) -> str:
+    """`text`, or as much of its end as fits into `width` columns behind an ellipsis: the end of a path says most."""
+    if columns(text) <= width:
+        return text
+    start = next((at for at in range(len(text)) if columns(text[at:]) < width), len(text))
+    return f"…{text[start:]}"
 
 
 def wrapped(line: str, width: int) -> str:
-    """`line` in lines of at most `width` characters, broken between words only."""
-    if len(line) <= width:
+    """`line` in lines of at most `width` columns, broken between words only: a longer word has a longer line."""
+    width = max(width, 20)
+    if columns(line) <= width:
         return line
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.fill(line, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    lines = [""]
+    for word in re.findall(r" *[^ ]+", line):
+        if lines[-1].strip() and columns(lines[-1] + word) > width:
+            lines.append(indent + word.lstrip())
+        else:
+            lines[-1] += word
+    return "\n".join(lines)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -154,3 +154,10 @@ async def test_programs_use_the_service_as_before(headers: dict[str, str], statu
         session.post(f"http://127.0.0.1:{port}{PATHS[0]}", params=query, data=form, headers=headers) as response,
     ):
         assert response.status == status
+
+
+async def test_without_javascript_the_page_says_that_it_needs_it(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(java_script_enabled=False)
+    await tab.goto(url)
+    assert await tab.locator(".noscript").is_visible()
+    assert not await tab.locator("main").is_visible()

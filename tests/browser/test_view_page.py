@@ -233,3 +233,111 @@ async def test_every_text_is_there_in_both_languages(tab: Tab, url: str) -> None
     )
     assert keys["en"] == keys["ru"]
     assert len(keys["en"]) > 50
+
+
+@pytest.mark.parametrize("size", [(1200, 40), (30, 1200)], ids=["wide", "tall"])
+@pytest.mark.parametrize("width", [375, 1280])
+async def test_the_labels_fit_beside_a_narrow_strip(
+    tabs: Tabs, out: Path, source: Path, size: tuple[int, int], width: int
+) -> None:
+    strip = pictures.encoded(pictures.scene(*size))
+    entry = Entry(name="strip.jpg", original=strip, outputs={"improved": strip})
+    tab = await tabs.open(viewport={"width": width, "height": 700})
+    async with view(make_output_folder(out, source, [entry]), open_browser=False) as url:
+        await open_photo(tab, url, "strip.jpg")
+        box = await tab.locator("before-after").bounding_box()
+        stage = await tab.locator("#stage").bounding_box()
+        labels = [await label.bounding_box() for label in await tab.locator(".before-after-label").all()]
+        await tabs.close()
+    assert box
+    assert stage
+    assert box["width"] <= stage["width"]
+    assert box["height"] <= stage["height"]
+    assert len(labels) == 2
+    for label in labels:
+        assert label
+        assert label["height"] < 30  # one line
+        assert box["x"] <= label["x"] <= label["x"] + label["width"] <= box["x"] + box["width"]
+        assert box["y"] <= label["y"] <= label["y"] + label["height"] <= box["y"] + box["height"]
+
+
+async def test_a_long_name_is_cut_off_with_the_whole_of_it_as_a_hint(tabs: Tabs, out: Path, source: Path) -> None:
+    name = "album_of_the_family/" + "a_long_name_of_a_photo_" * 9 + ".jpg"
+    tab = await tabs.open(viewport={"width": 375, "height": 700})
+    async with view(make_output_folder(out, source, [picture_entry(name, "improved")]), open_browser=False) as url:
+        await open_photo(tab, url, ".jpg")
+        for selector, lines in [(".card-name", 3), ("#viewer-name", 2)]:
+            heading = tab.locator(selector)
+            assert await heading.get_attribute("title") == name
+            line = await heading.evaluate("element => parseFloat(getComputedStyle(element).lineHeight)")
+            height = await heading.evaluate("element => element.clientHeight")
+            assert height <= lines * line + 1
+            assert await heading.evaluate("element => getComputedStyle(element).webkitLineClamp") == str(lines)
+        await tabs.close()
+
+
+async def test_a_name_from_right_to_left_stands_as_it_is_written(tabs: Tabs, out: Path, source: Path) -> None:
+    name = "صور العائلة/صورة ١٩٥٦.jpg"
+    entries = [picture_entry(name, "improved"), picture_entry("a.jpg", "improved")]
+    tab = await tabs.open()
+    # Where the first letter and the end of its name are drawn.
+    edges = """element => [0, element.textContent.length - 1].map((position) => {
+        const range = document.createRange();
+        range.setStart(element.firstChild, position);
+        range.setEnd(element.firstChild, position + 1);
+        return range.getBoundingClientRect().left;
+    })"""
+    async with view(make_output_folder(out, source, entries), open_browser=False) as url:
+        await open_photo(tab, url, "صورة")
+        await tab.keyboard.press("Escape")
+        first, end = await tab.locator(".card-name", has_text="صورة").evaluate(edges)
+        left = await tab.locator(".card-name").evaluate_all(
+            "names => names.map(name => name.getBoundingClientRect().left)"
+        )
+        heading = await tab.locator("section h2 bdi").all_text_contents()
+        await tabs.close()
+    assert end < first
+    assert end - min(left) < 40  # it begins at the same side as the other names
+    assert heading == ["(top folder)", "صور العائلة"]
+
+
+async def test_a_printed_page_shows_photos_in_rows_and_no_buttons(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.locator(".card").nth(4).wait_for()
+    await tab.emulate_media(media="print", color_scheme="dark")
+    try:
+        ink = await tab.evaluate("getComputedStyle(document.body).color")
+        boxes = [await card.bounding_box() for card in await tab.locator(".card").all()]
+        shown = [await tab.locator(selector).is_visible() for selector in ("#filters", "#folders")]
+        kept = await tab.locator(".grid > li").first.evaluate("item => getComputedStyle(item).breakInside")
+        drawn = await tab.locator(".grid > li").first.evaluate("item => getComputedStyle(item).contentVisibility")
+    finally:
+        await tab.emulate_media(media="screen", color_scheme="light")
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[0]["y"] == boxes[1]["y"]
+    assert shown == [False, False]
+    assert (kept, drawn) == ("avoid", "visible")
+    assert ink == "rgb(34, 30, 26)"  # paper is white, whatever the screen is
+
+
+async def test_the_viewer_says_which_files_are_missing(tab: Tab, tabs: Tabs, results: Path, source: Path) -> None:
+    (source / "b.jpg").unlink()
+    (results / "improved" / "a.jpg").unlink()
+    (results / "resolved" / "a.jpg").unlink()
+    async with view(results, open_browser=False) as url:
+        await open_photo(tab, url, "a.jpg")
+        note = tab.locator("#viewer-note")
+        assert await note.text_content() == "Missing or unreadable: Improved · Enlarged"
+        await tab.keyboard.press("j")
+        assert await note.text_content() == "Missing or unreadable: Original"
+        await tab.keyboard.press("j")
+        assert await note.text_content() == ""
+        await tabs.close()
+
+
+async def test_without_javascript_the_page_says_that_it_needs_it(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(java_script_enabled=False)
+    await tab.goto(url)
+    assert await tab.locator(".noscript").is_visible()
+    assert not await tab.locator("header.top").is_visible()

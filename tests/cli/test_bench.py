@@ -103,7 +103,7 @@ class TestAdvice:
         )
         measured = report(slow, middle, fast)
         assert measured.advised() is None
-        assert any("No clear winner: the runs of one setting differ by up to 40%" in line for line in measured.lines())
+        assert any("No clear winner: the runs of one setting differ by up to 40 %" in line for line in measured.lines())
 
     def test_the_spread_of_few_runs_is_not_known(self) -> None:
         measured = report(setting(50, 50, concurrency=1), setting(100, 100, concurrency=2))

@@ -48,6 +48,30 @@ def test_help_names_every_option_and_none_takes_a_secret() -> None:
     assert not {"--token", "--oauth-token", "--client-secret"} & words
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+@pytest.mark.parametrize("command", ["improve", "serve", "view"])
+async def test_help_is_as_wide_as_the_terminal(command: str, columns: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "smarty_async", command, "--help"),
+        env=os.environ | {"COLUMNS": str(columns)},
+        cwd=Path(sys.executable).parent,
+        stdout=subprocess.PIPE,
+    )
+    text = (await process.communicate())[0].decode()
+    assert process.returncode == 0
+    assert max(map(len, text.splitlines())) <= min(columns, 80)
+
+
+def test_help_says_what_a_number_may_be_in_words() -> None:
+    help_of = " ".join(invoke("serve", "--help").out.split())
+    assert "[default: 8080; from 0 to 65535]" in help_of
+    assert "[default: 0; from 0 to 1]" in help_of
+    assert "[default: 1; at least 0]" in help_of
+    assert "<=" not in help_of
+    assert ">=" not in help_of
+    assert "Address to listen on. [default: 127.0.0.1]" in help_of
+
+
 async def test_help_loads_nothing_heavy() -> None:
     script = """
 import sys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -23,11 +24,13 @@ __all__ = ["out", "photos", "service"]  # fixtures
 full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
-async def program(*args: str | Path, stdout: int, stderr: int = subprocess.PIPE) -> asyncio.subprocess.Process:
+async def program(
+    *args: str | Path, stdout: int, stderr: int = subprocess.PIPE, **env: str
+) -> asyncio.subprocess.Process:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SMARTY_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "smarty_async", *map(str, args)),
-        env=environment,
+        env=environment | env,
         cwd=Path(sys.executable).parent,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -162,3 +165,18 @@ async def test_a_program_that_is_started_without_streams_does_its_work(
     assert [json.loads(line) for line in stdout.splitlines()] or "1>" in closed
     assert {line["outcome"] for line in lines(out)} == {"restored"}
     assert (await run("status", out)).status == 0
+
+
+@pytest.mark.parametrize(("encoding", "price"), [("ascii", "RUB"), ("latin-1", "RUB"), ("utf-8", "₽")])
+async def test_signs_that_an_encoding_lacks_are_printed_in_another_way(
+    service: FakeService, photos: Path, out: Path, encoding: str, price: str
+) -> None:
+    (photos / "дом.jpg").write_bytes(jpeg(300, 4000))
+    args = ("improve", photos, "--out", out, "--base-url", service.url, "--verbose")
+    process = await program(*args, stdout=subprocess.DEVNULL, PYTHONIOENCODING=encoding)
+    err = (await process.communicate())[1].decode(encoding)
+    assert process.returncode == 0, err
+    times = "x" if encoding == "ascii" else "×"
+    assert f"300{times}4000 pixels" in err
+    assert re.search(rf"Price: about [\d.]+ {price} \(", err)
+    assert ("дом.jpg" if encoding == "utf-8" else r"\u0434\u043e\u043c.jpg") in err

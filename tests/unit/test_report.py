@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from io import StringIO
 
 import msgspec
@@ -23,7 +24,18 @@ from smarty_async.report.summary import (
     status_lines,
     summary_lines,
 )
-from smarty_async.report.wording import advice, count, duration, estimated, money, pace, plain, wrapped
+from smarty_async.report.wording import (
+    advice,
+    columns,
+    count,
+    duration,
+    end_of,
+    estimated,
+    money,
+    pace,
+    plain,
+    wrapped,
+)
 from smarty_async.results import ErrorInfo, Failures, Outcome, Plan, Result, Status
 
 
@@ -92,6 +104,46 @@ def test_lines_are_broken_between_words_only() -> None:
     assert lines[0] == "  1 photo not-sent:"
     assert lines[1:] == ["    /a/very/long/path/without/any/space/in/it/and/more.jpg", "    is damaged"]
     assert wrapped("short", 80) == "short"
+
+
+def test_a_line_that_begins_with_a_long_word_keeps_its_indent() -> None:
+    name = "a_very_long_name_of_a_photo_without_spaces.jpg"
+    assert wrapped(f"    {name}", 30) == f"    {name}"
+    assert wrapped(f"    {name} is damaged", 30).splitlines() == [f"    {name}", "      is damaged"]
+
+
+def test_lines_are_as_wide_as_a_terminal_draws_them() -> None:
+    assert [columns(text) for text in ("ab", "дом", "写真", "e\u0301")] == [2, 3, 4, 1]
+    assert wrapped("  写真写真 写真写真 写真写真", 20).splitlines() == ["  写真写真 写真写真", "    写真写真"]
+    assert end_of("album/写真写真.jpg", 9) == "…写真.jpg"
+    assert end_of("short.jpg", 9) == "short.jpg"
+
+
+def test_names_in_persian_and_joined_emoji_are_printed_as_they_are() -> None:
+    for name in ("عکس\u200cها.jpg", "👨\u200d👩\u200d👧.jpg"):
+        assert plain(name) == name
+    assert plain("a\u202eb") == r"a\u202eb"  # turns the text around
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_lines_under_the_bar_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen, clock = StringIO(), Clock()
+    console = Console(file=screen, force_terminal=True, width=width, color_system=None, legacy_windows=False)
+    bar = Bar(console, free=False)
+    outcomes: dict[Outcome, int] = {"restored": 20, "failed": 5}
+    progress = Progress(found=1200, scanning=False, requests=1000, retries=3, outcomes=outcomes)
+    bar.show(progress, estimate_of(clock, progress), [InFlight("写真" * 50, 1, 1)] * 12)
+    bar.say("tall.jpg: 300×4000 pixels are outside the dimensions that are accepted")
+    bar.close()
+    drawn = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").split("\n")
+    details = [line for line in drawn if " sent again" in line or " not restored" in line or " requests" in line]
+    assert details
+    for line in details:
+        assert re.fullmatch(r"(?:(?:about [\d.]+ ₽|1,000 requests|3 sent again|5 photos not restored)(?: · |$))+", line)
+    assert any(re.fullmatch(r"waiting for …[写真]+ and 11 more", line) for line in drawn)
+    assert max(map(columns, drawn)) <= width
+    assert "accepted" in {line.strip().split(" ")[-1] for line in drawn if line.startswith("  ")}
 
 
 def test_counts_and_money() -> None:

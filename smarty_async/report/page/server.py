@@ -248,6 +248,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         state: its outcome, or ``unfinished``.
         pictures: {picture: version} for those that are on the disk, the original first. A version changes with
             the file.
+        missing: pictures that the journal knows a place for, and that are not there or cannot be read.
         bw: whether the service took it for black-and-white; None when it did not say.
         error: why it failed or was rejected, else None.
     """
@@ -257,6 +258,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     folder: int
     state: State
     pictures: dict[Which, str]
+    missing: list[Which]
     bw: bool | None
     error: ErrorInfo | None
 
@@ -319,18 +321,22 @@ def _section(folder: Folder) -> Section:
 def card_of(catalog: Catalog, photo: Photo) -> Card:
     """What the page gets of `photo`; blocks."""
     pictures: dict[Which, str] = {}
+    missing: list[Which] = []
     wanted: tuple[Which, ...] = ("before", *photo.outputs)
     for which in wanted:
         path = path_of(catalog.out, photo, which)
         version = None if path is None else _version(path)
         if version is not None:
             pictures[which] = version
+        elif path is not None:
+            missing.append(which)
     return Card(
         id=photo.id,
         name=photo.name,
         folder=catalog.folder_of(photo),
         state=photo.state,
         pictures=pictures,
+        missing=missing,
         bw=photo.bw,
         error=photo.error,
     )

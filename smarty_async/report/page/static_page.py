@@ -144,7 +144,8 @@ def _cards(catalog: Catalog, *, side: int, link: _Link) -> Iterator[Card]:
                 data = _rendered(catalog.out, photo, which, side=side)
                 if data is not None:
                     pictures[which] = link(photo.id, which, data)
-            yield msgspec.structs.replace(card, pictures=pictures)
+            unreadable = [which for which in card.pictures if which not in pictures]
+            yield msgspec.structs.replace(card, pictures=pictures, missing=[*card.missing, *unreadable])
         after = batch[-1].id
 
 

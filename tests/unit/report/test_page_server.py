@@ -86,6 +86,7 @@ async def test_photos_come_in_pages(results: Path) -> None:
     assert ([len(first["photos"]), first["more"]], [len(rest["photos"]), rest["more"]]) == ([2, True], [3, False])
     assert [one["name"] for one in failed["photos"]] == ["gone.jpg"]
     assert failed["photos"][0]["error"] == {"type": "permanent", "message": "said no"}
+    assert failed["photos"][0]["missing"] == ["before"]
     assert failed["photos"][0]["pictures"] == {}  # not on the disk: the page does not ask for it
 
 

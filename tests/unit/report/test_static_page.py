@@ -42,6 +42,8 @@ def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
     assert data["summary"]["counts"] == {"restored": 2, "failed": 1}
     assert cards["bad.jpg"]["error"]["message"] == MARKUP
     assert cards["bad.jpg"]["pictures"] == {}
+    assert cards["bad.jpg"]["missing"] == ["before"]
+    assert cards["large.tif"]["missing"] == []
     resolved = cards["large.tif"]["pictures"]["resolved"]
     kind, _, encoded = resolved.partition(",")
     assert kind == "data:image/jpeg;base64"

@@ -129,9 +129,9 @@
   }
 
   function choice(className, label, count, pressed, choose) {
-    const button = make("button", className, label);
+    const button = make("button", className);
     button.type = "button";
-    button.append(" ", make("small", "", numbers.format(count)));
+    button.append(make("bdi", "", label), " ", make("small", "", numbers.format(count)));
     button.setAttribute("aria-pressed", String(pressed));
     button.addEventListener("click", () => choose(button));
     return button;
@@ -202,7 +202,9 @@
     button.dataset.position = position;
     button.addEventListener("click", () => open(position));
     const words = make("div", "card-text");
-    words.append(make("span", "card-name", baseName(card)), make("span", `state state-${card.state}`, text(ONE[card.state])));
+    const name = make("span", "card-name", baseName(card));
+    name.title = card.name; // a long one is cut off
+    words.append(name, make("span", `state state-${card.state}`, text(ONE[card.state])));
     if (card.error) words.append(make("span", "reason", reason(card.error)));
     button.append(frame(card), words);
     const item = document.createElement("li");
@@ -218,8 +220,8 @@
       const count = chosen.state
         ? (folder.counts[chosen.state] ?? 0)
         : Object.values(folder.counts).reduce((sum, one) => sum + one, 0);
-      const heading = make("h2", "", folderLabel(folder));
-      heading.append(make("small", "", text("photos", { count })));
+      const heading = make("h2", "");
+      heading.append(make("bdi", "", folderLabel(folder)), make("small", "", text("photos", { count })));
       made.append(heading);
     }
     made.append(grid);
@@ -266,9 +268,10 @@
     const card = cards[position];
     which = outputs(card).includes(which) ? which : (outputs(card)[0] ?? null);
     by("viewer-name").textContent = card.name;
+    by("viewer-name").title = card.name;
     by("viewer-state").className = `state state-${card.state}`;
     by("viewer-state").textContent = text(ONE[card.state]);
-    by("viewer-note").textContent = card.error ? reason(card.error) : note(card.state);
+    by("viewer-note").textContent = card.error ? reason(card.error) : note(card);
     by("previous").disabled = position === 0;
     by("next").disabled = position === cards.length - 1 && !more;
     showPictures(card);
@@ -281,9 +284,11 @@
     if (position > cards.length - 10) load().then(() => (by("next").disabled = current === cards.length - 1));
   }
 
-  function note(state) {
+  function note(card) {
     const notes = { already_good: "alreadyGoodNote", unfinished: "unfinishedNote", duplicate: "duplicateNote" };
-    return state in notes ? text(notes[state]) : "";
+    const said = card.state in notes ? [text(notes[card.state])] : [];
+    if (card.missing.length) said.push(text("missing", { pictures: card.missing.map((name) => text(name)).join(" · ") }));
+    return said.join(" ");
   }
 
   function showPictures(card) {
