@@ -39,7 +39,7 @@ from support.field import (
     twice,
     zeros_from,
 )
-from support.metadata_samples import XMP, jpeg_with, scene, xmp_segment
+from support.metadata_samples import XMP, icc_profile, jpeg_2000_with_profile, jpeg_with, scene, xmp_segment
 from support.pictures import encoded, heic, jpeg, opened
 from support.program import run
 
@@ -379,6 +379,12 @@ async def test_files_of_many_programs_show_the_same_picture(source: Path, out: P
     assert set(results) == set(unusual_files())
     for name, result in results.items():
         assert difference(seen(output(out, result)), scene()) < 4, name
+
+
+async def test_a_jpeg_2000_keeps_the_profile_of_its_colours(source: Path, out: Path) -> None:
+    write(source / "a.jp2", jpeg_2000_with_profile(scene(), icc_profile()))
+    result = (await restored(source, out))["a.jp2"]
+    assert opened(output(out, result).read_bytes()).info["icc_profile"] == icc_profile()
 
 
 @pytest.mark.parametrize("behind", [False, True])

@@ -18,9 +18,12 @@ from support.metadata_samples import (
     TAKEN,
     XMP,
     ascii_value,
+    box,
     canon_raw,
     exif_block,
     exif_segment,
+    icc_profile,
+    jpeg_2000_with_profile,
     jpeg_with,
     photoshop_resource,
     png_with,
@@ -84,10 +87,6 @@ def test_other_formats_are_read_by_pillow(image_format: str) -> None:
     assert read_metadata(encoded(scene(), image_format)).size == (300, 200)
 
 
-def box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(content)) + kind + content
-
-
 UUIDS = {
     "exif": b"JpgTiffExif->JP2",
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
@@ -103,6 +102,12 @@ def test_a_jpeg_2000_s_boxes() -> None:
     assert metadata.xmp == XMP
     assert IPTC in (metadata.iptc or b"")
     assert metadata.size == (300, 200)
+
+
+@pytest.mark.parametrize(("method", "kept"), [(1, False), (2, True), (3, True)])
+def test_a_jpeg_2000_s_profile(method: int, kept: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    photo = jpeg_2000_with_profile(scene(), icc_profile(), method=method)
+    assert read_metadata(photo).icc == (icc_profile() if kept else None)
 
 
 def test_a_jpeg_xl_s_boxes() -> None:

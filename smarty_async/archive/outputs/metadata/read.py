@@ -24,6 +24,7 @@ import msgspec
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
+from smarty_async.archive.photos.boxes import boxes
 from smarty_async.archive.photos.identify import PREFIX_BYTES, format_of, open_image
 from smarty_async.archive.photos.jpeg import read_header
 from smarty_async.archive.photos.pages import pictures, read_directories
@@ -122,7 +123,7 @@ def _read_with_pillow(stream: BinaryIO, parts: Parts) -> None:
 
 def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
     """Read the metadata of a JPEG 2000 or JPEG XL file, which are built of boxes (ISO/IEC 15444-1, 18181-2)."""
-    for kind, start, stop in _boxes(stream, 0, stream.seek(0, io.SEEK_END)):
+    for kind, start, stop in boxes(stream, 0, stream.seek(0, io.SEEK_END)):
         if kind not in (b"Exif", b"xml ", b"uuid", b"brob"):
             continue
         stream.seek(start)
@@ -247,7 +248,6 @@ def _iptc(records: bytes) -> bytes:
 
 _CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
 _DIRECTORIES = {b"CMT2": IFD.Exif, b"CMT4": IFD.GPSInfo}
-_MOST_BOXES = 256
 _LARGEST_BOX = 8 << 20
 
 
@@ -270,9 +270,9 @@ def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
         TiffError: it is malformed.
     """
     end = stream.seek(0, io.SEEK_END)
-    for kind, start, stop in _boxes(stream, 0, end):
+    for kind, start, stop in boxes(stream, 0, end):
         if kind == b"moov":
-            for inner, begin, finish in _boxes(stream, start, stop):
+            for inner, begin, finish in boxes(stream, start, stop):
                 stream.seek(begin)
                 if inner == b"uuid" and stream.read(16) == _CANON:
                     _read_directories(stream, begin + 16, finish, parts)
@@ -281,7 +281,7 @@ def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
 
 def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> None:
     root, order = Directory({}), ""
-    for kind, begin, finish in _boxes(stream, start, stop):
+    for kind, begin, finish in boxes(stream, start, stop):
         if kind not in (b"CMT1", *_DIRECTORIES):
             continue
         stream.seek(begin)
@@ -295,20 +295,6 @@ def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> 
     if not order:
         raise TiffError("it has no directory")
     parts.set_exif(build(root, order))
-
-
-def _boxes(stream: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each box from `start` to `stop`."""
-    for _ in range(_MOST_BOXES):
-        stream.seek(start)
-        head = stream.read(8)
-        size, skipped = int.from_bytes(head[:4]), 8
-        if size == 1:
-            size, skipped = int.from_bytes(stream.read(8)), 16
-        if start + 8 > stop or size < skipped or start + size > stop:
-            return
-        yield head[4:], start + skipped, start + size
-        start += size
 
 
 _MOST_CHUNKS = 200_000
