@@ -104,6 +104,34 @@ def test_a_jpeg_2000_s_boxes() -> None:
     assert metadata.size == (300, 200)
 
 
+def photoshop_document(*resources: bytes) -> bytes:
+    """A PSD of 300×200 gray pixels."""
+    block = b"".join(resources)
+    head = b"8BPS" + struct.pack(">H6xHIIHHI", 1, 1, 200, 300, 8, 1, 0)
+    return head + struct.pack(">I", len(block)) + block + bytes(4) + bytes(2) + bytes(300 * 200)
+
+
+def test_a_psd_s_image_resources() -> None:
+    resolution = struct.pack(">IHHIHH", 600 << 16, 1, 1, 300 << 16, 1, 1)
+    photo = photoshop_document(
+        photoshop_resource(0x03ED, resolution),
+        photoshop_resource(0x0404, IPTC),
+        photoshop_resource(0x0422, exif_block()),
+        b"8BIM\x04\x24\x03abc" + struct.pack(">I", len(XMP)) + XMP,
+    )
+    metadata = read_metadata(photo)
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert metadata.xmp == XMP
+    assert IPTC in (metadata.iptc or b"")
+    assert (metadata.size, metadata.dpi) == ((300, 200), (600, 300))
+    assert not metadata.warnings
+
+
+def test_a_psd_s_broken_image_resources_are_left_out_and_said() -> None:
+    metadata = read_metadata(photoshop_document(photoshop_resource(0x0404, IPTC), b"8BIM\x04\x22\0\0\xff\xff\xff\xff"))
+    assert "image resources left out, malformed" in "; ".join(metadata.warnings)
+
+
 @pytest.mark.parametrize(("method", "kept"), [(1, False), (2, True), (3, True)])
 def test_a_jpeg_2000_s_profile(method: int, kept: bool) -> None:  # noqa: FBT001 - a parameter of the test
     photo = jpeg_2000_with_profile(scene(), icc_profile(), method=method)

@@ -24,6 +24,7 @@ import msgspec
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
+from smarty_async.archive.outputs.metadata.profiles import PhotoshopError, resource_data
 from smarty_async.archive.photos.boxes import boxes
 from smarty_async.archive.photos.identify import PREFIX_BYTES, format_of, open_image
 from smarty_async.archive.photos.jpeg import read_header
@@ -43,9 +44,9 @@ _LARGEST_READ_WHOLE = 200 << 20
 def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
     """Read what `photo` holds besides its pixels. Blocks; decodes nothing.
 
-    JPEG, PNG, TIFF (RAW and DNG among them), JPEG 2000 and JPEG XL are read part by part, WebP, AVIF, HEIF and others
-    by Pillow, for HEIF with pillow-heif, when it is installed. A part that is malformed is left out, with a warning
-    that says so.
+    JPEG, PNG, TIFF (RAW and DNG among them), PSD, JPEG 2000 and JPEG XL are read part by part, WebP, AVIF, HEIF and
+    others by Pillow, for HEIF with pillow-heif, when it is installed. A part that is malformed is left out, with a
+    warning that says so.
 
     Args:
         photo: the path of a file, a file's bytes, or what opens it.
@@ -79,6 +80,9 @@ def _read(stream: BinaryIO, prefix: bytes, parts: Parts, page: int) -> None:
         _read_fujifilm(stream, parts)
     elif prefix[4:12] == b"ftypcrx ":
         _read_canon_raw(stream, parts)
+    elif prefix.startswith(b"8BPS"):
+        _read_with_pillow(stream, parts)
+        _read_photoshop(stream, parts)
     elif prefix[4:8] == b"jP  ":
         _read_with_pillow(stream, parts)
         _read_boxes(stream, parts)
@@ -138,6 +142,33 @@ def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
             take(parts, data)
         elif kind == b"brob":
             parts.warn("compressed metadata left out")
+
+
+_PSD_HEADER = 26
+_PSD_RESOLUTION, _PSD_EXIF, _PSD_XMP = 0x03ED, 0x0422, 0x0424
+_FIXED_POINT = 1 << 16
+
+
+def _read_photoshop(stream: BinaryIO, parts: Parts) -> None:
+    """Read the image resources of a PSD, which lie behind its header and its palette."""
+    stream.seek(_PSD_HEADER)
+    stream.seek(int.from_bytes(stream.read(4)), io.SEEK_CUR)
+    size = int.from_bytes(stream.read(4))
+    if size > _LARGEST_READ_WHOLE:
+        parts.warn(f"Photoshop's image resources left out: {size:,} bytes")
+        return
+    block = stream.read(size)
+    try:
+        parts.set_exif(resource_data(block, _PSD_EXIF))
+        parts.set_xmp(resource_data(block, _PSD_XMP))
+        resolution = resource_data(block, _PSD_RESOLUTION) or b""
+    except PhotoshopError as error:
+        parts.leave_out("Photoshop's image resources", error)
+        return
+    parts.set_iptc(block)
+    if len(resolution) >= 12:  # noqa: PLR2004 - two numbers, each with two units of display; always pixels an inch
+        across, down = struct.unpack(">I4xI", resolution[:12])
+        parts.set_density(across / _FIXED_POINT, down / _FIXED_POINT, 1.0)
 
 
 def _bytes(value: object) -> bytes | None:
