@@ -33,6 +33,7 @@ from support.field import (
     keeping_exif,
     motion_photo,
     names_in,
+    png_with_gamma,
     png_with_text,
     stored_as,
     tiff_layouts,
@@ -379,6 +380,17 @@ async def test_files_of_many_programs_show_the_same_picture(source: Path, out: P
     assert set(results) == set(unusual_files())
     for name, result in results.items():
         assert difference(seen(output(out, result)), scene()) < 4, name
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8])
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "P", "RGBA"])
+async def test_a_png_with_a_gamma_of_its_own_has_the_tones_that_it_means(
+    source: Path, out: Path, gamma: float, mode: str
+) -> None:
+    picture = scene(60, 40).convert("L" if mode in ("L", "I;16") else "RGB")
+    write(source / "a.png", png_with_gamma(picture, gamma, mode=mode))
+    result = (await restored(source, out))["a.png"]
+    assert difference(seen(output(out, result)), picture) < 6
 
 
 async def test_a_jpeg_2000_keeps_the_profile_of_its_colours(source: Path, out: Path) -> None:

@@ -1,7 +1,8 @@
 """A look into one photo: is it an image, is it whole, is it within the limits, must it be converted?
 
 Only a file whose pixels every decoder reads alike is sent as it is: JPEG with 8 bits a sample in gray or colour (no
-CMYK), PNG (no 16-bit gray, nothing that shows through), and plain TIFF (`pages.ImageDirectory.is_plain`) of one page.
+CMYK), PNG (no 16-bit gray, nothing that shows through, no gamma of its own), and plain TIFF
+(`pages.ImageDirectory.is_plain`) of one page.
 
 Everything here blocks; run it in a thread. A JPEG, PNG or TIFF that can be sent as it is is not decoded. Its bytes are
 read once: a JPEG's up to the end of its picture (1.1 ms a megabyte; decoding takes 60), a PNG's for their checksums
@@ -19,7 +20,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, incomplete, scale_to_fit, with_end
+from smarty_async.archive.photos.convert import (
+    SHORTEST_SIDE,
+    converted,
+    incomplete,
+    scale_to_fit,
+    unusual_gamma,
+    with_end,
+)
 from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
 from smarty_async.archive.photos.formats import (
     Loader,
@@ -368,7 +376,7 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
         height=image.height,
         load=partial(loaded, source, "PNG"),
         orientation=orientation_of(image),
-        content_type="image/png" if _png_is_plain(scan, source) else None,
+        content_type="image/png" if unusual_gamma(image) is None and _png_is_plain(scan, source) else None,
         end=_with_short_trailer(scan.end or size, size),
         replacement=replacement,
     )

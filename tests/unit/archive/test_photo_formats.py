@@ -324,6 +324,21 @@ class TestPng:
         data = b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)) + png()[8:]
         assert "Apple" in str(rejected(data))
 
+    @pytest.mark.parametrize(
+        "chunks",
+        [
+            [chunk(b"gAMA", struct.pack(">I", 45455))],
+            [chunk(b"gAMA", struct.pack(">I", 0))],
+            [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")],
+            [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200)))],
+        ],
+        ids=["sRGB's gamma", "no gamma", "sRGB", "a profile"],
+    )
+    def test_sent_as_it_is_where_no_gamma_changes_its_tones(self, chunks: list[bytes]) -> None:
+        data = png()
+        probed = probe(b"".join((data[:33], *chunks, data[33:])), limits=LIMITS)
+        assert (probed.content_type, probed.converted) == ("image/png", None)
+
 
 class TestLimits:
     @pytest.mark.slow
