@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any, cast
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from support.pictures import encoded
 
@@ -113,6 +114,11 @@ def icc_profile(size: int = 3144, space: bytes = b"RGB ") -> bytes:
     head = bytearray(132)
     head[0:4], head[16:20], head[36:40] = struct.pack(">I", size), space, b"acsp"
     return bytes(head) + bytes((7 * at * at + at // 251) & 255 for at in range(size - 132))
+
+
+def srgb_profile() -> bytes:
+    """A profile that decoders accept."""
+    return ImageCms.ImageCmsProfile(cast("Any", ImageCms).createProfile("sRGB")).tobytes()
 
 
 def jpeg_with(*segments: tuple[int, bytes], image: Image.Image | None = None) -> bytes:

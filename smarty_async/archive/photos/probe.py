@@ -60,6 +60,7 @@ from smarty_async.archive.photos.jpeg import (
     find_jpeg_extent,
     read_header,
 )
+from smarty_async.archive.photos.jpegxl import check_colors, original_jpeg
 from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
 from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
@@ -189,7 +190,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
 
 def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, page: int) -> Probed:
     if (size := stream.seek(0, os.SEEK_END)) > LARGEST_DECODED:
-        raise PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
+        raise _too_many_bytes(size)
     source = (found.width, found.height)
     with found.load(scale_to_fit(*source, limits) if fit else 1.0) as image:
         made = converted(
@@ -301,9 +302,7 @@ def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -
     if name == "PNG":
         return _examine_png(stream, size)
     if name == "JXL":
-        decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
-        width, height = decoder().size
-        return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+        return _examine_jpeg_xl(stream, size)
     return _examine_other(stream, size, name, prefix)
 
 
@@ -380,6 +379,22 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
         end=_with_short_trailer(scan.end or size, size),
         replacement=replacement,
     )
+
+
+def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
+    if size > LARGEST_DECODED:
+        raise _too_many_bytes(size)
+    if jpeg := original_jpeg(stream):
+        found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
+        return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end])
+    check_colors(stream)
+    decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
+    width, height = decoder().size
+    return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+
+
+def _too_many_bytes(size: int) -> PhotoRejected:
+    return PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
 
 
 def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory], page: int) -> Examined:

@@ -28,6 +28,7 @@ from support.metadata_samples import (
     photoshop_resource,
     png_with,
     scene,
+    srgb_profile,
     tiff_block,
     xmp_segment,
 )
@@ -145,6 +146,31 @@ def test_a_jpeg_xl_s_boxes() -> None:
     assert metadata.xmp == XMP
     assert metadata.orientation == 1  # its decoder turns the picture upright
     assert read_metadata(photo + box(b"brob", b"Exif" + bytes(20))).warnings == ("compressed metadata left out",)
+    assert read_metadata(b"\xff\x0a" + bytes(20)).warnings == ()  # there is no room for metadata in it
+
+
+def test_a_jpeg_xl_s_compressed_boxes() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    boxes = [box(b"brob", b"xml " + imagecodecs.brotli_encode(XMP))]
+    boxes += [box(b"brob", b"Exif" + imagecodecs.brotli_encode(bytes(4) + exif_block()))]
+    photo = b"\0\0\0\x0cJXL \r\n\x87\n" + b"".join(boxes)
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert read_metadata(photo).xmp == XMP
+
+
+def test_a_jpeg_xl_s_compressed_box_that_unpacks_to_too_much_is_left_out() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    bomb = box(b"brob", b"xml " + imagecodecs.brotli_encode(bytes(20 << 20)))
+    metadata = read_metadata(b"\0\0\0\x0cJXL \r\n\x87\n" + bomb)
+    assert (metadata.xmp, metadata.warnings) == (None, ("compressed metadata left out",))
+
+
+def test_a_jpeg_xl_made_of_a_jpeg_gives_what_that_holds() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    original = encoded(scene(), exif=b"Exif\0\0" + exif_block(6), icc_profile=srgb_profile())
+    metadata = read_metadata(imagecodecs.jpegxl_encode_jpeg(original, usecontainer=True))
+    assert metadata == read_metadata(original)
+    assert metadata.icc == srgb_profile()
 
 
 def test_a_png_s_profile_as_exiftool_names_it() -> None:
