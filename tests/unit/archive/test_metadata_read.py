@@ -173,6 +173,18 @@ def test_a_jpeg_xl_made_of_a_jpeg_gives_what_that_holds() -> None:
     assert metadata.icc == srgb_profile()
 
 
+def test_a_png_s_title_is_kept_beside_its_description() -> None:
+    photo = png_with((b"tEXt", b"Title\0The lake"), (b"tEXt", b"Description\0" + CAPTION.encode()))
+    assert (fields_of(photo)[0x010D], fields_of(photo)[0x010E]) == ("The lake", CAPTION)
+    alone = fields_of(png_with((b"tEXt", b"Title\0The lake")))
+    assert (alone.get(0x010D), alone[0x010E]) == (None, "The lake")
+
+
+def test_a_png_s_time_in_words_is_left_out_and_said() -> None:
+    (warning,) = read_metadata(png_with((b"tEXt", b"Creation Time\0summer of 1943"))).warnings
+    assert "EXIF has no place for them: Creation Time" in warning
+
+
 def test_a_png_s_profile_as_exiftool_names_it() -> None:
     resources = photoshop_resource(0x0404, IPTC)
     text = b"\nIPTC profile\n%8d\n%s\n" % (len(resources), resources.hex().encode())

@@ -88,7 +88,7 @@ _TAGS = {
     "Software": Base.Software,
     "Creation Time": Base.DateTime,
 }
-"""Where EXIF keeps what PNG's own keywords say; the later of two has precedence."""
+"""Where EXIF keeps what PNG's own keywords say. A title beside a description becomes the document's name."""
 
 _PROFILES: dict[str, Callable[[Parts, bytes], None]] = {
     "Raw profile type exif": Parts.set_exif,
@@ -137,11 +137,15 @@ class _PngTexts:
     def _fields(self) -> dict[int, str]:
         fields: dict[int, str] = {}
         for keyword, tag in _TAGS.items():
-            text = self._texts.get(keyword, "").replace("\0", "")
+            text = found = self._texts.get(keyword, "").replace("\0", "")
             if tag == Base.DateTime:
-                text = _exif_time(text)
+                text = _exif_time(found)
             if text:
                 fields[tag] = text
+            elif found:
+                self._left_out.append(keyword)
+        if "Title" in self._texts and fields.get(Base.ImageDescription) != self._texts["Title"]:
+            fields[Base.DocumentName] = self._texts["Title"].replace("\0", "")
         return fields
 
 
