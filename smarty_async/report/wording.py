@@ -135,6 +135,7 @@ _ADVICE = {
     "unreadable_folder": "make these folders readable, and the same command takes the photos in them; or leave them out"
     " with --exclude 'FOLDER/*'",
     "unreadable": "check that these files exist and that you may read them",
+    "not_downloaded": "download these photos (in the Finder: Download Now), and run the same command again",
     "too_large": "if a photo has too many bytes and your account accepts larger ones, raise --max-image-bytes",
     "changed": "these files changed while they were being sent; the same command takes them as they are now",
     "collision": f"their results would overwrite those of another photo; {_ELSEWHERE}",

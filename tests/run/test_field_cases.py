@@ -33,13 +33,14 @@ from support.field import (
     keeping_exif,
     motion_photo,
     names_in,
+    png_with_gamma,
     png_with_text,
     stored_as,
     tiff_layouts,
     twice,
     zeros_from,
 )
-from support.metadata_samples import XMP, jpeg_with, scene, xmp_segment
+from support.metadata_samples import XMP, icc_profile, jpeg_2000_with_profile, jpeg_with, scene, xmp_segment
 from support.pictures import encoded, heic, jpeg, opened
 from support.program import run
 
@@ -379,6 +380,23 @@ async def test_files_of_many_programs_show_the_same_picture(source: Path, out: P
     assert set(results) == set(unusual_files())
     for name, result in results.items():
         assert difference(seen(output(out, result)), scene()) < 4, name
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8])
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "P", "RGBA"])
+async def test_a_png_with_a_gamma_of_its_own_has_the_tones_that_it_means(
+    source: Path, out: Path, gamma: float, mode: str
+) -> None:
+    picture = scene(60, 40).convert("L" if mode in ("L", "I;16") else "RGB")
+    write(source / "a.png", png_with_gamma(picture, gamma, mode=mode))
+    result = (await restored(source, out))["a.png"]
+    assert difference(seen(output(out, result)), picture) < 6
+
+
+async def test_a_jpeg_2000_keeps_the_profile_of_its_colours(source: Path, out: Path) -> None:
+    write(source / "a.jp2", jpeg_2000_with_profile(scene(), icc_profile()))
+    result = (await restored(source, out))["a.jp2"]
+    assert opened(output(out, result).read_bytes()).info["icc_profile"] == icc_profile()
 
 
 @pytest.mark.parametrize("behind", [False, True])

@@ -267,6 +267,18 @@ def motion_photo(photo: bytes, *, video: int) -> bytes:
     return photo + b"\0\0\0\x18ftypmp42" + Random(0).randbytes(video)  # noqa: S311 - a video, not secrets
 
 
+def png_with_gamma(picture: Image.Image, gamma: float, *, mode: str) -> bytes:
+    """A picture in sRGB (2.2 is near enough) stored with another gamma, which a chunk tells of."""
+    toned = picture.point([round(255 * (sample / 255) ** (2.2 * gamma)) for sample in range(256)] * len(picture.mode))
+    if mode == "P":
+        toned = toned.quantize(256, dither=Image.Dither.NONE)
+    elif mode == "I;16":
+        toned = toned.convert("I").point(lambda sample: sample * 257).convert("I;16")
+    png = encoded(toned if mode in ("P", "I;16") else toned.convert(mode), "PNG")
+    body = b"gAMA" + struct.pack(">I", round(gamma * 100_000))
+    return png[:33] + struct.pack(">I", 4) + body + struct.pack(">I", zlib.crc32(body)) + png[33:]
+
+
 def png_with_text(png: bytes, *, length: int, behind: bool) -> bytes:
     """A PNG with a compressed text of `length` bytes before or behind its pixels."""
     body = b"prompt\0\0" + zlib.compress(b"x" * length)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any, cast
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from support.pictures import encoded
 
@@ -115,6 +116,11 @@ def icc_profile(size: int = 3144, space: bytes = b"RGB ") -> bytes:
     return bytes(head) + bytes((7 * at * at + at // 251) & 255 for at in range(size - 132))
 
 
+def srgb_profile() -> bytes:
+    """A profile that decoders accept."""
+    return ImageCms.ImageCmsProfile(cast("Any", ImageCms).createProfile("sRGB")).tobytes()
+
+
 def jpeg_with(*segments: tuple[int, bytes], image: Image.Image | None = None) -> bytes:
     """A JPEG with segments of the given markers behind its first two bytes."""
     data = encoded(image or scene())
@@ -163,3 +169,15 @@ def canon_raw(*directories: tuple[bytes, bytes]) -> bytes:
     return (
         box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"moov", box(b"uuid", bytes(16)), large) + box(b"mdat", bytes(99))
     )
+
+
+def jpeg_2000_with_profile(image: Image.Image, profile: bytes, *, method: int = 2) -> bytes:
+    """A JPEG 2000 file whose colours are specified by an ICC profile, as method 2 and 3 mean it."""
+    data = encoded(image, "JPEG2000")
+    enumerated = box(b"colr", b"\1\0\0\0\0\0\x10")
+    specified = box(b"colr", bytes((method, 0, 0)), profile)
+    head = data.index(b"jp2h") - 4
+    size = int.from_bytes(data[head : head + 4])
+    inner = data[head + 8 : head + size].replace(enumerated, specified)
+    assert specified in inner
+    return data[:head] + box(b"jp2h", inner) + data[head + size :]

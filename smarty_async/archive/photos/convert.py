@@ -18,7 +18,16 @@ from smarty_async.archive.photos.jpeg import has_all_scans
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["SHORTEST_SIDE", "converted", "flattened", "incomplete", "scale_to_fit", "upright", "with_end"]
+__all__ = [
+    "SHORTEST_SIDE",
+    "converted",
+    "flattened",
+    "incomplete",
+    "scale_to_fit",
+    "unusual_gamma",
+    "upright",
+    "with_end",
+]
 
 
 SHORTEST_SIDE = 5
@@ -173,6 +182,13 @@ def _saved(picture: Image.Image, kind: str, profile: bytes | None, **options: in
 _CONVERTED_SPACES = ("CMYK", "LAB")
 """Modes of Pillow whose colours become sRGB; in all others the pixels keep the profile they have."""
 
+_SRGB_GAMMA = 0.45455
+"""What a PNG says whose samples are sRGB."""
+_SAME_GAMMA = 0.05
+"""Part by which a gamma may differ and still count as the same, as in libpng."""
+_GAMMAS = (0.1, 5.0)
+"""The smallest and the largest gamma that is believed."""
+
 _SIXTEEN_BITS = 65535 // 255
 """A 16-bit sample is so many times an 8-bit one: 0xABAB is 0xAB."""
 
@@ -181,11 +197,35 @@ def flattened(image: Image.Image) -> Image.Image:
     """`image` as 8-bit gray (``L``) or ``RGB``, what shows through on white.
 
     CMYK is converted to sRGB through the profile in ``image.info``, by relative colorimetric intent with black point
-    compensation, as image editors do; without a usable profile by the plain formula. Lab is CIE L*a*b* at D50.
+    compensation, as image editors do; without a usable profile by the plain formula. Lab is CIE L*a*b* at D50. What a
+    PNG stores with another gamma than sRGB's gets that.
 
     Raises:
         PhotoRejected: its type is ``unsupported``: nothing says how its samples are to be shown.
     """
+    gamma = unusual_gamma(image)
+    picture = _flattened(image)
+    return picture if gamma is None else picture.point(_to_srgb_tone(gamma) * len(picture.mode))
+
+
+def unusual_gamma(image: Image.Image) -> float | None:
+    """The gamma with which the samples of a PNG are stored, where decoders that ignore it show them too dark or bright.
+
+    None where it is sRGB's or nearly so, and where a profile says what the samples mean (W3C PNG, third edition, 4.3).
+    """
+    gamma = image.info.get("gamma")
+    if not isinstance(gamma, float) or "srgb" in image.info or "icc_profile" in image.info:
+        return None
+    return gamma if _GAMMAS[0] <= gamma <= _GAMMAS[1] and abs(gamma / _SRGB_GAMMA - 1) > _SAME_GAMMA else None
+
+
+def _to_srgb_tone(gamma: float) -> list[int]:
+    """For each 8-bit sample stored with `gamma`, the one of sRGB (IEC 61966-2-1)."""
+    light = [(sample / 255) ** (1 / gamma) for sample in range(256)]
+    return [round(255 * (12.92 * one if one <= 0.0031308 else 1.055 * one ** (1 / 2.4) - 0.055)) for one in light]  # noqa: PLR2004
+
+
+def _flattened(image: Image.Image) -> Image.Image:
     mode = image.mode
     if mode.startswith("I;16"):
         return _sixteen_bits(image.convert("I"), transparent=image.info.get("transparency"))

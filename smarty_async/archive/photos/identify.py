@@ -22,8 +22,10 @@ from typing import IO, Any, BinaryIO
 
 from PIL import Image, _imaging
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from smarty_async.archive.photos.boxes import jpeg2000_profile
 from smarty_async.archive.photos.tiff import first_orientation
 from smarty_async.errors import PhotoRejected
 
@@ -80,8 +82,16 @@ def _heif(stream: IO[bytes], name: str) -> ImageFile:
     return opener(stream, name)
 
 
+def _jpeg2000(stream: BinaryIO, name: str) -> ImageFile:
+    """A JPEG 2000 file with the profile of its colours."""
+    image = Jpeg2KImageFile(stream, name)
+    if profile := jpeg2000_profile(stream):
+        image.info["icc_profile"] = profile
+    return image
+
+
 # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
-_OPENERS: dict[str, Callable[[IO[bytes], str], ImageFile]] = {"JPEG": _Jpeg, "HEIF": _heif}
+_OPENERS: dict[str, Callable[[BinaryIO, str], ImageFile]] = {"JPEG": _Jpeg, "HEIF": _heif, "JPEG2000": _jpeg2000}
 
 
 def open_image(name: str, stream: BinaryIO) -> ImageFile:

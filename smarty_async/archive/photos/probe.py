@@ -1,7 +1,8 @@
 """A look into one photo: is it an image, is it whole, is it within the limits, must it be converted?
 
 Only a file whose pixels every decoder reads alike is sent as it is: JPEG with 8 bits a sample in gray or colour (no
-CMYK), PNG (no 16-bit gray, nothing that shows through), and plain TIFF (`pages.ImageDirectory.is_plain`) of one page.
+CMYK), PNG (no 16-bit gray, nothing that shows through, no gamma of its own), and plain TIFF
+(`pages.ImageDirectory.is_plain`) of one page.
 
 Everything here blocks; run it in a thread. A JPEG, PNG or TIFF that can be sent as it is is not decoded. Its bytes are
 read once: a JPEG's up to the end of its picture (1.1 ms a megabyte; decoding takes 60), a PNG's for their checksums
@@ -19,7 +20,14 @@ from typing import BinaryIO
 
 import msgspec
 
-from smarty_async.archive.photos.convert import SHORTEST_SIDE, converted, incomplete, scale_to_fit, with_end
+from smarty_async.archive.photos.convert import (
+    SHORTEST_SIDE,
+    converted,
+    incomplete,
+    scale_to_fit,
+    unusual_gamma,
+    with_end,
+)
 from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
 from smarty_async.archive.photos.formats import (
     Loader,
@@ -52,6 +60,7 @@ from smarty_async.archive.photos.jpeg import (
     find_jpeg_extent,
     read_header,
 )
+from smarty_async.archive.photos.jpegxl import check_colors, original_jpeg
 from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
 from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
@@ -181,7 +190,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
 
 def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, page: int) -> Probed:
     if (size := stream.seek(0, os.SEEK_END)) > LARGEST_DECODED:
-        raise PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
+        raise _too_many_bytes(size)
     source = (found.width, found.height)
     with found.load(scale_to_fit(*source, limits) if fit else 1.0) as image:
         made = converted(
@@ -293,9 +302,7 @@ def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -
     if name == "PNG":
         return _examine_png(stream, size)
     if name == "JXL":
-        decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
-        width, height = decoder().size
-        return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+        return _examine_jpeg_xl(stream, size)
     return _examine_other(stream, size, name, prefix)
 
 
@@ -368,10 +375,26 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
         height=image.height,
         load=partial(loaded, source, "PNG"),
         orientation=orientation_of(image),
-        content_type="image/png" if _png_is_plain(scan, source) else None,
+        content_type="image/png" if unusual_gamma(image) is None and _png_is_plain(scan, source) else None,
         end=_with_short_trailer(scan.end or size, size),
         replacement=replacement,
     )
+
+
+def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
+    if size > LARGEST_DECODED:
+        raise _too_many_bytes(size)
+    if jpeg := original_jpeg(stream):
+        found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
+        return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end])
+    check_colors(stream)
+    decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
+    width, height = decoder().size
+    return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+
+
+def _too_many_bytes(size: int) -> PhotoRejected:
+    return PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
 
 
 def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory], page: int) -> Examined:

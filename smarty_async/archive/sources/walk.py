@@ -143,6 +143,8 @@ class Walk:
 
     def _look(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
         name = entry.name
+        if name.endswith(_ICLOUD) and (evicted := _evicted_name(name)):
+            return self._evicted(entry, photo.removesuffix(name) + evicted, folder)
         state = folder.state if folder.whole else self._glob.step(folder.state, name)
         if not state or is_skipped(name) or name in folder.skipped:
             return None
@@ -160,6 +162,13 @@ class Walk:
                 return None
             return self._enter(entry.path, photo, state, identity)
         return None
+
+    def _evicted(self, entry: os.DirEntry[str], photo: str, folder: _Folder) -> PhotoFile | None:
+        """What is reported of a photo that is in iCloud and not on the disk."""
+        whole = folder.whole or self._glob.matched(self._glob.step(folder.state, photo.rpartition("/")[2]))
+        if not whole or not self._wanted(photo):
+            return None
+        return _reported(self._start.source, photo, entry.path, _NOT_DOWNLOADED)
 
     def _enter(
         self, path: str, photo: str, state: frozenset[int], identity: _Identity | None = None
@@ -310,6 +319,20 @@ that is named as a source is scanned."""
 
 SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
 """How the names of such folders end, in lower case: the previews of Lightroom."""
+
+
+_ICLOUD: Final = ".icloud"
+_NOT_DOWNLOADED: Final = ErrorInfo("not_downloaded", "it is in iCloud, and not on this disk")
+
+
+def _evicted_name(name: str) -> str | None:
+    """The name of the photo that a file called `name` stands for; None when it stands for none.
+
+    Up to macOS 13, iCloud Drive replaces a file that it has moved off the disk by a hidden property list: ``a.jpg`` by
+    ``.a.jpg.icloud``.
+    """
+    own = name.removeprefix(".").removesuffix(_ICLOUD)
+    return own if name == f".{own}{_ICLOUD}" and is_photo_name(own) else None
 
 
 def is_skipped(name: str) -> bool:

@@ -18,13 +18,17 @@ from support.metadata_samples import (
     TAKEN,
     XMP,
     ascii_value,
+    box,
     canon_raw,
     exif_block,
     exif_segment,
+    icc_profile,
+    jpeg_2000_with_profile,
     jpeg_with,
     photoshop_resource,
     png_with,
     scene,
+    srgb_profile,
     tiff_block,
     xmp_segment,
 )
@@ -84,10 +88,6 @@ def test_other_formats_are_read_by_pillow(image_format: str) -> None:
     assert read_metadata(encoded(scene(), image_format)).size == (300, 200)
 
 
-def box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(content)) + kind + content
-
-
 UUIDS = {
     "exif": b"JpgTiffExif->JP2",
     "xmp": bytes.fromhex("be7acfcb97a942e89c71999491e3afac"),
@@ -105,6 +105,40 @@ def test_a_jpeg_2000_s_boxes() -> None:
     assert metadata.size == (300, 200)
 
 
+def photoshop_document(*resources: bytes) -> bytes:
+    """A PSD of 300×200 gray pixels."""
+    block = b"".join(resources)
+    head = b"8BPS" + struct.pack(">H6xHIIHHI", 1, 1, 200, 300, 8, 1, 0)
+    return head + struct.pack(">I", len(block)) + block + bytes(4) + bytes(2) + bytes(300 * 200)
+
+
+def test_a_psd_s_image_resources() -> None:
+    resolution = struct.pack(">IHHIHH", 600 << 16, 1, 1, 300 << 16, 1, 1)
+    photo = photoshop_document(
+        photoshop_resource(0x03ED, resolution),
+        photoshop_resource(0x0404, IPTC),
+        photoshop_resource(0x0422, exif_block()),
+        b"8BIM\x04\x24\x03abc" + struct.pack(">I", len(XMP)) + XMP,
+    )
+    metadata = read_metadata(photo)
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert metadata.xmp == XMP
+    assert IPTC in (metadata.iptc or b"")
+    assert (metadata.size, metadata.dpi) == ((300, 200), (600, 300))
+    assert not metadata.warnings
+
+
+def test_a_psd_s_broken_image_resources_are_left_out_and_said() -> None:
+    metadata = read_metadata(photoshop_document(photoshop_resource(0x0404, IPTC), b"8BIM\x04\x22\0\0\xff\xff\xff\xff"))
+    assert "image resources left out, malformed" in "; ".join(metadata.warnings)
+
+
+@pytest.mark.parametrize(("method", "kept"), [(1, False), (2, True), (3, True)])
+def test_a_jpeg_2000_s_profile(method: int, kept: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    photo = jpeg_2000_with_profile(scene(), icc_profile(), method=method)
+    assert read_metadata(photo).icc == (icc_profile() if kept else None)
+
+
 def test_a_jpeg_xl_s_boxes() -> None:
     photo = b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"Exif", bytes(4) + exif_block(6)) + box(b"xml ", XMP)
     metadata = read_metadata(photo + box(b"jxlc", bytes(20)))
@@ -112,6 +146,43 @@ def test_a_jpeg_xl_s_boxes() -> None:
     assert metadata.xmp == XMP
     assert metadata.orientation == 1  # its decoder turns the picture upright
     assert read_metadata(photo + box(b"brob", b"Exif" + bytes(20))).warnings == ("compressed metadata left out",)
+    assert read_metadata(b"\xff\x0a" + bytes(20)).warnings == ()  # there is no room for metadata in it
+
+
+def test_a_jpeg_xl_s_compressed_boxes() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    boxes = [box(b"brob", b"xml " + imagecodecs.brotli_encode(XMP))]
+    boxes += [box(b"brob", b"Exif" + imagecodecs.brotli_encode(bytes(4) + exif_block()))]
+    photo = b"\0\0\0\x0cJXL \r\n\x87\n" + b"".join(boxes)
+    assert fields_of(photo)[0x010E] == CAPTION
+    assert read_metadata(photo).xmp == XMP
+
+
+def test_a_jpeg_xl_s_compressed_box_that_unpacks_to_too_much_is_left_out() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    bomb = box(b"brob", b"xml " + imagecodecs.brotli_encode(bytes(20 << 20)))
+    metadata = read_metadata(b"\0\0\0\x0cJXL \r\n\x87\n" + bomb)
+    assert (metadata.xmp, metadata.warnings) == (None, ("compressed metadata left out",))
+
+
+def test_a_jpeg_xl_made_of_a_jpeg_gives_what_that_holds() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    original = encoded(scene(), exif=b"Exif\0\0" + exif_block(6), icc_profile=srgb_profile())
+    metadata = read_metadata(imagecodecs.jpegxl_encode_jpeg(original, usecontainer=True))
+    assert metadata == read_metadata(original)
+    assert metadata.icc == srgb_profile()
+
+
+def test_a_png_s_title_is_kept_beside_its_description() -> None:
+    photo = png_with((b"tEXt", b"Title\0The lake"), (b"tEXt", b"Description\0" + CAPTION.encode()))
+    assert (fields_of(photo)[0x010D], fields_of(photo)[0x010E]) == ("The lake", CAPTION)
+    alone = fields_of(png_with((b"tEXt", b"Title\0The lake")))
+    assert (alone.get(0x010D), alone[0x010E]) == (None, "The lake")
+
+
+def test_a_png_s_time_in_words_is_left_out_and_said() -> None:
+    (warning,) = read_metadata(png_with((b"tEXt", b"Creation Time\0summer of 1943"))).warnings
+    assert "EXIF has no place for them: Creation Time" in warning
 
 
 def test_a_png_s_profile_as_exiftool_names_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageChops, ImageOps
+from support.metadata_samples import srgb_profile
 from support.pictures import encoded, heic, jpeg, opened, png, scene
 
 from smarty_async.archive.photos.identify import PixelBudget, silenced
+from smarty_async.archive.photos.jpegxl import check_colors
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -38,6 +41,12 @@ def mean_difference(image: Image.Image, expected: Image.Image) -> float:
 
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def exif_of(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def directory(entries: list[tuple[int, int, int, int]], at: int) -> bytes:
@@ -324,6 +333,21 @@ class TestPng:
         data = b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)) + png()[8:]
         assert "Apple" in str(rejected(data))
 
+    @pytest.mark.parametrize(
+        "chunks",
+        [
+            [chunk(b"gAMA", struct.pack(">I", 45455))],
+            [chunk(b"gAMA", struct.pack(">I", 0))],
+            [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")],
+            [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(200)))],
+        ],
+        ids=["sRGB's gamma", "no gamma", "sRGB", "a profile"],
+    )
+    def test_sent_as_it_is_where_no_gamma_changes_its_tones(self, chunks: list[bytes]) -> None:
+        data = png()
+        probed = probe(b"".join((data[:33], *chunks, data[33:])), limits=LIMITS)
+        assert (probed.content_type, probed.converted) == ("image/png", None)
+
 
 class TestLimits:
     @pytest.mark.slow
@@ -497,3 +521,52 @@ def test_a_jpeg_xl_that_breaks_off() -> None:
     data = imagecodecs.jpegxl_encode(np.asarray(scene(200, 150)))
     assert probe(data, limits=LIMITS).converted
     assert rejected(data[: len(data) // 2]).type == "truncated"
+
+
+JPEG_XL_HEADS = [
+    pytest.param("d002760c0012880200dc065de5120000152aa38c", None, id="sRGB"),
+    pytest.param("d0027680a4b811001288020084035de512000015", None, id="gray"),
+    pytest.param("d00276809d0048802800d4075de5120000152aa3", None, id="with transparency"),
+    pytest.param("d0027680844c6e040012880200d8065de5120000", "another colour space", id="Display P3"),
+    pytest.param("d0027680843c7a040012880200f0085de5120000", "another colour space", id="PQ"),
+    pytest.param("d002768084a2450012880200a4055de512000015", "another colour space", id="linear"),
+    pytest.param("d0027680840ab4c414010012880200a4065de512", "another colour space", id="gamma"),
+    pytest.param("31410a6f0d0312e601d0d2584ab2b14cdd7607f0", "a colour profile", id="profile"),
+    pytest.param("3141", None, id="breaks off"),
+]
+
+
+class TestJpegXl:
+    """The heads of codestreams are those of files that cjxl wrote."""
+
+    def test_made_of_a_jpeg(self) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        original = encoded(scene(60, 90), exif=exif_of(6), icc_profile=srgb_profile())
+        probed = probe(imagecodecs.jpegxl_encode_jpeg(original, usecontainer=True), limits=LIMITS)
+        assert (probed.content_type, probed.orientation, probed.converted) == ("image/jpeg", 6, original)
+
+    def test_made_of_a_jpeg_and_not_decoded_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        data = imagecodecs.jpegxl_encode_jpeg(jpeg(), usecontainer=True)
+        monkeypatch.setitem(sys.modules, "imagecodecs", None)
+        error = rejected(data)
+        assert error.type == "unsupported"
+        assert "pip install 'smarty_async[formats]'" in str(error)
+
+    def test_made_of_a_jpeg_whose_metadata_were_edited_since(self) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        data = imagecodecs.jpegxl_encode_jpeg(encoded(scene(60, 90), exif=exif_of(6)), usecontainer=True)
+        at = data.index(b"Exif")
+        edited = data[: at + 8] + bytes(8) + data[at + 16 :]
+        probed = probe(edited, limits=LIMITS)
+        assert (probed.width, probed.height, probed.orientation) == (90, 60, 1)
+
+    @pytest.mark.parametrize(("head", "said"), JPEG_XL_HEADS)
+    def test_colours_that_the_decoder_does_not_tell(self, head: str, said: str | None) -> None:
+        stream = io.BytesIO(b"\xff\x0a" + bytes.fromhex(head))
+        if said is None:
+            check_colors(stream)
+            return
+        with pytest.raises(PhotoRejected, match=said) as caught:
+            check_colors(stream)
+        assert caught.value.type == "unsupported"

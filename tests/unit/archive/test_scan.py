@@ -73,6 +73,13 @@ class TestFolders:
         )
         assert found(root) == ["a.jpg"]
 
+    def test_photos_that_are_in_icloud_only_are_reported(self, root: Path) -> None:
+        put(root, "a.jpg", ".b.HEIC.icloud", "sub/.c.jpg.icloud", ".notes.pdf.icloud", ".hidden.icloud", "d.jpg.icloud")
+        reported = ["b.HEIC [not_downloaded]", "sub/c.jpg [not_downloaded]"]
+        assert found(root, exclude=["d.*"]) == ["a.jpg", *reported]
+        assert found(root, include=["*.heic"]) == reported[:1]
+        assert found(f"{root}/*/*.jpg") == reported[1:]
+
     def test_an_empty_folder_has_no_photos(self, root: Path) -> None:
         check_sources([root])
         assert found(root) == []

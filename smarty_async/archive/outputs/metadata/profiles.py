@@ -19,6 +19,7 @@ __all__ = [
     "icc_segments",
     "iptc_resource",
     "photoshop_segments",
+    "resource_data",
 ]
 
 _LARGEST_PART: Final = LARGEST_PAYLOAD - 14
@@ -117,6 +118,21 @@ def descriptive_resources(block: bytes) -> bytes | None:
         PhotoshopError: it is malformed.
     """
     return b"".join(data for number, data in _resources(block) if number in _DESCRIPTIVE) or None
+
+
+def resource_data(block: bytes, number: int) -> bytes | None:
+    """What the first image resource of a number in `block` holds, None when there is none.
+
+    Raises:
+        PhotoshopError: it is malformed.
+    """
+    for found, data in _resources(block):
+        if found == number:
+            start = 7 + data[6]  # the name
+            start += start % 2
+            length = int.from_bytes(data[start : start + 4])
+            return data[start + 4 : start + 4 + length]
+    return None
 
 
 def iptc_resource(records: bytes) -> bytes:

@@ -2,21 +2,14 @@
 
 TIFF covers RAW files that are built like one: DNG, NEF, CR2, ARW, PEF, ORF, RW2. Canon's newer RAW files (CR3) are
 built of boxes as MP4 is; a box of Canon's own holds the directories of an EXIF block, each as a TIFF structure by
-itself: https://github.com/lclevy/canon_cr3. PNG's chunks and keywords: PNG, third edition (W3C), section 11.3;
-``Raw profile type …`` in it: metadata of other formats, spelt as text the way ImageMagick does.
+itself: https://github.com/lclevy/canon_cr3.
 """
 
 from __future__ import annotations
 
 import io
-import re
 import struct
-import zlib
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from functools import partial
-from itertools import islice, takewhile
+from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -24,10 +17,13 @@ import msgspec
 from PIL.ExifTags import IFD, Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts, SourceMetadata
+from smarty_async.archive.outputs.metadata.png import read_png
+from smarty_async.archive.outputs.metadata.profiles import PhotoshopError, resource_data
+from smarty_async.archive.photos.boxes import boxes
 from smarty_async.archive.photos.identify import PREFIX_BYTES, format_of, open_image
 from smarty_async.archive.photos.jpeg import read_header
+from smarty_async.archive.photos.jpegxl import original_jpeg, unpacked_box
 from smarty_async.archive.photos.pages import pictures, read_directories
-from smarty_async.archive.photos.png import chunks, read_chunk
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.archive.photos.tiff import Directory, Field, TiffError, TiffReader, build, integers
 from smarty_async.errors import PhotoRejected
@@ -42,9 +38,9 @@ _LARGEST_READ_WHOLE = 200 << 20
 def read_metadata(photo: PhotoData, *, page: int = 0) -> SourceMetadata:
     """Read what `photo` holds besides its pixels. Blocks; decodes nothing.
 
-    JPEG, PNG, TIFF (RAW and DNG among them), JPEG 2000 and JPEG XL are read part by part, WebP, AVIF, HEIF and others
-    by Pillow, for HEIF with pillow-heif, when it is installed. A part that is malformed is left out, with a warning
-    that says so.
+    JPEG, PNG, TIFF (RAW and DNG among them), PSD, JPEG 2000 and JPEG XL are read part by part, WebP, AVIF, HEIF and
+    others by Pillow, for HEIF with pillow-heif, when it is installed. A part that is malformed is left out, with a
+    warning that says so.
 
     Args:
         photo: the path of a file, a file's bytes, or what opens it.
@@ -71,19 +67,21 @@ def _read(stream: BinaryIO, prefix: bytes, parts: Parts, page: int) -> None:
     if prefix.startswith(b"\xff\xd8"):
         parts.add_jpeg(read_header(stream.getvalue() if isinstance(stream, io.BytesIO) else stream))
     elif prefix.startswith(b"\x89PNG"):
-        _read_png(stream, parts)
+        read_png(stream, parts)
     elif prefix.startswith((b"II", b"MM")):
         _read_tiff(stream, parts, page=page)
     elif prefix.startswith(b"FUJIFILMCCD-RAW"):
         _read_fujifilm(stream, parts)
     elif prefix[4:12] == b"ftypcrx ":
         _read_canon_raw(stream, parts)
+    elif prefix.startswith(b"8BPS"):
+        _read_with_pillow(stream, parts)
+        _read_photoshop(stream, parts)
     elif prefix[4:8] == b"jP  ":
         _read_with_pillow(stream, parts)
         _read_boxes(stream, parts)
-    elif prefix[4:8] == b"JXL ":
-        _read_boxes(stream, parts)
-        parts.orientation = 1  # the decoder turns the picture upright
+    elif prefix[4:8] == b"JXL " or prefix.startswith(b"\xff\x0a"):
+        _read_jpeg_xl(stream, parts)
     else:
         _read_with_pillow(stream, parts)
 
@@ -120,13 +118,28 @@ def _read_with_pillow(stream: BinaryIO, parts: Parts) -> None:
         parts.orientation = 1  # the decoder turns the picture upright
 
 
+def _read_jpeg_xl(stream: BinaryIO, parts: Parts) -> None:
+    """Read what the JPEG holds that the file was made of, else what its own boxes hold."""
+    if jpeg := original_jpeg(stream):
+        parts.add_jpeg(read_header(jpeg))
+        return
+    _read_boxes(stream, parts)
+    parts.orientation = 1  # the decoder turns the picture upright
+
+
 def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
     """Read the metadata of a JPEG 2000 or JPEG XL file, which are built of boxes (ISO/IEC 15444-1, 18181-2)."""
-    for kind, start, stop in _boxes(stream, 0, stream.seek(0, io.SEEK_END)):
+    for kind, start, stop in boxes(stream, 0, stream.seek(0, io.SEEK_END)):
         if kind not in (b"Exif", b"xml ", b"uuid", b"brob"):
             continue
         stream.seek(start)
         data = stream.read(min(stop - start, _LARGEST_BOX))
+        if kind == b"brob":
+            unpacked = unpacked_box(data)
+            if unpacked is None:
+                parts.warn("compressed metadata left out")
+                continue
+            kind, data = unpacked  # noqa: PLW2901 - the box that is in this one
         if kind == b"uuid":
             take, data = _TAKE_BOX.get(data[:16]), data[16:]
         elif kind == b"Exif":
@@ -135,8 +148,33 @@ def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
             take = Parts.set_xmp if b"RDF" in data else None
         if take is not None:
             take(parts, data)
-        elif kind == b"brob":
-            parts.warn("compressed metadata left out")
+
+
+_PSD_HEADER = 26
+_PSD_RESOLUTION, _PSD_EXIF, _PSD_XMP = 0x03ED, 0x0422, 0x0424
+_FIXED_POINT = 1 << 16
+
+
+def _read_photoshop(stream: BinaryIO, parts: Parts) -> None:
+    """Read the image resources of a PSD, which lie behind its header and its palette."""
+    stream.seek(_PSD_HEADER)
+    stream.seek(int.from_bytes(stream.read(4)), io.SEEK_CUR)
+    size = int.from_bytes(stream.read(4))
+    if size > _LARGEST_READ_WHOLE:
+        parts.warn(f"Photoshop's image resources left out: {size:,} bytes")
+        return
+    block = stream.read(size)
+    try:
+        parts.set_exif(resource_data(block, _PSD_EXIF))
+        parts.set_xmp(resource_data(block, _PSD_XMP))
+        resolution = resource_data(block, _PSD_RESOLUTION) or b""
+    except PhotoshopError as error:
+        parts.leave_out("Photoshop's image resources", error)
+        return
+    parts.set_iptc(block)
+    if len(resolution) >= 12:  # noqa: PLR2004 - two numbers, each with two units of display; always pixels an inch
+        across, down = struct.unpack(">I4xI", resolution[:12])
+        parts.set_density(across / _FIXED_POINT, down / _FIXED_POINT, 1.0)
 
 
 def _bytes(value: object) -> bytes | None:
@@ -247,7 +285,6 @@ def _iptc(records: bytes) -> bytes:
 
 _CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
 _DIRECTORIES = {b"CMT2": IFD.Exif, b"CMT4": IFD.GPSInfo}
-_MOST_BOXES = 256
 _LARGEST_BOX = 8 << 20
 
 
@@ -270,9 +307,9 @@ def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
         TiffError: it is malformed.
     """
     end = stream.seek(0, io.SEEK_END)
-    for kind, start, stop in _boxes(stream, 0, end):
+    for kind, start, stop in boxes(stream, 0, end):
         if kind == b"moov":
-            for inner, begin, finish in _boxes(stream, start, stop):
+            for inner, begin, finish in boxes(stream, start, stop):
                 stream.seek(begin)
                 if inner == b"uuid" and stream.read(16) == _CANON:
                     _read_directories(stream, begin + 16, finish, parts)
@@ -281,7 +318,7 @@ def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
 
 def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> None:
     root, order = Directory({}), ""
-    for kind, begin, finish in _boxes(stream, start, stop):
+    for kind, begin, finish in boxes(stream, start, stop):
         if kind not in (b"CMT1", *_DIRECTORIES):
             continue
         stream.seek(begin)
@@ -295,199 +332,3 @@ def _read_directories(stream: BinaryIO, start: int, stop: int, parts: Parts) -> 
     if not order:
         raise TiffError("it has no directory")
     parts.set_exif(build(root, order))
-
-
-def _boxes(stream: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each box from `start` to `stop`."""
-    for _ in range(_MOST_BOXES):
-        stream.seek(start)
-        head = stream.read(8)
-        size, skipped = int.from_bytes(head[:4]), 8
-        if size == 1:
-            size, skipped = int.from_bytes(stream.read(8)), 16
-        if start + 8 > stop or size < skipped or start + size > stop:
-            return
-        yield head[4:], start + skipped, start + size
-        start += size
-
-
-_MOST_CHUNKS = 200_000
-_MOST_METADATA_CHUNKS = 256
-_LARGEST_CHUNK = 4 << 20
-
-_INCHES = 0.0254
-"""An inch in metres."""
-
-
-def _read_png(stream: BinaryIO, parts: Parts) -> None:
-    """Read the metadata of the PNG in `stream` into `parts`; its pixels are skipped."""
-    texts = _PngTexts()
-    readers: dict[bytes, Callable[[bytes], None]] = {
-        b"IHDR": lambda data: _read_size(data, parts),
-        b"eXIf": parts.set_exif,
-        b"iCCP": lambda data: parts.set_icc(_inflate(data.partition(b"\0")[2][1:])),
-        b"pHYs": lambda data: _read_density(data, parts),
-        **{kind: partial(texts.add, kind) for kind in (b"tEXt", b"zTXt", b"iTXt")},
-    }
-    wanted = ((kind, at, size) for kind, at, size in _up_to_end(chunks(stream)) if kind in readers)
-    for kind, at, size in islice(wanted, _MOST_METADATA_CHUNKS):
-        name = f"PNG's {kind.decode()}"
-        if size > _LARGEST_CHUNK:
-            parts.warn(f"{name} left out: {size:,} bytes")
-            continue
-        data, sound = read_chunk(stream, kind, at, size, most=_LARGEST_CHUNK)
-        if not sound:
-            parts.leave_out(name, "its checksum is wrong")
-            continue
-        try:
-            readers[kind](data)
-        except (ValueError, struct.error, zlib.error) as error:
-            parts.leave_out(name, error)
-    texts.hand_to(parts)
-
-
-def _up_to_end(found: Iterator[tuple[bytes, int, int]]) -> Iterator[tuple[bytes, int, int]]:
-    return takewhile(lambda chunk: chunk[0] != b"IEND", islice(found, _MOST_CHUNKS))
-
-
-def _read_size(data: bytes, parts: Parts) -> None:
-    width, height = struct.unpack(">II", data[:8])
-    parts.size = width, height
-
-
-def _read_density(data: bytes, parts: Parts) -> None:
-    across, down, unit = struct.unpack(">IIB", data)
-    parts.set_density(across, down, _INCHES if unit == 1 else None)
-
-
-_LARGEST_INFLATED = 4 << 20
-
-_PNG_XMP = "XML:com.adobe.xmp"
-_COMMENT = "Comment"
-_APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_EXIF_TIME = "%Y:%m:%d %H:%M:%S"
-
-_TAGS = {
-    "Title": Base.ImageDescription,
-    "Description": Base.ImageDescription,
-    "Author": Base.Artist,
-    "Copyright": Base.Copyright,
-    "Software": Base.Software,
-    "Creation Time": Base.DateTime,
-}
-"""Where EXIF keeps what PNG's own keywords say; the later of two has precedence."""
-
-_PROFILES: dict[str, Callable[[Parts, bytes], None]] = {
-    "Raw profile type exif": Parts.set_exif,
-    "Raw profile type APP1": lambda parts, data: _take_app1(data, parts),
-    "Raw profile type xmp": Parts.set_xmp,
-    "Raw profile type iptc": Parts.set_iptc,
-    "Raw profile type 8bim": Parts.set_iptc,
-    "Raw profile type icc": Parts.set_icc,
-    "Raw profile type icm": Parts.set_icc,
-}
-
-
-class _PngTexts:
-    """Gathers the texts that have a place in other formats; of two under one keyword the first."""
-
-    def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        self._left_out: list[str] = []
-
-    def add(self, kind: bytes, data: bytes) -> None:
-        """Add the text of a chunk of this kind.
-
-        Raises:
-            ValueError: it is malformed.
-            zlib.error: likewise.
-        """
-        name, _, rest = data.partition(b"\0")
-        keyword = name.decode("latin-1")
-        if keyword not in _TAGS and keyword not in _PROFILES and keyword not in (_PNG_XMP, _COMMENT):
-            self._left_out.append(keyword)
-        elif keyword not in self._texts:
-            self._texts[keyword] = _TEXTS[kind](rest)
-
-    def hand_to(self, parts: Parts) -> None:
-        """Hand each text to the part that it belongs to."""
-        for keyword, take in _PROFILES.items():
-            if keyword in self._texts:
-                _take_profile(keyword, self._texts[keyword], partial(take, parts), parts)
-        parts.set_xmp(self._texts.get(_PNG_XMP, "").encode())
-        parts.set_comment(self._texts.get(_COMMENT, "").encode())
-        parts.add_texts(self._fields())
-        if self._left_out:
-            names = ", ".join(keyword[:79] for keyword in self._left_out[:8])
-            parts.warn(f"PNG's texts left out, EXIF has no place for them: {names}")
-
-    def _fields(self) -> dict[int, str]:
-        fields: dict[int, str] = {}
-        for keyword, tag in _TAGS.items():
-            text = self._texts.get(keyword, "").replace("\0", "")
-            if tag == Base.DateTime:
-                text = _exif_time(text)
-            if text:
-                fields[tag] = text
-        return fields
-
-
-def _inflate(data: bytes) -> bytes:
-    """Decompress `data`, to at most 4 MiB.
-
-    Raises:
-        ValueError: it is more.
-        zlib.error: it is malformed.
-    """
-    inflater = zlib.decompressobj()
-    result = inflater.decompress(data, _LARGEST_INFLATED)
-    if inflater.unconsumed_tail:
-        raise ValueError(f"over {_LARGEST_INFLATED:,} bytes")
-    return result
-
-
-def _international_text(rest: bytes) -> str:
-    """Text in UTF-8 behind flags, a language and a translated keyword."""
-    text = rest[2:].split(b"\0", 2)[-1]
-    return (_inflate(text) if rest[:1] == b"\x01" else text).decode()
-
-
-_TEXTS: dict[bytes, Callable[[bytes], str]] = {
-    b"tEXt": lambda rest: rest.decode("latin-1"),
-    b"zTXt": lambda rest: _inflate(rest[1:]).decode("latin-1"),
-    b"iTXt": _international_text,
-}
-
-
-def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts: Parts) -> None:
-    """Decode ImageMagick's spelling: a name, a length in bytes, hexadecimal digits in lines."""
-    match = re.fullmatch(r"\s*(\w[\w ]*)\s+(\d{1,9})\s+([0-9a-fA-F\s]*)", text)
-    try:
-        data = bytes.fromhex(match[3]) if match else b""
-    except ValueError:
-        data = b""
-    if match and data and len(data) == int(match[2]):
-        take(data)
-    else:
-        parts.leave_out(f"PNG's {keyword!r}", "it is not a profile")
-
-
-def _take_app1(data: bytes, parts: Parts) -> None:
-    """Take what a JPEG's APP1 segment holds: XMP or EXIF."""
-    xmp = data.removeprefix(_APP1_XMP)
-    if len(xmp) < len(data):
-        parts.set_xmp(xmp)
-    else:
-        parts.set_exif(data)
-
-
-def _exif_time(text: str) -> str:
-    """A time as EXIF writes it; empty when `text` holds none."""
-    if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", text):
-        return text
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            return parse(text.strip()).strftime(_EXIF_TIME)
-        except (ValueError, TypeError, IndexError):
-            continue
-    return ""
