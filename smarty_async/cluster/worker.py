@@ -239,14 +239,15 @@ async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Except
 
 
 async def _beat(log: ChunkLog, seconds: float) -> None:
-    """Show that this worker lives.
+    """Show that this worker lives. What the storage refuses now is no reason to break off a request that is paid for.
 
     Raises:
         ChunkUnwanted: nobody waits for the chunk any more.
     """
     while True:
         await asyncio.sleep(seconds)
-        await log.append()
+        with suppress(SmartyError):
+            await log.append()
 
 
 class _WorkerRequest:
@@ -345,9 +346,14 @@ class _WorkerRequest:
             raise self._error
 
     async def _finish_group(self, group: list[ReceivedItem]) -> None:
-        items = await asyncio.gather(*map(self._finished, group))
-        await self._log.append(*items)
-        self.items += items
+        ended = await asyncio.gather(*map(self._finished, group), return_exceptions=True)
+        items = [one for one in ended if isinstance(one, FinishedItem)]
+        if items:
+            await self._log.append(*items)
+            self.items += items
+        for one in ended:
+            if isinstance(one, BaseException):
+                raise one
 
     def _fail(self, _: ReceivedItem, error: BaseException) -> None:
         self._error = self._error or error

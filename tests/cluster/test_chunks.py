@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.fake_service import FakeService, drop, late, ok, until
+from support.fake_service import FakeService, drop, hold, late, ok, until
 from support.pictures import jpeg
 
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
 from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.outputs.temp_file import output_digest
-from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted
+from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogFile
 from smarty_async.cluster.messages import ChunkEnd, ChunkJob, ChunkReport, Failure, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import DrainPlugin, send_chunk
@@ -118,6 +118,50 @@ async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService,
     assert (await task).refused == "nobody waits for it"
     await until(lambda: service.abandoned == 1)
     assert not names_in(tmp_path)
+
+
+async def test_a_log_that_takes_no_sign_of_life_for_a_while_ends_no_request(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[bytes] = []
+    append = LogFile.append
+
+    def refusing(log: LogFile, data: bytes) -> None:
+        if data != b"\n":
+            append(log, data)
+            return
+        refused.append(data)
+        raise DiskError("cannot write 'log': Stale file handle")
+
+    monkeypatch.setattr(LogFile, "append", refusing)
+    monkeypatch.setattr(FolderStorage, "beat_seconds", 0.01)
+    gate = asyncio.Event()
+    service.script(hold(gate))
+    task = asyncio.create_task(send_chunk(job_for(service, tmp_path)))
+    await until(lambda: len(refused) > 1)
+    gate.set()
+    report = await task
+    assert (len(report.items), report.end and report.end.failure) == (3, None)
+
+
+async def test_what_is_durable_is_reported_beside_what_the_disk_refuses(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_durable = FolderStorage.make_durable
+
+    async def refusing(storage: FolderStorage, answered: Answered, *rest: Any) -> FinishedItem:
+        if answered.name == "file_1":
+            raise DiskError("the disk is full")
+        return await make_durable(storage, answered, *rest)
+
+    monkeypatch.setattr(FolderStorage, "make_durable", refusing)
+    report = await send_chunk(job_for(service, tmp_path))
+    assert [item.answered.name for item in report.items] == ["file_0", "file_2"]
+    assert report.end is not None
+    assert report.end.failure is not None
+    assert "the disk is full" in str(report.end.failure)
+    logged, _ = await log_in(tmp_path, "0123456789abcdef").read()
+    assert len(logged.items) == 2
 
 
 async def test_what_was_answered_before_a_break_is_reported(service: FakeService, tmp_path: Path) -> None:
