@@ -188,6 +188,7 @@ class EngineProcess:
     def _done(self, job: Job) -> Done:
         with self._lock:
             if self._process.ended:
+                self._process.stop()
                 self._process = self._start()
             process = self._process
         reply = process.run(job)
@@ -230,13 +231,24 @@ class _Process:
         Thread(target=self._receive, args=(replies,), name=f"{engine}-replies", daemon=True).start()
 
     def _receive(self, replies: IO[bytes]) -> None:
-        with suppress(EOFError), replies:
+        try:
+            self._take(replies)
+        except EOFError:
+            pass
+        finally:
+            self._end()
+
+    def _take(self, replies: IO[bytes]) -> None:
+        with replies:
             while True:
                 reply = read(replies, REPLIES)
                 with self._lock:
                     waiting = self._waiting.get(reply.job)
                 if waiting and not isinstance(reply, Ready):
                     waiting.put(reply)
+
+    def _end(self) -> None:
+        """Fail the jobs that wait for a process that is gone."""
         with self._lock:
             self.ended = True
             left = list(self._waiting.values())
@@ -311,8 +323,8 @@ class JobLoop:
             if isinstance(request, Job):
                 self._cancelled[request.job] = Event()
                 Thread(target=self._answer, args=(request,), daemon=True).start()
-            elif request.job in self._cancelled:
-                self._cancelled[request.job].set()
+            elif cancelled := self._cancelled.get(request.job):
+                cancelled.set()
 
     def _answer(self, job: Job) -> None:
         reply = self._reply(job)

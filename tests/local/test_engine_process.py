@@ -77,6 +77,16 @@ def test_errors_of_the_process_are_raised_here(image: bytes, status: int, text: 
     assert engine.improve(b"the next").improved == b"the next"
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system keeps no ended process")
+def test_a_process_that_died_is_waited_for() -> None:
+    engine = EngineProcess("scripted")
+    first = pid_of(engine)
+    with pytest.raises(ItemRefused, match="internal error"):
+        engine.improve(b"die")
+    assert pid_of(engine) != first
+    assert is_gone(first)
+
+
 def test_a_photo_that_kills_it_is_refused_and_the_next_has_a_new_one(caplog: pytest.LogCaptureFixture) -> None:
     engine = EngineProcess("scripted")
     first = pid_of(engine)
