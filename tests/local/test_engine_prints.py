@@ -86,6 +86,22 @@ def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple
     assert psnr(result, scene) > psnr(faded, scene) + 6
 
 
+def test_a_gray_road_before_a_red_wall_stays_gray() -> None:
+    dice = np.random.default_rng(0)
+    wall = np.kron(dice.uniform(0, 1, (14, 20, 1)), np.ones((10, 15, 1))) * (70, 45, 45) + (148, 64, 58)
+    road = np.linspace(104, 168, 300)[None, :, None].repeat(60, axis=0).repeat(3, axis=2)
+    _, result = improved(Image.fromarray(np.rint(np.concatenate([wall, road])).astype(np.uint8)), "PNG")
+    assert chroma(result.crop((0, 145, 300, 200))) < 8
+
+
+def test_leaves_stay_green() -> None:
+    light = np.hypot(*np.mgrid[0.0:1.0:200j, 0.0:1.0:300j])[..., None] / 2**0.5
+    leaves = Image.fromarray(np.rint((40, 108, 2) + light * (117, 120, 30)).astype(np.uint8))
+    _, result = improved(leaves, "PNG")
+    red, green, blue = (array(result)[..., channel].astype(int) for channel in range(3))
+    assert np.mean((green > red + 20) & (green > blue + 20)) > 0.95
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
 @pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])

@@ -44,6 +44,18 @@ _CAST: Final = 0.16
 """Difference between the channels' blacks, and between their whites, as a share of the range, from which each channel
 is stretched by itself. Measured on 44 photos faded in 7 ways: 25.4 dB, against 24.3 dB with this always done."""
 
+_LEFT: Final = (1.0, 1.15)
+"""What is left of the colour when each channel is stretched by itself, divided by what is left when all share their
+ends: up to the first, the tint was a cast; from the second, it is the scene's own, and a false one would be added.
+Measured on 58 photos faded in 9 ways: 25.9 dB, against 25.7 dB without these and the next bounds."""
+
+_OWN_BLACK: Final = (60.0, 80.0)
+"""Gray levels between the channels' blacks: up to the first after fading, from the second in a scene of one colour."""
+
+_GRAY: Final = 0.03
+_CAST_SIDE: Final = 128
+"""Colour that counts as hardly any, as a share of the range; the longer side of the photo in which it is measured."""
+
 _TINT: Final = 45.0
 _SIDE: Final = 256
 _SMOOTH: Final = 3.0
@@ -83,19 +95,42 @@ def levels(picture: Pixels) -> tuple[Ends, Ends, Ends]:
     """Black and white point of red, green and blue.
 
     Dyes that faded unevenly tint both black and white; then each channel has its own ends. Where black or white is
-    neutral, the difference is the scene's own colour, and all channels share their ends. In between, the two are mixed.
+    neutral, the difference is the scene's own colour, and all channels share their ends; so they do where ends of their
+    own would add colour instead of removing a cast. In between, the two are mixed.
     """
     own = [ends(picture[..., channel]) for channel in range(3)]
     lows, highs = [channel.low for channel in own], [channel.high for channel in own]
     common = Ends(min(lows), max(highs))
     tinted = min(max(lows) - min(lows), max(highs) - min(highs)) / max(1.0, common.span)
-    share = min(1.0, tinted / _CAST)
+    share = min(1.0, tinted / _CAST) * _falling(max(lows) - min(lows), _OWN_BLACK)
+    if share:
+        share *= _falling(_colour_left(picture, own, common), _LEFT)
 
     def mixed(channel: Ends) -> Ends:
         low = share * channel.low + (1 - share) * common.low
         return Ends(low, share * channel.high + (1 - share) * common.high)
 
     return mixed(own[0]), mixed(own[1]), mixed(own[2])
+
+
+def _falling(value: float, bounds: tuple[float, float]) -> float:
+    """1 up to the first bound, 0 from the second, and in between what lies on the line."""
+    return float(np.interp(value, bounds, (1.0, 0.0)))
+
+
+def _colour_left(picture: Pixels, own: list[Ends], common: Ends) -> float:
+    """The colour that ends of each channel's own leave, divided by the colour that common ends leave.
+
+    Means of logarithms, so that what was gray and gets a colour counts as much as what had one.
+    """
+    small = _reduced(picture, _CAST_SIDE).astype(np.float32)
+
+    def colour(channels: list[Ends]) -> float:
+        lows = np.array([channel.low for channel in channels])
+        spans = np.array([max(1.0, channel.span) for channel in channels])
+        return float(np.log(np.ptp((small - lows) / spans, axis=2) + _GRAY).mean())
+
+    return float(np.exp(colour(own) - colour([common] * 3)))
 
 
 def is_faded(light: NDArray[np.uint8]) -> bool:
