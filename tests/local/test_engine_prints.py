@@ -146,6 +146,15 @@ def test_a_plain_sky_above_hills_is_no_margin() -> None:
     assert margins.picture_box(array(image)) == margins.Box(0, 0, 200, 300)
 
 
+def test_the_paper_of_an_instant_photo_comes_back_in_one_colour() -> None:
+    paper = Image.new("RGB", (330, 400), (238, 236, 228))
+    paper.paste(with_contrast(pictures.scene(270, 270, seed=2), 0.55), (30, 30))
+    ImageDraw.Draw(paper).text((80, 340), "Anna, 1978", fill=(50, 50, 90))
+    _, result = improved(paper, "PNG")
+    top, left = (np.median(array(result.crop(box)), axis=(0, 1)) for box in ((0, 0, 330, 28), (0, 30, 28, 400)))
+    assert np.abs(top - left).max() < 3
+
+
 @pytest.mark.parametrize("margin", [0, 1, 6])
 @pytest.mark.parametrize("size", [(1, 1), (8, 300), (40, 40), (70, 65)])
 def test_small_and_plain_pictures_have_no_margin(size: tuple[int, int], margin: int) -> None:
