@@ -102,6 +102,22 @@ def test_leaves_stay_green() -> None:
     assert np.mean((green > red + 20) & (green > blue + 20)) > 0.95
 
 
+@pytest.mark.parametrize("colours", [((90, 20, 30), (225, 220, 205)), ((50, 70, 110), (210, 222, 228))])
+def test_a_print_in_coloured_ink_keeps_its_colour(colours: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    gray = pictures.scene(300, 200, seed=2).convert("L")
+    print_ = ImageOps.colorize(ImageOps.autocontrast(gray), *colours)
+    _, result = improved(print_, "PNG")
+    assert chroma(result) > 0.8 * chroma(print_)
+
+
+def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
+    print_ = with_contrast(pictures.scene(300, 200, seed=2).convert("L"), 0.55).convert("RGB")
+    print_.paste((150, 80, 85), (120, 90, 142, 112))
+    made, result = improved(print_, "PNG")
+    assert made.bw
+    assert chroma(result.crop((124, 94, 138, 108))) > 60
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
 @pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])

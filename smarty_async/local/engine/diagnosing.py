@@ -11,7 +11,19 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Pixels
 
-__all__ = ["Ends", "blockiness", "blur", "ends", "is_bw", "is_faded", "is_soft", "levels", "light_of", "noise_level"]
+__all__ = [
+    "Ends",
+    "blockiness",
+    "blur",
+    "ends",
+    "has_own_colour",
+    "is_bw",
+    "is_faded",
+    "is_soft",
+    "levels",
+    "light_of",
+    "noise_level",
+]
 
 Plane = NDArray[np.float32]
 
@@ -57,6 +69,18 @@ _CAST_SIDE: Final = 128
 """Colour that counts as hardly any, as a share of the range; the longer side of the photo in which it is measured."""
 
 _TINT: Final = 45.0
+
+_INK: Final = 25.0
+_LAMP: Final = 50.0
+_BLUE: Final = -8.0
+"""Chroma (Lab) of black from which it is coloured ink, that of white from which it is coloured light, and b of the mean
+tint up to which it is blue: 20 and less, 36 and less, and -3 and more, in yellowed and reddened prints and in sepia."""
+
+_SPOT: Final = 0.16
+_LEAST_SPOT: Final = 6.0
+"""Chroma that lightness does not explain, from which a two-hundredth of the pixels has its own colour: as a share
+of the range of lightness, and at least; 0.12 and less in prints with noise of 10 gray levels, or JPEG of quality 30."""
+
 _SIDE: Final = 256
 _SMOOTH: Final = 3.0
 """Standard deviation, in pixels of the reduced photo, of the blur that removes the chroma of noise and JPEG."""
@@ -91,18 +115,24 @@ def ends(plane: NDArray[np.uint8]) -> Ends:
     return Ends(float(low), float(high))
 
 
-def levels(picture: Pixels) -> tuple[Ends, Ends, Ends]:
+def levels(picture: Pixels, *, own_colour: bool = False) -> tuple[Ends, Ends, Ends]:
     """Black and white point of red, green and blue.
 
     Dyes that faded unevenly tint both black and white; then each channel has its own ends. Where black or white is
     neutral, the difference is the scene's own colour, and all channels share their ends; so they do where ends of their
     own would add colour instead of removing a cast. In between, the two are mixed.
+
+    Args:
+        picture: H×W×3 uint8.
+        own_colour: whether its tint is known to be its own.
     """
     own = [ends(picture[..., channel]) for channel in range(3)]
     lows, highs = [channel.low for channel in own], [channel.high for channel in own]
     common = Ends(min(lows), max(highs))
     tinted = min(max(lows) - min(lows), max(highs) - min(highs)) / max(1.0, common.span)
     share = min(1.0, tinted / _CAST) * _falling(max(lows) - min(lows), _OWN_BLACK)
+    if own_colour:
+        share = 0.0
     if share:
         share *= _falling(_colour_left(picture, own, common), _LEFT)
 
@@ -237,20 +267,57 @@ def _reduced(picture: Pixels, side: int) -> Pixels:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def is_bw(picture: Pixels) -> bool:
-    """Whether colour follows from lightness alone, as in black-and-white prints, also yellowed ones.
+class _Tones(msgspec.Struct, frozen=True):
+    """How colour follows lightness, in Lab: a and b fitted as quadratic functions of it.
 
-    In Lab, a and b are fitted as quadratic functions of lightness; the residual is the photo's own colour. It is
-    compared with the range of lightness, because a faded colour photo has little of both.
+    Attributes:
+        low: the lightness of black.
+        high: the lightness of white.
+        tint: the mean of a and b.
+        black: the chroma of black.
+        white: the chroma of white.
+        rest: the chroma that is left at each pixel.
     """
+
+    low: float
+    high: float
+    tint: Plane
+    black: float
+    white: float
+    rest: Plane
+
+
+def _tones(picture: Pixels) -> _Tones:
     small = cv2.GaussianBlur(_reduced(picture, _SIDE).astype(np.float32) / 255, (0, 0), _SMOOTH)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab).reshape(-1, 3)
     light = lab[:, 0]
     known = np.stack([np.ones_like(light), light, light**2], axis=1)
     fit, *_ = np.linalg.lstsq(known, lab[:, 1:], rcond=None)
     rest = np.linalg.norm(lab[:, 1:] - known @ fit, axis=1)
+    low, high = (float(level) for level in np.percentile(light, (0.5, 99.5)))
+    black, white = (float(np.linalg.norm(np.array([1, level, level**2]) @ fit)) for level in (low, high))
+    return _Tones(low, high, lab[:, 1:].mean(axis=0), black, white, rest)
+
+
+def is_bw(picture: Pixels) -> bool:
+    """Whether colour follows from lightness alone, as in black-and-white prints, also yellowed ones.
+
+    In Lab, a and b are fitted as quadratic functions of lightness; the residual is the photo's own colour. It is
+    compared with the range of lightness, because a faded colour photo has little of both.
+    """
+    tones = _tones(picture)
     # A strong uniform colour is no tint of paper or silver.
-    tint = float(np.linalg.norm(lab[:, 1:].mean(axis=0)))
-    low, high = np.percentile(light, (0.5, 99.5))
-    bound = max(_LEAST_COLOUR, _BW * float(high - low))
-    return tint < _TINT and float(np.percentile(rest, 95)) < bound
+    tint = float(np.linalg.norm(tones.tint))
+    bound = max(_LEAST_COLOUR, _BW * (tones.high - tones.low))
+    return tint < _TINT and float(np.percentile(tones.rest, 95)) < bound
+
+
+def has_own_colour(picture: Pixels) -> bool:
+    """Whether a photo for which `is_bw` holds has colour that is no tint of paper or silver.
+
+    Coloured ink, as of stamps; coloured light; the blue of a cyanotype; a small area that was coloured by hand.
+    """
+    tones = _tones(picture)
+    spot = max(_LEAST_SPOT, _SPOT * (tones.high - tones.low))
+    strong = tones.black > _INK or tones.white > _LAMP or float(tones.tint[1]) < _BLUE
+    return strong or float(np.percentile(tones.rest, 99.5)) > spot

@@ -17,6 +17,7 @@ from smarty_async.local.engine.diagnosing import (
     blockiness,
     blur,
     ends,
+    has_own_colour,
     is_bw,
     is_faded,
     levels,
@@ -132,8 +133,9 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     if noise:
         mended = clean(mended, noise=noise, quality=quality)
     if faded:
-        mended = _neutral(mended) if bw else mended
-        mended = _stretch(mended, levels(core(mended)))
+        own_colour = bw and has_own_colour(measured)
+        mended = _neutral(mended) if bw and not own_colour else mended
+        mended = _stretch(mended, levels(core(mended), own_colour=own_colour))
     if mended is photo and max(photo.shape) <= _MOST_SHARPENED:
         softness = blur(light_of(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
