@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +117,40 @@ def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
     made, result = improved(print_, "PNG")
     assert made.bw
     assert chroma(result.crop((124, 94, 138, 108))) > 60
+
+
+def notebook() -> Image.Image:
+    """A ruled page: the network takes the upright red line for a scratch."""
+    page = Image.new("RGB", (700, 900), (240, 240, 236))
+    draw = ImageDraw.Draw(page)
+    for y in range(60, 880, 32):
+        draw.line((0, y, 700, y), fill=(150, 180, 215))
+        draw.text((100, y + 8), "The old house by the river was sold", fill=(30, 40, 110), font_size=16)
+    draw.line((90, 0, 90, 900), fill=(220, 120, 120))
+    return page
+
+
+def night_sky() -> Image.Image:
+    """Stars, which the network takes for dust."""
+    sky, dice = Image.new("RGB", (640, 480), (8, 10, 22)), np.random.default_rng(0)
+    draw = ImageDraw.Draw(sky)
+    for x, y, size, light in dice.uniform((0, 0, 0, 120), (640, 480, 2.5, 255), (700, 4)):
+        draw.ellipse((x, y, x + round(size), y + round(size)), fill=(round(light),) * 3)
+    return sky
+
+
+def small_text() -> Image.Image:
+    """Text in black and white alone, which has the measures of noise."""
+    page = Image.new("1", (700, 900), 1)
+    for y in range(20, 880, 11):
+        ImageDraw.Draw(page).text((30, y), "the old house by the river was sold in autumn " * 2, fill=0, font_size=9)
+    return page
+
+
+@pytest.mark.parametrize("drawn", [notebook, night_sky, small_text])
+def test_lines_on_paper_and_stars_are_left_alone(drawn: Callable[[], Image.Image]) -> None:
+    made, _ = improved(drawn(), "PNG")
+    assert made.improved is None
 
 
 @pytest.mark.slow

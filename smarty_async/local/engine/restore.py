@@ -20,6 +20,7 @@ from smarty_async.local.engine.diagnosing import (
     has_own_colour,
     is_bw,
     is_faded,
+    is_plain,
     levels,
     light_of,
     noise_level,
@@ -126,7 +127,8 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     coarse = is_coarse(quality)
     if coarse:
         mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=quality)
-    mended = repaired(mended)
+    if not is_plain(photo):
+        mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(light_of(measured))
     noise = noise_level(measured, gain=_gain(mended)) if not coarse else 0.0
