@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +87,72 @@ def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple
     assert psnr(result, scene) > psnr(faded, scene) + 6
 
 
+def test_a_gray_road_before_a_red_wall_stays_gray() -> None:
+    dice = np.random.default_rng(0)
+    wall = np.kron(dice.uniform(0, 1, (14, 20, 1)), np.ones((10, 15, 1))) * (70, 45, 45) + (148, 64, 58)
+    road = np.linspace(104, 168, 300)[None, :, None].repeat(60, axis=0).repeat(3, axis=2)
+    _, result = improved(Image.fromarray(np.rint(np.concatenate([wall, road])).astype(np.uint8)), "PNG")
+    assert chroma(result.crop((0, 145, 300, 200))) < 8
+
+
+def test_leaves_stay_green() -> None:
+    light = np.hypot(*np.mgrid[0.0:1.0:200j, 0.0:1.0:300j])[..., None] / 2**0.5
+    leaves = Image.fromarray(np.rint((40, 108, 2) + light * (117, 120, 30)).astype(np.uint8))
+    _, result = improved(leaves, "PNG")
+    red, green, blue = (array(result)[..., channel].astype(int) for channel in range(3))
+    assert np.mean((green > red + 20) & (green > blue + 20)) > 0.95
+
+
+@pytest.mark.parametrize("colours", [((90, 20, 30), (225, 220, 205)), ((50, 70, 110), (210, 222, 228))])
+def test_a_print_in_coloured_ink_keeps_its_colour(colours: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    gray = pictures.scene(300, 200, seed=2).convert("L")
+    print_ = ImageOps.colorize(ImageOps.autocontrast(gray), *colours)
+    _, result = improved(print_, "PNG")
+    assert chroma(result) > 0.8 * chroma(print_)
+
+
+def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
+    print_ = with_contrast(pictures.scene(300, 200, seed=2).convert("L"), 0.55).convert("RGB")
+    print_.paste((150, 80, 85), (120, 90, 142, 112))
+    made, result = improved(print_, "PNG")
+    assert made.bw
+    assert chroma(result.crop((124, 94, 138, 108))) > 60
+
+
+def notebook() -> Image.Image:
+    """A ruled page: the network takes the upright red line for a scratch."""
+    page = Image.new("RGB", (700, 900), (240, 240, 236))
+    draw = ImageDraw.Draw(page)
+    for y in range(60, 880, 32):
+        draw.line((0, y, 700, y), fill=(150, 180, 215))
+        draw.text((100, y + 8), "The old house by the river was sold", fill=(30, 40, 110), font_size=16)
+    draw.line((90, 0, 90, 900), fill=(220, 120, 120))
+    return page
+
+
+def night_sky() -> Image.Image:
+    """Stars, which the network takes for dust."""
+    sky, dice = Image.new("RGB", (640, 480), (8, 10, 22)), np.random.default_rng(0)
+    draw = ImageDraw.Draw(sky)
+    for x, y, size, light in dice.uniform((0, 0, 0, 120), (640, 480, 2.5, 255), (700, 4)):
+        draw.ellipse((x, y, x + round(size), y + round(size)), fill=(round(light),) * 3)
+    return sky
+
+
+def small_text() -> Image.Image:
+    """Text in black and white alone, which has the measures of noise."""
+    page = Image.new("1", (700, 900), 1)
+    for y in range(20, 880, 11):
+        ImageDraw.Draw(page).text((30, y), "the old house by the river was sold in autumn " * 2, fill=0, font_size=9)
+    return page
+
+
+@pytest.mark.parametrize("drawn", [notebook, night_sky, small_text])
+def test_lines_on_paper_and_stars_are_left_alone(drawn: Callable[[], Image.Image]) -> None:
+    made, _ = improved(drawn(), "PNG")
+    assert made.improved is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
 @pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])
@@ -128,6 +195,15 @@ def test_a_plain_sky_above_hills_is_no_margin() -> None:
     hills = [(x, 60 + round(25 * math.sin(x / 40))) for x in range(301)]
     ImageDraw.Draw(image).polygon([*hills, (300, 200), (0, 200)], fill=(60, 90, 50))
     assert margins.picture_box(array(image)) == margins.Box(0, 0, 200, 300)
+
+
+def test_the_paper_of_an_instant_photo_comes_back_in_one_colour() -> None:
+    paper = Image.new("RGB", (330, 400), (238, 236, 228))
+    paper.paste(with_contrast(pictures.scene(270, 270, seed=2), 0.55), (30, 30))
+    ImageDraw.Draw(paper).text((80, 340), "Anna, 1978", fill=(50, 50, 90))
+    _, result = improved(paper, "PNG")
+    top, left = (np.median(array(result.crop(box)), axis=(0, 1)) for box in ((0, 0, 330, 28), (0, 30, 28, 400)))
+    assert np.abs(top - left).max() < 3
 
 
 @pytest.mark.parametrize("margin", [0, 1, 6])

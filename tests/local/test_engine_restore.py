@@ -696,3 +696,15 @@ def test_one_who_waits_for_room_leaves_with_its_client() -> None:
     left.set()
     with budget.reserved(10), wanted_until(left), pytest.raises(Abandoned), budget.reserved(1):
         pytest.fail("there was no room")
+
+
+@learned
+def test_sharpening_does_not_bring_out_the_noise_of_a_blurred_photo() -> None:
+    scene = pictures.scene(400, 300, seed=3)
+    soft = np.asarray(scene.filter(ImageFilter.GaussianBlur(2)), np.float64)
+    noisy = soft + np.random.default_rng(0).normal(0, 3, soft.shape)
+    sent = Image.fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
+    made = picture(restoring().improve(as_file(sent, None)).improved)
+    plain = np.abs(np.gradient(soft, axis=1)).max(axis=2) < 1
+    before, after = (np.std((pixels(image) - soft)[plain]) for image in (sent, made))
+    assert after < before

@@ -36,6 +36,10 @@ _STEPPING: Final = 0.75
 _SOFT: Final = 3
 """Pixels over which the margin changes into the picture: blur, JPEG, an edge between two pixels."""
 
+_GOES_ON: Final = 0.5
+"""The share of an edge without a margin that must have the colour of one for the margin to go on there: it is the paper
+of a page with text or of an instant photo, which all belongs together."""
+
 _LAYERS: Final = 3
 """Nested margins, at most: a black lid, white paper, a dark frame."""
 
@@ -74,7 +78,8 @@ def picture_box(scan: Pixels) -> Box:
     """Where the picture is in the scan; all of it when there is no margin.
 
     A margin is a run of lines along an edge, all of one dark or light colour, that ends in a step along nearly the
-    whole edge. A sky does not: it ends at a horizon, a roof or hills.
+    whole edge. A sky does not: it ends at a horizon, a roof or hills. A margin that goes on beside the picture, as the
+    paper of a page does, is none: its parts would come back in two colours.
 
     Args:
         scan: H×W×3 uint8.
@@ -87,7 +92,19 @@ def picture_box(scan: Pixels) -> Box:
             depths[side] += _depth(_turned(scan, depths, side))
         if depths == before:
             break
-    return _bounded(depths, height, width)
+    box = _bounded(depths, height, width)
+    return Box(0, 0, height, width) if _goes_on(scan, box) else box
+
+
+def _goes_on(scan: Pixels, box: Box) -> bool:
+    """Whether an edge of the scan without a margin has the colour of a margin at another one."""
+    height, width = scan.shape[:2]
+    depths = (box.top, box.left, height - box.bottom, width - box.right)
+    edges = (scan[0], scan[:, 0], scan[-1], scan[:, -1])
+    insides = (slice(box.left, box.right), slice(box.top, box.bottom)) * 2
+    colours = [np.median(edge, axis=0) for edge, depth in zip(edges, depths, strict=True) if depth]
+    free = [edge[inside] for edge, inside, depth in zip(edges, insides, depths, strict=True) if not depth]
+    return any(_share(edge, colour) > _GOES_ON for edge in free for colour in colours)
 
 
 def _bounded(depths: list[int], height: int, width: int) -> Box:
@@ -125,7 +142,12 @@ def _depth(picture: Pixels) -> int:
 
 
 def _is_plain(line: NDArray[np.uint8], colour: NDArray[np.float64]) -> bool:
-    return float((np.abs(line - colour).max(axis=1) <= _SAME).mean()) >= _PLAIN
+    return _share(line, colour) >= _PLAIN
+
+
+def _share(line: NDArray[np.uint8], colour: NDArray[np.float64]) -> float:
+    """The share of the line's pixels that have the colour."""
+    return float((np.abs(line - colour).max(axis=1) <= _SAME).mean())
 
 
 def _edge(picture: Pixels, depth: int) -> int:

@@ -17,8 +17,10 @@ from smarty_async.local.engine.diagnosing import (
     blockiness,
     blur,
     ends,
+    has_own_colour,
     is_bw,
     is_faded,
+    is_plain,
     levels,
     light_of,
     noise_level,
@@ -42,6 +44,9 @@ _BLOCKY: Final = 2.5
 
 _BLURRED: Final = (1.3, 3.5)
 """Blur, in pixels, that is sharpened: less is the lens's own, more cannot be corrected this way."""
+
+_SHARPENED: Final = 2.0
+"""The factor by which sharpening enlarges fine detail, and noise with it."""
 
 _MOST_SHARPENED: Final = 1600
 """Pixels on the longer side up to which blur is corrected; larger photos are soft at this scale anyway."""
@@ -125,19 +130,22 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     coarse = is_coarse(quality)
     if coarse:
         mended = clean(photo, noise=noise_level(core(photo), gain=_gain(photo), after_jpeg=True), quality=quality)
-    mended = repaired(mended)
+    if not is_plain(photo):
+        mended = repaired(mended)
     measured = core(mended)
     bw, faded = is_bw(measured), is_faded(light_of(measured))
     noise = noise_level(measured, gain=_gain(mended)) if not coarse else 0.0
     if noise:
         mended = clean(mended, noise=noise, quality=quality)
     if faded:
-        mended = _neutral(mended) if bw else mended
-        mended = _stretch(mended, levels(core(mended)))
+        own_colour = bw and has_own_colour(measured)
+        mended = _neutral(mended) if bw and not own_colour else mended
+        mended = _stretch(mended, levels(core(mended), own_colour=own_colour))
     if mended is photo and max(photo.shape) <= _MOST_SHARPENED:
         softness = blur(light_of(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
-            mended = _sharpen(photo, softness)
+            noise = noise_level(measured, gain=_SHARPENED)
+            mended = _sharpen(clean(photo, noise=noise, quality=quality) if noise else photo, softness)
     return None if mended is photo else mended, bw
 
 
@@ -222,4 +230,4 @@ def _curve(channel: Ends) -> NDArray[np.uint8]:
 def _sharpen(picture: Pixels, blur: float) -> Pixels:
     """Unsharp masking; `blur` is the standard deviation of the blur to correct, in pixels."""
     soft = cv2.GaussianBlur(picture, (0, 0), blur)
-    return np.asarray(cv2.addWeighted(picture, 2.0, soft, -1.0, 0), np.uint8)
+    return np.asarray(cv2.addWeighted(picture, _SHARPENED, soft, 1 - _SHARPENED, 0), np.uint8)
