@@ -342,7 +342,7 @@ def _planned_photos(plan: Plan, tally: Tally) -> Iterator[str]:
     if plan.skipped:
         yield f"  skip    {count(plan.skipped, 'photo')} finished in an earlier run"
     if plan.left:
-        yield f"  leave   {count(plan.left, 'photo')} for another run, because of the limit on what is sent"
+        yield f"  leave   {count(plan.left, 'photo')} for another run: the spend limit is reached"
     if plan.rejected:
         yield f"  reject  {_photos_and_folders(tally.failures)}"
     if plan.left_alone:

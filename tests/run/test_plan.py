@@ -119,9 +119,7 @@ async def test_a_plan_keeps_to_the_bounds(source: Path, out: Path, bounds: dict[
     (source / "none.jpg").touch()
     plan = await plan_archive(source, out=out, **bounds)
     assert (plan.photos, plan.left, len(plan.rejected)) == (photos, 8 - photos, 1)
-    assert f"  leave   {8 - photos} photos for another run, because of the limit on what is sent" in plan_lines(
-        plan, free=False
-    )
+    assert f"  leave   {8 - photos} photos for another run: the spend limit is reached" in plan_lines(plan, free=False)
     assert plan.cost == pytest.approx(photos * 0.06)
 
 
