@@ -113,7 +113,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_attempts: how often one photo, or one request, is tried at most.
-        max_seconds: how long one photo is tried at most, in seconds.
+        max_seconds: how long after its first answer a photo is sent again at most, in seconds.
         first_wait: the first backoff, in seconds; it doubles from there, with full jitter.
         longest_wait: the longest backoff, in seconds.
         longest_retry_after: what a `Retry-After` is capped at, in seconds.

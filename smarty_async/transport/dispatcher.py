@@ -289,6 +289,8 @@ class Dispatcher:
         elif error is not None:
             for item in chunk:
                 item.fail(_internal(error, item))
+        if not self._senders and all(item.done for item in self._items):
+            self._sender.note_idle()
         self._wake()
 
     def _fail(self, chunk: list[Item], error: SmartyError) -> None:

@@ -42,7 +42,6 @@ async def retried(
     The policy is made only when the first attempt has failed, which few do: tenacity's objects for one policy are
     some sixty, in reference cycles that keep alive whatever the attempt held until the cycle collector runs.
     """
-    began = monotonic()
     try:
         await attempt(*args)
     except Exception as error:  # noqa: BLE001 - the policy decides
@@ -52,7 +51,6 @@ async def retried(
     async for again in policy():
         with again:
             if first:
-                again.retry_state.start_time = began
                 raise first.pop()
             await attempt(*args)
 
@@ -79,6 +77,7 @@ class CircuitBreaker:
         self._retries = retries
         self._clock = clock
         self._failing_since: float | None = None
+        self._idle_since: float | None = None
         self._tokens = _RETRY_TOKENS
         self._spoke_http = False
         self._events = 0
@@ -90,6 +89,17 @@ class CircuitBreaker:
         """The number of the next event."""
         self._events += 1
         return self._events
+
+    def note_idle(self) -> None:
+        """Nothing is sent, and nothing waits to be: whether the service fails is not known until that changes."""
+        self._idle_since = self._clock()
+
+    def begin(self) -> int:
+        """A request begins; returns the event's number. Failures from before a long idle time count no more."""
+        if self._idle_since is not None and self._clock() - self._idle_since > self._retries.longest_wait:
+            self._failing_since = None
+        self._idle_since = None
+        return self.tick()
 
     def record_success(self, *, started: int | None) -> None:
         """A request was answered.

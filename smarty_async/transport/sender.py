@@ -77,6 +77,10 @@ class ChunkSender:
         self._trials = 0
         self._resume_at = 0.0  # nothing is sent before: the service has asked for it
 
+    def note_idle(self) -> None:
+        """Nothing is sent, and nothing waits to be."""
+        self._breaker.note_idle()
+
     async def send(self, chunk: Sequence[Item]) -> None:
         """Send `chunk`, again while its requests fail, holding a permit while one is open.
 
@@ -127,7 +131,7 @@ class ChunkSender:
             number=self._requests,
             token=token,
             epoch=self._limit.epoch,
-            started=self._breaker.tick(),
+            started=self._breaker.begin(),
             permits=self._limit.size,
             clock=self._clock,
             on_usable=self._answer_check.note_usable,
@@ -244,8 +248,11 @@ class ChunkSender:
             case Drop(name):
                 request.names[name].fail(_permanent(error, request.names[name]))
                 self._batcher.put_back(waiting)
-            case Split() | Shrink() if len(waiting) == 1:
-                self._fail_single(waiting[0], error)
+            case Split() | Shrink() if len(request.items) == 1:
+                for item in waiting:
+                    self._fail_single(item, error)
+            case Split() | Shrink() if len(waiting) <= 1:  # the others may be to blame: it is sent alone
+                self._batcher.put_back(waiting)
             case Split():
                 self._halve(waiting)
             case Shrink():

@@ -20,6 +20,7 @@ from support.fake_service import (
     hold,
     http,
     items,
+    late,
     ok,
     raw,
     until,
@@ -561,6 +562,49 @@ class TestGivingUp:
             results = await all_queued_before(envelope(status, "authorization failed"), service, client, pictures(100))
             assert {type(one) for one in results} == {AuthorizationError}
             assert len(service.requests) == 1
+
+
+class TestBlame:
+    @pytest.mark.parametrize("refusal", [envelope(400, "empty image"), http(413)])
+    async def test_a_photo_is_not_refused_for_another_one_whose_caller_has_gone(self, refusal: Answer) -> None:
+        gate = asyncio.Event()
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            service.script(hold(gate, refusal))
+            bad, good = (asyncio.create_task(client.improve(jpeg(seed=seed))) for seed in (1, 2))
+            await until(lambda: service.open_now == 1)
+            assert len(service.requests[0].images) == 2
+            bad.cancel()
+            await asyncio.sleep(0)
+            gate.set()
+            assert (await good).attempts == 2
+            assert [len(request.images) for request in service.requests] == [2, 1]
+
+    async def test_failures_from_before_a_long_idle_time_count_no_more(self) -> None:
+        now = [0.0]
+        bounds = retries(give_up_after=100, give_up_single_after=100, longest_wait=60)
+        async with FakeService() as service, client_of(service, retries=bounds) as client:
+            client._open_dispatcher()._sender._breaker._clock = lambda: now[0]
+            await client.improve(jpeg())
+            gate = asyncio.Event()
+            service.script(http(503), hold(gate))
+            left = asyncio.create_task(client.improve(jpeg(seed=1)))
+            await until(lambda: len(service.requests) == 3)
+            left.cancel()
+            await until(lambda: not client._open_dispatcher()._senders)
+            now[0] += 3600
+            service.script(http(503))
+            assert (await client.improve(jpeg(seed=2))).attempts == 2
+
+    async def test_the_time_for_further_attempts_begins_with_the_first_answer(self) -> None:
+        slow = items({"file_0": {"status": 2, "error": "busy"}})
+        async with (
+            FakeService() as service,
+            client_of(service, retries=retries(max_seconds=0.5), concurrency=1, limits=Limits(max_images=1)) as client,
+        ):
+            service.script(late(0.7), slow)
+            first, second = (asyncio.create_task(client.improve(jpeg(seed=seed))) for seed in (1, 2))
+            assert (await first).attempts == 1
+            assert (await second).attempts == 2
 
 
 class TestJudges:

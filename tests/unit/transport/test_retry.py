@@ -87,7 +87,7 @@ async def test_an_error_not_covered_by_the_policy_is_raised_at_once() -> None:
         assert attempts.left == [None]
 
 
-async def test_time_is_measured_from_the_first_attempt() -> None:
+async def test_time_is_measured_from_the_first_answer() -> None:
     starts: list[float] = []
 
     class Noting(stop_base):
@@ -101,5 +101,5 @@ async def test_time_is_measured_from_the_first_attempt() -> None:
 
     with pytest.raises(TemporaryAnswer):
         await retried(attempt, lambda: AsyncRetrying(stop=Noting(), sleep=no_wait, reraise=True))
-    first, counted_from = starts
-    assert counted_from <= first
+    first, counted_from = starts  # a request may wait long for its permit
+    assert counted_from >= first
