@@ -22,7 +22,7 @@ from smarty_async.archive.sources.survey import Survey
 from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
 from smarty_async.cluster.log_reports import wait_for_left_answers
 from smarty_async.cluster.storage import storage_of
-from smarty_async.errors import ConfigurationError, DiskFull, OptionsError, ServiceUnavailable, SmartyError, StoreError
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
@@ -386,7 +386,7 @@ class ArchiveRun:
             ended = await photo.run()
         except Stopped:  # another run goes on with it
             self.progress.limit_reached = self.progress.limit_reached or not self._stopping.is_set()
-        except (ConfigurationError, OptionsError, ServiceUnavailable, DiskFull, StoreError) as error:
+        except (ConfigurationError, OptionsError, ServiceUnavailable, DiskError) as error:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
