@@ -61,6 +61,12 @@ class RequestOutcome(msgspec.Struct, gc=False):
     attempts: int = 0
 
     @property
+    def own_failures(self) -> dict[ModeSpec, ErrorInfo]:
+        """The failures without those of enlargements that were not asked for, because the photo was not restored."""
+        restoring = {spec: reason for spec, reason in self.failures.items() if not spec.chained}
+        return restoring or self.failures
+
+    @property
     def error(self) -> ErrorInfo | None:
         """The failures as one error, None when there is none."""
         reasons = list(self.failures.items())
@@ -221,6 +227,9 @@ class PhotoRun:
             return self._finished(await self._ask_for_missing())
         except PhotoRejected as error:
             return self._rejected(error)
+        except PhotoFailed as error:  # where the outputs of another photo were to be copied to
+            reason = ErrorInfo(error.type, str(error))
+            return self._finished(RequestOutcome(failures=dict.fromkeys(self._missing, reason)))
         except (SmartyError, Stopped, ExceptionGroup):
             raise
         except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
@@ -460,7 +469,7 @@ class PhotoRun:
         result = self.entry.result(self._outcome_of(outcome), error=outcome.error, attempts=attempts)
         if self._metadata is not None and self._metadata.warnings:
             result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
-        return FinishedPhoto(self.entry, result, outcome.failures, self._digest)
+        return FinishedPhoto(self.entry, result, outcome.own_failures, self._digest)
 
     def _bug(self, error: Exception) -> RequestOutcome:
         """The outcome of a photo at which an unexpected error was met."""

@@ -141,7 +141,9 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
             return self.result("failed", error=self.problem, attempts=self.attempts)  # paid for: never sent again
         if retry_failed or not self.failures:
             return None
-        failures = [self.failures.get(spec.text) for spec in missing]
+        # A chained enlargement fails by itself only when the photo was restored.
+        asked = [spec for spec in missing if not spec.chained] or missing
+        failures = [self.failures.get(spec.text) for spec in asked]
         if None in failures:
             return None
         return self.result("failed", error=failures[0], attempts=self.attempts)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ from smarty_async import run as archive_run
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs import results_file
+from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.outputs.sync import GroupSync
-from smarty_async.errors import ConfigurationError, OutputInUse, SmartyError
+from smarty_async.errors import ConfigurationError, DiskError, OutputInUse, SmartyError
 from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo, Result
 
@@ -726,3 +727,55 @@ async def test_a_mode_whose_outputs_are_refused_takes_nothing_from_the_other_one
         [again] = await restore(service, source, out, **BOTH)
         assert (again.outcome, set(again.outputs)) == ("restored", set(EVERY))
         assert len(sent(service)) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has its own errors for this")
+async def test_a_copy_whose_outputs_are_refused_fails_alone(source: Path, out: Path) -> None:
+    copied = fill(source, "a/p.jpg")["a/p.jpg"]
+    (source / "b").mkdir()
+    (source / "b/p.jpg").write_bytes(copied)
+    fill(source, *(f"c/{number}.jpg" for number in range(6)))
+
+    async def block(request: Request) -> web.StreamResponse:
+        (out / "improved").mkdir(exist_ok=True)
+        (out / "improved/b").write_text("a file where a folder should be")
+        return await response_of(envelope(200, answer_body(request, {}, {})), request)
+
+    async with FakeService() as service:
+        service.default = lambda _: block
+        listed = [str(source / name) for name in ("a/p.jpg", "b/p.jpg", *(f"c/{number}.jpg" for number in range(6)))]
+        reported = await restore(service, [], out, listed=listed, limits=Limits(max_images=2), concurrency=4)
+        assert service.abandoned == 0
+        assert len(sent(service)) == 7
+    assert [(result.photo, result.attempts) for result in reported if result.outcome == "failed"] == [("b/p.jpg", 0)]
+
+
+async def test_a_disk_that_refuses_ends_the_run_when_the_open_requests_are_answered(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = fill(source, *(f"{number}.jpg" for number in range(8)))["0.jpg"]
+    move = output_folder.OutputDirectory.move
+
+    async def moving(outputs: Any, moves: Sequence[OutputMove]) -> list[DiskError | None]:
+        ended = iter(await move(outputs, [one for one in moves if one.place != "0.jpg"]))
+        return [DiskError("cannot write '0.jpg'") if one.place == "0.jpg" else next(ended) for one in moves]
+
+    monkeypatch.setattr(output_folder.OutputDirectory, "move", moving)
+    answered = asyncio.Event()
+
+    async def respond(request: Request) -> web.StreamResponse:
+        if refused not in request.images.values():
+            return await hold(answered, ok())(request)
+        asyncio.get_running_loop().call_later(0.2, answered.set)
+        return await ok()(request)
+
+    async with FakeService() as service:
+        service.default = lambda _: respond
+        with pytest.raises(DiskError, match=r"cannot write '0\.jpg'"):
+            await restore(service, source, out, limits=Limits(max_images=2), concurrency=4)
+        assert service.abandoned == 0
+        monkeypatch.undo()
+        service.default = service.answer_rightly
+        await restore(service, source, out, limits=Limits(max_images=2))
+        assert len(sent(service)) == 8
+    assert len(lines(out)) == 8

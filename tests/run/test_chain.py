@@ -85,6 +85,21 @@ async def test_a_photo_that_is_not_restored_is_not_enlarged(tmp_path: Path) -> N
     assert "not enlarged: it was not restored" in result.error.message
 
 
+async def test_a_photo_that_is_restored_after_all_is_enlarged(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg")
+    source, out = tmp_path / "photos", tmp_path / "out"
+    async with service_of_pictures() as service:
+        service.script(items({"file_0": {"status": 1, "error": "no"}}))
+        for _ in range(2):
+            [failed] = await restore(service, source, out, **BOTH)
+            assert failed.outcome == "failed"
+        assert len(service.requests) == 1
+        [restored] = await restore(service, source, out, retry_failed=True)
+        assert restored.outcome == "restored"
+        [enlarged] = await restore(service, source, out, **BOTH)
+        assert "resolved" in enlarged.outputs
+
+
 async def test_in_memory(tmp_path: Path) -> None:
     photo = fill(tmp_path, "a.jpg")["a.jpg"]
     async with service_of_pictures() as service, client(service) as open_client:
