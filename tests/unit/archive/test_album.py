@@ -106,6 +106,53 @@ def test_a_second_call_copies_what_has_changed(out: Path, source: Path, album: P
     assert pictures_in(album) == {"a.jpg": b"improved", "b.jpg": b"better", "c.jpg": b"restored now"}
 
 
+def page(number: int, content: bytes | None = None, name: str = "scan.tif") -> Entry:
+    """A page of a file, without an output when there is no content."""
+    outputs = {"improved": content} if content else {}
+    return Entry(name=name, page=number, outcome="restored" if content else "already_good", outputs=outputs)
+
+
+def test_pages_of_a_file_are_kept_apart(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [page(1, b"1"), page(2, b"2"), page(10, b"10"), page(2, b"odd", name="a.b")])
+    make_album(out, album)
+    pictures = {"scan.jpg": b"1", "scan.page-2.jpg": b"2", "scan.page-10.jpg": b"10", "a.b.page-2.jpg": b"odd"}
+    assert pictures_in(album) == pictures
+    assert counts(make_album(out, album)) == (4, 0, 0, 4)
+    add_entries(out, source, [page(2, b"better")])
+    assert counts(make_album(out, album)) == (4, 0, 1, 3)
+    assert pictures_in(album) == pictures | {"scan.page-2.jpg": b"better"}
+
+
+def test_pages_without_outputs_have_one_copy_of_their_file_in_common(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="scan.tif", outcome="already_good", original=b"all pages")])
+    add_entries(out, source, [page(2), page(3)])
+    for copied in (1, 0):
+        assert counts(make_album(out, album)) == (0, 1, copied, 1 - copied)
+        assert pictures_in(album) == {"scan.tif": b"all pages"}
+    add_entries(out, source, [page(1, b"1")])
+    for copied in (1, 0):
+        result = make_album(out, album)
+        assert (counts(result), result.removed) == ((1, 1, copied, 2 - copied), 0)
+        assert pictures_in(album) == {"scan.tif": b"all pages", "scan.jpg": b"1"}
+    result = make_album(out, album, prefer=["resolved"])
+    assert (counts(result), result.removed) == ((0, 1, 0, 1), 1)
+    assert pictures_in(album) == {"scan.tif": b"all pages"}
+    add_entries(out, source, [page(2, b"2"), page(3, b"3")])
+    result = make_album(out, album)
+    assert (counts(result), result.removed) == ((3, 0, 3, 0), 1)
+    assert pictures_in(album) == {"scan.jpg": b"1", "scan.page-2.jpg": b"2", "scan.page-3.jpg": b"3"}
+
+
+def test_a_manifest_without_pages_is_read(out: Path, source: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
+    manifest = album / OWN / "manifest.jsonl"
+    former = manifest.read_bytes().replace(b',"page":1', b"")
+    assert former != manifest.read_bytes()
+    manifest.write_bytes(former)
+    (album / "a.jpg").write_bytes(b"cropped by hand")
+    assert counts(make_album(out, album)) == (1, 0, 0, 1)
+
+
 def test_a_picture_that_is_missing_comes_back(out: Path, source: Path, album: Path) -> None:
     make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
     (album / "a.jpg").unlink()
