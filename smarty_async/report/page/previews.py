@@ -53,8 +53,13 @@ def browser_type(path: Path) -> str | None:
     return next((kind for prefix, kind in _SHOWN if start.startswith(prefix)), None)
 
 
-def render(path: Path, *, side: int) -> bytes:
-    """The picture at `path` as a JPEG file whose long side is at most `side` pixels, upright, on white.
+def render(path: Path, *, side: int, page: int = 1) -> bytes:
+    """A picture as a JPEG file, upright, on white.
+
+    Args:
+        path: of its file.
+        side: pixels of its long side at most.
+        page: which picture of the file, from 1.
 
     Raises:
         PhotoRejected: it is not a picture that can be decoded.
@@ -62,7 +67,7 @@ def render(path: Path, *, side: int) -> bytes:
         ValueError: likewise, found out while it was decoded.
     """
     with silenced(), path.open("rb") as file:
-        found = examine(file)
+        found = examine(file, page=page)
         with found.load(min(1.0, side / max(found.width, found.height))) as image:
             picture = upright(flattened(image), found.orientation)
             picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -97,8 +102,8 @@ class Previews:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def get(self, path: Path, *, side: int) -> Path:
-        """The JPEG file made of the picture at `path` by `render`, made now if it is not there or is outdated.
+    def get(self, path: Path, *, side: int, page: int = 1) -> Path:
+        """The JPEG file made of a picture by `render`, made now if it is not there or is outdated.
 
         Raises:
             PhotoRejected: it is not a picture that can be decoded.
@@ -108,11 +113,12 @@ class Previews:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)  # a pipe would keep the thread waiting
-        key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}".encode()])
+        of_page = f" {page}" if page > 1 else ""
+        key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}{of_page}".encode()])
         name = hashlib.sha256(key).hexdigest()
         kept = self._folder / name[:2] / f"{name}.jpg"
         if not kept.is_file():
-            self._write(kept, render(path, side=side))
+            self._write(kept, render(path, side=side, page=page))
         return kept
 
     def _write(self, kept: Path, data: bytes) -> None:

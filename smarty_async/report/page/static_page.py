@@ -20,7 +20,7 @@ from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import STATE
 from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.previews import render
-from smarty_async.report.page.server import ASSETS, Card, Which, card_of, path_of, summary_of
+from smarty_async.report.page.server import ASSETS, Card, Which, card_of, page_of, path_of, summary_of
 from smarty_async.results import KINDS
 from smarty_async.web.assets import read_asset
 
@@ -153,7 +153,7 @@ def _rendered(out: Path, photo: Photo, which: Which, *, side: int) -> bytes | No
     """One picture, None when there is none that can be decoded."""
     path = path_of(out, photo, which)
     try:
-        return None if path is None else render(path, side=side)
+        return None if path is None else render(path, side=side, page=page_of(photo, which))
     except (PhotoRejected, OSError, ValueError, MemoryError):
         return None
 

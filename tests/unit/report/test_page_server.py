@@ -110,6 +110,23 @@ async def test_what_browsers_do_not_show_is_converted(results: Path) -> None:
     assert Image.open(io.BytesIO(data)).size == (900, 600)
 
 
+async def test_a_page_of_a_file_is_shown_as_that_page(results: Path, source: Path) -> None:
+    first, second = Image.new("RGB", (900, 600), "red"), Image.new("RGB", (600, 900), "blue")
+    first.save(source / "two.tif", save_all=True, append_images=[second])
+    after = pictures.jpeg(600, 900)
+    add_entries(results, source, [Entry(name="two.tif"), Entry(name="two.tif", page=2, outputs={"improved": after})])
+    async with page_of(results) as page:
+        for name, size, thumbnail_size in (
+            ("two.tif", first.size, (480, 320)),
+            ("two.tif (page 2)", second.size, (320, 480)),
+        ):
+            found = await card(page, name)
+            _, _, picture = await page.get(f"pictures/{found['id']}/before")
+            _, _, thumbnail = await page.get(f"thumbnails/{found['id']}/before")
+            assert (pictures.opened(picture).size, pictures.opened(thumbnail).size) == (size, thumbnail_size)
+        assert await page.get(f"pictures/{found['id']}/improved") == (200, "image/jpeg", after)
+
+
 async def test_thumbnails_are_small_and_kept(results: Path) -> None:
     async with page_of(results) as page:
         scan = await card(page, "scans/one.tif")

@@ -77,6 +77,15 @@ def test_a_folder_and_again(results: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"page", "photos", "out"}  # no temporaries
 
 
+def test_a_page_of_a_file_is_shown_as_that_page(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [Entry(name="two.tif", page=number, outcome="already_good") for number in (1, 2)])
+    first, second = pictures.scene(40, 30), pictures.scene(30, 40)
+    first.save(source / "two.tif", save_all=True, append_images=[second])
+    write_static(out, tmp_path / "page")
+    shown = {path.name: pictures.opened(path.read_bytes()).size for path in (tmp_path / "page" / "pictures").iterdir()}
+    assert shown == {"1-before.jpg": (40, 30), "2-before.jpg": (30, 40)}
+
+
 def test_too_many_photos_are_said(results: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r"3 photos.* at most 2.*smarty-async view"):
         write_static(results, tmp_path / "page.html", limit=2)
