@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -314,25 +314,40 @@ def test_one_call_at_a_time(out: Path, source: Path, album: Path) -> None:
         make_album(out, album)
 
 
-def test_a_full_disk_is_said_and_nothing_is_half(
-    out: Path, source: Path, album: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg")])
-    copy, calls = shutil.copyfileobj, 0
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file's size")
+def test_a_full_disk_is_said_and_nothing_is_half(out: Path, source: Path, album: Path) -> None:
+    import resource  # noqa: PLC0415 - Windows has none
 
-    def copy_until_full(*arguments: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        copy(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("shutil.copyfileobj", copy_until_full)
-    with pytest.raises(DiskError, match="No space left"):
-        make_album(out, album)
+    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg", b"b" * 3_000_000)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(album)))}: "):
+            make_album(out, album)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(pictures_in(album)) == 1
     assert not list(album.rglob("*.part"))
     assert counts(make_album(out, album)) == (2, 0, 1, 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that opens and cannot be read")
+def test_a_picture_that_cannot_be_read_fails_alone(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed"), restored("b.jpg")])
+    (source / "a.jpg").symlink_to("/proc/self/mem")  # its first page is mapped in no process
+    result = make_album(out, album)
+    message = f"cannot read {str(source / 'a.jpg')!r}: {os.strerror(errno.EIO)}"
+    assert [(one.photo, one.error.message) for one in result.problems] == [("a.jpg", message)]
+    assert pictures_in(album) == {"b.jpg": b"improved"}
+    assert not list(album.rglob("*.part"))
+
+
+def test_a_time_that_the_disk_refuses_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    origin = Origin(str(tmp_path / "a.jpg"), 7, 1, 10**30)
+    size, mtime_ns = copy_picture(origin, tmp_path / "copy.jpg", temporary=tmp_path / "part")
+    assert (size, mtime_ns) == (7, (tmp_path / "copy.jpg").stat().st_mtime_ns)
+    assert (tmp_path / "copy.jpg").read_bytes() == b"picture"
 
 
 # names
