@@ -182,12 +182,12 @@ class _Viewer:
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """A small JPEG of one picture."""
-        path, page = await self._place(request)
+        path, page = await self._path_and_page(request)
         return await self._preview(path, page=page, side=THUMBNAIL_SIDE)
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """One picture as it is, or as a JPEG when browsers do not show its format."""
-        path, page = await self._place(request)
+        path, page = await self._path_and_page(request)
         try:
             kind = await self._decode(partial(browser_type, path))
         except (OSError, ValueError):
@@ -196,7 +196,7 @@ class _Viewer:
             return await self._preview(path, page=page, side=LARGE_SIDE)
         return _file(path, kind)
 
-    async def _place(self, request: web.Request) -> tuple[Path, int]:
+    async def _path_and_page(self, request: web.Request) -> tuple[Path, int]:
         """Path and page of the picture that the request names by the photo's id; the address holds no path."""
         number, which = int(request.match_info["id"]), _which(request)
         photo = await self._read(lambda: self._catalog.photo(number))
