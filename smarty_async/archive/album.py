@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import ALBUM, output_place
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
+from smarty_async.archive.sources.walk import is_skipped
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.results import KINDS, ErrorInfo, Kind
 
@@ -173,8 +174,10 @@ def _check_folder(folder: Path, catalog: Catalog) -> None:
 
 
 def _is_new_or_album(folder: Path) -> bool:
-    """Whether `folder` is not there, empty, or an album."""
-    return not folder.exists() or (folder / ALBUM).exists() or (folder.is_dir() and not any(folder.iterdir()))
+    """Whether `folder` is not there, an album, or holds nothing but what scans skip, such as the system's files."""
+    if not folder.exists() or (folder / ALBUM).exists():
+        return True
+    return folder.is_dir() and all(is_skipped(entry.name) for entry in folder.iterdir())
 
 
 def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:

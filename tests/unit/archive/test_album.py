@@ -298,12 +298,16 @@ def test_places_where_it_would_disturb(out: Path, source: Path, tmp_path: Path, 
     assert pictures_in(tmp_path) == before
 
 
-def test_a_new_folder_below_the_photos_is_fine_and_no_scan_takes_it(out: Path, source: Path) -> None:
+@pytest.mark.parametrize("junk", [None, ".DS_Store", "Thumbs.db"])
+def test_a_new_folder_below_the_photos_is_fine_and_no_scan_takes_it(out: Path, source: Path, junk: str | None) -> None:
     make_output_folder(out, source, [restored("a.jpg")])
+    if junk:
+        (source / "album").mkdir()
+        (source / "album" / junk).write_bytes(b"")
     before = {one.photo for one in scan([source], out=out)}
     for _ in range(2):
         make_album(out, source / "album")
-        assert pictures_in(source / "album") == {"a.jpg": b"improved"}
+        assert pictures_in(source / "album") == {"a.jpg": b"improved"} | ({junk: b""} if junk else {})
         assert {one.photo for one in scan([source], out=out)} == before
 
 

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import pictures
-from support.journals import Entry, make_output_folder, picture_entry
+from support.journals import Entry, add_entries, make_output_folder, picture_entry
 
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.report.page import write_static
@@ -100,12 +101,44 @@ def test_nothing_else_is_replaced(results: Path, tmp_path: Path, source: Path) -
             write_static(results, target)
 
 
+@pytest.mark.parametrize("name", ["report.html", "site/index.html", "album/pictures/1.jpg", "page.html/x.jpg"])
+def test_files_of_the_user_stay(results: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_bytes(b"<!DOCTYPE html><title>Mine</title>")
+    with pytest.raises(OptionsError, match=r"choose .* for --static"):
+        write_static(results, tmp_path / name.partition("/")[0])
+    assert file.read_bytes() == b"<!DOCTYPE html><title>Mine</title>"
+
+
+@pytest.mark.parametrize("junk", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_files_of_the_system_are_no_obstacle(out: Path, source: Path, tmp_path: Path, junk: str) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved")])
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / junk).write_bytes(b"")
+    for _ in range(2):
+        assert write_static(out, tmp_path / "page") == 1
+    assert {path.name for path in (tmp_path / "page").iterdir()} == {"index.html", "pictures", junk}
+
+
+def test_an_earlier_file_is_replaced(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved")])
+    pages: list[bytes] = []
+    for seed in (1, 2):
+        add_entries(out, source, [picture_entry("a.jpg", "improved", seed=seed)])
+        write_static(out, tmp_path / "page.html")
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] != pages[1]
+
+
 def test_trouble_with_folders_is_said(results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         write_static(results, tmp_path / "file" / "page.html")
     page = tmp_path / "page"
-    (page / "index.html").mkdir(parents=True)
+    write_static(results, page)
+    shutil.rmtree(page / "pictures")
+    (page / "pictures").write_bytes(b"")
     with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(page)))}: "):
         write_static(results, page)
     with pytest.raises(ConfigurationError, match="no journal"):
