@@ -15,7 +15,7 @@ from typing import Final
 
 from PIL import Image
 
-from smarty_async.archive.photos.convert import flattened, upright
+from smarty_async.archive.photos.convert import fitting_profile, flattened, upright
 from smarty_async.archive.photos.identify import silenced
 from smarty_async.archive.photos.probe import examine
 
@@ -54,7 +54,7 @@ def browser_type(path: Path) -> str | None:
 
 
 def render(path: Path, *, side: int, page: int = 1) -> bytes:
-    """A picture as a JPEG file, upright, on white.
+    """A picture as a JPEG file, upright, on white, with its colour profile.
 
     Args:
         path: of its file.
@@ -69,10 +69,12 @@ def render(path: Path, *, side: int, page: int = 1) -> bytes:
     with silenced(), path.open("rb") as file:
         found = examine(file, page=page)
         with found.load(min(1.0, side / max(found.width, found.height))) as image:
-            picture = upright(flattened(image), found.orientation)
+            picture = flattened(image)
+            profile = fitting_profile(picture)
+            picture = upright(picture, found.orientation)
             picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
             buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, progressive=True)
+            picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, progressive=True, icc_profile=profile)
     return buffer.getvalue()
 
 

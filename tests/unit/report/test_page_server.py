@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support import pictures
 from support.journals import Entry, add_entries, make_output_folder, picture_entry
+from support.metadata_samples import srgb_profile
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoRejected
@@ -304,6 +305,17 @@ def test_every_kind_of_picture_is_shown(tmp_path: Path, mode: str) -> None:
     assert (shown.size, shown.mode in ("L", "RGB")) == ((60, 40), True)
     if mode == "I;16":
         assert abs(int(shown.getpixel((5, 5)) or 0) - 40_000 // 257) <= 2  # type: ignore[arg-type]
+
+
+def test_a_picture_keeps_its_profile_where_that_fits(tmp_path: Path) -> None:
+    profile = srgb_profile()
+    of_cmyk = profile[:16] + b"CMYK" + profile[20:]  # the colours become sRGB
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode, stored in (("RGB", profile), ("CMYK", of_cmyk), ("L", profile)):
+        pictures.scene(60, 40).convert(mode).save(tmp_path / "a.jpg", icc_profile=stored, exif=exif)
+        shown = pictures.opened(render(tmp_path / "a.jpg", side=30))
+        assert (shown.size, shown.info.get("icc_profile")) == ((20, 30), profile if mode == "RGB" else None)
 
 
 def test_a_photo_on_its_side_is_shown_upright(tmp_path: Path) -> None:
