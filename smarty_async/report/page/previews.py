@@ -139,15 +139,19 @@ class Previews:
                 self._shrink(kept)
 
     def _shrink(self, newest: Path) -> None:
-        """Remove the oldest pictures, and never the one that was just made."""
+        """Remove the oldest pictures, and never the one that was just made.
+
+        One that cannot be removed stays: Windows removes none that is being served.
+        """
         entries = sorted(self._entries())
         self._bytes = sum(size for _, size, _ in entries)
         for _, size, path in entries:
             if self._bytes <= self._max_bytes * _KEPT_SHARE:
                 return
             if path != newest:
-                path.unlink(missing_ok=True)
-                self._bytes -= size
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    self._bytes -= size
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
         """Modification time, bytes and path of each picture; another process may remove some meanwhile."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from support import pictures
 from support.journals import Entry, add_entries, make_output_folder, picture_entry
 from support.metadata_samples import srgb_profile
+from support.permissions import without_privileges
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoRejected
@@ -275,6 +277,27 @@ def test_the_cache_has_a_limit(tmp_path: Path) -> None:
     kept = list((tmp_path / "cache").rglob("*.jpg"))
     assert made in kept
     assert sum(path.stat().st_size for path in kept) <= 4 * one
+
+
+def test_a_thumbnail_that_cannot_be_removed_is_no_obstacle(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.jpg").write_bytes(pictures.jpeg(200, 200, seed=number))
+    one = len(render(tmp_path / "0.jpg", side=100))
+    stuck = tmp_path / "cache" / "in use" / "old.jpg"
+    stuck.parent.mkdir(parents=True)
+    stuck.write_bytes(bytes(3 * one))
+    os.utime(stuck, ns=(0, 0))
+    stuck.parent.chmod(0o500)
+    previews = Previews(tmp_path / "cache", max_bytes=5 * one)
+    try:
+        with without_privileges():
+            for number in range(6):
+                assert previews.get(tmp_path / f"{number}.jpg", side=100).is_file()
+    finally:
+        stuck.parent.chmod(0o700)
+    kept = list((tmp_path / "cache").rglob("*.jpg"))
+    assert stuck in kept
+    assert sum(path.stat().st_size for path in kept) <= 5 * one
 
 
 def test_a_changed_picture_gets_a_new_thumbnail(tmp_path: Path) -> None:
