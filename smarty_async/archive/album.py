@@ -1,9 +1,9 @@
 """The album: a folder with exactly one picture a photo, under the photos' own names. Blocking.
 
 The picture is a copy of the best output, or of the original where there is none: whole or not at all, with the photo's
-modification time. A manifest in the album, one line of JSON a picture, says what was copied from what, so that the next
-call copies only what has changed, and neither replaces nor removes a file that it did not make or that was changed
-since.
+modification time. Pages of one file without outputs have one copy of the file in common. A manifest in the album, one
+line of JSON a photo, says what was copied from what, so that the next call copies only what has changed, and neither
+replaces nor removes a file that it did not make or that was changed since.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import ALBUM, output_place
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
+from smarty_async.archive.sources.walk import is_skipped
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.results import KINDS, ErrorInfo, Kind
 
@@ -74,6 +75,10 @@ class AlbumResult(msgspec.Struct, kw_only=True):
     problems: list[Problem] = msgspec.field(default_factory=list[Problem])
 
 
+_Key = tuple[bytes, bytes, int]
+"""A photo: its source, its path relative to that, and which picture of the file it is, from 1."""
+
+
 class _Choice(msgspec.Struct, frozen=True, gc=False):
     """A photo with the file that becomes its picture."""
 
@@ -82,8 +87,13 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
 
     @property
-    def key(self) -> tuple[bytes, bytes]:
-        return os.fsencode(self.photo.source), os.fsencode(self.photo.photo)
+    def key(self) -> _Key:
+        return os.fsencode(self.photo.source), os.fsencode(self.photo.photo), self.photo.page
+
+    @property
+    def file(self) -> tuple[bytes, bytes]:
+        """The photo's file."""
+        return self.key[:2]
 
 
 def make_album(
@@ -93,7 +103,8 @@ def make_album(
 
     A picture keeps its photo's path; an output of a photo that is no JPEG gets ``.jpg`` in place of its extension. A
     name that is taken, by another photo or by a file that is not the album's, is made distinct: by the whole name of
-    the photo (``a.png.jpg``), the folder name of its source, or a number. A picture has its photo's modification time.
+    the photo (``a.png.jpg``), the folder name of its source, or a number. Further pages of a file have their number in
+    the name (``a.page-2.jpg``). A picture has its photo's modification time.
 
     Args:
         out: the folder given to ``improve`` as ``--out``.
@@ -163,8 +174,10 @@ def _check_folder(folder: Path, catalog: Catalog) -> None:
 
 
 def _is_new_or_album(folder: Path) -> bool:
-    """Whether `folder` is not there, empty, or an album."""
-    return not folder.exists() or (folder / ALBUM).exists() or (folder.is_dir() and not any(folder.iterdir()))
+    """Whether `folder` is not there, an album, or holds nothing but what scans skip, such as the system's files."""
+    if not folder.exists() or (folder / ALBUM).exists():
+        return True
+    return folder.is_dir() and all(is_skipped(entry.name) for entry in folder.iterdir())
 
 
 def _choose(photo: Photo, out: Path, kinds: Sequence[Kind]) -> _Choice:
@@ -195,6 +208,9 @@ class _Making:
         self._entries = {entry.key: entry for entry in self._manifest.read()}
         self._owners = {entry.target: entry for entry in self._entries.values()}
         self._names = Names()
+        # Of this call: the paths of originals in the album, and their sizes and modification times.
+        self._originals: dict[tuple[bytes, bytes], str] = {}
+        self._brought: dict[str, tuple[int, int]] = {}
         self._result = AlbumResult()
 
     def make(self) -> AlbumResult:
@@ -227,15 +243,28 @@ class _Making:
         rest: list[tuple[bool, _Choice, list[str]]] = []
         for choice in self._choices():
             folder = (Path(choice.photo.source).name or "root") if self._several_sources else None
-            wanted = candidates(choice.photo.photo, is_output=choice.kind != "original", folder=folder)
+            photo = choice.photo
+            wanted = candidates(photo.photo, is_output=choice.kind != "original", folder=folder, page=photo.page)
             kept = self._name_before(choice, suffix=os.path.splitext(wanted[0])[1])  # noqa: PTH122 - many at a time
-            if kept is not None and names.take(kept):
-                named.append((choice, kept))
+            if kept is not None and (self._target_in_common(choice) == kept or names.take(kept)):
+                named.append((choice, self._noted(choice, kept)))
             else:
-                rest.append((wanted[0] != choice.photo.photo, choice, wanted))
+                rest.append((wanted[0] != photo.photo, choice, wanted))
         for _, choice, wanted in sorted(rest, key=lambda one: (one[0], one[1].photo.id)):
-            named.append((choice, names.first_free(wanted, usable=partial(self._usable, choice))))
+            target = self._target_in_common(choice)
+            if target is None:
+                target = names.first_free(wanted, usable=partial(self._usable, choice))
+            named.append((choice, self._noted(choice, target)))
         return named
+
+    def _target_in_common(self, choice: _Choice) -> str | None:
+        """Where the original is that another page of the same file has as its picture, too."""
+        return self._originals.get(choice.file) if choice.kind == "original" else None
+
+    def _noted(self, choice: _Choice, target: str) -> str:
+        if choice.kind == "original":
+            self._originals[choice.file] = target
+        return target
 
     def _name_before(self, choice: _Choice, *, suffix: str) -> str | None:
         """The path that the photo's picture has in the album, when it can keep it."""
@@ -261,19 +290,29 @@ class _Making:
 
     def _add(self, choice: _Choice, target: str) -> None:
         entry = self._entries.get(choice.key)
-        origin = self._origin(choice)
-        if entry and entry.target == os.fsencode(target) and entry.origin == origin and self._exists(target):
-            self._count(choice, copied=False)
-            return
         try:
-            size, mtime_ns = copy_picture(choice.origin, self._folder / target, temporary=self._own / "picture.part")
+            size, mtime_ns = self._brought.get(target) or self._bring(choice, target, entry)
         except PictureProblem as problem:
             self._add_problem(choice.photo, problem)
             return
         if entry and entry.target != os.fsencode(target) and self._is_mine(entry):
             self._remove(os.fsdecode(entry.target))
-        self._entries[choice.key] = Entry(*choice.key, os.fsencode(target), origin, size, mtime_ns)
-        self._count(choice, copied=True)
+        source, photo, page = choice.key
+        made = Entry(source, photo, os.fsencode(target), self._origin(choice), size, mtime_ns, page)
+        self._entries[choice.key] = made
+
+    def _bring(self, choice: _Choice, target: str, entry: Entry | None) -> tuple[int, int]:
+        """Make sure that the picture is at `target`; its size and modification time when it was made."""
+        is_there = entry and (entry.target, entry.origin) == (os.fsencode(target), self._origin(choice))
+        if entry and is_there and self._exists(target):
+            made, copied = (entry.size, entry.mtime_ns), False
+        else:
+            temporary = self._own / "picture.part"
+            made, copied = copy_picture(choice.origin, self._folder / target, temporary=temporary), True
+        if choice.kind == "original":
+            self._brought[target] = made
+        self._count(choice, copied=copied)
+        return made
 
     def _origin(self, choice: _Choice) -> tuple[str, int, int]:
         return choice.kind, choice.origin.size, choice.origin.version_ns
@@ -317,23 +356,25 @@ _PICTURES: Final = frozenset(
 """Extensions that ``.jpg`` replaces; to another (``portrait.1987``) it is appended."""
 
 
-def candidates(photo: str, *, is_output: bool, folder: str | None = None) -> list[str]:
+def candidates(photo: str, *, is_output: bool, folder: str | None = None, page: int = 1) -> list[str]:
     """The paths that the picture of `photo` may have in the album, best first, with ``/``.
 
     Args:
         photo: its path relative to its source.
         is_output: whether the picture is an output, which is always a JPEG.
         folder: a folder for it when a photo of another source has its path; None when there is one source.
+        page: which picture of the file it is, from 1.
     """
-    own = [_as_jpeg(photo), output_place(photo)] if is_output else [photo]
+    own = [_as_jpeg(photo, page), output_place(photo, page=page)] if is_output else [photo]
     below = [] if folder is None else [f"{folder}/{path}" for path in own]
     return list(dict.fromkeys([*own, *below]))
 
 
-def _as_jpeg(photo: str) -> str:
+def _as_jpeg(photo: str, page: int) -> str:
     path = PurePosixPath(photo)
-    suffix = path.suffix.lower()
-    return output_place(str(path.with_suffix(".jpg")) if suffix in _PICTURES else photo)
+    if path.suffix.lower() not in _PICTURES:
+        return output_place(photo, page=page)
+    return output_place(str(path.with_suffix(f".page-{page}.jpg" if page > 1 else ".jpg")))
 
 
 class Names:
@@ -382,6 +423,7 @@ class Entry(msgspec.Struct, frozen=True):
         origin: what it was copied from: a kind or ``original``, with its size and modification time.
         size: bytes of the picture, when it was made.
         mtime_ns: its modification time then.
+        page: which picture of the photo's file it is of, from 1; manifests of before do not say.
     """
 
     source: bytes
@@ -390,11 +432,12 @@ class Entry(msgspec.Struct, frozen=True):
     origin: tuple[str, int, int]
     size: int
     mtime_ns: int
+    page: int = 1
 
     @property
-    def key(self) -> tuple[bytes, bytes]:
+    def key(self) -> _Key:
         """The photo."""
-        return self.source, self.photo
+        return self.source, self.photo, self.page
 
 
 class _Manifest:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 import stat
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO, Final, Self
+from typing import Final, Self
 
 import msgspec
+
+from smarty_async.archive.outputs.metadata.copier import set_modified
 
 __all__ = ["Origin", "PictureProblem", "copy_picture"]
 
@@ -19,6 +21,9 @@ _BAD_NAME: Final = frozenset({errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ})
 
 _CLOCK_NS: Final = 2_000_000_000
 """How exactly FAT keeps modification times, in nanoseconds."""
+
+_PIECE_BYTES: Final = 1 << 20
+"""Bytes that are copied at a time."""
 
 
 class PictureProblem(Exception):
@@ -69,7 +74,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 
 
 def copy_picture(origin: Origin, target: Path, *, temporary: Path) -> tuple[int, int]:
-    """Copy `origin` to `target`, replacing what is there.
+    """Copy `origin` to `target`, replacing what is there. A disk that does not take the time gives it its own.
 
     Args:
         origin: the file.
@@ -83,13 +88,8 @@ def copy_picture(origin: Origin, target: Path, *, temporary: Path) -> tuple[int,
         PictureProblem: the origin cannot be read, or the disk cannot hold the name.
         OSError: the disk refuses.
     """
-    try:
-        file = open(origin.path, "rb")  # noqa: PTH123, SIM115 - closed below; the path may hold bytes that are no text
-    except OSError as error:
-        raise PictureProblem(f"cannot read {origin.path!r}: {error.strerror}") from None
-    with file:
-        _fill(temporary, file)
-    os.utime(temporary, ns=(origin.mtime_ns, origin.mtime_ns))
+    _fill(temporary, origin.path)
+    set_modified(temporary, origin.mtime_ns)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
@@ -102,10 +102,20 @@ def copy_picture(origin: Origin, target: Path, *, temporary: Path) -> tuple[int,
     return status.st_size, status.st_mtime_ns
 
 
-def _fill(temporary: Path, file: BinaryIO) -> None:
+def _fill(temporary: Path, origin: str) -> None:
     try:
-        with temporary.open("wb") as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
+        with closing(_pieces(origin)) as pieces, temporary.open("wb") as copy:
+            copy.writelines(pieces)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _pieces(path: str) -> Generator[bytes]:
+    """The bytes of the file at `path`. Its errors are of reading alone: those of writing arise outside."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - the path may hold bytes that are no text
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise PictureProblem(f"cannot read {path!r}: {error.strerror}") from None

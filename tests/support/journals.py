@@ -12,7 +12,9 @@ import msgspec
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.lookup import EntryLookup
+from smarty_async.archive.journal.records import photo_key
 from smarty_async.archive.journal.store import JournalStore
+from smarty_async.archive.paths import POSIX_RULES, output_place
 from support import pictures
 
 __all__ = ["Entry", "add_entries", "begin_another_run", "make_output_folder", "picture_entry"]
@@ -25,6 +27,7 @@ class Entry(msgspec.Struct, kw_only=True):
 
     Attributes:
         name: path relative to the source.
+        page: which picture of the file, from 1.
         outcome: None when no run has finished it.
         outputs: {kind: bytes of the file}; made at their places.
         place: path of its outputs below the folder of each kind; by default what its name gives.
@@ -34,6 +37,7 @@ class Entry(msgspec.Struct, kw_only=True):
     """
 
     name: str
+    page: int = 1
     outcome: str | None = "restored"
     outputs: Mapping[str, bytes] = {}
     place: str | None = None
@@ -71,7 +75,7 @@ def picture_entry(name: str, *kinds: str, seed: int = 0, outcome: str = "restore
 
 
 def _place(entry: Entry) -> str:
-    return entry.place or (entry.name if entry.name.lower().endswith((".jpg", ".jpeg")) else f"{entry.name}.jpg")
+    return entry.place or output_place(entry.name, page=entry.page, rules=POSIX_RULES)
 
 
 def _write_files(out: Path, source: Path, entry: Entry) -> None:
@@ -86,7 +90,7 @@ def _write_files(out: Path, source: Path, entry: Entry) -> None:
 def _write_row(sql: sqlite3.Connection, source: Path, entry: Entry) -> None:
     path = source / entry.name
     size, mtime_ns = (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (0, 0)
-    key = (os.fsencode(source), os.fsencode(entry.name))
+    key = (os.fsencode(source), photo_key(entry.name, entry.page))
     sql.execute("INSERT OR IGNORE INTO photos (source, photo, size, version) VALUES (?, ?, 0, '0')", key)
     [number] = sql.execute("SELECT id FROM photos WHERE source = ? AND photo = ?", key).fetchone()
     sql.execute(

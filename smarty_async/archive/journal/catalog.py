@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Self, cast, get_args
 import msgspec
 
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import kinds_of, photo_of_key
+from smarty_async.archive.journal.records import kinds_of, photo_key, photo_of_key
 from smarty_async.archive.paths import JOURNAL, STATE, display_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.failures import name_with_page
@@ -31,6 +31,10 @@ State = Literal["restored", "already_good", "failed", "rejected", "skipped", "du
 STATES: Final[tuple[State, ...]] = get_args(State)
 
 _COLUMNS: Final = "id, source, photo, place, size, version, outcome, bw, attempts, error_type, error"
+_KEY: Final = 2
+"""Where a row of these has the column ``photo``."""
+_AFTER_PAGES: Final = b"\1"
+"""What follows a path in the first key behind those of its pages, which begin with the path and a zero byte."""
 _BATCH: Final = 500
 """Photos read at a time by `Catalog.photos`, and bound parameters of one statement."""
 
@@ -198,12 +202,12 @@ class Catalog:
         Returns:
             The photos; none when `after` or `folder` is not known.
         """
-        folders, name = self.folders(), b""
+        folders, last = self.folders(), None
         if after is not None:
             last = self.photo(after)
             if last is None:
                 return []
-            start, name = self._positions.get(self.folder_of(last)), os.fsencode(last.photo)
+            start = self._positions.get(self.folder_of(last))
         else:
             start = 0 if folder is None else self._positions.get(folder)
         if start is None:
@@ -212,24 +216,49 @@ class Catalog:
         with schema.translated(self._path):
             for one in folders[start:] if folder is None else folders[start : start + 1]:
                 if state is None or state in one.counts:
-                    found += self._direct(one, after=name, state=state, limit=limit - len(found))
+                    rows = self._direct(one, after=last, state=state, limit=limit - len(found))
+                    found += self._photos(rows)
                 if len(found) >= limit:
                     break
-                name = b""
+                last = None
         return found
 
-    def _direct(self, folder: Folder, *, after: bytes, state: State | None, limit: int) -> list[Photo]:
-        """The photos directly in `folder` whose relative path follows `after`."""
-        prefix = os.fsencode(folder.path) + b"/" if folder.path else b""
+    def _direct(self, folder: Folder, *, after: Photo | None, state: State | None, limit: int) -> list[Any]:
+        """Rows of the photos directly in `folder` that follow `after`: by path, the pages of a file by number."""
+        source, prefix = os.fsencode(folder.source), os.fsencode(folder.path) + b"/" if folder.path else b""
+        start, rows = prefix, []
+        if after is not None:
+            path = os.fsencode(after.photo)
+            start = path + _AFTER_PAGES
+            rows = self._pages(source, path, after=photo_key(after.photo, after.page), state=state, limit=limit)
+        room = limit - len(rows)
+        following = self._files(source, prefix, start=start, state=state, limit=room) if room else []
+        if following and len(following) == room:
+            # The index has page 10 before page 2: of the last file, others than the first pages may be there.
+            path, _ = _path_and_page(following[-1])
+            following = [row for row in following if _path_and_page(row)[0] != path]
+            following += self._pages(source, path, after=b"", state=state, limit=room - len(following))
+        return rows + sorted(following, key=_path_and_page)
+
+    def _files(self, source: bytes, prefix: bytes, *, start: bytes, state: State | None, limit: int) -> list[Any]:
+        """Rows of the photos from the key `start` on whose path is `prefix` and a name, in the order of their keys."""
         wanted, values = _condition(state)
         # The range ends before the first path that does not begin with the prefix: "0" follows "/".
         below = ("AND photo < ?", (prefix[:-1] + b"0",)) if prefix else ("", ())
-        rows = self._sql.execute(
-            f"SELECT {_COLUMNS} FROM photos WHERE source = ? AND photo > ? {below[0]}"  # noqa: S608 - our own words
+        return self._sql.execute(
+            f"SELECT {_COLUMNS} FROM photos WHERE source = ? AND photo >= ? {below[0]}"  # noqa: S608 - our own words
             f" AND instr(substr(photo, ?), x'2f') = 0 {wanted} ORDER BY photo LIMIT ?",
-            (os.fsencode(folder.source), max(prefix, after), *below[1], len(prefix) + 1, *values, limit),
+            (source, start, *below[1], len(prefix) + 1, *values, limit),
         ).fetchall()
-        return self._photos(rows)
+
+    def _pages(self, source: bytes, path: bytes, *, after: bytes, state: State | None, limit: int) -> list[Any]:
+        """Rows of the pages of the file `path` that follow the key `after`, by number: a longer one is larger."""
+        wanted, values = _condition(state)
+        return self._sql.execute(
+            f"SELECT {_COLUMNS} FROM photos WHERE source = ? AND photo >= ? AND photo < ?"  # noqa: S608 - our own words
+            f" AND (length(photo), photo) > (?, ?) {wanted} ORDER BY length(photo), photo LIMIT ?",
+            (source, path, path + _AFTER_PAGES, len(after), after, *values, limit),
+        ).fetchall()
 
     def photo(self, number: int) -> Photo | None:
         """The photo with this id, None when there is none."""
@@ -277,6 +306,11 @@ class Catalog:
             for photo, outputs in rows:
                 kinds.setdefault(photo, []).extend(kinds_of(outputs))
         return kinds
+
+
+def _path_and_page(row: Sequence[Any]) -> tuple[bytes, int]:
+    path, _, page = row[_KEY].partition(b"\0")
+    return path, int(page or 1)
 
 
 def _condition(state: State | None) -> tuple[str, tuple[str, ...]]:

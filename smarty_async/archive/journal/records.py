@@ -38,6 +38,7 @@ __all__ = [
     "kinds_of",
     "origin_of",
     "outputs_of",
+    "photo_key",
     "photo_of_key",
     "result_columns",
     "result_of",
@@ -163,9 +164,14 @@ kinds_of: Callable[[str], Collection[Kind]] = msgspec.json.Decoder(dict[Kind, ms
 
 
 def key_of(file: PhotoFile) -> tuple[bytes, bytes]:
-    """The columns ``source`` and ``photo`` of a photo. No path holds the zero byte before a page number."""
-    photo = os.fsencode(file.photo)
-    return os.fsencode(file.source), photo if file.page == 1 else b"%b\0%d" % (photo, file.page)
+    """The columns ``source`` and ``photo`` of a photo."""
+    return os.fsencode(file.source), photo_key(file.photo, file.page)
+
+
+def photo_key(photo: str, page: int) -> bytes:
+    """The column ``photo`` for a relative path and a page. No path holds the zero byte before a page number."""
+    path = os.fsencode(photo)
+    return path if page == 1 else b"%b\0%d" % (path, page)
 
 
 def photo_of_key(photo: bytes) -> tuple[str, int]:

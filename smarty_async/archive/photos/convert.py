@@ -21,6 +21,7 @@ from smarty_async.options import Limits
 __all__ = [
     "SHORTEST_SIDE",
     "converted",
+    "fitting_profile",
     "flattened",
     "incomplete",
     "scale_to_fit",
@@ -113,7 +114,7 @@ def converted(
         picture = flattened(image)
     except (ValueError, OSError) as error:
         raise PhotoRejected(f"its colours cannot be converted: {error}", type="unsupported") from error
-    profile = _fitting_profile(picture)
+    profile = fitting_profile(picture)
     if fit:
         picture = _scaled(picture, scale_to_fit(*size, limits) * max(size) / max(image.size))
     data, content_type, picture = _encoded(
@@ -163,7 +164,7 @@ def _scaled(picture: Image.Image, scale: float) -> Image.Image:
     return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _fitting_profile(picture: Image.Image) -> bytes | None:
+def fitting_profile(picture: Image.Image) -> bytes | None:
     """The picture's profile; one for colours that the picture no longer has would spoil those it has."""
     profile: bytes = picture.info.get("icc_profile") or b""
     return profile if _profile_space(profile) == {"L": "GRAY", "RGB": "RGB"}[picture.mode] else None

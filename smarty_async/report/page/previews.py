@@ -15,7 +15,7 @@ from typing import Final
 
 from PIL import Image
 
-from smarty_async.archive.photos.convert import flattened, upright
+from smarty_async.archive.photos.convert import fitting_profile, flattened, upright
 from smarty_async.archive.photos.identify import silenced
 from smarty_async.archive.photos.probe import examine
 
@@ -53,8 +53,13 @@ def browser_type(path: Path) -> str | None:
     return next((kind for prefix, kind in _SHOWN if start.startswith(prefix)), None)
 
 
-def render(path: Path, *, side: int) -> bytes:
-    """The picture at `path` as a JPEG file whose long side is at most `side` pixels, upright, on white.
+def render(path: Path, *, side: int, page: int = 1) -> bytes:
+    """A picture as a JPEG file, upright, on white, with its colour profile.
+
+    Args:
+        path: of its file.
+        side: pixels of its long side at most.
+        page: which picture of the file, from 1.
 
     Raises:
         PhotoRejected: it is not a picture that can be decoded.
@@ -62,12 +67,14 @@ def render(path: Path, *, side: int) -> bytes:
         ValueError: likewise, found out while it was decoded.
     """
     with silenced(), path.open("rb") as file:
-        found = examine(file)
+        found = examine(file, page=page)
         with found.load(min(1.0, side / max(found.width, found.height))) as image:
-            picture = upright(flattened(image), found.orientation)
+            picture = flattened(image)
+            profile = fitting_profile(picture)
+            picture = upright(picture, found.orientation)
             picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
             buffer = io.BytesIO()
-            picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, progressive=True)
+            picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, progressive=True, icc_profile=profile)
     return buffer.getvalue()
 
 
@@ -97,8 +104,8 @@ class Previews:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def get(self, path: Path, *, side: int) -> Path:
-        """The JPEG file made of the picture at `path` by `render`, made now if it is not there or is outdated.
+    def get(self, path: Path, *, side: int, page: int = 1) -> Path:
+        """The JPEG file made of a picture by `render`, made now if it is not there or is outdated.
 
         Raises:
             PhotoRejected: it is not a picture that can be decoded.
@@ -108,11 +115,12 @@ class Previews:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(path)  # a pipe would keep the thread waiting
-        key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}".encode()])
+        of_page = f" {page}" if page > 1 else ""
+        key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}{of_page}".encode()])
         name = hashlib.sha256(key).hexdigest()
         kept = self._folder / name[:2] / f"{name}.jpg"
         if not kept.is_file():
-            self._write(kept, render(path, side=side))
+            self._write(kept, render(path, side=side, page=page))
         return kept
 
     def _write(self, kept: Path, data: bytes) -> None:
@@ -131,15 +139,19 @@ class Previews:
                 self._shrink(kept)
 
     def _shrink(self, newest: Path) -> None:
-        """Remove the oldest pictures, and never the one that was just made."""
+        """Remove the oldest pictures, and never the one that was just made.
+
+        One that cannot be removed stays: Windows removes none that is being served.
+        """
         entries = sorted(self._entries())
         self._bytes = sum(size for _, size, _ in entries)
         for _, size, path in entries:
             if self._bytes <= self._max_bytes * _KEPT_SHARE:
                 return
             if path != newest:
-                path.unlink(missing_ok=True)
-                self._bytes -= size
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                    self._bytes -= size
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
         """Modification time, bytes and path of each picture; another process may remove some meanwhile."""

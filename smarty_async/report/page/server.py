@@ -26,7 +26,19 @@ from smarty_async.results import ErrorInfo, Kind
 from smarty_async.web.assets import SHARED, add_assets
 from smarty_async.web.guard import guard
 
-__all__ = ["ASSETS", "Card", "Page", "Section", "Summary", "Which", "card_of", "path_of", "summary_of", "view"]
+__all__ = [
+    "ASSETS",
+    "Card",
+    "Page",
+    "Section",
+    "Summary",
+    "Which",
+    "card_of",
+    "page_of",
+    "path_of",
+    "summary_of",
+    "view",
+]
 
 
 T = TypeVar("T")
@@ -170,31 +182,32 @@ class _Viewer:
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
         """A small JPEG of one picture."""
-        return await self._preview(await self._path(request), side=THUMBNAIL_SIDE)
+        path, page = await self._path_and_page(request)
+        return await self._preview(path, page=page, side=THUMBNAIL_SIDE)
 
     async def picture(self, request: web.Request) -> web.StreamResponse:
         """One picture as it is, or as a JPEG when browsers do not show its format."""
-        path = await self._path(request)
+        path, page = await self._path_and_page(request)
         try:
             kind = await self._decode(partial(browser_type, path))
         except (OSError, ValueError):
             return _no_preview()
         if kind is None:
-            return await self._preview(path, side=LARGE_SIDE)
+            return await self._preview(path, page=page, side=LARGE_SIDE)
         return _file(path, kind)
 
-    async def _path(self, request: web.Request) -> Path:
-        """Where the picture is that the request names by the photo's id; the address holds no path."""
-        number = int(request.match_info["id"])
+    async def _path_and_page(self, request: web.Request) -> tuple[Path, int]:
+        """Path and page of the picture that the request names by the photo's id; the address holds no path."""
+        number, which = int(request.match_info["id"]), _which(request)
         photo = await self._read(lambda: self._catalog.photo(number))
-        path = None if photo is None else path_of(self._catalog.out, photo, _which(request))
-        if path is None:
+        path = None if photo is None else path_of(self._catalog.out, photo, which)
+        if photo is None or path is None:
             raise web.HTTPNotFound
-        return path
+        return path, page_of(photo, which)
 
-    async def _preview(self, path: Path, *, side: int) -> web.StreamResponse:
+    async def _preview(self, path: Path, *, page: int, side: int) -> web.StreamResponse:
         try:
-            kept = await self._decode(partial(self._previews.get, path, side=side))
+            kept = await self._decode(partial(self._previews.get, path, side=side, page=page))
         except (PhotoRejected, OSError, ValueError, MemoryError):
             return _no_preview()
         return _file(kept, "image/jpeg")
@@ -348,6 +361,11 @@ def path_of(out: Path, photo: Photo, which: Which) -> Path | None:
         return photo.path
     kind: Kind = which
     return out / photo.outputs[kind] if kind in photo.outputs else None
+
+
+def page_of(photo: Photo, which: Which) -> int:
+    """Which picture of its file a picture of `photo` is, from 1."""
+    return photo.page if which == "before" else 1
 
 
 def _version(path: Path) -> str | None:

@@ -18,9 +18,10 @@ import msgspec
 
 from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import STATE
+from smarty_async.archive.sources.walk import is_skipped
 from smarty_async.errors import DiskError, OptionsError, PhotoRejected
 from smarty_async.report.page.previews import render
-from smarty_async.report.page.server import ASSETS, Card, Which, card_of, path_of, summary_of
+from smarty_async.report.page.server import ASSETS, Card, Which, card_of, page_of, path_of, summary_of
 from smarty_async.results import KINDS
 from smarty_async.web.assets import read_asset
 
@@ -37,7 +38,13 @@ _HTML: Final = (".html", ".htm")
 _ASSET: Final = re.compile(
     r'<(?:link rel="(icon|stylesheet)" href|script defer (src))="assets/([\w.]+)"(?:></script>)?>'
 )
+_INDEX: Final = "index.html"
 _PICTURES: Final = "pictures"
+
+_CHARSET: Final = '<meta charset="utf-8">'
+_MARK: Final = '<meta name="generator" content="smarty-async view --static">'
+"""What a page is known by; it stands within the first `_MARK_BYTES`."""
+_MARK_BYTES: Final = 2000
 
 _Link = Callable[[int, Which, bytes], str]
 """Takes a photo's id, which picture and its JPEG bytes; returns the address the page uses."""
@@ -50,7 +57,7 @@ def write_static(out_dir: str | os.PathLike[str], target: str | os.PathLike[str]
         out_dir: the folder given to ``improve`` as ``--out``.
         target: the page. With ``.html`` at its end it is one file with the pictures in it, at most 1080 pixels
             wide or high; else a folder with ``index.html`` and pictures of at most 2048 pixels. An earlier page is
-            replaced.
+            replaced, and nothing else.
         limit: photos at most.
 
     Returns:
@@ -93,15 +100,31 @@ def _check_target(page: Path, catalog: Catalog) -> None:
     if page.suffix.lower() in _HTML:
         if page.is_dir():
             raise OptionsError(f"{str(page)!r} is a folder: choose another name for --static")
-    elif page.exists() and (not page.is_dir() or {entry.name for entry in page.iterdir()} - {"index.html", _PICTURES}):
+        if page.exists() and not _is_page(page):
+            raise OptionsError(f"{str(page)!r} is something else than such a page: choose another name for --static")
+    elif page.exists() and not (page.is_dir() and _is_new_or_page(page)):
         raise OptionsError(f"{str(page)!r} holds something else than such a page: choose a new folder for --static")
+
+
+def _is_new_or_page(folder: Path) -> bool:
+    """Whether `folder` holds nothing, or an earlier page; what the system puts into every folder does not count."""
+    names = {entry.name for entry in folder.iterdir() if not is_skipped(entry.name)}
+    return not names or (names <= {_INDEX, _PICTURES} and _is_page(folder / _INDEX))
+
+
+def _is_page(path: Path) -> bool:
+    """Whether the file at `path` is an earlier page."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(_MARK_BYTES)
 
 
 def _write_file(catalog: Catalog, page: Path, temporary: Path) -> None:
     def embed(_photo: int, _which: Which, data: bytes) -> str:
         return f"data:image/jpeg;base64,{b64encode(data).decode('ascii')}"
 
-    made = temporary / "index.html"
+    made = temporary / _INDEX
     with made.open("wb") as file:
         _write_page(file, catalog, side=_FILE_SIDE, link=embed)
     made.replace(page)
@@ -116,12 +139,12 @@ def _write_folder(catalog: Catalog, page: Path, temporary: Path) -> None:
         (pictures / name).write_bytes(data)
         return f"{_PICTURES}/{name}"
 
-    with (temporary / "index.html").open("wb") as file:
+    with (temporary / _INDEX).open("wb") as file:
         _write_page(file, catalog, side=_FOLDER_SIDE, link=save)
     page.mkdir(exist_ok=True)
+    (temporary / _INDEX).replace(page / _INDEX)  # first: it marks the folder as a page that may be written again
     shutil.rmtree(page / _PICTURES, ignore_errors=True)
     pictures.replace(page / _PICTURES)
-    (temporary / "index.html").replace(page / "index.html")
 
 
 def _write_page(file: BinaryIO, catalog: Catalog, *, side: int, link: _Link) -> None:
@@ -153,7 +176,7 @@ def _rendered(out: Path, photo: Photo, which: Which, *, side: int) -> bytes | No
     """One picture, None when there is none that can be decoded."""
     path = path_of(out, photo, which)
     try:
-        return None if path is None else render(path, side=side)
+        return None if path is None else render(path, side=side, page=page_of(photo, which))
     except (PhotoRejected, OSError, ValueError, MemoryError):
         return None
 
@@ -184,7 +207,7 @@ def _inlined() -> str:
         " base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    html = html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{meta}', 1)
+    html = html.replace(_CHARSET, f"{_CHARSET}\n{_MARK}\n{meta}", 1)
     # At the end, as `defer` has no meaning for them: by then the page is there.
     inline = chain.from_iterable(("<script>", script, "</script>\n") for script in scripts)
     return html.replace("</body>", f"</body>{''.join(inline)}", 1)

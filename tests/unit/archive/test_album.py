@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +104,53 @@ def test_a_second_call_copies_what_has_changed(out: Path, source: Path, album: P
     result = make_album(out, album)
     assert (counts(result), result.removed) == ((3, 0, 2, 1), 1)
     assert pictures_in(album) == {"a.jpg": b"improved", "b.jpg": b"better", "c.jpg": b"restored now"}
+
+
+def page(number: int, content: bytes | None = None, name: str = "scan.tif") -> Entry:
+    """A page of a file, without an output when there is no content."""
+    outputs = {"improved": content} if content else {}
+    return Entry(name=name, page=number, outcome="restored" if content else "already_good", outputs=outputs)
+
+
+def test_pages_of_a_file_are_kept_apart(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [page(1, b"1"), page(2, b"2"), page(10, b"10"), page(2, b"odd", name="a.b")])
+    make_album(out, album)
+    pictures = {"scan.jpg": b"1", "scan.page-2.jpg": b"2", "scan.page-10.jpg": b"10", "a.b.page-2.jpg": b"odd"}
+    assert pictures_in(album) == pictures
+    assert counts(make_album(out, album)) == (4, 0, 0, 4)
+    add_entries(out, source, [page(2, b"better")])
+    assert counts(make_album(out, album)) == (4, 0, 1, 3)
+    assert pictures_in(album) == pictures | {"scan.page-2.jpg": b"better"}
+
+
+def test_pages_without_outputs_have_one_copy_of_their_file_in_common(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="scan.tif", outcome="already_good", original=b"all pages")])
+    add_entries(out, source, [page(2), page(3)])
+    for copied in (1, 0):
+        assert counts(make_album(out, album)) == (0, 1, copied, 1 - copied)
+        assert pictures_in(album) == {"scan.tif": b"all pages"}
+    add_entries(out, source, [page(1, b"1")])
+    for copied in (1, 0):
+        result = make_album(out, album)
+        assert (counts(result), result.removed) == ((1, 1, copied, 2 - copied), 0)
+        assert pictures_in(album) == {"scan.tif": b"all pages", "scan.jpg": b"1"}
+    result = make_album(out, album, prefer=["resolved"])
+    assert (counts(result), result.removed) == ((0, 1, 0, 1), 1)
+    assert pictures_in(album) == {"scan.tif": b"all pages"}
+    add_entries(out, source, [page(2, b"2"), page(3, b"3")])
+    result = make_album(out, album)
+    assert (counts(result), result.removed) == ((3, 0, 3, 0), 1)
+    assert pictures_in(album) == {"scan.jpg": b"1", "scan.page-2.jpg": b"2", "scan.page-3.jpg": b"3"}
+
+
+def test_a_manifest_without_pages_is_read(out: Path, source: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
+    manifest = album / OWN / "manifest.jsonl"
+    former = manifest.read_bytes().replace(b',"page":1', b"")
+    assert former != manifest.read_bytes()
+    manifest.write_bytes(former)
+    (album / "a.jpg").write_bytes(b"cropped by hand")
+    assert counts(make_album(out, album)) == (1, 0, 0, 1)
 
 
 def test_a_picture_that_is_missing_comes_back(out: Path, source: Path, album: Path) -> None:
@@ -251,12 +298,16 @@ def test_places_where_it_would_disturb(out: Path, source: Path, tmp_path: Path, 
     assert pictures_in(tmp_path) == before
 
 
-def test_a_new_folder_below_the_photos_is_fine_and_no_scan_takes_it(out: Path, source: Path) -> None:
+@pytest.mark.parametrize("junk", [None, ".DS_Store", "Thumbs.db"])
+def test_a_new_folder_below_the_photos_is_fine_and_no_scan_takes_it(out: Path, source: Path, junk: str | None) -> None:
     make_output_folder(out, source, [restored("a.jpg")])
+    if junk:
+        (source / "album").mkdir()
+        (source / "album" / junk).write_bytes(b"")
     before = {one.photo for one in scan([source], out=out)}
     for _ in range(2):
         make_album(out, source / "album")
-        assert pictures_in(source / "album") == {"a.jpg": b"improved"}
+        assert pictures_in(source / "album") == {"a.jpg": b"improved"} | ({junk: b""} if junk else {})
         assert {one.photo for one in scan([source], out=out)} == before
 
 
@@ -267,25 +318,40 @@ def test_one_call_at_a_time(out: Path, source: Path, album: Path) -> None:
         make_album(out, album)
 
 
-def test_a_full_disk_is_said_and_nothing_is_half(
-    out: Path, source: Path, album: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg")])
-    copy, calls = shutil.copyfileobj, 0
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows limits no file's size")
+def test_a_full_disk_is_said_and_nothing_is_half(out: Path, source: Path, album: Path) -> None:
+    import resource  # noqa: PLC0415 - Windows has none
 
-    def copy_until_full(*arguments: object) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        copy(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("shutil.copyfileobj", copy_until_full)
-    with pytest.raises(DiskError, match="No space left"):
-        make_album(out, album)
+    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg", b"b" * 3_000_000)])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(album)))}: "):
+            make_album(out, album)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(pictures_in(album)) == 1
     assert not list(album.rglob("*.part"))
     assert counts(make_album(out, album)) == (2, 0, 1, 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that opens and cannot be read")
+def test_a_picture_that_cannot_be_read_fails_alone(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [Entry(name="a.jpg", outcome="failed"), restored("b.jpg")])
+    (source / "a.jpg").symlink_to("/proc/self/mem")  # its first page is mapped in no process
+    result = make_album(out, album)
+    message = f"cannot read {str(source / 'a.jpg')!r}: {os.strerror(errno.EIO)}"
+    assert [(one.photo, one.error.message) for one in result.problems] == [("a.jpg", message)]
+    assert pictures_in(album) == {"b.jpg": b"improved"}
+    assert not list(album.rglob("*.part"))
+
+
+def test_a_time_that_the_disk_refuses_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    origin = Origin(str(tmp_path / "a.jpg"), 7, 1, 10**30)
+    size, mtime_ns = copy_picture(origin, tmp_path / "copy.jpg", temporary=tmp_path / "part")
+    assert (size, mtime_ns) == (7, (tmp_path / "copy.jpg").stat().st_mtime_ns)
+    assert (tmp_path / "copy.jpg").read_bytes() == b"picture"
 
 
 # names

@@ -30,6 +30,7 @@ def all_photos(
     while page := catalog.page(after=found[-1].id if found else None, folder=folder, state=state, limit=limit):
         assert len(page) <= limit
         found += page
+        assert len({photo.id for photo in found}) == len(found)
     return found
 
 
@@ -47,6 +48,24 @@ def test_pages_go_folder_by_folder_and_by_name(catalog: Catalog, limit: int) -> 
     with catalog:
         found = names(all_photos(catalog, limit=limit))
     assert found == ["a.png", "b.jpg", "m-other/z.jpg", "m/x.jpg", "m/z.jpg", "m/deep/y.jpg"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("last", [[], ["scan.tifx"]])
+def test_pages_of_a_file_go_by_number_and_each_is_there_once(
+    out: Path, source: Path, limit: int, last: list[str]
+) -> None:
+    pages = [
+        Entry(name="m/scan.tif", page=page, outcome="failed" if page == 1 else "restored") for page in range(1, 13)
+    ]
+    others = [Entry(name=f"m/{name}") for name in ("a.jpg", "scan.tif\1", *last)]
+    with Catalog(make_output_folder(out, source, [*others, *pages[::-1], Entry(name="z/last.tif", page=2)])) as catalog:
+        found = [(photo.photo, photo.page) for photo in all_photos(catalog, limit=limit)]
+        finished = [photo.page for photo in all_photos(catalog, limit=limit, state="restored") if "tif" in photo.photo]
+    of_scan = [("m/scan.tif", page) for page in range(1, 13)]
+    rest = [(f"m/{name}", 1) for name in ("scan.tif\1", *last)]
+    assert found == [("m/a.jpg", 1), *of_scan, *rest, ("z/last.tif", 2)]
+    assert finished == [*range(2, 13), *[1] * len(rest), 2]
 
 
 def test_a_photo_says_what_the_journal_knows(catalog: Catalog, out: Path, source: Path) -> None:

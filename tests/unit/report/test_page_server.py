@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 from support import pictures
 from support.journals import Entry, add_entries, make_output_folder, picture_entry
+from support.metadata_samples import srgb_profile
+from support.permissions import without_privileges
 from yarl import URL
 
 from smarty_async.errors import ConfigurationError, PhotoRejected
@@ -108,6 +111,23 @@ async def test_what_browsers_do_not_show_is_converted(results: Path) -> None:
         status, kind, data = await page.get(f"pictures/{scan['id']}/before")
     assert (status, kind) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(data)).size == (900, 600)
+
+
+async def test_a_page_of_a_file_is_shown_as_that_page(results: Path, source: Path) -> None:
+    first, second = Image.new("RGB", (900, 600), "red"), Image.new("RGB", (600, 900), "blue")
+    first.save(source / "two.tif", save_all=True, append_images=[second])
+    after = pictures.jpeg(600, 900)
+    add_entries(results, source, [Entry(name="two.tif"), Entry(name="two.tif", page=2, outputs={"improved": after})])
+    async with page_of(results) as page:
+        for name, size, thumbnail_size in (
+            ("two.tif", first.size, (480, 320)),
+            ("two.tif (page 2)", second.size, (320, 480)),
+        ):
+            found = await card(page, name)
+            _, _, picture = await page.get(f"pictures/{found['id']}/before")
+            _, _, thumbnail = await page.get(f"thumbnails/{found['id']}/before")
+            assert (pictures.opened(picture).size, pictures.opened(thumbnail).size) == (size, thumbnail_size)
+        assert await page.get(f"pictures/{found['id']}/improved") == (200, "image/jpeg", after)
 
 
 async def test_thumbnails_are_small_and_kept(results: Path) -> None:
@@ -259,6 +279,27 @@ def test_the_cache_has_a_limit(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in kept) <= 4 * one
 
 
+def test_a_thumbnail_that_cannot_be_removed_is_no_obstacle(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.jpg").write_bytes(pictures.jpeg(200, 200, seed=number))
+    one = len(render(tmp_path / "0.jpg", side=100))
+    stuck = tmp_path / "cache" / "in use" / "old.jpg"
+    stuck.parent.mkdir(parents=True)
+    stuck.write_bytes(bytes(3 * one))
+    os.utime(stuck, ns=(0, 0))
+    stuck.parent.chmod(0o500)
+    previews = Previews(tmp_path / "cache", max_bytes=5 * one)
+    try:
+        with without_privileges():
+            for number in range(6):
+                assert previews.get(tmp_path / f"{number}.jpg", side=100).is_file()
+    finally:
+        stuck.parent.chmod(0o700)
+    kept = list((tmp_path / "cache").rglob("*.jpg"))
+    assert stuck in kept
+    assert sum(path.stat().st_size for path in kept) <= 5 * one
+
+
 def test_a_changed_picture_gets_a_new_thumbnail(tmp_path: Path) -> None:
     photo = tmp_path / "a.jpg"
     photo.write_bytes(pictures.jpeg(seed=1))
@@ -287,6 +328,17 @@ def test_every_kind_of_picture_is_shown(tmp_path: Path, mode: str) -> None:
     assert (shown.size, shown.mode in ("L", "RGB")) == ((60, 40), True)
     if mode == "I;16":
         assert abs(int(shown.getpixel((5, 5)) or 0) - 40_000 // 257) <= 2  # type: ignore[arg-type]
+
+
+def test_a_picture_keeps_its_profile_where_that_fits(tmp_path: Path) -> None:
+    profile = srgb_profile()
+    of_cmyk = profile[:16] + b"CMYK" + profile[20:]  # the colours become sRGB
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode, stored in (("RGB", profile), ("CMYK", of_cmyk), ("L", profile)):
+        pictures.scene(60, 40).convert(mode).save(tmp_path / "a.jpg", icc_profile=stored, exif=exif)
+        shown = pictures.opened(render(tmp_path / "a.jpg", side=30))
+        assert (shown.size, shown.info.get("icc_profile")) == ((20, 30), profile if mode == "RGB" else None)
 
 
 def test_a_photo_on_its_side_is_shown_upright(tmp_path: Path) -> None:

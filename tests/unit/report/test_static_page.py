@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import pictures
-from support.journals import Entry, make_output_folder, picture_entry
+from support.journals import Entry, add_entries, make_output_folder, picture_entry
 
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.report.page import write_static
@@ -77,6 +78,15 @@ def test_a_folder_and_again(results: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"page", "photos", "out"}  # no temporaries
 
 
+def test_a_page_of_a_file_is_shown_as_that_page(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [Entry(name="two.tif", page=number, outcome="already_good") for number in (1, 2)])
+    first, second = pictures.scene(40, 30), pictures.scene(30, 40)
+    first.save(source / "two.tif", save_all=True, append_images=[second])
+    write_static(out, tmp_path / "page")
+    shown = {path.name: pictures.opened(path.read_bytes()).size for path in (tmp_path / "page" / "pictures").iterdir()}
+    assert shown == {"1-before.jpg": (40, 30), "2-before.jpg": (30, 40)}
+
+
 def test_too_many_photos_are_said(results: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r"3 photos.* at most 2.*smarty-async view"):
         write_static(results, tmp_path / "page.html", limit=2)
@@ -91,12 +101,44 @@ def test_nothing_else_is_replaced(results: Path, tmp_path: Path, source: Path) -
             write_static(results, target)
 
 
+@pytest.mark.parametrize("name", ["report.html", "site/index.html", "album/pictures/1.jpg", "page.html/x.jpg"])
+def test_files_of_the_user_stay(results: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True, parents=True)
+    file.write_bytes(b"<!DOCTYPE html><title>Mine</title>")
+    with pytest.raises(OptionsError, match=r"choose .* for --static"):
+        write_static(results, tmp_path / name.partition("/")[0])
+    assert file.read_bytes() == b"<!DOCTYPE html><title>Mine</title>"
+
+
+@pytest.mark.parametrize("junk", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_files_of_the_system_are_no_obstacle(out: Path, source: Path, tmp_path: Path, junk: str) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved")])
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / junk).write_bytes(b"")
+    for _ in range(2):
+        assert write_static(out, tmp_path / "page") == 1
+    assert {path.name for path in (tmp_path / "page").iterdir()} == {"index.html", "pictures", junk}
+
+
+def test_an_earlier_file_is_replaced(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved")])
+    pages: list[bytes] = []
+    for seed in (1, 2):
+        add_entries(out, source, [picture_entry("a.jpg", "improved", seed=seed)])
+        write_static(out, tmp_path / "page.html")
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] != pages[1]
+
+
 def test_trouble_with_folders_is_said(results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         write_static(results, tmp_path / "file" / "page.html")
     page = tmp_path / "page"
-    (page / "index.html").mkdir(parents=True)
+    write_static(results, page)
+    shutil.rmtree(page / "pictures")
+    (page / "pictures").write_bytes(b"")
     with pytest.raises(DiskError, match=f"cannot write {re.escape(repr(str(page)))}: "):
         write_static(results, page)
     with pytest.raises(ConfigurationError, match="no journal"):
