@@ -241,6 +241,42 @@ def test_a_tiff_s_iptc_stored_as_numbers_of_the_other_byte_order() -> None:
     assert IPTC in (found.iptc or b"")
 
 
+OLD_IPTC = b"\x1c\x02\x78\0\x03old"
+NOTICE = photoshop_resource(0x040A, b"\1")
+DIGEST = photoshop_resource(0x0425, bytes(range(16)))
+
+
+@pytest.mark.parametrize(
+    ("resources", "kept"),
+    [
+        pytest.param(NOTICE, photoshop_resource(0x0404, IPTC) + NOTICE, id="no IPTC"),
+        pytest.param(
+            photoshop_resource(0x0404, OLD_IPTC) + DIGEST + NOTICE,
+            photoshop_resource(0x0404, IPTC) + NOTICE,
+            id="other IPTC",
+        ),
+        pytest.param(
+            NOTICE + photoshop_resource(0x0404, IPTC) + DIGEST,
+            NOTICE + photoshop_resource(0x0404, IPTC) + DIGEST,
+            id="the same IPTC",
+        ),
+        pytest.param(b"broken", photoshop_resource(0x0404, IPTC), id="malformed"),
+    ],
+)
+def test_a_tiff_s_iptc_beside_image_resources(resources: bytes, kept: bytes) -> None:
+    found = read_metadata(tiff_block({33723: (7, len(IPTC), IPTC), 34377: (7, len(resources), resources)}, {}))
+    assert found.iptc == kept
+    assert [warning.partition(" left out")[0] for warning in found.warnings] == (
+        ["Photoshop's image resources"] if resources == b"broken" else []
+    )
+
+
+def test_a_tiff_s_field_without_iptc_records_does_not_count() -> None:
+    resources = photoshop_resource(0x0404, IPTC)
+    found = read_metadata(tiff_block({33723: (7, 9, bytes(9)), 34377: (7, len(resources), resources)}, {}))
+    assert (found.iptc, found.warnings) == (resources, ())
+
+
 def test_a_tiff_s_image_resources_and_damaged_fields() -> None:
     resources = photoshop_resource(0x040C, b"thumbnail") + photoshop_resource(0x0404, IPTC)
     block = tiff_block(
