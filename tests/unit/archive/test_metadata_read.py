@@ -340,6 +340,18 @@ def test_a_resolution_that_cannot_be_is_none() -> None:
     assert read_metadata(encoded(scene(), dpi=(0, 0))).dpi is None
 
 
+def test_padding_behind_a_profile_is_cut_off() -> None:
+    found = read_metadata(encoded(scene(), icc_profile=icc_profile(501) + bytes(3)))
+    assert (found.icc, found.warnings) == (icc_profile(501), ())
+
+
+@pytest.mark.parametrize("size", [0, 131, 502])
+def test_a_profile_whose_size_cannot_be_is_left_out_and_said(size: int) -> None:
+    found = read_metadata(encoded(scene(), icc_profile=struct.pack(">I", size) + icc_profile(501)[4:]))
+    assert found.icc is None
+    assert "ICC profile left out, malformed" in "".join(found.warnings)
+
+
 def test_what_is_too_large_is_left_out_and_said() -> None:
     assert "XMP left out: 2," in "".join(read_metadata(png_with((b"iTXt", XMP_KEYWORD + bytes(2_000_000)))).warnings)
     assert "comment left out: 70,000" in "".join(

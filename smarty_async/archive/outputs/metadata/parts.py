@@ -174,13 +174,14 @@ class Parts:
         self.set_iptc(resources)
 
     def set_icc(self, profile: bytes | None) -> None:
-        """Set the ICC profile."""
+        """Set the ICC profile; padding behind it is cut off."""
         if not profile or not self._fits("ICC profile", profile, _LARGEST_ICC):
             return
-        if len(profile) < _ICC_HEADER or int.from_bytes(profile[:4]) != len(profile) or profile[36:40] != b"acsp":
+        size = int.from_bytes(profile[:4])
+        if not _ICC_HEADER <= size <= len(profile) or profile[36:40] != b"acsp":
             self.leave_out("ICC profile", f"{len(profile):,} bytes")
         else:
-            self._icc = profile
+            self._icc = profile[:size]
 
     def set_comment(self, text: bytes | None) -> None:
         """Set the comment."""
