@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from support.metadata_samples import box
 from support.pictures import encoded, heic, scene
 
-from smarty_async.archive.photos.damage import check_boxes, find_missing_rows, find_zero_tail
+from smarty_async.archive.photos.damage import check_boxes, check_tiff, find_missing_rows, find_zero_tail
+from smarty_async.archive.photos.pages import ImageDirectory, Tag
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -319,6 +320,20 @@ def test_a_heic_whose_parts_overlap_is_not_read_many_times() -> None:
     )
     check_boxes(stream)
     assert stream.count < 3 * length
+
+
+def test_a_tiff_whose_strips_overlap_is_not_read_many_times() -> None:
+    rows = Random(1).randbytes(100_000)  # noqa: S311 - not secrets
+    stream = CountingFile(rows)
+    numbers = {
+        Tag.WIDTH: (100,),
+        Tag.HEIGHT: (200_000,),
+        Tag.BITS: (8,),
+        Tag.STRIP_OFFSETS: (0,) * 200,
+        Tag.STRIP_LENGTHS: (len(rows),) * 200,
+    }
+    check_tiff(stream, ImageDirectory(offset=0, index=0, big=False, numbers=numbers), len(rows))
+    assert stream.count < 3 * len(rows)
 
 
 def holed(data: bytes, begin: float, end: float) -> bytes:
