@@ -18,8 +18,9 @@ from PIL import Image, ImageChops, ImageOps
 from support.metadata_samples import srgb_profile
 from support.pictures import encoded, heic, jpeg, opened, png, scene
 
+from smarty_async.archive.photos import identify
 from smarty_async.archive.photos.identify import PixelBudget, silenced
-from smarty_async.archive.photos.jpegxl import check_colors
+from smarty_async.archive.photos.jpegxl import check_colors, decoded_size
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -536,6 +537,16 @@ JPEG_XL_HEADS = [
 ]
 
 
+JPEG_XL_SIZES = [
+    pytest.param("3141525c080012080100c040", (300, 200), id="ratio"),
+    pytest.param("312d901497040012080100c0", (200, 300), id="ratio, turned"),
+    pytest.param("0300488a0b010012080100b4", (8, 16), id="small"),
+    pytest.param("03800592e2920012080100b4", (16, 8), id="small, turned"),
+    pytest.param("30800e27488a0b0100120801", (5000, 7), id="large"),
+    pytest.param("30800ea70592e29200120801", (7, 5000), id="large, turned"),
+]
+
+
 class TestJpegXl:
     """The heads of codestreams are those of files that cjxl wrote."""
 
@@ -552,6 +563,39 @@ class TestJpegXl:
         error = rejected(data)
         assert error.type == "unsupported"
         assert "pip install 'smarty_async[formats]'" in str(error)
+
+    def test_one_that_is_too_large_is_not_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        data = imagecodecs.jpegxl_encode(np.zeros((300, 200, 3), np.uint8))
+        made_of_a_jpeg = imagecodecs.jpegxl_encode_jpeg(jpeg(200, 300), usecontainer=True)
+        monkeypatch.setattr(imagecodecs, "jpegxl_decode", None)
+        assert "200×300 pixels" in str(rejected(data, limits=Limits(max_pixels=50_000)))
+        monkeypatch.setattr(identify, "_MOST_PIXELS", 50_000)
+        monkeypatch.setattr(imagecodecs, "jpegxl_decode_jpeg", None)
+        for photo in (data, made_of_a_jpeg):
+            assert rejected(photo).type == "too_large"
+
+    def test_an_animation(self) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        assert rejected(imagecodecs.jpegxl_encode(np.zeros((3, 30, 20, 3), np.uint8))).type == "animation"
+
+    @pytest.mark.parametrize(("head", "size"), JPEG_XL_SIZES)
+    def test_sizes(self, head: str, size: tuple[int, int]) -> None:
+        assert decoded_size(io.BytesIO(b"\xff\x0a" + bytes.fromhex(head))) == size
+
+    def test_a_header_that_breaks_off(self) -> None:
+        assert rejected(b"\xff\x0a\x31").type == "truncated"
+
+    @pytest.mark.parametrize(
+        "size", [(256, 256), (120, 100), (160, 120), (30, 20), (160, 90), (250, 200), (20, 10), (9, 1000), (1000, 9)]
+    )
+    def test_sizes_are_those_of_the_decoder(self, size: tuple[int, int]) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        data = imagecodecs.jpegxl_encode(np.asarray(scene(*size)))
+        assert decoded_size(io.BytesIO(data)) == opened(probe(data, limits=LIMITS).converted or b"").size == size
 
     def test_made_of_a_jpeg_whose_metadata_were_edited_since(self) -> None:
         imagecodecs = pytest.importorskip("imagecodecs")
