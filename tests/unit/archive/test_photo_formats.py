@@ -14,13 +14,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 from support.metadata_samples import srgb_profile
 from support.pictures import encoded, heic, jpeg, opened, png, scene
 
+from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.photos import identify
 from smarty_async.archive.photos.identify import PixelBudget, silenced
 from smarty_async.archive.photos.jpegxl import check_colors, decoded_size
+from smarty_async.archive.photos.named_colors import named_profile
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -154,6 +156,18 @@ def dng() -> bytes:
     return head + struct.pack("<3H", 8, 8, 8) + preview + sensor
 
 
+def with_named_colors(kind: str, primaries: int, tones: int, *, color: tuple[int, int, int] = (90, 120, 150)) -> bytes:
+    """A HEIF or AVIF file of one colour, whose box ``colr`` names the primaries and the transfer characteristics."""
+    image = Image.new("RGB", (64, 48), color)
+    if kind == "AVIF":
+        Image.init()
+        if "AVIF" not in Image.SAVE:
+            pytest.skip("this Pillow cannot write AVIF")
+    data = heic(image, color_primaries=1) if kind == "HEIF" else encoded(image, "AVIF", quality=95)
+    at = data.index(b"colrnclx") + 8
+    return data[:at] + struct.pack(">HH", primaries, tones) + data[at + 4 :]
+
+
 class TestHeif:
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = heic(scene())
@@ -205,6 +219,39 @@ class TestHeif:
         assert rejected(data[:kept]).type == "truncated"
         assert rejected(data[:kept] + bytes(len(data) - kept)).type == "damaged"
         assert probe(data + bytes(3000), limits=LIMITS).width == 300
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    def test_colours_that_are_named_and_not_srgb(self, kind: str) -> None:
+        photo = with_named_colors(kind, 12, 13, color=(234, 51, 35))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(read_metadata(photo).icc or b""))
+        assert "Display P3" in (ImageCms.getProfileDescription(profile) or "")
+        sent = opened(probe(photo, limits=LIMITS).converted or b"")
+        assert sent.info["icc_profile"] == read_metadata(photo).icc
+        srgb = ImageCms.profileToProfile(sent, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert srgb is not None
+        assert mean_difference(srgb, Image.new("RGB", srgb.size, (255, 0, 0))) < 8
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    @pytest.mark.parametrize(("primaries", "tones"), [(1, 13), (1, 1), (2, 2), (6, 6), (5, 4)])
+    def test_colours_that_are_named_and_about_srgb(self, kind: str, primaries: int, tones: int) -> None:
+        photo = with_named_colors(kind, primaries, tones)
+        assert read_metadata(photo).icc is None
+        assert probe(photo, limits=LIMITS).converted
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    @pytest.mark.parametrize(("primaries", "tones", "said"), [(9, 16, "PQ"), (9, 14, "BT.2020"), (12, 18, "HLG")])
+    def test_colours_that_are_not_converted(self, kind: str, primaries: int, tones: int, said: str) -> None:
+        error = rejected(with_named_colors(kind, primaries, tones))
+        assert (error.type, said in str(error)) == ("unsupported", True)
+
+    def test_a_profile_counts_more_than_named_colours(self) -> None:
+        photo = heic(scene(), icc_profile=srgb_profile(), color_primaries=9, transfer_characteristics=16)
+        assert read_metadata(photo).icc == srgb_profile()
+
+    @pytest.mark.parametrize("part", [b"pitm", b"ipma", b"ipco", b"iprp", b"colr"])
+    def test_colours_in_a_layout_that_is_not_understood(self, part: bytes) -> None:
+        stream = io.BytesIO(with_named_colors("HEIF", 12, 13).replace(part, b"free"))
+        assert named_profile(stream) is None
 
     def test_a_sequence(self) -> None:
         data = bytearray(heic(scene()))
