@@ -21,6 +21,7 @@ from smarty_async.options import Limits
 __all__ = [
     "SHORTEST_SIDE",
     "converted",
+    "fitted_size",
     "fitting_profile",
     "flattened",
     "incomplete",
@@ -90,6 +91,21 @@ def scale_to_fit(width: int, height: int, limits: Limits) -> float:
     return scale if scale * min(width, height) >= SHORTEST_SIDE else 1.0
 
 
+def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
+    """Width and height of the largest copy within the limits on pixels; those given when they are, or cannot be."""
+    return _scaled((width, height), scale_to_fit(width, height, limits))
+
+
+_ROUNDING = 1e-9
+"""How far a side may miss a whole number of pixels by the rounding of floating-point numbers."""
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The sides multiplied by `scale` and rounded down, so that what it was computed for is not exceeded."""
+    width, height = (max(SHORTEST_SIDE, int(side * scale + _ROUNDING)) if scale < 1 else side for side in size)
+    return width, height
+
+
 def converted(
     image: Image.Image, *, size: tuple[int, int], orientation: Orientation, lossy: bool, limits: Limits, fit: bool
 ) -> _Converted:
@@ -116,7 +132,7 @@ def converted(
         raise PhotoRejected(f"its colours cannot be converted: {error}", type="unsupported") from error
     profile = fitting_profile(picture)
     if fit:
-        picture = _scaled(picture, scale_to_fit(*size, limits) * max(size) / max(image.size))
+        picture = _resized(picture, fitted_size(*size, limits))
     data, content_type, picture = _encoded(
         upright(picture, orientation), profile, limits.max_image_bytes, lossy=lossy, fit=fit
     )
@@ -147,7 +163,7 @@ def _encoded(
         if len(data) > most:
             data = _saved(picture, "JPEG", profile, quality=quality, subsampling=0)
     while fit and len(data) > most and min(picture.size) > SHORTEST_SIDE:
-        picture = _scaled(picture, min(0.9, sqrt(most / len(data))))
+        picture = _resized(picture, _scaled(picture.size, min(0.9, sqrt(most / len(data)))))
         data = _saved(picture, "JPEG", profile, quality=_LOWER[0], subsampling=0)
     if len(data) > most:
         way_out = "and it cannot be made smaller" if fit else "add --fit to send a smaller copy"
@@ -157,11 +173,11 @@ def _encoded(
     return data, "image/jpeg", picture
 
 
-def _scaled(picture: Image.Image, scale: float) -> Image.Image:
-    if scale >= 1:
+def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`picture` made smaller; as it is where it is no larger than `size`."""
+    if picture.width <= size[0] and picture.height <= size[1]:
         return picture
-    size = [max(SHORTEST_SIDE, round(side * scale)) for side in picture.size]
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def fitting_profile(picture: Image.Image) -> bytes | None:

@@ -9,6 +9,7 @@ import io
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, BinaryIO, cast
 
 from PIL import Image
@@ -215,6 +216,8 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
         raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
     if page.compression != 1:
         damaged = _ends_in_zeros(stream, segments, tail=page.longest_zero_tail)
+    elif sum(length for _, length in segments) > size:  # they overlap: reading them could take hours
+        damaged = False
     else:
         damaged = any(find_missing_rows(rows, page.row_bytes) is not None for rows in _batches(stream, segments))
     if damaged:
@@ -343,14 +346,15 @@ def check_boxes(stream: BinaryIO) -> None:
         PhotoRejected: with type ``truncated`` or ``damaged``.
         OSError: the file cannot be read.
     """
+    size = stream.seek(0, os.SEEK_END)
     data, meta = list[tuple[int, int]](), b""
-    for kind, start, stop in _boxes(stream, stream.seek(0, os.SEEK_END)):
+    for kind, start, stop in _boxes(stream, size):
         if kind == b"mdat":
             data.append((start, stop - start))
         elif kind == b"meta":
             stream.seek(start + 4)  # version and flags
             meta = stream.read(min(stop - start, _CHUNK_BYTES))
-    coded = _coded_extents(meta)
+    coded = _coded_extents(meta, size)
     if _holds_zeros(stream, coded) if coded else _ends_in_zeros(stream, data, tail=_HEIF_TAIL):
         raise PhotoRejected("the file is damaged: its data hold zeros: copy it again", type="damaged")
 
@@ -378,18 +382,25 @@ def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         at += length
 
 
-def _coded_extents(meta: bytes) -> list[tuple[int, int]]:
+_MOST_EXTENTS = 100_000
+"""Parts of the pictures of a file that are looked at; a picture of 65,536 by 65,536 pixels has as many tiles."""
+
+
+def _coded_extents(meta: bytes, size: int) -> list[tuple[int, int]]:
     """Offset and length of each part of the encoded pictures, by the content of the box ``meta``.
 
-    Empty when that is not laid out as HEIF has it (ISO/IEC 14496-12, 8.11.3 and 8.11.6).
+    Empty when that is not laid out as HEIF has it (ISO/IEC 14496-12, 8.11.3 and 8.11.6), and when the parts overlap:
+    together they are longer than the file's `size` in bytes.
     """
     stream = io.BytesIO(meta)
     try:
         boxes = {kind: meta[start:stop] for kind, start, stop in _boxes(stream, len(meta))}
         coded = {item for item, kind in _item_kinds(boxes[b"iinf"]) if kind in _CODED}
-        return [extent for item, extent in _item_extents(boxes[b"iloc"]) if item in coded]
+        placed = islice(_item_extents(boxes[b"iloc"]), _MOST_EXTENTS)
+        extents = [extent for item, extent in placed if item in coded]
     except (PhotoRejected, LookupError, struct.error):
         return []
+    return extents if sum(length for _, length in extents) <= size else []
 
 
 def _item_kinds(box: bytes) -> Iterator[tuple[int, bytes]]:
@@ -405,13 +416,24 @@ def _item_kinds(box: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _item_extents(box: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Number, offset and length of each part of an item that the box ``iloc`` places in the file."""
+    """Number, offset and length of each part of an item that the box ``iloc`` places in the file.
+
+    None where it tells no lengths.
+
+    Raises:
+        LookupError: it breaks off.
+    """
     stream = io.BytesIO(box)
 
     def number(size: int) -> int:
-        return int.from_bytes(stream.read(size))
+        data = stream.read(size)
+        if len(data) < size:
+            raise LookupError
+        return int.from_bytes(data)
 
     version, _, sizes, more = number(1), number(3), number(1), number(1)
+    if not sizes & 15:
+        return
     for _ in range(number(2 if version < 2 else 4)):  # noqa: PLR2004 - versions 0 to 2
         item = number(2 if version < 2 else 4)  # noqa: PLR2004 - as above
         method = number(2) & 15 if version else 0

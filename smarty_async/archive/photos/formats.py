@@ -250,6 +250,9 @@ _JPEG = 7
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _OTHER_INKS = 2
 
+_CODEC_OPTIONS: dict[str, dict[str, int]] = {"jpeg": {}, "jpegxl": {"index": 0}}
+"""What codecs are called with besides: of several pictures in a file, the first one is decoded."""
+
 _MORE_INPUT = "NEED_MORE_INPUT"
 """What libjxl says of a file that breaks off."""
 
@@ -316,7 +319,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
         raise missing_extra(what, kind="unsupported") from None
     stream.seek(0)
     try:
-        pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read())
+        pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read(), **_CODEC_OPTIONS[codec])
     except MemoryError:
         raise
     except Exception as error:  # codecs raise exceptions of any class for broken data

@@ -26,6 +26,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.boxes import jpeg2000_profile
+from smarty_async.archive.photos.named_colors import named_profile
 from smarty_async.archive.photos.tiff import first_orientation
 from smarty_async.errors import PhotoRejected
 
@@ -104,7 +105,8 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         stream: seekable.
 
     Raises:
-        PhotoRejected: with type ``not_an_image``, ``truncated``, ``too_large``, or ``heic`` without its decoder.
+        PhotoRejected: with type ``not_an_image``, ``truncated``, ``too_large``, ``unsupported`` for colours that are
+            not converted, or ``heic`` without its decoder.
         OSError: the file cannot be read.
     """
     Image.init()
@@ -115,6 +117,8 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
         raise missing_extra(f"an {name} picture", kind="heic")
     try:
         image = opener(stream, "")
+        if name in ("HEIF", "AVIF") and "icc_profile" not in image.info and (profile := named_profile(stream)):
+            image.info["icc_profile"] = profile
     except PhotoRejected:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -1,4 +1,6 @@
-"""What decoders of JPEG XL do not tell of a file: the JPEG it was made of, its colour space, compressed metadata.
+"""What decoders of JPEG XL do not tell of a file, or only with its pixels.
+
+That is its size, its colour space, whether it is an animation, the JPEG it was made of, compressed metadata.
 
 Codestream: ISO/IEC 18181-1, annexes B (bits) and D (image header); boxes: ISO/IEC 18181-2.
 """
@@ -9,10 +11,10 @@ import os
 from typing import BinaryIO, Final
 
 from smarty_async.archive.photos.boxes import boxes
-from smarty_async.archive.photos.identify import missing_extra
+from smarty_async.archive.photos.identify import DECODING, check_pixels, missing_extra
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["check_colors", "original_jpeg", "unpacked_box"]
+__all__ = ["check_colors", "decoded_size", "original_jpeg", "unpacked_box"]
 
 _HEADER_BYTES: Final = 4096
 """Bytes of a codestream that hold its image header, whatever the names of its channels."""
@@ -25,11 +27,40 @@ _CUSTOM: Final = 2
 """Enumerated values of a colour encoding (annex D.3.5)."""
 
 
+_RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+"""What the width may be to the height (annex D.2)."""
+
+_TURNED: Final = range(5, 9)
+"""The EXIF orientations that exchange width and height."""
+
+_JPEG_BYTES_PER_PIXEL: Final = 8
+"""Memory of finding the JPEG that a file was made of."""
+
+
+def decoded_size(stream: BinaryIO) -> tuple[int, int]:
+    """Width and height of the picture that the decoder gives, which turns it upright. Decodes nothing.
+
+    Raises:
+        PhotoRejected: with type ``truncated``; ``too_large`` for being decoded.
+        OSError: the file cannot be read.
+    """
+    bits = _Bits(_codestream(stream))
+    try:
+        width, height = _read_size(bits)
+        orientation = _read_orientation(bits)
+    except IndexError:
+        raise PhotoRejected("the JPEG XL file ends in its header: copy it again", type="truncated") from None
+    check_pixels(width, height)
+    return (height, width) if orientation in _TURNED else (width, height)
+
+
 def original_jpeg(stream: BinaryIO) -> bytes | None:
     """The JPEG file that a JPEG XL was made of without loss, byte for byte; None where it was made of none.
 
+    Holds memory for it meanwhile.
+
     Raises:
-        PhotoRejected: the decoder is not installed.
+        PhotoRejected: the decoder is not installed, or as `decoded_size` does.
         OSError: the file cannot be read.
     """
     if not any(kind == b"jbrd" for kind, _, _ in boxes(stream, 0, stream.seek(0, os.SEEK_END))):
@@ -38,12 +69,13 @@ def original_jpeg(stream: BinaryIO) -> bytes | None:
         import imagecodecs  # noqa: PLC0415 - an extra
     except ImportError:
         raise missing_extra("a JPEG XL picture", kind="unsupported") from None
-    stream.seek(0)
-    data = stream.read()
-    try:
-        return bytes(imagecodecs.jpegxl_decode_jpeg(data, numthreads=1))
-    except Exception:  # noqa: BLE001 - metadata that were edited since: its pixels are decoded instead
-        return None
+    width, height = decoded_size(stream)
+    with DECODING.acquire(width * height, _JPEG_BYTES_PER_PIXEL):
+        stream.seek(0)
+        try:
+            return bytes(imagecodecs.jpegxl_decode_jpeg(stream.read(), numthreads=1))
+        except Exception:  # noqa: BLE001 - metadata that were edited since: its pixels are decoded instead
+            return None
 
 
 def unpacked_box(data: bytes) -> tuple[bytes, bytes] | None:
@@ -57,10 +89,10 @@ def unpacked_box(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 def check_colors(stream: BinaryIO) -> None:
-    """Make sure that the decoder's samples are sRGB: it does not tell their profile.
+    """Make sure that the decoder's samples are those of one picture, and sRGB: it does not tell their profile.
 
     Raises:
-        PhotoRejected: with type ``unsupported``.
+        PhotoRejected: with type ``unsupported`` or ``animation``.
         OSError: the file cannot be read.
     """
     try:
@@ -117,7 +149,7 @@ class _Bits:
 
 def _color_space(bits: _Bits) -> str | None:
     """What the colours are, in words, unless they are sRGB or gray with sRGB's tones."""
-    _skip_size(bits)
+    _read_size(bits)
     if bits.read(1):  # everything is as usual
         return None
     if bits.read(1):
@@ -150,26 +182,35 @@ def _described(bits: _Bits) -> str | None:
     return None if (white, primaries, tones) == (_D65, _SRGB_PRIMARIES, _SRGB_TONES) else _OTHER_SPACE
 
 
-def _skip_size(bits: _Bits) -> None:
+def _read_size(bits: _Bits) -> tuple[int, int]:
+    """Width and height, as they are stored."""
     small = bits.read(1) == 1
-    _skip_side(bits, small=small)
-    if not bits.read(3):  # else the width is in that ratio to the height
-        _skip_side(bits, small=small)
+    height = _read_side(bits, small=small)
+    ratio = bits.read(3)
+    if not ratio:
+        return _read_side(bits, small=small), height
+    across, down = _RATIOS[ratio]
+    return height * across // down, height
 
 
-def _skip_side(bits: _Bits, *, small: bool) -> None:
-    if small:
-        bits.read(5)
-    else:
-        bits.choice((9, 1), (13, 1), (18, 1), (30, 1))
+def _read_side(bits: _Bits, *, small: bool) -> int:
+    return 8 * (1 + bits.read(5)) if small else bits.choice((9, 1), (13, 1), (18, 1), (30, 1))
+
+
+def _read_orientation(bits: _Bits) -> int:
+    """The EXIF orientation, by what follows the size."""
+    is_usual = bits.read(1)
+    return 1 + bits.read(3) if not is_usual and bits.read(1) else 1
 
 
 def _skip_extra_fields(bits: _Bits) -> None:
     bits.read(3)  # orientation
     if bits.read(1):
-        _skip_size(bits)
-    if bits.read(1) or bits.read(1):  # a preview, an animation
+        _read_size(bits)
+    if bits.read(1):  # a preview
         raise IndexError
+    if bits.read(1):
+        raise PhotoRejected("it is an animation (JXL), not a photo", type="animation")
 
 
 def _skip_depth(bits: _Bits) -> None:

@@ -60,7 +60,7 @@ from smarty_async.archive.photos.jpeg import (
     find_jpeg_extent,
     read_header,
 )
-from smarty_async.archive.photos.jpegxl import check_colors, original_jpeg
+from smarty_async.archive.photos.jpegxl import check_colors, decoded_size, original_jpeg
 from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
 from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
@@ -387,9 +387,9 @@ def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
     if jpeg := original_jpeg(stream):
         found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
         return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end])
+    width, height = decoded_size(stream)
     check_colors(stream)
     decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
-    width, height = decoder().size
     return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
 
 

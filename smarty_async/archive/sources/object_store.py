@@ -260,7 +260,9 @@ def _probed(bucket: Bucket, key: str, file: PhotoFile, *, limits: Limits, fit: b
         if opened.failure is not None:
             raise _rejected(opened.failure) from None
         raise
-    return probed if probed.converted is None else msgspec.structs.replace(probed, digest=_digest(file.version))
+    if probed.converted is None:
+        return probed
+    return msgspec.structs.replace(probed, digest=_digest(file.version) or probed.digest)
 
 
 _probe = threaded(_probed, pool="fetching")

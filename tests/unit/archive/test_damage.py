@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 from random import Random
@@ -10,9 +12,11 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
+from support.metadata_samples import box
 from support.pictures import encoded, heic, scene
 
-from smarty_async.archive.photos.damage import find_missing_rows, find_zero_tail
+from smarty_async.archive.photos.damage import check_boxes, check_tiff, find_missing_rows, find_zero_tail
+from smarty_async.archive.photos.pages import ImageDirectory, Tag
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -266,6 +270,70 @@ def test_zeros_in_the_notes_of_a_heic_are_no_damage() -> None:
     exif[0x927C] = bytes(20_000)
     picture = NOISY.crop((0, 0, 256, 192))
     assert probe(heic(picture, exif=exif.tobytes()), limits=LIMITS).width == 256
+
+
+class CountingFile(io.BytesIO):
+    """A file that counts what is read of it, in bytes."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def heic_with(sizes: int, items: int, *entries: bytes, data: bytes = b"data") -> bytes:
+    """A HEIC file of one encoded picture, number 1, and the box ``iloc`` that these make."""
+    infe = box(b"infe", struct.pack(">B3xHH4s", 2, 1, 0, b"hvc1"))
+    iloc = box(b"iloc", struct.pack(">4xBBH", sizes, 0, items), *entries)
+    meta = box(b"meta", bytes(4), box(b"iinf", struct.pack(">4xH", 1), infe), iloc)
+    return box(b"ftyp", b"heic\0\0\0\0mif1heic") + box(b"mdat", data) + meta
+
+
+WITHOUT_LENGTHS = struct.pack(">HHH", 1, 0, 0xFFFF)
+WITH_LENGTHS = struct.pack(">HHH", 1, 0, 1) + struct.pack(">LL", 0, 4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(heic_with(0, 20, *[WITHOUT_LENGTHS] * 20), id="without lengths"),
+        pytest.param(heic_with(0x44, 0xFFFF, WITH_LENGTHS), id="items behind the end"),
+        pytest.param(heic_with(0x44, 3, *[WITHOUT_LENGTHS] * 3), id="parts behind the end"),
+        pytest.param(heic_with(0x01, 4, *[WITHOUT_LENGTHS + bytes(0xFFFF)] * 4), id="many parts"),
+    ],
+)
+def test_a_heic_that_tells_of_more_parts_than_it_has(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        check_boxes(io.BytesIO(data))
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_heic_whose_parts_overlap_is_not_read_many_times() -> None:
+    length = 100_000
+    stream = CountingFile(
+        heic_with(0x44, 1, struct.pack(">HHH", 1, 0, 200), struct.pack(">LL", 0, length) * 200, data=b"x" * length)
+    )
+    check_boxes(stream)
+    assert stream.count < 3 * length
+
+
+def test_a_tiff_whose_strips_overlap_is_not_read_many_times() -> None:
+    rows = Random(1).randbytes(100_000)  # noqa: S311 - not secrets
+    stream = CountingFile(rows)
+    numbers = {
+        Tag.WIDTH: (100,),
+        Tag.HEIGHT: (200_000,),
+        Tag.BITS: (8,),
+        Tag.STRIP_OFFSETS: (0,) * 200,
+        Tag.STRIP_LENGTHS: (len(rows),) * 200,
+    }
+    check_tiff(stream, ImageDirectory(offset=0, index=0, big=False, numbers=numbers), len(rows))
+    assert stream.count < 3 * len(rows)
 
 
 def holed(data: bytes, begin: float, end: float) -> bytes:

@@ -241,6 +241,42 @@ def test_a_tiff_s_iptc_stored_as_numbers_of_the_other_byte_order() -> None:
     assert IPTC in (found.iptc or b"")
 
 
+OLD_IPTC = b"\x1c\x02\x78\0\x03old"
+NOTICE = photoshop_resource(0x040A, b"\1")
+DIGEST = photoshop_resource(0x0425, bytes(range(16)))
+
+
+@pytest.mark.parametrize(
+    ("resources", "kept"),
+    [
+        pytest.param(NOTICE, photoshop_resource(0x0404, IPTC) + NOTICE, id="no IPTC"),
+        pytest.param(
+            photoshop_resource(0x0404, OLD_IPTC) + DIGEST + NOTICE,
+            photoshop_resource(0x0404, IPTC) + NOTICE,
+            id="other IPTC",
+        ),
+        pytest.param(
+            NOTICE + photoshop_resource(0x0404, IPTC) + DIGEST,
+            NOTICE + photoshop_resource(0x0404, IPTC) + DIGEST,
+            id="the same IPTC",
+        ),
+        pytest.param(b"broken", photoshop_resource(0x0404, IPTC), id="malformed"),
+    ],
+)
+def test_a_tiff_s_iptc_beside_image_resources(resources: bytes, kept: bytes) -> None:
+    found = read_metadata(tiff_block({33723: (7, len(IPTC), IPTC), 34377: (7, len(resources), resources)}, {}))
+    assert found.iptc == kept
+    assert [warning.partition(" left out")[0] for warning in found.warnings] == (
+        ["Photoshop's image resources"] if resources == b"broken" else []
+    )
+
+
+def test_a_tiff_s_field_without_iptc_records_does_not_count() -> None:
+    resources = photoshop_resource(0x0404, IPTC)
+    found = read_metadata(tiff_block({33723: (7, 9, bytes(9)), 34377: (7, len(resources), resources)}, {}))
+    assert (found.iptc, found.warnings) == (resources, ())
+
+
 def test_a_tiff_s_image_resources_and_damaged_fields() -> None:
     resources = photoshop_resource(0x040C, b"thumbnail") + photoshop_resource(0x0404, IPTC)
     block = tiff_block(
@@ -302,6 +338,18 @@ def test_a_resolution_that_cannot_be_is_none() -> None:
     block = exif_block().replace(struct.pack("<II", 600, 1), struct.pack("<II", 600, 0))
     assert read_metadata(jpeg_with(exif_segment(block))).dpi is None
     assert read_metadata(encoded(scene(), dpi=(0, 0))).dpi is None
+
+
+def test_padding_behind_a_profile_is_cut_off() -> None:
+    found = read_metadata(encoded(scene(), icc_profile=icc_profile(501) + bytes(3)))
+    assert (found.icc, found.warnings) == (icc_profile(501), ())
+
+
+@pytest.mark.parametrize("size", [0, 131, 502])
+def test_a_profile_whose_size_cannot_be_is_left_out_and_said(size: int) -> None:
+    found = read_metadata(encoded(scene(), icc_profile=struct.pack(">I", size) + icc_profile(501)[4:]))
+    assert found.icc is None
+    assert "ICC profile left out, malformed" in "".join(found.warnings)
 
 
 def test_what_is_too_large_is_left_out_and_said() -> None:

@@ -14,12 +14,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 from support.metadata_samples import srgb_profile
 from support.pictures import encoded, heic, jpeg, opened, png, scene
 
+from smarty_async.archive.outputs.metadata.read import read_metadata
+from smarty_async.archive.photos import identify
 from smarty_async.archive.photos.identify import PixelBudget, silenced
-from smarty_async.archive.photos.jpegxl import check_colors
+from smarty_async.archive.photos.jpegxl import check_colors, decoded_size
+from smarty_async.archive.photos.named_colors import named_profile
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
@@ -153,6 +156,18 @@ def dng() -> bytes:
     return head + struct.pack("<3H", 8, 8, 8) + preview + sensor
 
 
+def with_named_colors(kind: str, primaries: int, tones: int, *, color: tuple[int, int, int] = (90, 120, 150)) -> bytes:
+    """A HEIF or AVIF file of one colour, whose box ``colr`` names the primaries and the transfer characteristics."""
+    image = Image.new("RGB", (64, 48), color)
+    if kind == "AVIF":
+        Image.init()
+        if "AVIF" not in Image.SAVE:
+            pytest.skip("this Pillow cannot write AVIF")
+    data = heic(image, color_primaries=1) if kind == "HEIF" else encoded(image, "AVIF", quality=95)
+    at = data.index(b"colrnclx") + 8
+    return data[:at] + struct.pack(">HH", primaries, tones) + data[at + 4 :]
+
+
 class TestHeif:
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         data = heic(scene())
@@ -204,6 +219,39 @@ class TestHeif:
         assert rejected(data[:kept]).type == "truncated"
         assert rejected(data[:kept] + bytes(len(data) - kept)).type == "damaged"
         assert probe(data + bytes(3000), limits=LIMITS).width == 300
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    def test_colours_that_are_named_and_not_srgb(self, kind: str) -> None:
+        photo = with_named_colors(kind, 12, 13, color=(234, 51, 35))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(read_metadata(photo).icc or b""))
+        assert "Display P3" in (ImageCms.getProfileDescription(profile) or "")
+        sent = opened(probe(photo, limits=LIMITS).converted or b"")
+        assert sent.info["icc_profile"] == read_metadata(photo).icc
+        srgb = ImageCms.profileToProfile(sent, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        assert srgb is not None
+        assert mean_difference(srgb, Image.new("RGB", srgb.size, (255, 0, 0))) < 8
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    @pytest.mark.parametrize(("primaries", "tones"), [(1, 13), (1, 1), (2, 2), (6, 6), (5, 4)])
+    def test_colours_that_are_named_and_about_srgb(self, kind: str, primaries: int, tones: int) -> None:
+        photo = with_named_colors(kind, primaries, tones)
+        assert read_metadata(photo).icc is None
+        assert probe(photo, limits=LIMITS).converted
+
+    @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+    @pytest.mark.parametrize(("primaries", "tones", "said"), [(9, 16, "PQ"), (9, 14, "BT.2020"), (12, 18, "HLG")])
+    def test_colours_that_are_not_converted(self, kind: str, primaries: int, tones: int, said: str) -> None:
+        error = rejected(with_named_colors(kind, primaries, tones))
+        assert (error.type, said in str(error)) == ("unsupported", True)
+
+    def test_a_profile_counts_more_than_named_colours(self) -> None:
+        photo = heic(scene(), icc_profile=srgb_profile(), color_primaries=9, transfer_characteristics=16)
+        assert read_metadata(photo).icc == srgb_profile()
+
+    @pytest.mark.parametrize("part", [b"pitm", b"ipma", b"ipco", b"iprp", b"colr"])
+    def test_colours_in_a_layout_that_is_not_understood(self, part: bytes) -> None:
+        stream = io.BytesIO(with_named_colors("HEIF", 12, 13).replace(part, b"free"))
+        assert named_profile(stream) is None
 
     def test_a_sequence(self) -> None:
         data = bytearray(heic(scene()))
@@ -536,6 +584,16 @@ JPEG_XL_HEADS = [
 ]
 
 
+JPEG_XL_SIZES = [
+    pytest.param("3141525c080012080100c040", (300, 200), id="ratio"),
+    pytest.param("312d901497040012080100c0", (200, 300), id="ratio, turned"),
+    pytest.param("0300488a0b010012080100b4", (8, 16), id="small"),
+    pytest.param("03800592e2920012080100b4", (16, 8), id="small, turned"),
+    pytest.param("30800e27488a0b0100120801", (5000, 7), id="large"),
+    pytest.param("30800ea70592e29200120801", (7, 5000), id="large, turned"),
+]
+
+
 class TestJpegXl:
     """The heads of codestreams are those of files that cjxl wrote."""
 
@@ -552,6 +610,39 @@ class TestJpegXl:
         error = rejected(data)
         assert error.type == "unsupported"
         assert "pip install 'smarty_async[formats]'" in str(error)
+
+    def test_one_that_is_too_large_is_not_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        data = imagecodecs.jpegxl_encode(np.zeros((300, 200, 3), np.uint8))
+        made_of_a_jpeg = imagecodecs.jpegxl_encode_jpeg(jpeg(200, 300), usecontainer=True)
+        monkeypatch.setattr(imagecodecs, "jpegxl_decode", None)
+        assert "200×300 pixels" in str(rejected(data, limits=Limits(max_pixels=50_000)))
+        monkeypatch.setattr(identify, "_MOST_PIXELS", 50_000)
+        monkeypatch.setattr(imagecodecs, "jpegxl_decode_jpeg", None)
+        for photo in (data, made_of_a_jpeg):
+            assert rejected(photo).type == "too_large"
+
+    def test_an_animation(self) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        assert rejected(imagecodecs.jpegxl_encode(np.zeros((3, 30, 20, 3), np.uint8))).type == "animation"
+
+    @pytest.mark.parametrize(("head", "size"), JPEG_XL_SIZES)
+    def test_sizes(self, head: str, size: tuple[int, int]) -> None:
+        assert decoded_size(io.BytesIO(b"\xff\x0a" + bytes.fromhex(head))) == size
+
+    def test_a_header_that_breaks_off(self) -> None:
+        assert rejected(b"\xff\x0a\x31").type == "truncated"
+
+    @pytest.mark.parametrize(
+        "size", [(256, 256), (120, 100), (160, 120), (30, 20), (160, 90), (250, 200), (20, 10), (9, 1000), (1000, 9)]
+    )
+    def test_sizes_are_those_of_the_decoder(self, size: tuple[int, int]) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        np = pytest.importorskip("numpy")
+        data = imagecodecs.jpegxl_encode(np.asarray(scene(*size)))
+        assert decoded_size(io.BytesIO(data)) == opened(probe(data, limits=LIMITS).converted or b"").size == size
 
     def test_made_of_a_jpeg_whose_metadata_were_edited_since(self) -> None:
         imagecodecs = pytest.importorskip("imagecodecs")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.pictures import heavy, jpeg
+from support.pictures import encoded, heavy, jpeg, scene
 from support.s3_server import BUCKET, S3Server
 
 from smarty_async.archive.photos.reader import open_for_parsing
@@ -140,6 +140,22 @@ async def test_the_same_content_has_the_same_digest(storage: Storage) -> None:
     }
     assert digests["a.jpg"] == digests["b.jpg"] != digests["c.jpg"]
     assert all(len(digest) == 32 for digest in digests.values())
+
+
+@pytest.mark.parametrize("by_etag", [True, False], ids=["ETags of the content", "versions only"])
+async def test_the_digest_of_a_converted_photo_is_known(
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    by_etag: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    if not by_etag:
+        monkeypatch.setattr(object_store, "_digest", lambda _: None)
+    storage.put("a.bmp", encoded(scene(), "BMP"))
+    source = storage.source()
+    [file] = found(source).values()
+    probed = await source.probe(file, limits=LIMITS, fit=False)
+    assert probed.converted is not None
+    assert probed.digest == source.digest(file.path, size=file.size, version=file.version)
 
 
 async def test_a_photo_that_is_gone_is_rejected(storage: Storage) -> None:

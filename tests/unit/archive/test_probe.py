@@ -425,6 +425,34 @@ class TestFit:
         assert convert.scale_to_fit(7680, 4320, Limits(max_dimensions=None)) == 1
         assert convert.scale_to_fit(16_000, 16_000, Limits(max_dimensions=None)) == 0.5
 
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+    @pytest.mark.parametrize("size", [(400, 300), (2003, 1502)])  # a JPEG of the second size is decoded at a quarter
+    def test_pixels_over_the_limit(self, size: tuple[int, int], kind: str) -> None:
+        limits = Limits(max_pixels=115_000, max_dimensions=None)
+        probed = probe(encoded(Image.new("L", size, 99), kind), limits=limits, fit=True)
+        assert opened(probed.converted or b"").size == (probed.width, probed.height)
+        assert 0.99 * 115_000 < probed.width * probed.height <= 115_000
+
+    @given(
+        size=st.tuples(st.integers(5, 100_000), st.integers(5, 100_000)),
+        max_pixels=st.integers(25, 200_000_000),
+        max_dimensions=st.none() | st.tuples(st.integers(5, 20_000), st.integers(5, 20_000)),
+    )
+    def test_a_fitted_size_is_within_the_limits(
+        self, size: tuple[int, int], max_pixels: int, max_dimensions: tuple[int, int] | None
+    ) -> None:
+        limits = Limits(max_pixels=max_pixels, max_dimensions=max_dimensions)
+        scale = convert.scale_to_fit(*size, limits)
+        width, height = convert.fitted_size(*size, limits)
+        if scale == 1:
+            assert (width, height) == size
+            return
+        assert width * height <= max_pixels
+        assert max(width, height) <= max(max_dimensions or size)
+        assert 5 <= min(width, height) <= min(max_dimensions or size)
+        assert width > size[0] * scale - 1
+        assert height > size[1] * scale - 1
+
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=2 * settings().max_examples)
 @given(

@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from smarty_async.archive.outputs.metadata.exif import ExifSummary, exif_with, read_exif
-from smarty_async.archive.outputs.metadata.profiles import PhotoshopError, descriptive_resources, iptc_resource
+from smarty_async.archive.outputs.metadata.profiles import (
+    PhotoshopError,
+    descriptive_resources,
+    iptc_resource,
+    with_iptc,
+)
 from smarty_async.archive.outputs.metadata.xmp import (
     XmpError,
     check_xmp,
@@ -156,14 +161,27 @@ class Parts:
             else:
                 self._iptc = kept if kept and self._fits("IPTC", kept, _LARGEST_IPTC) else None
 
+    def set_iptc_records(self, records: bytes, resources: bytes | None) -> None:
+        """Set bare IPTC records, and Photoshop image resources, whose own IPTC records do not count beside them."""
+        if not (resources and records.startswith(_IPTC_RECORD)):
+            self.set_iptc(resources or records)
+            return
+        try:
+            resources = with_iptc(resources, records)
+        except PhotoshopError as error:
+            self.leave_out("Photoshop's image resources", error)
+            resources = records
+        self.set_iptc(resources)
+
     def set_icc(self, profile: bytes | None) -> None:
-        """Set the ICC profile."""
+        """Set the ICC profile; padding behind it is cut off."""
         if not profile or not self._fits("ICC profile", profile, _LARGEST_ICC):
             return
-        if len(profile) < _ICC_HEADER or int.from_bytes(profile[:4]) != len(profile) or profile[36:40] != b"acsp":
+        size = int.from_bytes(profile[:4])
+        if not _ICC_HEADER <= size <= len(profile) or profile[36:40] != b"acsp":
             self.leave_out("ICC profile", f"{len(profile):,} bytes")
         else:
-            self._icc = profile
+            self._icc = profile[:size]
 
     def set_comment(self, text: bytes | None) -> None:
         """Set the comment."""

@@ -20,6 +20,7 @@ __all__ = [
     "iptc_resource",
     "photoshop_segments",
     "resource_data",
+    "with_iptc",
 ]
 
 _LARGEST_PART: Final = LARGEST_PAYLOAD - 14
@@ -102,9 +103,9 @@ def photoshop_segments(resources: bytes) -> bytes:
 
 
 _RESOURCE_SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
-_IPTC = 0x0404
-_DESCRIPTIVE = frozenset((_IPTC, 0x040A, 0x040B, 0x0425))
-"""IPTC, copyright flag, URL, digest of the IPTC data."""
+_IPTC, _IPTC_DIGEST = 0x0404, 0x0425
+_DESCRIPTIVE = frozenset((_IPTC, _IPTC_DIGEST, 0x040A, 0x040B))
+"""IPTC, digest of the IPTC data, copyright flag, URL."""
 
 
 class PhotoshopError(ValueError):
@@ -118,6 +119,20 @@ def descriptive_resources(block: bytes) -> bytes | None:
         PhotoshopError: it is malformed.
     """
     return b"".join(data for number, data in _resources(block) if number in _DESCRIPTIVE) or None
+
+
+def with_iptc(block: bytes, records: bytes) -> bytes:
+    """The resources in `block` with these IPTC records.
+
+    Where it holds others, the digest of those is left out.
+
+    Raises:
+        PhotoshopError: it is malformed.
+    """
+    if (resource_data(block, _IPTC) or b"").rstrip(b"\0") == records.rstrip(b"\0"):
+        return block
+    others = (data for number, data in _resources(block) if number not in (_IPTC, _IPTC_DIGEST))
+    return iptc_resource(records) + b"".join(others)
 
 
 def resource_data(block: bytes, number: int) -> bytes | None:

@@ -245,10 +245,8 @@ def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
     values = {tag: directory.fields[tag].value for tag in (_XMP, _IPTC, _PHOTOSHOP, _ICC) if tag in directory.fields}
     parts.set_xmp(values.get(_XMP))
     parts.set_icc(values.get(_ICC))
-    if _PHOTOSHOP in values:
-        parts.set_iptc(values[_PHOTOSHOP])
-    elif _IPTC in values:
-        parts.set_iptc(_iptc(values[_IPTC]))
+    # Where they differ, Exiv2 and the XMP Specification (Part 3) prefer the field of its own to the image resource.
+    parts.set_iptc_records(_iptc(values.get(_IPTC, b"")), values.get(_PHOTOSHOP))
 
 
 def _descriptive_fields(directory: Directory) -> dict[int, Field]:
