@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.archives import STATE, assert_right, fill, line_of, outcomes, photo, restore, sent, tree
+from support.archives import IMPROVED, STATE, assert_right, fill, line_of, outcomes, photo, restore, sent, tree
 from support.fake_service import Answer, FakeService, Request, expected, items
 
 from smarty_async.archive.outputs import folder as output_folder
@@ -152,6 +152,25 @@ async def test_a_photo_is_not_sent_when_a_file_is_in_the_way_of_a_further_mode(s
         foreign.unlink()
         again = await restore(service, source, out, modes=["improve", "resolution"], rfactor=2)
         assert outcomes(again) == {"a.jpg": "restored"}
+
+
+@posix
+async def test_a_place_that_cannot_be_looked_at_takes_no_other_photo_with_it(source: Path, out: Path) -> None:
+    photos = fill(source, "a/p.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "resolved").mkdir()
+        (out / "resolved" / "a").symlink_to("a")
+        again = await restore(service, source, out, modes=["improve", "resolution"], rfactor=2)
+        assert outcomes(again) == {"a/p.jpg": "rejected", "b.jpg": "restored"}
+        error = line_of(out, "a/p.jpg")["error"]
+        assert error["type"] == "output_refused"
+        assert str(out / "resolved" / "a" / "p.jpg") in error["message"]
+        assert len(sent(service)) == 3
+        (out / "resolved" / "a").unlink()
+        again = await restore(service, source, out, modes=["improve", "resolution"], rfactor=2)
+        assert outcomes(again) == {"a/p.jpg": "restored", "b.jpg": "skipped"}
+    assert_right(out, photos, kinds=(*IMPROVED, "resolved"))
 
 
 # other rules for names

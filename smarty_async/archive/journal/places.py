@@ -18,6 +18,7 @@ from smarty_async.archive.paths import (
     output_place,
 )
 from smarty_async.archive.sources.source import PhotoFile
+from smarty_async.errors import DiskError
 from smarty_async.options import Mode
 from smarty_async.results import KINDS_BY_MODE, ErrorInfo, Kind
 
@@ -36,8 +37,8 @@ class OutputPlaces(Protocol):
         """Whether something that no run made is at `place`."""
         ...
 
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """The kinds of which something is at `place` that is none of the `known` outputs."""
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """Those of `kinds` of which something is at `place` that is none of the `known` outputs; raises DiskError."""
         ...
 
     def problem_of(self, place: str) -> ErrorInfo | None:
@@ -53,7 +54,7 @@ class _NoOutputs:
     def is_taken(self, place: str) -> bool:  # noqa: ARG002
         return False
 
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
         return []
 
     def problem_of(self, place: str) -> ErrorInfo | None:  # noqa: ARG002
@@ -134,7 +135,10 @@ class Places:
             kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()
         }
         wanted = {kind: mode for mode in missing for kind in KINDS_BY_MODE[mode]}
-        foreign = [kind for kind in self._outputs.foreign_kinds(entry.place, known) if kind in wanted]
+        try:
+            foreign = self._outputs.foreign_kinds(entry.place, wanted, known)
+        except DiskError as error:  # another place would not help: the next run looks again
+            return entry.place, ErrorInfo("output_refused", f"{error}; make it readable, or move it away")
         if not foreign:
             return entry.place, None
         place = self.give_distinct(entry.id, wanted[foreign[0]])

@@ -107,21 +107,17 @@ class OutputDirectory(StateFolder):
                 return True
         return False
 
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """The kinds of which something that no run made is at `place`; blocks.
-
-        Args:
-            place: the place of a photo.
-            known: the outputs that the journal has of it.
-        """
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """Those of `kinds` of which something that no run made is at `place`; see `OutputStore.foreign_kinds`."""
         if self._kind_dirs == []:
             return []
-        found: list[Kind] = []
-        for kind in KINDS:
-            path = f"{self.out}/{kind}/{place}"
-            if _file_size(path) is not None and not (kind in known and _is_output(path, known[kind])):
-                found.append(kind)
-        return found
+        return [kind for kind in kinds if self._is_foreign(self.out / kind / place, known.get(kind))]
+
+    def _is_foreign(self, path: Path, known: StoredOutput | None) -> bool:
+        try:
+            return _file_size(str(path)) is not None and not (known and _is_output(str(path), known))
+        except OSError as error:
+            raise _translated(error, path, "look at") from None
 
     def problem_of(self, place: str) -> ErrorInfo | None:
         """Why no file can be at `place`: a file is where a folder must be, or the path is too long. None if it can."""

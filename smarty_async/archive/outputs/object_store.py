@@ -171,7 +171,7 @@ class OutputBucket(StateFolder):
         """False: `commit` finds out whether something is there, without a request more."""
         return False
 
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:  # noqa: ARG002
         """No kinds: `commit` finds out whether something else is there, without a request more."""
         return []
 

@@ -208,8 +208,12 @@ class OutputStore(Protocol):
         """Whether something that no run made is at `place`, in the folder of any kind, if that is known; blocks."""
         ...
 
-    def foreign_kinds(self, place: str, known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """The kinds of which something is known to be at `place` that is none of the `known` outputs; blocks."""
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """Those of `kinds` of which something is known to be at `place` that is none of the `known` outputs; blocks.
+
+        Raises:
+            DiskError: one cannot be looked at, so that this is not known.
+        """
         ...
 
     def problem_of(self, place: str) -> ErrorInfo | None:
