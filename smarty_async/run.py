@@ -218,8 +218,10 @@ class ArchiveRun:
             await finish_despite_cancel(self._dispatcher.abort(self._submitter))
             raise
         finally:
-            await committer.close()
-            await journal.close()
+            try:
+                await finish_despite_cancel(committer.close())
+            finally:
+                await journal.close()
 
     async def _prepare(self, journal: Journal) -> None:
         """What is to be known before anything is sent: warnings, and what may be spent."""

@@ -16,6 +16,7 @@ from support.clients import client_of, photos
 from support.fake_service import FakeService, Request, expected, hold, http, items, ok, until
 from support.pictures import heavy, jpeg
 
+from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.client import SmartyClient
 from smarty_async.errors import DiskError, SmartyError
@@ -397,6 +398,32 @@ class TestArchive:
                 await taking
             assert await taken(client.improve_archive(source, out=out)) == ["a000.jpg"]
             assert len(service.requests) == 1  # what was paid for was kept
+
+    async def test_the_journal_is_closed_when_the_run_is_left_while_its_last_outputs_are_committed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source, out = photos(tmp_path / "in", 1), tmp_path / "out"
+        closing, go = asyncio.Event(), asyncio.Event()
+        close = OutputCommitter.close
+
+        async def slow(committer: OutputCommitter) -> None:
+            closing.set()
+            await go.wait()
+            await close(committer)
+
+        monkeypatch.setattr(OutputCommitter, "close", slow)
+        async with FakeService() as service, quiet(service) as client:
+            run = client.improve_archive(source, out=out)
+            taking = asyncio.create_task(taken(run))
+            await closing.wait()
+            leaving = asyncio.create_task(run.aclose())
+            for _ in range(4):
+                await asyncio.sleep(0)
+            assert not leaving.done()
+            go.set()
+            await leaving
+            with pytest.raises(SmartyError, match="closed"):
+                await taking
 
     async def test_a_run_that_is_never_iterated_over_costs_nothing(self, tmp_path: Path) -> None:
         async with FakeService() as service, quiet(service) as client:
