@@ -24,7 +24,7 @@ from smarty_async.cluster.log_reports import wait_for_left_answers
 from smarty_async.cluster.storage import storage_of
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
-from smarty_async.options import ArchiveOptions, Limits
+from smarty_async.options import ArchiveOptions, Limits, ModeSpec
 from smarty_async.photo import PhotoRun
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES, Result
@@ -288,7 +288,7 @@ class ArchiveRun:
                         scan.look_ahead(at_end=unknown.close)
                     entries = await self._look_up_next(context)
                 await self._count_finished(finished)
-                unfinished = await self._report_finished(entries)
+                unfinished = await self._report_finished(entries, context)
                 self._to_look_up = self._to_look_up[_LOOKED_UP:]
                 survey.scanned(files, later=self._to_look_up, unfinished=[entry.file for entry in unfinished])
                 if not self._window.start(unfinished, context):
@@ -371,11 +371,15 @@ class ArchiveRun:
             outcomes["skipped"] = outcomes.get("skipped", 0) + finished.count
         await self._report(finished.results)
 
-    async def _report_finished(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
+    async def _report_finished(self, entries: Sequence[PhotoEntry], context: RunContext) -> list[PhotoEntry]:
         """Report the photos that earlier runs have finished; the others."""
         options = self._options
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
-        await self._report([end for end in ends if end])
+        ended = [_to_record(entry, end) for entry, end in zip(entries, ends, strict=True) if end]
+        await self._report([end for end in ended if isinstance(end, Result)])
+        for end in ended:
+            if isinstance(end, FinishedPhoto):
+                await context.recorder.add(end)
         unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
         self.progress.work.bytes += sum([entry.file.size for entry in unfinished])
         return unfinished
@@ -393,10 +397,10 @@ class ArchiveRun:
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
             context.count_ended(file, photo.pixels, sent=result.outcome in SENT_OUTCOMES)
-            await context.recorder.add(ended)
+            await context.recorder.add(_to_record(photo.entry, ended) if isinstance(ended, Result) else ended)
         if photo.pages > 1 and (others := file.other_pages(photo.pages)):
             pages = await self._look_up(others, context)
-            self._window.start(await self._report_finished(pages), context)
+            self._window.start(await self._report_finished(pages, context), context)
 
     def _give_up(self, error: Exception) -> None:
         """Send nothing more. The open requests may yet be answered: they are paid for."""
@@ -413,3 +417,14 @@ class ArchiveRun:
         for result in results:
             self._hooks.on_photo(result)
         self._results.put_nowait(results)
+
+
+def _to_record(entry: PhotoEntry, end: Result) -> FinishedPhoto | Result:
+    """The end of a photo that earlier runs have finished, to be journalled where the journal has another outcome.
+
+    A run that asked for something else may have succeeded after the one that failed.
+    """
+    if end.outcome != "failed" or entry.outcome == "failed":
+        return end
+    failures = {ModeSpec.parse(spec): why for spec, why in entry.failures.items()}  # a line of a log has them all
+    return FinishedPhoto(entry, end, failures)

@@ -51,6 +51,7 @@ from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.outputs.sync import GroupSync
 from smarty_async.errors import ConfigurationError, DiskError, OutputInUse, SmartyError
 from smarty_async.options import Limits
+from smarty_async.plan import read_status
 from smarty_async.results import ErrorInfo, Result
 
 EVERY = (*IMPROVED, "resolved")
@@ -388,6 +389,31 @@ async def test_of_two_modes_only_the_failed_one_is_retried(source: Path, out: Pa
         await restore(service, source, out, **BOTH, retry_failed=True)
         assert [request.meta["mode"] for request in service.requests] == [["improve", "resolution"], ["resolution"]]
     assert_right(out, photos, kinds=EVERY)
+
+
+async def test_a_failure_that_a_run_reports_again_is_the_outcome_also_after_another_mode(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(source, "a.jpg")
+    recorded: list[int] = []
+    record_results = JournalStore.record_results
+
+    def counted(store: JournalStore, photos: Any) -> Any:
+        recorded.append(len(photos))
+        return record_results(store, photos)
+
+    async with FakeService() as service:
+        service.script(items({"file_0": {"status": 1, "error": "no"}}))
+        await restore(service, source, out)
+        assert outcomes(await restore(service, source, out, modes=["resolution"], rfactor=2)) == {"a.jpg": "restored"}
+        assert outcomes(await restore(service, source, out)) == {"a.jpg": "failed"}
+        assert line_of(out, "a.jpg")["outcome"] == "failed"
+        assert line_of(out, "a.jpg")["outputs"] == {"resolved": "resolved/a.jpg"}
+        status = await read_status(out)
+        assert (dict(status.outcomes), len(sent(service))) == ({"failed": 1}, 2)
+        monkeypatch.setattr(JournalStore, "record_results", counted)
+        assert outcomes(await restore(service, source, out)) == {"a.jpg": "failed"}
+        assert not recorded, "what the journal has is not written again"
 
 
 async def test_rejected_photos_are_probed_again(source: Path, out: Path) -> None:
