@@ -9,16 +9,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput, is_kept
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput, is_kept, output_paths
 from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import display_path
@@ -27,7 +27,7 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.sources.source import PhotoBody
-from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.progress import InFlight
@@ -43,7 +43,6 @@ from smarty_async.wire.messages import ItemVerdict, judge_item
 __all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask", "not_enlarged"]
 
 _log = logging.getLogger("smarty_async")
-_set_modified = threaded(set_modified)
 
 RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
 """The outputs of ``improve`` that a chained enlargement is made of, the best first."""
@@ -268,19 +267,29 @@ class PhotoRun:
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
-                modified_ns = _modified_ns(self.entry, self._context.source.reopen(self.entry.file))
-                if modified_ns is not None and not self._context.options.strip_metadata:
-                    for file in files.values():
-                        await _set_modified(file.path, modified_ns)
-                outputs: dict[Kind, StoredOutput] = {
-                    kind: StoredOutput(file.name, answer.outputs[kind].size, digest=answer.outputs[kind].digest)
-                    for kind, file in files.items()
-                }
-                await self._commit(ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest))
+                await self._commit(self._adopted_answer(spec, answer, files))
                 self._adopted = True
                 return
             for file in files.values():
                 await file.discard()
+
+    def _adopted_answer(self, spec: ModeSpec, answer: StoredAnswer, files: Mapping[Kind, TempFile]) -> ReceivedAnswer:
+        """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""
+        # Without their digests: the metadata are still to be copied or removed, as this run is asked to.
+        outputs: dict[Kind, StoredOutput] = {
+            kind: StoredOutput(file.name, answer.outputs[kind].size, dropped=answer.outputs[kind].dropped)
+            for kind, file in files.items()
+        }
+        if len(files) < len(answer.outputs):
+            outputs = _without(answer.outputs.keys() - files.keys(), outputs)
+        photo = self._context.source.reopen(self.entry.file)
+        # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
+        # if one fits them.
+        page, modified_ns = self.entry.file.page, _modified_ns(self.entry, photo)
+        self._metadata = self._copier(
+            SentPhoto(photo=photo, page=page, sent=photo, to_srgb=True, modified_ns=modified_ns)
+        )
+        return ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata)
 
     # probe and ask
 
@@ -377,7 +386,7 @@ class PhotoRun:
             await converted.write([probed.converted])
             sent = str(converted.path)
             body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
-        self._metadata = MetadataCopier(
+        self._metadata = self._copier(
             SentPhoto(
                 photo=photo,
                 page=file.page,
@@ -386,16 +395,24 @@ class PhotoRun:
                 to_srgb=probed.to_srgb,
                 modified_ns=_modified_ns(self.entry, photo),
                 header=self._header,
-            ),
-            strip=self._context.options.strip_metadata,
+            )
         )
         return body
 
+    def _copier(self, sent: SentPhoto) -> MetadataCopier:
+        """What gives outputs made of `sent` the photo's metadata."""
+        return MetadataCopier(sent, strip=self._context.options.strip_metadata)
+
     async def _restored_picture(self) -> str | None:
-        """The path of the best output of ``improve``; None when the service found nothing to restore."""
+        """The path of the best output of ``improve``; None when the service found nothing to restore.
+
+        Raises:
+            PhotoRejected: it was not kept, or is no longer there.
+        """
         outputs = self.entry.answers["improve"].outputs
         kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
         if kind is None:
+            _check_kept(outputs, self.entry.place)
             return None
         path, file = await self._context.outputs.picture(kind, self.entry.place, outputs[kind])
         if file is not None:
@@ -424,6 +441,8 @@ class PhotoRun:
         outputs: dict[Kind, StoredOutput] = {
             kind: file.stored(answered.blobs[kind].size) for kind, file in files.items()
         }
+        if len(files) < len(answered.blobs):
+            outputs = _without(answered.blobs.keys() - files.keys(), outputs)
         return ReceivedAnswer(
             self.entry,
             spec,
@@ -484,6 +503,29 @@ class PhotoRun:
         outcome: Outcome = "failed" if error.attempts else "rejected"
         result = self.entry.result(outcome, error=reason, attempts=self.entry.attempts + error.attempts)
         return FinishedPhoto(self.entry, result, {})
+
+
+def _without(kinds: Collection[Kind], outputs: Mapping[Kind, StoredOutput]) -> dict[Kind, StoredOutput]:
+    """`outputs`, which note that those of `kinds` were not kept."""
+    return {
+        kind: msgspec.structs.replace(output, dropped=tuple(sorted({*output.dropped, *kinds})))
+        for kind, output in outputs.items()
+    }
+
+
+def _check_kept(outputs: Mapping[Kind, StoredOutput], place: str) -> None:
+    """Make sure that the service had nothing to restore, where `outputs` of ``improve`` hold no restored picture.
+
+    Raises:
+        PhotoRejected: it had, and the picture was not kept.
+    """
+    if any(kind in output.dropped for output in outputs.values() for kind in RESTORED_KINDS):
+        names = " and ".join(repr(path) for path in output_paths(place, outputs).values())
+        reason = (
+            f"an earlier run did not keep it (--outputs): remove {names} and run again with --redo-missing, which pays"
+            " for the restoration again, or without --chain"
+        )
+        raise not_enlarged(PhotoRejected(reason, type="not_kept"))
 
 
 def _modified_ns(entry: PhotoEntry, photo: PhotoData) -> int | None:

@@ -44,6 +44,7 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             replaced.
         digest: the first hexadecimal digits of its SHA-256; empty when they are not known.
         replaced_digest: `digest` of that output.
+        dropped: kinds of outputs that the same answer had and that were not kept, see `is_kept`.
     """
 
     temporary: str
@@ -51,6 +52,7 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     replaces: int | None = None
     digest: str = ""
     replaced_digest: str = ""
+    dropped: tuple[Kind, ...] = ()
 
 
 def output_paths(place: str, kinds: Iterable[Kind]) -> dict[Kind, str]:
