@@ -267,6 +267,8 @@ class PhotoRun:
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
+                # Before the commit: once that is done, no later run looks into the file.
+                await self._note_pages(await self._context.journal.pages_of_content(self.entry))
                 await self._commit(self._adopted_answer(spec, answer, files))
                 self._adopted = True
                 return
@@ -348,18 +350,21 @@ class PhotoRun:
     async def _photo_body(self) -> Body:
         context, file = self._context, self.entry.file
         probed = await context.probe(file)
-        self.pages = probed.pages
         self._header = probed.header
         self.pixels = probed.width * probed.height
         context.count_probed(file, self.pixels)
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
-        if probed.pages != self.entry.pages:
-            await context.journal.note_pages(self.entry, probed.pages)
-            self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
+        await self._note_pages(probed.pages)
         body = context.source.body(file, probed)
         self._hashed = body if probed.converted is None else probed
         return await self._converted_or(body, probed)
+
+    async def _note_pages(self, pages: int) -> None:
+        self.pages = pages
+        if pages != self.entry.pages:
+            await self._context.journal.note_pages(self.entry, pages)
+            self.entry = msgspec.structs.replace(self.entry, pages=pages)
 
     async def _restored_body(self, path: str) -> Body:
         try:

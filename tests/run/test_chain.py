@@ -170,7 +170,7 @@ async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarg
         shutil.rmtree(out / "colorized")
         again = await restore(service, photos, out, redo_missing=True, **BOTH)
         sent = sent_by_mode(service)
-    assert outcomes(again) == {"a.jpg": "restored", "copy.jpg": "duplicate"}
+    assert sorted(result.outcome for result in again) == ["duplicate", "restored"]
     assert sent["resolution"] == [(out / "colorized_improved" / "a.jpg").read_bytes()]
 
 

@@ -270,14 +270,14 @@ async def test_a_duplicate_s_outputs_have_the_metadata_that_their_own_run_is_ask
 ) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription], exif[ExifTags.Base.Orientation] = "at the lake", 6
-    source.mkdir()
+    fill(source, "a.jpg")
     (source / "a.jpg").write_bytes(encoded(scene(60, 40), exif=exif))
 
     async def upright(request: Request) -> web.StreamResponse:
         pictures = {
             kind: base64.b64encode(encoded(scene(60, 40).rotate(-90, expand=True))).decode() for kind in IMPROVED
         }
-        return await items({name: pictures for name in request.names})(request)
+        return await items(dict.fromkeys(request.names, pictures))(request)
 
     async with FakeService() as service:
         service.script(upright)
