@@ -9,14 +9,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Protocol, cast
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput, is_kept, output_paths
+from smarty_async.archive.entries import (
+    FinishedPhoto,
+    PhotoEntry,
+    StoredAnswer,
+    StoredOutput,
+    dropping,
+    is_kept,
+)
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
@@ -28,6 +35,7 @@ from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.chained import not_enlarged, restored_kind
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.progress import InFlight
@@ -40,12 +48,9 @@ from smarty_async.transport.response import ReceivedItem
 from smarty_async.transport.retry import TemporaryAnswer, retried
 from smarty_async.wire.messages import ItemVerdict, judge_item
 
-__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask", "not_enlarged"]
+__all__ = ["PhotoRun", "RequestOutcome", "RequestedPhoto", "ask"]
 
 _log = logging.getLogger("smarty_async")
-
-RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
-"""The outputs of ``improve`` that a chained enlargement is made of, the best first."""
 
 
 class RequestOutcome(msgspec.Struct, gc=False):
@@ -167,11 +172,6 @@ async def _commit_received(photo: RequestedPhoto, item: Item, missing: list[Mode
                     outcome.failures.pop(spec, None)
 
 
-def not_enlarged(error: PhotoRejected) -> PhotoRejected:
-    """Why a chained enlargement is not made: the restored picture cannot be sent."""
-    return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
-
-
 class PhotoRun:
     """Takes one photo of an archive from its source to its outputs; every step is journalled.
 
@@ -283,7 +283,7 @@ class PhotoRun:
             for kind, file in files.items()
         }
         if len(files) < len(answer.outputs):
-            outputs = _without(answer.outputs.keys() - files.keys(), outputs)
+            outputs = dropping(answer.outputs.keys() - files.keys(), outputs)
         photo = self._context.source.reopen(self.entry.file)
         # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
         # if one fits them.
@@ -415,9 +415,8 @@ class PhotoRun:
             PhotoRejected: it was not kept, or is no longer there.
         """
         outputs = self.entry.answers["improve"].outputs
-        kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        kind = restored_kind(outputs, self.entry.place)
         if kind is None:
-            _check_kept(outputs, self.entry.place)
             return None
         path, file = await self._context.outputs.picture(kind, self.entry.place, outputs[kind])
         if file is not None:
@@ -447,7 +446,7 @@ class PhotoRun:
             kind: file.stored(answered.blobs[kind].size) for kind, file in files.items()
         }
         if len(files) < len(answered.blobs):
-            outputs = _without(answered.blobs.keys() - files.keys(), outputs)
+            outputs = dropping(answered.blobs.keys() - files.keys(), outputs)
         return ReceivedAnswer(
             self.entry,
             spec,
@@ -508,29 +507,6 @@ class PhotoRun:
         outcome: Outcome = "failed" if error.attempts else "rejected"
         result = self.entry.result(outcome, error=reason, attempts=self.entry.attempts + error.attempts)
         return FinishedPhoto(self.entry, result, {})
-
-
-def _without(kinds: Collection[Kind], outputs: Mapping[Kind, StoredOutput]) -> dict[Kind, StoredOutput]:
-    """`outputs`, which note that those of `kinds` were not kept."""
-    return {
-        kind: msgspec.structs.replace(output, dropped=tuple(sorted({*output.dropped, *kinds})))
-        for kind, output in outputs.items()
-    }
-
-
-def _check_kept(outputs: Mapping[Kind, StoredOutput], place: str) -> None:
-    """Make sure that the service had nothing to restore, where `outputs` of ``improve`` hold no restored picture.
-
-    Raises:
-        PhotoRejected: it had, and the picture was not kept.
-    """
-    if any(kind in output.dropped for output in outputs.values() for kind in RESTORED_KINDS):
-        names = " and ".join(repr(path) for path in output_paths(place, outputs).values())
-        reason = (
-            f"an earlier run did not keep it (--outputs): remove {names} and run again with --redo-missing, which pays"
-            " for the restoration again, or without --chain"
-        )
-        raise not_enlarged(PhotoRejected(reason, type="not_kept"))
 
 
 def _modified_ns(entry: PhotoEntry, photo: PhotoData) -> int | None:

@@ -19,6 +19,7 @@ __all__ = [
     "PhotoEntry",
     "StoredAnswer",
     "StoredOutput",
+    "dropping",
     "is_kept",
     "output_paths",
     "size_of",
@@ -59,6 +60,14 @@ def output_paths(place: str, kinds: Iterable[Kind]) -> dict[Kind, str]:
     """Where outputs of `kinds` at `place` are, as `Result.outputs` has it."""
     shown = display_path(place)
     return {kind: f"{kind}/{shown}" for kind in kinds}
+
+
+def dropping(kinds: Collection[Kind], outputs: Mapping[Kind, StoredOutput]) -> dict[Kind, StoredOutput]:
+    """`outputs`, which note that those of `kinds` were not kept."""
+    return {
+        kind: msgspec.structs.replace(output, dropped=tuple(sorted({*output.dropped, *kinds})))
+        for kind, output in outputs.items()
+    }
 
 
 def size_of(outputs: Mapping[Kind, StoredOutput]) -> int:
