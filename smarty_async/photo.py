@@ -2,23 +2,28 @@
 
     adopt → probe → ask [batcher → chunk → permit → send → split] → commit → record
 
-`PhotoRun` takes a photo of an archive through all of it. `ask` is the middle part alone, which a photo in memory
+`PhotoRun` takes a photo of an archive through all of it. The middle part is `ask`, which a photo in memory
 (`PhotoInMemory`) takes as well.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
-from typing import Protocol, cast
+from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput, is_kept
+from smarty_async.archive.entries import (
+    FinishedPhoto,
+    PhotoEntry,
+    StoredAnswer,
+    StoredOutput,
+    dropping,
+    is_kept,
+)
 from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto, set_modified
+from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.temp_file import TempFile
 from smarty_async.archive.paths import display_path
@@ -27,156 +32,20 @@ from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.sources.source import PhotoBody
-from smarty_async.archive.threads import finish_despite_cancel, threaded
+from smarty_async.asking import RequestOutcome, ask
+from smarty_async.chained import not_enlarged, restored_kind
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec
 from smarty_async.progress import InFlight
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
 from smarty_async.transport.body import Body
-from smarty_async.transport.dispatcher import Dispatcher
-from smarty_async.transport.item import BatchGroup, Item, Stopped, Submitter
+from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.response import ReceivedItem
-from smarty_async.transport.retry import TemporaryAnswer, retried
-from smarty_async.wire.messages import ItemVerdict, judge_item
 
-__all__ = ["RESTORED_KINDS", "PhotoRun", "RequestOutcome", "RequestedPhoto", "ask", "not_enlarged"]
+__all__ = ["PhotoRun"]
 
 _log = logging.getLogger("smarty_async")
-_set_modified = threaded(set_modified)
-
-RESTORED_KINDS: tuple[Kind, ...] = ("colorized_improved", "improved")
-"""The outputs of ``improve`` that a chained enlargement is made of, the best first."""
-
-
-class RequestOutcome(msgspec.Struct, gc=False):
-    """What came of asking for a photo.
-
-    Attributes:
-        failures: for each mode spec without an answer, why.
-        attempts: requests that carried the photo.
-    """
-
-    failures: dict[ModeSpec, ErrorInfo] = {}
-    attempts: int = 0
-
-    @property
-    def own_failures(self) -> dict[ModeSpec, ErrorInfo]:
-        """The failures without those of enlargements that were not asked for, because the photo was not restored."""
-        restoring = {spec: reason for spec, reason in self.failures.items() if not spec.chained}
-        return restoring or self.failures
-
-    @property
-    def error(self) -> ErrorInfo | None:
-        """The failures as one error, None when there is none."""
-        reasons = list(self.failures.items())
-        if len(reasons) <= 1:
-            return reasons[0][1] if reasons else None
-        message = "; ".join(f"{spec.mode}: {reason.message}" for spec, reason in reasons)
-        return ErrorInfo(reasons[0][1].type, message)
-
-
-class RequestedPhoto(Protocol):
-    """A photo for which `ask` sends requests."""
-
-    def item(self, specs: tuple[ModeSpec, ...]) -> Item:
-        """What is sent to get `specs`."""
-        ...
-
-    async def commit(self, spec: ModeSpec, /, received: ReceivedItem) -> None:
-        """Make one answer durable."""
-        ...
-
-
-async def ask(
-    photo: RequestedPhoto,
-    specs: Sequence[ModeSpec],
-    outcome: RequestOutcome,
-    *,
-    dispatcher: Dispatcher,
-    submitter: Submitter,
-) -> None:
-    """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
-
-    Args:
-        photo: the photo.
-        specs: the mode specs.
-        outcome: what came of asking for others; what comes of this is added.
-        dispatcher: sends items.
-        submitter: submits them.
-
-    Raises:
-        PhotoRejected: the photo can no longer be read; its `attempts` are filled in.
-    """
-    missing = list(specs)
-    try:
-        await retried(_attempt, partial(dispatcher.retry_policy, submitter), photo, missing, outcome, dispatcher)
-    except TemporaryAnswer:
-        pass  # the attempts are used up: the failures say why
-    except PhotoRejected as error:
-        error.attempts = outcome.attempts
-        raise
-    except PhotoFailed as error:
-        outcome.failures.update(dict.fromkeys(missing, ErrorInfo(error.type, str(error))))
-
-
-async def _attempt(
-    photo: RequestedPhoto, missing: list[ModeSpec], outcome: RequestOutcome, dispatcher: Dispatcher
-) -> None:
-    """Ask once for what is `missing`; what needs no other attempt is taken out of it.
-
-    Raises:
-        TemporaryAnswer: something is still missing.
-    """
-    item = photo.item(tuple(missing))
-    try:
-        fault = await dispatcher.submit(item)
-        for spec in tuple(missing):
-            verdict, failure = await _accept(photo, item.take(spec.mode), fault, spec)
-            if failure is None:
-                outcome.failures.pop(spec, None)
-            else:
-                outcome.failures[spec] = failure
-            if verdict != "temporary":
-                missing.remove(spec)
-    except BaseException:
-        await finish_despite_cancel(_commit_received(photo, item, missing, outcome))
-        raise
-    finally:
-        outcome.attempts += item.attempts
-    if missing:
-        raise TemporaryAnswer(outcome.error.message if outcome.error else "")
-
-
-async def _accept(
-    photo: RequestedPhoto, received: ReceivedItem | None, fault: ErrorInfo | None, spec: ModeSpec
-) -> tuple[ItemVerdict, ErrorInfo | None]:
-    """Commit the answer to `spec` if there is one; the verdict on it, and the failure if it is one."""
-    if received is None:
-        return "temporary", fault or ErrorInfo("unanswered", "the service's answer did not mention it")
-    verdict, failure = judge_item(received.answered)
-    if verdict == "done":
-        await photo.commit(spec, received)
-        received.taken()
-    else:
-        await received.discard()
-    return verdict, failure
-
-
-async def _commit_received(photo: RequestedPhoto, item: Item, missing: list[ModeSpec], outcome: RequestOutcome) -> None:
-    """Commit what was received before an error or a cancellation: it is paid for, and the next run finds it."""
-    for spec in tuple(missing):
-        if (received := item.take(spec.mode)) is not None:
-            with suppress(SmartyError):  # the first error is the one that counts
-                verdict, _ = await _accept(photo, received, None, spec)
-                if verdict == "done":
-                    missing.remove(spec)
-                    outcome.failures.pop(spec, None)
-
-
-def not_enlarged(error: PhotoRejected) -> PhotoRejected:
-    """Why a chained enlargement is not made: the restored picture cannot be sent."""
-    return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
 
 
 class PhotoRun:
@@ -277,19 +146,31 @@ class PhotoRun:
             # While they were copied, another answer may have replaced them.
             unchanged = await self._context.journal.answers_to(spec, self.entry)
             if len(files) == len(copies) and (place, answer) in unchanged:
-                modified_ns = _modified_ns(self.entry, self._context.source.reopen(self.entry.file))
-                if modified_ns is not None and not self._context.options.strip_metadata:
-                    for file in files.values():
-                        await _set_modified(file.path, modified_ns)
-                outputs: dict[Kind, StoredOutput] = {
-                    kind: StoredOutput(file.name, answer.outputs[kind].size, digest=answer.outputs[kind].digest)
-                    for kind, file in files.items()
-                }
-                await self._commit(ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest))
+                # Before the commit: once that is done, no later run looks into the file.
+                await self._note_pages(await self._context.journal.pages_of_content(self.entry))
+                await self._commit(self._adopted_answer(spec, answer, files))
                 self._adopted = True
                 return
             for file in files.values():
                 await file.discard()
+
+    def _adopted_answer(self, spec: ModeSpec, answer: StoredAnswer, files: Mapping[Kind, TempFile]) -> ReceivedAnswer:
+        """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""
+        # Without their digests: the metadata are still to be copied or removed, as this run is asked to.
+        outputs: dict[Kind, StoredOutput] = {
+            kind: StoredOutput(file.name, answer.outputs[kind].size, dropped=answer.outputs[kind].dropped)
+            for kind, file in files.items()
+        }
+        if len(files) < len(answer.outputs):
+            outputs = dropping(answer.outputs.keys() - files.keys(), outputs)
+        photo = self._context.source.reopen(self.entry.file)
+        # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
+        # if one fits them.
+        page, modified_ns = self.entry.file.page, _modified_ns(self.entry, photo)
+        self._metadata = self._copier(
+            SentPhoto(photo=photo, page=page, sent=photo, to_srgb=True, modified_ns=modified_ns)
+        )
+        return ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata)
 
     # probe and ask
 
@@ -348,18 +229,21 @@ class PhotoRun:
     async def _photo_body(self) -> Body:
         context, file = self._context, self.entry.file
         probed = await context.probe(file)
-        self.pages = probed.pages
         self._header = probed.header
         self.pixels = probed.width * probed.height
         context.count_probed(file, self.pixels)
         if probed.warning:
             context.progress.warn_of_size(display_path(file.photo), probed.warning)
-        if probed.pages != self.entry.pages:
-            await context.journal.note_pages(self.entry, probed.pages)
-            self.entry = msgspec.structs.replace(self.entry, pages=probed.pages)
+        await self._note_pages(probed.pages)
         body = context.source.body(file, probed)
         self._hashed = body if probed.converted is None else probed
         return await self._converted_or(body, probed)
+
+    async def _note_pages(self, pages: int) -> None:
+        self.pages = pages
+        if pages != self.entry.pages:
+            await self._context.journal.note_pages(self.entry, pages)
+            self.entry = msgspec.structs.replace(self.entry, pages=pages)
 
     async def _restored_body(self, path: str) -> Body:
         try:
@@ -386,7 +270,7 @@ class PhotoRun:
             await converted.write([probed.converted])
             sent = str(converted.path)
             body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
-        self._metadata = MetadataCopier(
+        self._metadata = self._copier(
             SentPhoto(
                 photo=photo,
                 page=file.page,
@@ -395,15 +279,22 @@ class PhotoRun:
                 to_srgb=probed.to_srgb,
                 modified_ns=_modified_ns(self.entry, photo),
                 header=self._header,
-            ),
-            strip=self._context.options.strip_metadata,
+            )
         )
         return body
 
+    def _copier(self, sent: SentPhoto) -> MetadataCopier:
+        """What gives outputs made of `sent` the photo's metadata."""
+        return MetadataCopier(sent, strip=self._context.options.strip_metadata)
+
     async def _restored_picture(self) -> str | None:
-        """The path of the best output of ``improve``; None when the service found nothing to restore."""
+        """The path of the best output of ``improve``; None when the service found nothing to restore.
+
+        Raises:
+            PhotoRejected: it was not kept, or is no longer there.
+        """
         outputs = self.entry.answers["improve"].outputs
-        kind: Kind | None = next((kind for kind in RESTORED_KINDS if kind in outputs), None)
+        kind = restored_kind(outputs, self.entry.place)
         if kind is None:
             return None
         path, file = await self._context.outputs.picture(kind, self.entry.place, outputs[kind])
@@ -433,6 +324,8 @@ class PhotoRun:
         outputs: dict[Kind, StoredOutput] = {
             kind: file.stored(answered.blobs[kind].size) for kind, file in files.items()
         }
+        if len(files) < len(answered.blobs):
+            outputs = dropping(answered.blobs.keys() - files.keys(), outputs)
         return ReceivedAnswer(
             self.entry,
             spec,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
+from smarty_async.asking import RequestOutcome, ask
+from smarty_async.chained import RESTORED_KINDS, not_enlarged
 from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
 from smarty_async.options import Limits, ModeSpec
-from smarty_async.photo import RESTORED_KINDS, RequestOutcome, ask, not_enlarged
 from smarty_async.results import ErrorInfo, Kind, Restored
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import BatchGroup, Item, Submitter

@@ -35,6 +35,8 @@ LAYERS = {
     "inputs": 3,
     "store_address": 0,
     "run_context": 3,
+    "asking": 3,
+    "chained": 3,
     "photo": 4,
     "photo_in_memory": 5,
     "run": 5,

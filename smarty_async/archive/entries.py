@@ -19,6 +19,7 @@ __all__ = [
     "PhotoEntry",
     "StoredAnswer",
     "StoredOutput",
+    "dropping",
     "is_kept",
     "output_paths",
     "size_of",
@@ -44,6 +45,7 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             replaced.
         digest: the first hexadecimal digits of its SHA-256; empty when they are not known.
         replaced_digest: `digest` of that output.
+        dropped: kinds of outputs that the same answer had and that were not kept, see `is_kept`.
     """
 
     temporary: str
@@ -51,12 +53,21 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     replaces: int | None = None
     digest: str = ""
     replaced_digest: str = ""
+    dropped: tuple[Kind, ...] = ()
 
 
 def output_paths(place: str, kinds: Iterable[Kind]) -> dict[Kind, str]:
     """Where outputs of `kinds` at `place` are, as `Result.outputs` has it."""
     shown = display_path(place)
     return {kind: f"{kind}/{shown}" for kind in kinds}
+
+
+def dropping(kinds: Collection[Kind], outputs: Mapping[Kind, StoredOutput]) -> dict[Kind, StoredOutput]:
+    """`outputs`, which note that those of `kinds` were not kept."""
+    return {
+        kind: msgspec.structs.replace(output, dropped=tuple(sorted({*output.dropped, *kinds})))
+        for kind, output in outputs.items()
+    }
 
 
 def size_of(outputs: Mapping[Kind, StoredOutput]) -> int:

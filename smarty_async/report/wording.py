@@ -124,7 +124,7 @@ _ELSEWHERE = "choose another --out for them alone"
 """For them alone: a run into another folder sends everything that it is given."""
 _TROUBLE = f"the service had trouble with these photos; later, {_AGAIN}"
 
-_SAID = frozenset(("truncated", "damaged", "raw", "heic"))
+_SAID = frozenset(("truncated", "damaged", "raw", "heic", "not_kept"))
 """Types whose messages say what to do."""
 
 _ADVICE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,40 @@ async def test_a_photo_without_anything_to_restore_is_probed_and_counted_once(tm
             assert [result.outcome async for result in run] == ["restored"]
         assert {mode: len(images) for mode, images in sent_by_mode(service).items()} == {"improve": 1, "resolution": 1}
     assert run.progress.work.bytes_probed == (tmp_path / "photos/a.jpg").stat().st_size
+
+
+async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarged_until_it_is_made_again(
+    tmp_path: Path,
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    fill(photos, "a.jpg")
+    async with service_of_pictures() as service:
+        await restore(service, photos, out, outputs=("colorized",))
+        shutil.copyfile(photos / "a.jpg", photos / "copy.jpg")
+        await restore(service, photos, out)
+        rejected = await restore(service, photos, out, **BOTH)
+        assert outcomes(rejected) == {"a.jpg": "rejected", "copy.jpg": "rejected"}
+        for result in rejected:
+            assert result.error
+            assert result.error.type == "not_kept"
+            assert f"(--outputs): remove 'colorized/{result.photo}' and run again" in result.error.message
+        assert "resolution" not in sent_by_mode(service)
+        shutil.rmtree(out / "colorized")
+        again = await restore(service, photos, out, redo_missing=True, **BOTH)
+        sent = sent_by_mode(service)
+    assert sorted(result.outcome for result in again) == ["duplicate", "restored"]
+    assert sent["resolution"] == [(out / "colorized_improved" / "a.jpg").read_bytes()]
+
+
+async def test_a_photo_of_which_only_the_colour_was_restored_is_enlarged_itself_by_a_later_run(tmp_path: Path) -> None:
+    photos = fill(tmp_path / "photos", "a.jpg")
+    async with service_of_pictures() as service:
+        colour = base64.b64encode(jpeg()).decode()
+        service.script(items({"file_0": {"improved": None, "colorized_improved": None, "colorized": colour}}))
+        await restore(service, tmp_path / "photos", tmp_path / "out")
+        [result] = await restore(service, tmp_path / "photos", tmp_path / "out", **BOTH)
+        assert sent_by_mode(service)["resolution"] == [photos["a.jpg"]]
+    assert set(result.outputs) == {"colorized", "resolved"}
 
 
 async def test_a_plan_counts_the_requests_of_both_rounds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import sqlite3
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from PIL import ExifTags, Image
 from support.archives import IMPROVED, STATE, assert_right, fill, line_of, lines, outcomes, photo, restore, sent, tree
-from support.fake_service import FakeService, expected, items
-from support.pictures import heavy
+from support.fake_service import FakeService, Request, expected, items
+from support.pictures import encoded, heavy, opened, scene
 
 from smarty_async.archive.photos import reader
 from smarty_async.plan import plan_archive
@@ -259,6 +262,37 @@ async def test_a_duplicate_s_outputs_have_the_time_of_their_own_photo(source: Pa
     assert outcomes(results) == {"a.jpg": "skipped", "b.jpg": "duplicate"}
     times = {(out / kind / "b.jpg").stat().st_mtime for kind in IMPROVED}
     assert (times == {hour}) is not strip
+
+
+@pytest.mark.parametrize("strip", [False, True])
+async def test_a_duplicate_s_outputs_have_the_metadata_that_their_own_run_is_asked_for(
+    source: Path, out: Path, *, strip: bool
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription], exif[ExifTags.Base.Orientation] = "at the lake", 6
+    fill(source, "a.jpg")
+    (source / "a.jpg").write_bytes(encoded(scene(60, 40), exif=exif))
+
+    async def upright(request: Request) -> web.StreamResponse:
+        pictures = {
+            kind: base64.b64encode(encoded(scene(60, 40).rotate(-90, expand=True))).decode() for kind in IMPROVED
+        }
+        return await items(dict.fromkeys(request.names, pictures))(request)
+
+    async with FakeService() as service:
+        service.script(upright)
+        await restore(service, source, out, strip_metadata=not strip)
+        shutil.copyfile(source / "a.jpg", source / "b.jpg")
+        results = await restore(service, source, out, strip_metadata=strip)
+        again = await restore(service, source, out, strip_metadata=strip)
+    assert outcomes(results) == {"a.jpg": "skipped", "b.jpg": "duplicate"}
+    assert outcomes(again) == {"a.jpg": "skipped", "b.jpg": "skipped"}
+    for kind in IMPROVED:
+        one, other = ((out / kind / name).read_bytes() for name in ("a.jpg", "b.jpg"))
+        assert (b"at the lake" in one, b"at the lake" in other) == (strip, not strip)
+        shown, same = (opened(output).getexif().get(ExifTags.Base.Orientation, 1) for output in (one, other))
+        assert shown == same == 1
+        assert opened(one).tobytes() == opened(other).tobytes()
 
 
 async def test_a_file_that_takes_the_place_of_a_moved_source_is_compared_by_content(source: Path, out: Path) -> None:

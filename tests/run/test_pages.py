@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from support.archives import client, fill, restore, sent, tree
 from support.fake_service import FakeService
 from support.pictures import jpeg, opened, scene
@@ -79,6 +80,33 @@ async def test_the_pages_of_a_moved_file_are_done_at_once(tmp_path: Path) -> Non
         assert len(sent(service)) == 4
     outcomes = {page: result.outcome for page, result in results.items()}
     assert outcomes == {1: "skipped", 2: "skipped", 3: "restored", 4: "restored"}
+
+
+@pytest.mark.parametrize("how", ["copied before", "copied after", "copied after an interrupted run", "renamed"])
+async def test_all_pages_of_a_copy_or_a_renamed_file_are_adopted(tmp_path: Path, how: str) -> None:
+    source, out = tmp_path / "photos", tmp_path / "out"
+    write_pages(source / "a.tif", pages=3)
+    if how == "copied before":
+        shutil.copyfile(source / "a.tif", source / "b.tif")
+    async with FakeService() as service:
+        await restore(service, source, out, max_photos=2 if "interrupted" in how else None)
+        if how == "renamed":
+            (source / "a.tif").rename(source / "b.tif")
+        elif how != "copied before":
+            shutil.copyfile(source / "a.tif", source / "b.tif")
+        plan = await plan_archive(source, out=out)
+        results = await restore(service, source, out)
+        again = await restore(service, source, out)
+        assert len(sent(service)) == 3
+    names = ["b.tif"] if how == "renamed" else ["a.tif", "b.tif"]
+    assert sorted((result.photo, result.page) for result in results) == [
+        (name, page) for name in names for page in (1, 2, 3)
+    ]
+    assert {result.outcome for result in again} == {"skipped"}
+    assert len(again) == len(results)
+    outputs = {f"improved/{name}.{end}jpg" for name in ("a.tif", "b.tif") for end in ("", "page-2.", "page-3.")}
+    assert {path for path in tree(out) if path.startswith("improved/")} == outputs
+    assert plan.photos + plan.duplicates == len([result for result in results if result.outcome != "skipped"])
 
 
 async def test_a_plan_counts_pages(tmp_path: Path) -> None:

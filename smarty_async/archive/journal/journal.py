@@ -169,6 +169,10 @@ class Journal:
         """Committed answers to `spec` of photos with the same content, each with its place."""
         return await self._call(partial(self._store.answers_to, spec, entry.id))
 
+    async def pages_of_content(self, entry: PhotoEntry) -> int:
+        """The most pictures that a file with the content of `entry` is known to hold."""
+        return await self._call(partial(self._store.pages_of_content, entry.id))
+
     # answers and results
 
     async def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:

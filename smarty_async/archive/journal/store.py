@@ -253,6 +253,15 @@ class JournalStore:
         )
         return [(os.fsdecode(row[0]), answers_of([row])[spec.mode]) for row in rows]
 
+    def pages_of_content(self, photo: int) -> int:
+        """The most pictures that the file of `photo` is known to hold, or that of another photo with its digest."""
+        [pages] = self.sql.execute(
+            f"SELECT max(photos.pages, (SELECT coalesce(max(other.pages), 1) {_DUPLICATES} WHERE one.id = photos.id))"  # noqa: S608 - likewise
+            " FROM photos WHERE id = ?",
+            (photo,),
+        ).fetchone()
+        return int(pages)
+
     def has_seen_duplicate(self, photo: int) -> bool:
         """Whether this run has looked up another photo with the digest of `photo`."""
         others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))

@@ -1,0 +1,43 @@
+"""The picture that a chained enlargement is made of: the best one that ``improve`` made. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from smarty_async.archive.entries import StoredOutput, output_paths
+from smarty_async.errors import PhotoRejected
+from smarty_async.results import Kind
+
+__all__ = ["RESTORED_KINDS", "not_enlarged", "restored_kind"]
+
+RESTORED_KINDS: Final[tuple[Kind, ...]] = ("colorized_improved", "improved")
+"""The outputs of ``improve`` that a chained enlargement is made of, the best first."""
+
+
+def not_enlarged(error: PhotoRejected) -> PhotoRejected:
+    """Why a chained enlargement is not made: the restored picture cannot be sent."""
+    return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
+
+
+def restored_kind(outputs: Mapping[Kind, StoredOutput], place: str) -> Kind | None:
+    """The best kind of restored picture among the `outputs` of ``improve``; None when there was nothing to restore.
+
+    Args:
+        outputs: those that were kept.
+        place: where they are.
+
+    Raises:
+        PhotoRejected: there was something to restore, and the picture was not kept.
+    """
+    for kind in RESTORED_KINDS:
+        if kind in outputs:
+            return kind
+    if any(kind in output.dropped for output in outputs.values() for kind in RESTORED_KINDS):
+        names = " and ".join(repr(path) for path in output_paths(place, outputs).values())
+        reason = (
+            f"an earlier run did not keep it (--outputs): remove {names} and run again with --redo-missing, which pays"
+            " for the restoration again, or without --chain"
+        )
+        raise not_enlarged(PhotoRejected(reason, type="not_kept"))
+    return None
