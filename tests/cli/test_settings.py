@@ -136,7 +136,6 @@ class TestConfigFile:
         assert len(ended.results) == 3
 
 
-@pytest.mark.slow
 async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Path, service: FakeService) -> None:
     ended = await run(
         "improve", photos, "--base-url", service.url, SMARTY_MAX_PHOTOS="1", SMARTY_JSON="1", SMARTY_OUT=str(out)

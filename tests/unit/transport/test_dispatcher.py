@@ -571,7 +571,7 @@ class TestBlame:
         async with FakeService() as service, client_of(service, concurrency=1) as client:
             service.script(hold(gate, refusal))
             bad, good = (asyncio.create_task(client.improve(jpeg(seed=seed))) for seed in (1, 2))
-            await until(lambda: service.open_now == 1)
+            await until(lambda: bool(service.requests))
             assert len(service.requests[0].images) == 2
             bad.cancel()
             await asyncio.sleep(0)
