@@ -134,7 +134,7 @@ class Places:
         known: dict[Kind, StoredOutput] = {
             kind: output for answer in entry.answers.values() for kind, output in answer.outputs.items()
         }
-        wanted = {kind: mode for mode in missing for kind in KINDS_BY_MODE[mode]}
+        wanted: dict[Kind, Mode] = {kind: mode for mode in missing for kind in KINDS_BY_MODE[mode]}
         try:
             foreign = self._outputs.foreign_kinds(entry.place, wanted, known)
         except DiskError as error:  # another place would not help: the next run looks again
