@@ -15,6 +15,17 @@ _LONGEST_NOTE = 65_537
 """Bytes of the longest segment of a JPEG, with its marker."""
 
 
+class CountingStream(io.BytesIO):
+    """Knows how many bytes were read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
 def scene(width: int = 64, height: int = 48, *, seed: int = 0) -> Image.Image:
     """A colourful scene with the whole range from black to white and soft edges: nothing to restore in it."""
     return _scene(width, height, seed).copy()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 from support.metadata_samples import box
-from support.pictures import encoded, heic, scene
+from support.pictures import CountingStream, encoded, heic, scene
 
 from smarty_async.archive.photos.damage import check_boxes, check_tiff, find_missing_rows, find_zero_tail
 from smarty_async.archive.photos.pages import ImageDirectory, Tag
@@ -272,17 +272,6 @@ def test_zeros_in_the_notes_of_a_heic_are_no_damage() -> None:
     assert probe(heic(picture, exif=exif.tobytes()), limits=LIMITS).width == 256
 
 
-class CountingFile(io.BytesIO):
-    """A file that counts what is read of it, in bytes."""
-
-    count = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
-
-
 def heic_with(sizes: int, items: int, *entries: bytes, data: bytes = b"data") -> bytes:
     """A HEIC file of one encoded picture, number 1, and the box ``iloc`` that these make."""
     infe = box(b"infe", struct.pack(">B3xHH4s", 2, 1, 0, b"hvc1"))
@@ -315,7 +304,7 @@ def test_a_heic_that_tells_of_more_parts_than_it_has(data: bytes) -> None:
 
 def test_a_heic_whose_parts_overlap_is_not_read_many_times() -> None:
     length = 100_000
-    stream = CountingFile(
+    stream = CountingStream(
         heic_with(0x44, 1, struct.pack(">HHH", 1, 0, 200), struct.pack(">LL", 0, length) * 200, data=b"x" * length)
     )
     check_boxes(stream)
@@ -324,7 +313,7 @@ def test_a_heic_whose_parts_overlap_is_not_read_many_times() -> None:
 
 def test_a_tiff_whose_strips_overlap_is_not_read_many_times() -> None:
     rows = Random(1).randbytes(100_000)  # noqa: S311 - not secrets
-    stream = CountingFile(rows)
+    stream = CountingStream(rows)
     numbers = {
         Tag.WIDTH: (100,),
         Tag.HEIGHT: (200_000,),

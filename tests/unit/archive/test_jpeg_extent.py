@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.metadata_samples import exif_block, exif_segment, jpeg_with, scene
-from support.pictures import encoded, opened
+from support.pictures import CountingStream, encoded, opened
 
 from smarty_async.archive.photos.jpeg import JpegExtent, find_jpeg_extent
 
@@ -22,17 +22,6 @@ ENCODINGS: list[dict[str, Any]] = [
     {"restart_marker_blocks": 4},
     {"subsampling": 0, "quality": 98},
 ]
-
-
-class CountingStream(io.BytesIO):
-    """Knows how many bytes were read of it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
 
 
 @cache
