@@ -97,12 +97,11 @@ class PhotoRun:
         except PhotoRejected as error:
             return self._rejected(error)
         except PhotoFailed as error:  # where the outputs of another photo were to be copied to
-            reason = ErrorInfo(error.type, str(error))
-            return self._finished(RequestOutcome(failures=dict.fromkeys(self._missing, reason)))
+            return self._failed(ErrorInfo(error.type, str(error)))
         except (SmartyError, Stopped, ExceptionGroup):
             raise
         except Exception as error:  # noqa: BLE001 - one photo's bug does not end the run
-            return self._finished(self._bug(error))
+            return self._failed(self._bug(error))
         finally:
             self._context.duplicates.end(begun)
             for file in self._converted:
@@ -364,11 +363,14 @@ class PhotoRun:
             result = msgspec.structs.replace(result, warnings=tuple(self._metadata.warnings))
         return FinishedPhoto(self.entry, result, outcome.own_failures, self._digest)
 
-    def _bug(self, error: Exception) -> RequestOutcome:
-        """The outcome of a photo at which an unexpected error was met."""
+    def _failed(self, reason: ErrorInfo) -> FinishedPhoto:
+        """What became of a photo of which all that is missing failed for one `reason`."""
+        return self._finished(RequestOutcome(failures=dict.fromkeys(self._missing, reason)))
+
+    def _bug(self, error: Exception) -> ErrorInfo:
+        """The reason of a photo at which an unexpected error was met."""
         _log.debug("unexpected error at %s", self.entry.file.path, exc_info=error)
-        reason = ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
-        return RequestOutcome(failures=dict.fromkeys(self._missing, reason))
+        return ErrorInfo("internal", f"an unexpected error, which is a bug: {type(error).__name__}: {error}")
 
     def _outcome_of(self, outcome: RequestOutcome) -> Outcome:
         if outcome.failures:
