@@ -1,9 +1,9 @@
-"""Make the weights of the networks that enlarge photographs.
+"""Make the weights of one of the networks that enlarge photographs.
 
-    python -m training.enlarging --pack pack --out work --minutes 30
+    python -m training.enlarging --net fine --pack pack --out work --minutes 10
 
-trains on the photographs of a folder, those below `val` left out, and writes `enlarging.pt` and `log.txt`. It is meant
-for one GPU; without one it runs, too, and takes a hundred times longer for the same result.
+trains on the photographs of a folder, those below `val` left out, and writes `NET.pt` and `log.txt`. It is meant for
+one GPU; without one it runs, too, and takes a hundred times longer for the same result.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 import torch
-from torch import Tensor
 
+from training.enlarging.net import NETS
 from training.enlarging.photos import held_out, read
-from training.enlarging.train import TURNS, train
+from training.enlarging.train import train
 from training.photographs import paths
 from training.running import arguments, log_to
 
@@ -25,8 +25,8 @@ def main() -> None:
     """Train."""
     began = time.monotonic()
     parser = arguments("training.enlarging", __doc__, batch=16)
-    parser.add_argument("--nets", nargs="+", default=list(TURNS), choices=list(TURNS), help="the networks to train")
-    parser.add_argument("--start", type=Path, nargs="*", default=[], help="weights to begin with; the last ones count")
+    parser.add_argument("--net", required=True, choices=list(NETS), help="the network to train")
+    parser.add_argument("--start", type=Path, help="weights to begin with")
     options = parser.parse_args()
     cuda = options.device != "cpu"
     cv2.setNumThreads(0)
@@ -36,21 +36,18 @@ def main() -> None:
     train_on, held = paths(options.pack)
     photos = read(train_on[: options.most], workers=workers)
     megapixels = len(photos.pixels) / 1e6
-    start: dict[str, dict[str, Tensor]] = {}
-    for weights in options.start:
-        start |= torch.load(weights, map_location="cpu", weights_only=True)
     report(f"{len(train_on)} photographs, {megapixels:.0f} megapixels, read in {time.monotonic() - began:.1f} s")
     train(
         photos,
         held_out(held[: options.most], workers=workers),
-        options.out / "enlarging.pt",
+        options.net,
+        options.out / f"{options.net}.pt",
         until=began + 60 * options.minutes - (20 if cuda else 0),
-        names=options.nets,
         batch=options.batch,
         seed=options.seed,
         device=options.device,
         graphs=cuda and not options.no_graphs,
-        start=start,
+        start=options.start and torch.load(options.start, map_location="cpu", weights_only=True),
         report=report,
     )
 

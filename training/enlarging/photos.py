@@ -12,10 +12,14 @@ from training.photographs import Photographs, Pixels
 
 __all__ = ["SIDES", "held_out", "read"]
 
-SIDES = (1200, 840, 560)
+SIDES = (1600, 1200, 840, 560)
 """Pixels of the longer side of a photo's copies: reduced, it is sharper, and its own JPEG damage is gone."""
 
-_LEAST = 256
+_REDUCED, _SHARE = 1200, 0.9
+"""From this longer side on, photographs of a pack are reduced already; others are used at this share of their size at
+most."""
+
+_LEAST = 320
 """Pixels that the shorter side has at least: a training sample has to fit."""
 
 _HELD_SIDE, _HELD = 640, 20
@@ -38,7 +42,9 @@ def held_out(files: list[Path], *, workers: int = 1) -> list[Pixels]:
 def _copies(path: Path) -> list[Pixels]:
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    sides = [min(SIDES[0], max(image.size)), *(side for side in SIDES[1:] if side < max(image.size))]
+    longest = max(image.size)
+    longest = min(SIDES[0], longest if longest >= _REDUCED else round(longest * _SHARE))
+    sides = [longest, *(side for side in SIDES if side < longest * 0.9)]
     made = [_reduced(image, side) for side in sides]
     return [picture for picture in made if min(picture.shape[:2]) >= _LEAST]
 

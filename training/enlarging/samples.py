@@ -10,15 +10,14 @@ from torch import Tensor
 from training.crops import Crops, cut
 from training.enlarging.resampling import SHRINKING, shrinking_table
 from training.jpeg import jpeg
-from training.photographs import Photographs
 
 __all__ = ["Samples", "levels"]
 
 _AROUND = 16
 """Pixels of the small picture that a crop is larger than the sample, so that JPEG's blocks begin anywhere in it."""
 
-_HALVED = 0.7
-"""The share of JPEGs with colours at half the size."""
+_LEAST_QUALITY, _HALVED = 8, 0.7
+"""The lowest quality of JPEGs, and the share of those with colours at half the size."""
 
 _NOISE, _MOST_NOISE = 0.12, 5.0
 """The share of samples with noise, and its largest standard deviation in gray levels."""
@@ -46,28 +45,25 @@ def levels(quality: Tensor) -> Tensor:
 class Samples:
     """Endless samples of one factor."""
 
-    def __init__(self, photos: Photographs, *, factor: int, side: int, count: int, device: str, seed: int) -> None:
-        """Move the photographs to the device.
+    def __init__(self, crops: Crops, *, factor: int, coded: float, side: int, count: int) -> None:
+        """Prepare the tables.
 
         Args:
-            photos: where crops are cut.
+            crops: of photographs.
             factor: how many times smaller the input is.
+            coded: the share of samples that have been a JPEG.
             side: of the input, in pixels; `side + 16` is a multiple of 16.
             count: samples made at a time.
-            device: as PyTorch names it.
-            seed: of all choices.
         """
-        self._factor, self._side, self._count, self._device = factor, side, count, device
-        self._crops = Crops(photos, device=device, seed=seed)
+        self._factor, self._side, self._count, self._coded = factor, side, count, round(count * coded)
+        self._crops, device = crops, crops.device
+        self._device = device
         around = side + _AROUND
         self._shrinking = torch.from_numpy(shrinking_table(around * factor, around)).to(device)
         self._shares = torch.tensor(list(SHRINKING.values()), device=device)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1.
-
-        Every second sample, from the second on, has been a JPEG.
-        """
+        """Inputs, N×4×H×W, colours 0…1 and the level of JPEG damage; and the originals, N×3×…, in 0…1."""
         while True:
             small, level, large = self.chunk()
             for start in range(0, len(small) - size + 1, size):
@@ -81,16 +77,14 @@ class Samples:
 
     @torch.no_grad()
     def chunk(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Small pictures and their originals, uint8, and the levels of JPEG damage; every second one was a JPEG."""
+        """Small pictures and their originals, uint8, and the levels of JPEG damage."""
         count, factor = self._count, self._factor
         large = self._softened(self._crops.turned(self._changed(self._cut_out(count, (self._side + _AROUND) * factor))))
         small = self._noisy(self._shrunk(large))
-        quality = 30 + 70 * self._crops.uniform(count).sqrt()
-        quality = quality.round()
+        quality = (_LEAST_QUALITY + (100 - _LEAST_QUALITY) * self._crops.uniform(count).sqrt()).round()
         level = torch.zeros(count, device=self._device)
-        coded = count // 2
-        halved = round(coded * _HALVED)
-        for part, half in ((slice(0, halved), True), (slice(halved, coded), False)):
+        halved = round(self._coded * _HALVED)
+        for part, half in ((slice(0, halved), True), (slice(halved, self._coded), False)):
             if part.stop > part.start:
                 small[part] = jpeg(small[part], quality[part], halved=half)
                 level[part] = levels(quality[part])
@@ -98,7 +92,7 @@ class Samples:
         at = self._crops.uniform(count, 2).mul(_AROUND - 5).long() + 3
         small = cut(small, at, self._side)
         large = cut(large, at * factor, self._side * factor)
-        order = torch.arange(count, device=self._device).view(2, -1).flip(0).T.flatten()
+        order = torch.randperm(count, device=self._device, generator=self._crops.generator)
         return small[order].byte(), level[order], large[order].byte()
 
     def _cut_out(self, count: int, side: int) -> Tensor:

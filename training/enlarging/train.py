@@ -1,25 +1,29 @@
-"""Training of all networks at once, within a given time."""
+"""Training of a network within a given time."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from training.enlarging.net import Collapsed
+from training.crops import Crops
+from training.enlarging.net import NETS, Collapsed
 from training.enlarging.samples import Samples
 from training.enlarging.trainer import Trainer
 from training.enlarging.validation import Validation
 from training.photographs import Photographs, Pixels
 
-__all__ = ["TURNS", "train"]
+__all__ = ["train"]
 
-TURNS = {"x2": 2, "x2jpeg": 2, "x2fine": 1, "x4": 1}
-"""How many of a round's batches each network sees; half of each batch is without JPEG damage, half has it."""
+_CODED = {"x2": 0.0, "x2jpeg": 1.0}
+"""The share of samples that have been a JPEG, for networks that are made for one kind."""
+
+_MIXED = 0.35
+"""That share for the others."""
 
 _RATE, _STARTED_RATE, _WARM = 8e-4, 5e-4, 500
 """The learning rate of networks with random weights and of the others, and the iterations in which it grows to it."""
@@ -27,120 +31,94 @@ _RATE, _STARTED_RATE, _WARM = 8e-4, 5e-4, 500
 _DECIBELS = (0.1, 0.3)
 """The share of the time at which the loss begins to turn from absolute differences to PSNR, and when it has."""
 
-_PRECISE = 0.8
+_PRECISE = 0.85
 """The share of the time from which convolutions run in TF32 instead of bfloat16, on CUDA."""
 
-_SIDES, _CHUNKS = {2: 64, 4: 48}, {2: 32, 4: 16}
-"""Pixels of a sample's input side, and batches of samples made at a time, by factor."""
+_SIDE, _BATCHES = 64, 32
+"""Pixels of a sample's input side, and batches of samples made at a time on CUDA."""
 
-_CHECK, _SAVE, _EVERY = 16, 50.0, 2
-"""Rounds between two looks at the losses, seconds between two writes, and after how many writes there is a report."""
+_CHECK, _SAVE, _EVERY = 64, 50.0, 2
+"""Rounds between two looks at the loss, seconds between two writes, and after how many writes there is a report."""
 
 
 def train(
     photos: Photographs,
     held: list[Pixels],
+    name: str,
     out: Path,
     *,
     until: float,
-    names: Sequence[str] = tuple(TURNS),
     batch: int = 16,
     seed: int = 1,
     device: str = "cpu",
     graphs: bool = False,
-    start: Mapping[str, dict[str, Tensor]] | None = None,
+    start: dict[str, Tensor] | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Train, and write the averaged weights of all networks to `out`, every minute too.
+    """Train, and write the averaged weights to `out`, every minute too.
 
     Args:
         photos: for training.
         held: photographs for validation.
-        out: the file of weights: for each network's name, the state of its `Collapsed`.
+        name: the network, of `NETS`; each of its factors has every n-th iteration.
+        out: the file of weights: the state of the `Collapsed`.
         until: when to end, by `time.monotonic`.
-        names: the networks to train.
-        batch: samples an iteration; an even number.
-        seed: of the samples and of the networks' first weights.
+        batch: samples an iteration.
+        seed: of the samples and of the network's first weights.
         device: as PyTorch names it.
         graphs: whether to use CUDA graphs.
-        start: what `out` of an earlier training holds: networks begin with these weights, and those for JPEGs, where
-            there are none, with those of the network without JPEG damage.
+        start: what `out` of an earlier training holds: the network begins with these weights.
         report: takes lines of the log.
     """
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = True
     cuda = device != "cpu"
-    trainers: dict[str, Trainer] = {}
-    samples: dict[int, Samples] = {}
-    started = {name: (start or {}).get(name, (start or {}).get(name.removesuffix("jpeg"))) for name in names}
-    for name in names:
-        factor = Trainer.factor_of(name)
-        trainers[name] = Trainer(
-            name, batch=batch, side=_SIDES[factor], device=device, graphs=graphs, start=started[name]
-        )
-        report(f"{name}: {'random' if started[name] is None else 'given'} weights")
-        if factor not in samples:
-            count = batch * (_CHUNKS[factor] if cuda else 4)
-            samples[factor] = Samples(
-                photos, factor=factor, side=_SIDES[factor], count=count, device=device, seed=seed + factor
-            )
-    batches = {factor: of_factor.batches(2 * batch) for factor, of_factor in samples.items()}
-    validations = {factor: Validation(held, factor=factor, device=device) for factor in samples}
+    factors = NETS[name]["factors"]
+    trainer = Trainer(name, batch=batch, side=_SIDE, device=device, graphs=graphs, start=start)
+    crops = Crops(photos, device=device, seed=seed)
+    count = batch * (_BATCHES if cuda else 4)
+    coded = _CODED.get(name, _MIXED)
+    batches = {
+        factor: Samples(crops, factor=factor, coded=coded, side=_SIDE, count=count).batches(batch) for factor in factors
+    }
+    reach = Collapsed(trainer.average).reach
+    validations = [Validation(held, factor=factor, reach=reach, device=device) for factor in factors]
+    report(f"{name}: {'random' if start is None else 'given'} weights")
     began = saved = time.monotonic()
     rounds = saves = 0
     while (now := time.monotonic()) < until:
         part = (now - began) / (until - began)
-        for factor, of_factor in batches.items():
-            turns = {name: TURNS[name] for name, trainer in trainers.items() if trainer.factor == factor}
-            drawn = [next(of_factor) for _ in range(max(turns.values()))]
-            for name, count in turns.items():
-                trainer = trainers[name]
-                trainer.use(torch.bfloat16 if cuda and part < _PRECISE else torch.float32)
-                rate = _RATE if started[name] is None else _STARTED_RATE
-                for x, y in (piece for both in drawn[:count] for piece in _pieces(name, *both)):
-                    trainer.step(x, y, rate=rate * _slope(trainer.number, part), decibels=_ramp(part))
+        trainer.use(torch.bfloat16 if cuda and part < _PRECISE else torch.float32)
+        rate = (_RATE if start is None else _STARTED_RATE) * _slope(trainer.number, part)
+        for factor in factors:
+            x, y = next(batches[factor])
+            trainer.step(x, y, factor=factor, rate=rate, decibels=_ramp(part))
         rounds += 1
         if rounds % _CHECK == 0:
-            losses = ", ".join(f"{name} {trainer.check():.5f}" for name, trainer in trainers.items())
+            loss = trainer.check()
             if time.monotonic() - saved > _SAVE:
                 saved, saves = time.monotonic(), saves + 1
-                report(f"{(saved - began) / 60:.1f} min, round {rounds}: losses {losses}")
-                nets = _saved(trainers, out)
+                report(f"{(saved - began) / 60:.1f} min, round {rounds}: loss {loss:.5f}")
+                net = _saved(trainer, out)
                 if saves % _EVERY == 0:
-                    _compare(nets, validations, report, few=True)
+                    _compare(net, validations, report, few=True)
     report(f"{(time.monotonic() - began) / 60:.1f} min, {rounds} rounds")
-    _compare(_saved(trainers, out), validations, report, few=False)
+    _compare(_saved(trainer, out), validations, report, few=False)
 
 
-def _pieces(name: str, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The parts of a batch for a network: the half with JPEG damage, the half without it, or two with both."""
-    half = len(x) // 2
-    if name == "x2":
-        yield x[::2], y[::2]
-    elif name == "x2jpeg":
-        yield x[1::2], y[1::2]
-    else:
-        yield x[:half], y[:half]
-        yield x[half:], y[half:]
-
-
-def _saved(trainers: dict[str, Trainer], out: Path) -> dict[str, Collapsed]:
-    nets = {name: Collapsed(trainer.average) for name, trainer in trainers.items()}
-    part = out.with_suffix(".part")
-    torch.save(
-        {name: {key: value.cpu() for key, value in net.state_dict().items()} for name, net in nets.items()}, part
-    )
+def _saved(trainer: Trainer, out: Path) -> Collapsed:
+    net = Collapsed(trainer.average).eval()
+    part = out.with_name(f"{out.name}.part")
+    torch.save({key: value.detach().cpu() for key, value in net.state_dict().items()}, part)
     part.replace(out)
-    return nets
+    return net
 
 
-def _compare(
-    nets: dict[str, Collapsed], validations: dict[int, Validation], report: Callable[[str], None], *, few: bool
-) -> None:
+def _compare(net: Collapsed, validations: list[Validation], report: Callable[[str], None], *, few: bool) -> None:
     # Photographs have many sizes: it is not worth trying all algorithms for each.
     torch.backends.cudnn.benchmark = False
-    for name, net in nets.items():
-        report(f"  {name}: {validations[net.factor](net, few=few)}")
+    for validation in validations:
+        report(f"  {validation(net, few=few)}")
     torch.backends.cudnn.benchmark = True
 
 

@@ -54,14 +54,13 @@ class Trainer:
             side: pixels of a sample's input side.
             device: as PyTorch names it.
             graphs: whether to use CUDA graphs.
-            start: the state of the `Collapsed` to begin with, which is at most as deep; None for random weights.
+            start: the state of the `Collapsed` to begin with; None for random weights.
         """
-        self.factor = self.factor_of(name)
-        net = EnlargingNet(**NETS[name])
+        net = EnlargingNet(NETS[name])
         if start is not None:
             net.start(start)
         self._net = net.to(device)
-        self.average = EnlargingNet(**NETS[name]).to(device)
+        self.average = EnlargingNet(NETS[name]).to(device)
         self.average.load_state_dict(self._net.state_dict())
         self._weights, self._averages = list(self._net.parameters()), list(self.average.parameters())
         self._graphs = graphs
@@ -69,32 +68,31 @@ class Trainer:
         cuda = device != "cpu"
         self._optimizer = torch.optim.Adam(self._weights, rate, betas=_MOMENTS, capturable=cuda, fused=cuda or None)
         self._x = torch.zeros(batch, 4, side, side, device=device).contiguous(memory_format=torch.channels_last)
-        self._y = torch.zeros(batch, 3, side * self.factor, side * self.factor, device=device)
+        self._y = {
+            factor: torch.zeros(batch, 3, side * factor, side * factor, device=device)
+            for factor in NETS[name]["factors"]
+        }
         self._decibels, self.loss = torch.zeros((), device=device), torch.zeros((), device=device)
         self._dtype = torch.float32
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._captured: dict[int, torch.cuda.CUDAGraph] = {}
         self._good = self._state()
         self._slower = 1.0
         self.number = 0
 
-    @staticmethod
-    def factor_of(name: str) -> int:
-        """How many times larger the network's output is."""
-        return NETS[name]["factor"]
-
     def use(self, dtype: torch.dtype) -> None:
         """Compute the inner convolutions in `dtype` from now on."""
         if dtype != self._dtype:
-            if self._graph is not None:
+            if self._captured:
                 torch.cuda.synchronize()
-            self._dtype, self._graph = dtype, None
+            self._dtype, self._captured = dtype, {}
 
-    def step(self, x: Tensor, y: Tensor, *, rate: float, decibels: float) -> None:
+    def step(self, x: Tensor, y: Tensor, *, factor: int, rate: float, decibels: float) -> None:
         """One iteration.
 
         Args:
             x: the network's input.
             y: what it has to give.
+            factor: how many times larger that is.
             rate: the learning rate.
             decibels: the share of the PSNR of each sample in the loss, instead of absolute differences.
         """
@@ -102,25 +100,24 @@ class Trainer:
         set_rate(self._optimizer, rate * self._slower)
         self._decibels.fill_(decibels)
         self._x.copy_(x)
-        self._y.copy_(y)
-        if self._graphs and self._graph is None:
-            self._graph = self._captured()
-        if self._graph is not None:
-            self._graph.replay()
+        self._y[factor].copy_(y)
+        if self._graphs and factor not in self._captured:
+            self._capture(factor)
+        if factor in self._captured:
+            self._captured[factor].replay()
         else:
-            self._compute()
+            self._compute(factor)
         keep = min(_KEEP, self.number / (self.number + 10))
         with torch.no_grad():
             torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
 
-    def _captured(self) -> torch.cuda.CUDAGraph | None:
-        """An iteration as a graph; None, from then on, where that does not work: training is slower then."""
+    def _capture(self, factor: int) -> None:
+        """Make an iteration a graph; where that does not work, training is slower from then on."""
         try:
-            return capture(self._compute, self._optimizer)
+            self._captured[factor] = capture(lambda: self._compute(factor), self._optimizer)
         except RuntimeError as error:
             warnings.warn(f"training goes on without CUDA graphs: {error}", stacklevel=2)
             self._graphs = False
-            return None
 
     def check(self) -> float:
         """The last loss; if training has diverged, go on from the last good weights, with a lower rate."""
@@ -140,10 +137,11 @@ class Trainer:
     def _state(self) -> list[Tensor]:
         return [weight.detach().clone() for weight in self._averages]
 
-    def _compute(self) -> None:
+    def _compute(self, factor: int) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        edge = _EDGE * self.factor
-        difference = (self._net(self._x, dtype=self._dtype) - self._y)[:, :, edge:-edge, edge:-edge]
+        edge = _EDGE * factor
+        made = self._net(self._x, factor, dtype=self._dtype)
+        difference = (made - self._y[factor])[:, :, edge:-edge, edge:-edge]
         # The logarithm of each sample's error: smooth and soft samples count as much as those with strong edges. A mean
         # of squares over all samples follows the strong edges, at the cost of the others.
         psnr = -10 * (difference.square().mean((1, 2, 3)) + _LEAST_ERROR).log10().mean()

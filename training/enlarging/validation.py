@@ -8,32 +8,31 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional
 
 from training.enlarging.kinds import KINDS, psnr
 from training.photographs import Pixels
 
 __all__ = ["Validation"]
 
-_MARGIN = 24
-"""Pixels of the small picture, mirrored around it: beyond the reach of the networks, which know no other edge."""
-
 
 class Validation:
     """Photographs made smaller in several ways, and how near Lanczos comes to them."""
 
-    def __init__(self, photos: list[Pixels], *, factor: int, device: str) -> None:
-        """Prepare the photographs."""
-        self._cases = [(kind, *self._case(kind, photo, factor, device)) for photo in photos for kind in KINDS]
+    def __init__(self, photos: list[Pixels], *, factor: int, reach: int, device: str) -> None:
+        """Prepare the photographs; `reach` is how many pixels the networks leave out at each edge."""
+        self._factor = factor
+        self._cases = [(kind, *self._case(kind, photo, factor, reach, device)) for photo in photos for kind in KINDS]
 
     @staticmethod
-    def _case(kind: str, photo: Pixels, factor: int, device: str) -> tuple[Tensor, Tensor, float]:
+    def _case(kind: str, photo: Pixels, factor: int, reach: int, device: str) -> tuple[Tensor, Tensor, float]:
         large = KINDS[kind].original(photo)
         small = KINDS[kind].small(large, factor=factor)
         enlarged = np.asarray(small.resize((large.shape[1], large.shape[0]), Image.Resampling.LANCZOS))
         planes = torch.tensor(np.asarray(small)).permute(2, 0, 1)
         planes = torch.cat([planes.float() / 255, torch.full((1, *planes.shape[1:]), KINDS[kind].level)])
-        planes = functional.pad(planes[None], (_MARGIN,) * 4, mode="reflect")
+        planes = torch.from_numpy(np.pad(planes.numpy(), ((0, 0), (reach, reach), (reach, reach)), mode="symmetric"))[
+            None
+        ]
         return planes.to(device), torch.tensor(large).permute(2, 0, 1).to(device), psnr(enlarged, large)
 
     @torch.no_grad()
@@ -48,9 +47,8 @@ class Validation:
         for number, (kind, small, original, lanczos) in enumerate(self._cases):
             if few and number // len(KINDS) % 5:
                 continue
-            made = (net(small)[0] * 255).round().clamp(0, 255)
-            edge = (made.shape[-1] - original.shape[-1]) // 2
-            made = made[:, edge:-edge, edge:-edge]
+            made = next(made for made in net(small) if made.shape[-1] == original.shape[-1])
+            made = (made[0] * 255).round().clamp(0, 255)
             error = (made - original.float()).square().mean().clamp(min=1e-3)
             gains[kind].append(10 * math.log10(255**2 / error.item()) - lanczos)
         return ", ".join(f"{kind} {np.mean(values):+.3f} ({min(values):+.2f})" for kind, values in gains.items())
