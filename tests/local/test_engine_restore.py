@@ -392,24 +392,19 @@ def test_tiles_of_networks_fit_together(largest: int, monkeypatch: pytest.Monkey
 
     def made() -> tuple[tiles.Pixels, ...]:
         return (
-            enlarging.waifu2x(photo, enlarging.UPCONV7),
-            enlarging.waifu2x(photo, enlarging.CUNET),
+            enlarging.waifu2x(photo),
             nets.clean(photo, noise=10),
             enlarging.enlarge_photo(photo, factor=2, quality=None),
             enlarging.enlarge_photo(photo, factor=2, quality=85),
-            enlarging.enlarge_photo(photo, factor=2, quality=40),
+            enlarging.enlarge_photo(photo, factor=4, quality=40),
         )
 
     whole = made()
-    for module, name in ((enlarging, "_FRAME"), (nets, "_CLEAN")):
+    for module, name in ((enlarging, "_WAIFU2X"), (enlarging, "_FAST"), (enlarging, "_FINE"), (nets, "_CLEAN")):
         monkeypatch.setattr(module, name, msgspec.structs.replace(getattr(module, name), largest=largest))
-    for name in ("UPCONV7", "CUNET"):
-        network = getattr(enlarging, name)
-        frame = msgspec.structs.replace(network.frame, largest=largest)
-        monkeypatch.setattr(enlarging, name, msgspec.structs.replace(network, frame=frame))
     furthest = [int(np.abs(one.astype(int) - other).max()) for one, other in zip(whole, made(), strict=True)]
-    assert furthest[1] <= 12  # weighs by a tile's mean, hence blended
-    assert max(furthest[:1] + furthest[2:]) <= 1
+    assert furthest[0] <= 12  # weighs by a tile's mean, hence blended
+    assert max(furthest[1:]) <= 1
 
 
 @learned
@@ -453,17 +448,6 @@ def test_which_photos_are_soft(blur: float) -> None:
     assert diagnosing.is_soft(light(texture.resize((192, 144), Image.Resampling.BICUBIC))) == (blur > 1)
 
 
-@learned
-@pytest.mark.parametrize(("blur", "same"), [(0.0, False), (2.0, True)])
-def test_a_small_soft_photo_is_enlarged_without_the_network_for_drawings(
-    blur: float, *, same: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photo = pixels(_texture().resize((96, 72), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(blur)))
-    small = enlarging.enlarge_photo(photo, factor=2, quality=None)
-    monkeypatch.setattr(enlarging, "_SMALL", 0)
-    assert np.array_equal(small, enlarging.enlarge_photo(photo, factor=2, quality=None)) == same
-
-
 def _texture() -> Image.Image:
     """Noise of all sizes, the coarser the stronger, as in photographs."""
     generator = np.random.default_rng(4)
@@ -476,16 +460,18 @@ def _texture() -> Image.Image:
 
 @learned
 @pytest.mark.parametrize("largest", [128, 40], ids=["one tile", "tiles"])
+@pytest.mark.parametrize("small", [0, 400_000], ids=["large", "small"])
 @pytest.mark.parametrize("blur", [0.0, 0.5, 1.0, 1.6])
 def test_a_photo_is_enlarged_better_than_by_lanczos_also_at_its_edges(
-    blur: float, largest: int, monkeypatch: pytest.MonkeyPatch
+    blur: float, small: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enlarging, "_SMALL", 0)
-    monkeypatch.setattr(enlarging, "_FRAME", msgspec.structs.replace(enlarging._FRAME, largest=largest))
+    monkeypatch.setattr(enlarging, "_SMALL", small)
+    for name in ("_FAST", "_FINE"):
+        monkeypatch.setattr(enlarging, name, msgspec.structs.replace(getattr(enlarging, name), largest=largest))
     scene = pictures.scene(768, 576, seed=1).resize((192, 144)).filter(ImageFilter.GaussianBlur(blur))
-    small = scene.resize((96, 72), Image.Resampling.BICUBIC)
-    lanczos = pixels(small.resize(scene.size, Image.Resampling.LANCZOS))
-    made = enlarging.enlarge_photo(pixels(small), factor=2, quality=None)
+    sent = scene.resize((96, 72), Image.Resampling.BICUBIC)
+    lanczos = pixels(sent.resize(scene.size, Image.Resampling.LANCZOS))
+    made = enlarging.enlarge_photo(pixels(sent), factor=2, quality=None)
     assert _edge_error(made, scene) < _edge_error(lanczos, scene)
 
 
@@ -498,14 +484,15 @@ def _edge_error(made: tiles.Pixels, scene: Image.Image) -> float:
 
 
 @learned
-@pytest.mark.parametrize("quality", [None, 85])
+@pytest.mark.parametrize("small", [0, 400_000], ids=["large", "small"])
+@pytest.mark.parametrize(("quality", "tint"), [(None, 2), (85, 2), (20, 4)])
 def test_the_networks_for_photos_keep_gray_and_flat_pictures(
-    quality: int | None, monkeypatch: pytest.MonkeyPatch
+    quality: int | None, tint: int, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enlarging, "_SMALL", 0)
+    monkeypatch.setattr(enlarging, "_SMALL", small)
     scene = pixels(pictures.scene(60, 40).convert("L"))
     gray = enlarging.enlarge_photo(scene, factor=2, quality=quality).astype(int)
-    assert np.abs(gray - gray.mean(axis=2, keepdims=True)).max() <= 2
+    assert np.abs(gray - gray.mean(axis=2, keepdims=True)).max() <= tint
     for colour in (0, 128, 255):
         flat = np.full((20, 30, 3), colour, np.uint8)
         made = enlarging.enlarge_photo(flat, factor=4, quality=quality).astype(int)
@@ -513,51 +500,60 @@ def test_the_networks_for_photos_keep_gray_and_flat_pictures(
         assert np.abs(made - colour).max() <= 2
 
 
+_DRAWINGS = "models/WAIFU2X_CUNET_UP2X"
+
+
 @learned
 @pytest.mark.parametrize(
-    ("quality", "factor", "small", "expected"),
+    ("quality", "factor", "small", "blur", "expected"),
     [
-        (None, 2, 0, ["enlarge_x2"]),
-        (None, 2, 400_000, ["enlarge_x2", "models/WAIFU2X_CUNET_UP2X"]),
-        (None, 4, 0, ["enlarge_x2", "enlarge_x2"]),
-        (None, 4, 400_000, ["enlarge_x2", "models/WAIFU2X_CUNET_UP2X", "enlarge_x2"]),
-        (85, 2, 0, ["enlarge_x2jpeg"]),
-        (85, 4, 400_000, ["enlarge_x2jpeg", "enlarge_x2"]),
-        (40, 2, 0, ["enlarge_x2jpeg", "models/WAIFU2X_PHOTO_UP2X_DENOISE3X"]),
-        (40, 2, 400_000, ["enlarge_x2jpeg", "models/WAIFU2X_CUNET_UP2X_DENOISE3X"]),
-        (40, 4, 0, ["enlarge_x2jpeg", "models/WAIFU2X_PHOTO_UP2X_DENOISE3X", "enlarge_x2"]),
+        (None, 2, 0, 0, ["x2 out0"]),
+        (None, 4, 0, 0, ["fine out1"]),
+        (None, 2, 400_000, 0, ["fine out0", _DRAWINGS]),
+        (None, 4, 400_000, 0, ["fine out0", _DRAWINGS, "x2 out0"]),
+        (None, 2, 400_000, 2, ["fine out0"]),
+        (None, 4, 400_000, 2, ["fine out1"]),
+        (85, 2, 0, 0, ["x2jpeg out0"]),
+        (40, 2, 0, 0, ["x2jpeg out0"]),
+        (85, 2, 400_000, 0, ["fine out0"]),
+        (40, 4, 0, 0, ["fine out1"]),
+        (40, 4, 400_000, 0, ["fine out1"]),
     ],
 )
 def test_which_networks_enlarge_a_photo(
-    quality: int | None, factor: int, small: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    *, quality: int | None, factor: int, small: int, blur: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(enlarging, "_SMALL", small)
-    monkeypatch.setattr(enlarging, "is_soft", lambda _: False)
     used: list[tuple[str, float]] = []
 
     class Noted(nets.Net, frozen=True):
         def __call__(self, planes: Any) -> Any:
-            used.append((self.file, round(float(planes[-1, 0, 0]), 2)))
+            name = self.file if self.file == _DRAWINGS else f"{self.file.removeprefix('enlarge_')} {self.end}"
+            used.append((name, round(float(planes[-1, 0, 0]), 2)))
             return super().__call__(planes)
 
     monkeypatch.setattr(enlarging, "Net", Noted)
-    data = as_file(pictures.scene(32, 24), quality)
-    assert picture(restoring().enlarge(data, factor=factor, rtype="photo")).size == (32 * factor, 24 * factor)
-    assert [file for file, _ in used] == expected
-    levels = {file: level for file, level in used if file.startswith("enlarge_")}
-    left = {85: 0.15, 40: 0.3}.get(quality or 100)  # half of the damage where it has been cleaned
-    assert all(level == (left if file == "enlarge_x2jpeg" else 0) for file, level in levels.items())
+    sent = (
+        _texture().filter(ImageFilter.GaussianBlur(blur)).resize((48, 36), Image.Resampling.BICUBIC, box=(0, 0, 96, 72))
+    )
+    made = enlarging.enlarge_photo(pixels(sent), factor=factor, quality=quality)
+    assert made.shape == (36 * factor, 48 * factor, 3)
+    assert list(dict.fromkeys(name for name, _ in used)) == expected
+    levels = [level for name, level in used if name not in {_DRAWINGS, "x2 out0"}]
+    assert levels == [0 if quality is None else (100 - quality) / 100] * len(levels)
 
 
 @learned
-@pytest.mark.parametrize("known", [12, None], ids=["JPEG", "saved again"])
-def test_a_coarse_jpeg_is_enlarged_better_than_by_waifu2x(known: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enlarging, "_SMALL", 0)
+@pytest.mark.parametrize("small", [0, 400_000], ids=["large", "small"])
+@pytest.mark.parametrize("known", [12, 0], ids=["JPEG", "saved again"])
+def test_a_coarse_jpeg_is_enlarged_better_than_by_lanczos(
+    known: int, small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enlarging, "_SMALL", small)
     scene = pictures.scene(768, 576, seed=1).resize((192, 144))
-    sent = pixels(pictures.opened(as_file(scene.resize((96, 72)), 12)))
-    made = Image.fromarray(_enlarged(sent, known, 2, "photo"))
-    theirs = Image.fromarray(enlarging.waifu2x(sent, enlarging.UPCONV7, strength=3))
-    assert error(made, scene) < 0.95 * error(theirs, scene)
+    sent = pictures.opened(as_file(scene.resize((96, 72)), 12))
+    made = Image.fromarray(enlarging.enlarge_photo(pixels(sent), factor=2, quality=known))
+    assert error(made, scene) < 0.9 * error(sent.resize(scene.size, Image.Resampling.LANCZOS), scene)
 
 
 @learned
