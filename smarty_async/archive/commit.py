@@ -157,8 +157,9 @@ class OutputCommitter:
         """Bring outputs to other places, because files that no run made are at theirs."""
         places = await self._journal.give_distinct_places([answer.received for answer in group])
         for answer, place in zip(group, places, strict=True):
-            entry = msgspec.structs.replace(answer.received.entry, place=place or answer.received.entry.place)
-            answer.received = msgspec.structs.replace(answer.received, entry=entry)
+            if place is not None:
+                entry = msgspec.structs.replace(answer.received.entry, place=place)
+                answer.received = msgspec.structs.replace(answer.received, entry=entry, removes={})
         moves = self._moves_of(group)
         for answer, move, error in zip(group, moves, await self._store.move(moves), strict=True):
             if error is None:
@@ -206,14 +207,15 @@ class OutputCommitter:
 
 
 def _with_replaced(received: ReceivedAnswer) -> ReceivedAnswer:
-    """`received`, each output with the size and the digest of the one that it replaces."""
+    """`received`, with what its outputs replace, and what it removes as it has no such output."""
     earlier = _earlier_outputs(received)
     outputs = dict(received.outputs)
     for kind in outputs.keys() & earlier.keys():
         outputs[kind] = msgspec.structs.replace(
             outputs[kind], replaces=earlier[kind].size, replaced_digest=earlier[kind].digest
         )
-    return msgspec.structs.replace(received, outputs=outputs)
+    obsolete = set(KINDS_BY_MODE[received.spec.mode]) & earlier.keys() - outputs.keys()
+    return msgspec.structs.replace(received, outputs=outputs, removes={kind: earlier[kind] for kind in obsolete})
 
 
 def move_of(received: ReceivedAnswer) -> OutputMove:
@@ -222,14 +224,8 @@ def move_of(received: ReceivedAnswer) -> OutputMove:
 
 
 def _move_of(received: ReceivedAnswer, *, described: bool) -> OutputMove:
-    outputs = received.outputs
-    removes: dict[Kind, StoredOutput] = {}
-    if received.entry.answers:
-        earlier = _earlier_outputs(received)
-        obsolete = set(KINDS_BY_MODE[received.spec.mode]) & earlier.keys() - outputs.keys()
-        removes = {kind: earlier[kind] for kind in obsolete}
     origin = _origin_of(received) if described else None
-    return OutputMove(received.entry.place, outputs, removes, origin, received.is_stored)
+    return OutputMove(received.entry.place, received.outputs, received.removes, origin, received.is_stored)
 
 
 def _origin_of(received: ReceivedAnswer) -> OutputOrigin:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from support import program
-from support.archives import IMPROVED, STATE, assert_right, fill, lines, outcomes, output_of, restore, tree
+from support.archives import IMPROVED, STATE, assert_right, fill, lines, outcomes, output_of, photo, restore, tree
 from support.fake_service import FakeService, expected, hold, items, until
 from support.processes import Process
 
@@ -262,6 +262,36 @@ async def test_changed_photos_and_a_kill(source: Path, tmp_path: Path) -> None:
                 assert kinds == ([*IMPROVED] if data in touched else ["improved", "colorized_improved"])
                 assert all((out / kind / output_of(name)).read_bytes() == expected(kind, data) for kind in kinds)
             assert len(lines(out)) == len(NAMES)
+
+
+async def test_changed_photos_with_retouched_outputs_and_a_kill(source: Path, tmp_path: Path) -> None:
+    """Of their former outputs, those that a person has changed before or after the kill are left."""
+    async with FakeService() as service, runner(service, source) as run:
+        for moment in range(14, 100, 4):
+            out = tmp_path / str(moment)
+            service.default = service.answer_rightly
+            fill(source, *NAMES)
+            await restore(service, source, out)
+            retouched = [out / "improved/a.jpg", out / "colorized/e.jpg"]
+            retouched[0].write_bytes(b"retouched")
+            photos = {name: data + bytes([moment]) for name, data in fill(source, *NAMES).items()}
+            for name, data in photos.items():
+                (source / name).write_bytes(data)
+            service.default = lambda request: items({name: {"colorized": None} for name in request.names})
+            await run(out, moment)
+            await no_request_is_open(service)
+            before, since = known(source, out), len(service.requests)
+            if retouched[1].exists() and retouched[1].read_bytes() == expected("colorized", photo("e.jpg")):
+                retouched[1].write_bytes(b"retouched")
+            else:
+                retouched.pop()
+            await restore(service, source, out)
+            assert not before.intersection(asked(service, since))
+            right = {f"{path.parent.name}/{path.name}": b"retouched" for path in retouched}
+            for line in lines(out):
+                right |= {path: expected(kind, photos[line["photo"]]) for kind, path in line["outputs"].items()}
+            assert len(right) == 2 * len(NAMES) + len(retouched)
+            assert {path: (out / path).read_bytes() for path in tree(out)} == right
 
 
 async def test_a_run_killed_at_any_time_is_completed_by_the_next(source: Path, tmp_path: Path) -> None:

@@ -267,6 +267,23 @@ async def test_an_object_that_no_run_made_is_kept(place: StorePlace) -> None:
     assert tree["improved/b.jpg"] == expected("improved", photos["b.jpg"])
 
 
+@pytest.mark.parametrize("kind", IMPROVED)
+async def test_former_outputs_of_a_changed_photo_are_removed_where_one_was_retouched(
+    place: StorePlace, kind: str
+) -> None:
+    """Also what was stored at the former place before the retouched output was found there."""
+    place.fill("a.jpg")
+    async with FakeService() as service:
+        await place.restore(service)
+        place.put_output(f"{kind}/a.jpg", b"retouched by hand")
+        changed = jpeg(80, 60, seed=8)
+        place.s3.put({"a.jpg": changed}, prefix=place.scans.removeprefix("s3://photos/") + "/")
+        (result,) = await place.restore(service)
+    assert result.outputs[kind].startswith(f"{kind}/a~")  # type: ignore[index] # a kind
+    right = {path: expected(one, changed) for one, path in result.outputs.items()}
+    assert place.tree() == right | {f"{kind}/a.jpg": b"retouched by hand"}
+
+
 async def test_missing_outputs_are_made_again_only_on_demand(place: StorePlace) -> None:
     photos = place.fill("a.jpg", "b.jpg")
     async with FakeService() as service:

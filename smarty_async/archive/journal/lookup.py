@@ -143,7 +143,9 @@ class EntryLookup:
             return entry
         if problem is None and missing and place is not None and not changed and not is_new:
             where, problem = self._places.checked(entry, [spec.mode for spec in missing])
-            entry = msgspec.structs.replace(entry, place=where, problem=problem)
+            if where != entry.place:  # they are not there
+                answers = {mode: answer for mode, answer in answers.items() if answer.state != "stale"}
+            entry = msgspec.structs.replace(entry, place=where, problem=problem, answers=answers)
         # A photo without a place may have been moved here: its outputs then have one.
         comparable = file.problem is None and (problem is None or problem.type == "collision")
         may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)
@@ -218,6 +220,7 @@ class EntryLookup:
         for table in ("answers", "failures"):
             self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
             self._sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
+        self._places.former.follow_moved(former, by=by)
         self._sql.execute("DELETE FROM photos WHERE id = ?", (former,))
         self._sql.execute(
             f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise

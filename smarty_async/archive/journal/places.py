@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from smarty_async.archive.entries import PhotoEntry, StoredOutput
+from smarty_async.archive.journal.former import FormerOutputs
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,
@@ -87,9 +88,13 @@ class Places:
     Args:
         sql: the journal's database.
         outputs: which places outputs can have.
+
+    Attributes:
+        former: outputs at places that photos had.
     """
 
     def __init__(self, sql: sqlite3.Connection, outputs: OutputPlaces = NO_OUTPUTS) -> None:
+        self.former = FormerOutputs(sql)
         self._sql = sql
         self._outputs = outputs
         self._has_keys = outputs.rules.is_exact
@@ -167,9 +172,14 @@ class Places:
             identity = _identity_of(os.fsdecode(source), os.fsdecode(key))
             place = distinct_place(os.fsdecode(where), identity=identity, rules=self._outputs.rules)
             if not (self._rival(place) or self._outputs.is_taken(place) or self._outputs.problem_of(place)):
+                self.former.note_left(photo, os.fsdecode(where))
                 self.write(photo, place)
                 return place
         return None
+
+    def is_used(self, place: str) -> bool:
+        """Whether a photo has `place`, or one above or below it."""
+        return self._rival(place) is not None
 
     def write(self, photo: int, place: str) -> None:
         """Note the place of a photo."""

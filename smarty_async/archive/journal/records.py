@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -94,6 +94,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
         digest: SHA-256 of the photo's file, 32 bytes, taken as it was read; None when it is not known.
         metadata: gives the outputs the photo's metadata; None when they have it.
         is_stored: whether a worker has stored the outputs at their places: there are no temporary files.
+        removes: outputs of an earlier answer at the photo's place that none of `outputs` replaces.
     """
 
     entry: PhotoEntry
@@ -103,6 +104,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
     digest: bytes | None = None
     metadata: MetadataCopier | None = None
     is_stored: bool = False
+    removes: Mapping[Kind, StoredOutput] = {}
 
     @property
     def content_digest(self) -> bytes | None:

@@ -82,7 +82,7 @@ def insert_finished(
     """
     key = (*key_of(file), os.fsencode(place) or None)
     outcome = None if result.error or not answers else result.outcome
-    for table in ("answers", "failures"):
+    for table in ("answers", "failures", "former_outputs"):
         journal.sql.execute(
             f"DELETE FROM {table} WHERE photo IN"  # noqa: S608 - no values from outside
             " (SELECT id FROM photos WHERE (source = ? AND photo = ?) OR place = ?)",

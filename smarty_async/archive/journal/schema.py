@@ -87,6 +87,15 @@ CREATE TABLE requests (
 INSERT INTO requests (started, images, bytes, state)
     SELECT 0, sum(attempts), 0, 'answered' FROM photos HAVING sum(attempts) > 0;
 """,
+    """
+CREATE TABLE former_outputs (
+    photo INTEGER NOT NULL REFERENCES photos (id),
+    mode TEXT NOT NULL,
+    place BLOB NOT NULL,
+    outputs TEXT NOT NULL
+);
+CREATE INDEX former_outputs_of ON former_outputs (photo);
+""",
 )
 """The statements that make each version of the tables from the one before. Released ones never change.
 
@@ -107,6 +116,9 @@ Tables of the current version (paths are bytes as the system encodes them):
     ``{kind: {"temporary": name, "size": bytes, "digest": first hexadecimal digits of its SHA-256}}``; ``bw``.
 ``failures``: one row for each mode of a photo that failed permanently.
     ``photo``: id; ``spec``; ``type``; ``message``.
+``former_outputs``: outputs of earlier answers that no row of ``answers`` has any more, until they are removed.
+    ``photo``: id; ``mode``; ``place``: where they are, the photo's place or one that it had; ``outputs``: as in
+    ``answers``.
 ``requests``: one row a request.
     ``started``: seconds since 1970, written before its first byte is sent; ``images``: images it carries; ``bytes``:
     size of its body; ``state``: ``open`` (no whole answer), ``answered``, ``refused`` (before any work). Requests of

@@ -19,6 +19,7 @@ from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
 from smarty_async.archive.journal.lookup import EntryLookup
 from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, Places
+from smarty_async.archive.journal.received import PlaceReceived, ReceivedRecovery
 from smarty_async.archive.journal.records import (
     ANSWER_COLUMNS,
     RESULT_COLUMNS,
@@ -30,13 +31,11 @@ from smarty_async.archive.journal.records import (
     UnhashedPhoto,
     answers_of,
     content_digest,
-    origin_of,
     outputs_of,
     photo_of_key,
     result_columns,
     result_of,
 )
-from smarty_async.archive.outputs.store import NameTaken, OutputMove, OutputRefused
 from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
@@ -48,9 +47,6 @@ __all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
-
-PlaceReceived = Callable[[OutputMove], bool]
-"""Moves the outputs of an answer from temporary files to a place. False: they no longer exist. Raises DiskError."""
 
 _MOST_PARAMETERS: Final = 500
 """Parameters of a query; some builds of SQLite take 999."""
@@ -92,6 +88,7 @@ class JournalStore:
         self.sql = opener(path)
         self._unplaced: dict[int, ErrorInfo] = {}
         self._places = Places(self.sql, outputs)
+        self._former = self._places.former
         self._lookup = EntryLookup(self.sql, self._unplaced, self._places)
 
     def close(self) -> None:
@@ -271,6 +268,9 @@ class JournalStore:
 
     def record_received(self, answers: Sequence[ReceivedAnswer]) -> None:
         """The outputs of `answers` are durable in temporary files."""
+        for one in answers:
+            if one.removes:
+                self._former.note(one.entry.id, one.spec.mode, one.entry.place, one.removes)
         self._execute(
             "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES {rows}",
             [
@@ -291,8 +291,10 @@ class JournalStore:
             [(one.entry.id, one.content_digest or None) for one in answers],
         )
 
-    def record_committed(self, answers: Iterable[tuple[int, ModeSpec]]) -> None:
+    def record_committed(self, answers: Sequence[tuple[int, ModeSpec]]) -> None:
         """The outputs of `answers`, each named by its photo and mode, are at their places."""
+        if self._former.photos:
+            self._former.forget_at_own_place([(photo, spec.mode) for photo, spec in answers])
         self._execute(
             "WITH new (photo, mode) AS (VALUES {rows}) UPDATE answers SET state = 'committed'"
             " WHERE photo IN (SELECT photo FROM new) AND (photo, mode) IN (SELECT photo, mode FROM new)",
@@ -321,7 +323,7 @@ class JournalStore:
         damaged.
 
         Returns:
-            The places and the outputs that such answers had.
+            The places and the outputs that such answers had, and other former outputs at places that no photo has.
         """
         self._execute(
             "INSERT OR REPLACE INTO failures (photo, spec, type, message) VALUES {rows}",
@@ -346,7 +348,10 @@ class JournalStore:
                 if photo.failures and photo.digest
             }
         )
-        return self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
+        forgotten = self._forget_stale([photo.entry.id for photo in photos if photo.result.error is None])
+        if self._former.photos:
+            forgotten += self._former.take(photos, is_used=self._places.is_used)
+        return forgotten
 
     def _forget_stale(self, photos: Sequence[int]) -> list[tuple[str, dict[Kind, StoredOutput]]]:
         """Delete the answers to earlier contents of `photos`; the places and outputs they had."""
@@ -411,53 +416,11 @@ class JournalStore:
         return self.sql.execute("SELECT 1 FROM photos WHERE outcome IS NOT NULL LIMIT 1").fetchone() is not None
 
     def recover(self, place_received: PlaceReceived) -> tuple[set[str], DiskError | None]:
-        """Commit the answers that an interrupted run had received, and delete those whose outputs no longer exist.
+        """Commit the answers that an interrupted run had received, see `ReceivedRecovery.recover`.
 
-        A photo whose outputs the disk refuses at their places keeps its answer as received; looked up in this run, it
-        has the disk's reason as its problem. The next run tries again. At another error of the disk it stops: answers
-        that were committed before are to be journalled all the same, as some have got another place.
-
-        Returns:
-            The temporary files that answers still need, and the error that ended it.
+        A photo whose outputs cannot be moved to their places has the reason as its problem when it is looked up.
         """
-        needed: set[str] = set()
-        rows = self.sql.execute(
-            "SELECT id, mode, place, outputs, spec, answers.bw, source, photos.photo, size, version"
-            " FROM answers JOIN photos ON id = answers.photo WHERE state = 'received'"
-        ).fetchall()
-        for photo, mode, place, text, spec, *origin in rows:
-            outputs = outputs_of(text)
-            move = OutputMove(os.fsdecode(place), outputs, origin=origin_of(spec, outputs, origin))
-            try:
-                placed = self._recover_one(photo, mode, move, place_received)
-            except OutputRefused as error:
-                self._unplaced[photo] = ErrorInfo("output_refused", str(error))
-                needed.update(output.temporary for output in outputs.values())
-            except DiskError as error:
-                return needed, error
-            else:
-                self._recovered(photo, mode, spec, placed=placed)
-        return needed, None
-
-    def _recover_one(self, photo: int, mode: Mode, move: OutputMove, place_received: PlaceReceived) -> bool:
-        try:
-            return place_received(move)
-        except NameTaken:
-            other = self.give_distinct_place(photo, mode)
-            if other is None:
-                raise
-            return place_received(msgspec.structs.replace(move, place=other))
-
-    def _recovered(self, photo: int, mode: Mode, spec: str, *, placed: bool) -> None:
-        if not placed:
-            self.sql.execute("DELETE FROM answers WHERE photo = ? AND mode = ?", (photo, mode))
-            return
-        self.sql.execute("UPDATE answers SET state = 'committed' WHERE photo = ? AND mode = ?", (photo, mode))
-        # The disk refused it in an earlier run, and that was its result.
-        self.sql.execute("DELETE FROM failures WHERE photo = ? AND spec = ?", (photo, spec))
-        self.sql.execute(
-            "UPDATE photos SET outcome = NULL WHERE id = ? AND outcome IN ('failed', 'rejected')", (photo,)
-        )
+        return ReceivedRecovery(self.sql, self._places, self._unplaced).recover(place_received)
 
     def unplaced(self) -> list[str]:
         """Why `recover` could not commit answers: one reason a photo."""

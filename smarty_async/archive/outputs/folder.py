@@ -182,7 +182,7 @@ class OutputDirectory(StateFolder):
                     return False
             except OSError as error:
                 raise _translated(error, self.out / kind / move.place, "read") from None
-        left = OutputMove(move.place, waiting)
+        left = OutputMove(move.place, waiting, move.removes)
         [refused] = move_all(self._out, self._temp_dir, [left])
         if refused is None:
             refused = next(filter(None, self._group_sync.sync([], self._folders_of(left))[1]), None)

@@ -209,6 +209,33 @@ def test_outputs_of_a_changed_photo_are_stale_until_they_are_forgotten(store: Jo
     assert next(store.results()).outputs == {"improved": "improved/b/a.jpg"}
 
 
+def test_former_outputs_of_a_mode_without_a_new_answer_stay_where_they_are(store: JournalStore) -> None:
+    entry = store.look_up([photo_file()])[0]
+    make(store, entry, IMPROVE, "improved")
+    make(store, entry, TWICE, "resolved")
+    changed = again(store, photo_file(size=10))
+    elsewhere = store.give_distinct_place(changed.id, "improve")
+    assert elsewhere is not None
+    changed = again(store, photo_file(size=10))
+    assert (changed.place, changed.answers) == (elsewhere, {})
+    store.record_received([ReceivedAnswer(changed, IMPROVE, {"improved": StoredOutput("8", 6)}, bw=None)])
+    store.record_committed([(changed.id, IMPROVE)])
+    failed = FinishedPhoto(changed, changed.result("failed", error=NO), {TWICE: NO})
+    assert store.record_results([failed]) == [("a.jpg", {"improved": StoredOutput("7", 5)})]
+    assert make(store, changed, TWICE, "resolved") == [("a.jpg", {"resolved": StoredOutput("7", 5)})]
+    assert make(store, changed, TWICE, "resolved") == []
+
+
+def test_photos_without_former_outputs_cost_one_query_a_run(store: JournalStore) -> None:
+    asked: list[str] = []
+    store.sql.set_trace_callback(asked.append)
+    for entry in store.look_up([photo_file(f"{name}.jpg") for name in "abc"]):
+        make(store, entry, IMPROVE, "improved")
+    for name in "abc":  # changed, and the outputs replaced
+        make(store, again(store, photo_file(f"{name}.jpg", size=10)), IMPROVE, "improved")
+    assert [query for query in asked if "former_outputs" in query] == ["SELECT DISTINCT photo FROM former_outputs"]
+
+
 def test_failures_of_a_changed_photo_are_forgotten(store: JournalStore) -> None:
     fail(store, store.look_up([photo_file()])[0], IMPROVE)
     assert again(store, photo_file(size=10)).failures == {}
