@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 from PIL import Image, ImageCms, ImageDraw
@@ -116,8 +117,9 @@ def icc_profile(size: int = 3144, space: bytes = b"RGB ") -> bytes:
     return bytes(head) + bytes((7 * at * at + at // 251) & 255 for at in range(size - 132))
 
 
+@cache
 def srgb_profile() -> bytes:
-    """A profile that decoders accept."""
+    """A profile that decoders accept; it holds the second in which it was made."""
     return ImageCms.ImageCmsProfile(cast("Any", ImageCms).createProfile("sRGB")).tobytes()
 
 
