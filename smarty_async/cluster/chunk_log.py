@@ -6,7 +6,9 @@ a line once its outputs are durable, an empty line every few seconds says that t
 how the request ended. When a worker is gone, the caller reads here what it has done; when the caller is gone, the next
 run does.
 
-Removing the log tells the worker that nobody waits for the chunk.
+Closing the log tells workers that nobody waits for the chunk: one that has not created it cannot do so any more, and
+one that has learns it from its next line, of which one comes immediately before the request is sent. What was sent by
+then is paid for: no message from here stops the service.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -26,16 +28,20 @@ from smarty_async.archive.threads import threaded
 from smarty_async.cluster.messages import ChunkBegin, ChunkEnd, ChunkReport, FinishedItem
 from smarty_async.errors import DiskError, StoreError
 
-__all__ = ["ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
+__all__ = ["NEVER_SENT", "ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
 
 T = TypeVar("T")
 _Line = ChunkBegin | FinishedItem | ChunkEnd
+
+NEVER_SENT: Final = ChunkEnd(seconds=0.0, sent=False)
+"""The last line of a log that no worker has created: nobody waits for one."""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Line)
 
 
 class ChunkUnwanted(Exception):
-    """The log was removed: nobody waits for the chunk any more."""
+    """The log was closed: nobody waits for the chunk any more."""
 
 
 class LogStorage(Protocol):
@@ -53,7 +59,18 @@ class LogStorage(Protocol):
         """Append `data`; only the process that created it does.
 
         Raises:
-            ChunkUnwanted: it was removed.
+            ChunkUnwanted: it was closed or removed.
+            DiskError: the storage refuses.
+        """
+        ...
+
+    def close(self, data: bytes) -> None:
+        """Let nobody create it or append to it any more; `read` and `remove` are for what it was until then.
+
+        Args:
+            data: what is written in its place, or at its end.
+
+        Raises:
             DiskError: the storage refuses.
         """
         ...
@@ -100,10 +117,20 @@ class ChunkLog:
         """Append `lines`; without any, an empty one.
 
         Raises:
-            ChunkUnwanted: it was removed.
+            ChunkUnwanted: it was closed or removed.
             DiskError: the storage refuses.
         """
         await _in_thread(partial(self._storage.append, _encoded(lines) or b"\n"))
+
+    async def close(self) -> None:
+        """Give up the chunk: no worker sends it any more, unless it has begun to, and none reports of it.
+
+        What was reported before can still be read, and removed. That the log was closed stays known until the next run.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        await _in_thread(partial(self._storage.close, _encoded([NEVER_SENT])))
 
     async def read(self) -> tuple[ChunkReport, int]:
         """What it tells, and its size, which grows while the worker lives. A damaged line tells nothing.
@@ -142,11 +169,13 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._created = 0  # its number in the file system
 
     def create(self, data: bytes) -> bool:
         """Create it, as one process can (``O_EXCL``); see `LogStorage.create`."""
         try:
             with open(self._path, "xb", buffering=0) as file:  # noqa: PTH123 - as elsewhere for files by the thousand
+                self._created = os.fstat(file.fileno()).st_ino
                 file.write(data)
         except FileExistsError:
             return False
@@ -159,6 +188,8 @@ class LogFile:
         try:
             descriptor = os.open(self._path, os.O_APPEND | os.O_WRONLY)  # never creates it
             try:
+                if os.fstat(descriptor).st_ino != self._created:  # `close` has put another in its place
+                    raise ChunkUnwanted
                 os.write(descriptor, data)
             finally:
                 os.close(descriptor)
@@ -166,6 +197,24 @@ class LogFile:
             raise ChunkUnwanted from None
         except OSError as error:
             raise DiskError(f"cannot write {self._path!r}: {error.strerror}") from None
+
+    def close(self, data: bytes) -> None:
+        """Rename it, and create one in its place that has no worker; see `LogStorage.close`."""
+        path, closed = self._path, f"{self._path}.closed"
+        while True:
+            with suppress(FileNotFoundError):
+                self._rename(path, closed)
+            if self.create(data):  # else a worker has begun just now
+                self._path = closed
+                return
+
+    def _rename(self, path: str, other: str) -> None:
+        try:
+            os.replace(path, other)  # noqa: PTH105 - see above
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DiskError(f"cannot rename {path!r}: {error.strerror}") from None
 
     def read(self) -> bytes:
         """All of it; see `LogStorage.read`."""
@@ -199,6 +248,7 @@ class LogObject:
         self._key = key
         self._process = secrets.token_hex(8)
         self._written, self._etag = b"", ""
+        self._is_closed = False
 
     def create(self, data: bytes) -> bool:
         """Create it, as one process can (``If-None-Match``); see `LogStorage.create`."""
@@ -214,6 +264,20 @@ class LogObject:
             self._write(self._written + data, replaces=self._etag)
         except (ObjectChanged, ObjectMissing):
             raise ChunkUnwanted from None
+
+    def close(self, data: bytes) -> None:
+        """Write it with `data` at its end, so that its worker cannot any more; see `LogStorage.close`."""
+        while not self._is_closed:
+            with suppress(ObjectExists, ObjectChanged, ObjectMissing):  # a worker has written it meanwhile
+                self._close(data)
+                self._is_closed = True
+
+    def _close(self, data: bytes) -> None:
+        found = self._bucket.head(self._key)
+        if found is None:
+            self._write(data, create=True)
+        else:
+            self._write(self._bucket.get(self._key, etag=found.etag) + data, replaces=found.etag)
 
     def _write(self, data: bytes, *, create: bool = False, replaces: str | None = None) -> None:
         """Write all of it; raises as `Bucket.put` does."""
@@ -242,6 +306,7 @@ class LogObject:
             return b""
 
     def remove(self) -> None:
-        """Remove it; see `LogStorage.remove`."""
-        with suppress(StoreError):  # the next run removes it
-            self._bucket.delete(self._key)
+        """Remove it, unless it is closed: then the next run does; see `LogStorage.remove`."""
+        with suppress(StoreError):  # likewise
+            if not self._is_closed:
+                self._bucket.delete(self._key)

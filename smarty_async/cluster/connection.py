@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 from distributed import Client
@@ -19,7 +19,7 @@ from smarty_async.archive.photos.reader import FileBody
 from smarty_async.archive.sources.object_store import ObjectBody
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.archive.threads import finish_despite_cancel
-from smarty_async.cluster.chunk_log import ChunkLog
+from smarty_async.cluster.chunk_log import NEVER_SENT, ChunkLog
 from smarty_async.cluster.log_reports import final_report
 from smarty_async.cluster.messages import VERSION, ChunkJob, ChunkReport, FinishedItem, Secret, ServiceAddress
 from smarty_async.cluster.outputs import FinishedFile, PhotoOutputs
@@ -27,7 +27,7 @@ from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import ChunkStorage, FolderStorage, storage_of
 from smarty_async.cluster.worker import send_chunk
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
-from smarty_async.errors import ConfigurationError, OptionsError, RequestError
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError, RequestError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.progress import Progress
 from smarty_async.results import Kind
@@ -143,7 +143,11 @@ class ClusterConnection:
         return PhotoOutputs(entry, metadata, self._kinds)
 
     async def send(self, request: ChunkRequest, /) -> None:
-        """Have one request sent by a worker, and hand over what was answered; see `RequestSender`."""
+        """Have one request sent by a worker, and hand over what was answered; see `RequestSender`.
+
+        When this is cancelled, a worker that has not begun to send the request does not send it. One that is on its way
+        is given up, and paid for all the same: what was answered and made durable by then is handed over.
+        """
         assert self._workers is not None, "it is not opened"  # noqa: S101 - the run opens it
         addresses = await self._workers.usable()
         job = await self._job(request)
@@ -155,7 +159,7 @@ class ClusterConnection:
             if report is None or report.refused:
                 report = await self._adopted(log, report)
         except asyncio.CancelledError:
-            await finish_despite_cancel(log.remove())  # tells the worker that nobody waits for it
+            await finish_despite_cancel(self._give_up(request, log))
             raise
         await self._hand_over(report, request, log)
 
@@ -208,7 +212,7 @@ class ClusterConnection:
         Raises:
             RequestError: it was never begun, and never will be.
         """
-        if await log.begin():  # which also tells that the caller may, where a worker may not
+        if await log.begin(NEVER_SENT):  # which also tells that the caller may, where a worker may not
             refused = report.refused if report is not None else None
             if report is not None and report.refused and report.unusable_worker:
                 assert self._workers is not None  # noqa: S101 - see `send`
@@ -218,8 +222,15 @@ class ClusterConnection:
         _log.info("adopted %d answers of a worker that is gone", len(logged.items))
         return logged
 
+    async def _give_up(self, request: ChunkRequest, log: ChunkLog) -> None:
+        """Let no worker send `request` or report of it any more, and hand over what was reported: it is paid for."""
+        with suppress(DiskError):
+            await log.close()
+            report, _ = await log.read()
+            await self._hand_over_items(report, request, log)
+
     async def _hand_over(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
-        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.
+        """Tell `request` how it ended, and give it its items.
 
         Raises:
             RequestError: the request failed, or its worker is gone.
@@ -227,12 +238,20 @@ class ClusterConnection:
             BodyFailed: an image could not be read.
         """
         end = report.end
-        numbers = {item_name(number): number for number in range(len(request.items))}
         if end is not None:
             request.bytes_sent += end.bytes_sent
             request.bytes_received += end.bytes_received
             if end.failure is None:
                 request.on_response_complete(end.seconds)
+        await finish_despite_cancel(self._hand_over_items(report, request, log))
+        if end is None:
+            raise RequestError("the worker that had sent the request is gone")
+        if end.failure is not None:
+            raise end.failure.error(sent=end.sent)
+
+    async def _hand_over_items(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
+        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it."""
+        numbers = {item_name(number): number for number in range(len(request.items))}
         bodies, editors = request.bodies, request.editors
         taken = _LogRemoval(log, len(report.items), self._removing)
         for count, item in enumerate(report.items):
@@ -243,10 +262,6 @@ class ClusterConnection:
             received = ReceivedItem(item.answered, self._files_of(item), taken)
             if not request.on_item(received):
                 await received.discard()
-        if end is None:
-            raise RequestError("the worker that had sent the request is gone")
-        if end.failure is not None:
-            raise end.failure.error(sent=end.sent)
 
     def _note(self, item: FinishedItem, body: Body, editor: OutputEditor | None) -> None:
         """Note what the worker has learnt of an image and its outputs."""

@@ -70,11 +70,19 @@ class ChunkStorage(Protocol):
         ...
 
     def clear(self, name: str) -> None:
-        """Remove that, and the logs of earlier runs; blocks."""
+        """Remove that; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
         ...
 
     def clear_logs(self) -> None:
-        """Remove the logs of earlier runs, whose answers are journalled; blocks."""
+        """Remove what earlier runs have left, whose answers are journalled; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
         ...
 
     def unseen(self, name: str, sources: Sequence[str]) -> str | None:
@@ -135,7 +143,7 @@ class FolderStorage(msgspec.Struct, frozen=True):
             raise DiskError.of(error, Path(self.folder), "write to") from None
 
     def clear(self, name: str) -> None:
-        """Remove the file; the run itself removes old temporary files."""
+        """Remove the file; see `ChunkStorage.clear`."""
         Path(self.folder, name).unlink(missing_ok=True)
 
     def clear_logs(self) -> None:
@@ -201,9 +209,8 @@ class BucketStorage(msgspec.Struct, frozen=True):
         self.bucket.put(f"{_LOGS}/{name}", b"", content_type="text/plain")
 
     def clear(self, name: str) -> None:
-        """Remove it, and all logs: what reads them is gone; see `ChunkStorage.clear`."""
-        del name
-        self.clear_logs()
+        """Remove it; see `ChunkStorage.clear`."""
+        self.bucket.delete(f"{_LOGS}/{name}")
 
     def clear_logs(self) -> None:
         """Remove all that is beside them; see `ChunkStorage.clear_logs`."""

@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -168,7 +169,8 @@ def _looked(prober: Prober, *, limits: Limits, fit: bool) -> Probed | None:
 async def send_chunk(job: ChunkJob) -> ChunkReport:
     """Send one chunk, once: a second run of the task is refused, whatever the reason for it.
 
-    The request goes on when this is cancelled.
+    The request goes on when this is cancelled. When nobody waits for the chunk any more, nothing is sent, up to the
+    moment before its first byte; a request that is on its way by then is broken off, and paid for.
     """
     if job.version != VERSION:
         return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
@@ -246,8 +248,13 @@ async def _beat(log: ChunkLog, seconds: float) -> None:
     """
     while True:
         await asyncio.sleep(seconds)
-        with suppress(SmartyError):
-            await log.append()
+        await _show_life(log)
+
+
+async def _show_life(log: ChunkLog) -> None:
+    """Show once that this worker lives, and find out whether somebody waits for the chunk; see `_beat`."""
+    with suppress(SmartyError):
+        await log.append()
 
 
 class _WorkerRequest:
@@ -272,7 +279,8 @@ class _WorkerRequest:
         self._log = log
         self._folder = job.storage.temp_folder()
         self._numbers = {item_name(number): number for number in range(len(job.bodies))}
-        self._files: list[TempFile] = []
+        self._files: dict[str, TempFile] = {}
+        self._names = map(f"{job.id}-%d".__mod__, count())
         self._finishing = GroupQueue(self._finish_group, self._fail, name="smarty_async outputs")
         self._error: BaseException | None = None
 
@@ -299,7 +307,12 @@ class _WorkerRequest:
         return self
 
     async def on_upload_started(self, size: int) -> None:  # noqa: ARG002 - the caller has journalled it
-        """The first byte is about to be sent."""
+        """The first byte is about to be sent: the last moment to find out that nobody waits for the chunk any more.
+
+        Raises:
+            ChunkUnwanted: nobody does.
+        """
+        await _show_life(self._log)
         self.sent = True
 
     def editor_of(self, name: str) -> None:
@@ -319,8 +332,8 @@ class _WorkerRequest:
 
     def open(self) -> TempFile:
         """A new temporary file."""
-        file = TempFile(self._folder, f"{self._job.id}-{len(self._files)}")
-        self._files.append(file)
+        file = TempFile(self._folder, next(self._names))
+        self._files[file.name] = file
         return file
 
     async def write(self, batches: Sequence[tuple[Appendable, list[bytes]]]) -> None:
@@ -328,9 +341,9 @@ class _WorkerRequest:
         await append_all(batches)
 
     async def discard(self) -> None:
-        """Remove all its files."""
+        """Remove its files, but for those that the log names: they are the caller's."""
         await self._finishing.cancel()
-        for file in self._files:
+        for file in self._files.values():
             await file.discard()
 
     # items
@@ -351,6 +364,8 @@ class _WorkerRequest:
         if items:
             await self._log.append(*items)
             self.items += items
+            for output in [output for item in items for output in item.outputs.values()]:
+                self._files.pop(output.temporary, None)
         for one in ended:
             if isinstance(one, BaseException):
                 raise one

@@ -82,7 +82,7 @@ class ClusterWorkers:
             ServiceUnavailable: there is no worker, or no scheduler.
             DiskError: the folder cannot be written to.
         """
-        await finish_despite_cancel(asyncio.to_thread(self._storage.clear, self._mark))
+        await finish_despite_cancel(asyncio.to_thread(self._storage.clear_logs))
         await finish_despite_cancel(asyncio.to_thread(self._storage.mark, self._mark))
         try:
             await self._look()

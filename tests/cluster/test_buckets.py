@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -19,8 +20,9 @@ from smarty_async import ConfigurationError, Limits, Result
 from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.store import METADATA_KEY, OutputOrigin
+from smarty_async.cluster import worker
 from smarty_async.cluster.chunk_log import ChunkLog, ChunkUnwanted, LogObject
-from smarty_async.cluster.messages import VERSION, ChunkEnd
+from smarty_async.cluster.messages import VERSION, ChunkEnd, ChunkJob, ChunkReport
 from smarty_async.store_address import StoreAddress
 
 pytestmark = pytest.mark.slow
@@ -132,6 +134,58 @@ async def test_a_write_of_a_log_whose_answer_is_lost_is_known_as_its_own(s3: S3S
     await log.append(end)
     assert not s3.losing
     assert (await log.read())[0].end == end
+
+
+async def test_a_log_that_was_closed_is_neither_created_nor_written(s3: S3Server) -> None:
+    bucket = Bucket(StoreAddress.parse("s3://photos/closed"), s3.options)
+    never, given_up = ChunkLog(LogObject(bucket, "never")), ChunkLog(LogObject(bucket, "begun"))
+    s3.losing.append(("PUT", "closed/never"))
+    await never.close()
+    assert not await ChunkLog(LogObject(bucket, "never")).begin()
+    await given_up.begin()
+    end = ChunkEnd(seconds=1, sent=True)
+    await given_up.append(end)
+    s3.losing.append(("PUT", "closed/begun"))
+    log = ChunkLog(LogObject(bucket, "begun"))
+    await log.close()
+    assert not s3.losing
+    assert (await log.read())[0].end == end
+    with pytest.raises(ChunkUnwanted):
+        await given_up.append()
+    await log.remove()
+    assert not await given_up.begin()
+
+
+async def test_a_request_that_is_cancelled_before_a_worker_takes_it_is_not_sent(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(s3)
+    send, go, reports = worker._send_chunk, threading.Event(), list[ChunkReport]()  # pyright: ignore[reportPrivateUsage]
+    taken = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def send_later(job: ChunkJob) -> ChunkReport:
+        loop.call_soon_threadsafe(taken.set)
+        await asyncio.to_thread(go.wait)
+        report = await send(job)
+        reports.append(report)
+        return report
+
+    monkeypatch.setattr(worker, "_send_chunk", send_later)
+    running = asyncio.create_task(run(service, s3, "s3://photos/cancelled", tmp_path / "state", cluster=dask))
+    await taken.wait()
+    running.cancel()
+    try:
+        await asyncio.wait([running])
+    finally:
+        go.set()
+    await until(lambda: bool(reports))
+    assert {report.refused for report in reports} == {"it was begun before"}
+    assert not service.requests
+    monkeypatch.undo()
+    results = await run(service, s3, "s3://photos/cancelled", tmp_path / "state", cluster=dask)
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    assert not s3.objects("cancelled/.smarty-async/chunks/")
 
 
 async def test_the_answers_to_writes_of_logs_are_lost(

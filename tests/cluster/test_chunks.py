@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from support.fake_service import FakeService, drop, hold, late, ok, until
+from support.fake_service import FakeService, drop, hold, late, ok, part, until
 from support.pictures import jpeg
 
 from smarty_async import AuthorizationError, ConfigurationError, NotTheService, RequestError, RequestRefused
@@ -118,6 +118,50 @@ async def test_a_request_that_nobody_waits_for_is_given_up(service: FakeService,
     assert (await task).refused == "nobody waits for it"
     await until(lambda: service.abandoned == 1)
     assert not names_in(tmp_path)
+
+
+async def test_a_chunk_that_was_given_up_before_a_worker_took_it_is_not_sent(
+    service: FakeService, tmp_path: Path
+) -> None:
+    log = log_in(tmp_path, "0123456789abcdef")
+    await log.close()
+    assert (await log.read())[0] == ChunkReport([])
+    await log.remove()
+    assert (await send_chunk(job_for(service, tmp_path))).refused == "it was begun before"
+    assert not service.requests
+
+
+async def test_a_chunk_that_is_given_up_before_its_first_byte_is_not_sent(
+    service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ChunkLog.begin
+
+    async def begin_and_be_given_up(log: ChunkLog, *lines: Any) -> bool:
+        began = await begin(log, *lines)
+        await log_in(tmp_path, "0123456789abcdef").close()
+        return began
+
+    monkeypatch.setattr(ChunkLog, "begin", begin_and_be_given_up)
+    assert (await send_chunk(job_for(service, tmp_path))).refused == "nobody waits for it"
+    assert not service.requests
+
+
+async def test_what_was_reported_of_a_chunk_that_is_given_up_stays(service: FakeService, tmp_path: Path) -> None:
+    service.default = lambda _: part(2)
+    task = asyncio.create_task(send_chunk(job_for(service, tmp_path)))
+    log = log_in(tmp_path, "0123456789abcdef")
+    async with asyncio.timeout(20):
+        while len((await log.read())[0].items) < 2:  # noqa: ASYNC110 - as the caller does
+            await asyncio.sleep(0.01)
+    await log.close()
+    assert (await task).refused == "nobody waits for it"
+    report, _ = await log.read()
+    outputs = {output.temporary for item in report.items for output in item.outputs.values()}
+    assert len(report.items) == 2
+    assert names_in(tmp_path) == outputs | {"chunk-0123456789abcdef", "chunk-0123456789abcdef.closed"}
+    await log.remove()
+    assert "chunk-0123456789abcdef.closed" not in names_in(tmp_path)
+    assert (await send_chunk(job_for(service, tmp_path))).refused == "it was begun before"
 
 
 async def test_a_log_that_takes_no_sign_of_life_for_a_while_ends_no_request(

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster
 from PIL import Image
 from support.archives import tree
 from support.clients import TOKEN, client_of, photos, retries
-from support.fake_service import FakeService, drop, envelope, http, items, late, ok, until
+from support.fake_service import FakeService, drop, envelope, http, items, late, ok, part, until
 from support.field import answering, camera_exif, exact_scene, honouring_exif
 from support.pictures import encoded
 
@@ -126,6 +126,23 @@ async def test_leaving_early_closes_the_requests_of_the_workers(
         await results.aclose()
         await until(lambda: not service.open_now)
     assert not list((tmp_path / "out" / ".smarty-async").glob("tmp/*"))
+
+
+async def test_what_workers_had_answered_when_the_run_was_left_is_not_paid_for_again(
+    service: FakeService, source: Path, tmp_path: Path, dask: Any
+) -> None:
+    photos(source, 16)
+    service.default = lambda _: part(2)
+    out = tmp_path / "out"
+    running = asyncio.create_task(run(service, source, out, cluster=dask))
+    logs = Path(out, ".smarty-async", "tmp")
+    await until(lambda: sum(log.read_bytes().count(b'"file_') for log in logs.glob("chunk-*")) == 8)
+    running.cancel()
+    await asyncio.wait([running])
+    service.default = lambda _: ok()
+    results = await run(service, source, out, cluster=dask)
+    assert Counter(result.outcome for result in results) == {"restored": 16}
+    assert sum(len(request.images) for request in service.requests) == 16 + 8
 
 
 async def test_draining_waits_for_the_open_requests(

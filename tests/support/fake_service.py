@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -177,6 +178,23 @@ def drop(*, after_bytes: int = 0, of: Answer | None = None) -> Respond:
             await _sent(request)
         if request.http.transport is not None:
             request.http.transport.abort()
+        return response
+
+    return respond
+
+
+def part(items: int) -> Respond:
+    """So many items of the right answer, and then nothing more: the request stays open."""
+
+    async def respond(request: Request) -> web.StreamResponse:
+        whole = await response_of(ok(), request)
+        assert isinstance(whole, web.Response)
+        assert isinstance(whole.body, bytes)
+        ends = [found.end() for found in re.finditer(rb"},", whole.body)]
+        response = web.StreamResponse()
+        await response.prepare(request.http)
+        await response.write(whole.body[: ends[items - 1]])
+        await asyncio.Event().wait()
         return response
 
     return respond
