@@ -250,18 +250,48 @@ class ClusterConnection:
             raise end.failure.error(sent=end.sent)
 
     async def _hand_over_items(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
-        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it."""
+        """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.
+
+        Raises:
+            DiskError: outputs cannot be fetched; all others are handed over.
+        """
+        refused: DiskError | None = None
+        unplaced = {item.answered.name for item in report.items if item.outputs and not item.stored}
         numbers = {item_name(number): number for number in range(len(request.items))}
         bodies, editors = request.bodies, request.editors
-        taken = _LogRemoval(log, len(report.items), self._removing)
+        taken = _Countdown(len(report.items), lambda: self._start_removal(log, report.items))
         for count, item in enumerate(report.items):
             if count and not count % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)
             number = numbers[item.answered.name]
-            self._note(item, bodies[number], editors[number])
+            body, editor = bodies[number], editors[number]
+            self._note(item, body, editor)
+            if item.answered.name in unplaced:  # all modes of a photo are at one place
+                try:
+                    item = await self._fetched(item, editor)  # noqa: PLW2901
+                except DiskError as error:
+                    refused = refused or error
+                    continue
             received = ReceivedItem(item.answered, self._files_of(item), taken)
             if not request.on_item(received):
                 await received.discard()
+        if refused is not None:
+            raise refused
+
+    async def _fetched(self, item: FinishedItem, editor: OutputEditor | None) -> FinishedItem:
+        """`item` with its outputs in temporary files here: the store did not take them, or those of another mode."""
+        place = editor.entry.place if isinstance(editor, PhotoOutputs) else ""
+        return await self._storage.fetch(item, self._folder, place=place)
+
+    def _start_removal(self, log: ChunkLog, items: Sequence[FinishedItem]) -> None:
+        """Remove a log whose answers are all taken, and what is beside it."""
+        removal = asyncio.create_task(self._remove(log, items), name="smarty_async log")
+        self._removing.add(removal)
+        removal.add_done_callback(self._removing.discard)
+
+    async def _remove(self, log: ChunkLog, items: Sequence[FinishedItem]) -> None:
+        await self._storage.remove(items)
+        await log.remove()
 
     def _note(self, item: FinishedItem, body: Body, editor: OutputEditor | None) -> None:
         """Note what the worker has learnt of an image and its outputs."""
@@ -276,31 +306,24 @@ class ClusterConnection:
         }
 
 
-class _LogRemoval:
-    """Removes the log of a chunk when it was called for each of its items.
+class _Countdown:
+    """Calls `at_end` when it was called so many times; at once when that is none.
 
     Args:
-        log: the log.
-        items: how many there are.
-        tasks: the removals that are under way.
+        times: how many.
+        at_end: what is called then.
     """
 
-    def __init__(self, log: ChunkLog, items: int, tasks: set[asyncio.Task[None]]) -> None:
-        self._log = log
-        self._left = items
-        self._tasks = tasks
-        if not items:
-            self._remove()
+    def __init__(self, times: int, at_end: Callable[[], None]) -> None:
+        self._left = times
+        self._at_end = at_end
+        if not times:
+            at_end()
 
     def __call__(self) -> None:
         self._left -= 1
         if not self._left:
-            self._remove()
-
-    def _remove(self) -> None:
-        removal = asyncio.create_task(self._log.remove(), name="smarty_async log")
-        self._tasks.add(removal)
-        removal.add_done_callback(self._tasks.discard)
+            self._at_end()
 
 
 async def _result(future: Any) -> ChunkReport | None:

@@ -63,7 +63,8 @@ async def wait_for_left_answers(
     """
     if isinstance(outputs, OutputBucket) and not outputs.is_exclusive:
         return []  # no worker writes there
-    waiting = asyncio.create_task(left_answers(storage_of(outputs), progress=progress))
+    folder = str(outputs.temp_path(""))
+    waiting = asyncio.create_task(left_answers(storage_of(outputs), folder=folder, progress=progress))
     stop = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,11 +75,12 @@ async def wait_for_left_answers(
         stop.cancel()
 
 
-async def left_answers(storage: ChunkStorage, *, progress: Progress) -> list[LeftAnswer]:
+async def left_answers(storage: ChunkStorage, *, folder: str, progress: Progress) -> list[LeftAnswer]:
     """The answers in the logs that an earlier run left; waits while workers still send its requests.
 
     Args:
         storage: where the logs are.
+        folder: where temporary files of this run are.
         progress: where it is said that it waits.
 
     Raises:
@@ -90,6 +92,8 @@ async def left_answers(storage: ChunkStorage, *, progress: Progress) -> list[Lef
     requests = "1 request" if len(logs) == 1 else f"{len(logs):,} requests"
     progress.status_message = f"workers may still have {requests} of an earlier run open: waiting for them"
     reports = await asyncio.gather(*(final_report(log, beat_seconds=storage.beat_seconds) for log in logs))
+    for item in [item for report in reports for item in report.items if not item.stored]:
+        await storage.fetch(item, folder)
     return [answer for report in reports for answer in _answers_in(report)]
 
 

@@ -243,7 +243,7 @@ class FinishedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Attributes:
         answered: the item.
         outputs: its outputs; empty for an answer that is not used.
-        stored: whether the outputs are at their places, and the temporary files gone.
+        stored: whether the outputs are at their places. Else they are in temporary files, or beside the logs.
         digest: SHA-256 of the photo's file, None when it is not known.
         warnings: what `OutputEditor` warned of.
     """

@@ -8,7 +8,8 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -17,7 +18,7 @@ import msgspec
 from smarty_async.archive.commit import move_of
 from smarty_async.archive.entries import StoredOutput, is_kept
 from smarty_async.archive.journal.records import ReceivedAnswer
-from smarty_async.archive.object_store import Bucket
+from smarty_async.archive.object_store import Bucket, ObjectMissing
 from smarty_async.archive.outputs.object_store import ObjectWriter, OutputBucket
 from smarty_async.archive.outputs.store import OutputRefused, OutputStore
 from smarty_async.archive.outputs.sync import sync_all
@@ -103,6 +104,26 @@ class ChunkStorage(Protocol):
         """
         ...
 
+    async def fetch(self, item: FinishedItem, folder: str, *, place: str = "") -> FinishedItem:
+        """Bring the outputs of an item to the temporary files of the caller, unless they are there.
+
+        Args:
+            item: the item.
+            folder: of the temporary files.
+            place: of its outputs where they are `FinishedItem.stored`.
+
+        Returns:
+            The item with its outputs in temporary files.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        ...
+
+    async def remove(self, items: Sequence[FinishedItem]) -> None:
+        """Remove what `fetch` has read beside the logs; what the storage does not remove is removed by the next run."""
+        ...
+
 
 class FolderStorage(msgspec.Struct, frozen=True):
     """A folder that all see: the run's temporary files. The caller brings outputs to their places.
@@ -175,9 +196,19 @@ class FolderStorage(msgspec.Struct, frozen=True):
             raise refused
         return FinishedItem(answered=answered, outputs=outputs)
 
+    async def fetch(self, item: FinishedItem, folder: str, *, place: str = "") -> FinishedItem:  # noqa: ARG002
+        """Do nothing: they are there; see `ChunkStorage.fetch`."""
+        return item
+
+    async def remove(self, items: Sequence[FinishedItem]) -> None:
+        """Do nothing: temporary files are moved, or discarded; see `ChunkStorage.remove`."""
+
 
 class BucketStorage(msgspec.Struct, frozen=True):
     """The bucket that outputs go to: each worker stores them at their places itself.
+
+    Outputs that the store refuses there, because something else has the name, are stored beside the logs: the caller
+    fetches them, and finds another place as for outputs of its own.
 
     Attributes:
         bucket: the bucket and the prefix; of the environment's credentials each process uses its own.
@@ -236,18 +267,38 @@ class BucketStorage(msgspec.Struct, frozen=True):
     async def make_durable(
         self, answered: Answered, files: Mapping[Kind, TempFile], spec: ModeSpec, editor: OutputEditor | None
     ) -> FinishedItem:
-        """Edit the outputs and store those that are wanted at their places; see `ChunkStorage.make_durable`."""
+        """Edit the outputs and store those that are wanted; see `ChunkStorage.make_durable`."""
         assert isinstance(editor, PhotoOutputs), "an archive's photo"  # noqa: S101 - what `PhotoRun` gives
         wanted: dict[Kind, TempFile] = {kind: file for kind, file in files.items() if is_kept(kind, editor.kinds)}
         outputs = await _edit(editor, wanted)
         try:
             await _store(self.bucket, ReceivedAnswer(editor.entry, spec, outputs, answered.bw))
-        except OutputRefused as error:
-            return FinishedItem(answered=Answered(answered.mode, answered.name, 1, error=str(error)))
+        except OutputRefused:
+            await _store_beside_logs(self.bucket, outputs)
+            return FinishedItem(answered=answered, outputs=outputs)
         finally:
             for file in files.values():
                 await file.discard()
         return FinishedItem(answered=answered, outputs=outputs, stored=True)
+
+    async def fetch(self, item: FinishedItem, folder: str, *, place: str = "") -> FinishedItem:
+        """Download them; see `ChunkStorage.fetch`."""
+        keys = {
+            output.temporary: f"{kind}/{place}" if item.stored else f"{_LOGS}/{output.temporary}"
+            for kind, output in item.outputs.items()
+        }
+        if found := await _fetch(self.bucket, keys, folder):
+            refused = await sync_all(folder, found)
+            if refused is not None:
+                raise refused
+        return msgspec.structs.replace(item, stored=False)
+
+    async def remove(self, items: Sequence[FinishedItem]) -> None:
+        """Remove the objects; see `ChunkStorage.remove`."""
+        keys = [f"{_LOGS}/{output.temporary}" for item in items if not item.stored for output in item.outputs.values()]
+        if keys:
+            with suppress(StoreError):
+                await _delete(self.bucket, keys)
 
 
 def storage_of(outputs: OutputStore) -> ChunkStorage:
@@ -308,3 +359,40 @@ def _store_outputs(bucket: Bucket, received: ReceivedAnswer) -> None:
 
 
 _store = threaded(_store_outputs, pool="storing")
+
+
+@partial(threaded, pool="storing")
+def _store_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> None:
+    for output in outputs.values():
+        path = Path(_temp_folder(), output.temporary)
+        bucket.put(f"{_LOGS}/{output.temporary}", path, content_type="image/jpeg")
+
+
+@partial(threaded, pool="fetching")
+def _fetch(bucket: Bucket, keys: Mapping[str, str], folder: str) -> list[str]:
+    """Download objects to the files that `keys` names, each with its key; the names of those that are there.
+
+    Raises:
+        DiskError: the store or the disk refuses.
+    """
+    found: list[str] = []
+    for name, key in keys.items():
+        with suppress(ObjectMissing):  # an earlier run took it, and could not remove the log any more
+            data = bucket.get(key)
+            _write_file(Path(folder, name), data)
+            found.append(name)
+    return found
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        raise DiskError.of(error, path, "write") from None
+
+
+@partial(threaded, pool="storing")
+def _delete(bucket: Bucket, keys: Sequence[str]) -> None:
+    bucket.delete(*keys)

@@ -78,17 +78,28 @@ async def test_kinds_that_are_not_wanted_are_not_stored(
     assert {key.partition("/")[0] for key in pictures(s3.objects("kinds/"))} == {"improved"}
 
 
-async def test_an_object_that_no_run_made_is_left_alone(
-    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+@pytest.mark.parametrize("choices", [{}, {"modes": ("improve", "resolution"), "rfactor": 2}], ids=["one", "two modes"])
+async def test_a_name_that_is_taken_is_replaced_as_without_a_cluster(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any, choices: dict[str, Any]
 ) -> None:
     fill(s3)
-    s3.put({"taken/improved/003.jpg": b"somebody's"})
-    results = await run(service, s3, "s3://photos/taken", tmp_path / "state", cluster=dask)
-    [failed] = [result for result in results if result.outcome != "restored"]
-    assert failed.photo == "003.jpg"
-    assert failed.error is not None
-    assert "is an object that no run made" in failed.error.message
-    assert s3.objects("taken/improved/")["003.jpg"] == b"somebody's"
+    stem = f"taken-{len(choices)}"
+    s3.put({f"{stem}-{way}/improved/003.jpg": b"somebody's" for way in ("alone", "spread")})
+    alone = await run(service, s3, f"s3://photos/{stem}-alone", tmp_path / "alone", **choices)
+    out = f"s3://photos/{stem}-spread"
+    spread = await run(service, s3, out, tmp_path / "spread", cluster=dask, **choices)
+    assert {result.photo: result for result in spread} == {result.photo: result for result in alone}
+    assert Counter(result.outcome for result in spread) == {"restored": PHOTOS}
+    [result] = [result for result in spread if result.photo == "003.jpg"]
+    objects = pictures(s3.objects(f"{stem}-spread/"))
+    assert objects["improved/003.jpg"] == b"somebody's"
+    assert {kind: objects[path] for kind, path in result.outputs.items()} == {
+        kind: pictures(s3.objects(f"{stem}-alone/"))[path] for kind, path in result.outputs.items()
+    }
+    assert "~" in result.outputs["improved"]
+    assert not s3.objects(f"{stem}-spread/.smarty-async/chunks/")
+    again = await run(service, s3, out, tmp_path / "spread", cluster=dask, **choices)
+    assert Counter(result.outcome for result in again) == {"skipped": PHOTOS}
 
 
 async def test_a_store_that_ignores_conditions_is_refused(

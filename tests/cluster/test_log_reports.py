@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.archives import tree
 from support.clients import client_of, photos
-from support.fake_service import FakeService, items, ok, until
+from support.fake_service import FakeService, expected, items, ok, until
 from support.pictures import jpeg
 from support.s3_server import S3Server
 
@@ -91,6 +91,7 @@ async def test_what_workers_stored_in_a_bucket_is_taken_over(
     s3.put({f"scans/{number:03}.jpg": jpeg(16, 12, seed=number) for number in range(PHOTOS)})
     state, killed = tmp_path / "state", tmp_path / "killed"
     out = f"out-{with_workers}"  # the bucket is there for all tests
+    s3.put({f"{out}/improved/003.jpg": b"somebody's"})
     logs = f"{out}/.smarty-async/chunks/"
     saved: dict[str, bytes] = {}
 
@@ -98,7 +99,7 @@ async def test_what_workers_stored_in_a_bucket_is_taken_over(
         shutil.copytree(state, killed)
         saved.update(s3.objects(logs))
 
-    given: dict[str, Any] = {"out": f"s3://photos/{out}", "store_options": s3.options}
+    given: dict[str, Any] = {"out": f"s3://photos/{out}", "store_options": s3.options, "strip_metadata": True}
     await broken_off(service, "s3://photos/scans", state=state, save=save, cluster=dask, **given)
     s3.put(saved, prefix=logs)
     workers: dict[str, Any] = {"cluster": dask} if with_workers else {}
@@ -106,6 +107,11 @@ async def test_what_workers_stored_in_a_bucket_is_taken_over(
     assert images(service) == PHOTOS
     assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
     assert f"answers taken over: {PHOTOS}" in warned
+    [elsewhere] = [result.outputs["improved"] for result in results if result.photo == "003.jpg"]
+    assert (s3.objects(f"{out}/")[elsewhere], s3.objects(f"{out}/")["improved/003.jpg"]) == (
+        expected("improved", jpeg(16, 12, seed=3)),
+        b"somebody's",
+    )
     assert not s3.objects(logs)
 
 
@@ -125,7 +131,7 @@ async def test_a_request_that_a_worker_still_has_open_is_waited_for(tmp_path: Pa
     storage, progress = FolderStorage(str(tmp_path)), Progress()
     log = storage.log("00")
     await log.begin()
-    waiting = asyncio.create_task(left_answers(storage, progress=progress))
+    waiting = asyncio.create_task(left_answers(storage, folder=str(tmp_path), progress=progress))
     await until(lambda: progress.status_message is not None)
     await log.append()
     await log.append(ChunkEnd(seconds=1, sent=True))
