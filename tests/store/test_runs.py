@@ -418,6 +418,16 @@ async def test_nothing_more_is_asked_for_while_many_bytes_wait_to_be_stored(
     place.assert_right(photos)
 
 
+async def test_an_object_of_somebody_else_that_is_as_large_as_the_output_stays(place: StorePlace) -> None:
+    photos = place.fill("a.jpg")
+    theirs = b"x" * len(expected("improved", photos["a.jpg"]))
+    place.put_output("improved/a.jpg", theirs)
+    async with FakeService() as service:
+        (result,) = await place.restore(service)
+    assert result.outputs["improved"] != "improved/a.jpg"
+    assert place.tree()["improved/a.jpg"] == theirs
+
+
 async def _results(run: ArchiveRun) -> list[Result]:
     return [result async for result in run]
 

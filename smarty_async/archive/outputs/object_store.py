@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.entries import FinishedPhoto, StoredOutput
-from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing, StoredObject
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
@@ -26,7 +26,7 @@ from smarty_async.archive.outputs.store import (
     OutputRefused,
     RebuiltJournal,
 )
-from smarty_async.archive.outputs.temp_file import TempFile
+from smarty_async.archive.outputs.temp_file import TempFile, digest_of
 from smarty_async.archive.paths import STATE, FileNameRules
 from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError, StoreError
@@ -223,11 +223,18 @@ class OutputBucket(StateFolder):
         return None
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
-        """Remove those of `outputs` that are at `place` with their size; see `OutputStore.remove`."""
+        """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         for kind, output in outputs.items():
             found = self._bucket.head(f"{kind}/{place}")
-            if found is not None and found.size == output.size:
+            if found is not None and found.size == output.size and self._is(found, output):
                 self._bucket.delete(found.key)
+
+    def _is(self, found: StoredObject, output: StoredOutput) -> bool:
+        """Whether `found` has the digest of `output`; True when that is unknown: an older journal has none."""
+        try:
+            return not output.digest or digest_of([self._bucket.get(found.key, etag=found.etag)]) == output.digest
+        except (ObjectChanged, ObjectMissing):
+            return False
 
     def recover(self, move: OutputMove) -> bool:
         """Store what an interrupted run had received; see `OutputStore.recover`."""
