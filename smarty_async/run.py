@@ -209,19 +209,27 @@ class ArchiveRun:
             await self._prepare(journal)
             recorder = Recorder(journal, report=self._report, on_error=self._give_up)
             async with self._cluster_opened(), recorder, asyncio.TaskGroup() as tasks:
-                await self._start_photos(scan, self._context(journal, committer, recorder, tasks))
+                try:
+                    await self._start_photos(scan, self._context(journal, committer, recorder, tasks))
+                except BaseException:
+                    # Before the photos are cancelled: what workers have reported is theirs.
+                    await self._abort()
+                    raise
             if self._error is not None:
                 raise self._error
         except BaseException:
             outputs.stop_committing()
             # A request that goes on would write to temporary files that are removed now.
-            await finish_despite_cancel(self._dispatcher.abort(self._submitter))
+            await self._abort()
             raise
         finally:
             try:
                 await finish_despite_cancel(committer.close())
             finally:
                 await journal.close()
+
+    async def _abort(self) -> None:
+        await finish_despite_cancel(self._dispatcher.abort(self._submitter))
 
     async def _prepare(self, journal: Journal) -> None:
         """What is to be known before anything is sent: warnings, and what may be spent."""

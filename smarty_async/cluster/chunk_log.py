@@ -204,8 +204,12 @@ class LogFile:
         while True:
             with suppress(FileNotFoundError):
                 self._rename(path, closed)
-            if self.create(data):  # else a worker has begun just now
+            self._path = path
+            try:
+                is_closed = self.create(data)  # else a worker has begun just now
+            finally:
                 self._path = closed
+            if is_closed:
                 return
 
     def _rename(self, path: str, other: str) -> None:

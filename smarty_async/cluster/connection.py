@@ -226,6 +226,7 @@ class ClusterConnection:
         """Let no worker send `request` or report of it any more, and hand over what was reported: it is paid for."""
         with suppress(DiskError):
             await log.close()
+        with suppress(DiskError):
             report, _ = await log.read()
             await self._hand_over_items(report, request, log)
 

@@ -92,6 +92,9 @@ async def left_answers(storage: ChunkStorage, *, folder: str, progress: Progress
     requests = "1 request" if len(logs) == 1 else f"{len(logs):,} requests"
     progress.status_message = f"workers may still have {requests} of an earlier run open: waiting for them"
     reports = await asyncio.gather(*(final_report(log, beat_seconds=storage.beat_seconds) for log in logs))
+    for log, report in zip(logs, reports, strict=True):
+        if not report.items:  # nothing is left to take over
+            await log.remove()
     for item in [item for report in reports for item in report.items if not item.stored]:
         await storage.fetch(item, folder)
     return [answer for report in reports for answer in _answers_in(report)]

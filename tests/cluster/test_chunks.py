@@ -259,6 +259,22 @@ async def test_one_process_has_the_right_to_a_chunk(tmp_path: Path) -> None:
     assert sum(await asyncio.gather(*(log.begin() for log in logs))) == 1
 
 
+async def test_a_log_that_cannot_be_replaced_still_tells_what_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "chunk-1")
+    assert LogFile(path).create(b"reported\n")
+    caller = LogFile(path)
+
+    def refused(*_: object) -> bool:
+        raise DiskError("the disk is full")
+
+    monkeypatch.setattr(caller, "create", refused)
+    with pytest.raises(DiskError):
+        caller.close(b"closed\n")
+    assert caller.read() == b"reported\n"
+
+
 async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
     log = log_in(tmp_path, "a")
     assert await log.read() == (ChunkReport([]), 0)

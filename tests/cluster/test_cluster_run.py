@@ -19,6 +19,9 @@ from support.field import answering, camera_exif, exact_scene, honouring_exif
 from support.pictures import encoded
 
 from smarty_async import AuthorizationError, Limits, OAuthCredentials, OptionsError, Result, ServiceUnavailable
+from smarty_async.archive.paths import STATE
+from smarty_async.archive.sources.scan import Scan
+from smarty_async.errors import DiskError
 from smarty_async.results import PRICE
 
 pytestmark = pytest.mark.slow
@@ -227,3 +230,28 @@ async def test_settings_that_cannot_travel_are_refused(
     async with client_of(service, ssl=ssl.create_default_context()) as client:
         with pytest.raises(OptionsError, match="without session and ssl"):
             client.improve_archive(source, out=tmp_path / "out", cluster=dask)
+
+
+async def test_what_workers_have_reported_is_kept_when_the_source_fails(
+    service: FakeService, source: Path, tmp_path: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(source, 16)
+    service.default = lambda _: part(2)
+    next_batch, logs = Scan.next_batch, tmp_path / "out" / STATE / "tmp"
+
+    async def failing(scan: Scan) -> Any:
+        if batch := await next_batch(scan):
+            return batch
+        await until(lambda: sum(log.read_bytes().count(b'"file_') for log in logs.glob("chunk-*")) >= 4)
+        raise DiskError("the source is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scan, "next_batch", failing)
+        with pytest.raises(DiskError):
+            await run(service, source, tmp_path / "out", cluster=dask)
+    before = sum(len(request.images) for request in service.requests)
+    service.default = lambda _: ok()
+    results = await run(service, source, tmp_path / "out", cluster=dask)
+    again = sum(len(request.images) for request in service.requests) - before
+    assert Counter(result.outcome for result in results) == {"restored": 16}
+    assert again <= 12

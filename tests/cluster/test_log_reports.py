@@ -136,6 +136,7 @@ async def test_a_request_that_a_worker_still_has_open_is_waited_for(tmp_path: Pa
     await log.append()
     await log.append(ChunkEnd(seconds=1, sent=True))
     assert await waiting == []
+    assert not storage.left_logs()
     assert progress.status_message == "workers may still have 1 request of an earlier run open: waiting for them"
 
 
