@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.archives import IMPROVED, assert_right, client, fill, outcomes, sent
+from support.archives import IMPROVED, assert_right, client, fill, outcomes, photo, sent
 from support.fake_service import FakeService, expected, items, until
 from support.pictures import jpeg
 from support.s3_server import S3Server, s3_server
@@ -415,6 +415,21 @@ async def test_nothing_more_is_asked_for_while_many_bytes_wait_to_be_stored(
     finally:
         released.set()
         place.s3.held = []
+    place.assert_right(photos)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first", "replaced"])
+async def test_an_output_whose_answer_was_lost_is_stored(place: StorePlace, *, again: bool) -> None:
+    photos = place.fill("a.jpg")
+    async with FakeService() as service:
+        if again:
+            await place.restore(service)
+            photos = {"a.jpg": photo("b.jpg")}
+            place.s3.put(photos, prefix=place.scans.removeprefix("s3://photos/") + "/")
+        place.s3.losing = [("PUT", "improved/a.jpg")]
+        (result,) = await place.restore(service)
+    assert not place.s3.losing
+    assert (result.outcome, result.outputs["improved"]) == ("restored", "improved/a.jpg")
     place.assert_right(photos)
 
 

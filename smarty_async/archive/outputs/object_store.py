@@ -338,6 +338,10 @@ def _parts(results: Iterable[Result]) -> Iterator[bytes]:
         yield b"".join(part)
 
 
+_LOOKS: Final = 5
+"""How many times it is looked what is at an output's place, while something else writes there."""
+
+
 class ObjectWriter:
     """Writes outputs under a prefix of a bucket: where there is nothing, their predecessor, or one of the same photo.
 
@@ -376,20 +380,25 @@ class ObjectWriter:
 
     def _write(self, key: str, output: StoredOutput, file: Path, origin: OutputOrigin | None) -> None:
         metadata = {} if origin is None else origin.metadata()
-        found = self._bucket.head(key) if output.replaces is not None or not self._conditional else None
-        try:
-            if found is None:
-                self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, create=self._conditional)
+        is_first = output.replaces is None and self._conditional  # nothing is expected there
+        for _ in range(_LOOKS):
+            found = None if is_first else self._bucket.head(key)
+            is_first = False
+            if found is not None and found.etag.strip('"') == _md5(file):
+                return  # put by a try whose answer was lost, or by an earlier run
+            if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
+                message = (
+                    f"{self._bucket.address.url_of(key)!r} is an object that no run made, or that was changed since"
+                )
+                raise NameTaken(f"{message}: move it away, and run again")
+            create = found is None and self._conditional
+            replaces = found.etag if found is not None and self._conditional else None
+            with suppress(ObjectExists, ObjectChanged, ObjectMissing):  # it was written or removed meanwhile
+                self._bucket.put(
+                    key, file, content_type="image/jpeg", metadata=metadata, create=create, replaces=replaces
+                )
                 return
-        except ObjectExists:
-            found = self._bucket.head(key)
-        if found is not None and found.etag.strip('"') == _md5(file):
-            return  # put by a try whose answer was lost, or by an earlier run
-        if found is not None and found.size != output.replaces and not self._is_of_photo(key, origin):
-            message = f"{self._bucket.address.url_of(key)!r} is an object that no run made, or that was changed since"
-            raise NameTaken(f"{message}: move it away, and run again")
-        replaces = found.etag if found is not None and self._conditional else None
-        self._bucket.put(key, file, content_type="image/jpeg", metadata=metadata, replaces=replaces)
+        raise NameTaken(f"{self._bucket.address.url_of(key)!r} changes all the time: something else writes it")
 
     def _is_of_photo(self, key: str, origin: OutputOrigin | None) -> bool:
         """Whether the object is an output of the same photo: a run whose journal is lost made it."""
