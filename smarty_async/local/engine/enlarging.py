@@ -21,7 +21,7 @@ _STRENGTHS: Final[tuple[tuple[int, Strength], ...]] = ((65, 3), (82, 1), (95, 0)
 """(JPEG quality, strength): up to this quality the strength is used; chosen on photos outside the benchmark."""
 
 _SMALL: Final = 400_000
-"""Pixels up to which a photograph is enlarged by the finer network, which takes eight times as long as the fast ones."""
+"""Pixels up to which a photograph is enlarged by the finer network, which takes eight times as long as the others."""
 
 _GUESSED: Final = 30
 """The JPEG quality that is assumed where it is unknown."""
