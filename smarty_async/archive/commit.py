@@ -71,6 +71,7 @@ class OutputCommitter:
         self._store = store
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._other_places: dict[int, str] = {}
         self._finishing = self._step(self._finish, most=_FINISHED_TOGETHER)
         self._syncing = self._step(self._sync, most=_MOVED_TOGETHER)
         self._moving = self._step(self._journal_and_move, most=_MOVED_TOGETHER)
@@ -132,6 +133,8 @@ class OutputCommitter:
     async def _journal_and_move(self, group: list[_Answer]) -> None:
         """Journal `group` as received, and bring its outputs to their places."""
         await self._journal.record_received([answer.received for answer in group])
+        for answer in group:  # another mode's may have got one since this was received
+            self._move_to(answer, self._other_places.get(answer.received.entry.id))
         if not self._store.is_remote:
             await self._move(group)
             return
@@ -158,14 +161,21 @@ class OutputCommitter:
         places = await self._journal.give_distinct_places([answer.received for answer in group])
         for answer, place in zip(group, places, strict=True):
             if place is not None:
-                entry = msgspec.structs.replace(answer.received.entry, place=place)
-                answer.received = msgspec.structs.replace(answer.received, entry=entry, removes={})
+                self._other_places[answer.received.entry.id] = place
+            self._move_to(answer, place)
         moves = self._moves_of(group)
         for answer, move, error in zip(group, moves, await self._store.move(moves), strict=True):
             if error is None:
                 answer.move = move
             else:
                 self._fail(answer, error)
+
+    @staticmethod
+    def _move_to(answer: _Answer, place: str | None) -> None:
+        """Have the outputs brought to `place`, if there is one and it is another."""
+        if place not in {None, answer.received.entry.place}:
+            entry = msgspec.structs.replace(answer.received.entry, place=place)
+            answer.received = msgspec.structs.replace(answer.received, entry=entry, removes={})
 
     def _moves_of(self, group: Sequence[_Answer]) -> list[OutputMove]:
         # A remote store notes beside outputs what they are made of.

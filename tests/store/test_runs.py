@@ -19,10 +19,12 @@ from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, R
 from smarty_async.archive import commit
 from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.object_store import UnlistableKey
+from smarty_async.archive.outputs.object_store import ObjectWriter
 from smarty_async.archive.s3 import list_any_key
 from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import OutputInUse, StoreError
+from smarty_async.results import Kind
 from smarty_async.store_address import StoreAddress
 
 pytestmark = pytest.mark.slow
@@ -441,6 +443,33 @@ async def test_an_object_of_somebody_else_that_is_as_large_as_the_output_stays(p
         (result,) = await place.restore(service)
     assert result.outputs["improved"] != "improved/a.jpg"
     assert place.tree()["improved/a.jpg"] == theirs
+
+
+async def test_both_modes_are_at_one_place_when_a_run_is_cancelled_on_the_way_to_another(
+    place: StorePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.fill("a.jpg")
+    place.put_output("improved/a.jpg", b"somebody's")
+    begun, released, write = threading.Event(), threading.Event(), ObjectWriter.write
+
+    def slow(writer: ObjectWriter, kind: Kind, where: str, *rest: Any) -> None:
+        if "~" in where and not begun.is_set():
+            begun.set()
+            released.wait(30)
+        write(writer, kind, where, *rest)
+
+    monkeypatch.setattr(ObjectWriter, "write", slow)
+    choices: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
+    async with FakeService() as service:
+        run = asyncio.create_task(place.restore(service, **choices))
+        await until(begun.is_set)
+        run.cancel()
+        released.set()
+        await asyncio.wait([run])
+        (result,) = await place.restore(service, **choices)
+        assert len(sent(service)) == 1
+    assert set(result.outputs.values()) == set(place.tree()) - {"improved/a.jpg"}
+    assert {"improved", "resolved"} <= result.outputs.keys()
 
 
 async def _results(run: ArchiveRun) -> list[Result]:
