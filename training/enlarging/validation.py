@@ -51,4 +51,5 @@ class Validation:
             made = (made[0] * 255).round().clamp(0, 255)
             error = (made - original.float()).square().mean().clamp(min=1e-3)
             gains[kind].append(10 * math.log10(255**2 / error.item()) - lanczos)
-        return ", ".join(f"{kind} {np.mean(values):+.3f} ({min(values):+.2f})" for kind, values in gains.items())
+        told = ", ".join(f"{kind} {np.mean(values):+.3f} ({min(values):+.2f})" for kind, values in gains.items())
+        return f"×{self._factor}: {told}"
