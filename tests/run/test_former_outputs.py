@@ -76,6 +76,14 @@ async def stop_before_the_moves(
             await restore(service, source, out, **choices)
 
 
+async def changed_after_retouching(service: FakeService, source: Path, out: Path, **choices: Any) -> dict[str, bytes]:
+    """Restore `a.jpg`, retouch its improved output and change the photo; what is retouched."""
+    await restore(service, source, out, **choices)
+    kept = retouch(out, "improved")
+    (source / "a.jpg").write_bytes(ANOTHER)
+    return kept
+
+
 @pytest.mark.parametrize("content", [SAME_SIZE, ANOTHER], ids=["same size", "another size"])
 @pytest.mark.parametrize("kinds", [IMPROVED[:1], IMPROVED[1:], IMPROVED])
 @pytest.mark.parametrize("default", [FakeService.answer_rightly, fewer, good])
@@ -115,9 +123,7 @@ async def test_of_a_photo_that_changes_twice(source: Path, out: Path) -> None:
 async def test_of_a_mode_that_is_not_asked_for_any_more(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
-        await restore(service, source, out, **BOTH)
-        kept = retouch(out, "improved")
-        (source / "a.jpg").write_bytes(ANOTHER)
+        kept = await changed_after_retouching(service, source, out, **BOTH)
         (result,) = await restore(service, source, out)
     assert set(result.outputs) == set(IMPROVED)
     assert_holds(out, result, kept)
@@ -127,10 +133,8 @@ async def test_of_a_photo_that_fails_first(source: Path, out: Path) -> None:
     """What it had stays until there is something new: it may have changed because it was damaged."""
     fill(source, "a.jpg")
     async with FakeService() as service:
-        await restore(service, source, out)
-        kept = retouch(out, "improved")
+        kept = await changed_after_retouching(service, source, out)
         before = tree(out)
-        (source / "a.jpg").write_bytes(ANOTHER)
         service.script(REFUSED)
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "failed"}
         assert tree(out) == before
@@ -141,10 +145,8 @@ async def test_of_a_photo_that_fails_first(source: Path, out: Path) -> None:
 async def test_of_a_run_that_ends_once_the_photo_has_another_place(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
-        await restore(service, source, out)
-        kept = retouch(out, "improved")
+        kept = await changed_after_retouching(service, source, out)
         before = tree(out)
-        (source / "a.jpg").write_bytes(ANOTHER)
         service.script(http(401))
         with pytest.raises(SmartyError):
             await restore(service, source, out)
@@ -233,9 +235,7 @@ async def test_of_outputs_that_are_made_again_as_one_is_missing(source: Path, ou
 async def test_of_a_source_that_is_renamed_before_the_photo_comes_to_its_end(source: Path, out: Path) -> None:
     fill(source, "a.jpg")
     async with FakeService() as service:
-        await restore(service, source, out)
-        kept = retouch(out, "improved")
-        (source / "a.jpg").write_bytes(ANOTHER)
+        kept = await changed_after_retouching(service, source, out)
         service.script(REFUSED)
         await restore(service, source, out)
         (result,) = await restore(service, moved(source), out, retry_failed=True)
@@ -247,9 +247,7 @@ async def test_a_place_that_another_photo_has_by_then_is_left_alone(source: Path
     fill(source, "a.jpg")
     other = source.with_name("other")
     async with FakeService() as service:
-        await restore(service, source, out)
-        retouch(out, "improved")
-        (source / "a.jpg").write_bytes(ANOTHER)
+        await changed_after_retouching(service, source, out)
         service.script(REFUSED)
         await restore(service, source, out)
         for kind in IMPROVED:
