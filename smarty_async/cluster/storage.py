@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -361,15 +361,16 @@ def _store_outputs(bucket: Bucket, received: ReceivedAnswer) -> None:
 _store = threaded(_store_outputs, pool="storing")
 
 
-@partial(threaded, pool="storing")
-def _store_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> None:
+def _put_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> None:
     for output in outputs.values():
         path = Path(_temp_folder(), output.temporary)
         bucket.put(f"{_LOGS}/{output.temporary}", path, content_type="image/jpeg")
 
 
-@partial(threaded, pool="fetching")
-def _fetch(bucket: Bucket, keys: Mapping[str, str], folder: str) -> list[str]:
+_store_beside_logs = threaded(_put_beside_logs, pool="storing")
+
+
+def _fetch_objects(bucket: Bucket, keys: Mapping[str, str], folder: str) -> list[str]:
     """Download objects to the files that `keys` names, each with its key; the names of those that are there.
 
     Raises:
@@ -384,6 +385,9 @@ def _fetch(bucket: Bucket, keys: Mapping[str, str], folder: str) -> list[str]:
     return found
 
 
+_fetch = threaded(_fetch_objects, pool="fetching")
+
+
 def _write_file(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
@@ -393,6 +397,8 @@ def _write_file(path: Path, data: bytes) -> None:
         raise DiskError.of(error, path, "write") from None
 
 
-@partial(threaded, pool="storing")
-def _delete(bucket: Bucket, keys: Sequence[str]) -> None:
+def _delete_objects(bucket: Bucket, keys: Sequence[str]) -> None:
     bucket.delete(*keys)
+
+
+_delete = threaded(_delete_objects, pool="storing")

@@ -19,6 +19,9 @@ _REDUCED, _SHARE = 1200, 0.9
 """From this longer side on, photographs of a pack are reduced already; others are used at this share of their size at
 most."""
 
+_APART = 0.9
+"""The largest copy is joined by those of `SIDES` that are smaller than this share of it."""
+
 _LEAST = 320
 """Pixels that the shorter side has at least: a training sample has to fit."""
 
@@ -44,7 +47,7 @@ def _copies(path: Path) -> list[Pixels]:
         image = opened.convert("RGB")
     longest = max(image.size)
     longest = min(SIDES[0], longest if longest >= _REDUCED else round(longest * _SHARE))
-    sides = [longest, *(side for side in SIDES if side < longest * 0.9)]
+    sides = [longest, *(side for side in SIDES if side < longest * _APART)]
     made = [_reduced(image, side) for side in sides]
     return [picture for picture in made if min(picture.shape[:2]) >= _LEAST]
 
