@@ -43,7 +43,7 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind, Result
 from smarty_async.store_address import is_store_address
 
-__all__ = ["MAX_UNHASHED", "JournalStore", "PlaceReceived"]
+__all__ = ["MAX_UNHASHED", "JournalStore"]
 
 MAX_UNHASHED: Final = 64
 """Photos that `JournalStore.unhashed` returns at a time."""
