@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
@@ -37,6 +37,7 @@ __all__ = [
     "check_modes",
     "check_type",
     "is_loopback",
+    "rounds",
 ]
 
 
@@ -181,6 +182,12 @@ class ModeSpec(msgspec.Struct, frozen=True, order=True, dict=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+def rounds(specs: Collection[ModeSpec]) -> list[tuple[ModeSpec, ...]]:
+    """`specs` in the rounds they are asked for in: a chained enlargement waits for the restored picture."""
+    parts = [tuple([spec for spec in specs if spec.chained is chained]) for chained in (False, True)]
+    return [part for part in parts if part]
 
 
 _ALL_MONEY = 1e15

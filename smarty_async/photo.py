@@ -35,7 +35,7 @@ from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.asking import RequestOutcome, ask
 from smarty_async.chained import not_enlarged, restored_kind
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
-from smarty_async.options import ModeSpec
+from smarty_async.options import ModeSpec, rounds
 from smarty_async.progress import InFlight
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
@@ -176,11 +176,8 @@ class PhotoRun:
     async def _ask_for_missing(self) -> RequestOutcome:
         """Ask for what is missing: in one round, or in two when the restored picture is what is enlarged."""
         context, outcome = self._context, RequestOutcome()
-        for chained in (False, True):
-            specs = self._missing_specs(chained=chained)
-            if not specs:
-                continue
-            if chained and (error := outcome.error):
+        for specs in rounds(self._missing):
+            if specs[0].chained and (error := outcome.error):
                 not_restored = ErrorInfo(error.type, "not enlarged: it was not restored")
                 outcome.failures |= dict.fromkeys(specs, not_restored)
                 break
@@ -195,14 +192,6 @@ class PhotoRun:
             await context.committer.wait_for_backlog()
             await ask(self, specs, outcome, dispatcher=context.dispatcher, submitter=context.submitter)
         return outcome
-
-    def _missing_specs(self, *, chained: bool) -> tuple[ModeSpec, ...]:
-        """Those of the missing modes that are chained, or are not.
-
-        It is a method of its own so that the objects of the expression are gone while the photo waits: the cycle
-        collector would have to look at them.
-        """
-        return tuple([spec for spec in self._missing if spec.chained is chained])
 
     def item(self, specs: tuple[ModeSpec, ...]) -> Item:
         """What is sent to get `specs`."""

@@ -9,7 +9,7 @@ from smarty_async.asking import RequestOutcome, ask
 from smarty_async.chained import RESTORED_KINDS, not_enlarged
 from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
-from smarty_async.options import Limits, ModeSpec
+from smarty_async.options import Limits, ModeSpec, rounds
 from smarty_async.results import ErrorInfo, Kind, Restored
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import BatchGroup, Item, Submitter
@@ -53,9 +53,8 @@ class PhotoInMemory:
         try:
             with self._dispatcher.announce_single(self._submitter):
                 photo = await read_input(self._photo, self._limits)
-            for chained in (False, True):
-                specs = tuple(spec for spec in self._specs if spec.chained is chained)
-                if specs and not outcome.failures:
+            for specs in rounds(self._specs):
+                if not outcome.failures:
                     await self._ask(photo, specs, outcome)
         except PhotoRejected as error:
             error.photo = name_of(self._photo)

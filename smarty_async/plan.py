@@ -24,7 +24,7 @@ from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
-from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike
+from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike, rounds
 from smarty_async.progress import Progress
 from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
 from smarty_async.transport.batcher import Batcher, Outlook
@@ -135,9 +135,8 @@ class _Counting:
         if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
             self._duplicates += 1
             return probed.pages
-        # A chained enlargement is a request of its own.
-        rounds = [group for chained in (False, True) if (group := tuple(s for s in missing if s.chained is chained))]
-        if not (self._photos_left.take(1) and self._images_left.take(len(rounds)) == len(rounds)):
+        groups = rounds(missing)
+        if not (self._photos_left.take(1) and self._images_left.take(len(groups)) == len(groups)):
             self._left += 1
             return probed.pages
         if probed.warning:
@@ -145,8 +144,8 @@ class _Counting:
         self._photos += 1
         self._bytes += probed.size
         self._pixels += probed.width * probed.height
-        self._images += len(rounds)
-        for group in rounds:
+        self._images += len(groups)
+        for group in groups:
             self._batcher.add(_PlannedItem(probed.size, group))
         self._form_chunks(more=True)
         return probed.pages

@@ -9,7 +9,7 @@ import msgspec
 
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.options import Mode, ModeSpec
+from smarty_async.options import Mode, ModeSpec, rounds
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 
 __all__ = [
@@ -153,8 +153,7 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         if retry_failed or not self.failures:
             return None
         # A chained enlargement fails by itself only when the photo was restored.
-        asked = [spec for spec in missing if not spec.chained] or missing
-        failures = [self.failures.get(spec.text) for spec in asked]
+        failures = [self.failures.get(spec.text) for spec in rounds(missing)[0]]
         if None in failures:
             return None
         return self.result("failed", error=failures[0], attempts=self.attempts)
