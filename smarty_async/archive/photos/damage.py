@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from smarty_async.archive.photos.boxes import checked_boxes
 from smarty_async.archive.photos.identify import loaded
 from smarty_async.archive.photos.pages import ImageDirectory
 from smarty_async.errors import PhotoRejected
@@ -287,6 +288,8 @@ _LONGEST_WEBP_TAIL = 1 / 3
 _FLAT = 16
 """Gray levels."""
 
+_MOST_CHUNKS = 10_000
+
 
 def check_webp(stream: BinaryIO) -> None:
     """Make sure that no zeros stand in for the data of a WebP picture.
@@ -317,7 +320,7 @@ def _ends_flat(stream: BinaryIO) -> bool:
 def _webp_data(stream: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int]]]:
     """The kind of each chunk of a WebP file, and offset and length of its data, in bytes (RFC 9649, 2)."""
     at = 12
-    for _ in range(_MOST_BOXES):
+    for _ in range(_MOST_CHUNKS):
         stream.seek(at)
         head = stream.read(8)
         if len(head) < 8:  # noqa: PLR2004 - name and length
@@ -326,8 +329,6 @@ def _webp_data(stream: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int]]]:
         yield head[:4], (at + 8, length)
         at += 8 + length + length % 2
 
-
-_MOST_BOXES = 10_000
 
 _HEIF_TAIL = 1024
 """Bytes of zeros, where it is not known which data are pictures: EXIF may come last, and cameras fill theirs up."""
@@ -348,7 +349,7 @@ def check_boxes(stream: BinaryIO) -> None:
     """
     size = stream.seek(0, os.SEEK_END)
     data, meta = list[tuple[int, int]](), b""
-    for kind, start, stop in _boxes(stream, size):
+    for kind, start, stop in checked_boxes(stream, 0, size):
         if kind == b"mdat":
             data.append((start, stop - start))
         elif kind == b"meta":
@@ -357,29 +358,6 @@ def check_boxes(stream: BinaryIO) -> None:
     coded = _coded_extents(meta, size)
     if _holds_zeros(stream, coded) if coded else _ends_in_zeros(stream, data, tail=_HEIF_TAIL):
         raise PhotoRejected("the file is damaged: its data hold zeros: copy it again", type="damaged")
-
-
-def _boxes(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, begin and end of the content of each box of a file (ISO/IEC 14496-12, 4.2)."""
-    at = 0
-    for number in range(_MOST_BOXES):
-        stream.seek(at)
-        head, skipped = stream.read(16), 8
-        if len(head) < 8:  # noqa: PLR2004 - length and name
-            return
-        length, kind = struct.unpack_from(">L4s", head)
-        if length == 1 and len(head) == 16:  # noqa: PLR2004 - the length is 64 bits
-            length, skipped = int.from_bytes(head[8:]), 16
-        elif length == 0 and kind != bytes(4):  # up to the file's end
-            length = size - at
-        if length < skipped:
-            if head[:8] == bytes(8) and number > 1:
-                return  # padding
-            raise PhotoRejected(f"the file is damaged: no box begins at byte {at:,}: copy it again", type="damaged")
-        if at + length > size:
-            raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
-        yield kind, at + skipped, at + length
-        at += length
 
 
 _MOST_EXTENTS = 100_000
@@ -394,7 +372,7 @@ def _coded_extents(meta: bytes, size: int) -> list[tuple[int, int]]:
     """
     stream = io.BytesIO(meta)
     try:
-        boxes = {kind: meta[start:stop] for kind, start, stop in _boxes(stream, len(meta))}
+        boxes = {kind: meta[start:stop] for kind, start, stop in checked_boxes(stream, 0, len(meta))}
         coded = {item for item, kind in _item_kinds(boxes[b"iinf"]) if kind in _CODED}
         placed = islice(_item_extents(boxes[b"iloc"]), _MOST_EXTENTS)
         extents = [extent for item, extent in placed if item in coded]
@@ -407,7 +385,7 @@ def _item_kinds(box: bytes) -> Iterator[tuple[int, bytes]]:
     """Number and kind of each item that the box ``iinf`` lists."""
     stream = io.BytesIO(box[6 if box[0] == 0 else 8 :])
     entries = stream.getvalue()
-    for _, start, stop in _boxes(stream, len(entries)):
+    for _, start, stop in checked_boxes(stream, 0, len(entries)):
         entry = entries[start:stop]
         layout = {2: ">4xHH4s", 3: ">4xLH4s"}.get(entry[0])
         if layout is not None:
