@@ -7,13 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["jpeg"]
+__all__ = ["damage_levels", "jpeg"]
 
 # The tables of the JPEG standard, annex K, which libjpeg scales by the quality.
 _LUMA = """16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100 103 99"""
 _CHROMA = """17 18 24 47 99 99 99 99 18 21 26 66 99 99 99 99 24 26 56 99 99 99 99 99 47 66 99 99 99 99 99 99
 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99 99"""
+
+
+def damage_levels(quality: Tensor) -> Tensor:
+    """The levels of JPEG damage at qualities, as the networks take them; the engine's is `damage_level`."""
+    return (100 - quality) / 100
 
 
 def jpeg(pictures: Tensor, quality: Tensor, *, halved: bool) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.crops import Crops, cut
-from training.jpeg import jpeg
+from training.jpeg import damage_levels, jpeg
 from training.photographs import Photographs
 
 __all__ = ["AROUND", "Samples", "noise_measured"]
@@ -133,7 +133,7 @@ class Samples:
         hidden = torch.arange(count, device=self._device) < twice
         unknown = (hidden & (first < quality)) | (self._crops.uniform(count) < _UNKNOWN)
         maps = torch.zeros(count, 3, device=self._device)
-        maps[:, 1] = torch.where(unknown, 0.0, (100 - quality) / 100)
+        maps[:, 1] = torch.where(unknown, 0.0, damage_levels(quality))
         maps[:, 2] = unknown.float()
         back = torch.argsort(order)
         return pictures[back], clean[back], maps[back]

@@ -24,9 +24,9 @@ import numpy as np
 from PIL import Image
 
 from smarty_async.local.engine.enlarging import enlarge_photo, strength_for, waifu2x
-from smarty_async.local.engine.nets import Net, to_pixels, to_planes
+from smarty_async.local.engine.nets import Net, damage_level, to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, tiled
-from training.enlarging.kinds import KINDS, Kind, damage_level, psnr
+from training.enlarging.kinds import KINDS, Kind, psnr
 from training.photographs import Pixels
 
 __all__ = ["Way", "way"]

@@ -10,12 +10,7 @@ from PIL import Image, ImageFilter
 
 from training.photographs import Pixels
 
-__all__ = ["KINDS", "Kind", "damage_level", "psnr"]
-
-
-def damage_level(quality: int | None) -> float:
-    """The level of JPEG damage at a quality, as the networks take it; None for no JPEG."""
-    return 0.0 if quality is None else (100 - quality) / 100
+__all__ = ["KINDS", "Kind", "psnr"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +28,6 @@ class Kind:
     blur: float = 0.0
     noise: float = 0.0
     quality: int | None = None
-
-    @property
-    def level(self) -> float:
-        """The level of JPEG damage, as the networks take it."""
-        return damage_level(self.quality)
 
     def original(self, photo: Pixels) -> Pixels:
         """What the enlarged picture is compared with: the photo, blurred where the kind says so."""

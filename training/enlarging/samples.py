@@ -9,9 +9,9 @@ from torch import Tensor
 
 from training.crops import Crops, cut
 from training.enlarging.resampling import SHRINKING, shrinking_table
-from training.jpeg import jpeg
+from training.jpeg import damage_levels, jpeg
 
-__all__ = ["Samples", "levels"]
+__all__ = ["Samples"]
 
 _AROUND = 16
 """Pixels of the small picture that a crop is larger than the sample, so that JPEG's blocks begin anywhere in it."""
@@ -35,11 +35,6 @@ is up to 18 dB worse than Lanczos."""
 
 _SPARE = 4 / 3
 """How many times more crops are drawn than used; mostly the plainest are left out."""
-
-
-def levels(quality: Tensor) -> Tensor:
-    """The level of JPEG damage, as the networks take it."""
-    return (100 - quality) / 100
 
 
 class Samples:
@@ -87,7 +82,7 @@ class Samples:
         for part, half in ((slice(0, halved), True), (slice(halved, self._coded), False)):
             if part.stop > part.start:
                 small[part] = jpeg(small[part], quality[part], halved=half)
-                level[part] = levels(quality[part])
+                level[part] = damage_levels(quality[part])
         # 3 pixels at the edges are left out: shrinking has no neighbours there.
         at = self._crops.uniform(count, 2).mul(_AROUND - 5).long() + 3
         small = cut(small, at, self._side)

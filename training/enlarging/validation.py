@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from smarty_async.local.engine.nets import damage_level
 from training.enlarging.kinds import KINDS, psnr
 from training.photographs import Pixels
 
@@ -29,7 +30,8 @@ class Validation:
         small = KINDS[kind].small(large, factor=factor)
         enlarged = np.asarray(small.resize((large.shape[1], large.shape[0]), Image.Resampling.LANCZOS))
         planes = torch.tensor(np.asarray(small)).permute(2, 0, 1)
-        planes = torch.cat([planes.float() / 255, torch.full((1, *planes.shape[1:]), KINDS[kind].level)])
+        level = torch.full((1, *planes.shape[1:]), damage_level(KINDS[kind].quality))
+        planes = torch.cat([planes.float() / 255, level])
         planes = torch.from_numpy(np.pad(planes.numpy(), ((0, 0), (reach, reach), (reach, reach)), mode="symmetric"))[
             None
         ]

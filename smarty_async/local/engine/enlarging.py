@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from smarty_async.local.engine.diagnosing import is_soft, light_of
-from smarty_async.local.engine.nets import CORES, UNKNOWN, Net, net_threads, to_pixels, to_planes
+from smarty_async.local.engine.nets import CORES, UNKNOWN, Net, damage_level, net_threads, to_pixels, to_planes
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
 __all__ = ["Strength", "enlarge_art", "enlarge_photo", "strength_for", "waifu2x"]
@@ -113,7 +113,7 @@ def _fine(photo: Pixels, *, factor: int, quality: int | None) -> Pixels:
 def _enlarged(photo: Pixels, name: str, output: str, frame: Frame, quality: int | None) -> Pixels:
     net = Net(package=f"{__package__}.weights", file=f"enlarge_{name}", entry="in0", end=output)
     known = _GUESSED if quality == UNKNOWN else quality
-    level = 0.0 if known is None else min((100 - known) / 100, _MOST_DAMAGE)
+    level = min(damage_level(known), _MOST_DAMAGE)
 
     def work(tile: Pixels) -> Pixels:
         planes = to_planes(tile)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smarty_async.local.engine.tiles import Frame, Pixels, tiled
 
-__all__ = ["CORES", "UNKNOWN", "Net", "clean", "is_coarse", "net_threads", "to_pixels", "to_planes"]
+__all__ = ["CORES", "UNKNOWN", "Net", "clean", "damage_level", "is_coarse", "net_threads", "to_pixels", "to_planes"]
 
 
 # Imported by name: the wheel says nothing of its types.
@@ -120,6 +120,11 @@ def is_coarse(quality: int | None) -> TypeGuard[int]:
     return quality is not None and quality <= _COARSE
 
 
+def damage_level(quality: int | None) -> float:
+    """The level of JPEG damage at a quality, as the networks take it; 0 for no JPEG and for `UNKNOWN`."""
+    return (100 - quality) / 100 if quality else 0.0
+
+
 def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) -> Pixels:
     """The picture without noise and JPEG damage.
 
@@ -131,9 +136,8 @@ def clean(picture: Pixels, *, noise: float = 0.0, quality: int | None = None) ->
     Raises:
         Abandoned: the client has disconnected.
     """
-    coarse = 0.0 if not quality else (100 - quality) / 100
     share = _SHARE if quality is not None and quality > _FINE and not noise else 1.0
-    maps = np.array([noise / 255, coarse, float(quality == UNKNOWN)], np.float32)
+    maps = np.array([noise / 255, damage_level(quality), float(quality == UNKNOWN)], np.float32)
 
     def work(tile: Pixels) -> Pixels:
         quarters = _unshuffled(to_planes(tile))
