@@ -260,19 +260,12 @@ class JpegExtent(msgspec.Struct, frozen=True, kw_only=True):
     """Where a JPEG's picture ends.
 
     Attributes:
-        size: bytes of the file.
         end: bytes up to and with the picture's end marker; None when the file breaks off before.
         hole: where zeros begin that replace the picture's data, None when there are none.
     """
 
-    size: int
     end: int | None = None
     hole: int | None = None
-
-    @property
-    def trailer(self) -> int:
-        """Bytes behind the picture."""
-        return 0 if self.end is None else self.size - self.end
 
 
 def find_jpeg_extent(source: JpegSource, header: JpegHeader | None = None) -> JpegExtent:
@@ -299,12 +292,11 @@ def find_jpeg_extent(source: JpegSource, header: JpegHeader | None = None) -> Jp
         pass
     else:
         end, hole, doubtful = _walk(source, header)
-    size = len(source) if isinstance(source, bytes) else source.seek(0, os.SEEK_END)
     if end is None:
-        return JpegExtent(size=size, hole=find_zero_tail(source, shortest=_PADDING_BYTES + 1))
+        return JpegExtent(hole=find_zero_tail(source, shortest=_PADDING_BYTES + 1))
     if hole is None and doubtful is not None and not has_all_scans(_read(source, 0, end)):
         hole = doubtful
-    return JpegExtent(size=size, end=end, hole=hole)
+    return JpegExtent(end=end, hole=hole)
 
 
 def _walk(source: JpegSource, header: JpegHeader) -> tuple[int | None, int | None, int | None]:

@@ -43,8 +43,7 @@ def holed(data: bytes, start: int, end: int) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) -> None:
     data = encoded(noisy().convert(mode), **options)
-    assert extent(data) == JpegExtent(size=len(data), end=len(data))
-    assert extent(data).trailer == 0
+    assert extent(data) == JpegExtent(end=len(data))
 
 
 @pytest.mark.parametrize("options", ENCODINGS, ids=str)
@@ -62,7 +61,7 @@ def test_a_whole_picture_ends_with_its_file(options: dict[str, Any], mode: str) 
 def test_data_behind_a_picture_are_no_part_of_it(options: dict[str, Any], trailer: bytes) -> None:
     data = encoded(noisy(200, 150), **options)
     found = extent(data + trailer)
-    assert (found.end, found.trailer, found.hole) == (len(data), len(trailer), None)
+    assert found == JpegExtent(end=len(data))
     assert opened((data + trailer)[: found.end]).tobytes() == opened(data).tobytes()
 
 
@@ -124,19 +123,19 @@ def test_flat_pictures_have_no_hole(options: dict[str, Any], mode: str, level: i
     flat = Image.new("L", (2400, 2400), level).convert(mode)
     flat.paste(scene(200, 150), (0, 0))
     data = encoded(flat, **options)
-    assert extent(data) == JpegExtent(size=len(data), end=len(data))
+    assert extent(data) == JpegExtent(end=len(data))
 
 
 def test_zeros_right_before_the_end_marker_are_padding() -> None:
     data = encoded(noisy())
     padded = data[:-2] + bytes(5000) + data[-2:]
-    assert extent(padded) == JpegExtent(size=len(padded), end=len(padded))
+    assert extent(padded) == JpegExtent(end=len(padded))
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 1000])
 def test_a_file_that_breaks_off_has_no_end(missing: int) -> None:
     data = encoded(noisy())[:-missing]
-    assert extent(data) == JpegExtent(size=len(data))
+    assert extent(data) == JpegExtent()
 
 
 def test_a_picture_that_another_one_interrupts_has_no_end() -> None:
@@ -160,7 +159,6 @@ def test_damage_raises_nothing_and_ends_within_the_file(changes: list[tuple[int,
         data[at % len(data)] = value
     damaged = bytes(data[: cut % (2 * len(data))])
     found = extent(damaged)
-    assert found.size == len(damaged)
     assert found.end is None or 2 < found.end <= len(damaged)
     assert found.hole is None or 0 <= found.hole < len(damaged)
 
