@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ import msgspec
 
 from smarty_async.archive.s3 import aws_profile, list_any_key
 from smarty_async.errors import ConfigurationError, MissingExtra, StoreError
+from smarty_async.options import is_loopback
 from smarty_async.store_address import StoreAddress
 
 if TYPE_CHECKING:
@@ -241,7 +241,8 @@ class Bucket:
         if self.address.scheme == "s3":
             options = {**aws_profile(options), **options}
         client = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, **options.pop("client_options", {})}
-        if _is_loopback(options.get("endpoint") or options.get("aws_endpoint") or _endpoint_of_environment()):
+        endpoint = options.get("endpoint") or options.get("aws_endpoint") or _endpoint_of_environment()
+        if is_loopback(urlsplit(endpoint).hostname or ""):  # plain http gives nothing away
             client.setdefault("allow_http", True)
         options.setdefault("retry_config", retries)
         try:
@@ -271,15 +272,6 @@ class Bucket:
 def _endpoint_of_environment() -> str:
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((os.environ[name] for name in names if os.environ.get(name)), "")
-
-
-def _is_loopback(endpoint: str) -> bool:
-    """Whether `endpoint` is this machine, so that plain http gives nothing away."""
-    host = urlsplit(endpoint).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 # What a store refuses. obstore puts the store's answer, addresses and notes for developers into the text of an
