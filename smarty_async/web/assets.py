@@ -11,12 +11,7 @@ from aiohttp import web
 __all__ = ["SHARED", "add_assets", "read_asset"]
 
 
-def _located(package: str, *names: str) -> dict[str, str]:
-    """{name: package} for files in the folder ``static`` of `package`."""
-    return dict.fromkeys(names, package)
-
-
-SHARED: Final = _located("smarty_async.web", "icon.svg", "slider.js", "strings.js", "theme.css")
+SHARED: Final = dict.fromkeys(("icon.svg", "slider.js", "strings.js", "theme.css"), "smarty_async.web")
 """The assets of both pages: {name: package that holds it in its folder ``static``}."""
 
 _TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
