@@ -49,6 +49,7 @@ __all__ = [
     "orientation_in_fields",
     "orientation_of",
     "silenced",
+    "swaps_axes",
 ]
 
 
@@ -170,6 +171,11 @@ def orientation_in_fields(exif: Image.Exif) -> Orientation:
     """The orientation in the fields of an EXIF block; 1 where it is missing or none of the eight."""
     value = exif.get(_ORIENTATION_TAG, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1  # noqa: PLR2004 - EXIF knows eight
+
+
+def swaps_axes(orientation: Orientation) -> bool:
+    """Whether a picture that lies so is shown with its width and height swapped."""
+    return orientation >= 5  # noqa: PLR2004 - 5 to 8 mirror along, or turn by, a quarter
 
 
 def check_pixels(width: int, height: int) -> None:

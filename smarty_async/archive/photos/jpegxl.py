@@ -11,7 +11,7 @@ import os
 from typing import BinaryIO, Final
 
 from smarty_async.archive.photos.boxes import boxes
-from smarty_async.archive.photos.identify import DECODING, check_pixels, missing_extra
+from smarty_async.archive.photos.identify import DECODING, check_pixels, missing_extra, swaps_axes
 from smarty_async.errors import PhotoRejected
 
 __all__ = ["check_colors", "decoded_size", "original_jpeg", "unpacked_box"]
@@ -29,9 +29,6 @@ _CUSTOM: Final = 2
 
 _RATIOS: Final = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 """What the width may be to the height (annex D.2)."""
-
-_TURNED: Final = range(5, 9)
-"""The EXIF orientations that exchange width and height."""
 
 _JPEG_BYTES_PER_PIXEL: Final = 8
 """Memory of finding the JPEG that a file was made of."""
@@ -51,7 +48,7 @@ def decoded_size(stream: BinaryIO) -> tuple[int, int]:
     except IndexError:
         raise PhotoRejected("the JPEG XL file ends in its header: copy it again", type="truncated") from None
     check_pixels(width, height)
-    return (height, width) if orientation in _TURNED else (width, height)
+    return (height, width) if swaps_axes(orientation) else (width, height)
 
 
 def original_jpeg(stream: BinaryIO) -> bytes | None:

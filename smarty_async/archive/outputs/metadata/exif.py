@@ -16,6 +16,7 @@ import msgspec
 from PIL import TiffTags
 from PIL.ExifTags import IFD, Base
 
+from smarty_async.archive.photos.identify import swaps_axes
 from smarty_async.archive.photos.tiff import ROOT, Directory, Field, TiffError, TiffReader, build, integers
 
 __all__ = [
@@ -26,13 +27,7 @@ __all__ = [
     "minimal_exif",
     "read_exif",
     "short_exif",
-    "swaps_axes",
 ]
-
-
-def swaps_axes(orientation: int) -> bool:
-    """Whether a picture with this EXIF orientation (1…8) is shown with its width and height swapped."""
-    return orientation >= 5  # noqa: PLR2004 - 5 to 8 mirror along, or turn by, a quarter
 
 
 class Geometry:

@@ -13,8 +13,8 @@ from typing import NamedTuple, cast
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from smarty_async.archive.outputs.metadata.exif import swaps_axes
 from smarty_async.archive.photos.convert import upright
+from smarty_async.archive.photos.identify import swaps_axes
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["find_orientation"]
