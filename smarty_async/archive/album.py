@@ -345,7 +345,6 @@ class _Making:
             self._result.removed += 1
 
 
-_JPEG: Final = (".jpg", ".jpeg")
 _PICTURES: Final = frozenset(
     f".{name}"
     for name in (
