@@ -58,14 +58,13 @@ class _Digest(Protocol):
 
 
 class FileBody:
-    """An image in a file, or in a part of one.
+    """An image in a file.
 
     Args:
         path: of the file.
-        size: bytes that are sent, from `start` on.
+        size: bytes that are sent, from its beginning on.
         version: its modification time when it was probed, in nanoseconds, as text; None when that does not matter.
         content_type: of the image.
-        start: where the image begins in the file, in bytes.
         file_size: bytes the file had when it was probed; None when the image goes to its end.
         held: all its bytes, as they were when it was probed; where it has not changed, they need not be read again.
 
@@ -80,15 +79,13 @@ class FileBody:
         size: int,
         version: str | None,
         content_type: str,
-        start: int = 0,
         file_size: int | None = None,
         held: HeldFile | None = None,
     ) -> None:
         self._path = path
         self._held = held
         self._version = version
-        self._start = start
-        self._file_size = start + size if file_size is None else file_size
+        self._file_size = size if file_size is None else file_size
         self.size = size
         self.content_type = content_type
         self.digest: bytes | None = None
@@ -119,10 +116,6 @@ class FileBody:
 
     async def _pieces(self, file: AsyncFileIO) -> AsyncIterator[bytes]:
         digest = hashlib.sha256() if self.digest is None else None
-        if digest is None:
-            await file.seek(self._start)
-        else:
-            await self._hash(file, digest, self._start)
         left = self.size
         while left:
             piece = await file.read(min(left, _READ_AT_ONCE))
@@ -133,13 +126,13 @@ class FileBody:
                 digest.update(piece)
             if not left:
                 if digest is not None:
-                    await self._hash(file, digest, self._file_size - self._start - self.size)
+                    await self._hash(file, digest, self._file_size - self.size)
                 self.check(file.fileno())
                 self.digest = digest.digest() if digest is not None else self.digest
             yield piece
 
     async def _hash(self, file: AsyncFileIO, digest: _Digest, size: int) -> None:
-        """Take the file's next `size` bytes, which are not sent, into the digest."""
+        """Take the file's last `size` bytes, which are not sent, into the digest."""
         while size:
             piece = await file.read(min(size, _READ_AT_ONCE))
             if not piece:
@@ -167,7 +160,7 @@ class FileBody:
             raise self._changed()
         if self.digest is None:
             self.digest = hashlib.sha256(data).digest()
-        return data if self.size == self._file_size else data[self._start : self._start + self.size]
+        return data[: self.size]
 
     def is_in(self, folder: str) -> bool:
         """Whether the file is in `folder`."""
