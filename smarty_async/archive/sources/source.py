@@ -18,12 +18,12 @@ class PhotoFile(msgspec.Struct, frozen=True, gc=False):
     """A file that may be a photo; whether it is an image, the probe says.
 
     Attributes:
-        source: the source it was found in, an absolute path. Bytes that are not UTF-8 are surrogate-escaped here,
-            in `photo` and in `path`.
+        source: the source it was found in: an absolute path, or the address of a store. Bytes that are not UTF-8 are
+            surrogate-escaped here, in `photo` and in `path`.
         photo: path relative to `source`, with ``/``.
-        path: what to open.
+        path: what to open: a path, or the address of an object.
         size: bytes.
-        version: what changes when the file does: its modification time in nanoseconds since 1970, as text.
+        version: what changes when the file does, as text: its modification time in nanoseconds since 1970, or its ETag.
         problem: why it is not sent, None when it can be. A folder that cannot be read is reported this
             way too, with its own path as `photo` (``.`` for the source itself).
         page: which picture of a file that holds several, from 1.
