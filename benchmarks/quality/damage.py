@@ -50,9 +50,9 @@ def fade(black: tuple[int, int, int], white: tuple[int, int, int]) -> Damage:
     return lambda image: _rounded(low + image * ((high - low) / 255))
 
 
-def contrast(share: float, *, middle: float = 130) -> Damage:
-    """Contrast reduced to `share` of what it was, around the gray level `middle`; colour fades as much."""
-    return lambda image: _rounded(middle + (image.astype(np.float64) - 128) * share)
+def contrast(share: float) -> Damage:
+    """Contrast reduced to `share` of what it was, and the middle a little lighter; colour fades as much."""
+    return lambda image: _rounded(130 + (image.astype(np.float64) - 128) * share)
 
 
 def border(pixels: int, colour: tuple[int, int, int]) -> Damage:

@@ -64,8 +64,12 @@ def drawings() -> dict[str, Image.Image]:
     return {f"drawing {seed}": _drawing(Random(seed)) for seed in range(4)}  # noqa: S311 - pictures, not secrets
 
 
-def _drawing(dice: Random, *, side: int = 320, fine: int = 4) -> Image.Image:
-    size = side * fine
+_SIDE, _FINE = 320, 4
+"""Pixels of a drawing's side, and how many times larger it is drawn."""
+
+
+def _drawing(dice: Random) -> Image.Image:
+    size = _SIDE * _FINE
     image = Image.new("RGB", (size, size), _colour(dice))
     draw = ImageDraw.Draw(image)
     for _ in range(16):
@@ -81,7 +85,7 @@ def _drawing(dice: Random, *, side: int = 320, fine: int = 4) -> Image.Image:
     for _ in range(6):
         font = ImageFont.load_default(dice.randrange(size // 20, size // 8))
         draw.text((dice.randrange(size * 3 // 4), dice.randrange(size)), "Photo 1928", _colour(dice), font)
-    return image.resize((side, side), Image.Resampling.LANCZOS)
+    return image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
 
 
 def _colour(dice: Random) -> tuple[int, int, int]:

@@ -55,8 +55,8 @@ _SIMILAR = 0.5
 _NEIGHBOURS = 512
 """Bytes of a row that are looked at before the zeros begin."""
 
-_SEGMENT_TAIL = 64
-"""Bytes of zeros with which no compressed strip, tile or file ends."""
+_ZERO_RUN = 64
+"""Zeros, in bytes, that follow each other in no compressed data, and with which no strip, tile or file ends."""
 
 _CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
@@ -127,7 +127,7 @@ def _is_alike(row: bytes, other: bytes) -> bool:
     return abs(sum(row) - sum(other)) <= _SIMILAR * sum(other)
 
 
-def _ends_in_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, tail: int = _SEGMENT_TAIL) -> bool:
+def _ends_in_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, tail: int) -> bool:
     """Whether one of the compressed strips or tiles ends in zeros, as none does that its encoder finished.
 
     Costs one short read for each.
@@ -146,7 +146,7 @@ def _ends_in_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, tai
     return False
 
 
-def find_zero_tail(source: bytes | BinaryIO, *, shortest: int = _SEGMENT_TAIL) -> int | None:
+def find_zero_tail(source: bytes | BinaryIO, *, shortest: int = _ZERO_RUN) -> int | None:
     """Where the zeros begin with which a file ends, None when they are fewer than `shortest`.
 
     Args:
@@ -165,24 +165,23 @@ def find_zero_tail(source: bytes | BinaryIO, *, shortest: int = _SEGMENT_TAIL) -
     return at if size - at >= shortest else None
 
 
-def _holds_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, run: int = _SEGMENT_TAIL) -> bool:
-    """Whether somewhere in one of the segments, which are compressed, so many zeros follow each other.
+def _holds_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]]) -> bool:
+    """Whether somewhere in one of the segments, which are compressed, more zeros follow each other than encoders make.
 
     Costs 0.2 ms a megabyte.
 
     Args:
         stream: the file.
         segments: offset and length of each, in bytes.
-        run: how many zeros no encoder makes, in bytes.
     """
-    zeros = bytes(run)
+    zeros = bytes(_ZERO_RUN)
     for offset, length in segments:
         stream.seek(offset)
         left, kept = length, b""
         while left > 0 and (piece := stream.read(min(left, _CHUNK_BYTES))):
             if zeros in kept + piece:
                 return True
-            left, kept = left - len(piece), piece[1 - run :]
+            left, kept = left - len(piece), piece[1 - _ZERO_RUN :]
     return False
 
 

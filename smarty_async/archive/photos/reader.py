@@ -260,15 +260,15 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return data
 
 
+_MOST_HELD = 4 << 20
+"""Bytes of all files that are kept."""
+
+
 class HeldFiles:
-    """How many bytes of files are kept in memory from when they are probed until they are sent.
+    """How many bytes of files are kept in memory from when they are probed until they are sent."""
 
-    Args:
-        most: bytes, of all of them.
-    """
-
-    def __init__(self, most: int = 4 << 20) -> None:
-        self._left = most
+    def __init__(self) -> None:
+        self._left = _MOST_HELD
 
     def hold(self, data: bytes) -> HeldFile | None:
         """Keep `data`; None where there is no room."""
