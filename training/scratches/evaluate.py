@@ -29,10 +29,10 @@ from benchmarks.quality import damage as unseen
 from benchmarks.quality.measures import psnr
 from smarty_async.local.engine.lines import joined, terms
 from smarty_async.local.engine.scratches import AGAINST, FOR, SQUARED, damage_mask, fill, likelihood, log_odds, measured
+from training.photographs import Pixels
 from training.scratches import damage as drawn
 from training.scratches.photos import SIDE
 
-Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Row = NDArray[np.float64]
 

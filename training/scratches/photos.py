@@ -22,12 +22,10 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+
+from training.photographs import Pixels
 
 __all__ = ["SIDE", "SOURCES", "Photo", "Source", "load", "pack"]
-
-Pixels = NDArray[np.uint8]
-"""H×W×3, red green blue."""
 
 SIDE = 640
 """Pixels of the longer side that photos are reduced to: their own JPEG damage shrinks with them."""
@@ -231,11 +229,9 @@ def _decoded(data: bytes, side: int) -> Pixels | None:
 def _resources(path: Path) -> dict[str, bytes]:
     """The JPEG and WebP files in a Qt resource file, by a number in the order of the file."""
     data = path.read_bytes()
-    start = struct.unpack(">4sIIII", data[:20])[3]
-    end = struct.unpack(">4sIIII", data[:20])[4]
+    *_, position, end = struct.unpack(">4sIIII", data[:20])
     found: dict[str, bytes] = {}
-    position = start
-    stop = end if end > start else len(data)
+    stop = end if end > position else len(data)
     while position + 4 < stop:
         (length,) = struct.unpack(">I", data[position : position + 4])
         body = data[position + 4 : position + 4 + length]
