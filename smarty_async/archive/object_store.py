@@ -311,15 +311,7 @@ class ObjectExists(StoreError):
 
 
 class UnlistableKey(StoreError):
-    """A key that obstore cannot represent ends a listing.
-
-    Attributes:
-        key: the key, whole.
-    """
-
-    def __init__(self, message: str, *, key: str) -> None:
-        super().__init__(message)
-        self.key = key
+    """A key that obstore cannot represent ends a listing."""
 
 
 def store_error(error: Exception, *, doing: str, address: StoreAddress, key: str = "") -> StoreError:
@@ -345,7 +337,7 @@ def _of_an_object(
     """The error when it concerns one object, whether it is there; None when it does not."""
     if name == "InvalidPathError" and (found := _INVALID_PATH.search(text.partition("Debug source:")[2])):
         key = _ESCAPE.sub(_unescaped, found[1])
-        return UnlistableKey(f"the key {key!r} in {address.bucket_url!r} cannot be listed: rename the object", key=key)
+        return UnlistableKey(f"the key {key!r} in {address.bucket_url!r} cannot be listed: rename the object")
     if name == "AlreadyExistsError":
         return ObjectExists(f"{what}: it exists", 412)
     if name == "PreconditionError":
