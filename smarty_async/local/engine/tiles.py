@@ -25,7 +25,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         scale: how many times larger the output is than the input, on each side.
-        channels: of the output.
         margin: pixels around a tile that the network sees, and that its output leaves out.
         step: the sides of the network's input, margins included, are multiples of this, and so are the places where the
             picture is cut.
@@ -36,7 +35,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     scale: int = 1
-    channels: int = 3
     margin: int = 0
     step: int = 1
     blend: int = 0
@@ -82,7 +80,7 @@ def tiled(picture: Pixels, work: Callable[[Pixels], Pixels], *, frame: Frame, po
         Abandoned: the client has disconnected.
     """
     height, width = picture.shape[:2]
-    made = np.empty((height * frame.scale, width * frame.scale, frame.channels), np.uint8)
+    made = np.empty((height * frame.scale, width * frame.scale, 3), np.uint8)
     waiting: deque[tuple[Tile, Future[Pixels]]] = deque()
     try:
         for tile in tiles(height, width, frame):
