@@ -34,9 +34,6 @@ _SPECKLED: Final = 0.002
 """Share of pixels that stand out from smooth surroundings, from which a photo counts as specked or scratched; sharp
 photos without damage stay under a third of it."""
 
-_AT_ONCE: Final = 3840 * 2160 * 4 * 4
-"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
-
 _SHARPEN: Final = {"photo": 60, "art": 110}
 """Per cent of unsharp masking after enlarging; drawings tolerate more than faces."""
 
@@ -51,7 +48,7 @@ class BasicEngine:
             toning: whether black-and-white photos get toned outputs, too.
         """
         self._toning = toning
-        self._budget = PixelBudget(_AT_ONCE)
+        self._budget = PixelBudget()
 
     @property
     def name(self) -> str:

@@ -180,10 +180,14 @@ _CHECK_SECONDS: Final = 0.5
 """How often a waiting thread checks whether its client has disconnected."""
 
 
+_AT_ONCE: Final = 3840 * 2160 * 4 * 4
+"""Pixels that an engine works on at a time: the largest photo the service's pages allow, at the largest factor."""
+
+
 class PixelBudget:
     """A number of pixels that may be processed at a time; a single photo may exceed it when it is alone."""
 
-    def __init__(self, pixels: int) -> None:
+    def __init__(self, pixels: int = _AT_ONCE) -> None:
         self._total = pixels
         self._free = pixels
         self._changed = Condition()

@@ -36,9 +36,6 @@ from smarty_async.local.memory import largest_output
 __all__ = ["RestoreEngine"]
 
 
-_AT_ONCE: Final = 3840 * 2160 * 4 * 4
-"""Pixels that are worked on at a time: the largest photo the service's pages allow, at the largest factor."""
-
 _BLOCKY: Final = 2.5
 """Roughness of the 8×8 grid from which a photo is taken for a former JPEG of low quality, whatever its tables are."""
 
@@ -62,7 +59,7 @@ class RestoreEngine:
             colourist: gives black-and-white photos colour; None makes no outputs in colour.
         """
         self._colourist = colourist
-        self._budget = PixelBudget(_AT_ONCE)
+        self._budget = PixelBudget()
 
     @classmethod
     def with_options(cls, options: EngineOptions) -> RestoreEngine:
