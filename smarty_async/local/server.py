@@ -42,6 +42,11 @@ __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_st
 PATHS: Final = ("/api/v1/photo/improve", "/api/v1/photo/improve/")
 """Both published paths."""
 
+_ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
+    ("service.css", "service.html", "service.js"), "smarty_async.web"
+)
+"""The page's files: {name: package}."""
+
 ErrorStyle = Literal["http", "envelope"]
 """How errors are sent: ``http``, the envelope under its own status; ``envelope``, the envelope under HTTP 200."""
 
@@ -115,7 +120,8 @@ def make_app(
     app.cleanup_ctx.append(service.lifetime)
     app.add_routes([web.post(path, service.improve) for path in PATHS])
     app.add_routes([web.get("/healthz", service.health)])
-    _add_page(app, hosts=hosts)
+    guard(app, hosts=hosts, browsers_only=False)
+    add_assets(app, _ASSETS, page="service.html")
     return app
 
 
@@ -384,19 +390,3 @@ def _resolve(loop: asyncio.AbstractEventLoop, stopped: asyncio.Future[int], stat
 
     with suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(resolve)
-
-
-_ASSETS: Final[dict[str, str]] = SHARED | dict.fromkeys(
-    ("service.css", "service.html", "service.js"), "smarty_async.web"
-)
-
-
-def _add_page(app: web.Application, *, hosts: Collection[str] = ()) -> None:
-    """Add the page at ``/`` to the service `app`, and guard the whole of it against other sites' pages.
-
-    Args:
-        app: the service.
-        hosts: names that a browser may call it by, beside ``localhost`` and every IP address.
-    """
-    guard(app, hosts=hosts, browsers_only=False)
-    add_assets(app, _ASSETS, page="service.html")
