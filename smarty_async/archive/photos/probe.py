@@ -91,11 +91,9 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         file_size: bytes of the whole file, when it was probed.
         converted: the bytes to send instead of the file's; None when the file's first `size` bytes are sent.
         to_srgb: whether colours were converted to sRGB, so that the source's ICC profile does not fit the outputs.
-        digest: SHA-256 of the whole source when there are `converted` bytes, else None: reading it for sending
-            gives it.
+        digest: SHA-256 of the whole source where all of it was read; else None: reading it for sending gives it.
         whole: the file, when all of it was read and it is sent as it is; None when it is large.
         header: what is in front of a JPEG's pixels, where its metadata are short: they need not be read again.
-        page: which picture of the file it is, from 1.
         pages: how many pictures the file holds; only a TIFF may hold more than one.
         warning: what the service may dislike in it, None when there is nothing.
     """
@@ -111,7 +109,6 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     digest: bytes | None = None
     whole: WholeFile | None = None
     header: JpegHeader | None = None
-    page: int = 1
     pages: int = 1
     warning: str | None = None
 
@@ -166,7 +163,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         )
     if found.content_type is None or (fit and (over or shrinks)):
         with silenced():
-            return _converted(stream, found, limits, fit=fit, page=page)
+            return _converted(stream, found, limits, fit=fit)
     if over:
         raise PhotoRejected(
             f"{size:,} bytes are over the limit of {limits.max_image_bytes:,} bytes an image: "
@@ -188,7 +185,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
     )
 
 
-def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, page: int) -> Probed:
+def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool) -> Probed:
     if (size := stream.seek(0, os.SEEK_END)) > LARGEST_DECODED:
         raise _too_many_bytes(size)
     source = (found.width, found.height)
@@ -211,7 +208,6 @@ def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool, 
         to_srgb=made.to_srgb,
         digest=_digest(stream),
         header=found.header,
-        page=page,
         pages=found.pages,
         warning=_size_warning(made.width, made.height, limits),
     )
