@@ -6,39 +6,26 @@ python -m training.enlarging.export --weights work/fine.pt --out work
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 from training.enlarging.net import NETS, Collapsed, EnlargingNet
+from training.ncnn_files import write_ncnn
 
 __all__ = ["export"]
 
 
-def export(weights: Path, folder: Path) -> list[Path]:
+def export(weights: Path, folder: Path) -> tuple[Path, Path]:
     """Write `enlarge_NAME.param` and `.bin`; input blob `in0`, output blobs `out0`, `out1`, one for each factor.
 
     Raises:
         CalledProcessError: pnnx failed.
     """
     name = weights.stem
-    net = Collapsed(EnlargingNet(NETS[name])).eval()
+    net = Collapsed(EnlargingNet(NETS[name]))
     net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    script = folder / f"enlarge_{name}.ts"
-    torch.jit.trace(net, torch.rand(1, 4, 128, 128)).save(str(script))  # type: ignore[no-untyped-call]
-    pnnx = Path(sys.executable).parent / "pnnx"
-    command = [pnnx, script.name, "inputshape=[1,4,128,128]", "inputshape2=[1,4,160,96]", "fp16=1"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)  # noqa: S603 - our own
-    made = [
-        (folder / f"enlarge_{name}.ncnn.{ending}").replace(folder / f"enlarge_{name}.{ending}")
-        for ending in ("param", "bin")
-    ]
-    for other in folder.glob(f"enlarge_{name}[._]*"):
-        if other not in made:
-            other.unlink()
-    return made
+    return write_ncnn(net, folder, f"enlarge_{name}", channels=4, side=128)
 
 
 def main() -> None:

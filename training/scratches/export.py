@@ -8,13 +8,12 @@ reads `scratches.pt` and `fill.pt` from the folder and writes `.param` and `.bin
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from training.ncnn_files import write_ncnn
 from training.scratches.net import DamageNet, FillNet
 
 __all__ = ["export"]
@@ -40,17 +39,7 @@ def export(folder: Path) -> None:
         if not (folder / f"{name}.pt").exists():
             continue
         net.load_state_dict(torch.load(folder / f"{name}.pt", map_location="cpu", weights_only=True))
-        net.eval()
-        traced = torch.jit.trace(_Likely(net) if name == "scratches" else net, torch.rand(1, inputs, 256, 256))
-        script = folder / f"{name}.ts"
-        traced.save(str(script))
-        pnnx = Path(sys.executable).parent / "pnnx"
-        shapes = [f"inputshape=[1,{inputs},256,256]", f"inputshape2=[1,{inputs},320,192]", "fp16=1"]
-        subprocess.run([pnnx, script.name, *shapes], cwd=folder, check=True, capture_output=True)  # noqa: S603 - ours
-        for ending in ("param", "bin"):
-            (folder / f"{name}.ncnn.{ending}").replace(folder / f"{name}.{ending}")
-        for rest in (*folder.glob(f"{name}.pnnx.*"), *folder.glob(f"{name}_*.py"), script):
-            rest.unlink()
+        write_ncnn(_Likely(net) if name == "scratches" else net, folder, name, channels=inputs, side=256)
 
 
 def main() -> None:
