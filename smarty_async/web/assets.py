@@ -11,7 +11,7 @@ from aiohttp import web
 __all__ = ["SHARED", "add_assets", "read_asset"]
 
 
-SHARED: Final = dict.fromkeys(("icon.svg", "slider.js", "strings.js", "theme.css"), "smarty_async.web")
+SHARED: Final[dict[str, str]] = dict.fromkeys(("icon.svg", "slider.js", "strings.js", "theme.css"), "smarty_async.web")
 """The assets of both pages: {name: package that holds it in its folder ``static``}."""
 
 _TYPES: Final = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
