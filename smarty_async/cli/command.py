@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from typer import Context
+from typer import BadParameter, Context
 from typer.core import TyperArgument, TyperCommand, TyperOption
 from typer.models import TyperPath
 
@@ -60,6 +60,16 @@ class Command(TyperCommand):
                 option.envvar = option.envvar or f"SMARTY_{option_key(option).upper()}"
                 option.show_envvar = False
 
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override] # click's own types
+        """Parse `args`; a value that cannot be used is named with the place that it comes from, in words."""
+        try:
+            return super().parse_args(ctx, args)
+        except BadParameter as error:
+            error.message = _in_words(error.message)
+            if isinstance(option := cast("Any", error.param), TyperOption):
+                error.param_hint = error.param_hint or _place_of(option, ctx)
+            raise
+
     def collect_usage_pieces(self, ctx: Context) -> list[str]:  # type: ignore[override] # click's own types
         """The parts of the usage line; a required argument stands without Typer's braces, as everywhere."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
@@ -79,6 +89,19 @@ class Command(TyperCommand):
                 formatter.write_dl(records, col_max=min(_WIDEST_NAME, formatter.width * 2 // 5))
 
 
+def _place_of(option: TyperOption, ctx: Context) -> str | None:
+    """Where the value of `option` was set, for a message; None for the command line, where the option is named."""
+    source = ctx.get_parameter_source(str(option.name))
+    match source.name if source is not None else "":
+        case "ENVIRONMENT":
+            return f"the variable {option.envvar}"
+        case "DEFAULT_MAP":
+            file = (ctx.parent.params.get("config") if ctx.parent else None) or CONFIG_FILE
+            return f"{option_key(option).replace('_', '-')!r} in the config file {str(file)!r}"
+        case _:
+            return None
+
+
 _WIDEST_NAME = 30
 """Columns for an option's name; below a longer one its text begins on a line of its own."""
 
@@ -89,10 +112,15 @@ def help_width() -> int:
 
 
 def _in_words(text: str) -> str:
-    """The text of an option with what click adds to it, its default and what it may be, in words."""
+    """What click says of an option, such as its default, what it may be, and why a value is refused, in words."""
+    text = re.sub(r"\bis not a valid int( range)?\b", "is not a whole number", text)
+    text = re.sub(r"\bis not a valid float( range)?\b", "is not a number", text)
+    text = re.sub(r"\bis not a valid boolean\..*", "is neither true nor false.", text)
+    text = re.sub(r"\bnot in the range ([\d.]+)<=x<=([\d.]+)", r"not between \1 and \2", text)
+    text = re.sub(r"\bnot in the range x>=([\d.]+)", r"not at least \1", text)
     text = re.sub(r"([\d.]+)<=x<=([\d.]+)", r"from \1 to \2", text)
     text = re.sub(r"x>=([\d.]+)", r"at least \1", text)
-    text = re.sub(r"(?<![\d.])(\d+)\.0(?![\d.])", r"\1", text)
+    text = re.sub(r"(?<![\d.])(\d+)\.0(?!\.?\d)", r"\1", text)
     return re.sub(r" {2,}\[", " [", text)
 
 
@@ -134,6 +162,11 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
                 defaults[key][str(option.name)] = _value(option, setting, path)
         else:
             owners = [name for name in commands if key.replace("-", "_") in options[name]]
+            if not owners and isinstance(value, dict):
+                hint = _close(key, commands)
+                raise ConfigurationError(
+                    f"the config file {str(path)!r} has a section [{key}], which is not a command{hint}"
+                )
             if not owners:
                 _option(key, {name: option for known in options.values() for name, option in known.items()}, path)
             for name in owners:
@@ -195,7 +228,13 @@ def _option(key: str, options: Mapping[str, TyperOption], path: Path) -> TyperOp
             "put secrets into the environment instead (SMARTY_TOKEN, or SMARTY_TOKEN_FILE)"
         )
     if name not in options:
-        close = get_close_matches(name, options, n=1)
-        hint = f": did you mean {close[0].replace('_', '-')!r}?" if close else ""
-        raise ConfigurationError(f"the config file {str(path)!r} sets {key!r}, which is not an option{hint}")
+        raise ConfigurationError(
+            f"the config file {str(path)!r} sets {key!r}, which is not an option{_close(name, options)}"
+        )
     return options[name]
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown `name`: the known one that is most like it, if there is one."""
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0].replace('_', '-')!r}?" if close else ""

@@ -102,6 +102,7 @@ class TestConfigFile:
             ("concurrency = 2.5", "sets 'concurrency' to 2.5: it takes a whole number"),
             ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
             ("[improve]\nport = 1", "sets 'port', which is not an option"),
+            ("[improove]\nfit = true", r"has a section \[improove\], which is not a command: did you mean 'improve'"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
             ("max-cost", "is not valid TOML"),
         ],
@@ -123,6 +124,16 @@ class TestConfigFile:
         assert ended.status == 3
         assert f"cannot read the config file {str(tmp_path / 'none.toml')!r}" in ended.err
 
+    @pytest.mark.parametrize(("file", "args"), [("c.toml", ("--config", "c.toml")), ("smarty-async.toml", ())])
+    def test_a_value_that_cannot_be_used_is_named_with_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, args: tuple[str, ...]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path(file).write_text('[improve]\nmax-cost = "much"\n')
+        ended = invoke(*args, "improve", "scans")
+        assert ended.status == 2
+        assert f"'max-cost' in the config file '{file}': 'much' is not a number." in " ".join(ended.err.split())
+
     @pytest.mark.slow
     async def test_it_sets_defaults_and_the_command_line_goes_first(
         self, tmp_path: Path, photos: Path, out: Path, service: FakeService
@@ -142,6 +153,38 @@ async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Pat
     )
     assert len(ended.results) == 1
     assert (out / "improved").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SMARTY_MAX_COST", "much", "'much' is not a number."),
+        ("SMARTY_CHAIN", "maybe", "'maybe' is neither true nor false."),
+        ("SMARTY_MODE", "improve better", "'better' is not one of 'improve', 'resolution'."),
+    ],
+)
+def test_a_value_of_the_environment_that_cannot_be_used_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ended = invoke("improve", "scans")
+    assert ended.status == 2
+    assert f"Invalid value for the variable {name}: {message}" in " ".join(ended.err.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--port", "web"), "'--port': 'web' is not a whole number."),
+        (("--port", "99999"), "'--port': 99999 is not between 0 and 65535."),
+        (("--workers", "0"), "'--workers': 0 is not at least 1."),
+        (("--drop", "2"), "'--drop': 2 is not between 0 and 1."),
+    ],
+)
+def test_why_a_value_cannot_be_used_is_said_in_words(args: tuple[str, ...], message: str) -> None:
+    ended = invoke("serve", *args)
+    assert ended.status == 2
+    assert f"Invalid value for {message}" in " ".join(ended.err.split())
 
 
 class TestDefaultOut:
