@@ -44,7 +44,7 @@ class EmbeddedService:
         engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
         options: more options of ``smarty-async serve``.
         start_seconds: how long it may take to start, in seconds.
-        stop_seconds: how long it may take to stop before it is killed, in seconds.
+        stop_seconds: how long it may take to stop before it is killed, in seconds; no time when the block is cancelled.
         on_restart: called with a sentence for people when it has died and is started again.
 
     Attributes:
@@ -103,7 +103,7 @@ class EmbeddedService:
             self._child = await _Child.spawn(self.engine, self._options)
             self.base_url = await self._child.base_url(self._start_seconds)
         except BaseException:
-            await self._stop()
+            await self._stop(0)
             raise
         self._watcher = asyncio.create_task(self._watch(), name="smarty_async embedded service")
         return self
@@ -111,7 +111,9 @@ class EmbeddedService:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._stop()
+        # Nobody takes what it is still doing when the task is cancelled, and the task shall end soon.
+        is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        await self._stop(0 if is_cancelled else self._stop_seconds)
 
     @asynccontextmanager
     async def supervised(self) -> AsyncGenerator[None, None]:
@@ -163,9 +165,10 @@ class EmbeddedService:
         self.restarts += 1
         return True
 
-    async def _stop(self) -> None:
+    async def _stop(self, seconds: float) -> None:
+        """Stop it; it is killed if that takes longer than `seconds`."""
         # A task of its own: a second cancellation must not leave the process half stopped.
-        stopping = asyncio.create_task(self._end())
+        stopping = asyncio.create_task(self._end(seconds))
         try:
             await asyncio.shield(stopping)
         except asyncio.CancelledError:
@@ -174,12 +177,12 @@ class EmbeddedService:
             await stopping
             raise
 
-    async def _end(self) -> None:
+    async def _end(self, seconds: float) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
         if self._child is not None:
-            await self._child.stop(self._stop_seconds)
+            await self._child.stop(seconds)
 
 
 @asynccontextmanager
@@ -192,7 +195,7 @@ async def embedded_service(
         engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
         options: more options of ``smarty-async serve``.
         start_seconds: how long it may take to start, in seconds.
-        stop_seconds: how long it may take to stop before it is killed, in seconds.
+        stop_seconds: how long it may take to stop before it is killed, in seconds; no time when the block is cancelled.
 
     Raises:
         ConfigurationError: it does not start; the message quotes its standard error.

@@ -195,6 +195,28 @@ async def test_a_second_cancellation_stops_it_at_once() -> None:
     assert await refuses(base)
 
 
+@posix
+async def test_cancellation_does_not_wait_for_a_process_that_does_not_stop() -> None:
+    """The second Ctrl-C of a person, and the first one before a run has begun, are cancellations."""
+    services: asyncio.Queue[EmbeddedService] = asyncio.Queue()
+
+    async def use() -> None:
+        async with EmbeddedService(engine="echo", stop_seconds=3600) as service:
+            services.put_nowait(service)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(use())
+    service = await services.get()
+    assert service.pid is not None
+    os.kill(service.pid, signal.SIGSTOP)
+    task.cancel()
+    await asyncio.wait([task], timeout=30)
+    if not task.done():
+        os.kill(service.pid, signal.SIGCONT)
+    assert task.cancelled()
+    assert service.pid is None
+
+
 async def test_cancellation_stops_it_while_it_starts() -> None:
     async def use() -> None:
         async with embedded_service(engine="echo"):
