@@ -16,7 +16,6 @@ from smarty_async.errors import (
     AuthorizationError,
     ConfigurationError,
     DiskError,
-    DiskFull,
     NotTheService,
     OptionsError,
     ServiceUnavailable,
@@ -53,10 +52,14 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.EN
 
 _ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way."
 _GET_PERMISSION = "Change the permissions, or run the same command as a user who has them."
+_MAKE_ROOM = "Make room on the disk, and run the same command again."
+_MAKE_FOLDER = "Check that the folder is there and its disk is connected, or choose another path."
 
 _WAY_OUT_OF: Mapping[int | None, str] = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _ANOTHER_PATH),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
+    **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), _MAKE_ROOM),
+    errno.ENOENT: _MAKE_FOLDER,
 }
 """What to do about errors of a disk, by their number: a path may lead through a file, say, or be protected."""
 
@@ -74,7 +77,6 @@ _WAY_OUT_IF_RESUMED: tuple[tuple[type[SmartyError], str], ...] = (
     ),
     (ServiceUnavailable, "Nothing is lost: run the same command again later, and it continues from here."),
     (StoreError, "Nothing is lost: once the store can be used again, the same command continues from here."),
-    (DiskFull, "Nothing is lost: make room, and the same command continues from here."),
     (DiskError, "Once the disk can be written to, the same command continues from here."),
     *_WAY_OUT,
 )

@@ -185,7 +185,17 @@ def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_p
     message, way_out = sentences(errors.DiskError.of(refused.value, file / "out", "create"))
     assert str(file / "out") in message
     assert way_out.startswith("Nothing can be stored at this path: choose another one")
-    assert "Once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.ENOSPC), resumes=True)[1]
+    assert "Once the disk can be written to" in sentences(errors.DiskError("x", errno=errno.EIO), resumes=True)[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"), [(errno.ENOSPC, "Make room on the disk"), (errno.ENOENT, "Check that the folder is there")]
+)
+@pytest.mark.parametrize("resumes", [True, False])
+def test_what_to_do_about_a_disk_is_said_by_every_command(number: int, way_out: str, *, resumes: bool) -> None:
+    said = sentences(errors.DiskError("x", errno=number), resumes=resumes)
+    assert said[1].startswith(way_out)
+    assert said[1].endswith("Nothing is lost.") is resumes
 
 
 @pytest.mark.parametrize(
@@ -193,6 +203,7 @@ def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_p
     [
         errors.ServiceUnavailable("x", seconds=1),
         errors.StoreError("x"),
+        errors.DiskError("x", errno=errno.EIO),
         errors.DiskError("x", errno=errno.ENOSPC),
         errors.DiskError("x", errno=errno.EEXIST),
         KeyboardInterrupt(),
