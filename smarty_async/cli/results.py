@@ -59,6 +59,12 @@ def view(
             asyncio.run(serve())
 
 
+_WITHOUT_PICTURES = (
+    "What to do: check that these photos are there and that you may read them. If they were moved, run improve with "
+    "the folder that they are in now: it recognises them, and sends nothing again."
+)
+
+
 def album(
     out: Annotated[
         Path, typer.Argument(metavar="DIR", help="The folder given to improve as --out.", show_default=False)
@@ -89,6 +95,8 @@ def album(
         made = make_album(out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])
         for problem in made.problems:
             say(f"{problem.photo}: {problem.error.message}")
+        if made.problems:
+            say(_WITHOUT_PICTURES)
         if as_json:
             Output().struct(made)
         else:
