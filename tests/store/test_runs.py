@@ -187,6 +187,17 @@ async def test_a_lost_state_is_rebuilt_from_the_log(place: StorePlace, tmp_path:
     ]
 
 
+async def test_a_photo_that_several_runs_have_logged_is_recovered_once(place: StorePlace, tmp_path: Path) -> None:
+    place.fill("a.jpg")
+    letter = f"{place.scans.removeprefix('s3://photos/')}/letter.jpg"
+    place.s3.client().put_object(Bucket="photos", Key=letter, Body=b"no picture: every run looks at it again")
+    async with FakeService() as service:
+        for _ in range(3):
+            await place.restore(service)
+        await place.restore(service, state=tmp_path / "other")
+    assert [warning.rpartition(": ")[2] for warning in place.warnings] == ["2"]
+
+
 async def test_outputs_that_no_log_names_are_adopted(place: StorePlace, tmp_path: Path) -> None:
     photos = place.fill(*NAMES)
     async with FakeService() as service:

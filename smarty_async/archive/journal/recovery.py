@@ -120,11 +120,23 @@ class JournalRebuilder:
     def __init__(self, store: JournalStore, specs: Iterable[ModeSpec]) -> None:
         self._store = store
         self._wanted: Mapping[Mode, ModeSpec] = {spec.mode: spec for spec in specs}
+        [self._last_id] = store.sql.execute("SELECT coalesce(max(id), 0) FROM photos").fetchone()
+        self._adopted = set[int]()
+        """Ids of photos that the journal knew, and that got answers from outputs."""
 
     @property
     def is_empty(self) -> bool:
         """Whether the journal knows no photo."""
         return self._store.is_empty
+
+    @property
+    def entered(self) -> int:
+        """How many photos were entered, or got answers; one that the log tells of several times counts once.
+
+        A photo that is entered has an id above all earlier ones, also when it replaces an entry.
+        """
+        rows = self._store.sql.execute("SELECT count(*) FROM photos WHERE id > ?", (self._last_id,))
+        return int(rows.fetchone()[0]) + len(self._adopted)
 
     def enter_results(self, results: Iterable[Result], *, out: Path) -> int:
         """Enter photos from the lines of ``results.jsonl`` and the files in the folder `out`.
@@ -156,19 +168,13 @@ class JournalRebuilder:
         _count_paid(self._store, images)
         return recovered
 
-    def enter_log(self, lines: Iterable[dict[str, Any]]) -> int:
+    def enter_log(self, lines: Iterable[dict[str, Any]]) -> None:
         """Enter lines of a log: each is a photo as a run left it, and replaces what is known of the photo.
 
         Images of its requests are counted as paid.
-
-        Returns:
-            The number of lines.
         """
-        count = 0
         for line in lines:
             self._enter_logged(msgspec.convert(line, LoggedPhoto))
-            count += 1
-        return count
 
     def _enter_logged(self, logged: LoggedPhoto) -> None:
         file = _photo_at(logged.source, logged.photo, logged.page, logged.size, logged.version)
@@ -187,15 +193,12 @@ class JournalRebuilder:
 
     def enter_outputs(
         self, outputs: Iterable[tuple[Kind, str, int]], origin: Callable[[Kind, str], OutputOrigin | None]
-    ) -> int:
+    ) -> None:
         """Enter answers whose outputs are all there, and which the journal does not know; they are paid for.
 
         Args:
             outputs: every output that is there: its kind, its place, and its size in bytes.
             origin: reads what an output says of itself; called in threads.
-
-        Returns:
-            The number of answers.
         """
         unknown = (output for output in outputs if not _knows(self._store, *output[:2]))
         found: dict[tuple[str, str], tuple[OutputOrigin, dict[Kind, StoredOutput]]] = {}
@@ -205,7 +208,8 @@ class JournalRebuilder:
                 for (kind, place, size), one in zip(some, readers.map(origin, kinds, places), strict=True):
                     if one is not None:
                         found.setdefault((place, one.spec), (one, {}))[1][kind] = StoredOutput("", size)
-        return sum(_adopt_one(self._store, place, one, stored) for (place, _), (one, stored) in found.items())
+        adopted = (_adopt_one(self._store, place, one, stored) for (place, _), (one, stored) in found.items())
+        self._adopted.update(photo for photo in adopted if photo is not None and photo <= self._last_id)
 
 
 def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
@@ -240,10 +244,16 @@ def _knows(journal: JournalStore, kind: Kind, place: str) -> bool:
     return any(kind in outputs_of(outputs) for (outputs,) in rows)
 
 
-def _adopt_one(journal: JournalStore, place: str, origin: OutputOrigin, outputs: Mapping[Kind, StoredOutput]) -> bool:
-    """Enter an answer, unless an output of it is missing, or the journal has the photo with another content."""
+def _adopt_one(
+    journal: JournalStore, place: str, origin: OutputOrigin, outputs: Mapping[Kind, StoredOutput]
+) -> int | None:
+    """Enter an answer, unless an output of it is missing, or the journal has the photo with another content.
+
+    Returns:
+        The id of the photo's entry, None when the answer was not entered.
+    """
     if set(origin.kinds) != set(outputs):
-        return False
+        return None
     file = _photo_at(origin.source, origin.photo, origin.page, origin.size, origin.version)
     journal.sql.execute(
         "INSERT OR IGNORE INTO photos (source, photo, place, place_key, size, version) VALUES (?, ?, ?, ?, ?, ?)",
@@ -254,12 +264,12 @@ def _adopt_one(journal: JournalStore, place: str, origin: OutputOrigin, outputs:
         (*key_of(file), os.fsencode(place), file.size, file.version),
     ).fetchone()
     if row is None:
-        return False
+        return None
     spec = ModeSpec.parse(origin.spec)
     journal.record_received([ReceivedAnswer(PhotoEntry(file, row[0], place), spec, dict(outputs), origin.bw)])
     journal.record_committed([(row[0], spec)])
     _count_paid(journal, 1)
-    return True
+    return int(row[0])
 
 
 def _count_paid(journal: JournalStore, images: int) -> None:

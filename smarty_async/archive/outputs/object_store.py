@@ -283,22 +283,21 @@ class OutputBucket(StateFolder):
         applied, left = self._log.applied, self._log.waiting_photos()
         segments = self._log.segments(after=0 if is_lost else applied, until=self._last_segment)
         found = False
-        count = 0
         for segment in segments:
             found = True
             if segment.owner != own:
-                count += journal.enter_log(segment.lines)
+                journal.enter_log(segment.lines)
             if self._is_locked and segment.number > applied and segment.owner != self._log.owner:
                 self._log.drop(left & segment.photos)
         if self._is_locked:
             self._log.start()
         if is_lost:
-            count += journal.enter_log(self._log.waiting())
-        if found and (is_lost or count):
-            count += journal.enter_outputs(self._outputs(), self._origin)
+            journal.enter_log(self._log.waiting())
+        if found and (is_lost or journal.entered):
+            journal.enter_outputs(self._outputs(), self._origin)
         if self._last_segment is not None:
             self._log.note_applied(self._last_segment + 1)
-        return count
+        return journal.entered
 
     def _outputs(self) -> Iterator[tuple[Kind, str, int]]:
         """All outputs, each with its place and its size."""

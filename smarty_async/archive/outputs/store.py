@@ -110,7 +110,7 @@ class OutputMove(msgspec.Struct, frozen=True, gc=False):
 class RebuiltJournal(Protocol):
     """A journal that a storage enters photos of earlier runs into: the part that `OutputStore.rebuild` uses. Blocking.
 
-    Each method returns how many photos or answers it has entered, and raises `DiskError` when the journal refuses.
+    Each method raises `DiskError` when the journal refuses.
     """
 
     @property
@@ -118,17 +118,22 @@ class RebuiltJournal(Protocol):
         """Whether it knows no photo."""
         ...
 
-    def enter_results(self, results: Iterable[Result], *, out: Path) -> int:
-        """Enter photos from their `results`, as far as their outputs are in the folder `out`."""
+    @property
+    def entered(self) -> int:
+        """How many photos were entered, or got answers."""
         ...
 
-    def enter_log(self, lines: Iterable[dict[str, Any]]) -> int:
+    def enter_results(self, results: Iterable[Result], *, out: Path) -> int:
+        """Enter photos from their `results`, as far as their outputs are in the folder `out`; how many those are."""
+        ...
+
+    def enter_log(self, lines: Iterable[dict[str, Any]]) -> None:
         """Enter lines of a log, each a `LoggedPhoto`, in place of what is known of their photos."""
         ...
 
     def enter_outputs(
         self, outputs: Iterable[tuple[Kind, str, int]], origin: Callable[[Kind, str], OutputOrigin | None]
-    ) -> int:
+    ) -> None:
         """Enter answers whose outputs are all there, and which the journal does not know.
 
         Args:
