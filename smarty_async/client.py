@@ -144,7 +144,9 @@ class SmartyClient:
         if credentials is not None:
             service_url(credentials.auth_url)
         elif not token and not is_loopback(self._url.raw_host or ""):
-            raise ConfigurationError("there is nothing to authorize with: give a token or credentials")
+            raise ConfigurationError(
+                "there is nothing to authorize with: give a token or credentials, or set SMARTY_TOKEN for from_env()"
+            )
         self._token = token
         self._credentials = credentials
         self._provider = provider

@@ -224,6 +224,8 @@ class TestChoices:
         assert SmartyClient(base_url="http://127.0.0.1:1")
         with pytest.raises(ConfigurationError, match="authorize"):
             SmartyClient()
+        with pytest.raises(ConfigurationError, match="set SMARTY_TOKEN"):
+            SmartyClient.from_env({})
 
     @pytest.mark.parametrize("choice", [{"max_photos": -1}, {"max_cost": -0.1}, {"max_cost": float("nan")}])
     async def test_a_spend_guard_below_nothing(self, choice: dict[str, Any], tmp_path: Path) -> None:
