@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -361,7 +362,9 @@ class _RunReporter:
             error=ErrorInfo(type(error).__name__, _reason(error)) if error else None,
         )
         if summary.photos or summary.images_paid or error is None:
-            for line in summary_lines(summary, free=free, only_problems=display.quiet):
+            state = self._options.keywords.get("state")
+            shown = None if state is None else display_path(os.fspath(state))
+            for line in summary_lines(summary, free=free, only_problems=display.quiet, state=shown):
                 say(line)
         if display.json:
             self._write({"summary": summary})

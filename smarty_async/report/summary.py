@@ -221,23 +221,34 @@ def left_alone_line(number: int, names: Sequence[str]) -> str:
     return f"{count(number, 'file')} that {words} left alone{listed}"
 
 
-def summary_lines(summary: Summary, *, free: bool, only_problems: bool = False) -> Iterator[str]:
-    """The end of a run. `only_problems` leaves out everything that went well."""
+def summary_lines(
+    summary: Summary, *, free: bool, only_problems: bool = False, state: str | None = None
+) -> Iterator[str]:
+    """The end of a run.
+
+    Args:
+        summary: the run.
+        free: whether it cost nothing.
+        only_problems: leave out everything that went well.
+        state: the folder of ``--state``, if one was given: ``status`` needs it, too.
+    """
+    status = f"smarty-async status {shell(summary.out)}{f' --state {shell(state)}' if state else ''}"
     if summary.failures:
         yield _not_restored(summary.failures)
-        yield from failure_lines(summary.failures, see_all=f"smarty-async status {shell(summary.out)} --failed")
+        yield from failure_lines(summary.failures, see_all=f"{status} --failed")
     if summary.missing:
         photos = count(summary.missing, "photo")
         yield f"The results of {photos} from an earlier run are gone: --redo-missing makes them again."
     if summary.interrupted:
         yield _stopped_line(summary)
     if not only_problems:
-        yield from _all_lines(summary, free=free)
+        yield from _all_lines(summary, free=free, status=status)
     if summary.limit_reached:
         yield _limit_line(summary)
 
 
-def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
+def _all_lines(summary: Summary, *, free: bool, status: str) -> Iterator[str]:
+    """`status` is the command that shows what became of the photos."""
     stopped = " so far" if summary.left else ""
     yield f"{count(summary.photos, 'photo')}{stopped} in {duration(summary.seconds)}{':' if summary.outcomes else '.'}"
     yield from outcome_lines(summary.outcomes)
@@ -255,7 +266,7 @@ def _all_lines(summary: Summary, *, free: bool) -> Iterator[str]:
         out = repr(summary.out) if summary.out.endswith(".") else summary.out
         if is_store_address(summary.out):
             yield f"The results are in {plain(out)}. See what became of every photo with:"
-            yield f"  smarty-async status {shell(summary.out)}"
+            yield f"  {status}"
         else:
             yield f"The results are in {plain(out)}. Look at them with:"
             yield f"  smarty-async view {shell(summary.out)}"

@@ -291,6 +291,19 @@ def test_a_folder_whose_name_ends_with_a_dot_is_quoted() -> None:
     assert "The results are in '.'. Look at them with:" in list(summary_lines(summary, free=True))
 
 
+def test_what_became_of_the_photos_is_told_with_the_state_of_the_run() -> None:
+    """Without it, `status` would read the whole log of the bucket."""
+    tally = Tally()
+    tally.add(result("a.jpg", "restored"))
+    for number in range(100):
+        tally.add(result(f"{number}.jpg", "failed", ("permanent", "no")))
+    summary = tally.summary(Progress(found=101), out="s3://b/out", seconds=1, free=True)
+    lines = list(summary_lines(summary, free=True, state="my state"))
+    assert "  smarty-async status s3://b/out --state 'my state'" in lines
+    assert any(line.endswith("see smarty-async status s3://b/out --state 'my state' --failed") for line in lines)
+    assert "  smarty-async status s3://b/out" in list(summary_lines(summary, free=True))
+
+
 def test_a_run_stopped_before_all_photos_were_found_says_so() -> None:
     summary = Tally().summary(Progress(), out="o", seconds=1, free=True, interrupted=True)
     line = "Stopped before all photos were found. The same command continues from here."
