@@ -314,8 +314,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "retry_failed": retry_failed,
                 "redo_missing": redo_missing,
                 "max_photos": max_photos,
-                "max_cost": max_cost,
-                "max_cost_total": max_cost_total,
+                "max_cost": None if account.local else max_cost,  # on this machine a run costs nothing
+                "max_cost_total": None if account.local else max_cost_total,
                 "state": state,
             },
         )

@@ -42,6 +42,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def test_limits_in_rubles_do_not_stop_a_run_that_costs_nothing(tmp_path: Path, out: Path) -> None:
+    photos = many(tmp_path / "photos", 2)
+    limits = ("--max-cost", "0.06", "--max-cost-total", "0.06")
+    ended = invoke("improve", photos, "--out", out, "--local", "--dry-run", "--json", *limits)
+    plan = json.loads(ended.out)["plan"]
+    assert (plan["photos"], plan["left"]) == (2, 0)
+
+
 @pytest.mark.slow
 @posix
 async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: Path) -> None:
