@@ -358,7 +358,7 @@ def _planned_photos(plan: Plan, tally: Tally) -> Iterator[str]:
         yield f"  reject  {_photos_and_folders(tally.failures)}"
     if plan.left_alone:
         are = verb(plan.left_alone, "is not a photo or is a result", "are not photos or are results")
-        yield f"  ignore  {count(plan.left_alone, 'file')} that {are}"
+        yield f"  leave   {count(plan.left_alone, 'file')} alone that {are}"
 
 
 def _planned_cost(plan: Plan, *, free: bool) -> str:

@@ -370,9 +370,12 @@ def test_a_plan_in_words() -> None:
         skipped=1,
         rejected=[result("c.txt", "rejected", ("not_an_image", "it is no image"))],
         cost=0.42,
+        left_alone=1,
+        left_alone_names=["list.txt"],
     )
     text = "\n".join(plan_lines(plan, free=False))
     assert "Nothing was sent" in text
+    assert "  leave   1 file alone that is not a photo or is a result\n" in text
     assert "7 photos (3.4 MB) in 2 requests" in text
     assert "about 0.42 ₽" in text
     assert "c.txt" in text
