@@ -291,7 +291,7 @@ def test_a_folder_whose_name_ends_with_a_dot_is_quoted() -> None:
     assert "The results are in '.'. Look at them with:" in list(summary_lines(summary, free=True))
 
 
-def test_what_became_of_the_photos_is_told_with_the_state_of_the_run() -> None:
+def test_the_status_command_of_the_last_lines_has_the_state_of_the_run() -> None:
     """Without it, `status` would read the whole log of the bucket."""
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
