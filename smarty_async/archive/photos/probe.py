@@ -15,6 +15,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO
 
@@ -67,7 +69,7 @@ from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileSt
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
-__all__ = ["LARGEST_DECODED", "Examined", "Probed", "examine", "probe"]
+__all__ = ["LARGEST_DECODED", "Examined", "Probed", "examine", "parsing", "probe"]
 
 LARGEST_DECODED = 500_000_000
 """Files over this are never converted, in bytes."""
@@ -132,9 +134,22 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
             are not installed, or do not know the camera; ``unsupported``, a layout that the installed decoders do
             not read; ``no_such_page``.
     """
+    with parsing(photo), open_for_parsing(photo) as stream:
+        return _probed(stream, limits, fit=fit, page=page)
+
+
+@contextmanager
+def parsing(photo: PhotoData) -> Generator[None]:
+    """The boundary around parsers of a photo: they raise PhotoRejected, whatever its file makes them raise.
+
+    Args:
+        photo: the path of a file, a file's bytes, or what opens it.
+
+    Raises:
+        PhotoRejected: nothing else.
+    """
     try:
-        with open_for_parsing(photo) as stream:
-            return _probed(stream, limits, fit=fit, page=page)
+        yield
     except PhotoRejected:
         raise
     except MemoryError:

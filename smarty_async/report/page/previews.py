@@ -17,7 +17,7 @@ from PIL import Image
 
 from smarty_async.archive.photos.convert import fitting_profile, flattened, upright
 from smarty_async.archive.photos.identify import silenced
-from smarty_async.archive.photos.probe import examine
+from smarty_async.archive.photos.probe import examine, parsing
 
 __all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
 
@@ -62,11 +62,9 @@ def render(path: Path, *, side: int, page: int = 1) -> bytes:
         page: which picture of the file, from 1.
 
     Raises:
-        PhotoRejected: it is not a picture that can be decoded.
-        OSError: it cannot be read.
-        ValueError: likewise, found out while it was decoded.
+        PhotoRejected: it cannot be read, or is not a picture that can be decoded.
     """
-    with silenced(), path.open("rb") as file:
+    with silenced(), parsing(path), path.open("rb") as file:
         found = examine(file, page=page)
         with found.load(min(1.0, side / max(found.width, found.height))) as image:
             picture = flattened(image)
@@ -108,9 +106,8 @@ class Previews:
         """The JPEG file made of a picture by `render`, made now if it is not there or is outdated.
 
         Raises:
-            PhotoRejected: it is not a picture that can be decoded.
-            OSError: it cannot be read.
-            ValueError: likewise, found out while it was decoded.
+            PhotoRejected: it cannot be read, or is not a picture that can be decoded.
+            OSError: it is not there, or the JPEG file cannot be written.
         """
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

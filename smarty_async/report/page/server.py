@@ -208,7 +208,7 @@ class _Viewer:
     async def _preview(self, path: Path, *, page: int, side: int) -> web.StreamResponse:
         try:
             kept = await self._decode(partial(self._previews.get, path, side=side, page=page))
-        except (PhotoRejected, OSError, ValueError, MemoryError):
+        except (PhotoRejected, OSError):
             return _no_preview()
         return _file(kept, "image/jpeg")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -358,3 +359,13 @@ def test_what_cannot_be_decoded_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(pictures.huge())
     with pytest.raises(PhotoRejected):
         render(tmp_path / "a.jpg", side=100)
+
+
+def test_a_picture_whose_damage_no_parser_expects_is_refused(tmp_path: Path) -> None:
+    photo = tmp_path / "a.tif"
+    Image.new("I;16", (60, 40), 5000).save(photo)
+    bits = struct.pack("<HHLL", 258, 3, 1, 16)
+    damaged = photo.read_bytes().replace(bits, bits[:8] + bytes(4))
+    photo.write_bytes(damaged)
+    with pytest.raises(PhotoRejected):
+        render(photo, side=100)
