@@ -25,6 +25,8 @@ _MOST_TEXT: Final = 900_000
 """Bytes of text, unpacked, with which a PNG is sent as it is: Pillow refuses a text of 1 MiB, libpng one of 8 MB."""
 
 _TEXT: Final = (b"tEXt", b"zTXt", b"iTXt")
+_PALETTE: Final = 3
+"""The colour type of pixels that are numbers of colours."""
 _KEPT: Final = (b"IHDR", b"acTL")
 _ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
 _COPIED: Final = 1 << 16
@@ -142,6 +144,8 @@ def scan_png(stream: BinaryIO) -> PngScan:
     if len(header) != 13:  # noqa: PLR2004 - as the format has it
         raise PhotoRejected("its PNG header cannot be read", type="not_an_image")
     color_type = header[9]
+    if end is not None:
+        _check_parts([one.kind for one in found if one.length], color_type)
     return PngScan(
         chunks=tuple(found),
         end=end if end is not None and end <= size else None,
@@ -151,6 +155,18 @@ def scan_png(stream: BinaryIO) -> PngScan:
         transparent=color_type in (4, 6) or any(one.kind == b"tRNS" for one in found),
         text=sum(one.text for one in found),
     )
+
+
+def _check_parts(kinds: list[bytes], color_type: int) -> None:
+    """Make sure that the chunks that hold something, given by their kinds, hold a picture.
+
+    Raises:
+        PhotoRejected: with type ``damaged``.
+    """
+    if b"IDAT" not in kinds:
+        raise _damaged("it holds no pixels")
+    if color_type == _PALETTE and b"PLTE" not in kinds[: kinds.index(b"IDAT")]:
+        raise _damaged("its pixels have no palette")
 
 
 def _frames(chunks: list[_Chunk]) -> int:

@@ -337,6 +337,14 @@ class TestPng:
         assert "checksum" in str(error)
         assert "copy it again" in str(error)
 
+    @pytest.mark.parametrize("kind", [b"IDAT", b"PLTE"])
+    def test_without_its_pixels_or_their_palette(self, kind: bytes) -> None:
+        data = encoded(scene().quantize(16), "PNG")
+        start = data.index(kind) - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        for left in (b"", chunk(kind, b"")):
+            assert rejected(data[:start] + left + data[end:]).type == "damaged"
+
     def test_a_wrong_checksum_of_a_note(self) -> None:
         note = bytearray(chunk(b"tEXt", b"a\0note"))
         note[-1] ^= 1
