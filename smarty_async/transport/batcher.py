@@ -166,7 +166,7 @@ class Batcher(Generic[B]):
         count = len(queue.items) + coming
         if not queue.planned or queue.permits != permits or ceil(count / queue.planned) > self._max_images:
             weight = queue.bytes / len(queue.items) * count
-            least = max(ceil(count / self._max_images), ceil(weight / self._max_bytes))
+            least = max(1, ceil(count / self._max_images), ceil(weight / self._max_bytes))
             # Rounds are counted from the group's first chunk: a round may be half sent.
             queue.planned, queue.permits = ceil((queue.sent + least) / permits) * permits - queue.sent, permits
         return ceil(count / queue.planned)

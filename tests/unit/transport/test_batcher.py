@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil
+from math import ceil, inf
 
 import pytest
 from hypothesis import given, settings
@@ -23,11 +23,11 @@ class Batchable:
     done: bool = False
 
 
-def batcher(*, images: int = 48, max_bytes: int = 30_000_000) -> Batcher[Batchable]:
-    return Batcher(Limits(max_images=images, max_request_bytes=max_bytes))
+def batcher(*, images: float = 48, max_bytes: float = 30_000_000) -> Batcher[Batchable]:
+    return Batcher(Limits(max_images=images, max_request_bytes=max_bytes))  # type: ignore[arg-type] # infinity, too
 
 
-def filled(count: int, *, size: int = 1000, images: int = 48, max_bytes: int = 30_000_000) -> Batcher[Batchable]:
+def filled(count: int, *, size: int = 1000, images: float = 48, max_bytes: float = 30_000_000) -> Batcher[Batchable]:
     made = batcher(images=images, max_bytes=max_bytes)
     for _ in range(count):
         made.add(Batchable(size))
@@ -183,6 +183,13 @@ def test_no_partial_chunk_is_taken_while_more_is_coming() -> None:
     assert take(made, permits=8, more=True) is None
     made.add(Batchable())
     assert len(take(made, permits=8, more=True) or []) == 48
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_without_any_limit_all_that_waits_is_taken(more: bool) -> None:  # noqa: FBT001
+    made = filled(5, images=inf, max_bytes=inf)
+    chunk = take(made, permits=1, more=more, coming=0)
+    assert len(chunk or []) == 5
 
 
 def test_a_chunk_may_be_full_of_bytes() -> None:
