@@ -77,7 +77,7 @@ def _check_numbers(
             continue
         for number in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
             check_type(name, number, int, float)
-        value = min(cast("tuple[float, ...]", value)) if isinstance(value, tuple) else value
+        value = min(cast("tuple[float, ...]", value), default=1) if isinstance(value, tuple) else value
         if not (value >= 0 if name in may_be_zero else value > 0):
             raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
 
@@ -107,6 +107,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_numbers(self, may_be_none=("max_image_bytes", "max_dimensions"))
+        sides: object = self.max_dimensions
+        if sides is not None and not (isinstance(sides, tuple) and len(cast("tuple[object, ...]", sides)) == 2):  # noqa: PLR2004 - width and height
+            raise OptionsError(f"max_dimensions must be two numbers of pixels, such as (3840, 2160), not {sides}")
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):

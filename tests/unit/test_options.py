@@ -36,7 +36,8 @@ def test_the_defaults_are_the_safe_readings() -> None:
 
 @pytest.mark.parametrize(("options", "name"), NUMBERS)
 def test_a_number_above_zero_is_taken(options: Options, name: str) -> None:
-    assert getattr(options(**{name: 1}), name) == 1
+    value = (1, 1) if name == "max_dimensions" else 1
+    assert getattr(options(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(("options", "name"), [case for case in NUMBERS if case.values[1] not in MAY_BE_ZERO])
@@ -60,6 +61,12 @@ def test_only_a_limit_of_an_image_may_be_left_out(options: Options, name: str) -
     else:
         with pytest.raises(OptionsError, match=f"^{name} must be int or float, not NoneType$"):
             options(**{name: None})
+
+
+@pytest.mark.parametrize("sides", [5, (), (5,), (5, 6, 7)])
+def test_dimensions_are_two_numbers(sides: Any) -> None:
+    with pytest.raises(OptionsError, match="^max_dimensions must be two numbers"):
+        Limits(max_dimensions=sides)
 
 
 @pytest.mark.parametrize("name", sorted(MAY_BE_ZERO))
