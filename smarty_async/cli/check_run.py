@@ -31,6 +31,7 @@ from smarty_async.transport.http import (
 )
 from smarty_async.transport.tokens import open_tokens
 from smarty_async.wire.messages import encode_meta, parse_envelope
+from smarty_async.wire.verdict import Refresh, judge
 
 __all__ = ["Connectivity", "check_connection", "check_lines"]
 
@@ -138,9 +139,10 @@ def _judge(status: int, text: bytes, found: Connectivity) -> None:
         raise ServiceUnavailable(f"the service has trouble (status {found.status})", seconds=found.seconds)
     if envelope is None:
         raise NotTheService(f"what answers there is not the service (status {status})", status=status)
-    if found.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+    error = RequestError(envelope.body or "", status=found.status, enveloped=True)
+    if isinstance(judge(error, ()), Refresh):
         found.accepted = False
-        said = quotable(str(envelope.body)) if envelope.body else ""
+        said = quotable(str(error))
         raise AuthorizationError(f"the token is not accepted{f': {said}' if said else ''}", status=found.status)
     found.accepted = True
 

@@ -83,6 +83,7 @@ async def test_json_and_a_clock_that_is_wrong() -> None:
     [
         (403, {"status": 403, "body": f'oauth_token "{TOKEN}": Access Token invalid'}, 3, "the token is not accepted"),
         (200, {"status": 401, "body": "authorization failed"}, 3, "the token is not accepted: authorization failed"),
+        (400, {"status": 400, "body": "authorization failed"}, 3, "the token is not accepted: authorization failed"),
         (404, "<html>not here</html>", 3, "what answers there is not the service"),
         (503, "<html>later</html>", 4, "the service has trouble (status 503)"),
     ],
