@@ -258,9 +258,11 @@ class PhotoRun:
             await converted.write([probed.converted])
             sent = str(converted.path)
             body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
+        # Workers, who edit the outputs where there are some, may not see temporary files.
+        holds_metadata = probed.unpacked and self._context.editor is None
         self._metadata = self._copier(
             SentPhoto(
-                photo=photo,
+                photo=sent if sent is not None and holds_metadata else photo,
                 page=file.page,
                 sent=photo if sent is None else sent,
                 orientation=probed.orientation,

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
-from support.pictures import cut, jpeg, png, webp
+from support.pictures import cut, encoded, jpeg, png, scene, webp
 
 from smarty_async.client import SmartyClient
 from smarty_async.errors import (
@@ -29,6 +29,7 @@ from smarty_async.errors import (
 from smarty_async.options import ArchiveOptions, Limits, OAuthCredentials
 from smarty_async.results import Result
 from smarty_async.run import ArchiveRun
+from smarty_async.testing import FakeService as EchoService
 
 
 async def all_of(run: ArchiveRun) -> dict[str, Result]:
@@ -66,6 +67,25 @@ class TestImprove:
         async with FakeService() as service, client_of(service) as client:
             assert (await client.improve(path if as_file else webp())).improved
             assert service.requests[0].images["file_0"].startswith(b"\x89PNG")
+
+    async def test_a_jpeg_xl_is_unpacked_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        imagecodecs = pytest.importorskip("imagecodecs")
+        unpack, unpacked = imagecodecs.jpegxl_decode_jpeg, list[int]()
+
+        def counted(data: bytes, **options: Any) -> Any:
+            unpacked.append(len(data))
+            return unpack(data, **options)
+
+        note = b"a note of the camera " * 1000
+        photo = tmp_path / "a.jxl"
+        photo.write_bytes(imagecodecs.jpegxl_encode_jpeg(encoded(scene(), comment=note), usecontainer=True))
+        monkeypatch.setattr(imagecodecs, "jpegxl_decode_jpeg", counted)
+        async with EchoService() as service, SmartyClient(base_url=service.url) as client:
+            assert note in ((await client.improve(photo)).improved or b"")
+            assert len(unpacked) == 1
+            await all_of(client.improve_archive(photo, out=tmp_path / "out"))
+        assert note in (tmp_path / "out" / "improved" / "a.jxl.jpg").read_bytes()
+        assert len(unpacked) == 2
 
     async def test_what_it_takes_goes_as_it_is(self) -> None:
         async with FakeService() as service, client_of(service) as client:

@@ -92,6 +92,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         orientation: the EXIF orientation of what will be sent: 1 when it was converted, for then it is upright.
         file_size: bytes of the whole file, when it was probed.
         converted: the bytes to send instead of the file's; None when the file's first `size` bytes are sent.
+        unpacked: whether `converted` is the JPEG that the file was made of without loss, with all metadata of the file.
         to_srgb: whether colours were converted to sRGB, so that the source's ICC profile does not fit the outputs.
         digest: SHA-256 of the whole source where all of it was read; else None: reading it for sending gives it.
         whole: the file, when all of it was read and it is sent as it is; None when it is large.
@@ -107,6 +108,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     orientation: Orientation = 1
     file_size: int = 0
     converted: bytes | None = None
+    unpacked: bool = False
     to_srgb: bool = False
     digest: bytes | None = None
     whole: WholeFile | None = None
@@ -193,6 +195,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         orientation=found.orientation,
         file_size=stream.seek(0, os.SEEK_END),
         converted=found.replacement,
+        unpacked=found.unpacked,
         digest=_digest(stream) if found.replacement else None,
         whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
         header=found.header,
@@ -259,6 +262,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
         content_type: under which it may be sent as it is; None when it has to be converted.
         end: bytes of the file that belong to the picture.
         replacement: the same picture in a sound file, where the file itself is not; its pixels are not touched.
+        unpacked: whether `replacement` is the JPEG that the file was made of without loss.
         pages: pictures in the file.
         header: of a JPEG.
     """
@@ -270,6 +274,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None = None
     end: int
     replacement: bytes | None = None
+    unpacked: bool = False
     pages: int = 1
     header: JpegHeader | None = None
 
@@ -397,7 +402,7 @@ def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
         raise _too_many_bytes(size)
     if jpeg := original_jpeg(stream):
         found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
-        return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end])
+        return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end], unpacked=True)
     width, height = decoded_size(stream)
     check_colors(stream)
     decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")

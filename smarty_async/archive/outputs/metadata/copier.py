@@ -55,7 +55,7 @@ class SentPhoto(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What outputs were made of.
 
     Attributes:
-        photo: the photo: its path, its file's bytes, or what opens it.
+        photo: the photo, or a picture made of it that holds all its metadata: a path, a file's bytes, or what opens it.
         page: which picture of the file, from 1.
         sent: what was sent: the photo itself, or a picture made of it.
         orientation: the EXIF orientation of what was sent.
