@@ -65,7 +65,7 @@ def test_only_a_limit_of_an_image_may_be_left_out(options: Options, name: str) -
 
 @pytest.mark.parametrize("sides", [5, (), (5,), (5, 6, 7)])
 def test_dimensions_are_two_numbers(sides: Any) -> None:
-    with pytest.raises(OptionsError, match="^max_dimensions must be two numbers"):
+    with pytest.raises(OptionsError, match=r"^max_dimensions must be two numbers"):
         Limits(max_dimensions=sides)
 
 
