@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, cast
 
 import dask.config
@@ -24,6 +25,8 @@ _IGNORE_INTERRUPTS: Final = "import signal; signal.signal(signal.SIGINT, signal.
 """Run by each worker on this machine: Ctrl-C in the terminal is for the caller alone, which waits for what is paid."""
 _NO_PAGES: Final[dict[str, list[str]]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """Dask's own pages show calls, and with these the token, to everyone on this machine."""
+_TIDY_UP_IN_SILENCE: Final = "ignore:resource_tracker"
+"""For the process that Python starts to remove what the others leave: after a second Ctrl-C it would warn of that."""
 
 _client = cast("Any", Client)
 _local_cluster = cast("Any", LocalCluster)
@@ -61,7 +64,7 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
 
 @asynccontextmanager
 async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
-    with dask.config.set(_NO_PAGES):
+    with dask.config.set(_NO_PAGES), _warnings_of_children(_TIDY_UP_IN_SILENCE):
         cluster = await _local_cluster(
             n_workers=workers,
             threads_per_worker=-(-requests // workers),
@@ -79,6 +82,16 @@ async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
         _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
     ):
         yield client
+
+
+@contextmanager
+def _warnings_of_children(option: str) -> Generator[None]:
+    """Start processes with an `option` of Python's -W during the block."""
+    sys.warnoptions.append(option)
+    try:
+        yield
+    finally:
+        sys.warnoptions.remove(option)
 
 
 async def _connected(scheduler: str) -> Client:

@@ -56,6 +56,24 @@ async def test_ctrl_c_waits_for_the_workers(service: FakeService, source: Path, 
 
 
 @with_extra
+@posix
+@pytest.mark.slow
+async def test_a_command_that_ends_at_once_says_nothing_of_what_it_leaves(
+    service: FakeService, source: Path, out: Path
+) -> None:
+    photos(source, 8)
+    service.default = lambda _: late(60)
+    command = ("improve", source, "--out", out, "--base-url", service.url, "--workers", "1")
+    async with started(*command, SMARTY_TOKEN=TOKEN) as process:
+        async with asyncio.timeout(60):
+            while not service.requests:  # noqa: ASYNC110 - they come from another process
+                await asyncio.sleep(0.01)
+        process.kill()  # as the program does when it has not closed all soon after a second Ctrl-C
+        ended = await end_of(process)
+    assert "resource_tracker" not in ended.err
+
+
+@with_extra
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "status", "message"),
