@@ -38,7 +38,7 @@ from smarty_async.options import (
     check_type,
     is_loopback,
 )
-from smarty_async.photo_in_memory import PhotoInMemory
+from smarty_async.photo_in_memory import InputMemory, PhotoInMemory
 from smarty_async.results import Restored
 from smarty_async.run import ArchiveRun
 from smarty_async.transport.connection import Connection
@@ -64,6 +64,8 @@ _SMALLEST_WINDOW = 64
 """Photos alive, at least: a photo's dimensions are known that many photos before it is sent."""
 _CHUNKS_ALIVE = 3
 """Chunks of photos alive for each permit: one being sent, one waiting, one being probed or committed."""
+_REQUESTS_IN_MEMORY = 2
+"""Requests whose photos may be in memory, for each one that may be open: it, and the next one."""
 
 _TYPES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("base_url", "provider", "path"), (str,)),
@@ -158,6 +160,8 @@ class SmartyClient:
         self._judge = _checked(judge)
         self._hooks = tuple(hooks)
         self._sleep = sleep
+        per_request = max(self._limits.max_request_bytes, self._limits.max_image_bytes or 0)
+        self._input_memory = InputMemory(_REQUESTS_IN_MEMORY * concurrency * per_request)
         self._opened = AsyncExitStack()
         self._is_open = False  # also while it is being opened or closed
         self._dispatcher: Dispatcher | None = None
@@ -299,7 +303,14 @@ class SmartyClient:
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
         dispatcher.check_loop()
-        in_memory = PhotoInMemory(photo, specs, dispatcher=dispatcher, submitter=self._submitter, limits=self._limits)
+        in_memory = PhotoInMemory(
+            photo,
+            specs,
+            dispatcher=dispatcher,
+            submitter=self._submitter,
+            limits=self._limits,
+            memory=self._input_memory,
+        )
         async with asyncio.timeout(timeout):
             return await in_memory.run()
 

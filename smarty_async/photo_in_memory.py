@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from contextlib import ExitStack
+from typing import Final, Self
 
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.asking import RequestOutcome, ask
@@ -11,11 +14,15 @@ from smarty_async.errors import PhotoFailed, PhotoRejected
 from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
 from smarty_async.options import Limits, ModeSpec, rounds
 from smarty_async.results import ErrorInfo, Kind, Restored
+from smarty_async.transport.body import MemoryBody
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import BatchGroup, Item, Submitter
 from smarty_async.transport.response import MemoryFile, ReceivedItem
 
-__all__ = ["PhotoInMemory"]
+__all__ = ["InputMemory", "PhotoInMemory"]
+
+_EXPECTED_BYTES: Final = 8_000_000
+"""What a photo is taken to need before it is read."""
 
 
 class PhotoInMemory:
@@ -27,6 +34,7 @@ class PhotoInMemory:
         dispatcher: sends it.
         submitter: submits it to the dispatcher.
         limits: what one request may carry.
+        memory: where it is held until it is answered, unless it is sent from a file.
     """
 
     def __init__(
@@ -37,12 +45,14 @@ class PhotoInMemory:
         dispatcher: Dispatcher,
         submitter: Submitter,
         limits: Limits,
+        memory: InputMemory,
     ) -> None:
         self._photo = photo
         self._specs = specs
         self._dispatcher = dispatcher
         self._submitter = submitter
         self._limits = limits
+        self._memory = memory
         self._sent: InputPhoto | None = None
         self._files: dict[Kind, bytes] = {}
         self._bw: bool | None = None
@@ -50,17 +60,26 @@ class PhotoInMemory:
     async def run(self) -> Restored:
         """The restored photo; raises what `SmartyClient.improve` does."""
         outcome = RequestOutcome()
-        try:
-            with self._dispatcher.announce_single(self._submitter):
-                photo = await read_input(self._photo, self._limits)
-            for specs in rounds(self._specs):
-                if not outcome.failures:
-                    await self._ask(photo, specs, outcome)
-        except PhotoRejected as error:
-            error.photo = name_of(self._photo)
-            raise
-        await asyncio.to_thread(self._copy_metadata, photo)
+        with ExitStack() as held:
+            try:
+                photo = await self._read(held)
+                for specs in rounds(self._specs):
+                    if not outcome.failures:
+                        await self._ask(photo, specs, outcome)
+            except PhotoRejected as error:
+                error.photo = name_of(self._photo)
+                raise
+            await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(outcome)
+
+    async def _read(self, held: ExitStack) -> InputPhoto:
+        """The photo, in memory that is `held` for it."""
+        with self._dispatcher.announce_single(self._submitter):
+            expected = min(self._limits.max_image_bytes or _EXPECTED_BYTES, _EXPECTED_BYTES)
+            room = held.enter_context(await self._memory.room(expected))
+            photo = await read_input(self._photo, self._limits)
+        room.resize(photo.body.size if isinstance(photo.body, MemoryBody) else 0)
+        return photo
 
     async def _ask(self, photo: InputPhoto, specs: tuple[ModeSpec, ...], outcome: RequestOutcome) -> None:
         """Ask for `specs`, unless the restored picture that is to be enlarged cannot be sent."""
@@ -112,3 +131,59 @@ class PhotoInMemory:
         failed = PhotoFailed(error.message, photo=name_of(self._photo), type=error.type, attempts=outcome.attempts)
         failed.restored = restored if self._files else None
         raise failed
+
+
+class InputMemory:
+    """Memory for photos that are not sent from files. While it is full, those that want room wait, in their order.
+
+    Args:
+        most: the bytes with which it is full; one photo more may always be held, whatever its size.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._held = 0
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    async def room(self, size: int) -> _Room:
+        """Wait until it is not full; `size` bytes of it, to be given back by leaving the block of its ``with``."""
+        if self._held < self._most:
+            self._held += size
+            return _Room(self, size)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((waiter, size))
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():  # the room was given just before the cancellation
+                self.change(-size)
+            raise
+        return _Room(self, size)
+
+    def change(self, size: int) -> None:
+        """Hold `size` bytes more; fewer when it is negative."""
+        self._held += size
+        while self._waiting and self._held < self._most:
+            waiter, wanted = self._waiting.popleft()
+            if not waiter.done():
+                self._held += wanted
+                waiter.set_result(None)
+
+
+class _Room:
+    """A part of the memory, while it is held."""
+
+    def __init__(self, memory: InputMemory, size: int) -> None:
+        self._memory = memory
+        self._size = size
+
+    def resize(self, size: int) -> None:
+        """Hold `size` bytes instead."""
+        before, self._size = self._size, size
+        self._memory.change(size - before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resize(0)

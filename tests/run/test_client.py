@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.clients import TOKEN, client_of, hasty, photos, retries
-from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, until
+from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, late, until
 from support.pictures import cut, encoded, jpeg, png, scene, webp
 
 from smarty_async.client import SmartyClient
@@ -67,6 +67,30 @@ class TestImprove:
         async with FakeService() as service, client_of(service) as client:
             assert (await client.improve(path if as_file else webp())).improved
             assert service.requests[0].images["file_0"].startswith(b"\x89PNG")
+
+    async def test_no_more_photos_are_read_than_will_soon_be_sent(self) -> None:
+        image = jpeg()
+        read = answered = most = 0
+
+        class File(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                nonlocal read, most
+                read += 1
+                most = max(most, read - answered)
+                return super().read(size)
+
+        limits = Limits(max_image_bytes=len(image), max_request_bytes=4 * len(image))
+        async with FakeService() as service, client_of(service, concurrency=1, limits=limits) as client:
+            service.script(late(0.5))
+
+            async def improved() -> None:
+                nonlocal answered
+                assert (await client.improve(File(image))).improved == expected("improved", image)
+                answered += 1
+
+            await asyncio.gather(*[improved() for _ in range(60)])
+        assert most <= 8
+        assert read == 60
 
     async def test_a_jpeg_xl_is_unpacked_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         imagecodecs = pytest.importorskip("imagecodecs")
