@@ -287,7 +287,7 @@ def _refused(envelope: Envelope, response: aiohttp.ClientResponse) -> RequestErr
 
 
 def _compressed(response: aiohttp.ClientResponse) -> bool:
-    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    return response.headers.get("Content-Encoding", "").lower() not in ("", "identity")
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:

@@ -530,6 +530,16 @@ class TestErrors:
 
         assert "compressed" in str(await failure_of(respond))
 
+    @pytest.mark.parametrize("encoding", ["", "identity", "Identity"])
+    async def test_an_answer_whose_encoding_is_none(self, encoding: str) -> None:
+        async def respond(request: Request) -> web.StreamResponse:
+            text = json.dumps({"status": 200, "body": answer_body(request, {}, {})})
+            return web.Response(text=text, headers={"Content-Encoding": encoding})
+
+        async with FakeService() as service, sender_to(service.url) as send:
+            service.script(respond)
+            await send(photo())
+
     async def test_a_compressed_error_is_not_quoted(self) -> None:
         async def respond(_: Request) -> web.StreamResponse:
             return web.Response(status=400, body=gzip.compress(b"no"), headers={"Content-Encoding": "gzip"})
