@@ -19,7 +19,7 @@ from smarty_async.local.engine import best_engine
 from smarty_async.local.memory import largest_output, largest_photo
 from smarty_async.options import ArchiveKeywords, Limits, Retries, Timeouts
 from smarty_async.report.estimate import Unit, pace_key
-from smarty_async.results import Kind
+from smarty_async.results import KINDS, Kind
 from smarty_async.store_address import local_path
 
 __all__ = [
@@ -240,5 +240,14 @@ def default_out(sources: tuple[str, ...]) -> str:
 
 
 def kinds(text: str | None) -> tuple[Kind, ...]:
-    """The kinds of output in `text`, parted by commas; `ArchiveOptions` checks them."""
-    return cast("tuple[Kind, ...]", tuple(text.replace(" ", "").split(",")) if text else ())
+    """The kinds of output in `text`, parted by commas; `ArchiveOptions` checks them.
+
+    Raises:
+        OptionsError: there is none between the commas.
+    """
+    if not text:
+        return ()
+    named = tuple(filter(None, text.replace(" ", "").split(",")))
+    if not named:
+        raise OptionsError(f"--outputs names no kind of result: choose from {', '.join(KINDS)}, or leave it out")
+    return cast("tuple[Kind, ...]", named)

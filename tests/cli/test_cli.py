@@ -24,7 +24,7 @@ from smarty_async.__main__ import main
 from smarty_async.account import Account, read_account
 from smarty_async.cli.errors import Exit, error_boundary, sentences, status_of
 from smarty_async.cli.improve import improve
-from smarty_async.cli.improve_options import limits_for
+from smarty_async.cli.improve_options import kinds, limits_for
 from smarty_async.cli.output import Output
 from smarty_async.cli.signals import Interrupts, _install_without_loop
 from smarty_async.local.engine import best_engine
@@ -305,6 +305,17 @@ async def test_sigterm_does_not_ask_for_a_key_press(
     interrupts.say, interrupts.drain, interrupts.open_work = said.append, lambda: None, lambda: open_work
     interrupts._received(signal.SIGTERM, lambda: None)
     assert said == [sentence]
+
+
+@pytest.mark.parametrize("outputs", ["improved,", " , improved, ", "improved,,improved"])
+def test_commas_around_a_kind_of_result_do_not_matter(outputs: str) -> None:
+    assert set(kinds(outputs)) == {"improved"}
+
+
+@pytest.mark.parametrize("outputs", [",", " , "])
+def test_commas_alone_are_no_kind_of_result(photos: Path, out: Path, outputs: str) -> None:
+    ended = invoke("improve", photos, "--out", out, "--local", "--outputs", outputs)
+    assert (ended.status, "--outputs names no kind of result" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("named", ["secret", "secret/0.jpg"])
