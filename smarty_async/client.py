@@ -49,7 +49,7 @@ from smarty_async.transport.limiter import rate_limit
 from smarty_async.transport.response import MemorySink
 from smarty_async.transport.retry import Sleep
 from smarty_async.transport.tokens import open_tokens
-from smarty_async.wire.verdict import Judge, Verdict, judge
+from smarty_async.wire.verdict import Abort, Drop, Judge, Refresh, Verdict, judge
 
 if TYPE_CHECKING:
     from distributed import Client as DaskClient
@@ -407,6 +407,10 @@ def _checked(judge: Judge) -> Judge:
                 f"judge must return a verdict ({', '.join(one.__name__ for one in get_args(Verdict))}), "
                 f"but {name} returned {verdict!r}"
             )
+        if isinstance(verdict, Drop) and verdict.name not in names:
+            raise OptionsError(f"judge may drop images of the request, but {name} returned {verdict!r}")
+        if isinstance(verdict, Refresh | Abort) and not isinstance(cast("object", verdict.error), ConfigurationError):
+            raise OptionsError(f"judge must give a ConfigurationError to end with, but {name} returned {verdict!r}")
         return verdict
 
     return verdict_of

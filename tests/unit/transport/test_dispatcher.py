@@ -42,7 +42,7 @@ from smarty_async.errors import (
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.results import Restored
 from smarty_async.transport.sender import ChunkSender
-from smarty_async.wire.verdict import Drop, Retry, Verdict, judge
+from smarty_async.wire.verdict import Abort, Drop, Refresh, Retry, Verdict, judge
 
 
 async def improved(client: SmartyClient, images: Iterable[bytes], **options: Any) -> list[Restored | BaseException]:
@@ -629,6 +629,9 @@ class TestJudges:
         ("failing", "message"),
         [
             (lambda *_: None, "judge must return a verdict .*, but .*lambda> returned None$"),
+            (lambda *_: Drop("file_99"), r"judge may drop images of the request, but .*lambda> returned Drop"),
+            (lambda *_: Abort("no"), r"judge must give a ConfigurationError to end with, but .*lambda> returned Abort"),
+            (lambda *_: Refresh(OSError()), r"judge must give a ConfigurationError .*lambda> returned Refresh"),
             (
                 lambda *_: dict[str, Verdict]()["verdict"],
                 "judge must return a verdict, but .*lambda> raised KeyError: 'verdict'$",
