@@ -107,7 +107,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_numbers(self, may_be_none=("max_image_bytes", "max_dimensions"))
-        sides: object = self.max_dimensions
+        sides = cast("object", self.max_dimensions)
         if sides is not None and not (isinstance(sides, tuple) and len(cast("tuple[object, ...]", sides)) == 2):  # noqa: PLR2004 - width and height
             raise OptionsError(f"max_dimensions must be two numbers of pixels, such as (3840, 2160), not {sides}")
 
