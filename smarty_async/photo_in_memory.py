@@ -22,7 +22,7 @@ from smarty_async.transport.response import MemoryFile, ReceivedItem
 __all__ = ["InputMemory", "PhotoInMemory"]
 
 _EXPECTED_BYTES: Final = 8_000_000
-"""What a photo is taken to need before it is read."""
+"""What a photo in a file is taken to need before it is read."""
 
 
 class PhotoInMemory:
@@ -72,11 +72,17 @@ class PhotoInMemory:
             await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(outcome)
 
+    @property
+    def _expected_bytes(self) -> int:
+        """What the photo will about need, before it is read."""
+        if isinstance(self._photo, bytes | bytearray):
+            return len(self._photo)
+        return min(self._limits.max_image_bytes or _EXPECTED_BYTES, _EXPECTED_BYTES)
+
     async def _read(self, held: ExitStack) -> InputPhoto:
         """The photo, in memory that is `held` for it."""
         with self._dispatcher.announce_single(self._submitter):
-            expected = min(self._limits.max_image_bytes or _EXPECTED_BYTES, _EXPECTED_BYTES)
-            room = held.enter_context(await self._memory.room(expected))
+            room = held.enter_context(await self._memory.room(self._expected_bytes))
             photo = await read_input(self._photo, self._limits)
         room.resize(photo.body.size if isinstance(photo.body, MemoryBody) else 0)
         return photo
