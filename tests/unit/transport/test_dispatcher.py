@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.clients import client_of, hasty, photos, retries
@@ -630,8 +630,14 @@ class TestJudges:
         [
             (lambda *_: None, "judge must return a verdict .*, but .*lambda> returned None$"),
             (lambda *_: Drop("file_99"), r"judge may drop images of the request, but .*lambda> returned Drop"),
-            (lambda *_: Abort("no"), r"judge must give a ConfigurationError to end with, but .*lambda> returned Abort"),
-            (lambda *_: Refresh(OSError()), r"judge must give a ConfigurationError .*lambda> returned Refresh"),
+            (
+                lambda *_: Abort(cast("Any", "no")),
+                r"judge must give a ConfigurationError .*lambda> returned Abort",
+            ),
+            (
+                lambda *_: Refresh(cast("Any", OSError())),
+                r"judge must give a ConfigurationError .*lambda> returned Refresh",
+            ),
             (
                 lambda *_: dict[str, Verdict]()["verdict"],
                 "judge must return a verdict, but .*lambda> raised KeyError: 'verdict'$",
