@@ -217,5 +217,9 @@ def _from_file(path: str, limits: Limits) -> InputPhoto:
 
 def _sent_photo(photo: str | bytes, sent: str | bytes, probed: Probed) -> SentPhoto:
     return SentPhoto(
-        photo=sent if probed.unpacked else photo, sent=sent, orientation=probed.orientation, to_srgb=probed.to_srgb, header=probed.header
+        photo=sent if probed.unpacked else photo,
+        sent=sent,
+        orientation=probed.orientation,
+        to_srgb=probed.to_srgb,
+        header=probed.header,
     )
