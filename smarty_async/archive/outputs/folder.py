@@ -172,7 +172,11 @@ class OutputDirectory(StateFolder):
         remove_known(str(self.out), place, outputs)
 
     def recover(self, move: OutputMove) -> bool:
-        """Commit what an interrupted run had received; see `OutputStore.recover`."""
+        """Commit what an interrupted run had received; see `OutputStore.recover`.
+
+        Where a name is taken, outputs that were moved before go back to their temporary files: all of an answer have
+        one place.
+        """
         waiting: dict[Kind, StoredOutput] = {}
         for kind, output in move.outputs.items():
             try:
@@ -186,11 +190,21 @@ class OutputDirectory(StateFolder):
         [refused] = move_all(self._out, self._temp_dir, [left])
         if refused is None:
             refused = next(filter(None, self._group_sync.sync([], self._folders_of(left))[1]), None)
+        if isinstance(refused, NameTaken):
+            self._move_back(move, moved=move.outputs.keys() - waiting.keys())
         if isinstance(refused, OutputRefused):
-            self.retain(waiting.values())
+            self.retain(move.outputs.values())
         if refused is not None:
             raise refused
         return True
+
+    def _move_back(self, move: OutputMove, moved: Iterable[Kind]) -> None:
+        for kind in moved:
+            output, path = move.outputs[kind], self.out / kind / move.place
+            try:
+                _rename(str(path), str(self.temp_path(output.temporary)), name=output.temporary)
+            except OSError as error:
+                raise _translated(error, path, "move") from None
 
     def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter earlier runs from ``results.jsonl`` and the outputs; see `OutputStore.rebuild`."""
@@ -265,17 +279,12 @@ def _move(out: str, temp_dir: str, move: OutputMove, created: set[str]) -> DiskE
             except (FileNotFoundError, NotADirectoryError):
                 continue  # as for nearly every output
             _check_replaceable(final, output, temp)
-        for temp, final, _ in renames:
+        for temp, final, output in renames:
             folder = final[: final.rindex("/")]
             if folder not in created:
                 _create_folder(folder)
                 created.add(folder)
-            try:
-                os.replace(temp, final)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                _copy_to_other_disk(temp, final)
+            _rename(temp, final, name=output.temporary)
     except OSError as error:
         return _translated(error, Path(final), "write")
     except DiskError as error:
@@ -343,18 +352,32 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
             raise _translated(error, Path(path), "remove") from None
 
 
-def _copy_to_other_disk(temp: str, final: str) -> None:
-    """What a rename does, where the folder of `final` is a link to another disk: copy beside it, and rename there."""
-    beside = f"{os.path.dirname(final)}/.smarty-async-{os.path.basename(temp)}"  # noqa: PTH119
+def _rename(path: str, new: str, *, name: str) -> None:
+    """Rename a file; where the folder of `new` is a link to another disk, copy it there beside `new`, and rename that.
+
+    Args:
+        path: of the file.
+        new: its new path.
+        name: of its temporary file.
+    """
     try:
-        shutil.copy2(temp, beside)
+        os.replace(path, new)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_to_other_disk(path, new, f"{os.path.dirname(new)}/.smarty-async-{name}")
+
+
+def _copy_to_other_disk(path: str, new: str, beside: str) -> None:
+    try:
+        shutil.copy2(path, beside)
         sync_file(beside)
-        os.replace(beside, final)
+        os.replace(beside, new)
     except BaseException:
         with suppress(OSError):
             os.unlink(beside)
         raise
-    os.unlink(temp)
+    os.unlink(path)
 
 
 def _create_folder(folder: str) -> None:

@@ -358,6 +358,18 @@ def interrupted(place: Place, outputs: dict[Any, StoredOutput], *, path: str = "
     store.close()
 
 
+def refuse_renames_across_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the folder of improved outputs be on another disk than the others."""
+    replace = os.replace
+
+    def replace_on_one_disk(old: str, new: str) -> None:
+        if ("improved" in Path(new).parts) != ("improved" in Path(old).parts):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", replace_on_one_disk)
+
+
 async def outputs_of(place: Place) -> dict[str, bytes]:
     """The outputs on the disk and in the journal after the next run has begun."""
     journal = await place.journal()
@@ -395,6 +407,47 @@ async def test_killed_before_an_output_of_an_earlier_content_was_replaced(place:
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5, replaces=len(b"of the former photo"))})
     assert await outputs_of(place) == {"improved": b"first"}
+
+
+@pytest.mark.parametrize("on_another_disk", [False, True])
+@pytest.mark.parametrize("replaces", [None, 19], ids=["new", "in place of an earlier one"])
+async def test_killed_between_two_moves_and_the_second_name_is_taken_since(
+    place: Place, monkeypatch: pytest.MonkeyPatch, replaces: int | None, *, on_another_disk: bool
+) -> None:
+    moved = place.put("improved/sub/a.jpg", b"first")
+    theirs = place.put("colorized/sub/a.jpg", b"retouched by hand")
+    place.put(f"{TMP}/4", b"other!")
+    interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6, replaces=replaces)})
+    if on_another_disk:
+        refuse_renames_across_disks(monkeypatch)
+    journal = await place.journal()
+    [entry] = await journal.look_up([photo_file("sub/a.jpg")])
+    await journal.close()
+    assert entry.has(IMPROVE), "it would be sent and paid for again"
+    assert (place.out / "improved" / entry.place).read_bytes() == b"first"
+    assert (place.out / "colorized" / entry.place).read_bytes() == b"other!"
+    assert theirs.read_bytes() == b"retouched by hand"
+    assert not moved.exists()
+
+
+async def test_killed_between_two_moves_and_there_is_no_other_place(place: Place) -> None:
+    """What was received waits whole, until the name is free."""
+    place.put("improved/sub/a.jpg", b"first")
+    theirs = place.put("colorized/sub/a.jpg", b"somebody's")
+    place.put(f"{TMP}/4", b"other!")
+    interrupted(place, {"improved": StoredOutput("3", 5), "colorized": StoredOutput("4", 6)})
+    store = JournalStore(place.path)
+    [entry] = store.look_up([photo_file("sub/a.jpg")])
+    enlarged = ReceivedAnswer(entry, ModeSpec("resolution", 2, "photo"), {}, None)
+    store.record_received([enlarged])
+    store.record_committed([(entry.id, enlarged.spec)])
+    store.close()
+    for _ in range(2):
+        journal = await place.journal()
+        assert journal.temporaries == {"3", "4"}
+        await journal.close()
+    theirs.unlink()
+    assert await outputs_of(place) == {"improved": b"first", "colorized": b"other!"}
 
 
 @pytest.mark.parametrize("is_folder", [False, True])
@@ -519,16 +572,9 @@ async def test_a_disk_that_ends_the_recovery_loses_no_output_that_was_committed_
 async def test_an_output_folder_on_another_disk_blocks_no_later_run(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = os.replace
-
-    def replace_on_one_disk(old: str, new: str) -> None:
-        if "improved" in Path(new).parts and STATE in Path(old).parts:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        replace(old, new)
-
     place.put(f"{TMP}/3", b"first")
     interrupted(place, {"improved": StoredOutput("3", 5)})
-    monkeypatch.setattr(os, "replace", replace_on_one_disk)
+    refuse_renames_across_disks(monkeypatch)
     assert await outputs_of(place) == {"improved": b"first"}
 
 
