@@ -24,7 +24,7 @@ from smarty_async.cluster.log_reports import wait_for_left_answers
 from smarty_async.cluster.storage import storage_of
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError, ServiceUnavailable, SmartyError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
-from smarty_async.options import ArchiveOptions, Limits, ModeSpec
+from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES, Result
@@ -434,5 +434,4 @@ def _to_record(entry: PhotoEntry, end: Result) -> FinishedPhoto | Result:
     """
     if end.outcome != "failed" or entry.outcome == "failed":
         return end
-    failures = {ModeSpec.parse(spec): why for spec, why in entry.failures.items()}  # a line of a log has them all
-    return FinishedPhoto(entry, end, failures)
+    return FinishedPhoto(entry, end, {})

@@ -193,7 +193,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
     digest: bytes | None = None
 
     def logged(self) -> dict[str, Any]:
-        """It as a line of a log: a `LoggedPhoto`, in what JSON is made of."""
+        """It as a line of a log, a `LoggedPhoto` in what JSON is made of; it replaces earlier lines of the photo."""
         file, result = self.entry.file, self.result
         answers: dict[str, dict[Kind, int]] = {
             answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
@@ -209,7 +209,10 @@ class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
             place=self.entry.place,
             pages=self.entry.pages,
             answers=answers,
-            failures={spec.text: why for spec, why in self.failures.items()},
+            failures={
+                **{spec: why for spec, why in self.entry.failures.items() if spec not in answers},
+                **{spec.text: why for spec, why in self.failures.items()},
+            },
             outcome=result.outcome,
             bw=result.bw,
             attempts=result.attempts,

@@ -198,6 +198,21 @@ async def test_a_photo_that_several_runs_have_logged_is_recovered_once(place: St
     assert [warning.rpartition(": ")[2] for warning in place.warnings] == ["2"]
 
 
+async def test_a_lost_state_is_rebuilt_with_the_failures_of_modes_that_a_later_run_did_not_ask_for(
+    place: StorePlace, tmp_path: Path
+) -> None:
+    place.fill("a.jpg")
+    enlarged: dict[str, Any] = {"modes": ["resolution"], "rfactor": 2}
+    async with FakeService() as service:
+        service.script(items({"file_0": {"status": 1, "error": "no"}}))
+        assert outcomes(await place.restore(service)) == {"a.jpg": "failed"}
+        assert outcomes(await place.restore(service, **enlarged)) == {"a.jpg": "restored"}
+        assert outcomes(await place.restore(service, state=tmp_path / "other")) == {"a.jpg": "failed"}
+        assert outcomes(await place.restore(service, retry_failed=True)) == {"a.jpg": "restored"}
+        assert len(sent(service)) == 3
+        assert outcomes(await place.restore(service, state=tmp_path / "third")) == {"a.jpg": "skipped"}
+
+
 async def test_outputs_that_no_log_names_are_adopted(place: StorePlace, tmp_path: Path) -> None:
     photos = place.fill(*NAMES)
     async with FakeService() as service:
