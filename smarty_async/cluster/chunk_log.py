@@ -170,6 +170,8 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._created = 0  # its number in the file system
+        self._parts: list[str] = []  # what it was until it was closed
+        self._is_closed = False
 
     def create(self, data: bytes) -> bool:
         """Create it, as one process can (``O_EXCL``); see `LogStorage.create`."""
@@ -200,17 +202,12 @@ class LogFile:
 
     def close(self, data: bytes) -> None:
         """Rename it, and create one in its place that has no worker; see `LogStorage.close`."""
-        path, closed = self._path, f"{self._path}.closed"
-        while True:
+        while not self._is_closed:
+            part = f"{self._path}.closed-{len(self._parts)}"
             with suppress(FileNotFoundError):
-                self._rename(path, closed)
-            self._path = path
-            try:
-                is_closed = self.create(data)  # else a worker has begun just now
-            finally:
-                self._path = closed
-            if is_closed:
-                return
+                self._rename(self._path, part)
+                self._parts.append(part)
+            self._is_closed = self.create(data)  # else a worker has begun just now
 
     def _rename(self, path: str, other: str) -> None:
         try:
@@ -220,20 +217,29 @@ class LogFile:
         except OSError as error:
             raise DiskError(f"cannot rename {path!r}: {error.strerror}") from None
 
+    @property
+    def _files(self) -> list[str]:
+        """Where it is."""
+        return self._parts if self._is_closed else [*self._parts, self._path]
+
     def read(self) -> bytes:
         """All of it; see `LogStorage.read`."""
+        return b"".join(map(self._read, self._files))
+
+    def _read(self, path: str) -> bytes:
         try:
-            with open(self._path, "rb") as file:  # noqa: PTH123 - as elsewhere for files that come by the thousand
+            with open(path, "rb") as file:  # noqa: PTH123 - as elsewhere for files that come by the thousand
                 return file.read()
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise DiskError(f"cannot read {self._path!r}: {error.strerror}") from None
+            raise DiskError(f"cannot read {path!r}: {error.strerror}") from None
 
     def remove(self) -> None:
         """Remove it; see `LogStorage.remove`."""
-        with suppress(OSError):  # the next run empties the folder
-            os.unlink(self._path)  # noqa: PTH108 - likewise
+        for path in self._files:
+            with suppress(OSError):  # the next run empties the folder
+                os.unlink(path)  # noqa: PTH108 - likewise
 
 
 class LogObject:

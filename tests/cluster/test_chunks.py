@@ -158,9 +158,9 @@ async def test_what_was_reported_of_a_chunk_that_is_given_up_stays(service: Fake
     report, _ = await log.read()
     outputs = {output.temporary for item in report.items for output in item.outputs.values()}
     assert len(report.items) == 2
-    assert names_in(tmp_path) == outputs | {"chunk-0123456789abcdef", "chunk-0123456789abcdef.closed"}
+    assert names_in(tmp_path) == outputs | {"chunk-0123456789abcdef", "chunk-0123456789abcdef.closed-0"}
     await log.remove()
-    assert "chunk-0123456789abcdef.closed" not in names_in(tmp_path)
+    assert "chunk-0123456789abcdef.closed-0" not in names_in(tmp_path)
     assert (await send_chunk(job_for(service, tmp_path))).refused == "it was begun before"
 
 
@@ -273,6 +273,26 @@ async def test_a_log_that_cannot_be_replaced_still_tells_what_was_reported(
     with pytest.raises(DiskError):
         caller.close(b"closed\n")
     assert caller.read() == b"reported\n"
+
+
+async def test_a_log_that_is_created_again_while_it_is_closed_still_tells_what_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "chunk-1")
+    assert LogFile(path).create(b"reported\n")
+    caller, again = LogFile(path), LogFile(path)
+
+    def create_later(data: bytes) -> bool:
+        monkeypatch.undo()
+        return again.create(b"begun again\n") and caller.create(data)
+
+    monkeypatch.setattr(caller, "create", create_later)
+    caller.close(b"closed\n")
+    assert caller.read() == b"reported\nbegun again\n"
+    with pytest.raises(ChunkUnwanted):
+        again.append(b"\n")
+    caller.remove()
+    assert names_in(tmp_path) == {"chunk-1"}
 
 
 async def test_a_log_tells_what_was_written_whole(tmp_path: Path) -> None:
