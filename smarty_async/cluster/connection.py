@@ -257,7 +257,7 @@ class ClusterConnection:
             DiskError: outputs cannot be fetched; all others are handed over.
         """
         refused: DiskError | None = None
-        unplaced = {item.answered.name for item in report.items if item.outputs and not item.stored}
+        unplaced = report.unplaced
         numbers = {item_name(number): number for number in range(len(request.items))}
         bodies, editors = request.bodies, request.editors
         taken = _Countdown(len(report.items), lambda: self._start_removal(log, report.items))
@@ -267,7 +267,7 @@ class ClusterConnection:
             number = numbers[item.answered.name]
             body, editor = bodies[number], editors[number]
             self._note(item, body, editor)
-            if item.answered.name in unplaced:  # all modes of a photo are at one place
+            if item.answered.name in unplaced:
                 try:
                     item = await self._fetched(item, editor)  # noqa: PLW2901
                 except DiskError as error:

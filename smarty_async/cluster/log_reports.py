@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Final
 
@@ -95,26 +96,27 @@ async def left_answers(storage: ChunkStorage, *, folder: str, progress: Progress
     for log, report in zip(logs, reports, strict=True):
         if not report.items:  # nothing is left to take over
             await log.remove()
-    for item in [item for report in reports for item in report.items if not item.stored]:
-        await storage.fetch(item, folder)
-    return [answer for report in reports for answer in _answers_in(report)]
+    return [answer for report in reports async for answer in _answers_in(report, storage, folder)]
 
 
-def _answers_in(report: ChunkReport) -> Iterator[LeftAnswer]:
+async def _answers_in(report: ChunkReport, storage: ChunkStorage, folder: str) -> AsyncIterator[LeftAnswer]:
     begin = report.begin
     if begin is None:
         return
     specs = {spec.mode: spec for spec in map(ModeSpec.parse, begin.specs)}
     photos = {item_name(number): photo for number, photo in enumerate(begin.photos)}
+    unplaced = report.unplaced
     for item in report.items:
         answered = item.answered
         if judge_item(answered)[0] != "done" or answered.mode not in specs or answered.name not in photos:
             continue
         photo = photos[answered.name]
+        if answered.name in unplaced:
+            item = await storage.fetch(item, folder, place=os.fsdecode(photo.place))  # noqa: PLW2901
         yield LeftAnswer(
             source=photo.source,
             photo=photo.photo,
-            place=photo.place,
+            place=photo.place if item.stored else None,
             size=photo.size,
             version=photo.version,
             spec=specs[answered.mode],

@@ -289,3 +289,8 @@ class ChunkReport(msgspec.Struct, frozen=True):
     refused: str | None = None
     unusable_worker: str = ""
     begin: ChunkBegin | None = None
+
+    @property
+    def unplaced(self) -> set[str]:
+        """The names of images that have an output which is not stored at its place: all modes of one go to another."""
+        return {item.answered.name for item in self.items if item.outputs and not item.stored}

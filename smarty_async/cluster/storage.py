@@ -22,7 +22,7 @@ from smarty_async.archive.object_store import Bucket, ObjectMissing
 from smarty_async.archive.outputs.object_store import ObjectWriter, OutputBucket
 from smarty_async.archive.outputs.store import OutputRefused, OutputStore
 from smarty_async.archive.outputs.sync import sync_all
-from smarty_async.archive.outputs.temp_file import TempFile, temp_file_digest
+from smarty_async.archive.outputs.temp_file import TempFile, digest_of, temp_file_digest
 from smarty_async.archive.paths import STATE
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.chunk_log import ChunkLog, LogFile, LogObject
@@ -283,11 +283,11 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     async def fetch(self, item: FinishedItem, folder: str, *, place: str = "") -> FinishedItem:
         """Download them; see `ChunkStorage.fetch`."""
-        keys = {
-            output.temporary: f"{kind}/{place}" if item.stored else f"{_LOGS}/{output.temporary}"
+        outputs = {
+            f"{kind}/{place}" if item.stored else f"{_LOGS}/{output.temporary}": output
             for kind, output in item.outputs.items()
         }
-        if found := await _fetch(self.bucket, keys, folder):
+        if found := await _fetch(self.bucket, outputs, folder):
             refused = await sync_all(folder, found)
             if refused is not None:
                 raise refused
@@ -370,18 +370,24 @@ def _put_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> No
 _store_beside_logs = threaded(_put_beside_logs, pool="storing")
 
 
-def _fetch_objects(bucket: Bucket, keys: Mapping[str, str], folder: str) -> list[str]:
-    """Download objects to the files that `keys` names, each with its key; the names of those that are there.
+def _fetch_objects(bucket: Bucket, outputs: Mapping[str, StoredOutput], folder: str) -> list[str]:
+    """Download outputs to their temporary files; the names of those that are there as their worker has stored them.
+
+    Args:
+        bucket: where they are.
+        outputs: the outputs, by key.
+        folder: of the temporary files.
 
     Raises:
         DiskError: the store or the disk refuses.
     """
     found: list[str] = []
-    for name, key in keys.items():
+    for key, output in outputs.items():
         with suppress(ObjectMissing):  # an earlier run took it, and could not remove the log any more
             data = bucket.get(key)
-            _write_file(Path(folder, name), data)
-            found.append(name)
+            if digest_of([data]) == output.digest:
+                _write_file(Path(folder, output.temporary), data)
+                found.append(output.temporary)
     return found
 
 

@@ -17,7 +17,8 @@ from support.pictures import jpeg
 from support.s3_server import S3Server
 
 from smarty_async import DiskError, Limits, Result
-from smarty_async.archive.commit import OutputCommitter
+from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
+from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport
 from smarty_async.cluster.storage import FolderStorage
@@ -113,6 +114,42 @@ async def test_what_workers_stored_in_a_bucket_is_taken_over(
         b"somebody's",
     )
     assert not s3.objects(logs)
+
+
+async def test_a_mode_follows_the_other_to_another_place_when_their_run_ends_between_the_two(
+    service: FakeService, s3: S3Server, tmp_path: Path, dask: Any
+) -> None:
+    s3.put({"one/a.jpg": jpeg(16, 12, seed=1)})
+    s3.put({"between/improved/a.jpg": b"somebody's"})
+    choices: dict[str, Any] = {
+        "state": tmp_path / "state",
+        "store_options": s3.options,
+        "modes": ("improve", "resolution"),
+        "rfactor": 2,
+        "strip_metadata": True,
+        "cluster": dask,
+    }
+    commit = OutputCommitter.commit
+
+    async def commit_one(committer: OutputCommitter, received: ReceivedAnswer) -> CommittedAnswer:
+        if received.spec.mode == "resolution":
+            raise DiskError("the run was killed")
+        return await commit(committer, received)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(OutputCommitter, "commit", commit_one)
+        with pytest.raises(DiskError, match="was killed"):
+            await run(service, "s3://photos/one", "s3://photos/between", **choices)
+    [result], warned = await run(service, "s3://photos/one", "s3://photos/between", **choices)
+    assert images(service) == 1
+    assert "answers taken over: 1" in warned
+    assert {"improved", "resolved"} <= result.outputs.keys()
+    objects = s3.objects("between/")
+    assert {kind: objects[path] for kind, path in result.outputs.items()} == {
+        kind: expected(kind, jpeg(16, 12, seed=1)) for kind in result.outputs
+    }
+    assert objects["improved/a.jpg"] == b"somebody's"
+    assert not s3.objects("between/.smarty-async/chunks/")
 
 
 async def test_a_photo_that_has_changed_since_is_sent_again(

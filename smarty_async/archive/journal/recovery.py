@@ -40,17 +40,17 @@ class LeftAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: of the photo, as the journal has it.
         photo: likewise.
-        place: of its outputs, likewise.
+        place: of its outputs, likewise; None when they are in temporary files, and go to the place that it has now.
         size: bytes of the photo.
         version: of the photo.
         spec: what was asked.
-        outputs: the outputs, in temporary files or at their places.
+        outputs: the outputs.
         bw: whether the service took the photo for black-and-white; None when it did not say.
     """
 
     source: bytes
     photo: bytes
-    place: bytes
+    place: bytes | None
     size: int
     version: str
     spec: ModeSpec
@@ -223,15 +223,15 @@ def adopt_left(journal: JournalStore, answers: Iterable[LeftAnswer]) -> int:
     count, photos = 0, set[tuple[int]]()
     for answer in answers:
         row = journal.sql.execute(
-            "SELECT id FROM photos WHERE source = ? AND photo = ? AND place = ? AND size = ? AND version = ?"
-            " AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.photo = id AND mode = ?)",
+            "SELECT id, place FROM photos WHERE source = ? AND photo = ? AND place = coalesce(?, place) AND size = ?"
+            " AND version = ? AND NOT EXISTS (SELECT 1 FROM answers WHERE answers.photo = id AND mode = ?)",
             (answer.source, answer.photo, answer.place, answer.size, answer.version, answer.spec.mode),
         ).fetchone()
         if row is None:
             continue
-        entry = PhotoEntry(file_of(answer.source, answer.photo), row[0], os.fsdecode(answer.place))
+        entry = PhotoEntry(file_of(answer.source, answer.photo), row[0], os.fsdecode(row[1]))
         journal.record_received([ReceivedAnswer(entry, answer.spec, dict(answer.outputs), answer.bw)])
-        photos.add(row)
+        photos.add(row[:1])
         count += 1
     journal.sql.executemany("UPDATE photos SET attempts = attempts + 1 WHERE id = ?", photos)
     return count
