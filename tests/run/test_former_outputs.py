@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.archives import IMPROVED, STATE, fill, outcomes, photo, restore, sent, temporaries, tree
+from support.archives import IMPROVED, STATE, fill, line_of, outcomes, photo, restore, sent, temporaries, tree
 from support.fake_service import Answer, FakeService, Request, expected, http, items, response_of
 
 from smarty_async.archive.outputs import folder as output_folder
@@ -140,6 +140,22 @@ async def test_of_a_photo_that_fails_first(source: Path, out: Path) -> None:
         assert tree(out) == before
         (result,) = await restore(service, source, out, retry_failed=True)
     assert_holds(out, result, kept)
+
+
+async def test_of_an_enlargement_that_fails_with_another_factor(source: Path, out: Path) -> None:
+    """What is left at the former place is nobody's but the person's who changed it."""
+    photos = fill(source, "a.jpg")
+    enlarged: dict[str, Any] = {"modes": ["resolution"], "rfactor": 4}
+    async with FakeService() as service:
+        await restore(service, source, out, **enlarged | {"rfactor": 2})
+        kept = retouch(out, "resolved")
+        service.script(REFUSED)
+        (failed,) = await restore(service, source, out, **enlarged)
+        assert (failed.outcome, failed.outputs) == ("failed", {})
+        assert line_of(out, "a.jpg")["outputs"] == {}
+        (result,) = await restore(service, source, out, retry_failed=True, **enlarged)
+    assert set(result.outputs) == {"resolved"}
+    assert_holds(out, result, kept, content=photos["a.jpg"])
 
 
 async def test_of_a_run_that_ends_once_the_photo_has_another_place(source: Path, out: Path) -> None:

@@ -47,19 +47,18 @@ class FormerOutputs:
             )
 
     def note_left(self, photo: int, place: str) -> None:
-        """Note what may be at `place`, which the photo has no longer: its stale outputs, and what others replace.
+        """Note what may be at `place`, which the photo has no longer: outputs of its answers, and what they replace.
 
-        Of an answer that is received, some outputs may have been moved there before the place was found taken.
+        Of an answer that is received, some outputs may have been moved there before the place was found taken. Others
+        are forgotten: they are stale, or their mode is asked for with other settings.
         """
-        rows = self._sql.execute(
-            "SELECT mode, state, outputs FROM answers WHERE photo = ? AND state IN ('received', 'stale')", (photo,)
-        ).fetchall()
+        rows = self._sql.execute("SELECT mode, state, outputs FROM answers WHERE photo = ?", (photo,)).fetchall()
         for mode, state, text in rows:
             outputs = outputs_of(text)
             self.note(photo, mode, place, outputs)
             if state == "received":
                 self.note(photo, mode, place, replaced_by(outputs))
-        self._sql.execute("DELETE FROM answers WHERE photo = ? AND state = 'stale'", (photo,))
+        self._sql.execute("DELETE FROM answers WHERE photo = ? AND state <> 'received'", (photo,))
 
     def at_own_place(self, photo: int, mode: Mode) -> dict[Kind, StoredOutput]:
         """Those of a photo's mode at the place it has, which a move removes."""

@@ -144,7 +144,7 @@ class EntryLookup:
         if problem is None and missing and place is not None and not changed and not is_new:
             where, problem = self._places.checked(entry, [spec.mode for spec in missing])
             if where != entry.place:  # they are not there
-                answers = {mode: answer for mode, answer in answers.items() if answer.state != "stale"}
+                answers = {}
             entry = msgspec.structs.replace(entry, place=where, problem=problem, answers=answers)
         # A photo without a place may have been moved here: its outputs then have one.
         comparable = file.problem is None and (problem is None or problem.type == "collision")
