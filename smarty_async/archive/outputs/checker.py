@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -55,11 +56,15 @@ def mark_missing(
 
 
 class OutputChecker:
-    """Checks whether outputs exist."""
+    """Checks whether outputs exist. Several threads may call `checked`, which wait for each other."""
+
+    def __init__(self) -> None:
+        self._in_use = Lock()
 
     def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
-        return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
+        with self._in_use:
+            return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
 
     def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
         """Whether the outputs of `kinds` are at `place`."""
@@ -71,13 +76,14 @@ class OutputChecker:
 
 
 class FolderChecker(OutputChecker):
-    """Checks whether outputs exist in a folder. One thread uses it at a time.
+    """Checks whether outputs exist in a folder.
 
     Args:
         out: the output folder.
     """
 
     def __init__(self, out: Path) -> None:
+        super().__init__()
         self._out = os.fspath(out)
         self._folder = ""  # of the last output, relative to the folder of its kind
         self._lookups: Counter[Kind] = Counter()
@@ -171,6 +177,7 @@ class KeyPages(OutputChecker):
     """
 
     def __init__(self, bucket: Bucket) -> None:
+        super().__init__()
         self._bucket = bucket
         self._pages: OrderedDict[tuple[Kind, str], _Page] = OrderedDict()  # by kind and start, the last used at the end
         self._last: dict[Kind, _Page] = {}
@@ -181,9 +188,10 @@ class KeyPages(OutputChecker):
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""
-        for (of, _), page in list(self._pages.items()):
-            if of == kind and page.covers(place):
-                page.keys.add(place)
+        with self._in_use:  # a page that is being read may lack it
+            for (of, _), page in self._pages.items():
+                if of == kind and page.covers(place):
+                    page.keys.add(place)
 
     def _page_for(self, kind: Kind, place: str) -> _Page:
         last = self._last.get(kind)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
+from typing import cast
 
 import pytest
 
 from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.object_store import Bucket, StoredObject
 from smarty_async.archive.outputs import checker
-from smarty_async.archive.outputs.checker import FolderChecker
+from smarty_async.archive.outputs.checker import FolderChecker, KeyPages
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.results import Kind
 
@@ -27,6 +33,42 @@ def create(out: Path, *places: str) -> None:
 
 def missing(entries: list[PhotoEntry]) -> list[str]:
     return [one.place for one in entries if one.misses_outputs]
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class Listing:
+    """A bucket with some outputs of one kind, in pages of a few."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = keys
+
+    def pages(self, *, under: str, after: str) -> Iterator[list[StoredObject]]:
+        """Its objects, as `Bucket.pages` gives them."""
+        keys = [key for key in self.keys if key.startswith(under) and key > after]
+        for start in range(0, len(keys), 5):
+            yield [StoredObject(key, 5, "etag") for key in keys[start : start + 5]]
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_many_threads_check_outputs_in_a_bucket() -> None:
+    places = [f"{number:04}.jpg" for number in range(1000)]
+    key_pages = KeyPages(cast("Bucket", Listing([f"improved/{place}" for place in places])))
+    shuffled = Random(1).sample(places, len(places))  # noqa: S311 - a choice of tests
+
+    def check(place: str) -> list[str]:
+        key_pages.add("improved", place)
+        return missing(key_pages.checked([entry(place, "improved")], redo=False))
+
+    with ThreadPoolExecutor(24) as threads:
+        assert not any(threads.map(check, shuffled))
 
 
 @pytest.fixture
