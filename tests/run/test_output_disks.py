@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.archives import IMPROVED, STATE, assert_right, fill, line_of, outcomes, photo, restore, sent, tree
-from support.fake_service import Answer, FakeService, Request, expected, items
+from support.fake_service import Answer, FakeService, Request, expected, items, response_of
 
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.paths import WINDOWS_CHARACTERS, FileNameRules
@@ -35,6 +36,11 @@ EXFAT = FileNameRules(
 def good(request: Request) -> Answer:
     """Every photo is good as it is: no outputs."""
     return items({name: {"improved": None, "colorized": None, "colorized_improved": None} for name in request.names})
+
+
+def rename(folder: Path, new: Path) -> Path:
+    """Rename a folder; its new path."""
+    return folder.rename(new)
 
 
 def assert_own_outputs(out: Path, results: list[Result], photos: dict[str, bytes]) -> None:
@@ -259,6 +265,32 @@ async def test_one_photo_that_the_disk_refuses_fails_alone(
         assert outcomes(await restore(service, source, out))["refused.jpg"] == "restored"
         assert len(sent(service)) == 3
     assert_right(out, photos)
+
+
+@posix
+async def test_a_photo_whose_outputs_the_disk_refuses_is_not_sent_again_when_its_source_is_renamed(
+    source: Path, out: Path
+) -> None:
+    fill(source, "sub/a.jpg")
+
+    async with FakeService() as service:
+
+        async def blocking(request: Request) -> Any:
+            (out / "improved").mkdir()
+            (out / "improved/sub").write_bytes(b"a file")
+            return await response_of(service.answer_rightly(request), request)
+
+        service.script(blocking)
+        assert outcomes(await restore(service, source, out)) == {"sub/a.jpg": "failed"}
+        moved = rename(source, source.with_name("moved"))
+        for _ in range(2):
+            (result,) = await restore(service, moved, out, retry_failed=True)
+            assert (result.outcome, result.error and result.error.type) == ("failed", "output_refused")
+        assert len(sent(service)) == 1
+        (out / "improved/sub").unlink()
+        (result,) = await restore(service, moved, out)
+        assert (result.outcome, len(result.outputs)) == ("restored", 3)
+        assert len(sent(service)) == 1
 
 
 # a real disk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any, Final
@@ -92,7 +92,7 @@ class EntryLookup:
         seen: those that were looked up.
     """
 
-    def __init__(self, sql: sqlite3.Connection, unplaced: Mapping[int, ErrorInfo], places: Places) -> None:
+    def __init__(self, sql: sqlite3.Connection, unplaced: dict[int, ErrorInfo], places: Places) -> None:
         self._sql = sql
         self._places = places
         self._unplaced = unplaced
@@ -221,6 +221,8 @@ class EntryLookup:
             self._sql.execute(f"DELETE FROM {table} WHERE photo = ?", (by,))  # noqa: S608 - likewise
             self._sql.execute(f"UPDATE {table} SET photo = ? WHERE photo = ?", (by, former))  # noqa: S608 - likewise
         self._places.former.follow_moved(former, by=by)
+        if (why := self._unplaced.pop(former, None)) is not None:
+            self._unplaced[by] = why
         self._sql.execute("DELETE FROM photos WHERE id = ?", (former,))
         self._sql.execute(
             f"UPDATE photos SET ({columns}) = ({','.join('?' * len(values))}) WHERE id = ?",  # noqa: S608 - likewise
