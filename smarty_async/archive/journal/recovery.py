@@ -367,5 +367,5 @@ def _spec(mode: Mode, file: PhotoFile, output: Path, wanted: Mapping[Mode, ModeS
             factor = max(dimensions(after)) / max(dimensions(before))  # whichever way it was turned
     except (OSError, PhotoRejected):
         return None
-    spec = wanted.get(mode)
-    return ModeSpec(mode, int(factor), (spec and spec.rtype) or "photo") if factor in (2, 4) else None
+    assumed = wanted.get(mode, ModeSpec(mode, rtype="photo"))
+    return msgspec.structs.replace(assumed, rfactor=int(factor)) if factor in (2, 4) else None

@@ -154,6 +154,21 @@ async def test_the_factor_of_an_enlargement_is_the_ratio_of_the_pictures_sizes(s
     assert outcomes(results) == {"a.jpg": "skipped", "b.jpg": "restored"}
 
 
+async def test_an_enlargement_of_the_restored_picture_is_recovered(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    (source / "a.jpg").write_bytes(jpeg(64, 48, seed=1))
+    restored, larger = (base64.b64encode(jpeg(*size)).decode() for size in ((64, 48), (128, 96)))
+    async with FakeService() as service:
+        service.script(
+            items({"file_0": {"improved": restored, "colorized": None, "colorized_improved": None}}),
+            items({"file_0": {"resolved": larger}}),
+        )
+        assert outcomes(await restore(service, source, out, chain=True, **ENLARGE)) == {"a.jpg": "restored"}
+        journal_of(out).unlink()
+        assert outcomes(await restore(service, source, out, chain=True, **ENLARGE)) == {"a.jpg": "skipped"}
+        assert len(service.requests) == 2
+
+
 @pytest.mark.parametrize("spoilt", ["photo", "output"])
 async def test_an_enlargement_that_cannot_be_measured_is_not_recovered(source: Path, out: Path, spoilt: str) -> None:
     fill(source, "a.jpg")
