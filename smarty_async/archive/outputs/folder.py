@@ -241,9 +241,15 @@ _NAME_ERRORS = frozenset({
 """Errors that concern one name: the disk takes others."""
 
 
+_IN_USE = (5, 32)
+"""Windows' ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION: so MoveFileEx and DeleteFile fail at a file that another
+program has open, a viewer of pictures for example, or that is read-only."""
+
+
 def _translated(error: OSError, path: Path, doing: str) -> DiskError:
     """The error for an `OSError` that occurred while `doing` something with `path`, an output."""
-    return (OutputRefused if error.errno in _NAME_ERRORS else DiskError).of(error, path, doing)
+    concerns_it_alone = error.errno in _NAME_ERRORS or (getattr(error, "winerror", 0) in _IN_USE and path.is_file())
+    return (OutputRefused if concerns_it_alone else DiskError).of(error, path, doing)
 
 
 _creating_folders = threading.Lock()

@@ -313,6 +313,26 @@ async def test_a_move_that_the_disk_refuses_does_not_stop_the_others(directory: 
     assert {path.name for path in (directory.out / "improved").iterdir()} == {"b.jpg", "c.jpg", "d.jpg", "file"}
 
 
+async def test_an_output_that_another_program_has_open_on_windows_does_not_stop_the_others(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await committed(directory, "a.jpg", await written(directory, b"first"))
+    replace = os.replace
+
+    def refusing(old: str, new: str) -> None:
+        if new.endswith(("a.jpg", "new.jpg")):
+            error = PermissionError(errno.EACCES, "Access is denied")
+            setattr(error, "winerror", 5)  # noqa: B010 - type checkers of other systems know no such attribute
+            raise error
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    second = StoredOutput((await written(directory, b"second")).temporary, 6, replaces=5)
+    others = [OutputMove(place, {"improved": await written(directory)}) for place in ("b.jpg", "new.jpg")]
+    refused = await moved(directory, [OutputMove("a.jpg", {"improved": second}), *others])
+    assert [type(error) for error in refused] == [OutputRefused, type(None), DiskError]
+
+
 async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_moves_into_it(
     directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
