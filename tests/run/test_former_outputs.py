@@ -147,7 +147,7 @@ async def test_of_an_enlargement_that_fails_with_another_factor(source: Path, ou
     photos = fill(source, "a.jpg")
     enlarged: dict[str, Any] = {"modes": ["resolution"], "rfactor": 4}
     async with FakeService() as service:
-        await restore(service, source, out, **enlarged | {"rfactor": 2})
+        await restore(service, source, out, modes=["resolution"], rfactor=2)
         kept = retouch(out, "resolved")
         service.script(REFUSED)
         (failed,) = await restore(service, source, out, **enlarged)
