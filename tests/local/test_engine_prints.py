@@ -87,6 +87,29 @@ def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple
     assert psnr(result, scene) > psnr(faded, scene) + 6
 
 
+def between(image: Image.Image, black: tuple[int, int, int], white: tuple[int, int, int]) -> Image.Image:
+    """The picture with these colours in place of black and white."""
+    low, high = np.array(black), np.array(white)
+    return Image.fromarray(np.rint(low + array(image) * ((high - low) / 255)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("black", "white"),
+    [
+        pytest.param((92, 48, 34), (252, 204, 122), id="a hazy sunset"),
+        pytest.param((10, 60, 72), (84, 190, 220), id="under water"),
+        pytest.param((60, 40, 5), (240, 215, 185), id="warm light, and blue still has its black"),
+        pytest.param((60, 68, 92), (250, 196, 225), id="black and white have different colours"),
+    ],
+)
+def test_the_colour_of_the_light_is_no_cast_of_faded_dyes(
+    black: tuple[int, int, int], white: tuple[int, int, int]
+) -> None:
+    scene = between(pictures.scene(300, 200, seed=2), black, white)
+    assert diagnosing.is_faded(diagnosing.light_of(array(scene)))
+    assert len(set(diagnosing.levels(array(scene)))) == 1
+
+
 def test_a_gray_road_before_a_red_wall_stays_gray() -> None:
     dice = np.random.default_rng(0)
     wall = np.kron(dice.uniform(0, 1, (14, 20, 1)), np.ones((10, 15, 1))) * (70, 45, 45) + (148, 64, 58)

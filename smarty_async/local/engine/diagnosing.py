@@ -75,6 +75,18 @@ Measured on 58 photos faded in 9 ways: 25.9 dB, against 25.7 dB without these an
 _OWN_BLACK: Final = (60.0, 80.0)
 """Gray levels between the channels' blacks: up to the first after fading, from the second in a scene of one colour."""
 
+_OWN_WHITE: Final = (1.7, 1.9)
+"""The lightest channel's white, divided by the darkest one's: up to the first after fading, from the second it is the
+colour of the light or of the things, as of a sunset, under water, or of a flower that fills the picture."""
+
+_KEPT_BLACK: Final = (10.0, 25.0)
+"""The darkest channel's black: up to the first, that channel still has its black and has not faded; dyes that faded
+leave at least the second in all three, also below their noise."""
+
+_AGREEING: Final = (0.0, 0.5)
+"""The cosine between the tints of black and of white: up to the first, they have different colours, as of a gray dress
+before a pink wall, and not one cast; from the second they agree."""
+
 _GRAY: Final = 0.03
 _CAST_SIDE: Final = 128
 """Colour that counts as hardly any, as a share of the range; the longer side of the photo in which it is measured."""
@@ -130,8 +142,9 @@ def levels(picture: Pixels, *, own_colour: bool = False) -> tuple[Ends, Ends, En
     """Black and white point of red, green and blue.
 
     Dyes that faded unevenly tint both black and white; then each channel has its own ends. Where black or white is
-    neutral, the difference is the scene's own colour, and all channels share their ends; so they do where ends of their
-    own would add colour instead of removing a cast. In between, the two are mixed.
+    neutral, the difference is the scene's own colour, and all channels share their ends; so they do where the tint is
+    no cast of faded dyes, and where ends of their own would add colour instead of removing it. In between, the two are
+    mixed.
 
     Args:
         picture: H×W×3 uint8.
@@ -140,10 +153,7 @@ def levels(picture: Pixels, *, own_colour: bool = False) -> tuple[Ends, Ends, En
     own = [ends(picture[..., channel]) for channel in range(3)]
     lows, highs = [channel.low for channel in own], [channel.high for channel in own]
     common = Ends(min(lows), max(highs))
-    tinted = min(max(lows) - min(lows), max(highs) - min(highs)) / max(1.0, common.span)
-    share = min(1.0, tinted / _CAST) * _falling(max(lows) - min(lows), _OWN_BLACK)
-    if own_colour:
-        share = 0.0
+    share = 0.0 if own_colour else _cast(np.array(lows), np.array(highs))
     if share:
         share *= _falling(_colour_left(picture, own, common), _LEFT)
 
@@ -152,6 +162,21 @@ def levels(picture: Pixels, *, own_colour: bool = False) -> tuple[Ends, Ends, En
         return Ends(low, share * channel.high + (1 - share) * common.high)
 
     return mixed(own[0]), mixed(own[1]), mixed(own[2])
+
+
+def _cast(lows: NDArray[np.float64], highs: NDArray[np.float64]) -> float:
+    """How far the blacks and whites of the three channels have the tint of faded dyes: 0 (not at all) to 1."""
+    span = max(1.0, float(highs.max() - lows.min()))
+    strong = min(1.0, min(float(np.ptp(lows)), float(np.ptp(highs))) / span / _CAST)
+    white = _falling(float(highs.max()) / max(1.0, float(highs.min())), _OWN_WHITE)
+    black = _falling(float(np.ptp(lows)), _OWN_BLACK) * (1 - _falling(float(lows.min()), _KEPT_BLACK))
+    return strong * white * black * (1 - _falling(_cosine(lows - lows.mean(), highs - highs.mean()), _AGREEING))
+
+
+def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """The cosine of the angle between two vectors; 1 where one has no length."""
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else 1.0
 
 
 def _falling(value: float, bounds: tuple[float, float]) -> float:
