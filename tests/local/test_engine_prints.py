@@ -134,6 +134,33 @@ def test_a_print_in_coloured_ink_keeps_its_colour(colours: tuple[tuple[int, int,
     assert chroma(result) > 0.8 * chroma(print_)
 
 
+@pytest.mark.parametrize(
+    "tones",
+    [
+        pytest.param(((18, 12, 8), (141, 112, 82), (255, 244, 224)), id="sepia"),
+        pytest.param(((70, 48, 36), (150, 118, 88), (222, 200, 165)), id="sepia on yellowed paper"),
+        pytest.param(((25, 18, 24), (128, 112, 122), (245, 240, 240)), id="selenium"),
+        pytest.param(((14, 18, 30), (108, 118, 138), (240, 244, 250)), id="blue toning"),
+        pytest.param(((18, 26, 20), (112, 128, 112), (240, 246, 236)), id="green toning"),
+    ],
+)
+def test_a_faded_toned_print_keeps_its_tone(tones: tuple[tuple[int, int, int], ...]) -> None:
+    black, middle, white = tones
+    gray = pictures.scene(300, 200, seed=2).convert("L")
+    print_ = with_contrast(ImageOps.colorize(ImageOps.autocontrast(gray), black, white, mid=middle), 0.65)
+    made, result = improved(print_, "PNG")
+    assert made.bw
+    assert made.improved is not None
+    assert chroma(result) > 0.9 * chroma(print_)
+
+
+@pytest.mark.parametrize("paper", [((72, 60, 40), (225, 205, 150)), ((66, 40, 44), (238, 196, 180))])
+def test_the_paper_of_a_faded_print_comes_back_gray(paper: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    gray = ImageOps.autocontrast(pictures.scene(300, 200, seed=2).convert("L"))
+    _, result = improved(ImageOps.colorize(gray, *paper), "PNG")
+    assert chroma(result) < 1
+
+
 def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
     print_ = with_contrast(pictures.scene(300, 200, seed=2).convert("L"), 0.55).convert("RGB")
     print_.paste((150, 80, 85), (120, 90, 142, 112))

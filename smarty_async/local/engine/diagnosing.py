@@ -94,10 +94,14 @@ _CAST_SIDE: Final = 128
 _TINT: Final = 45.0
 
 _INK: Final = 25.0
-_LAMP: Final = 50.0
-_BLUE: Final = -8.0
+_LAMP: Final = 36.0
+_BLUE: Final = -4.0
 """Chroma (Lab) of black from which it is coloured ink, that of white from which it is coloured light, and b of the mean
 tint up to which it is blue: 20 and less, 36 and less, and -3 and more, in yellowed and reddened prints and in sepia."""
+
+_TONED: Final = 0.5
+"""How far the tint of middle tones may lie from the mean of those of black and of white (Lab): 0.3 and less in yellowed
+and reddened paper, also with noise; 0.8 and more in sepia, selenium, blue and green toning, which tint the silver."""
 
 _SPOT: Final = 0.16
 _LEAST_SPOT: Final = 6.0
@@ -327,6 +331,7 @@ class _Tones(msgspec.Struct, frozen=True):
         tint: the mean of a and b.
         black: the chroma of black.
         white: the chroma of white.
+        bend: how far the tint of middle tones is from the mean of the tints of black and of white.
         rest: the chroma that is left at each pixel.
     """
 
@@ -335,6 +340,7 @@ class _Tones(msgspec.Struct, frozen=True):
     tint: Plane
     black: float
     white: float
+    bend: float
     rest: Plane
 
 
@@ -346,8 +352,16 @@ def _tones(picture: Pixels) -> _Tones:
     fit, *_ = np.linalg.lstsq(known, lab[:, 1:], rcond=None)
     rest = np.linalg.norm(lab[:, 1:] - known @ fit, axis=1)
     low, high = (float(level) for level in np.percentile(light, (0.5, 99.5)))
-    black, white = (float(np.linalg.norm(np.array([1, level, level**2]) @ fit)) for level in (low, high))
-    return _Tones(low, high, lab[:, 1:].mean(axis=0), black, white, rest)
+    black, middle, white = (np.array([1, level, level**2]) @ fit for level in (low, (low + high) / 2, high))
+    return _Tones(
+        low=low,
+        high=high,
+        tint=lab[:, 1:].mean(axis=0),
+        black=float(np.linalg.norm(black)),
+        white=float(np.linalg.norm(white)),
+        bend=float(np.linalg.norm(middle - (black + white) / 2)),
+        rest=rest,
+    )
 
 
 def is_bw(picture: Pixels) -> bool:
@@ -366,9 +380,10 @@ def is_bw(picture: Pixels) -> bool:
 def has_own_colour(picture: Pixels) -> bool:
     """Whether a photo for which `is_bw` holds has colour that is no tint of paper or silver.
 
-    Coloured ink, as of stamps; coloured light; the blue of a cyanotype; a small area that was coloured by hand.
+    Coloured ink, as of stamps; coloured light; the blue of a cyanotype; the tone of sepia and the like, which is in the
+    silver and so strongest in middle tones; a small area that was coloured by hand.
     """
     tones = _tones(picture)
     spot = max(_LEAST_SPOT, _SPOT * (tones.high - tones.low))
     strong = tones.black > _INK or tones.white > _LAMP or float(tones.tint[1]) < _BLUE
-    return strong or float(np.percentile(tones.rest, 99.5)) > spot
+    return strong or tones.bend > _TONED or float(np.percentile(tones.rest, 99.5)) > spot
