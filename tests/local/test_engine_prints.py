@@ -169,6 +169,13 @@ def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
     assert chroma(result.crop((124, 94, 138, 108))) > 60
 
 
+def test_a_dark_photo_that_still_has_its_black_has_not_faded() -> None:
+    night = pictures.scene(300, 200, seed=2).point(lambda value: round((value / 255) ** 2 * 100))
+    assert diagnosing.ends(diagnosing.light_of(array(night))).low < 20
+    assert not diagnosing.is_faded(diagnosing.light_of(array(night)))
+    assert improved(night, "PNG")[0].improved is None
+
+
 def notebook() -> Image.Image:
     """A ruled page: the network takes the upright red line for a scratch."""
     page = Image.new("RGB", (700, 900), (240, 240, 236))

@@ -51,6 +51,7 @@ _FADED_SPAN: Final = 190
 _LIFTED_BLACK: Final = 35
 _LOST_WHITE: Final = 240
 _PALE_SPAN: Final = 110
+_STILL_BLACK: Final = 20
 _BLANK: Final = 8
 
 _AREAS: Final = 8
@@ -206,7 +207,7 @@ def _colour_left(picture: Pixels, own: list[Ends], common: Ends) -> float:
 def is_faded(light: NDArray[np.uint8]) -> bool:
     """Whether black and white have both become gray. A dark photo still has black, a drawing still has white."""
     found = ends(light)
-    lost = found.low >= _LIFTED_BLACK or found.span < _PALE_SPAN
+    lost = found.low >= _LIFTED_BLACK or (found.span < _PALE_SPAN and found.low > _STILL_BLACK)
     pale = lost and found.high <= _LOST_WHITE and _BLANK <= found.span < _FADED_SPAN
     return pale and not _is_wall(light)
 
