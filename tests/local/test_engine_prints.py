@@ -210,6 +210,22 @@ def test_lines_on_paper_and_stars_are_left_alone(drawn: Callable[[], Image.Image
     assert made.improved is None
 
 
+def screenshot() -> Image.Image:
+    """Panels with text, which has the measures of noise."""
+    screen = Image.new("RGB", (640, 400), (245, 245, 245))
+    draw = ImageDraw.Draw(screen)
+    draw.rectangle((0, 0, 640, 28), fill=(40, 60, 90))
+    draw.rectangle((0, 28, 140, 400), fill=(225, 228, 232))
+    for y in range(40, 390, 18):
+        draw.text((10, y), "Menu entry", fill=(60, 60, 60))
+        draw.text((160, y), "The quick brown fox jumps over the lazy dog 0123456789", fill=(30, 30, 30))
+    return screen
+
+
+def test_text_in_a_screenshot_is_no_noise() -> None:
+    assert improved(screenshot())[0].improved is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pixels", [2, 4, 12, 24, 40])
 @pytest.mark.parametrize("colour", [BLACK, WHITE, PAPER])

@@ -47,6 +47,10 @@ rows or columns of pixels are looked at."""
 _DRAWN: Final = 0.5
 """The share of the pixels with exactly one colour, from which there is no noise: text and lines in black and white."""
 
+_EVEN: Final = 0.3
+"""The share of the pixels between black and white that are exactly like the one beside them, from which there is no
+noise: 0.03 and less in 71 photos in which noise is found, 0.48 and more in screenshots, also as JPEG."""
+
 _FADED_SPAN: Final = 190
 _LIFTED_BLACK: Final = 35
 _LOST_WHITE: Final = 240
@@ -244,7 +248,7 @@ def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False)
         gain: the factor by which it will be stretched; the noise is compared with its bound after that.
         after_jpeg: whether it was a JPEG of low quality, which removes the fine part of the noise.
     """
-    if min(picture.shape[:2]) < 2 * _BLOCK or _ground(picture, within=0) >= _DRAWN:
+    if min(picture.shape[:2]) < 2 * _BLOCK or _ground(picture, within=0) >= _DRAWN or _even(picture) >= _EVEN:
         return 0.0
     mean = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32)).astype(np.float32)
     level = _calm_deviation(mean)
@@ -253,6 +257,14 @@ def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False)
     white = _calm_deviation(half.astype(np.float32)) < level * (_WHITE_IN_JPEG if after_jpeg else _WHITE)
     level *= 3**0.5
     return min(level, _MOST_NOISE) if white and level * gain >= _NOISY else 0.0
+
+
+def _even(picture: Pixels) -> float:
+    """The share of the pixels that are exactly like the one beside them; what is black or white is left out."""
+    seen = picture[:: -(-picture.shape[0] // _PLAIN_SIDE)]
+    between = ((seen > 0) & (seen < 255)).any(axis=2)[:, 1:]  # noqa: PLR2004 - white
+    alike = (seen[:, 1:] == seen[:, :-1]).all(axis=2)
+    return float(alike[between].mean()) if between.any() else 0.0
 
 
 def _calm_deviation(plane: Plane) -> float:
