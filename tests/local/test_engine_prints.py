@@ -176,6 +176,13 @@ def test_a_dark_photo_that_still_has_its_black_has_not_faded() -> None:
     assert improved(night, "PNG")[0].improved is None
 
 
+@pytest.mark.parametrize("size", [(1, 2), (3, 3), (8, 8), (2000, 4)])
+def test_a_few_pixels_have_not_faded(size: tuple[int, int]) -> None:
+    few = Image.new("RGB", size, (90, 110, 130))
+    few.paste((160, 150, 140), (0, 0, size[0], size[1] // 2))
+    assert improved(few, "PNG")[0].improved is None
+
+
 def notebook() -> Image.Image:
     """A ruled page: the network takes the upright red line for a scratch."""
     page = Image.new("RGB", (700, 900), (240, 240, 236))

@@ -57,6 +57,8 @@ _LOST_WHITE: Final = 240
 _PALE_SPAN: Final = 110
 _STILL_BLACK: Final = 20
 _BLANK: Final = 8
+_FEWEST: Final = 28
+"""Pixels on the shorter side under which nothing is said of fading: so few show a small part of a scene's range."""
 
 _AREAS: Final = 8
 _SAME: Final = 0.25
@@ -210,6 +212,8 @@ def _colour_left(picture: Pixels, own: list[Ends], common: Ends) -> float:
 
 def is_faded(light: NDArray[np.uint8]) -> bool:
     """Whether black and white have both become gray. A dark photo still has black, a drawing still has white."""
+    if min(light.shape) < _FEWEST:
+        return False
     found = ends(light)
     lost = found.low >= _LIFTED_BLACK or (found.span < _PALE_SPAN and found.low > _STILL_BLACK)
     pale = lost and found.high <= _LOST_WHITE and _BLANK <= found.span < _FADED_SPAN
