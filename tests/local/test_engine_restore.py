@@ -239,9 +239,9 @@ def test_filling_changes_nothing_beside_the_mask() -> None:
 def test_a_wall_without_black_and_white_has_not_faded() -> None:
     dice = np.random.default_rng(4)
     bricks = dice.integers(80, 190, (60, 80)).astype(np.uint8).repeat(6, 0).repeat(6, 1)
-    assert not diagnosing.is_faded(bricks)
+    assert not diagnosing.is_faded(pixels(Image.fromarray(bricks)))
     assert restoring().improve(pictures.encoded(Image.fromarray(bricks), "PNG")).improved is None
-    assert diagnosing.is_faded(light(pictures.opened(pictures.faded(320, 240))))
+    assert diagnosing.is_faded(pixels(pictures.opened(pictures.faded(320, 240))))
 
 
 @learned

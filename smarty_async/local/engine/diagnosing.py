@@ -210,14 +210,23 @@ def _colour_left(picture: Pixels, own: list[Ends], common: Ends) -> float:
     return float(np.exp(colour(own) - colour([common] * 3)))
 
 
-def is_faded(light: NDArray[np.uint8]) -> bool:
-    """Whether black and white have both become gray. A dark photo still has black, a drawing still has white."""
-    if min(light.shape) < _FEWEST:
+def is_faded(picture: Pixels) -> bool:
+    """Whether black and white have both become gray. A dark photo still has black, a drawing still has white.
+
+    A scene of one colour is dark in one channel only, as under water or in a meadow: there, black is still there.
+    """
+    if min(picture.shape[:2]) < _FEWEST:
         return False
+    light = light_of(picture)
     found = ends(light)
     lost = found.low >= _LIFTED_BLACK or (found.span < _PALE_SPAN and found.low > _STILL_BLACK)
     pale = lost and found.high <= _LOST_WHITE and _BLANK <= found.span < _FADED_SPAN
-    return pale and not _is_wall(light)
+    return pale and not _is_wall(light) and _darkest(picture) > _KEPT_BLACK[0]
+
+
+def _darkest(picture: Pixels) -> float:
+    """The black of the channel in which it is darkest."""
+    return min(ends(picture[..., channel]).low for channel in range(3))
 
 
 def _is_wall(light: NDArray[np.uint8]) -> bool:
@@ -266,8 +275,8 @@ def noise_level(picture: Pixels, *, gain: float = 1.0, after_jpeg: bool = False)
 def _even(picture: Pixels) -> float:
     """The share of the pixels that are exactly like the one beside them; what is black or white is left out."""
     seen = picture[:: -(-picture.shape[0] // _PLAIN_SIDE)]
-    between = ((seen > 0) & (seen < 255)).any(axis=2)[:, 1:]  # noqa: PLR2004 - white
-    alike = (seen[:, 1:] == seen[:, :-1]).all(axis=2)
+    between = np.any((seen[:, 1:] > 0) & (seen[:, 1:] < 255), axis=2)  # noqa: PLR2004 - white
+    alike = np.all(seen[:, 1:] == seen[:, :-1], axis=2)
     return float(alike[between].mean()) if between.any() else 0.0
 
 

@@ -130,7 +130,7 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     if not is_plain(photo):
         mended = repaired(mended)
     measured = core(mended)
-    bw, faded = is_bw(measured), is_faded(light_of(measured))
+    bw, faded = is_bw(measured), is_faded(measured)
     noise = noise_level(measured, gain=_gain(mended)) if not coarse else 0.0
     if noise:
         mended = clean(mended, noise=noise, quality=quality)
@@ -164,8 +164,8 @@ def _jpeg_quality(photo: Pixels, quality: int | None) -> int | None:
 
 def _gain(photo: Pixels) -> float:
     """The factor by which the photo will be stretched."""
-    light = light_of(core(photo))
-    return _gain_for(ends(light)) if is_faded(light) else 1.0
+    measured = core(photo)
+    return _gain_for(ends(light_of(measured))) if is_faded(measured) else 1.0
 
 
 def _neutral(photo: Pixels) -> Pixels:
