@@ -1,212 +1,84 @@
-r"""What the networks in the package find and gain, on photographs and damage that training never saw.
+"""What the networks in the package find and gain, on photographs and damage that training never saw.
 
-    python -m training.scratches.evaluate fit --photos work/pack/VAL --some sources/clothing-dataset-small/validation/*
-    python -m training.scratches.evaluate lines --photos work/pack work/pack/VAL \
-        --some sources/clothing-dataset-small/validation/*
-    python -m training.scratches.evaluate table --photos FOLDER
+    python -m training.scratches.evaluate FOLDER …
 
-`fit` makes the decision rule of `smarty_async/local/engine/scratches.py` (which pieces are damage, and from which
-evidence a photo is damaged) from photographs that training left out, as they are and with the training's damage.
-`lines` makes the rule of `smarty_async/local/engine/lines.py` (which lines are damage), and the odds from which a line
-is filled by itself, from more photographs, each with one kind of damage at a time.
-`table` prints what is gained on others, damaged by `benchmarks/quality/damage.py`. It needs
-`training/requirements.txt` without PyTorch (ncnn and PyTorch do not run in one process) and the extra `local`.
+prints a line for each kind of damage of `benchmarks/quality/damage.py` and `examples/make_photos.py`, drawn onto the
+photographs of the folders, and how many of these are filled as they are. It needs `training/requirements.txt` without
+PyTorch (ncnn and PyTorch do not run in one process) and the extra `local`.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from multiprocessing import Pool
 from pathlib import Path
 
 import cv2
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.quality import damage as unseen
 from benchmarks.quality.measures import psnr
-from smarty_async.local.engine.lines import joined, terms
-from smarty_async.local.engine.scratches import AGAINST, FOR, SQUARED, damage_mask, fill, likelihood, log_odds, measured
+from examples import make_photos as other
+from smarty_async.local.engine.scratches import damage_mask, fill
 from training.photographs import Pixels
-from training.scratches import damage as drawn
 from training.scratches.photos import SIDE
 
-Mask = NDArray[np.bool_]
-Row = NDArray[np.float64]
-
-_TOUCHED = 0.008
-"""The share of clean photographs that may count as damaged."""
-
-_ALONE = 0.004
-"""The share of clean photographs in which a line may count as damage by itself."""
-
-_GRAIN, _PALE = 6, 0.55
-"""Film grain on a third, and contrast of a fifth, of the photographs from which the rule is made."""
-
-_SIDES, _SPOILT_SIDES = (960, 560), (640, 480)
-"""Pixels of the longer side at which photographs are measured, clean and damaged."""
-
-_LINE_SIDES = (640, 520, 800, 960)
-"""The same for lines, where only clean photographs have the last."""
+__all__ = ["KINDS", "read", "reduced"]
 
 _CHANGED = 10
 """Gray levels by which a pixel changes that counts as damaged."""
 
-_OFTEN = 0.3
-"""The share of the damaged photographs that are gray, and the share with film grain, for lines."""
+_SEED = 100
+"""Of the first photograph's damage; each has the next."""
 
-_DRAWN: tuple[tuple[drawn.Colour, tuple[drawn.Layer, ...]], ...] = (
-    (drawn.paper, (drawn.scratches, drawn.scratches, drawn.dust)),
-    (drawn.dirt, (drawn.scratches, drawn.scratches, drawn.dust)),
-    (drawn.dirt, (drawn.parallel_scratches, drawn.hairs)),
-    (drawn.any_colour, (drawn.fold,)),
-    (drawn.paper, (drawn.dust, drawn.hairs)),
-    (drawn.any_colour, (drawn.fold, drawn.scratches, drawn.dust)),
-)
-"""What is drawn on photographs for the rule of lines: each gets two of these, one by one."""
+
+def _other(damage: Callable[[other.Picture, np.random.Generator], other.Picture]) -> Callable[[int], unseen.Damage]:
+    def of_seed(seed: int) -> unseen.Damage:
+        def spoil(image: Pixels) -> Pixels:
+            spoilt = damage(image.astype(np.float32) / 255, np.random.default_rng(seed))
+            return np.rint(np.clip(spoilt, 0, 1) * 255).astype(np.uint8)
+
+        return spoil
+
+    return of_seed
+
+
+def _old_print(picture: other.Picture, dice: np.random.Generator) -> other.Picture:
+    creased = other.crease(picture, dice, at=dice.uniform(0.3, 0.7), slope=0.05)
+    return other.grain(other.dust(other.scratch(creased, dice, 4), dice, 60), dice, 0.02)
+
 
 KINDS: dict[str, Callable[[int], unseen.Damage]] = {
     "bright": lambda seed: unseen.scratch(6, seed=seed),
     "bright, grain 6": lambda seed: unseen.after(unseen.scratch(6, seed=seed), unseen.grain(6, seed=seed)),
+    "bright, with dust, other": _other(lambda picture, dice: other.dust(other.scratch(picture, dice, 6), dice, 60)),
     "turned 45°": lambda seed: unseen.scratch(6, seed=seed, angle=45),
+    "turned 20° to 70°": lambda seed: unseen.scratch(6, seed=seed, angle=20 + seed * 31 % 50),
     "dark": lambda seed: unseen.scratch(6, seed=seed, colour=unseen.DIRT),
+    "dark, other": _other(lambda picture, dice: other.scratch(picture, dice, 6, colour=(0.06, 0.05, 0.045))),
     "crease": lambda seed: unseen.crease(0.3 + 0.05 * (seed % 9), seed=seed),
+    "crease, other": _other(lambda picture, dice: other.crease(picture, dice, at=dice.uniform(0.25, 0.7), slope=0.03)),
+    "old gray print": _other(_old_print),
+    "dust": _other(lambda picture, dice: other.dust(picture, dice, 80)),
 }
 """Of a seed, the damage."""
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """A photograph's pieces, or its lines.
-
-    Attributes:
-        clean: whether nothing was done to it.
-        terms: N×15, or N×30: for each piece or line a 1, the measures, and some of their squares.
-        lengths: N.
-        true: N; whether more than half of the piece or line is damage.
-    """
-
-    clean: bool
-    terms: Row
-    lengths: Row
-    true: Row
-
-
-def samples(photos: list[Pixels]) -> Iterator[Sample]:
-    """Each photograph as it is and damaged by the training's generator: large ones in two sizes, of small ones half."""
-    dice = np.random.default_rng(11)
-    for number, photo in enumerate(photos):
-        large = max(photo.shape) > SIDE
-        for side in _SIDES if large else (SIDE,):
-            whole = _reduced(photo, side)
-            yield _sample(unseen.grain(_GRAIN, seed=number)(whole) if number % 4 == 3 else whole, None)
-        for side in _SPOILT_SIDES if large else _SPOILT_SIDES[: number % 2]:
-            spoilt = drawn.damage(dice, _reduced(photo, side).astype(np.float32) / 255)
-            picture = np.rint(spoilt.picture * 255).astype(np.uint8)
-            if number % 5 == 2:
-                picture = unseen.contrast(_PALE)(picture)
-            if (number + side // 160) % 3 == 1:
-                picture = unseen.grain(_GRAIN, seed=number)(picture)
-            yield _sample(picture, spoilt.mask > 0)
-
-
-def _sample(picture: Pixels, truth: Mask | None) -> Sample:
-    pieces = measured(picture, likelihood(picture))
-    measures = pieces.measures
-    squares = measures[:, SQUARED] ** 2
-    terms = np.concatenate([np.ones((len(measures), 1)), measures, squares], axis=1)
-    return Sample(truth is None, terms, pieces.lengths, _true(pieces.labels, len(measures), truth))
-
-
-def lines_of(numbered: tuple[int, Pixels]) -> list[Sample]:
-    """The lines of a photograph as it is, and with two kinds of damage."""
-    number, photo = numbered
-    clean = _reduced(photo, _LINE_SIDES[number % 4])
-    if number % 6 == 5:
-        clean = unseen.gray(clean)
-    found = [_lines(unseen.grain(_GRAIN, seed=number)(clean) if number % 5 == 3 else clean, None)]
-    for turn, kind in enumerate((number % 6, (number + 1 + number // 6 % 5) % 6)):
-        dice = np.random.default_rng((77, number, kind))
-        colour, layers = _DRAWN[kind]
-        whole = _reduced(photo, _LINE_SIDES[(number + turn) % 3]).astype(np.float32) / 255
-        spoilt = drawn.damage_of(dice, whole, layers, colour)
-        picture = np.rint(spoilt.picture * 255).astype(np.uint8)
-        truth = np.abs(spoilt.picture - whole).max(axis=2) > _CHANGED / 255  # the shadow of a fold as well
-        if dice.random() < _OFTEN:
-            picture = unseen.gray(picture)
-        if dice.random() < _OFTEN:
-            picture = unseen.grain(_GRAIN, seed=number)(picture)
-        found.append(_lines(picture, truth))
-    return found
-
-
-def _lines(picture: Pixels, truth: Mask | None) -> Sample:
-    pieces = measured(picture, likelihood(picture))
-    lines = joined(picture, pieces.labels, pieces.lengths, log_odds(pieces))
-    labels = np.take(np.concatenate([[0], lines.of + 1]), pieces.labels)
-    return Sample(truth is None, terms(lines), lines.lengths, _true(labels, len(lines.lengths), truth))
-
-
-def _true(labels: NDArray[np.integer], count: int, truth: Mask | None) -> Row:
-    """For each of `count` numbers, whether damage is more than half of the pixels with that number."""
-    if truth is None:
-        return np.zeros(count)
-    near = cv2.dilate(truth.astype(np.uint8), np.ones((3, 3), np.uint8)).ravel()
-    areas = np.maximum(1, np.bincount(labels.ravel(), minlength=count + 1)[1:])
-    return (np.bincount(labels.ravel(), near, count + 1)[1:] / areas > 0.5).astype(np.float64)
-
-
-def fitted(found: list[Sample]) -> Row:
-    """Logistic regression: which pieces are damage; long pieces count more."""
-    terms, true = np.concatenate([sample.terms for sample in found]), np.concatenate([sample.true for sample in found])
-    counts = np.concatenate([sample.lengths for sample in found]) + 0.02
-    means, spreads = terms.mean(axis=0), terms.std(axis=0) + 1e-9
-    means[0], spreads[0] = 0, 1
-    scaled, weights, ridge = (terms - means) / spreads, np.zeros(terms.shape[1]), 2.0
-    for _ in range(30):
-        share = 1 / (1 + np.exp(-scaled @ weights))
-        slope = scaled.T @ (counts * (share - true)) + ridge * weights
-        bend = (scaled.T * (counts * share * (1 - share))) @ scaled + ridge * np.eye(len(weights))
-        weights -= np.linalg.solve(bend, slope)
-    weights /= spreads
-    weights[0] -= weights[1:] @ means[1:]
-    return weights
-
-
-def enough(found: list[Sample], weights: Row) -> tuple[float, float]:
-    """The evidence that all but `_TOUCHED` of the clean photographs stay under; the share of damaged ones over it."""
-    evidence = [(np.clip(sample.terms @ weights, AGAINST, FOR) * sample.lengths).sum() for sample in found]
-    clean = np.sort([value for value, sample in zip(evidence, found, strict=True) if sample.clean])
-    bound = float(clean[-1 - int(_TOUCHED * len(clean))]) + 0.01
-    damaged = [value for value, sample in zip(evidence, found, strict=True) if sample.true.any()]
-    return bound, float(np.mean(np.array(damaged) >= bound))
-
-
-def alone(found: list[Sample], weights: Row) -> tuple[float, float]:
-    """The bound that all but `_ALONE` of the clean photographs stay under; the share of damaged ones over it.
-
-    Of a photograph, it is the highest sum of a line's log odds and the logarithm of its length.
-    """
-    best = [(sample.terms @ weights + np.log(sample.lengths)).max(initial=-np.inf) for sample in found]
-    clean = np.sort([value for value, sample in zip(best, found, strict=True) if sample.clean])
-    bound = float(clean[-1 - int(_ALONE * len(clean))]) + 0.01
-    damaged = [value for value, sample in zip(best, found, strict=True) if sample.true.any()]
-    return bound, float(np.mean(np.array(damaged) >= bound))
-
-
-def table(photos: list[Pixels]) -> Iterator[str]:
-    """A line for each kind of damage, and one for the clean photographs."""
-    yield f"{'':18}Telea  network  true mask, network  worst  photos filled"
+def _row(numbered: tuple[int, Path]) -> tuple[list[tuple[float, float, float, float]], bool]:
+    """Of a photograph the gains for each kind, and whether it is filled as it is."""
+    cv2.setNumThreads(1)
+    number, path = numbered
+    photo = reduced(read(path), SIDE)
+    gains = []
     for kind, maker in KINDS.items():
-        rows = np.array([_gains(photo, maker(100 + number)(photo)) for number, photo in enumerate(photos)])
-        means = " ".join(f"{value:+8.2f}" for value in rows[:, :3].mean(axis=0))
-        yield f"{kind:16}{means} {rows[:, 1].min():+8.2f} {np.count_nonzero(rows[:, 3])} of {len(rows)}"
-    touched = sum(damage_mask(photo) is not None for photo in photos)
-    yield f"clean photographs filled: {touched} of {len(photos)}"
+        whole = unseen.gray(photo) if kind == "old gray print" else photo
+        gains.append(_gains(whole, maker(_SEED + number)(whole)))
+    return gains, damage_mask(photo) is not None
 
 
 def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
+    """With Telea's method, with the network and with the network in the true mask, in dB; 1 if anything is filled."""
     before, mask = psnr(spoilt, photo), damage_mask(spoilt)
     truth = np.abs(spoilt.astype(np.int16) - photo).max(axis=2) > _CHANGED
     best = psnr(fill(spoilt, truth), photo) - before
@@ -218,45 +90,31 @@ def _gains(photo: Pixels, spoilt: Pixels) -> tuple[float, float, float, float]:
 
 
 def main() -> None:
-    """Print the rule, or the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.evaluate", description=__doc__)
-    parser.add_argument("what", choices=("fit", "lines", "table"))
-    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of PNG or JPEG files")
-    parser.add_argument("--some", type=Path, nargs="*", default=[], help="folders of which every fourth file is taken")
-    parser.add_argument("--processes", type=int, default=1, help="that measure lines")
+    parser.add_argument("photos", type=Path, nargs="+", help="folders of PNG or JPEG files")
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    photos = [_read(path) for path in (*_files(options.photos), *_files(options.some)[1::4])]
-    if options.what == "table":
-        for line in table([_reduced(photo, SIDE) for photo in photos]):
-            print(line, flush=True)
-        return
-    if options.what == "lines":
-        with multiprocessing.Pool(options.processes) as pool:
-            found = [sample for some in pool.imap(lines_of, enumerate(photos), chunksize=4) for sample in some]
-        weights = fitted(found)
-        bound, share = alone(found, weights)
-        print("WEIGHTS", ", ".join(f"{weight:.3f}" for weight in weights))
-        print(f"ALONE {bound:.2f}: {share:.0%} of the damaged photographs have more")
-        return
-    found = list(samples(photos))
-    weights = fitted(found)
-    bound, share = enough(found, weights)
-    print("WEIGHTS", ", ".join(f"{weight:.3f}" for weight in weights))
-    print(f"ENOUGH {bound:.2f}: {share:.0%} of the damaged photographs have more")
+    paths = [path for folder in options.photos for path in sorted(folder.glob("*.[pj][np]g"))]
+    with Pool(options.processes) as pool:
+        found = pool.map(_row, enumerate(paths), chunksize=1)
+    print(f"{'':24}   Telea  network  true mask   worst  filled of {len(paths)}")
+    for kind, rows in zip(KINDS, np.array([gains for gains, _ in found]).transpose(1, 0, 2), strict=True):
+        means = " ".join(f"{value:+8.2f}" for value in rows[:, :3].mean(axis=0))
+        print(f"{kind:24}{means}   {rows[:, 1].min():+8.2f}   {np.count_nonzero(rows[:, 3])}")
+    print(f"photographs filled as they are: {sum(touched for _, touched in found)} of {len(paths)}")
 
 
-def _files(folders: list[Path]) -> list[Path]:
-    return [path for folder in folders for path in sorted(folder.glob("*.[pj][np]g"))]
-
-
-def _read(path: Path) -> Pixels:
+def read(path: Path) -> Pixels:
+    """The picture in the file, without a margin of two pixels: H×W×3."""
     image = cv2.imread(str(path))
     if image is None:
         raise SystemExit(f"{path} cannot be read")
     return np.ascontiguousarray(image[2:-2, 2:-2, ::-1])
 
 
-def _reduced(photo: Pixels, side: int) -> Pixels:
+def reduced(photo: Pixels, side: int) -> Pixels:
+    """The photo, its longer side at most `side` pixels."""
     scale = min(1.0, side / max(photo.shape[:2]))
     return np.asarray(cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 

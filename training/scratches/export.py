@@ -2,7 +2,8 @@
 
     python -m training.scratches.export --work work
 
-reads `scratches.pt` and `fill.pt` from the folder and writes `.param` and `.bin` files beside them.
+reads those of `scratches.pt`, `fill.pt` and `pieces.pt` that are in the folder and writes `.param` and `.bin` files
+beside them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.ncnn_files import write_ncnn
-from training.scratches.net import DamageNet, FillNet
+from training.scratches.net import DamageNet, FillNet, JudgeNet
 
 __all__ = ["export"]
 
@@ -34,7 +35,11 @@ def export(folder: Path) -> None:
     Raises:
         CalledProcessError: pnnx failed.
     """
-    nets: tuple[tuple[str, int, nn.Module], ...] = (("scratches", 3, DamageNet()), ("fill", 7, FillNet()))
+    nets: tuple[tuple[str, int, nn.Module], ...] = (
+        ("scratches", 3, DamageNet()),
+        ("fill", 7, FillNet()),
+        ("pieces", 4, JudgeNet()),
+    )
     for name, inputs, net in nets:
         if not (folder / f"{name}.pt").exists():
             continue
@@ -43,9 +48,9 @@ def export(folder: Path) -> None:
 
 
 def main() -> None:
-    """Export both."""
+    """Export them."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.export", description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="the folder with `scratches.pt` and `fill.pt`")
+    parser.add_argument("--work", type=Path, required=True, help="the folder with the weights")
     export(parser.parse_args().work)
 
 

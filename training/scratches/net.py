@@ -1,4 +1,4 @@
-"""The two networks, small U-Nets on 2×2 pixel blocks: one finds damage, one improves what it was filled with."""
+"""The networks: small U-Nets that find damage and improve what it was filled with, and one that judges pieces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DamageNet", "FillNet", "pushed_and_pulled"]
+__all__ = ["DamageNet", "FillNet", "JudgeNet", "pushed_and_pulled"]
 
 _LEVELS = 6
 """Halvings in `pushed_and_pulled`: holes of up to 64 pixels are filled."""
@@ -113,6 +113,18 @@ class FillNet(_UNet):
         super().__init__(7, 3, (24, 32, 48, 48))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
+
+
+class JudgeNet(nn.Sequential):
+    """The log odds that a piece is damage, of what surrounds it.
+
+    Takes N×4×32×64, 0…1: red, green, blue and the likelihood of damage. Gives N×1×1×1.
+    """
+
+    def __init__(self) -> None:
+        strides = ((4, 16, 1), (16, 24, 2), (24, 24, 2), (24, 24, 2), (24, 24, 1))
+        layers = [_Conv(inputs, outputs, stride=stride) for inputs, outputs, stride in strides]
+        super().__init__(*layers, nn.Conv2d(24, 1, (4, 8)))
 
 
 def pushed_and_pulled(picture: Tensor, hole: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def in_tables(param: Path, weights: Path) -> bytes:
     data, at, parts = weights.read_bytes(), 0, list[bytes]()
     for line in param.read_text(encoding="utf-8").splitlines()[2:]:
         fields = line.split()
-        if fields[0] not in {"Convolution", "ConvolutionDepthWise", "InnerProduct"}:
+        if fields[0] not in {"Convolution", "ConvolutionDepthWise"}:
             continue
         given = dict(field.split("=", 1) for field in fields[4 + int(fields[2]) + int(fields[3]) :])
         count, biases = int(given["6"]), int(given["0"]) * int(given.get("5", "0"))
