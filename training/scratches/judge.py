@@ -43,7 +43,7 @@ _MOST = 0.3
 _EVIDENCE = (-2, 4)
 """What a piece contributes to the evidence, at least and at most, as in `smarty_async/local/engine/scratches.py`."""
 
-_CLEAN_SHARE = (0.005, 0.01, 0.015, 0.02, 0.03)
+_CLEAN_SHARE = (0.002, 0.004, 0.006, 0.01, 0.02)
 """Shares of the clean pictures that may count as damaged, of which the bounds are printed."""
 
 

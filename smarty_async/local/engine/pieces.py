@@ -126,8 +126,8 @@ def judged(picture: Pixels, likely: Plane, pieces: Pieces) -> Rows:
         likely: H×W, 0…1.
         pieces: `located` in it.
     """
-    scale = np.float32(255)
-    return np.array([_JUDGE(patch / scale).item() for patch in patches(picture, likely, pieces.shapes)], np.float64)
+    cut = patches(picture, likely, pieces.shapes)
+    return np.array([_JUDGE(patch.astype(np.float32) / np.float32(255)).item() for patch in cut], np.float64)
 
 
 def patches(picture: Pixels, likely: Plane, shapes: Shapes) -> Iterator[NDArray[np.uint8]]:
@@ -148,5 +148,5 @@ def patches(picture: Pixels, likely: Plane, shapes: Shapes) -> Iterator[NDArray[
         middles, normals = shapes.middles[some, None, None], shapes.normals[some, None, None]
         at = (middles - 1j * normals * along + normals * across).reshape(-1, WIDTH)
         x, y = at.real.astype(np.float32), at.imag.astype(np.float32)
-        cut = cv2.remap(planes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cut = np.asarray(cv2.remap(planes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
         yield from cut.reshape(-1, HEIGHT, WIDTH, 4).transpose(0, 3, 1, 2)
