@@ -44,7 +44,7 @@ OPTIONS_OF_OTHERS = {
     *("--build-arg", "--endpoint-url"),  # docker, aws
     *("--now", "--rm", "--stop-timeout", "--user"),  # docker, systemctl
     *("--pack", "--nets", "--start", "--minutes", "--weights", "--net", "--seconds", "--file"),  # training, benchmarks
-    *("--side", "--batch", "--before", "--after", "--share", "--calls"),  # training, benchmarks
+    *("--side", "--batch", "--before", "--after", "--share", "--calls", "--some", "--pieces"),  # likewise
 }
 """Options that are not this program's."""
 
