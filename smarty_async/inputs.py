@@ -34,7 +34,7 @@ from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits, PathLike
 from smarty_async.transport.body import Body, MemoryBody
 
-__all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "name_of", "read_input"]
+__all__ = ["AsyncReadable", "InputPhoto", "PhotoInput", "WholeInput", "name_of", "read_input", "read_whole"]
 
 _MOST_DPI = 1 << 16
 """Pixels an inch; more is no resolution."""
@@ -50,7 +50,8 @@ class AsyncReadable(Protocol):
         ...
 
 
-PhotoInput = PathLike | bytes | bytearray | memoryview | BinaryIO | AsyncReadable | Image.Image
+WholeInput = PathLike | bytes | Image.Image
+PhotoInput = WholeInput | bytearray | memoryview | BinaryIO | AsyncReadable
 
 
 def name_of(photo: PhotoInput) -> str:
@@ -73,23 +74,33 @@ class InputPhoto(msgspec.Struct, frozen=True):
     sent: SentPhoto
 
 
-async def read_input(photo: PhotoInput, limits: Limits) -> InputPhoto:
-    """Read `photo` and make it something that the service takes; of a file with several pages, the first.
+async def read_whole(photo: PhotoInput) -> WholeInput:
+    """The photo, as bytes where it is a file object or a buffer: how long its `read` takes is the caller's.
 
     Args:
         photo: a path, the bytes of an image file, a binary file object, an asynchronous one, or a Pillow image.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    return photo if isinstance(photo, str | os.PathLike | Image.Image) else await _bytes_of(photo)
+
+
+async def read_input(photo: WholeInput, limits: Limits) -> InputPhoto:
+    """Make `photo` something that the service takes; of a file with several pages, the first.
+
+    Args:
+        photo: a path, the bytes of an image file, or a Pillow image.
         limits: what one request may carry.
 
     Raises:
         PhotoRejected: it cannot be sent.
-        TypeError: it is none of these.
     """
     if isinstance(photo, str | os.PathLike):
         return await asyncio.to_thread(_from_file, os.fspath(photo), limits)
     if isinstance(photo, Image.Image):
         return await asyncio.to_thread(_from_picture, photo, limits)
-    data = await _bytes_of(photo)
-    return await asyncio.to_thread(_from_bytes, data, limits)
+    return await asyncio.to_thread(_from_bytes, photo, limits)
 
 
 async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncReadable) -> bytes:

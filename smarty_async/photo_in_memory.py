@@ -11,7 +11,7 @@ from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.asking import RequestOutcome, ask
 from smarty_async.chained import RESTORED_KINDS, not_enlarged
 from smarty_async.errors import PhotoFailed, PhotoRejected
-from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input
+from smarty_async.inputs import InputPhoto, PhotoInput, name_of, read_input, read_whole
 from smarty_async.options import Limits, ModeSpec, rounds
 from smarty_async.results import ErrorInfo, Kind, Restored
 from smarty_async.transport.body import MemoryBody
@@ -72,18 +72,13 @@ class PhotoInMemory:
             await asyncio.to_thread(self._copy_metadata, photo)
         return self._result(outcome)
 
-    @property
-    def _expected_bytes(self) -> int:
-        """What the photo will about need, before it is read."""
-        if isinstance(self._photo, bytes | bytearray):
-            return len(self._photo)
-        return min(self._limits.max_image_bytes or _EXPECTED_BYTES, _EXPECTED_BYTES)
-
     async def _read(self, held: ExitStack) -> InputPhoto:
         """The photo, in memory that is `held` for it."""
         with self._dispatcher.announce_single(self._submitter):
-            room = held.enter_context(await self._memory.room(self._expected_bytes))
-            photo = await read_input(self._photo, self._limits)
+            whole = await read_whole(self._photo)
+            expected = min(self._limits.max_image_bytes or _EXPECTED_BYTES, _EXPECTED_BYTES)
+            room = held.enter_context(await self._memory.room(len(whole) if isinstance(whole, bytes) else expected))
+            photo = await read_input(whole, self._limits)
         room.resize(photo.body.size if isinstance(photo.body, MemoryBody) else 0)
         return photo
 

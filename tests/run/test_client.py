@@ -15,6 +15,8 @@ from support.clients import TOKEN, client_of, hasty, photos, retries
 from support.fake_service import FakeService, drop, envelope, expected, expected_bw, hold, http, items, late, until
 from support.pictures import cut, encoded, jpeg, png, scene, webp
 
+from smarty_async import inputs
+from smarty_async.archive.photos.probe import probe
 from smarty_async.client import SmartyClient
 from smarty_async.errors import (
     ConfigurationError,
@@ -68,31 +70,35 @@ class TestImprove:
             assert (await client.improve(path if as_file else webp())).improved
             assert service.requests[0].images["file_0"].startswith(b"\x89PNG")
 
-    async def test_no_more_photos_are_read_than_will_soon_be_sent(self) -> None:
-        image = jpeg()
+    async def test_no_more_photos_are_converted_than_will_soon_be_sent(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "a.webp"
+        path.write_bytes(webp())
         read = answered = most = 0
 
-        class File(io.BytesIO):
-            def read(self, size: int | None = -1, /) -> bytes:
-                nonlocal read, most
-                read += 1
-                most = max(most, read - answered)
-                return super().read(size)
+        def probing(photo: Any, **options: Any) -> Any:
+            nonlocal read, most
+            read += 1
+            most = max(most, read - answered)
+            return probe(photo, **options)
 
-        limits = Limits(max_image_bytes=len(image), max_request_bytes=4 * len(image))
+        monkeypatch.setattr(inputs, "probe", probing)
+        size = probe(webp(), limits=Limits()).size
+        limits = Limits(max_image_bytes=size, max_request_bytes=4 * size)
         async with FakeService() as service, client_of(service, concurrency=1, limits=limits) as client:
             service.script(late(0.5))
 
             async def improved() -> None:
                 nonlocal answered
-                assert (await client.improve(File(image))).improved == expected("improved", image)
+                assert (await client.improve(path)).improved
                 answered += 1
 
             await asyncio.gather(*[improved() for _ in range(60)])
         assert most <= 8
         assert read == 60
 
-    async def test_a_jpeg_xl_is_unpacked_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_jpeg_xl_in_memory_is_unpacked_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         imagecodecs = pytest.importorskip("imagecodecs")
         unpack, unpacked = imagecodecs.jpegxl_decode_jpeg, list[int]()
 
@@ -109,7 +115,19 @@ class TestImprove:
             assert len(unpacked) == 1
             await all_of(client.improve_archive(photo, out=tmp_path / "out"))
         assert note in (tmp_path / "out" / "improved" / "a.jxl.jpg").read_bytes()
-        assert len(unpacked) == 2
+
+    async def test_files_that_stall_hold_up_no_other_call(self) -> None:
+        class Stalled:
+            async def read(self) -> bytes:
+                await ended.wait()
+                return png()
+
+        ended = asyncio.Event()
+        async with FakeService() as service, client_of(service, concurrency=1) as client:
+            stalled = [asyncio.create_task(client.improve(Stalled())) for _ in range(40)]
+            assert (await client.improve(png())).improved
+            ended.set()
+            assert all(photo.improved for photo in await asyncio.gather(*stalled))
 
     async def test_what_it_takes_goes_as_it_is(self) -> None:
         async with FakeService() as service, client_of(service) as client:
