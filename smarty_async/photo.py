@@ -258,11 +258,9 @@ class PhotoRun:
             await converted.write([probed.converted])
             sent = str(converted.path)
             body = FileBody(sent, size=probed.size, version=None, content_type=probed.content_type)
-        # Workers, who edit the outputs where there are some, may not see temporary files.
-        holds_metadata = probed.unpacked and self._context.editor is None
         self._metadata = self._copier(
             SentPhoto(
-                photo=sent if sent is not None and holds_metadata else photo,
+                photo=photo,  # a run that is cancelled discards what is sent before all outputs are edited
                 page=file.page,
                 sent=photo if sent is None else sent,
                 orientation=probed.orientation,
