@@ -113,6 +113,8 @@ def _codestream(stream: BinaryIO) -> bytes:
             stream.seek(start)
             content = stream.read(min(stop - start, _HEADER_BYTES))
             found += content[4:] if kind == b"jxlp" else content  # behind the number of the part
+        if len(found) >= _HEADER_BYTES:
+            break
     return found[2:]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -129,9 +130,9 @@ def _read_jpeg_xl(stream: BinaryIO, parts: Parts) -> None:
 
 def _read_boxes(stream: BinaryIO, parts: Parts) -> None:
     """Read the metadata of a JPEG 2000 or JPEG XL file, which are built of boxes (ISO/IEC 15444-1, 18181-2)."""
-    for kind, start, stop in boxes(stream, 0, stream.seek(0, io.SEEK_END)):
-        if kind not in (b"Exif", b"xml ", b"uuid", b"brob"):
-            continue
+    kinds = (b"Exif", b"xml ", b"uuid", b"brob")
+    found = (box for box in boxes(stream, 0, stream.seek(0, io.SEEK_END)) if box[0] in kinds)
+    for kind, start, stop in islice(found, _MOST_METADATA_BOXES):
         stream.seek(start)
         data = stream.read(min(stop - start, _LARGEST_BOX))
         if kind == b"brob":
@@ -284,6 +285,7 @@ def _iptc(records: bytes) -> bytes:
 _CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
 _DIRECTORIES = {b"CMT2": IFD.Exif, b"CMT4": IFD.GPSInfo}
 _LARGEST_BOX = 8 << 20
+_MOST_METADATA_BOXES = 64
 
 
 _TAKE_BOX: dict[bytes, Callable[[Parts, bytes], None]] = {
