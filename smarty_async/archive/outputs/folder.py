@@ -169,7 +169,10 @@ class OutputDirectory(StateFolder):
 
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
-        remove_known(str(self.out), place, outputs)
+        try:
+            remove_known(str(self.out), place, outputs)
+        except OutputRefused as error:  # who asks would take it for a refusal of another photo's outputs
+            raise DiskError(str(error)) from None
 
     def recover(self, move: OutputMove) -> bool:
         """Commit what an interrupted run had received; see `OutputStore.recover`.

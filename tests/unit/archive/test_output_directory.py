@@ -333,6 +333,23 @@ async def test_an_output_that_another_program_has_open_on_windows_does_not_stop_
     assert [type(error) for error in refused] == [OutputRefused, type(None), DiskError]
 
 
+async def test_an_output_that_cannot_be_removed_on_windows_refuses_no_other_photo(
+    directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = await written(directory, b"first")
+    await committed(directory, "a.jpg", output)
+
+    def refusing(_: str) -> None:
+        error = PermissionError(errno.EACCES, "Access is denied")
+        setattr(error, "winerror", 32)  # noqa: B010 - as above
+        raise error
+
+    monkeypatch.setattr(os, "unlink", refusing)
+    with pytest.raises(DiskError) as refused:
+        directory.remove("a.jpg", {"improved": output})
+    assert not isinstance(refused.value, OutputRefused)
+
+
 async def test_a_folder_that_cannot_be_synced_is_the_error_of_all_moves_into_it(
     directory: OutputDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
