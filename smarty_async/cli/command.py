@@ -113,14 +113,14 @@ def help_width() -> int:
 
 def _in_words(text: str) -> str:
     """What click says of an option, such as its default, what it may be, and why a value is refused, in words."""
-    text = re.sub(r"\bis not a valid int( range)?\b", "is not a whole number", text)
+    text = re.sub(r"\bis not a valid int(?:eger)?( range)?\b", "is not a whole number", text)
     text = re.sub(r"\bis not a valid float( range)?\b", "is not a number", text)
     text = re.sub(r"\bis not a valid boolean\..*", "is neither true nor false.", text)
     text = re.sub(r"\bnot in the range ([\d.]+)<=x<=([\d.]+)", r"not between \1 and \2", text)
     text = re.sub(r"\bnot in the range x>=([\d.]+)", r"not at least \1", text)
     text = re.sub(r"([\d.]+)<=x<=([\d.]+)", r"from \1 to \2", text)
     text = re.sub(r"x>=([\d.]+)", r"at least \1", text)
-    text = re.sub(r"(?<![\d.])(\d+)\.0(?!\.?\d)", r"\1", text)
+    text = re.sub(r"(?<![\d.'])(\d+)\.0(?!['\d]|\.\d)", r"\1", text)  # not of what was given, which is quoted
     return re.sub(r" {2,}\[", " [", text)
 
 

@@ -39,6 +39,11 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+def _reachable(rubles: float | None, *, local: bool) -> float | None:
+    """The limit, or None for one that no run on this machine reaches: it costs nothing. What is no limit stays."""
+    return None if local and rubles is not None and rubles >= 0 else rubles
+
+
 def _option(group: str, text: str, *names: str, metavar: str | None = None, default: bool = False) -> Any:
     return typer.Option(*names, help=text, metavar=metavar, show_default=default, rich_help_panel=group)
 
@@ -314,8 +319,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 "retry_failed": retry_failed,
                 "redo_missing": redo_missing,
                 "max_photos": max_photos,
-                "max_cost": None if account.local else max_cost,  # on this machine a run costs nothing
-                "max_cost_total": None if account.local else max_cost_total,
+                "max_cost": _reachable(max_cost, local=account.local),
+                "max_cost_total": _reachable(max_cost_total, local=account.local),
                 "state": state,
             },
         )

@@ -50,6 +50,12 @@ def test_limits_in_rubles_do_not_stop_a_run_that_costs_nothing(tmp_path: Path, o
     assert (plan["photos"], plan["left"]) == (2, 0)
 
 
+@pytest.mark.parametrize("limit", ["-5", "nan"])
+def test_what_is_no_limit_is_refused_also_where_a_run_costs_nothing(limit: str, tmp_path: Path, out: Path) -> None:
+    ended = invoke("improve", many(tmp_path / "photos", 1), "--out", out, "--local", "--dry-run", "--max-cost", limit)
+    assert (ended.status, f"must not be negative, but is {float(limit)}" in ended.err) == (2, True)
+
+
 @pytest.mark.slow
 @posix
 async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: Path) -> None:

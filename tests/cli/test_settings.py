@@ -160,7 +160,7 @@ async def test_every_option_can_be_set_in_the_environment(photos: Path, out: Pat
     [
         ("SMARTY_MAX_COST", "much", "'much' is not a number."),
         ("SMARTY_CHAIN", "maybe", "'maybe' is neither true nor false."),
-        ("SMARTY_MODE", "improve better", "'better' is not one of 'improve', 'resolution'."),
+        ("SMARTY_RTYPE", "better", "'better' is not one of 'art', 'photo'."),
     ],
 )
 def test_a_value_of_the_environment_that_cannot_be_used_is_named_with_its_variable(
