@@ -224,7 +224,7 @@ class LogFile:
 
     def read(self) -> bytes:
         """All of it; see `LogStorage.read`."""
-        return b"".join(map(self._read, self._files))
+        return b"\n".join(map(self._read, self._files))  # a part may end in a line that was cut
 
     def _read(self, path: str) -> bytes:
         try:
