@@ -29,6 +29,8 @@ _READY: Final = re.compile(rb"listening on (http://\S+)")
 _STDERR_KEPT: Final = 4000
 """Bytes of the end of the process's standard error that are kept for messages."""
 _MAX_RESTARTS: Final = 1
+_CANCELLED_SECONDS: Final = 2.0
+"""Time to stop when the block is cancelled: nobody takes what it still does, and the program shall end soon."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class EmbeddedService:
         engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
         options: more options of ``smarty-async serve``.
         start_seconds: how long it may take to start, in seconds.
-        stop_seconds: how long it may take to stop before it is killed, in seconds; no time when the block is cancelled.
+        stop_seconds: how long it may take to stop before it is killed, in seconds; when the block is cancelled, 2 at
+            most.
         on_restart: called with a sentence for people when it has died and is started again.
 
     Attributes:
@@ -111,9 +114,8 @@ class EmbeddedService:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Nobody takes what it is still doing when the task is cancelled, and the task shall end soon.
         is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
-        await self._stop(0 if is_cancelled else self._stop_seconds)
+        await self._stop(min(self._stop_seconds, _CANCELLED_SECONDS) if is_cancelled else self._stop_seconds)
 
     @asynccontextmanager
     async def supervised(self) -> AsyncGenerator[None, None]:
@@ -195,7 +197,8 @@ async def embedded_service(
         engine: ``restore``, ``basic`` or ``echo``; by default the best one that is installed.
         options: more options of ``smarty-async serve``.
         start_seconds: how long it may take to start, in seconds.
-        stop_seconds: how long it may take to stop before it is killed, in seconds; no time when the block is cancelled.
+        stop_seconds: how long it may take to stop before it is killed, in seconds; when the block is cancelled, 2 at
+            most.
 
     Raises:
         ConfigurationError: it does not start; the message quotes its standard error.
