@@ -153,10 +153,18 @@ def test_a_faded_toned_print_keeps_its_tone(tones: tuple[tuple[int, int, int], .
     assert chroma(result) > 0.9 * chroma(print_)
 
 
-@pytest.mark.parametrize("paper", [((72, 60, 40), (225, 205, 150)), ((66, 40, 44), (238, 196, 180))])
-def test_the_paper_of_a_faded_print_comes_back_gray(paper: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+@pytest.mark.parametrize(
+    "paper", [((72, 60, 40), (225, 205, 150)), ((66, 40, 44), (238, 196, 180)), ((60, 55, 50), (225, 218, 205))]
+)
+@pytest.mark.parametrize("quality", [None, 95, 85, 75])
+def test_the_paper_of_a_faded_print_comes_back_gray(
+    paper: tuple[tuple[int, int, int], tuple[int, int, int]], quality: int | None
+) -> None:
     gray = ImageOps.autocontrast(pictures.scene(300, 200, seed=2).convert("L"))
-    _, result = improved(ImageOps.colorize(gray, *paper), "PNG")
+    print_ = ImageOps.colorize(gray, *paper)
+    if quality is not None:
+        print_ = pictures.opened(pictures.encoded(print_, quality=quality))
+    _, result = improved(print_, "PNG")
     assert chroma(result) < 1
 
 

@@ -106,9 +106,10 @@ _BLUE: Final = -4.0
 """Chroma (Lab) of black from which it is coloured ink, that of white from which it is coloured light, and b of the mean
 tint up to which it is blue: 20 and less, 36 and less, and -3 and more, in yellowed and reddened prints and in sepia."""
 
-_TONED: Final = 0.5
-"""How far the tint of middle tones may lie from the mean of those of black and of white (Lab): 0.3 and less in yellowed
-and reddened paper, also with noise; 0.8 and more in sepia, selenium, blue and green toning, which tint the silver."""
+_TONED: Final = 1.3
+"""How far the tint of middle tones may lie from the mean of those of black and of white (Lab): 0.2 and less in yellowed
+and reddened paper, 1.25 and less where JPEG of quality 75 and more has quantized it; in the median 2.6 and more in
+sepia, selenium, blue and green toning, which tint the silver."""
 
 _SPOT: Final = 0.16
 _LEAST_SPOT: Final = 6.0
