@@ -46,7 +46,8 @@ _FOR: Final = 4.0
 
 _ENOUGH: Final = 1.4
 """Evidence from which a photo counts as damaged: log odds of a piece times its length in shorter sides, summed. Pieces
-that are rather a part of the scene count against it: where there are many of them, the scene is one of lines."""
+that are rather a part of the scene count against it: where there are many of them, the scene is one of lines. Those of
+a long line that is not damage by itself do not count for it."""
 
 _SURE: Final = 3.8
 """The sum of a line's log odds and half of the logarithm of its length in shorter sides, from which it is damage also
@@ -98,9 +99,10 @@ def damage_mask(picture: Pixels) -> Mask | None:
     lines = joined(pieces, own)
     is_long, of_lines = (lines.lengths > _LONG)[lines.of], lines.odds[lines.of]
     is_sure = bool((lines.odds + np.log(lines.lengths) / 2 >= _SURE).any())
-    if (np.clip(own, _AGAINST, _FOR) * pieces.lengths).sum() >= _ENOUGH:
-        odds = np.where(is_long, of_lines, own)
-        chosen = odds > np.where(is_long, _LINE if is_sure else _ALONE, 0)
+    odds = np.where(is_long, of_lines, own)
+    chosen = odds > np.where(is_long, _LINE if is_sure else _ALONE, 0)
+    evidence = np.clip(own, _AGAINST, np.where(is_long & ~chosen, 0, _FOR))
+    if (evidence * pieces.lengths).sum() >= _ENOUGH:
         certain = (likely > _CERTAIN) & _of_pieces(odds > _DOUBTFUL, pieces)
     elif is_sure:
         chosen, certain = of_lines > _LINE, np.zeros(likely.shape, np.bool_)
