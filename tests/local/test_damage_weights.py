@@ -1,4 +1,4 @@
-"""The files of the networks that find and fill damage: their size, and the tables that their weights are in."""
+"""The files of the networks that find, judge and fill damage: their size, and the tables that their weights are in."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from smarty_async.local.engine.nets import damage_level
 from training.cleaning.net import cleaned
 from training.cleaning.samples import noise_measured
+from training.jpeg import damage_levels
 from training.photographs import Pixels
 
 __all__ = ["CASES", "Validation"]
@@ -60,7 +60,7 @@ class Validation:
             if noise or grain:
                 maps[:, 0] = noise_measured(255 * (pictures - self._clean)) / 255
             if quality is not None:
-                maps[:, 1], maps[:, 2] = (damage_level(quality), 0) if quality > 0 else (0, 1)
+                maps[:, 1], maps[:, 2] = (damage_levels(torch.tensor(quality)), 0) if quality > 0 else (0, 1)
             self._cases[name] = pictures, maps
 
     def __call__(self, net: nn.Module) -> str:

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from smarty_async.local.engine.nets import damage_level
 from training.enlarging.kinds import KINDS, psnr
+from training.jpeg import damage_levels
 from training.photographs import Pixels
 
 __all__ = ["Validation"]
@@ -30,7 +30,9 @@ class Validation:
         small = KINDS[kind].small(large, factor=factor)
         enlarged = np.asarray(small.resize((large.shape[1], large.shape[0]), Image.Resampling.LANCZOS))
         planes = torch.tensor(np.asarray(small)).permute(2, 0, 1)
-        level = torch.full((1, *planes.shape[1:]), damage_level(KINDS[kind].quality))
+        quality = KINDS[kind].quality
+        damage = torch.tensor(0.0) if quality is None else damage_levels(torch.tensor(quality))
+        level = damage.expand(1, *planes.shape[1:])
         planes = torch.cat([planes.float() / 255, level])
         planes = torch.from_numpy(np.pad(planes.numpy(), ((0, 0), (reach, reach), (reach, reach)), mode="symmetric"))[
             None

@@ -130,7 +130,10 @@ def _odds(net: nn.Module, patches: NDArray[np.uint8], device: str) -> Row:
 
 
 def report(pieces: _Pieces, odds: Row) -> None:
-    """Print the loss, and for both rules of the engine the bounds, and how many damaged pictures are over them."""
+    """Print the loss, and for both rules of the engine the bounds, and how many damaged pictures are over them.
+
+    Counted are damaged pictures with pieces of damage. The engine leaves a little more evidence out.
+    """
     seen = pieces.damage < 2
     weights = ((pieces.length + 0.02) * seen).astype(np.float64)
     losses = np.log1p(np.exp(np.where(pieces.damage == 1, -odds, odds)))
@@ -150,7 +153,10 @@ def report(pieces: _Pieces, odds: Row) -> None:
     ):
         ordered = np.sort(evidence[clean > 0])
         for share in _CLEAN_SHARE:
-            bound = ordered[-1 - int(share * pieces.pictures)]
+            over = int(share * pieces.pictures)
+            if over >= len(ordered):
+                continue  # the others have no pieces
+            bound = ordered[-1 - over] + 0.01
             found = (evidence[spoilt] >= bound).mean()
             print(
                 f"{name} {bound:.2f}: {share:.1%} of {pieces.pictures} clean pictures, {found:.0%} of the damaged ones"

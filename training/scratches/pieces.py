@@ -1,10 +1,11 @@
 r"""Pieces of likely damage on photographs, from which the network that judges them is trained.
 
-    python -m training.scratches.pieces --photos work/pack work/pack/VAL FURTHER --out work/pieces \
+    python -m training.scratches.pieces --photos work/pack further --out work/pieces \
         --some sources/clothing-dataset-small/train/*
 
 The pieces are those that the engine finds in photographs as they are, and in the same damaged by
-`training/scratches/damage.py`, by one kind of damage or several. It needs `training/requirements.txt` without PyTorch
+`training/scratches/damage.py`, by one kind of damage or several. `further` is what `training.enlarging.pack` has
+packed. It needs `training/requirements.txt` without PyTorch
 (ncnn and PyTorch do not run in one process).
 """
 
@@ -126,7 +127,7 @@ def main() -> None:
     """Draw the pieces."""
     parser = argparse.ArgumentParser(prog="python -m training.scratches.pieces", description=__doc__)
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="folders of photographs")
-    parser.add_argument("--some", type=Path, nargs="+", default=[], help="folders of which every ninth is taken")
+    parser.add_argument("--some", type=Path, nargs="+", default=[], help="folders; every ninth photograph is taken")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the pieces")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()

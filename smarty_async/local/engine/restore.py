@@ -50,7 +50,7 @@ _MOST_SHARPENED: Final = 1600
 
 
 class RestoreEngine:
-    """Networks for JPEG damage, noise and enlargement; classical methods for scratches, fading and blur."""
+    """Networks for JPEG damage, noise, scratches and enlargement; classical methods for fading and blur."""
 
     def __init__(self, *, colourist: Colourist | None) -> None:
         """Make the engine; its networks are read when they are first needed.
