@@ -102,7 +102,7 @@ class TestConfigFile:
             ("concurrency = 2.5", "sets 'concurrency' to 2.5: it takes a whole number"),
             ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
             ("[improve]\nport = 1", "sets 'port', which is not an option"),
-            ("[improove]\nfit = true", r"has a section \[improove\], which is not a command: did you mean 'improve'"),
+            ("[impruve]\nfit = true", r"has a section \[impruve\], which is not a command: did you mean 'improve'"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
             ("max-cost", "is not valid TOML"),
         ],
