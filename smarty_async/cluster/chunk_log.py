@@ -217,14 +217,10 @@ class LogFile:
         except OSError as error:
             raise DiskError(f"cannot rename {path!r}: {error.strerror}") from None
 
-    @property
-    def _files(self) -> list[str]:
-        """Where it is."""
-        return self._parts if self._is_closed else [*self._parts, self._path]
-
     def read(self) -> bytes:
-        """All of it; see `LogStorage.read`."""
-        return b"\n".join(map(self._read, self._files))  # a part may end in a line that was cut
+        """All of it; see `LogStorage.read`. Its parts end with their last whole lines."""
+        parts = b"".join(data[: data.rfind(b"\n") + 1] for data in map(self._read, self._parts))
+        return parts if self._is_closed else parts + self._read(self._path)
 
     def _read(self, path: str) -> bytes:
         try:
@@ -237,7 +233,7 @@ class LogFile:
 
     def remove(self) -> None:
         """Remove it; see `LogStorage.remove`."""
-        for path in self._files:
+        for path in self._parts + ([] if self._is_closed else [self._path]):
             with suppress(OSError):  # the next run empties the folder
                 os.unlink(path)  # noqa: PTH108 - likewise
 

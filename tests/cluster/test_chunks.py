@@ -279,7 +279,7 @@ async def test_a_log_that_is_created_again_while_it_is_closed_still_tells_what_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "chunk-1")
-    assert LogFile(path).create(b"reported\n")
+    assert LogFile(path).create(b"reported\nand cu")
     caller, again = LogFile(path), LogFile(path)
 
     def create_later(data: bytes) -> bool:
