@@ -49,6 +49,9 @@ _ENOUGH: Final = 1.4
 that are rather a part of the scene count against it: where there are many of them, the scene is one of lines. Those of
 a long line that is not damage by itself do not count for it."""
 
+_PLENTY: Final = 3.0
+"""Evidence with that of all lines from which these need no sure one beside them."""
+
 _SURE: Final = 3.8
 """The sum of a line's log odds and half of the logarithm of its length in shorter sides, from which it is damage also
 in a photo that does not count as damaged."""
@@ -58,7 +61,7 @@ _LONG: Final = 0.12
 
 _LINE: Final = 1.0
 _ALONE: Final = 2.0
-"""The log odds from which a line is damage beside a sure one, and without one."""
+"""The log odds from which a line is damage beside a sure one or with plenty of evidence, and without these."""
 
 _CERTAIN: Final = 0.95
 _DOUBTFUL: Final = -1.0
@@ -99,6 +102,7 @@ def damage_mask(picture: Pixels) -> Mask | None:
     lines = joined(pieces, own)
     is_long, of_lines = (lines.lengths > _LONG)[lines.of], lines.odds[lines.of]
     is_sure = bool((lines.odds + np.log(lines.lengths) / 2 >= _SURE).any())
+    is_sure |= bool((np.clip(own, _AGAINST, _FOR) * pieces.lengths).sum() >= _PLENTY)
     odds = np.where(is_long, of_lines, own)
     chosen = odds > np.where(is_long, _LINE if is_sure else _ALONE, 0)
     evidence = np.clip(own, _AGAINST, np.where(is_long & ~chosen, 0, _FOR))
