@@ -116,11 +116,12 @@ def _finished(dice: Generator, picture: Pixels) -> Pixels:
 def _damage(labels: NDArray[np.int32], change: Plane, count: int) -> NDArray[np.float64]:
     """For each piece 1 where more than half of its pixels are damaged, 2 where that is hardly to be seen, else 0."""
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    found = [np.zeros(count)]
-    for least in (_CHANGED, _SEEN):
-        near = cv2.dilate((change > least).astype(np.uint8), np.ones((3, 3), np.uint8)).ravel()
-        found.append(np.bincount(labels.ravel(), near, count + 1)[1:] / areas > 0.5)
-    return np.where(found[1], 1.0, np.where(found[2], 2.0, 0.0))
+
+    def most_of(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        near = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).ravel()
+        return np.asarray(np.bincount(labels.ravel(), near, count + 1)[1:] / areas > 0.5)
+
+    return np.where(most_of(change > _CHANGED), 1.0, np.where(most_of(change > _SEEN), 2.0, 0.0))
 
 
 def main() -> None:

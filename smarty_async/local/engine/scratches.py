@@ -101,12 +101,11 @@ def damage_mask(picture: Pixels) -> Mask | None:
     own = judged(picture, likely, pieces)
     lines = joined(pieces, own)
     is_long, of_lines = (lines.lengths > _LONG)[lines.of], lines.odds[lines.of]
-    is_sure = bool((lines.odds + np.log(lines.lengths) / 2 >= _SURE).any())
-    is_sure |= bool((np.clip(own, _AGAINST, _FOR) * pieces.lengths).sum() >= _PLENTY)
+    evidence = np.clip(own, _AGAINST, _FOR) * pieces.lengths
+    is_sure = evidence.sum() >= _PLENTY or bool((lines.odds + np.log(lines.lengths) / 2 >= _SURE).any())
     odds = np.where(is_long, of_lines, own)
     chosen = odds > np.where(is_long, _LINE if is_sure else _ALONE, 0)
-    evidence = np.clip(own, _AGAINST, np.where(is_long & ~chosen, 0, _FOR))
-    if (evidence * pieces.lengths).sum() >= _ENOUGH:
+    if np.where(is_long & ~chosen, np.minimum(evidence, 0), evidence).sum() >= _ENOUGH:
         certain = (likely > _CERTAIN) & _of_pieces(odds > _DOUBTFUL, pieces)
     elif is_sure:
         chosen, certain = of_lines > _LINE, np.zeros(likely.shape, np.bool_)
