@@ -139,7 +139,7 @@ class ChunkLog:
             DiskError: the storage refuses.
         """
         data = await _in_thread(self._storage.read)
-        lines = list(_decoded(data[: data.rfind(b"\n") + 1]))
+        lines = list(_decoded(_whole_lines(data)))
         items = [line for line in lines if isinstance(line, FinishedItem)]
         begin = next((line for line in lines if isinstance(line, ChunkBegin)), None)
         end = next((line for line in lines if isinstance(line, ChunkEnd)), None)
@@ -152,6 +152,11 @@ class ChunkLog:
 
 def _encoded(lines: Sequence[_Line]) -> bytes:
     return b"".join(_encoder.encode(line) + b"\n" for line in lines)
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """`data` without what stands behind the last line end: a line that was not written whole."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _decoded(data: bytes) -> Iterator[_Line]:
@@ -219,7 +224,7 @@ class LogFile:
 
     def read(self) -> bytes:
         """All of it; see `LogStorage.read`. Its parts end with their last whole lines."""
-        parts = b"".join(data[: data.rfind(b"\n") + 1] for data in map(self._read, self._parts))
+        parts = b"".join(_whole_lines(self._read(path)) for path in self._parts)
         return parts if self._is_closed else parts + self._read(self._path)
 
     def _read(self, path: str) -> bytes:
