@@ -20,6 +20,7 @@ from smarty_async.archive.commit import OutputCommitter
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.client import SmartyClient
 from smarty_async.errors import DiskError, SmartyError
+from smarty_async.local import embedded
 from smarty_async.local.embedded import embedded_service
 from smarty_async.options import Limits, OAuthCredentials
 from smarty_async.run import ArchiveRun
@@ -445,18 +446,19 @@ class TestArchive:
 
         async def application() -> None:
             async with (
-                embedded_service(engine="echo", options=["--latency", "0.2"]) as url,
+                embedded_service(engine="echo", options=["--latency", "0.2"], stop_seconds=60) as url,
                 SmartyClient(base_url=url, concurrency=2, limits=Limits(max_images=2)) as client,
             ):
                 async for _ in client.improve_archive(source, out=out):
                     begun.set()
 
+        monkeypatch.setattr(embedded, "_CANCELLED_SECONDS", 60)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", spawning)
         async with nothing_left():
             running = asyncio.create_task(application())
             await begun.wait()
             await cancelled(running)
-            assert [child.returncode is None for child in children] == [False]  # it was waited for
+            assert [child.returncode for child in children] == [0]  # it ended by itself, and was waited for
         assert not temporaries(out)
 
     async def test_an_archive_and_single_photos_do_not_harm_each_other(self, tmp_path: Path) -> None:
