@@ -40,7 +40,7 @@ class LogFormat(StrEnum):
 
 
 def _reachable(rubles: float | None, *, local: bool) -> float | None:
-    """The limit, or None for one that no run on this machine reaches: it costs nothing. What is no limit stays."""
+    """None for a limit where the run costs nothing; else what was given, which `ArchiveOptions` checks."""
     return None if local and rubles is not None and rubles >= 0 else rubles
 
 

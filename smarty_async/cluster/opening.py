@@ -25,8 +25,8 @@ _IGNORE_INTERRUPTS: Final = "import signal; signal.signal(signal.SIGINT, signal.
 """Run by each worker on this machine: Ctrl-C in the terminal is for the caller alone, which waits for what is paid."""
 _NO_PAGES: Final[dict[str, list[str]]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 """Dask's own pages show calls, and with these the token, to everyone on this machine."""
-_TIDY_UP_IN_SILENCE: Final = "ignore:resource_tracker"
-"""For the process that Python starts to remove what the others leave: after a second Ctrl-C it would warn of that."""
+_NO_TRACKER_WARNINGS: Final = "ignore:resource_tracker"
+"""For Python's resource tracker, which removes what other processes leave: after a second Ctrl-C it would warn."""
 
 _client = cast("Any", Client)
 _local_cluster = cast("Any", LocalCluster)
@@ -64,7 +64,7 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
 
 @asynccontextmanager
 async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
-    with dask.config.set(_NO_PAGES), _warnings_of_children(_TIDY_UP_IN_SILENCE):
+    with dask.config.set(_NO_PAGES), _warnings_of_children(_NO_TRACKER_WARNINGS):
         cluster = await _local_cluster(
             n_workers=workers,
             threads_per_worker=-(-requests // workers),
