@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -369,8 +370,11 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("max_photos", "max_cost", "max_cost_total"):
             value = getattr(self, name)
+            option = f"{name} (--{name.replace('_', '-')})"
             if value is not None and not value >= 0:
-                raise OptionsError(f"{name} must not be negative, but is {value}")
+                raise OptionsError(f"{option} must not be negative, but is {value}")
+            if name == "max_photos" and value not in (None, math.inf) and value % 1:
+                raise OptionsError(f"{option} must be a whole number, not {value}")
         if unknown := self.outputs - set(KINDS):
             raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         if self.outputs and not any(self.outputs & set(KINDS_BY_MODE[spec.mode]) for spec in self.specs):
