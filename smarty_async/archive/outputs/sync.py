@@ -19,6 +19,7 @@ Everywhere else, and on other systems, each file and each folder is synced by it
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import sys
@@ -46,6 +47,9 @@ MAX_FOLDERS = 4096
 """Folders that are remembered, at most: photos come folder by folder."""
 _FEW = 1
 """Files and folders that are synced by themselves."""
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTTY, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""What file systems answer, network drives among them, that cannot do what a sync asks for."""
 
 _Refused = list[DiskError | None]
 
@@ -188,26 +192,40 @@ def sync_file(path: str | Path) -> None:
     # Windows' FlushFileBuffers wants a handle that may write.
     descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
-        if sys.platform == "darwin":
-            import fcntl  # noqa: PLC0415 - not there on Windows
-
-            # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead.
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
+        _sync_through(descriptor)
     finally:
         os.close(descriptor)
 
 
-def sync_folder(path: Path) -> None:
-    """Wait until the names in the folder at `path` are on the disk itself.
+def _sync_through(descriptor: int) -> None:
+    """Wait until an open file's bytes are on the disk itself, as far as its file system can do that."""
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - not there on Windows
 
-    Windows cannot open a folder for this; NTFS journals its names itself.
+        # On macOS fsync(2) leaves the bytes in the drive's cache; its manual names this instead, for some file systems.
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+        else:
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in the folder at `path` are on the disk itself, as far as its file system can do that.
+
+    Windows cannot open a folder for this; NTFS journals its names itself. Elsewhere fsync(2) has EINVAL for what takes
+    no synchronization, such as the folders of some network drives.
     """
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(descriptor)

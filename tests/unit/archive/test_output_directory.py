@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -494,6 +495,36 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a").touch()
     output_sync.sync_file(tmp_path / "a")
     assert calls == [51]
+
+
+def test_macos_syncs_a_file_on_a_drive_that_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+
+    class Fcntl:
+        F_FULLFSYNC = 51
+
+        @staticmethod
+        def fcntl(_: int, _command: int) -> None:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setitem(sys.modules, "fcntl", Fcntl)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    (tmp_path / "a").touch()
+    output_sync.sync_file(tmp_path / "a")
+    assert len(synced) == 1
+
+
+@pytest.mark.parametrize(("refusal", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_takes_no_sync_is_left_to_its_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, refusal: int, is_error: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="error") if is_error else nullcontext():
+        output_sync.sync_folder(tmp_path)
 
 
 def test_windows_has_no_folders_to_flush(monkeypatch: pytest.MonkeyPatch) -> None:
