@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
+from urllib.parse import quote
 
 from smarty_async.errors import ConfigurationError, DiskError
 
 __all__ = [
     "VERSION",
     "DamagedJournal",
+    "address_of",
     "copied",
     "disk_error",
     "empty",
@@ -246,7 +249,7 @@ def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
 
 def _connection(path: Path, mode: str) -> sqlite3.Connection:
     sql = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+        f"{address_of(path.absolute())}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
         if _version(sql) > VERSION:
@@ -255,6 +258,16 @@ def _connection(path: Path, mode: str) -> sqlite3.Connection:
         sql.close()
         raise
     return sql
+
+
+def address_of(path: PurePath) -> str:
+    """The address by which SQLite opens the file at `path`, an absolute one.
+
+    It has no host, as `as_uri` gives one to a share of Windows: SQLite takes none but this machine, and finds
+    ``//server/share`` in the path.
+    """
+    written = path.as_posix()
+    return f"file://{'' if written.startswith('/') else '/'}{quote(os.fsencode(written), safe='/:')}"
 
 
 def _private_copy(path: Path) -> sqlite3.Connection:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from support.archives import STATE, lines
 from support.permissions import without_privileges
 
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
+from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
@@ -594,6 +595,18 @@ async def test_outputs_of_an_earlier_content_are_removed_when_the_new_one_succee
         assert old.exists() == stays, outcome
         await journal.close()
     assert json.loads((place.out / "results.jsonl").read_text())["outputs"] == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        (PurePosixPath("/out/a b/100%?#/journal"), "file:///out/a%20b/100%25%3F%23/journal"),
+        (PureWindowsPath("C:/out/journal"), "file:///C:/out/journal"),
+        (PureWindowsPath("//server/share/out/journal"), "file:////server/share/out/journal"),
+    ],
+)
+def test_sqlite_is_given_no_host_that_it_would_refuse(path: PurePath, address: str) -> None:
+    assert schema.address_of(path) == address
 
 
 async def test_results_that_cannot_be_noted_concern_nothing_else_in_the_transaction(place: Place) -> None:
