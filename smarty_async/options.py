@@ -251,6 +251,8 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             required = name in ("client_id", "auth_url")
             check_type(name, getattr(self, name), *((str,) if required else (str, None)))
+            if not (getattr(self, name) or "").isprintable():
+                raise OptionsError(f"{name} holds more than printable text: a line end, for example")
         if not self.client_id or not (self.client_secret or self.refresh_token):
             raise OptionsError("OAuth needs a client_id, and a client_secret or a refresh_token")
 

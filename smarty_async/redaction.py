@@ -232,11 +232,12 @@ def _needles(secret: str) -> Iterator[_Needle]:
         yield _Needle(secret[:_PREFIX], extends_after=True)
         for start in (*range(_PREFIX, len(secret) - _PREFIX, _PREFIX), len(secret) - _PREFIX):
             yield _Needle(secret[start : start + _PREFIX], extends_before=True, extends_after=True)
-    quoted = {quote(secret, safe=""), quote_plus(secret), quote(secret, safe="/:@!$'()*,;=+?-._~")}
-    for spelled in {secret, b64encode(secret.encode("utf-8", "surrogatepass")).decode().rstrip("="), *quoted}:
+    data = secret.encode("utf-8", "surrogatepass")
+    quoted = {quote(data, safe=""), quote_plus(data), quote(data, safe="/:@!$'()*,;=+?-._~")}
+    for spelled in {secret, b64encode(data).decode().rstrip("="), *quoted}:
         for needle in _base64_needles(spelled):
             yield _Needle(needle, extends_before=True, extends_after=True)
-    digits = secret.encode("utf-8", "surrogatepass").hex()
+    digits = data.hex()
     yield from (_Needle(digits), _Needle(digits.upper()))
 
 

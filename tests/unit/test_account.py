@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def test_oauth_credentials() -> None:
         ({"SMARTY_CLIENT_ID": "i"}, "SMARTY_CLIENT_SECRET is not set"),
         ({"SMARTY_CLIENT_SECRET": TOKEN}, "SMARTY_CLIENT_ID is not set"),
         ({"SMARTY_TOKEN": f"Bearer {TOKEN}"}, "one word"),
+        ({"SMARTY_TOKEN": os.fsdecode(TOKEN.encode() + b"\xff")}, "one word"),
         ({"SMARTY_TOKEN_FILE": "/no/such/file"}, "cannot read the token"),
         ({"SMARTY_BASE_URL": "https://a.example"}, "no account for https://a.example"),
     ],

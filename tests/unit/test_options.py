@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
@@ -181,6 +182,10 @@ def test_credentials_without_anything_to_show_for_them(given: dict[str, str]) ->
         ({"client_id": 5, "client_secret": "a"}, "client_id must be str, not int"),
         ({"client_id": "a", "client_secret": b"s3cret"}, "client_secret must be str or None, not bytes"),
         ({"client_id": "a", "client_secret": "b", "auth_url": None}, "auth_url must be str, not NoneType"),
+        (
+            {"client_id": "a", "client_secret": os.fsdecode(b"s3cret\xff")},
+            "client_secret holds more than printable text: a line end, for example",
+        ),
     ],
 )
 def test_credentials_that_are_no_text(given: dict[str, Any], message: str) -> None:
