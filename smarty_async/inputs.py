@@ -57,7 +57,7 @@ PhotoInput = WholeInput | bytearray | memoryview | BinaryIO | AsyncReadable
 def name_of(photo: PhotoInput) -> str:
     """The photo's name in error messages: its path, the name of an uploaded or open file, else nothing."""
     if isinstance(photo, str | os.PathLike):
-        return display_path(os.fspath(photo))
+        return display_path(os.fsdecode(photo))
     name = getattr(photo, "filename", None) or getattr(photo, "name", None)
     return display_path(name) if isinstance(name, str) else ""
 
@@ -97,7 +97,7 @@ async def read_input(photo: WholeInput, limits: Limits) -> InputPhoto:
         PhotoRejected: it cannot be sent.
     """
     if isinstance(photo, str | os.PathLike):
-        return await asyncio.to_thread(_from_file, os.fspath(photo), limits)
+        return await asyncio.to_thread(_from_file, os.fsdecode(photo), limits)
     if isinstance(photo, Image.Image):
         return await asyncio.to_thread(_from_picture, photo, limits)
     return await asyncio.to_thread(_from_bytes, photo, limits)
@@ -112,9 +112,9 @@ async def _bytes_of(photo: bytes | bytearray | memoryview | BinaryIO | AsyncRead
     data = await read() if inspect.iscoroutinefunction(read) else await asyncio.to_thread(read)
     if inspect.isawaitable(data):
         data = await data
-    if not isinstance(data, bytes):
+    if not isinstance(data, bytes | bytearray):
         raise TypeError(f"the file must be opened in binary mode: read() gave {type(data).__name__}")
-    return data
+    return bytes(data)
 
 
 def _from_picture(picture: Image.Image, limits: Limits) -> InputPhoto:

@@ -42,8 +42,27 @@ def temporaries(out: Path) -> list[Path]:
     return [*(out / ".smarty-async").glob("tmp/*")]
 
 
+class _PathOfBytes:
+    def __init__(self, path: bytes) -> None:
+        self._path = path
+
+    def __fspath__(self) -> bytes:
+        return self._path
+
+
+class _FileOfBuffers:
+    def __init__(self, image: bytes) -> None:
+        self._image = image
+
+    def read(self) -> bytearray:
+        return bytearray(self._image)
+
+
+os.PathLike.register(_PathOfBytes)
+
+
 class TestImprove:
-    @pytest.mark.parametrize("given", ["path", "text", "bytes", "file", "memory"])
+    @pytest.mark.parametrize("given", ["path", "text", "path of bytes", "bytes", "file", "memory", "buffers"])
     async def test_a_path_bytes_or_a_file_object(self, tmp_path: Path, given: str) -> None:
         image, path = jpeg(), tmp_path / "фото.jpg"
         path.write_bytes(image)
@@ -51,9 +70,11 @@ class TestImprove:
             photo: Any = {
                 "path": path,
                 "text": str(path),
+                "path of bytes": _PathOfBytes(os.fsencode(path)),
                 "bytes": image,
                 "file": file,
                 "memory": io.BytesIO(image),
+                "buffers": _FileOfBuffers(image),
             }[given]
             async with FakeService() as service, client_of(service) as client:
                 result = await client.improve(photo)
