@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -101,11 +102,14 @@ def program(
     the command line comes first, then the environment, then the file.
     """
     del version
-    from smarty_async.cli.command import CONFIG_FILE, read_config  # noqa: PLC0415 - help is quick
+    from smarty_async.cli.command import CONFIG_FILE, read_config, unknown_variables  # noqa: PLC0415 - help is quick
 
+    commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined] # a group
+    for problem in unknown_variables(os.environ, commands):
+        say(f"smarty-async: {problem}")
     file = config or Path(CONFIG_FILE)
     if config is not None or file.is_file():
-        context.default_map = read_config(file, context.command.commands)  # type: ignore[attr-defined] # a group
+        context.default_map = read_config(file, commands)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -19,8 +19,16 @@ from typer.models import TyperPath
 
 from smarty_async.errors import ConfigurationError
 
-__all__ = ["CONFIG_FILE", "Command", "help_width", "option_key", "read_config"]
+__all__ = ["CONFIG_FILE", "Command", "help_width", "option_key", "read_config", "unknown_variables"]
 
+
+_PREFIX = "SMARTY_"
+"""What the names of the program's variables begin with."""
+
+_VARIABLES = frozenset(
+    f"{_PREFIX}{name}" for name in ("CONFIG", "TOKEN", "TOKEN_FILE", "CLIENT_ID", "CLIENT_SECRET", "AUTH_URL")
+)
+"""The variables that are the option of no command: `account` reads all but the first."""
 
 _NOT_FROM_ENVIRONMENT = frozenset({"base_url", "provider", "help"})
 """`account` reads these, after the options; help is no setting."""
@@ -57,7 +65,7 @@ class Command(TyperCommand):
                 vars(path := _LocalPath()).update(vars(option.type))
                 option.type = path
             if isinstance(option, TyperOption) and option.name not in _NOT_FROM_ENVIRONMENT and not option.hidden:
-                option.envvar = option.envvar or f"SMARTY_{option_key(option).upper()}"
+                option.envvar = option.envvar or f"{_PREFIX}{option_key(option).upper()}"
                 option.show_envvar = False
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:  # type: ignore[override] # click's own types
@@ -97,7 +105,7 @@ def _place_of(option: TyperOption, ctx: Context) -> str | None:
             return f"the variable {option.envvar}"
         case "DEFAULT_MAP":
             file = (ctx.parent.params.get("config") if ctx.parent else None) or CONFIG_FILE
-            return f"{option_key(option).replace('_', '-')!r} in the config file {str(file)!r}"
+            return f"{_in_file(option_key(option))!r} in the config file {str(file)!r}"
         case _:
             return None
 
@@ -175,6 +183,26 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     return defaults
 
 
+def unknown_variables(environ: Iterable[str], commands: Mapping[str, Any]) -> list[str]:
+    """What to say of variables that begin as this program's do, and are none: a mistyped limit is no limit.
+
+    Args:
+        environ: the names of the environment's variables.
+        commands: the commands by name.
+    """
+    known = {f"{_PREFIX}{key.upper()}" for command in commands.values() for key in _options(command)} | _VARIABLES
+    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    return [
+        f"{name} is set, which is not one of this program's variables{_close(name, known, written=str)}"
+        for name in unknown
+    ]
+
+
+def _in_file(key: str) -> str:
+    """An option's name as a config file has it."""
+    return key.replace("_", "-")
+
+
 def _options(command: Any) -> dict[str, TyperOption]:
     """Each option that a file may set, by its name there."""
     options = [option for option in command.params if isinstance(option, TyperOption) and not option.hidden]
@@ -193,7 +221,7 @@ def _value(option: TyperOption, value: Any, path: Path) -> Any:
     if "," in (option.metavar or ""):
         return ",".join(map(str, values))
     raise ConfigurationError(
-        f"the config file {str(path)!r} sets {option_key(option).replace('_', '-')!r} to a list: it takes one value"
+        f"the config file {str(path)!r} sets {_in_file(option_key(option))!r} to a list: it takes one value"
     )
 
 
@@ -209,7 +237,7 @@ def _checked(option: TyperOption, value: Any, path: Path) -> Any:
     else:
         takes, fits = "a text", isinstance(value, str)
     if not fits:
-        key = option_key(option).replace("_", "-")
+        key = _in_file(option_key(option))
         raise ConfigurationError(f"the config file {str(path)!r} sets {key!r} to {value!r}: it takes {takes}")
     return _expanded(value)
 
@@ -234,7 +262,7 @@ def _option(key: str, options: Mapping[str, TyperOption], path: Path) -> TyperOp
     return options[name]
 
 
-def _close(name: str, known: Iterable[str]) -> str:
+def _close(name: str, known: Iterable[str], *, written: Callable[[str], str] = _in_file) -> str:
     """The end of a message about an unknown `name`: the known one that is most like it, if there is one."""
     close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0].replace('_', '-')!r}?" if close else ""
+    return f": did you mean {written(close[0])!r}?" if close else ""

@@ -13,8 +13,9 @@ from support.program import invoke, out, photos, run, service
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from smarty_async import account
 from smarty_async.cli import app
-from smarty_async.cli.command import read_config
+from smarty_async.cli.command import read_config, unknown_variables
 from smarty_async.cli.improve_options import default_out
 from smarty_async.errors import ConfigurationError, OptionsError
 
@@ -49,6 +50,20 @@ def test_no_word_is_broken_at_80_columns(command: str) -> None:
     lines = help_of(command, "-h").splitlines()
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if re.search(r"\w-$", line)] == []
+
+
+async def test_a_mistyped_variable_is_named_and_its_value_not_shown() -> None:
+    ended = await run("status", "nowhere", SMARTY_MAX_COSTS="s3cret")
+    assert "SMARTY_MAX_COSTS is set, which is not one of this program's variables" in ended.err
+    assert "did you mean 'SMARTY_MAX_COST'?" in ended.err
+    assert "s3cret" not in ended.err
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    of_account = set(re.findall(r"SMARTY_[A-Z_]+", Path(account.__file__).read_text(encoding="utf-8")))
+    assert len(of_account) == 7
+    assert unknown_variables({*of_account, "SMARTY_CONFIG", "SMARTY_ENGINE", "SMARTY_MAX_COST"}, commands()) == []
+    assert len(unknown_variables({"SMARTY_REFRESH_TOKEN", "SMARTY_", "OTHER"}, commands())) == 2
 
 
 def test_the_list_of_commands_is_whole_sentences() -> None:
