@@ -236,6 +236,8 @@ def default_out(sources: tuple[str, ...]) -> str:
             raise OptionsError(f"there is no {sources[0]!r}: check the path")
         raise OptionsError("say where the results go: --out DIR (it can only be left out with one folder or photo)")
     source = Path(sources[0]).absolute()
+    if not source.name:
+        raise OptionsError(f"say where the results go: --out DIR (there is nothing beside {sources[0]!r})")
     return str(source.with_name(f"{source.stem if source.is_file() else source.name}-restored"))
 
 

@@ -213,6 +213,8 @@ class TestDefaultOut:
         for sources in ((str(tmp_path), str(tmp_path)), (), (str(tmp_path / "*.jpg"),)):
             with pytest.raises(OptionsError, match="--out DIR"):
                 default_out(sources)
+        with pytest.raises(OptionsError, match=r"--out DIR .*there is nothing beside '/'"):
+            default_out(("/",))
         with pytest.raises(OptionsError, match=r"there is no '.*gone': check the path"):
             default_out((str(tmp_path / "gone"),))
 
