@@ -133,7 +133,8 @@ class ServiceUnavailable(SmartyError):
     """The service failed for too long. No photo is marked as failed for that: a later run resumes.
 
     Attributes:
-        status: the last HTTP or envelope status seen, None when nothing answered.
+        status: the last HTTP or envelope status seen, None when nothing answered; 200 where it answers, and its
+            answers cannot be used.
         seconds: how long it failed, in seconds.
     """
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
+from http import HTTPStatus
 
 import typer
 
@@ -53,6 +54,10 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.EN
 _ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way."
 _GET_PERMISSION = "Change the permissions, or run the same command as a user who has them."
 _MAKE_ROOM = "Make room on the disk, and run the same command again."
+_PAYS_AGAIN = (
+    "These photos may have been paid for, and would be again: ask the service's support first, and then try one photo "
+    "with --max-photos 1."
+)
 _MAKE_FOLDER = "Check that the folder is there and its disk is connected, or choose another path."
 
 _WAY_OUT_OF: Mapping[int | None, str] = {
@@ -111,6 +116,8 @@ def sentences(error: BaseException, *, resumes: bool = False, traced: bool = Fal
     """
     if isinstance(error, DiskError) and (way := _WAY_OUT_OF.get(error.errno)):
         return [str(error), f"{way} Nothing is lost." if resumes else way]
+    if isinstance(error, ServiceUnavailable) and error.status == HTTPStatus.OK:
+        return [str(error), _PAYS_AGAIN]
     if isinstance(error, SmartyError):
         ways = _WAY_OUT_IF_RESUMED if resumes else _WAY_OUT
         way_out = next((way for kind, way in ways if isinstance(error, kind)), None)

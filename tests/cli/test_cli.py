@@ -215,6 +215,12 @@ def test_only_a_command_that_keeps_what_it_has_done_is_said_to_continue(error: B
     assert not words.search(" ".join(sentences(error)))
 
 
+@pytest.mark.parametrize("resumes", [True, False])
+def test_answers_that_cannot_be_used_are_not_asked_for_again_without_thought(*, resumes: bool) -> None:
+    said = sentences(errors.ServiceUnavailable("x", status=200, seconds=0), resumes=resumes)
+    assert said[1].startswith("These photos may have been paid for, and would be again")
+
+
 def _fail(*, verbose: bool) -> None:
     with error_boundary(verbose=verbose) as hidden:
         hidden.append(TOKEN)
