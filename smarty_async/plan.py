@@ -271,6 +271,6 @@ def _opened_to_read(
             yield store
         return
     if not journal.exists():
-        raise ConfigurationError(f"{str(out)!r} holds no journal: no photos were restored into it")
+        raise schema.no_journal(out)
     with closing(JournalStore(journal, opener=schema.opened_to_read)) as store, store.translated():
         yield store

@@ -68,6 +68,7 @@ def test_album_says_which_photos_are_gone(results: Path, tmp_path: Path, source:
         (["album", "{out}"], 2, "--to"),
         (["album", "{tmp}", "--to", "{tmp}/album"], 3, "there is no journal in"),
         (["view", "{tmp}", "--no-browser"], 3, "there is no journal in"),
+        (["view", "{tmp}/gone", "--no-browser"], 3, "there is no folder"),
         (["view", "{tmp}", "--static", "{tmp}/page.html"], 3, "there is no journal in"),
         (["view", "{out}", "--static", "{source}"], 2, "--static"),
         (["view"], 2, "DIR"),

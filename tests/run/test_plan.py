@@ -179,7 +179,7 @@ async def test_status_names_every_photo_that_was_not_restored(source: Path, out:
 
 
 async def test_status_of_what_no_run_has_touched(out: Path) -> None:
-    with pytest.raises(ConfigurationError, match="holds no journal"):
+    with pytest.raises(ConfigurationError, match="there is no folder"):
         await read_status(out)
 
 

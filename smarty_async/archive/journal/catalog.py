@@ -120,9 +120,7 @@ class Catalog:
                     f"view and album read results in a folder, and {address!r} is in a bucket: 'smarty-async status "
                     f"{address}' tells what became of the photos, and the store's own tools copy the pictures"
                 )
-            raise ConfigurationError(
-                f"there is no journal in {str(out)!r}: give the folder that was given to improve as --out"
-            )
+            raise schema.no_journal(out)
         self._sql = schema.opened_to_read(self._path)
         self._version = -1
         self._folders: list[Folder] = []

@@ -20,6 +20,7 @@ __all__ = [
     "copied",
     "disk_error",
     "empty",
+    "no_journal",
     "opened",
     "opened_to_read",
     "set_aside",
@@ -226,6 +227,12 @@ def translated(path: Path) -> Generator[None]:
         yield
     except sqlite3.Error as error:
         raise disk_error(error, path) from None
+
+
+def no_journal(out: str | os.PathLike[str]) -> ConfigurationError:
+    """The error for an output folder that has no journal, or is not there."""
+    there = f"there is no journal in {str(out)!r}" if Path(out).exists() else f"there is no folder {str(out)!r}"
+    return ConfigurationError(f"{there}: give the folder that was given to improve as --out")
 
 
 def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
