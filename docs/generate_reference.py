@@ -19,7 +19,7 @@ from smarty_async.report import wording
 EXIT_STATUSES = {
     Exit.FINE: "Every photo came to a good end. Files that are not photos were left alone.",
     Exit.PHOTOS_FAILED: "The run is finished; some photos failed or were rejected. The last lines say which and why.",
-    Exit.USAGE: "The command was not understood, its options do not go together, or it found no photos.",
+    Exit.USAGE: "The command was not understood, its options do not go together, or it found no files.",
     Exit.CONFIGURATION: "Nothing can be sent: configuration, authorization, or another run in the same folder.",
     Exit.UNAVAILABLE: "The service, or the cluster, was given up on. Run the same command again later.",
     Exit.DISK: "The disk, or the store, refused: full, read-only, or its names cannot be written.",

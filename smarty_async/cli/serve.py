@@ -104,7 +104,10 @@ def serve(
     retry_after: Annotated[
         int,
         typer.Option(
-            metavar="SECONDS", min=0, help="Retry-After of answers with 429 and 503.", rich_help_panel=_FAULTS
+            metavar="SECONDS",
+            min=0,
+            help="Retry-After of answers with 429 and 503, in whole seconds.",
+            rich_help_panel=_FAULTS,
         ),
     ] = 1,
     latency: Annotated[float, _seconds("Wait before each answer.")] = 0.0,
