@@ -12,9 +12,16 @@ import msgspec
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState
 
-from smarty_async.errors import ConfigurationError, NotTheService, PhotoFailed, RequestError, ServiceUnavailable
+from smarty_async.errors import (
+    ConfigurationError,
+    NotTheService,
+    PhotoFailed,
+    RequestError,
+    RequestRefused,
+    ServiceUnavailable,
+)
 from smarty_async.hooks import RetryDetails
-from smarty_async.options import Retries
+from smarty_async.options import ModeSpec, Retries
 from smarty_async.results import ErrorInfo
 from smarty_async.transport.answer_check import AnswerCheck
 from smarty_async.transport.batcher import Batcher
@@ -73,6 +80,7 @@ class ChunkSender:
         self._requests = self._open = 0
         self.request_seconds = 0.0
         self._accepted: str | None = None  # the last token that was
+        self._answered_specs: set[tuple[ModeSpec, ...]] = set()
         self._largest_answered = 0  # bytes of a request
         self._trials = 0
         self._resume_at = 0.0  # nothing is sent before: the service has asked for it
@@ -165,6 +173,8 @@ class ChunkSender:
     def _answered(self, request: ChunkRequest) -> None:
         self._record_success(request.token, started=request.started)
         self._largest_answered = max(self._largest_answered, request.size)
+        if request.received:
+            self._answered_specs.add(request.specs)
         self._limit.speed_up()
         for item in request.items:
             item.finish(ErrorInfo("unanswered", "the service's answer did not mention it"))
@@ -218,12 +228,16 @@ class ChunkSender:
     def _verdict(self, error: RequestError, request: ChunkRequest) -> Verdict:
         """The judge's verdict, unless it faults a photo, the token or the options for what is not the service's answer.
 
+        Options that were answered before are not refused: a photo is, and is looked for.
+
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
         answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
         other requests are open: one of them may be answered. A 413 is believed to anyone; where a request of this size
         was answered before, only after all attempts.
         """
         verdict = self._judge(error, request.names)
+        if isinstance(verdict, Abort) and isinstance(verdict.error, RequestRefused):
+            verdict = Split() if request.specs in self._answered_specs else verdict
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
         is_doubtful = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
         too_large = isinstance(verdict, Shrink) and not is_doubtful

@@ -90,7 +90,9 @@ class Judge(Protocol):
 
 _NAMED = re.compile(r"\bfile_\d+\b")
 _AUTHORIZATION = re.compile(r"authorization failed|access token", re.IGNORECASE)
-_OPTIONS = re.compile(r"\b(rfactor|rtype|ftype|modes?|meta|oauth_\w+|provider)\b", re.IGNORECASE)
+_OPTIONS = re.compile(r"\b(rfactor|rtype|ftype|oauth_\w+|provider)\b", re.IGNORECASE)
+_MODES = re.compile(r"\b(modes?|meta)\b", re.IGNORECASE)  # an option, or the colour mode or the metadata of an image
+_IMAGE = re.compile(r"\b(images?|photos?|pictures?|files?|decod\w*)\b", re.IGNORECASE)
 
 
 def judge(error: RequestError, names: Collection[str], /) -> Verdict:
@@ -122,6 +124,7 @@ def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -
         return Drop(culprit)
     if _AUTHORIZATION.search(text):
         return Refresh(AuthorizationError(f"the service does not accept the token: {error}", status=status))
-    if status == HTTPStatus.BAD_REQUEST and _OPTIONS.search(text):
+    of_options = _OPTIONS.search(text) or (_MODES.search(text) and not _IMAGE.search(text))
+    if status == HTTPStatus.BAD_REQUEST and of_options:
         return Abort(RequestRefused(f"the service refuses the request's options: {error}", status=status))
     return Split()
