@@ -137,6 +137,8 @@ class SmartyClient:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
         if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
+        if not provider:
+            raise OptionsError("provider must not be empty: mcs, or mr for older tokens")
         if token and credentials:
             raise OptionsError("token and credentials exclude each other: give one of them")
         if session is not None and (proxy is not None or ssl is not None):

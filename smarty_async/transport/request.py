@@ -149,6 +149,9 @@ class ChunkRequest:
                 self._submitter.budget.give_back(len(self.items))
             if self.size:
                 self._report(self._clock() - began, failure)
+                if isinstance(failure, BodyFailed):
+                    for item in self.items:
+                        item.attempts -= 1  # a part of a request carries nothing
 
     async def on_upload_started(self, size: int) -> None:
         """The connection is established and the first of `size` bytes is about to be sent."""

@@ -289,6 +289,8 @@ async def test_files_that_change_or_go_before_they_are_sent_harm_nobody(source: 
         }
         reasons = [error.type for name in (grown, rewritten, gone) if (error := results[name].error)]
         assert reasons == ["changed", "changed", "unreadable"]
+        unsent = {(results[name].outcome, results[name].attempts) for name in (grown, rewritten, gone)}
+        assert unsent == {("rejected", 0)}
         for path in tree(out):
             assert (out / path).read_bytes() == expected(*_of(path, photos))
         for name in (grown, rewritten):

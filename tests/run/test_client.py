@@ -248,6 +248,7 @@ class TestChoices:
         "choice",
         [
             {"concurrency": 0},
+            {"provider": ""},
             {"rate": 0},
             {"rate": float("nan")},
             {"token": "a", "credentials": OAuthCredentials(client_id="me", client_secret="x")},
@@ -381,7 +382,7 @@ class TestArchive:
             "a001.jpg": "failed",
             "a002.jpg": "restored",
         }
-        assert results["a001.jpg"].attempts == 2
+        assert results["a001.jpg"].attempts == 1  # the second request was broken off, and carried nothing
 
     async def test_failures_are_reported_and_retried_on_demand(self, tmp_path: Path) -> None:
         source, out = photos(tmp_path / "in", 2), tmp_path / "out"
