@@ -372,5 +372,9 @@ def _call_in_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None])
 def _outcome(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     try:
         return work(), None
+    except StopIteration as error:  # no future takes one; a generator and a coroutine turn it into this, too: PEP 479
+        unexpected = RuntimeError("a call in a thread raised StopIteration")
+        unexpected.__cause__ = error
+        return None, unexpected
     except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
         return None, error

@@ -46,6 +46,14 @@ async def test_results_and_errors_return_to_the_caller() -> None:
         await divide(6, 0)
 
 
+async def test_a_call_that_no_future_takes_the_error_of_holds_up_no_other() -> None:
+    batcher, loop = ThreadBatcher(1), asyncio.get_running_loop()
+    async with asyncio.timeout(20):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await batcher.call(lambda: next(iter(())), loop)
+    assert await called(batcher, 1) == [0]
+
+
 async def test_a_system_that_starts_no_thread_is_an_error_and_no_hang(no_threads: list[bool]) -> None:
     batcher = ThreadBatcher(2)
     no_threads.append(True)
