@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.archives import IMPROVED, assert_right, client, fill, outcomes, photo, sent
 from support.fake_service import FakeService, expected, items, until
-from support.pictures import jpeg
+from support.pictures import heavy, jpeg
 from support.s3_server import S3Server, s3_server
 from support.stores import StorePlace
 
@@ -126,6 +126,18 @@ async def test_photos_of_the_same_content_are_sent_once_and_not_read_to_be_compa
         assert len(sent(service)) == 1
     assert place.s3.requests["GET"] == 2 + 5 * 3  # of duplicates nothing is read but the outputs that are copied
     assert len(place.tree()) == 18
+
+
+async def test_unfinished_photos_of_other_sources_are_not_compared(place: StorePlace, source: Path, out: Path) -> None:
+    source.mkdir()
+    for size in (2000, 2100):
+        (source / f"{size}.jpg").write_bytes(heavy(size, seed=1))
+        place.s3.put({f"{size}.jpg": heavy(size, seed=2)}, prefix=f"{place.scans.removeprefix('s3://photos/')}/{size}/")
+    scans = [f"{place.scans}/{size}" for size in (2000, 2100)]
+    async with FakeService() as service, asyncio.timeout(60):
+        assert len(await place.restore(service, source, out, max_photos=1)) == 1
+        assert (await plan_archive(scans, out=out, store_options=place.s3.options)).photos == 2
+        assert set(outcomes(await place.restore(service, scans, out)).values()) == {"restored"}
 
 
 async def test_a_photo_that_was_replaced_is_sent_again_and_one_that_was_stored_again_is_not(place: StorePlace) -> None:

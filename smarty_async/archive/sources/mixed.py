@@ -11,7 +11,7 @@ from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.archive.sources.object_store import BucketSource
 from smarty_async.archive.sources.source import PhotoBody, PhotoFile, PhotoSource, Prober
 from smarty_async.options import Limits
-from smarty_async.store_address import StoreAddress, is_store_address
+from smarty_async.store_address import is_store_address
 
 __all__ = ["MixedSource"]
 
@@ -53,10 +53,7 @@ class MixedSource:
     def _of(self, path: str) -> PhotoSource:
         """The source that a photo at `path` can be read with."""
         if is_store_address(path):
-            bucket = StoreAddress.parse(path.rpartition("/")[0]).bucket_url
-            return next(
-                one for one in self._sources if isinstance(one, BucketSource) and one.address.bucket_url == bucket
-            )
+            return next(one for one in self._sources if isinstance(one, BucketSource) and one.holds(path))
         return next(one for one in self._sources if isinstance(one, FolderSource))
 
     def prober(self, file: PhotoFile) -> Prober:
@@ -76,5 +73,6 @@ class MixedSource:
         return self._of(file.path).reopen(file)
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:
-        """What is equal for photos of the same content."""
-        return self._of(path).digest(path, size=size, version=version)
+        """What is equal for photos of the same content; a source that a photo is not of gives nothing."""
+        digests = (source.digest(path, size=size, version=version) for source in self._sources)
+        return next(filter(None, digests), b"")

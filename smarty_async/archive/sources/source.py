@@ -128,6 +128,8 @@ class PhotoSource(Protocol):
     def digest(self, path: str, *, size: int, version: str) -> bytes:
         """What is equal for photos of the same content: 32 bytes, empty when the photo is gone or changed; blocks.
 
+        It is also empty for a photo that this source cannot read: the journal knows those of other runs' sources, too.
+
         Args:
             path: of the photo, see `PhotoFile.path`.
             size: bytes it had when it was found.

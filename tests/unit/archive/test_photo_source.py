@@ -142,6 +142,13 @@ async def test_the_same_content_has_the_same_digest(storage: Storage) -> None:
     assert all(len(digest) == 32 for digest in digests.values())
 
 
+@pytest.mark.parametrize(
+    "path", ["/elsewhere/a.jpg", "/elsewhere//a.jpg", "s3://elsewhere/a.jpg", f"s3://{BUCKET}/a//b.jpg"]
+)
+def test_a_photo_of_another_source_has_no_digest(storage: Storage, path: str) -> None:
+    assert storage.source().digest(path, size=1, version="1") == b""
+
+
 @pytest.mark.parametrize("by_etag", [True, False], ids=["ETags of the content", "versions only"])
 async def test_the_digest_of_a_converted_photo_is_known(
     storage: Storage,
