@@ -18,6 +18,7 @@ import smarty_async
 ROOT = Path(smarty_async.__file__).parent
 
 LAYERS = {
+    "damaged_json": 0,
     "errors": 0,
     "failures": 0,
     "group_queue": 0,

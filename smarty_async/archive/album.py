@@ -23,6 +23,7 @@ from smarty_async.archive.journal.catalog import Catalog, Photo
 from smarty_async.archive.paths import ALBUM, output_place
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
 from smarty_async.archive.sources.walk import is_skipped
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.results import KINDS, ErrorInfo, Kind
 
@@ -449,7 +450,7 @@ class _Manifest:
         """Its entries; none when it is not there, or damaged: pictures are then recognized by size and time."""
         try:
             return msgspec.json.Decoder(Entry).decode_lines(self._path.read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, *DAMAGED_JSON):
             return []
 
     def write(self, entries: Iterable[Entry]) -> None:

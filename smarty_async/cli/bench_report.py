@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import OptionsError
 from smarty_async.report.wording import count, money
 
@@ -233,7 +234,7 @@ def read_report(path: Path) -> Report:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
         raise OptionsError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except msgspec.MsgspecError:
+    except DAMAGED_JSON:
         raise OptionsError(f"{str(path)!r} is not a report of bench: name two bench.json files") from None
 
 

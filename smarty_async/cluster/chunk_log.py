@@ -26,6 +26,7 @@ from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExist
 from smarty_async.archive.outputs.store import METADATA_KEY
 from smarty_async.archive.threads import threaded
 from smarty_async.cluster.messages import ChunkBegin, ChunkEnd, ChunkReport, FinishedItem
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import DiskError, StoreError
 
 __all__ = ["NEVER_SENT", "ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
@@ -161,7 +162,7 @@ def _whole_lines(data: bytes) -> bytes:
 
 def _decoded(data: bytes) -> Iterator[_Line]:
     for line in data.splitlines():
-        with suppress(msgspec.DecodeError):
+        with suppress(*DAMAGED_JSON):
             yield _decoder.decode(line)
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import OptionsError
 from smarty_async.local.memory import usable_memory
 
@@ -189,7 +190,7 @@ def parse_meta(raw: bytes | None, limits: Limits) -> RequestMeta:
         raise Refusal(400, "meta is required")
     try:
         meta = msgspec.json.decode(raw, type=_Meta)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DAMAGED_JSON as error:
         raise Refusal(400, f"could not parse meta: {error}") from None
     modes = _modes(meta.mode)
     names = _names(meta.images, limits)

@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import ConfigurationError, ServiceUnavailable
 from smarty_async.local.contract import Health
 from smarty_async.local.engine import best_engine
@@ -93,7 +94,7 @@ class EmbeddedService:
         try:
             async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/healthz") as response:
                 return msgspec.json.decode(await response.read(), type=Health)
-        except (aiohttp.ClientError, OSError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, OSError, *DAMAGED_JSON) as error:
             raise ServiceUnavailable(f"the embedded service does not answer: {error}", seconds=0) from None
 
     async def __aenter__(self) -> Self:

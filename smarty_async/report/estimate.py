@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES
 
@@ -286,7 +287,7 @@ class PaceFile:
     def _read(self) -> dict[str, _Pace]:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Pace])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *DAMAGED_JSON):
             return {}
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import AuthorizationError, ConfigurationError, RequestError
 from smarty_async.options import OAuthCredentials, Timeouts
 from smarty_async.redaction import quotable, redactor
@@ -208,7 +209,7 @@ def _read_grant(text: bytes) -> _Grant | None:
     """The grant in `text`, None when there is none."""
     try:
         grant = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_Grant)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DAMAGED_JSON:
         return None
     return grant if grant.access_token else None
 

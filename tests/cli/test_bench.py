@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import typer
+from support.damaged_json import DAMAGED
 from support.fake_service import Answer, FakeService, Request, envelope, items, ok
 from support.pictures import jpeg
 from typer.testing import CliRunner
@@ -261,13 +262,17 @@ class TestCompare:
     def test_as_a_command(self, tmp_path: Path, app: typer.Typer) -> None:
         for name, rate in (("a.json", 10.0), ("b.json", 20.0)):
             (tmp_path / name).write_bytes(msgspec.json.encode(report(setting(rate, rate, rate))))
-        (tmp_path / "c.json").write_text("{}")
-        files = [str(tmp_path / name) for name in ("a.json", "b.json", "c.json")]
+        files = [str(tmp_path / name) for name in ("a.json", "b.json")]
         compared = CliRunner().invoke(app, ["compare", *files[:2]])
         assert compared.exit_code == 0
         assert "2.00×  faster" in compared.output
         assert CliRunner().invoke(app, ["compare", files[0]]).exit_code == 2
-        assert "is not a report of bench" in CliRunner().invoke(app, ["compare", *files[1:]]).output
+
+    @pytest.mark.parametrize("data", DAMAGED, ids=len)
+    def test_what_is_no_report_is_refused(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.json").write_bytes(data)
+        with pytest.raises(OptionsError, match="is not a report of bench"):
+            read_report(tmp_path / "a.json")
 
 
 @pytest.fixture

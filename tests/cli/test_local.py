@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.damaged_json import DAMAGED
 from support.fake_service import until
 from support.pictures import faded, jpeg
 from support.program import end_of, invoke, out, posix, run, started
@@ -131,9 +132,10 @@ class TestPace:
         assert PaceFile(path).known("a", unit="bytes") is None
         assert PaceFile(path).known("b", unit="pixels") is None
 
-    def test_a_broken_file_and_a_folder_that_cannot_be_made_are_no_errors(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("data", DAMAGED, ids=len)
+    def test_a_broken_file_and_a_folder_that_cannot_be_made_are_no_errors(self, tmp_path: Path, data: bytes) -> None:
         path = tmp_path / "pace.json"
-        path.write_text("{")
+        path.write_bytes(data)
         assert PaceFile(path).known("a", unit="pixels") is None
         below_a_file = PaceFile(path / "pace.json")
         below_a_file.add("a", 1.0, unit="pixels")

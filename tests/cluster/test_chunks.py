@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from support.damaged_json import DAMAGED
 from support.fake_service import FakeService, drop, hold, late, ok, part, until
 from support.pictures import jpeg
 
@@ -316,7 +317,7 @@ async def test_a_damaged_line_of_a_log_tells_nothing_and_the_others_do(tmp_path:
     end = ChunkEnd(seconds=1.0, sent=True)
     await log.append(end)
     path = tmp_path / "chunk-0123"
-    path.write_bytes(b'\xff\x00{"type"\n{"type":"end"}\n' + path.read_bytes())
+    path.write_bytes(b"\n".join((*DAMAGED, b'\xff\x00{"type"', b'{"type":"end"}', path.read_bytes())))
     assert (await log.read())[0] == ChunkReport([], end)
 
 

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.damaged_json import DAMAGED
 from support.pictures import jpeg
 
 from smarty_async.client import SmartyClient
@@ -324,6 +327,19 @@ class TestDeath:
             assert health.pace is None
         with pytest.raises(ServiceUnavailable, match="does not answer"):
             await service.health()
+
+    async def test_what_answers_in_its_place_is_not_taken_for_it(self) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(body=DAMAGED[int(request.path.split("/")[1])])
+
+        app = web.Application()
+        app.add_routes([web.get("/{number}/healthz", answer)])
+        service = EmbeddedService(engine="echo")
+        async with TestServer(app) as server:
+            for number in range(len(DAMAGED)):
+                service.base_url = str(server.make_url(f"/{number}"))
+                with pytest.raises(ServiceUnavailable, match="does not answer"):
+                    await service.health()
 
     async def test_stopping_it_does_not_count_as_dying(self, children: list[Spawned]) -> None:
         async with EmbeddedService(engine="echo") as service:

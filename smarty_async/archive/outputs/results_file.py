@@ -13,6 +13,7 @@ import msgspec
 
 from smarty_async.archive.outputs.sync import sync_file, sync_folder
 from smarty_async.archive.paths import STATE
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import DiskError
 from smarty_async.results import Result
 
@@ -45,7 +46,7 @@ class ResultsFile:
         try:
             with self.path.open("rb") as file:
                 while line := file.readline(_MAX_LINE):
-                    with suppress(msgspec.DecodeError):
+                    with suppress(*DAMAGED_JSON):
                         yield _decoder.decode(line)
         except FileNotFoundError:
             return

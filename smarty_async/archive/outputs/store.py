@@ -16,6 +16,7 @@ from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile
 from smarty_async.archive.paths import FileNameRules
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import DiskError
 from smarty_async.results import ErrorInfo, Kind, Result
 
@@ -80,7 +81,7 @@ class OutputOrigin(msgspec.Struct, frozen=True, kw_only=True):
         try:
             found: Any = json.loads(text or "")
             return msgspec.convert(found, cls)
-        except (ValueError, msgspec.ValidationError):
+        except DAMAGED_JSON:
             return None
 
     def is_of(self, other: OutputOrigin) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.damaged_json import DAMAGED
 from support.journals import Entry, add_entries, make_output_folder
 from support.permissions import without_privileges
 
@@ -179,10 +180,11 @@ def test_a_picture_that_the_user_has_edited_stays(out: Path, source: Path, album
     assert pictures_in(album) == {"a.jpg": b"cropped by hand", "a (2).jpg": b"a newer one"}
 
 
-def test_an_interrupted_call_is_taken_up(out: Path, source: Path, album: Path) -> None:
+@pytest.mark.parametrize("manifest", DAMAGED, ids=len)
+def test_an_interrupted_call_is_taken_up(out: Path, source: Path, album: Path, manifest: bytes) -> None:
     """Without a manifest, pictures that look like the copies are taken for them."""
     make_album(make_output_folder(out, source, [restored("a.jpg"), restored("b.png")]), album)
-    (album / OWN / "manifest.jsonl").write_bytes(b"{broken")
+    (album / OWN / "manifest.jsonl").write_bytes(manifest)
     (album / OWN / "picture.part").write_bytes(b"half")
     make_album(out, album)
     assert pictures_in(album) == {"a.jpg": b"improved", "b.jpg": b"improved"}

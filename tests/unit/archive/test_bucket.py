@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from support.damaged_json import DAMAGED
 
 from smarty_async import ConfigurationError, MissingExtra
 from smarty_async.archive.entries import FinishedPhoto, LoggedPhoto, PhotoEntry, StoredAnswer, StoredOutput
@@ -184,7 +185,8 @@ def test_the_metadata_of_an_output_are_ascii_and_are_read_back() -> None:
         assert OutputOrigin.read(text) == origin(photo)
     assert origin("x" * 2000).metadata() == {}
     assert OutputOrigin.read(None) is None
-    assert OutputOrigin.read('{"spec": 1}') is None
+    for text in ('{"spec": 1}', *(one.decode("latin-1") for one in DAMAGED)):
+        assert OutputOrigin.read(text) is None
 
 
 @pytest.mark.parametrize(

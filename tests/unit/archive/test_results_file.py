@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.archives import STATE, lines
+from support.damaged_json import DAMAGED
 
 from smarty_async.archive.outputs import results_file
 from smarty_async.archive.outputs.results_file import ResultsFile
@@ -69,6 +70,15 @@ def test_lines_are_appended_and_rewritten(out: Path) -> None:
     file.rewrite([])
     assert lines(out) == []
     assert {path.name for path in out.rglob("*")} == {STATE, "results.jsonl"}
+
+
+def test_lines_that_hold_no_result_are_left_out(out: Path) -> None:
+    file = ResultsFile(out / "results.jsonl")
+    file.path.write_bytes(b"\n".join((*DAMAGED, b"")))
+    assert not file.is_of_runs()
+    file.append([GOOD])
+    assert list(file.read()) == [GOOD]
+    assert file.is_of_runs()
 
 
 def test_an_error_in_rewriting_leaves_the_former_file(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
