@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.archives import outcomes, sent
+from support.damaged_json import DAMAGED
 from support.fake_service import FakeService
 from support.s3_server import S3Server
 from support.stores import StorePlace
@@ -82,6 +83,29 @@ def test_what_a_killed_run_left_is_put_by_the_next(log: OutputLog, bucket: Bucke
     following.close()
     assert lines(following) == [{"photo": "first"}, {"photo": "second"}]
     assert following.waiting() == []
+
+
+def test_damaged_lines_are_left_out(log: OutputLog, bucket: Bucket, tmp_path: Path) -> None:
+    log.take_over()
+    other = {"photo": "b.jpg"}
+    damaged = b"\n".join((*DAMAGED, b'{"photo":"a.jpg"}', *DAMAGED, b'{"photo":"b.jpg"}', b""))
+    log._waiting.write_bytes(damaged)
+    assert log.waiting() == [LINE, other]
+    log.put_waiting()
+    log._waiting.write_bytes(damaged)
+    log.drop({("", "a.jpg", 1)})
+    assert log._waiting.read_bytes() == b'{"photo":"b.jpg"}\n'
+    for number, data in enumerate((b"", damaged), start=3):
+        bucket.put(f".smarty-async/log/{number:09}.jsonl", data, content_type="application/jsonl")
+    assert [(segment.owner, segment.lines) for segment in log.segments(after=1)] == [
+        (log.owner, [LINE, other]),
+        ("", []),
+        ("", [LINE, other]),
+    ]
+    (tmp_path / "log" / "owner").write_bytes(b"\xff")
+    following = OutputLog(bucket, tmp_path / "log")
+    following.take_over()
+    assert len(following.owner) == len(log.owner)
 
 
 @pytest.mark.slow

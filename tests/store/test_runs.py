@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.archives import IMPROVED, assert_right, client, fill, outcomes, photo, sent
+from support.damaged_json import DAMAGED
 from support.fake_service import FakeService, expected, items, until
 from support.pictures import heavy, jpeg
 from support.s3_server import S3Server, s3_server
@@ -129,7 +130,7 @@ async def test_photos_of_the_same_content_are_sent_once_and_not_read_to_be_compa
 
 
 async def test_unfinished_photos_of_other_sources_are_not_compared(place: StorePlace, source: Path, out: Path) -> None:
-    source.mkdir()
+    fill(source)
     for size in (2000, 2100):
         (source / f"{size}.jpg").write_bytes(heavy(size, seed=1))
         place.s3.put({f"{size}.jpg": heavy(size, seed=2)}, prefix=f"{place.scans.removeprefix('s3://photos/')}/{size}/")
@@ -197,6 +198,18 @@ async def test_a_lost_state_is_rebuilt_from_the_log(place: StorePlace, tmp_path:
     assert place.warnings == [
         f"There was no journal; photos recovered from the log and the outputs in {place.out!r}: 3"
     ]
+
+
+async def test_a_lost_state_is_rebuilt_from_a_log_with_damaged_lines(place: StorePlace, tmp_path: Path) -> None:
+    place.fill("a.jpg")
+    async with FakeService() as service:
+        await place.restore(service)
+        for name in place.segments():
+            key = f".smarty-async/log/{name}"
+            [_, *lines] = place.s3.objects(f"{place.out.removeprefix('s3://photos/')}/")[key].splitlines()
+            place.put_output(key, b"\n".join((*DAMAGED, *lines, b"")))
+        assert outcomes(await place.restore(service, state=tmp_path / "other")) == {"a.jpg": "skipped"}
+        assert len(sent(service)) == 1
 
 
 async def test_a_photo_that_several_runs_have_logged_is_recovered_once(place: StorePlace, tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ class OutputBucket(StateFolder):
         A journal that is up to date costs one LIST.
         """
         is_lost = journal.is_empty
-        own = "" if is_lost else self._log.owner
+        own = None if is_lost else self._log.owner
         applied, left = self._log.applied, self._log.waiting_photos()
         segments = self._log.segments(after=0 if is_lost else applied, until=self._last_segment)
         found = False

@@ -13,6 +13,7 @@ import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ import msgspec
 
 from smarty_async.archive.object_store import Bucket, ObjectExists
 from smarty_async.archive.paths import STATE
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import DiskError, OutputInUse, StoreError
 
 __all__ = ["LOG", "OutputLog", "Segment"]
@@ -45,8 +47,8 @@ class Segment(msgspec.Struct, frozen=True):
 
     Attributes:
         number: of the segment, from 1.
-        owner: the state folder whose run wrote it.
-        lines: what became of photos, one JSON object each.
+        owner: the state folder whose run wrote it; empty when the line that says it is damaged.
+        lines: what became of photos, one JSON object each; damaged ones are left out.
     """
 
     number: int
@@ -149,7 +151,7 @@ class OutputLog:
         path = self._folder / "owner"
         try:
             return path.read_text("ascii")
-        except OSError:
+        except (OSError, ValueError):
             self._write(path, secrets.token_hex(8))
             return path.read_text("ascii")
 
@@ -179,15 +181,16 @@ class OutputLog:
                 yield from readers.map(self._read, some)
 
     def _read(self, number: int) -> Segment:
-        header, *lines = self._bucket.get(_key(number)).splitlines()
-        return Segment(number, str(json.loads(header).get("owner", "")), [json.loads(line) for line in lines])
+        header, _, lines = self._bucket.get(_key(number)).partition(b"\n")
+        owner = "".join(str(line.get("owner", "")) for line in _decoded(header))
+        return Segment(number, owner, list(_decoded(lines)))
 
     def waiting(self) -> list[dict[str, Any]]:
-        """The lines of an earlier run that were not put."""
+        """The lines of an earlier run that were not put; damaged ones are left out."""
         found: list[dict[str, Any]] = []
         for path in (self._sending, self._waiting):
             if path.exists():
-                found += [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+                found += _decoded(path.read_bytes())
         return found
 
     def waiting_photos(self) -> set[_Photo]:
@@ -201,10 +204,10 @@ class OutputLog:
             DiskError: the state folder cannot be written.
         """
         for path in (self._sending, self._waiting) if photos else ():
-            lines = path.read_text("ascii").splitlines() if path.exists() else []
-            kept = [line for line in lines if line.endswith("}") and _photo_of(json.loads(line)) not in photos]
+            lines = list(_decoded(path.read_bytes())) if path.exists() else []
+            kept = [line for line in lines if _photo_of(line) not in photos]
             if len(kept) < len(lines):
-                self._write(path, "".join(f"{line}\n" for line in kept))
+                self._write(path, _encoded(kept))
 
     # writing
 
@@ -229,7 +232,7 @@ class OutputLog:
             DiskError: the state folder cannot be written.
         """
         self.check()
-        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+        data = _encoded(lines).encode()
         with self._adding:
             try:
                 self._append(data)
@@ -306,7 +309,20 @@ class OutputLog:
 
 
 def _photo_of(line: dict[str, Any]) -> _Photo:
-    return line.get("source", ""), line["photo"], line.get("page", 1)
+    return line.get("source", ""), line.get("photo", ""), line.get("page", 1)
+
+
+def _encoded(lines: Iterable[dict[str, Any]]) -> str:
+    # json, and not msgspec: it writes ASCII, and the surrogates that stand for bytes in a name.
+    return "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+
+
+def _decoded(lines: bytes) -> Iterator[dict[str, Any]]:
+    """Those of `lines` that hold an object: not the one that a run was killed in, nor a damaged one."""
+    for line in lines.splitlines():
+        with suppress(*DAMAGED_JSON):
+            if isinstance(found := json.loads(line), dict):
+                yield found
 
 
 def _key(number: int) -> str:
