@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from pathlib import Path
@@ -210,6 +211,22 @@ async def test_a_lost_state_is_rebuilt_from_a_log_with_damaged_lines(place: Stor
             place.put_output(key, b"\n".join((*DAMAGED, *lines, b"")))
         assert outcomes(await place.restore(service, state=tmp_path / "other")) == {"a.jpg": "skipped"}
         assert len(sent(service)) == 1
+
+
+@pytest.mark.parametrize(
+    "newer", [{"outcome": "archived"}, {"failures": {"resolution:most:photo": {"type": "no", "message": "no"}}}]
+)
+async def test_a_log_of_a_newer_version_is_said_to_be_one(
+    place: StorePlace, tmp_path: Path, newer: dict[str, Any]
+) -> None:
+    place.fill("a.jpg")
+    async with FakeService() as service:
+        await place.restore(service)
+        key = f".smarty-async/log/{place.segments()[-1]}"
+        header, line = place.s3.objects(f"{place.out.removeprefix('s3://photos/')}/")[key].splitlines()
+        place.put_output(key, header + b"\n" + json.dumps({**json.loads(line), **newer}).encode() + b"\n")
+        with pytest.raises(ConfigurationError, match=r"a newer version of smarty_async .*: update it"):
+            await place.restore(service, state=tmp_path / "other")
 
 
 async def test_a_photo_that_several_runs_have_logged_is_recovered_once(place: StorePlace, tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from smarty_async.archive.paths import display_path, folded_key, photo_path
 from smarty_async.archive.photos.identify import dimensions
 from smarty_async.archive.photos.pages import pictures, raw_name, read_directories
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.errors import PhotoRejected
+from smarty_async.damaged_json import DAMAGED_JSON
+from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.options import MODES, Mode, ModeSpec
-from smarty_async.results import KINDS_BY_MODE, Kind, Result
+from smarty_async.results import KINDS_BY_MODE, ErrorInfo, Kind, Result
 
 __all__ = ["JournalRebuilder", "LeftAnswer", "adopt_left", "insert_finished"]
 
@@ -172,22 +173,36 @@ class JournalRebuilder:
         """Enter lines of a log: each is a photo as a run left it, and replaces what is known of the photo.
 
         Images of its requests are counted as paid.
+
+        Raises:
+            ConfigurationError: a line has something that this version does not know.
         """
         for line in lines:
-            self._enter_logged(msgspec.convert(line, LoggedPhoto))
+            try:
+                logged = msgspec.convert(line, LoggedPhoto)
+                answers: dict[ModeSpec, dict[Kind, StoredOutput]] = {
+                    ModeSpec.parse(spec): {kind: StoredOutput("", size) for kind, size in outputs.items()}
+                    for spec, outputs in logged.answers.items()
+                }
+                failures = {ModeSpec.parse(spec): why for spec, why in logged.failures.items()}
+            except DAMAGED_JSON as error:
+                raise ConfigurationError(
+                    f"the log of the outputs has a line of a newer version of smarty_async ({error}): update it"
+                ) from None
+            self._enter_logged(logged, answers, failures)
 
-    def _enter_logged(self, logged: LoggedPhoto) -> None:
+    def _enter_logged(
+        self,
+        logged: LoggedPhoto,
+        answers: Mapping[ModeSpec, Mapping[Kind, StoredOutput]],
+        failures: Mapping[ModeSpec, ErrorInfo],
+    ) -> None:
         file = _photo_at(logged.source, logged.photo, logged.page, logged.size, logged.version)
         row = self._store.sql.execute(
             "SELECT attempts FROM photos WHERE source = ? AND photo = ?", key_of(file)
         ).fetchone()
-        answers: dict[ModeSpec, dict[Kind, StoredOutput]] = {
-            ModeSpec.parse(spec): {kind: StoredOutput("", size) for kind, size in outputs.items()}
-            for spec, outputs in logged.answers.items()
-        }
         number = insert_finished(self._store, file, logged.place, answers, logged.result)
         self._store.note_pages(number, logged.pages)
-        failures = {ModeSpec.parse(spec): why for spec, why in logged.failures.items()}
         self._store.record_results([FinishedPhoto(PhotoEntry(file, number, logged.place), logged.result, failures)])
         _count_paid(self._store, logged.attempts - (row[0] if row else 0))
 
