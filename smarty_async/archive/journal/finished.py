@@ -21,6 +21,7 @@ import msgspec
 from smarty_async.archive.entries import output_paths
 from smarty_async.archive.journal.lookup import SeenEntries
 from smarty_async.archive.journal.records import key_of
+from smarty_async.archive.journal.schema import column_decoder
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
@@ -252,7 +253,7 @@ def _integers(column: str) -> list[int]:
     return _list_of_integers(f"[{column}]")
 
 
-_list_of_integers: Callable[[str], list[int]] = msgspec.json.Decoder(list[int]).decode
+_list_of_integers = column_decoder(list[int])
 
 
 class _Answers(NamedTuple):
@@ -269,10 +270,8 @@ class _Answers(NamedTuple):
     unwanted: Collection[int]
 
 
-_kinds_of_all: Callable[[str], list[dict[Kind, msgspec.Raw]]] = msgspec.json.Decoder(
-    list[dict[Kind, msgspec.Raw]]
-).decode
-_list_of_booleans: Callable[[str], list[bool | None]] = msgspec.json.Decoder(list[bool | None]).decode
+_kinds_of_all = column_decoder(list[dict[Kind, msgspec.Raw]])
+_list_of_booleans = column_decoder(list[bool | None])
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,6 +15,7 @@ from smarty_async.archive.entries import (
     StoredOutput,
     output_paths,
 )
+from smarty_async.archive.journal.schema import column_decoder
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier
 from smarty_async.archive.outputs.store import OutputOrigin
 from smarty_async.archive.paths import display_path
@@ -158,10 +159,10 @@ ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw"
 """Columns of an answer, the last ones of a row that `answers_of` reads."""
 _ANSWER_COUNT: Final = len(ANSWER_COLUMNS.split(", "))
 
-outputs_of: Callable[[str], dict[Kind, StoredOutput]] = msgspec.json.Decoder(dict[Kind, StoredOutput]).decode
+outputs_of = column_decoder(dict[Kind, StoredOutput])
 """The outputs of an answer, from its column ``outputs``."""
 
-kinds_of: Callable[[str], Collection[Kind]] = msgspec.json.Decoder(dict[Kind, msgspec.Raw]).decode
+kinds_of = column_decoder(dict[Kind, msgspec.Raw])
 """Their kinds alone."""
 
 
@@ -210,7 +211,7 @@ def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
     return answers
 
 
-_warnings_of: Callable[[str], tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...]).decode
+_warnings_of = column_decoder(tuple[str, ...])
 RESULT_COLUMNS: Final = (
     "source, photos.photo, place, outcome, attempts, error_type, error, warnings, state, outputs, answers.bw"
 )

@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
+from smarty_async.damaged_json import DAMAGED_JSON
 from smarty_async.errors import ConfigurationError, DiskError
 
 __all__ = [
     "VERSION",
     "DamagedJournal",
+    "DamagedValue",
     "address_of",
+    "column_decoder",
     "copied",
     "disk_error",
     "empty",
@@ -27,7 +32,11 @@ __all__ = [
     "translated",
 ]
 
+T = TypeVar("T")
+
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NOT_UTF8: Final = "Could not decode to UTF-8"
+"""What Python's module says of a text in the database; the error has no code."""
 _FIRST_BYTE: Final = 0xFF  # of an SQLite error code: the primary code; the other bytes refine it
 
 _STEPS: Final = (
@@ -196,6 +205,23 @@ class DamagedJournal(DiskError):
     """The journal's file does not hold what was written to it."""
 
 
+class DamagedValue(sqlite3.DatabaseError):
+    """A value of the database is not what was written to it; SQLite itself finds nothing wrong."""
+
+
+def column_decoder(kind: type[T]) -> Callable[[str], T]:
+    """What decodes a column with the JSON of a `kind`; it raises DamagedValue."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def decoded(text: str) -> T:
+        try:
+            return decode(text)
+        except DAMAGED_JSON as error:
+            raise DamagedValue(str(error)) from None
+
+    return decoded
+
+
 def set_aside(path: Path) -> Path:
     """Rename the database at `path` and its ``-wal`` and ``-shm`` files, and return the new path.
 
@@ -240,7 +266,8 @@ def disk_error(error: sqlite3.Error, path: Path) -> DiskError:
 
     SQLite says of a file that may not be read only that it is "unable to open database file".
     """
-    if getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE in _DAMAGED:
+    code = getattr(error, "sqlite_errorcode", 0) & _FIRST_BYTE
+    if code in _DAMAGED or isinstance(error, DamagedValue) or _NOT_UTF8 in str(error):
         message = f"the journal {str(path)!r} is damaged ({error}): the next run rebuilds it from results.jsonl"
         return DamagedJournal(message, path=path)
     for part in reversed(_files_of(path)):

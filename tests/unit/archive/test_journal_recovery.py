@@ -6,11 +6,13 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.archives import IMPROVED, STATE, assert_right, client, fill, line_of, lines, outcomes, photo, restore, sent
+from support.damaged_json import DAMAGED
 from support.fake_service import FakeService, Request, expected, items
 from support.pictures import heavy, jpeg
 
@@ -243,6 +245,24 @@ async def test_damage_found_during_a_run_ends_it_and_the_next_run_continues(
         assert set(line["outputs"]) == set(IMPROVED)
         for kind, path in line["outputs"].items():
             assert (out / path).read_bytes() == expected(kind, photos[line["photo"]])
+
+
+@pytest.mark.parametrize("value", DAMAGED, ids=len)
+@pytest.mark.parametrize("choices", [{}, ENLARGE], ids=["finished", "looked up"])
+async def test_a_damaged_value_is_a_damaged_journal(
+    source: Path, out: Path, value: bytes, choices: dict[str, Any]
+) -> None:
+    fill(source, *NAMES)
+    async with FakeService() as service:
+        await restore(service, source, out)
+        with closing(sqlite3.connect(journal_of(out))) as sql, sql:
+            sql.execute("UPDATE answers SET outputs = CAST(? AS TEXT) WHERE photo = 2", (value,))
+        with pytest.raises(DiskError, match=r"is damaged .*: the next run rebuilds it"):
+            await restore(service, source, out, **choices)
+        results, [warning] = await results_and_warnings(service, source, out)
+        assert len(sent(service)) == 4
+    assert Counter(result.outcome for result in results) == {"skipped": 4}
+    assert warning.endswith("recovered from results.jsonl and the outputs on the disk: 4")
 
 
 async def test_an_unreadable_results_file_ends_the_run(source: Path, out: Path) -> None:
