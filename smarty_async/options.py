@@ -338,7 +338,7 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         specs: the modes that every photo is sent with.
         include: patterns of photos to take; all when empty.
         exclude: patterns of photos to leave out.
-        listed: more paths, one photo or folder each.
+        listed: more paths, one photo or folder each; empty ones are left out.
         fit: send a smaller copy of a photo that exceeds the limits, instead of rejecting it.
         outputs: the kinds of output to keep; all when empty.
         strip_metadata: leave the photo's metadata (EXIF, XMP, IPTC) out of the outputs.

@@ -61,8 +61,9 @@ class FolderSource:
             runs make in it is left out.
         include: patterns of the photos to take, all when empty; see `Wanted`.
         exclude: patterns of the photos to leave out.
-        listed: more paths of files or folders. Where it can be iterated over twice (a list, a `ListFile`), its absolute
-            paths are relative to their common folder.
+        listed: more paths of files or folders; empty ones are left out: a path made of one is the working folder. Where
+            it can be iterated over twice (a list, a `ListFile`), its absolute paths are relative to their common
+            folder.
     """
 
     def __init__(
@@ -132,9 +133,9 @@ class FolderSource:
         """The places that the list names, None before a wait; addresses of buckets as they are."""
         if iter(self._listed) is not self._listed:  # it can be read twice
             folder = common_folder(self._listed)
-            yield from (_listed(os.fsdecode(entry), folder) for entry in self._listed)
+            yield from (_listed(os.fsdecode(entry), folder) for entry in self._listed if entry)
             return
-        self._queue = EntryQueue(self._listed)
+        self._queue = EntryQueue(filter(None, self._listed))
         if self._stopped:
             self._queue.close()
         with closing(self._queue):

@@ -660,6 +660,14 @@ class TestLists:
         (one,) = scan([], out=root / "out", listed=["../a.jpg"])
         assert (one.source, one.photo) == (os.path.realpath(root), "a.jpg")
 
+    @pytest.mark.parametrize("as_list", [list, iter])
+    def test_an_empty_entry_is_not_the_working_folder(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, as_list: Any
+    ) -> None:
+        put(root, "a.jpg", "b.jpg")
+        monkeypatch.chdir(root)
+        assert [one.photo for one in scan([], out=root / "out", listed=as_list(["", b"", "b.jpg"]))] == ["b.jpg"]
+
     def test_an_entry_that_does_not_exist_is_a_problem_of_its_own(
         self, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
