@@ -10,7 +10,6 @@ import os
 import select
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import BinaryIO, NamedTuple
@@ -196,7 +195,7 @@ class EntryQueue:
         self._queue: deque[str | bytes] = deque()
         self._changed = Condition()
         self._ended = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         # A daemon: nothing ends its wait for a pipe whose other end stays silent.
         Thread(target=self._fill, args=(entries,), name="smarty_async list", daemon=True).start()
 
@@ -228,17 +227,16 @@ class EntryQueue:
             self._changed.notify_all()
 
     def _fill(self, entries: Iterable[str | bytes]) -> None:
-        error: Exception | None = None
-        with suppress(_Closed):
-            try:
-                for entry in entries:
-                    self._put(entry)
-            except _Closed:
-                raise
-            except Exception as raised:  # noqa: BLE001 - it is raised to the caller who iterates
-                error = raised
+        error: BaseException | None = None
+        try:
+            for entry in entries:
+                self._put(entry)
+        except _Closed:
+            pass
+        except BaseException as raised:  # noqa: BLE001 - it is raised to the caller who iterates
+            error = raised
         with self._changed:
-            self._error = self._error or error
+            self._error = error
             self._ended = True
             self._changed.notify_all()
 

@@ -292,13 +292,15 @@ class TestBatches:
         assert refused.problem.type == "listed_object"
         assert taken.path == str(root / "a.jpg")
 
-    def test_an_error_of_the_list_is_raised(self, root: Path) -> None:
+    @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), SystemExit(3), KeyboardInterrupt()])
+    def test_an_error_of_the_list_is_raised(self, root: Path, error: BaseException) -> None:
         def entries() -> Iterator[str]:
             yield "a.jpg"
-            raise OSError(5, "Input/output error")
+            raise error
 
-        with pytest.raises(OSError, match="Input/output error"):
+        with pytest.raises(type(error)) as raised:
             list(FolderSource([], out=root / "out", listed=entries()).scan())
+        assert raised.value is error
 
     def test_a_queue_takes_no_more_than_it_can_hold(self) -> None:
         taken = 0
