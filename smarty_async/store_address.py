@@ -13,9 +13,9 @@ import msgspec
 from smarty_async.errors import OptionsError
 from smarty_async.redaction import address_without_secrets
 
-__all__ = ["STORE_SCHEMES", "StoreAddress", "is_made_of_store_address", "is_store_address", "local_path"]
+__all__ = ["StoreAddress", "is_made_of_store_address", "is_store_address", "local_path"]
 
-STORE_SCHEMES: Final = ("s3", "gs", "az")
+_SCHEMES: Final = ("s3", "gs", "az")
 """Kinds of object store: S3 (and all that speak it), Google Cloud Storage, Azure Blob Storage."""
 
 _URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -27,7 +27,7 @@ class StoreAddress(msgspec.Struct, frozen=True):
     """A folder in a bucket, or one object. Keys are taken literally: nothing in them is escaped.
 
     Attributes:
-        scheme: one of `STORE_SCHEMES`.
+        scheme: ``s3``, ``gs`` or ``az``.
         bucket: the bucket; Azure's container.
         prefix: the folder, without a slash at its ends; empty for the whole bucket.
     """
@@ -79,13 +79,13 @@ class StoreAddress(msgspec.Struct, frozen=True):
 def is_store_address(text: str | os.PathLike[str]) -> bool:
     """Whether `text` is the address of a bucket, and no path."""
     found = _URL.match(text) if isinstance(text, str) else None
-    return found is not None and found[1].lower() in STORE_SCHEMES
+    return found is not None and found[1].lower() in _SCHEMES
 
 
 def is_made_of_store_address(path: str | os.PathLike[str]) -> bool:
     """Whether `path` is the address of a bucket, or a `pathlib.Path` made of one, which has lost a slash."""
     found = _URL_AS_PATH.match(os.fspath(path).replace(os.sep, "/"))
-    return found is not None and found[1] in STORE_SCHEMES
+    return found is not None and found[1] in _SCHEMES
 
 
 def local_path(path: str | os.PathLike[str], *, option: str) -> str:
@@ -122,12 +122,12 @@ def local_path(path: str | os.PathLike[str], *, option: str) -> str:
         if not slash or host not in ("", "localhost"):
             raise OptionsError(f"{option} {text!r} names another machine: write file:///folder, or the path alone")
         return url2pathname(f"/{name}")
-    if scheme in STORE_SCHEMES and isinstance(path, str):
+    if scheme in _SCHEMES and isinstance(path, str):
         raise OptionsError(f"{option} takes a folder, and {text!r} is in a bucket")
-    if scheme in (*STORE_SCHEMES, "file"):
+    if scheme in (*_SCHEMES, "file"):
         raise OptionsError(f"{option} {text!r} is a path made of a URL: give the URL as text")
     shown = address_without_secrets(f"{found[1]}://{spelled[found.end() :].lstrip('/')}")  # a Path has lost a slash
-    kinds = ", ".join(f"{kind}://" for kind in STORE_SCHEMES)
+    kinds = ", ".join(f"{kind}://" for kind in _SCHEMES)
     raise OptionsError(
         f"{option} takes a path, file:// or {kinds}: {scheme}:// is not supported, but {shown!r} was given"
     )

@@ -28,7 +28,7 @@ from smarty_async.archive.threads import threaded
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
-__all__ = ["OutputDirectory", "TempFile", "move_all", "remove_known"]
+__all__ = ["OutputDirectory", "move_all", "remove_known"]
 
 _LONGEST_KIND = max(KINDS, key=len)
 
