@@ -192,7 +192,9 @@ class ChunkRequest:
         """A good response was read to its end, `seconds` after the request started; outputs may still be written."""
         self._complete = True
         self._response_seconds = seconds
-        self._submitter.disk_space.note_answer(self.specs, sent=self.size, received=self.bytes_received)
+        self._submitter.disk_space.note_answer(
+            self.specs, images=len(self.items), sent=self.size, received=self.bytes_received
+        )
         self._on_complete()
         self._finish("answered")
 

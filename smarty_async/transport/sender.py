@@ -387,8 +387,10 @@ def _disk_space(chunk: Sequence[Item]) -> AbstractAsyncContextManager[None]:
     submitter = group.submitter
     if submitter.request_log is None:
         return nullcontext()
-    sent = sum(item.size for item in pending(chunk))
-    return submitter.disk_space.reserved(group.specs, sent, check=submitter.request_log.check_disk_space)
+    sizes = [item.size for item in pending(chunk)]
+    return submitter.disk_space.reserved(
+        group.specs, images=len(sizes), sent=sum(sizes), check=submitter.request_log.check_disk_space
+    )
 
 
 def _permanent(error: RequestError, item: Item) -> PhotoFailed:
