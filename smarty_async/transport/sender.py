@@ -232,8 +232,8 @@ class ChunkSender:
 
         An answer without the service's envelope comes from a front end: a proxy, an edge, a deployment. After a good
         answer it is an outage of the way to the service; before the first one the address is probably wrong, unless
-        other requests are open: one of them may be answered. A 413 is believed to anyone; where a request of this size
-        was answered before, only after all attempts.
+        other requests are open: one of them may be answered. A 413 is believed to anyone, also before the first answer:
+        it is about the request's size. Where a request of this size was answered before, only after all attempts.
         """
         verdict = self._judge(error, request.names)
         if isinstance(verdict, Abort) and isinstance(verdict.error, RequestRefused):
@@ -264,7 +264,7 @@ class ChunkSender:
                 self._batcher.put_back(waiting)
             case Split() | Shrink() if len(request.items) == 1:
                 for item in waiting:
-                    self._fail_single(item, error)
+                    item.fail(_permanent(error, item))
             case Split() | Shrink() if len(waiting) <= 1:  # the others may be to blame: it is sent alone
                 self._batcher.put_back(waiting)
             case Split():
@@ -326,12 +326,6 @@ class ChunkSender:
         middle = len(chunk) // 2
         for half in (chunk[:middle], chunk[middle:]):
             self._batcher.put_back(half)
-
-    def _fail_single(self, item: Item, error: RequestError) -> None:
-        """`item` was refused alone. If nothing was ever answered, the address is to blame instead."""
-        if not self._breaker.answered and not error.enveloped:
-            raise _not_the_service(error)
-        item.fail(_permanent(error, item))
 
     def _give_up(self, chunk: list[Item], error: RequestError) -> None:
         """Requests with `chunk` failed too often. In an outage no photo is to blame, else find the one that is."""

@@ -97,6 +97,30 @@ class TestFrontEnd:
             with pytest.raises(PhotoFailed, match="413"):
                 await c.improve(heavy(50_000, seed=2))
 
+    async def test_a_413_before_any_good_answer_fails_the_photo_alone(self, source: Path, out: Path) -> None:
+        fill(source, *(f"{number}.jpg" for number in range(6)))
+        (source / "large.jpg").write_bytes(heavy(50_000, seed=7))
+        first_is_open, page_was_sent = asyncio.Event(), asyncio.Event()
+
+        async def limited(request: Request) -> web.StreamResponse:
+            if sum(map(len, request.images.values())) > 40_000:
+                await first_is_open.wait()
+                page_was_sent.set()
+                return await http(413, PAGE)(request)
+            first_is_open.set()
+            await page_was_sent.wait()
+            return await ok()(request)
+
+        async with FakeService() as service:
+            service.default = lambda _: limited
+            async with client(service, limits=Limits(max_images=6, max_request_bytes=40_000)) as c:
+                results = [result async for result in c.improve_archive(source, out=out)]
+            assert [result.photo for result in results if result.outcome == "failed"] == ["large.jpg"]
+            assert [result.outcome for result in results].count("restored") == 6
+            async with client(service) as c:  # nothing is left that could be answered well
+                again = [result async for result in c.improve_archive(source, out=out, retry_failed=True)]
+        assert outcomes(again)["large.jpg"] == "failed"
+
     async def test_a_page_that_stays_is_given_up_on(self) -> None:
         async with FakeService() as service, client_of(service, retries=hasty()) as c:
             await c.improve(jpeg())
