@@ -39,6 +39,8 @@ _MAX_NUMBERED: Final = 512
 """Characters of a secret that is also looked for as the numbers of its characters."""
 _MAX_FOLDED_TEXT: Final = 4096
 """Characters of a text of which the letters and digits are searched: far more than are shown of a foreign one."""
+_START: Final = 2048
+"""Characters of a long text that `redact_start` searches; the result without half as many at its end is returned."""
 _MAX_EDGE: Final = 64
 """Characters around a part of an encoded secret that are removed with it."""
 _MAX_QUOTED: Final = 200
@@ -134,6 +136,16 @@ class Redactor:
                 folded = _without_marks(layer)
                 found += [folded.span(*place) for place in _find(self._folded, folded.text)]
         return _replaced(text, found) if found else text
+
+    def redact_start(self, text: str) -> str:
+        """Return the start of a long `text` likewise, with an ellipsis; a short one whole.
+
+        The time that it takes does not grow with `text`. A secret that is cut is no longer recognised: more is
+        searched than is returned, so that what is left of it is not.
+        """
+        if len(text) <= _START:
+            return self.redact(text)
+        return self.redact(text[:_START])[: -_START // 2] + "…"
 
     def _find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield where secrets are in `text`, in characters."""

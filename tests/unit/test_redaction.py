@@ -203,6 +203,22 @@ def test_the_secrets_of_the_process_and_of_the_call() -> None:
     )
 
 
+class TestStart:
+    @pytest.mark.parametrize("spelling", SPELLINGS)
+    def test_nothing_is_left_of_a_secret_that_is_cut(self, spelling: str) -> None:
+        spelled = SPELLINGS[spelling](TOKEN)
+        of = Redactor([TOKEN])
+        for kept in range(1, len(spelled), 7):
+            text = "." * (redaction._START - kept) + spelled + "." * 5_000
+            assert of.redact_start(text).strip(".") in ("…", f"{REDACTED}…")
+
+    def test_a_short_text_is_whole(self) -> None:
+        assert Redactor([TOKEN]).redact_start(f"{TOKEN} {'x ' * 500}") == f"{REDACTED} {'x ' * 500}"
+
+    def test_secrets_alone(self) -> None:
+        assert Redactor([TOKEN]).redact_start(TOKEN * 1_000) == "…"
+
+
 class TestQuotable:
     @pytest.mark.parametrize(
         "text",

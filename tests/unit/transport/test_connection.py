@@ -41,7 +41,7 @@ from yarl import URL
 from smarty_async.archive.photos.reader import FileBody
 from smarty_async.errors import ConfigurationError, DiskError, PhotoRejected, RequestError
 from smarty_async.options import Limits, ModeSpec, Timeouts
-from smarty_async.redaction import redactor
+from smarty_async.redaction import Redactor, redactor
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.connection import Connection, _translated
 from smarty_async.transport.response import MemoryFile, MemorySink, OutputEditor, OutputSink, ReceivedItem, SinkFile
@@ -728,3 +728,24 @@ class TestUnrequestedItems:
         assert error
         assert error.startswith("bad <redacted> … xxx")
         assert len(error) == 500
+
+    async def test_of_a_long_error_only_the_start_is_searched_and_a_token_cut_there_is_not_shown(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        searched: list[int] = []
+        redact = Redactor.redact
+
+        def spy(self: Redactor, text: str) -> str:
+            searched.append(len(text))
+            return redact(self, text)
+
+        monkeypatch.setattr(Redactor, "redact", spy)
+        before = ("x" * 63 + " ") * 32  # long words, of which little is shown
+        error = before[: -len(TOKEN) // 2] + " " + TOKEN + " %41 &amp; \\n" * 4_000
+        async with FakeService() as service, sender_to(service.url) as send:
+            service.script(items({"file_0": {"status": 1, "error": error}}))
+            inbox = await send(photo())
+        shown = inbox.taken["file_0", "improve"].answered.error
+        assert shown
+        assert set(shown) == {"…", " "}
+        assert max(searched) <= 2_048
