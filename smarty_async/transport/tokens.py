@@ -17,6 +17,7 @@ from smarty_async.errors import AuthorizationError, ConfigurationError, RequestE
 from smarty_async.options import OAuthCredentials, Timeouts
 from smarty_async.redaction import quotable, redactor
 from smarty_async.transport.http import finite, read_prefix, service_url, translate_error
+from smarty_async.wire.messages import BOM
 
 __all__ = ["OAuthTokens", "ServiceToken", "Tokens", "open_tokens"]
 
@@ -208,7 +209,7 @@ class OAuthTokens:
 def _read_grant(text: bytes) -> _Grant | None:
     """The grant in `text`, None when there is none."""
     try:
-        grant = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"), type=_Grant)
+        grant = msgspec.json.decode(text.removeprefix(BOM), type=_Grant)
     except DAMAGED_JSON:
         return None
     return grant if grant.access_token else None

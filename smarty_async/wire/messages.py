@@ -15,6 +15,7 @@ from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import ErrorInfo, Kind
 
 __all__ = [
+    "BOM",
     "FRAME_BYTES",
     "OUTPUT_FIELDS",
     "TAIL_BYTES",
@@ -163,7 +164,9 @@ class _RawEnvelope(msgspec.Struct):
     body: object  # required: other programs' errors have a status, too
 
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
+"""UTF-8 byte order mark: accepted at the start of an answer."""
+
 _envelope = msgspec.json.Decoder(_RawEnvelope)
 
 
@@ -174,7 +177,7 @@ def parse_envelope(text: bytes | bytearray) -> Envelope:
         msgspec.DecodeError: `text` is no envelope: not JSON, or without an integer `status` or a `body`.
     """
     try:
-        raw = _envelope.decode(text.removeprefix(_BOM))
+        raw = _envelope.decode(text.removeprefix(BOM))
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
     except RecursionError:

@@ -23,7 +23,17 @@ from smarty_async.errors import RequestError
 from smarty_async.options import MODES, Limits, Mode
 from smarty_async.results import Kind
 from smarty_async.wire.base64 import HEAD_BYTES, Base64Reader
-from smarty_async.wire.messages import OUTPUT_FIELDS, Answered, Blob, Envelope, Event, Piece, parse_envelope, parse_item
+from smarty_async.wire.messages import (
+    BOM,
+    OUTPUT_FIELDS,
+    Answered,
+    Blob,
+    Envelope,
+    Event,
+    Piece,
+    parse_envelope,
+    parse_item,
+)
 
 __all__ = ["AnswerSplitter"]
 
@@ -41,9 +51,6 @@ SHORT_TEXT_BYTES: Final = 1 << 17
 """Bytes of an output up to which it is held until all of it has arrived."""
 LONG_TEXT_BYTES: Final = 1 << 18
 """Bytes of an output after which a piece is first tried as base64 alone, without a search for the closing quote."""
-
-_BOM: Final = b"\xef\xbb\xbf"
-"""UTF-8 byte order mark: accepted at the start of an answer."""
 
 _TOKEN = re.compile(rb'["{}\[\],:]')
 _MEMBER: Final = rb'"(?:status|name|error|bw)": ?(?:[-0-9a-z]{1,20}|"[^"\\]{0,256}")'
@@ -108,10 +115,10 @@ class AnswerSplitter:
         if self._tail:
             data, self._tail = self._tail + data, b""
         if not self._begun:
-            if len(data) < len(_BOM) and _BOM.startswith(data):
+            if len(data) < len(BOM) and BOM.startswith(data):
                 self._tail = data
                 return
-            data, self._begun = data.removeprefix(_BOM), True
+            data, self._begun = data.removeprefix(BOM), True
         position = 0
         while position < len(data):
             if self._held is not None:
