@@ -5,6 +5,7 @@ The request's body is ``multipart/form-data`` (RFC 7578): its length and everyth
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
@@ -32,6 +33,7 @@ __all__ = [
     "judge_item",
     "parse_envelope",
     "parse_item",
+    "without_lone_surrogates",
 ]
 
 
@@ -167,7 +169,23 @@ class _RawEnvelope(msgspec.Struct):
 BOM: Final = b"\xef\xbb\xbf"
 """UTF-8 byte order mark: accepted at the start of an answer."""
 
+_SURROGATE = re.compile(
+    rb"(\\[^u]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
+"""The escape of a surrogate that is not one of a pair; its group: an escape that is passed over, or a pair."""
 _envelope = msgspec.json.Decoder(_RawEnvelope)
+
+
+def without_lone_surrogates(text: bytes) -> bytes:
+    """Return JSON with U+FFFD, the replacement character, for each escape of half a character.
+
+    RFC 8259 (8.2) allows these, and programs write them that cut a text in the middle of a character; msgspec takes
+    none of them.
+
+    Args:
+        text: JSON, or the inside of one of its strings.
+    """
+    return _SURROGATE.sub(lambda found: found[1] or rb"\ufffd", text) if b"\\u" in text else text
 
 
 def parse_envelope(text: bytes | bytearray) -> Envelope:
@@ -177,7 +195,7 @@ def parse_envelope(text: bytes | bytearray) -> Envelope:
         msgspec.DecodeError: `text` is no envelope: not JSON, or without an integer `status` or a `body`.
     """
     try:
-        raw = _envelope.decode(text.removeprefix(BOM))
+        raw = _envelope.decode(without_lone_surrogates(bytes(text).removeprefix(BOM)))
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(f"not UTF-8: {error.reason}") from None
     except RecursionError:

@@ -33,6 +33,7 @@ from smarty_async.wire.messages import (
     Piece,
     parse_envelope,
     parse_item,
+    without_lone_surrogates,
 )
 
 __all__ = ["AnswerSplitter"]
@@ -220,7 +221,8 @@ class AnswerSplitter:
             text += data[start:end]
         if not closed:
             return len(data)
-        self._close_text(bytes(text) if len(text) <= MAX_TEXT_BYTES else b"\xe2\x80\xa6")
+        fits = len(text) <= MAX_TEXT_BYTES
+        self._close_text(without_lone_surrogates(bytes(text)) if fits else b"\xe2\x80\xa6")
         return end + 1
 
     def _string_end(self, data: bytes, start: int) -> tuple[int, bool]:

@@ -23,7 +23,7 @@ import atheris
 with atheris.instrument_imports(include=["smarty_async.wire", "smarty_async.errors"]):
     from smarty_async.errors import RequestError
     from smarty_async.wire import splitter
-    from smarty_async.wire.messages import Event, Piece
+    from smarty_async.wire.messages import Event, Piece, without_lone_surrogates
     from smarty_async.wire.splitter import MAX_DEPTH, AnswerSplitter
 
 import msgspec
@@ -74,7 +74,7 @@ class Pairs(list[tuple[str, Any]]):
 
 def reference(answer: bytes) -> tuple[list[Item], tuple[int, str | None]]:
     """What msgspec, for the grammar, and the standard library, for the rest, make of a whole document."""
-    answer = answer.removeprefix(b"\xef\xbb\xbf")
+    answer = without_lone_surrogates(answer.removeprefix(b"\xef\xbb\xbf"))
     try:
         msgspec.json.decode(answer)
         document = json.loads(answer.decode(), object_pairs_hook=Pairs)

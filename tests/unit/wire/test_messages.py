@@ -56,6 +56,7 @@ def test_every_mode_has_its_outputs_and_every_kind_its_field() -> None:
         (b' {"status":200,"body":{}} ', (200, None)),
         (b'\xef\xbb\xbf{"status":500,"body":"no"}', (500, "no")),
         ('{"status":403,"body":"нет"}'.encode(), (403, "нет")),
+        (rb'{"status":400,"body":"cut \uD83D","x":["\ude00"]}', (400, "cut \ufffd")),
     ],
 )
 def test_an_envelope(text: bytes, envelope: tuple[int, str | None]) -> None:
@@ -81,6 +82,8 @@ def test_an_envelope(text: bytes, envelope: tuple[int, str | None]) -> None:
         b'{"status":200',
         b'{"status":200}x',
         b'{"status":400,"body":"\xcd\xe5\xf2"}',
+        b'{"status":400,"body":"\xed\xa0\xbd"}',
+        rb'{"status":400,"body":"\ud8"}',
     ],
 )
 def test_no_envelope(text: bytes) -> None:

@@ -136,13 +136,26 @@ def read_any_way(answer: bytes, random: Random, **options: int) -> Read:
 
 def reference(answer: bytes) -> tuple[list[Item], Envelope]:
     """What the standard library's parsers make of a whole answer."""
-    envelope = json.loads(answer.removeprefix(b"\xef\xbb\xbf"), strict=False)
+    envelope = replaced(json.loads(answer.removeprefix(b"\xef\xbb\xbf"), strict=False))
     body = envelope["body"]
     items: list[Item] = []
     for mode, entries in body.items() if isinstance(body, dict) else ():
         if mode in FIELDS and isinstance(entries, list):
             items += [item for entry in entries if (item := reference_item(mode, entry)) is not None]
     return items, Envelope(envelope["status"], body if isinstance(body, str) else None)
+
+
+def replaced(value: Any) -> Any:
+    """The same value with U+FFFD for each half of a character in its texts."""
+    match value:
+        case dict():
+            return {replaced(key): replaced(inner) for key, inner in value.items()}
+        case list():
+            return [replaced(inner) for inner in value]
+        case str():
+            return re.sub("[\ud800-\udfff]", "\ufffd", value)
+        case _:
+            return value
 
 
 def reference_item(mode: str, entry: Any) -> Item | None:
@@ -227,7 +240,7 @@ class Scribe:
         odd = self._random.choice([0.0, 0.0, 0.1, 1.0])
         self.answer += b'"'
         for character in text:
-            if self._random.random() < odd:
+            if self._random.random() < odd or "\ud800" <= character <= "\udfff":
                 self.answer += self._escaped(character)
             else:
                 self.answer += json.dumps(character, ensure_ascii=False)[1:-1].encode()
@@ -236,7 +249,7 @@ class Scribe:
     def _escaped(self, character: str) -> bytes:
         if character == "/" and self._random.random() < 0.5:
             return rb"\/"
-        units = character.encode("utf-16-be").hex()
+        units = character.encode("utf-16-be", "surrogatepass").hex()
         if self._random.random() < 0.5:
             units = units.upper()
         return b"".join(b"\\u" + units[i : i + 4].encode() for i in range(0, len(units), 4))
@@ -252,7 +265,7 @@ def written(value: Any, random: Random) -> Scribe:
     return scribe
 
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+texts = st.text(st.one_of(st.characters(), st.sampled_from('\ud83d\ude00\\"')), max_size=12)
 names = st.one_of(st.sampled_from(["file_0", "file_1", "file_47", "", "../x", '"\\"', "фото", "😀"]), texts)
 keys = st.one_of(st.sampled_from(["improve", "resolution", "improved", "resolved", "body", "name", "status"]), texts)
 scalars = st.one_of(
@@ -475,6 +488,28 @@ def test_names_that_contain_json(name: str) -> None:
     found = read_any_way(answer, Random(0))  # noqa: S311 - cuts, no secrets
     assert (found.items, found.end) == reference(answer)
     assert found.items == [Item("improve", name, 0, name, None, {"improved": b"ABC"})] * 2
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\uDE00", "\ufffd"),
+        (r"\uD83D\ude00", "😀"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83dx\ude00", "\ufffdx\ufffd"),
+        (r"\ud83d\n\u0041", "\ufffd\nA"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\\\ud83d", "\\\ufffd"),
+        (r"\ud7ff\ue000", "\ud7ff\ue000"),
+    ],
+)
+def test_the_escape_of_half_a_character_is_replaced(escaped: str, text: str) -> None:
+    answer = answer_with(f',"error":"{escaped}","x{escaped}":["{escaped}"]', f',"{escaped}":"{escaped}"')
+    found = read_any_way(answer, Random(0))  # noqa: S311 - cuts, no secrets
+    assert (found.items, found.end) == ([FIRST._replace(error=text), SECOND], Envelope(200)) == reference(answer)
+    assert read_any_way(b'{"status":400,"body":"%b"}' % escaped.encode(), Random(0)) == ([], Envelope(400, text))  # noqa: S311 - cuts, no secrets
 
 
 def test_events_come_in_order_and_none_is_lost_to_an_error() -> None:
