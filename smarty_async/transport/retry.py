@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from sys import float_info
 from time import monotonic
 from typing import TypeVarTuple
 
@@ -182,7 +183,8 @@ class _WaitForItem(wait_base):
         self._clock = clock
 
     def __call__(self, retry_state: RetryCallState) -> float:
-        apart = min(self._retries.longest_wait, self._retries.first_wait * 2.0 ** (retry_state.attempt_number - 1))
+        doublings = min(retry_state.attempt_number, float_info.max_exp) - 1
+        apart = min(self._retries.longest_wait, self._retries.first_wait * 2.0**doublings)
         return apart - (self._clock() + _PHASE) % apart if apart else 0.0
 
 

@@ -47,6 +47,11 @@ def test_the_backoff_may_be_zero() -> None:
     assert backoff_of(retries(first_wait=0), attempt=3, now=5.0) == 0
 
 
+@pytest.mark.parametrize("attempt", [1_024, 1_025, 100_000])
+def test_attempts_may_be_many(attempt: int) -> None:
+    assert 0 < backoff_of(Retries(first_wait=5.0, longest_wait=60.0), attempt=attempt, now=5.0) <= 60
+
+
 class Attempts:
     """Attempts that end as they are reported to, and policies that are counted."""
 
