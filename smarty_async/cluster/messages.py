@@ -142,7 +142,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         enveloped: `RequestError.enveloped`.
         timed_out: `RequestError.timed_out`.
         number: of the image that could not be read.
-        reason: `PhotoRejected.type` of that image.
+        reason: `PhotoRejected.type` of that image; none when its store is to blame.
     """
 
     kind: _Kind
@@ -168,7 +168,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 timed_out=error.timed_out,
             )
         if isinstance(error, BodyFailed):
-            return cls(kind="body", message=error.error.message, number=error.number, reason=error.error.type)
+            why = error.error
+            if isinstance(why, StoreError):
+                return cls(kind="body", message=str(why), status=why.status, number=error.number)
+            return cls(kind="body", message=why.message, number=error.number, reason=why.type)
         for kind, plain in _PLAIN.items():
             if isinstance(error, plain):
                 return cls(kind=kind, message=str(error), status=status)
@@ -191,7 +194,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                     sent=sent,
                 )
             case "body":
-                return BodyFailed(self.number, PhotoRejected(self.message, type=self.reason))
+                rejected = PhotoRejected(self.message, type=self.reason)
+                return BodyFailed(self.number, rejected if self.reason else StoreError(self.message, self.status))
             case "unexpected":
                 return SmartyError(f"an unexpected error on a worker, which is a bug: {self.message}")
             case kind:

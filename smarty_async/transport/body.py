@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from functools import partial
 from typing import Protocol, TypeVar
 
-from smarty_async.errors import PhotoError
+from smarty_async.errors import PhotoError, StoreError
 from smarty_async.wire.messages import Multipart
 
 __all__ = ["Body", "BodyFailed", "InThread", "MemoryBody", "stream"]
@@ -32,7 +32,12 @@ class Body(Protocol):
         ...
 
     def read(self) -> AsyncIterator[bytes]:
-        """The bytes in pieces; raises PhotoError when they are no longer what they were."""
+        """The bytes in pieces.
+
+        Raises:
+            PhotoError: they are no longer what they were.
+            StoreError: the store does not answer.
+        """
         ...
 
     @property
@@ -68,10 +73,15 @@ class MemoryBody:
 
 
 class BodyFailed(Exception):
-    """An image could not be read while it was being sent; the request was given up."""
+    """An image could not be read while it was being sent; the request was given up.
 
-    def __init__(self, number: int, error: PhotoError) -> None:
-        super().__init__(number, error)
+    Attributes:
+        number: of the image.
+        error: why: the image is to blame, or the store that it is in.
+    """
+
+    def __init__(self, number: int, error: PhotoError | StoreError) -> None:
+        super().__init__(str(error))
         self.number = number
         self.error = error
 
@@ -115,7 +125,7 @@ def _read_all(calls: Sequence[tuple[int, Callable[[], bytes]]]) -> list[bytes]:
     for number, call in calls:
         try:
             read.append(call())
-        except PhotoError as error:
+        except (PhotoError, StoreError) as error:
             raise BodyFailed(number, error) from None
     return read
 
@@ -124,7 +134,7 @@ async def _read(bodies: Sequence[Body], number: int) -> AsyncIterator[bytes]:
     try:
         async for piece in bodies[number].read():
             yield piece
-    except PhotoError as error:
+    except (PhotoError, StoreError) as error:
         raise BodyFailed(number, error) from None
 
 

@@ -136,7 +136,7 @@ class ChunkRequest:
             yield
         except BaseException as error:
             failure = error
-            # An upload that was given up is no whole request, and so refused.
+            # An upload that an image broke off is no whole request, and so refused.
             refused = isinstance(error, BodyFailed) or (isinstance(error, RequestError) and was_refused(error))
             if self.size and not self.received and refused:
                 self._paid = False

@@ -19,6 +19,7 @@ from smarty_async.errors import (
     RequestError,
     RequestRefused,
     ServiceUnavailable,
+    StoreError,
 )
 from smarty_async.hooks import RetryDetails
 from smarty_async.options import ModeSpec, Retries
@@ -161,6 +162,8 @@ class ChunkSender:
             finally:
                 self._open -= 1
         except BodyFailed as failure:
+            if isinstance(failure.error, StoreError):
+                raise failure.error from None
             request.items[failure.number].fail(failure.error)
             self._batcher.put_back(request.items)
         except RequestError as error:

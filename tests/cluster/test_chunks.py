@@ -356,7 +356,15 @@ def test_an_error_comes_back_as_it_was(error: Exception) -> None:
 def test_a_photo_that_cannot_be_read_comes_back_as_it_was() -> None:
     again = Failure.of(BodyFailed(2, PhotoRejected("it changed", type="changed"))).error(sent=True)
     assert isinstance(again, BodyFailed)
+    assert isinstance(again.error, PhotoRejected)
     assert (again.number, again.error.message, again.error.type) == (2, "it changed", "changed")
+
+
+def test_a_photo_whose_store_does_not_answer_comes_back_as_it_was() -> None:
+    again = Failure.of(BodyFailed(2, StoreError("no", 503))).error(sent=True)
+    assert isinstance(again, BodyFailed)
+    assert isinstance(again.error, StoreError)
+    assert (again.number, str(again.error), again.error.status) == (2, "no", 503)
 
 
 def test_an_unexpected_error_is_called_a_bug() -> None:

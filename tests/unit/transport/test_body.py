@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarty_async.errors import PhotoRejected
+from smarty_async.errors import PhotoError, PhotoRejected
 from smarty_async.options import ModeSpec
 from smarty_async.transport.body import Body, BodyFailed, MemoryBody, stream
 from smarty_async.wire.messages import Image, Multipart
@@ -111,5 +111,6 @@ async def test_an_image_that_cannot_be_read_is_reported_by_number(size: int, kin
     with pytest.raises(BodyFailed) as caught:
         await pieces(bodies)
     assert caught.value.number == 3
+    assert isinstance(caught.value.error, PhotoError)
     assert caught.value.error.type == "changed"
     assert Watched.now == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from support.clients import client_of
 from support.fake_service import Answer, FakeService, Respond, drop, envelope, expected, http, until
 from support.pictures import jpeg
 
-from smarty_async.errors import AuthorizationError, DiskError, RequestError
+from smarty_async.errors import AuthorizationError, DiskError, RequestError, StoreError
 from smarty_async.hooks import Hooks, ProgressHooks, all_hooks
 from smarty_async.options import ModeSpec
 from smarty_async.progress import Progress
@@ -172,6 +173,25 @@ class TestRequestLog:
             (outputs,) = await self.submit(service, answer, log=log)
         assert outputs["improved"] == expected("improved", jpeg(16, 12))
         assert log.ends == ends
+
+    async def test_an_upload_that_the_store_of_an_image_breaks_off_is_refused(self) -> None:
+        class Torn(MemoryBody):
+            read_whole = None  # type: ignore[assignment]
+
+            async def read(self) -> AsyncIterator[bytes]:
+                yield b"a"
+                raise StoreError("the store does not answer", 503)
+
+        log, progress = RecordedLog(), Progress()
+        group = group_of(log, ProgressHooks(progress))
+        group.submitter.budget.limit(1)
+        async with FakeService() as service, client_of(service) as c:
+            with pytest.raises(StoreError, match="does not answer"):
+                await c._open_dispatcher().submit(Item(Torn(jpeg(), "image/jpeg"), group))
+            assert not service.requests
+        assert log.ends == [(1, "refused")]
+        assert (progress.images, progress.images_paid) == (1, 0)
+        assert not group.submitter.budget.empty
 
     async def test_a_connection_that_is_not_established_is_not_recorded(self) -> None:
         log, progress = RecordedLog(), Progress()
