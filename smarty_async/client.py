@@ -34,7 +34,9 @@ from smarty_async.options import (
     PathLike,
     Retries,
     Timeouts,
+    check_count,
     check_modes,
+    check_size,
     check_type,
     is_loopback,
 )
@@ -135,8 +137,10 @@ class SmartyClient:
             check_type(name, arguments[name], *types)
         if concurrency < 1:
             raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
+        check_count("concurrency", concurrency)
         if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
+        check_size("rate", rate or 0)
         if not provider:
             raise OptionsError("provider must not be empty: mcs, or mr for older tokens")
         if token and credentials:

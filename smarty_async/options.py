@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
@@ -35,7 +36,9 @@ __all__ = [
     "Retries",
     "StoreOptions",
     "Timeouts",
+    "check_count",
     "check_modes",
+    "check_size",
     "check_type",
     "is_loopback",
     "rounds",
@@ -69,6 +72,27 @@ def check_type(name: str, value: object, *types: Any) -> None:
         raise OptionsError(f"{name} must be {names}, not {type(value).__name__}")
 
 
+def check_count(name: str, value: float) -> None:
+    """Refuse a number of whole things that is a fraction or too large; it may be infinite.
+
+    Raises:
+        OptionsError: it is a float other than infinity, or over `sys.maxsize`.
+    """
+    if isinstance(value, float) and value != math.inf:
+        raise OptionsError(f"{name} must be a whole number (an int), not {value}")
+    check_size(name, value)
+
+
+def check_size(name: str, value: float) -> None:
+    """Refuse an int that is too large to be computed with: floats end long before ints.
+
+    Raises:
+        OptionsError: it is over `sys.maxsize`.
+    """
+    if isinstance(value, int) and value > sys.maxsize:
+        raise OptionsError(f"{name} must be at most {sys.maxsize}")
+
+
 def _check_numbers(
     struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = (), may_be_none: tuple[str, ...] = ()
 ) -> None:
@@ -76,11 +100,13 @@ def _check_numbers(
         value: Any = getattr(struct, name)
         if value is None and name in may_be_none:
             continue
-        for number in cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,):
+        check = check_count if "int" in struct.__annotations__[name] else check_size
+        for number in cast("tuple[float, ...]", value if isinstance(value, tuple) else (value,)):
             check_type(name, number, int, float)
-        value = min(cast("tuple[float, ...]", value), default=1) if isinstance(value, tuple) else value
-        if not (value >= 0 if name in may_be_zero else value > 0):
-            raise OptionsError(f"{name} must be {'at least' if name in may_be_zero else 'greater than'} 0, not {value}")
+            if not (number >= 0 if name in may_be_zero else number > 0):
+                least = "at least" if name in may_be_zero else "greater than"
+                raise OptionsError(f"{name} must be {least} 0, not {number}")
+            check(name, number)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,8 +401,8 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             option = f"{name} (--{name.replace('_', '-')})"
             if value is not None and not value >= 0:
                 raise OptionsError(f"{option} must not be negative, but is {value}")
-            if name == "max_photos" and value not in (None, math.inf) and value % 1:
-                raise OptionsError(f"{option} must be a whole number, not {value}")
+            if name == "max_photos" and value is not None:
+                check_count(option, value)
         if unknown := self.outputs - set(KINDS):
             raise OptionsError(f"outputs must be some of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         if self.outputs and not any(self.outputs & set(KINDS_BY_MODE[spec.mode]) for spec in self.specs):

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,8 @@ class TestChoices:
             ({"proxy": 5}, "proxy must be str or None, not int"),
             ({"ssl": "cert.pem"}, "ssl must be SSLContext or None, not str"),
             ({"concurrency": "8"}, "concurrency must be int, not str"),
+            ({"concurrency": 10**400}, f"concurrency must be at most {sys.maxsize}"),
+            ({"rate": 10**400}, f"rate must be at most {sys.maxsize}"),
             ({"rate": "8"}, "rate must be int or float or None, not str"),
             ({"limits": 5}, "limits must be Limits or None, not int"),
             ({"retries": 3}, "retries must be Retries or None, not int"),

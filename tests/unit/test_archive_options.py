@@ -53,7 +53,7 @@ def test_a_chained_enlargement_is_another_spec() -> None:
     ("keywords", "message"),
     [
         ({"max_photos": -1}, "max_photos (--max-photos) must not be negative, but is -1"),
-        ({"max_photos": 1.5}, "max_photos (--max-photos) must be a whole number, not 1.5"),
+        ({"max_photos": 1.5}, "max_photos (--max-photos) must be a whole number (an int), not 1.5"),
         ({"max_cost": -0.5}, "max_cost (--max-cost) must not be negative"),
         ({"max_cost_total": float("nan")}, "max_cost_total (--max-cost-total) must not be negative"),
         ({"outputs": ["better"]}, "outputs must be some of improved, colorized_improved, colorized, resolved"),

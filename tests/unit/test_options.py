@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
@@ -46,6 +47,23 @@ def test_a_number_above_zero_is_taken(options: Options, name: str) -> None:
 def test_any_other_number_is_refused_by_name(options: Options, name: str, value: float) -> None:
     with pytest.raises(OptionsError, match=f"^{name} must be greater than 0, not {value}$"):
         options(**{name: value})
+
+
+@pytest.mark.parametrize("name", [*Limits.__struct_fields__, "max_attempts"])
+@pytest.mark.parametrize("value", [8.0, 0.5, 1e300])
+def test_what_counts_whole_things_is_a_whole_number(name: str, value: float) -> None:
+    options: Options = Retries if name == "max_attempts" else Limits
+    with pytest.raises(OptionsError, match=rf"^{name} must be a whole number \(an int\), not {re.escape(str(value))}$"):
+        options(**{name: (5, value) if name == "max_dimensions" else value})
+
+
+@pytest.mark.parametrize(("options", "name"), NUMBERS)
+def test_an_int_that_no_float_holds_is_refused_and_infinity_is_not(options: Options, name: str) -> None:
+    large, infinite = 10**5_000, float("inf")
+    with pytest.raises(OptionsError, match=rf"^{name} must be at most \d+$"):
+        options(**{name: (large, 5) if name == "max_dimensions" else large})
+    value = (infinite, infinite) if name == "max_dimensions" else infinite
+    assert getattr(options(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(("options", "name"), NUMBERS)
