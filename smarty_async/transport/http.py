@@ -175,7 +175,8 @@ def proxy_for(url: URL) -> URL | None:
     if url.scheme == "http":
         return None
     proxy = getproxies().get(url.scheme)
-    if not proxy or proxy_bypass(f"{host}:{url.port}"):
+    spellings = (host, f"[{host}]") if ":" in host else (host,)
+    if not proxy or any(proxy_bypass(f"{spelling}:{url.port}") for spelling in spellings):
         return None
     return _checked_proxy(proxy, f"{url.scheme.upper()}_PROXY")
 

@@ -149,6 +149,15 @@ class TestProxyOfTheEnvironment:
         assert proxy_for(URL(f"https://{HOST}/x")) is None
         assert (proxy_for(URL("https://mcs.mail.ru/x")) is None) == (excluded == "*")
 
+    @pytest.mark.parametrize("excluded", ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:8443"])
+    def test_no_proxy_excludes_addresses_with_brackets_and_without(
+        self, monkeypatch: pytest.MonkeyPatch, excluded: str
+    ) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+        monkeypatch.setenv("NO_PROXY", excluded)
+        assert proxy_for(URL("https://[2001:db8::1]:8443/x")) is None
+        assert proxy_for(URL("https://[2001:db8::2]:8443/x")) == URL("http://proxy:3128")
+
     def test_a_proxy_without_a_scheme_is_an_http_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
         assert proxy_for(URL(f"https://{HOST}/x")) == URL("http://proxy:3128")
