@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-from smarty_async.archive.entries import StoredOutput, output_paths
+from smarty_async.archive.entries import StoredAnswer
 from smarty_async.errors import PhotoRejected
 from smarty_async.results import Kind
 
@@ -20,24 +19,19 @@ def not_enlarged(error: PhotoRejected) -> PhotoRejected:
     return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
 
 
-def restored_kind(outputs: Mapping[Kind, StoredOutput], place: str) -> Kind | None:
-    """The best kind of restored picture among the `outputs` of ``improve``; None when there was nothing to restore.
-
-    Args:
-        outputs: those that were kept.
-        place: where they are.
+def restored_kind(answer: StoredAnswer) -> Kind | None:
+    """The best kind of restored picture that the `answer` to ``improve`` has; None when there was nothing to restore.
 
     Raises:
         PhotoRejected: there was something to restore, and the picture was not kept.
     """
     for kind in RESTORED_KINDS:
-        if kind in outputs:
+        if kind in answer.outputs:
             return kind
-    if any(kind in output.dropped for output in outputs.values() for kind in RESTORED_KINDS):
-        names = " and ".join(repr(path) for path in output_paths(place, outputs).values())
+    if any(kind in answer.dropped for kind in RESTORED_KINDS):
         reason = (
-            f"an earlier run did not keep it (--outputs): remove {names} and run again with --redo-missing, which pays"
-            " for the restoration again, or without --chain"
+            "an earlier run did not keep it (--outputs): run again with --redo-missing, which pays for the restoration"
+            " again, or without --chain"
         )
         raise not_enlarged(PhotoRejected(reason, type="not_kept"))
     return None

@@ -369,7 +369,8 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
         outputs: the kinds of output to keep; all when empty.
         strip_metadata: leave the photo's metadata (EXIF, XMP, IPTC) out of the outputs.
         retry_failed: send photos again that failed in an earlier run.
-        redo_missing: send, and pay for, photos again whose outputs are no longer there.
+        redo_missing: send, and pay for, photos again whose outputs are no longer there, or are asked for and were not
+            kept.
         max_photos: photos sent in this run, at most.
         max_cost: estimated cost of this run, in ₽, at most.
         max_cost_total: estimated cost of all runs over `out` together, in ₽, at most.

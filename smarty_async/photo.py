@@ -19,10 +19,9 @@ from smarty_async.archive.entries import (
     PhotoEntry,
     StoredAnswer,
     StoredOutput,
-    dropping,
     is_kept,
 )
-from smarty_async.archive.journal.records import ReceivedAnswer
+from smarty_async.archive.journal.records import DuplicateAnswer, ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
 from smarty_async.archive.outputs.store import OutputRefused
 from smarty_async.archive.outputs.temp_file import TempFile
@@ -69,6 +68,7 @@ class PhotoRun:
         self.pages = entry.pages
         self._context = context
         self._missing = entry.without_answer(context.options.specs)
+        self._kinds = entry.kept(context.options.outputs)
         self._body: Body | None = None
         self._converted: tuple[TempFile, ...] = ()
         self._adopted = False
@@ -116,6 +116,7 @@ class PhotoRun:
         self.pages = self.entry.pages  # of a moved photo, as its former entry says
         options = self._context.options
         self._missing = self.entry.without_answer(options.specs)
+        self._kinds = self.entry.kept(options.outputs)
         return self.entry.end(options.specs, retry_failed=options.retry_failed)
 
     async def _adopt(self) -> None:
@@ -135,33 +136,42 @@ class PhotoRun:
 
     async def _adopt_answer(self, spec: ModeSpec) -> None:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
-        for place, answer in await self._context.journal.answers_to(spec, self.entry):
-            copies: dict[Kind, TempFile | None] = {
-                kind: await self._context.outputs.copy(kind, place, stored)
-                for kind, stored in answer.outputs.items()
-                if self._is_kept(kind)
-            }
-            files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
-            # While they were copied, another answer may have replaced them.
-            unchanged = await self._context.journal.answers_to(spec, self.entry)
-            if len(files) == len(copies) and (place, answer) in unchanged:
-                # Before the commit: once that is done, no later run looks into the file.
-                await self._note_pages(await self._context.journal.pages_of_content(self.entry))
-                await self._commit(self._adopted_answer(spec, answer, files))
-                self._adopted = True
-                return
-            for file in files.values():
-                await file.discard()
+        last = 0
+        while answers := await self._context.journal.answers_to(spec, self.entry, self._kinds, after=last):
+            for other in answers:
+                if await self._adopt_from(other, spec):
+                    return
+            last = answers[-1].photo
+
+    async def _adopt_from(self, other: DuplicateAnswer, spec: ModeSpec) -> bool:
+        """Copy the outputs of `other`; False when they are not all there."""
+        journal = self._context.journal
+        copies: dict[Kind, TempFile | None] = {
+            kind: await self._context.outputs.copy(kind, other.place, stored)
+            for kind, stored in other.answer.outputs.items()
+            if self._is_kept(kind)
+        }
+        files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
+        # While they were copied, another answer may have replaced them.
+        if len(files) == len(copies) and other in await journal.answers_to(
+            spec, self.entry, self._kinds, after=other.photo - 1
+        ):
+            # Before the commit: once that is done, no later run looks into the file.
+            await self._note_pages(await journal.pages_of_content(self.entry))
+            await self._commit(self._adopted_answer(spec, other.answer, files))
+            self._adopted = True
+            return True
+        for file in files.values():
+            await file.discard()
+        return False
 
     def _adopted_answer(self, spec: ModeSpec, answer: StoredAnswer, files: Mapping[Kind, TempFile]) -> ReceivedAnswer:
         """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""
         # Without their digests: the metadata are still to be copied or removed, as this run is asked to.
         outputs: dict[Kind, StoredOutput] = {
-            kind: StoredOutput(file.name, answer.outputs[kind].size, dropped=answer.outputs[kind].dropped)
-            for kind, file in files.items()
+            kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()
         }
-        if len(files) < len(answer.outputs):
-            outputs = dropping(answer.outputs.keys() - files.keys(), outputs)
+        dropped = (*answer.dropped, *(answer.outputs.keys() - files.keys()))
         photo = self._context.source.reopen(self.entry.file)
         # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
         # if one fits them.
@@ -169,7 +179,9 @@ class PhotoRun:
         self._metadata = self._copier(
             SentPhoto(photo=photo, page=page, sent=photo, to_srgb=True, modified_ns=modified_ns)
         )
-        return ReceivedAnswer(self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata)
+        return ReceivedAnswer(
+            self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata, dropped=dropped
+        )
 
     # probe and ask
 
@@ -281,11 +293,11 @@ class PhotoRun:
         Raises:
             PhotoRejected: it was not kept, or is no longer there.
         """
-        outputs = self.entry.answers["improve"].outputs
-        kind = restored_kind(outputs, self.entry.place)
+        answer = self.entry.answers["improve"]
+        kind = restored_kind(answer)
         if kind is None:
             return None
-        path, file = await self._context.outputs.picture(kind, self.entry.place, outputs[kind])
+        path, file = await self._context.outputs.picture(kind, self.entry.place, answer.outputs[kind])
         if file is not None:
             self._converted += (file,)
         if path is None:
@@ -312,8 +324,6 @@ class PhotoRun:
         outputs: dict[Kind, StoredOutput] = {
             kind: file.stored(answered.blobs[kind].size) for kind, file in files.items()
         }
-        if len(files) < len(answered.blobs):
-            outputs = dropping(answered.blobs.keys() - files.keys(), outputs)
         return ReceivedAnswer(
             self.entry,
             spec,
@@ -322,10 +332,11 @@ class PhotoRun:
             self._digest,
             metadata=None if any(file.is_finished for file in files.values()) else self._metadata,
             is_stored=any(file.is_stored for file in files.values()),
+            dropped=tuple(answered.blobs.keys() - files.keys()),
         )
 
     def _is_kept(self, kind: Kind) -> bool:
-        return is_kept(kind, self._context.options.outputs)
+        return is_kept(kind, self._kinds)
 
     @property
     def _digest(self) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from smarty_async.archive.journal.recovery import JournalRebuilder
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.object_store import OutputBucket
 from smarty_async.archive.outputs.opening import open_outputs
+from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
@@ -72,17 +73,16 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     with closing(_copy_of_journal(outputs.state_dir / JOURNAL)) as store, store.translated():
         outputs.rebuild(JournalRebuilder(store, options.specs))
         store.recover(_is_placed)
-        counting = _Counting(options, limits, source, concurrency=concurrency, paid=store.images_paid())
+        counting = _Counting(options, limits, source, outputs, store, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
         for file in chain.from_iterable(source.scan()):
             if file.left_alone:
                 counting.seen.leave_alone(display_path(file.photo))
                 continue
-            for entry in outputs.checked(store.look_up([file], options.specs), redo=options.redo_missing):
-                pages = counting.look(entry, store)
-                others = store.look_up(entry.file.other_pages(pages), options.specs)
-                for page in outputs.checked(others, redo=options.redo_missing):
-                    counting.look(page, store)
+            for entry in store.look_up([file], options.specs):
+                pages = counting.look(entry)
+                for page in store.look_up(entry.file.other_pages(pages), options.specs):
+                    counting.look(page)
     return counting.plan()
 
 
@@ -93,14 +93,28 @@ class _Counting:
         options: what the run would do.
         limits: what one request may carry.
         source: where photos come from.
+        outputs: where outputs are.
+        store: the journal.
         concurrency: requests open at once, at most.
         paid: images paid for in earlier runs.
     """
 
     def __init__(
-        self, options: ArchiveOptions, limits: Limits, source: PhotoSource, *, concurrency: int, paid: int
+        self,
+        options: ArchiveOptions,
+        limits: Limits,
+        source: PhotoSource,
+        outputs: OutputStore,
+        store: JournalStore,
+        *,
+        concurrency: int,
+        paid: int,
     ) -> None:
         self._specs = options.specs
+        self._kinds = options.outputs
+        self._redo_missing = options.redo_missing
+        self._outputs = outputs
+        self._store = store
         self._limits = limits
         self._source = source
         self._fit = options.fit
@@ -114,30 +128,35 @@ class _Counting:
         self.seen = Progress()
         self._photos = self._images = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
+        self._without_copies = set[int]()
+        """Ids of photos that were looked at, and of which the run may not have all outputs."""
 
-    def look(self, entry: PhotoEntry, store: JournalStore) -> int:
+    def look(self, entry: PhotoEntry) -> int:
         """Count one photo; the pages of its file, as far as they are known."""
-        entry = self._identified(entry, store)
+        entry = self._identified(self._checked(entry))
         missing = tuple(entry.without_answer(self._specs))
         if not missing:
-            self._skipped += 1
+            self._skip(entry)
             return entry.pages
         if failed := entry.end(self._specs, retry_failed=self._retry_failed):
-            self._rejected.append(failed)
+            self._reject(entry, failed)
             return entry.pages
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
             probed = self._source.prober(entry.file)(limits=self._limits, fit=self._fit)
         except PhotoRejected as error:
-            self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
+            self._reject(entry, entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return entry.pages
-        if entry.may_be_duplicate and _has_duplicate(entry, missing, store):
-            self._duplicates += 1
-            return probed.pages
+        if entry.may_be_duplicate:
+            missing = tuple([spec for spec in missing if not self._has_copy(entry, spec)])
+            if not missing:
+                self._duplicates += 1
+                return probed.pages
         groups = rounds(missing)
         if not (self._photos_left.take(1) and self._images_left.take(len(groups)) == len(groups)):
             self._left += 1
+            self._without_copies.add(entry.id)
             return probed.pages
         if probed.warning:
             self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
@@ -150,16 +169,44 @@ class _Counting:
         self._form_chunks(more=True)
         return probed.pages
 
-    def _identified(self, entry: PhotoEntry, store: JournalStore) -> PhotoEntry:
+    def _skip(self, entry: PhotoEntry) -> None:
+        self._skipped += 1
+        lacks = entry.lacks(self._specs, self._kinds)
+        self.seen.note_not_kept(lacks)
+        if lacks or entry.misses_outputs:
+            self._without_copies.add(entry.id)
+
+    def _reject(self, entry: PhotoEntry, result: Result) -> None:
+        self._rejected.append(result)
+        self._without_copies.add(entry.id)
+
+    def _checked(self, entry: PhotoEntry) -> PhotoEntry:
+        """The entry as `Journal.look_up` has it."""
+        checked = self._outputs.checked([entry])
+        [one] = self._store.ask_again(checked, self._kinds) if self._redo_missing else checked
+        return one
+
+    def _identified(self, entry: PhotoEntry) -> PhotoEntry:
         """The entry as `Duplicates.identify` finds it."""
-        digest = self._source.digest
+        digest, store = self._source.digest, self._store
         if entry.version_changed:
-            entry = store.verify(entry, digest_of(unhashed_of(entry), digest=digest))
+            entry = self._checked(store.verify(entry, digest_of(unhashed_of(entry), digest=digest)))
         if entry.may_be_duplicate:
             while unhashed := store.unhashed(entry.file.size):
                 store.note_digests({photo.id: digest_of(photo, digest=digest) for photo in unhashed})
-            entry = store.follow_moved(entry)
+            entry = self._checked(store.follow_moved(entry))
         return entry
+
+    def _has_copy(self, entry: PhotoEntry, spec: ModeSpec) -> bool:
+        """Whether the run would copy another photo's outputs, because those exist by that time."""
+        if any(other not in self._without_copies for other in self._store.seen_duplicates(entry.id)):
+            return True
+        kinds, last = entry.kept(self._kinds), 0
+        while answers := self._store.answers_to(spec, entry.id, kinds, after=last):
+            if len(self._outputs.missing([(other.place, other.answer.outputs) for other in answers])) < len(answers):
+                return True
+            last = answers[-1].photo
+        return False
 
     def _form_chunks(self, *, more: bool) -> None:
         outlook = Outlook(more, None if more else 0)
@@ -177,17 +224,13 @@ class _Counting:
             left_alone=self.seen.left_alone,
             left_alone_names=self.seen.left_alone_names,
             warnings=self.seen.warnings,
+            not_kept=self.seen.not_kept,
             duplicates=self._duplicates,
             skipped=self._skipped,
             left=self._left,
             rejected=self._rejected,
             cost=self._images * PRICE,
         )
-
-
-def _has_duplicate(entry: PhotoEntry, missing: Iterable[ModeSpec], store: JournalStore) -> bool:
-    """Whether the run would copy another photo's outputs, because those exist by that time."""
-    return store.has_seen_duplicate(entry.id) or all(store.answers_to(spec, entry.id) for spec in missing)
 
 
 def _is_placed(*_: object) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from smarty_async.results import PRICE, Outcome
+from smarty_async.results import PRICE, Kind, Outcome
 
 __all__ = ["LATENCY_BOUNDS", "InFlight", "Latencies", "Progress", "Work"]
 
@@ -111,6 +112,7 @@ class Progress(msgspec.Struct, kw_only=True):
         workers: workers of the cluster that can be used now; 0 without a cluster.
         latencies: how long the answered requests took.
         missing: photos finished in an earlier run of which outputs are no longer there.
+        not_kept: such photos by kind of output, where one that is asked for was made and not kept.
         oversized: photos outside the dimensions that the service publishes; they are sent all the same.
         left_alone: files that are not photos, by name and content, or that a list names and are results of a run.
         left_alone_names: the first of them, relative to their source.
@@ -134,6 +136,7 @@ class Progress(msgspec.Struct, kw_only=True):
     workers: int = 0
     latencies: Latencies = msgspec.field(default_factory=Latencies)
     missing: int = 0
+    not_kept: dict[Kind, int] = {}
     oversized: int = 0
     left_alone: int = 0
     left_alone_names: list[str] = []
@@ -147,6 +150,11 @@ class Progress(msgspec.Struct, kw_only=True):
         self.left_alone += 1
         if len(self.left_alone_names) < _NAMES_KEPT:
             self.left_alone_names.append(name)
+
+    def note_not_kept(self, kinds: Iterable[Kind]) -> None:
+        """Count a finished photo that lacks outputs of `kinds`."""
+        for kind in kinds:
+            self.not_kept[kind] = self.not_kept.get(kind, 0) + 1
 
     def warn_of_size(self, name: str, reason: str) -> None:
         """Count a photo whose dimensions the service may refuse; the first one is named in `warnings`."""

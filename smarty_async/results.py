@@ -187,6 +187,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         left_alone: files that are not photos, or that a list names and are results of a run.
         left_alone_names: the first of them, relative to their source.
         warnings: what the service may dislike in the photos, one sentence each.
+        not_kept: finished photos by kind of output, where one that is asked for was made and not kept.
     """
 
     photos: int
@@ -197,6 +198,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     left_alone: int = 0
     left_alone_names: list[str] = []
     warnings: list[str] = []
+    not_kept: dict[Kind, int] = {}
     duplicates: int = 0
     skipped: int
     left: int = 0

@@ -200,8 +200,8 @@ class ArchiveRun:
         left = await wait_for_left_answers(outputs, progress=self.progress, stopping=self._stopping)
         if left is None:
             return
-        path = outputs.state_dir / JOURNAL
-        journal = await Journal.open(path, outputs=outputs, specs=self._options.specs, left=left)
+        path, options = outputs.state_dir / JOURNAL, self._options
+        journal = await Journal.open(path, outputs=outputs, specs=options.specs, kinds=options.outputs, left=left)
         committer = OutputCommitter(outputs, journal)
         try:
             if left and self._cluster is None:  # with workers, they are removed once these have begun
@@ -383,6 +383,8 @@ class ArchiveRun:
         """Report the photos that earlier runs have finished; the others."""
         options = self._options
         ends = [entry.end(options.specs, retry_failed=options.retry_failed) for entry in entries]
+        for entry, result in zip(entries, ends, strict=True):
+            self._count_not_kept(entry, result)
         ended = [_to_record(entry, end) for entry, end in zip(entries, ends, strict=True) if end]
         await self._report([end for end in ended if isinstance(end, Result)])
         for end in ended:
@@ -391,6 +393,11 @@ class ArchiveRun:
         unfinished = [entry for entry, end in zip(entries, ends, strict=True) if not end]
         self.progress.work.bytes += sum([entry.file.size for entry in unfinished])
         return unfinished
+
+    def _count_not_kept(self, entry: PhotoEntry, end: Result | None) -> None:
+        """Count the outputs of a finished photo that are asked for, and that an earlier run did not keep."""
+        if end is not None and end.outcome == "skipped":
+            self.progress.note_not_kept(entry.lacks(self._options.specs, self._options.outputs))
 
     async def _run_photo(self, entry: PhotoEntry, context: RunContext) -> None:
         """Run one photo, and have the other pages of its file run, if it turns out to hold several."""
@@ -404,6 +411,7 @@ class ArchiveRun:
             self._give_up(error)
         else:
             result = ended.result if isinstance(ended, FinishedPhoto) else ended
+            self._count_not_kept(photo.entry, result)
             context.count_ended(file, photo.pixels, sent=result.outcome in SENT_OUTCOMES)
             await context.recorder.add(_to_record(photo.entry, ended) if isinstance(ended, Result) else ended)
         if photo.pages > 1 and (others := file.other_pages(photo.pages)):

@@ -190,7 +190,7 @@ class OutputCommitter:
             received = answer.received
             self._release(answer)
             if not answer.committed.done():
-                stored = StoredAnswer(received.spec.text, "committed", received.outputs, received.bw)
+                stored = StoredAnswer(received.spec.text, "committed", received.outputs, received.bw, received.dropped)
                 answer.committed.set_result(CommittedAnswer(stored, received.entry.place))
 
     def _fail(self, answer: _Answer, error: BaseException) -> None:

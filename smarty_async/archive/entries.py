@@ -19,19 +19,19 @@ __all__ = [
     "PhotoEntry",
     "StoredAnswer",
     "StoredOutput",
-    "dropping",
     "is_kept",
     "output_paths",
     "size_of",
 ]
 
-AnswerState = Literal["received", "committed", "stale", "missing", "unverified"]
+AnswerState = Literal["received", "committed", "stale", "missing", "incomplete", "unverified"]
 """State of an answer.
 
 ``received``: its outputs are durable in temporary files. ``committed``: its outputs are at their final places.
 ``stale``: its outputs are at their final places, and the photo's content has changed since. Only in memory:
-``missing``: it is committed, and an output is no longer there. ``unverified``: it is committed, the photo's version has
-changed since, and its content has not been compared yet.
+``missing``: it is committed, and an output is no longer there. ``incomplete``: likewise, or an output that is asked for
+was not kept, and it is asked for again. ``unverified``: it is committed, the photo's version has changed since, and its
+content has not been compared yet.
 """
 
 
@@ -45,7 +45,6 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             replaced.
         digest: the first hexadecimal digits of its SHA-256; empty when they are not known.
         replaced_digest: `digest` of that output.
-        dropped: kinds of outputs that the same answer had and that were not kept, see `is_kept`.
     """
 
     temporary: str
@@ -53,21 +52,12 @@ class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     replaces: int | None = None
     digest: str = ""
     replaced_digest: str = ""
-    dropped: tuple[Kind, ...] = ()
 
 
 def output_paths(place: str, kinds: Iterable[Kind]) -> dict[Kind, str]:
     """Where outputs of `kinds` at `place` are, as `Result.outputs` has it."""
     shown = display_path(place)
     return {kind: f"{kind}/{shown}" for kind in kinds}
-
-
-def dropping(kinds: Collection[Kind], outputs: Mapping[Kind, StoredOutput]) -> dict[Kind, StoredOutput]:
-    """`outputs`, which note that those of `kinds` were not kept."""
-    return {
-        kind: msgspec.structs.replace(output, dropped=tuple(sorted({*output.dropped, *kinds})))
-        for kind, output in outputs.items()
-    }
 
 
 def size_of(outputs: Mapping[Kind, StoredOutput]) -> int:
@@ -83,12 +73,18 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
         state: see `AnswerState`.
         outputs: the outputs by kind.
         bw: whether the service took the photo for black-and-white; None when it did not say.
+        dropped: kinds of outputs that it had and that were not kept, see `is_kept`.
     """
 
     spec: str
     state: AnswerState
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
+    dropped: tuple[Kind, ...] = ()
+
+    def lacks(self, kinds: Collection[Kind]) -> list[Kind]:
+        """The outputs that were not kept, of those that are asked for with `kinds`."""
+        return [kind for kind in self.dropped if is_kept(kind, kinds)]
 
 
 class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
@@ -134,6 +130,18 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
     def misses_outputs(self) -> bool:
         """Whether committed outputs are no longer at their places."""
         return any(answer.state == "missing" for answer in self.answers.values())
+
+    def lacks(self, specs: Iterable[ModeSpec], kinds: Collection[Kind]) -> list[Kind]:
+        """The outputs that earlier runs did not keep, of those that are asked for with `specs` and `kinds`."""
+        return [kind for spec in specs if self.has(spec) for kind in self.answers[spec.mode].lacks(kinds)]
+
+    def kept(self, kinds: frozenset[Kind]) -> frozenset[Kind]:
+        """The kinds of outputs to keep where `kinds` are asked for; all when it is empty.
+
+        What the photo has of an answer that is asked for again does not get lost with it.
+        """
+        again = [answer.outputs for answer in self.answers.values() if answer.state == "incomplete"]
+        return kinds.union(*again) if kinds else kinds
 
     @property
     def needs_comparison(self) -> bool:
@@ -198,7 +206,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
         answers: dict[str, dict[Kind, int]] = {
             answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
             for answer in self.entry.answers.values()
-            if answer.state in ("committed", "missing")
+            if answer.state in ("committed", "missing", "incomplete")
         }
         logged = LoggedPhoto(
             source=file.source,

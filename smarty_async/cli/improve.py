@@ -67,9 +67,18 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             "--mode",
         ),
     ] = None,
-    rfactor: Annotated[int | None, _option(_WHAT, "How many times larger, for resolution.", metavar="<2|4>")] = None,
+    rfactor: Annotated[
+        int | None,
+        _option(
+            _WHAT,
+            "How many times larger, for resolution. Another one later into the same DIR sends all photos again, pays "
+            "again, and replaces the enlargements.",
+            metavar="<2|4>",
+        ),
+    ] = None,
     rtype: Annotated[
-        PictureType | None, _option(_WHAT, "Drawings or photographs, for resolution. [default: photo]")
+        PictureType | None,
+        _option(_WHAT, "Drawings or photographs, for resolution; another one later: as --rfactor. [default: photo]"),
     ] = None,
     chain: Annotated[
         bool, _option(_WHAT, "With both modes: enlarge the restored picture instead of the damaged photo.", "--chain")
@@ -100,7 +109,8 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         str | None,
         _option(
             _RESULTS,
-            "Keep only these kinds of result: improved, colorized_improved, colorized, resolved. [default: all]",
+            "Keep only these kinds of result: improved, colorized_improved, colorized, resolved. The others are paid "
+            "for all the same; to get them later, ask for them with --redo-missing. [default: all]",
             metavar="KIND,...",
         ),
     ] = None,
@@ -130,7 +140,11 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     ] = False,
     redo_missing: Annotated[
         bool,
-        _option(_WHICH, "Send photos again, and pay again, if their results are no longer in DIR.", "--redo-missing"),
+        _option(
+            _WHICH,
+            "Send photos again, and pay again, if their results are no longer in DIR, or were not kept (--outputs).",
+            "--redo-missing",
+        ),
     ] = False,
     local: Annotated[
         bool, _option(_SERVICE, "Restore on this machine, even if an account is configured.", "--local")

@@ -140,7 +140,7 @@ class ClusterConnection:
             entry: the photo.
             metadata: gives the outputs the photo's metadata; None for nothing.
         """
-        return PhotoOutputs(entry, metadata, self._kinds)
+        return PhotoOutputs(entry, metadata, entry.kept(self._kinds))
 
     async def send(self, request: ChunkRequest, /) -> None:
         """Have one request sent by a worker, and hand over what was answered; see `RequestSender`.

@@ -219,7 +219,8 @@ def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:
         return ()
     photos = tuple(PhotoKey.of(each.entry) for each in outputs)
     specs = tuple(spec.text for spec in job.specs)
-    return [ChunkBegin(specs=specs, photos=photos, kinds=tuple(sorted(outputs[0].kinds)))]
+    kinds = frozenset[Kind]().union(*(each.kinds for each in outputs))
+    return [ChunkBegin(specs=specs, photos=photos, kinds=tuple(sorted(kinds)))]
 
 
 async def _send(request: _WorkerRequest, job: ChunkJob, log: ChunkLog) -> Exception | None:

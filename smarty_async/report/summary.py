@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.failures import FailureGroups, name_with_page
 from smarty_async.progress import Progress
 from smarty_async.report.wording import advice, count, duration, estimated, megabytes, money, plain, verb
-from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo, Failures, Outcome, Plan, Result, Status
+from smarty_async.results import UNREADABLE_FOLDER, ErrorInfo, Failures, Kind, Outcome, Plan, Result, Status
 from smarty_async.store_address import is_store_address
 
 __all__ = [
@@ -57,6 +57,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         left: photos found and left for another run.
         scanning: whether it ended before all photos were found.
         missing: photos finished in an earlier run of which outputs are no longer there.
+        not_kept: such photos by kind of output, where one that is asked for was made and not kept.
         failures: failed and rejected photos, grouped by reason.
         requests: requests sent.
         images: images sent; a photo that is sent again counts again.
@@ -82,6 +83,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     left: int
     scanning: bool = False
     missing: int = 0
+    not_kept: dict[Kind, int] = {}
     failures: list[Failures]
     requests: int
     images: int
@@ -143,6 +145,7 @@ class Tally:
             left=max(0, progress.found - sum(self.outcomes.values())),
             scanning=progress.scanning,
             missing=progress.missing,
+            not_kept=progress.not_kept,
             failures=self.failures,
             requests=progress.requests,
             images=progress.images,
@@ -239,6 +242,8 @@ def summary_lines(
     if summary.missing:
         photos = count(summary.missing, "photo")
         yield f"The results of {photos} from an earlier run are gone: --redo-missing makes them again."
+    if summary.not_kept:
+        yield _not_kept_line(summary.not_kept, free=free)
     if summary.interrupted:
         yield _stopped_line(summary)
     if not only_problems:
@@ -301,6 +306,15 @@ def _limit_line(summary: Summary) -> str:
     return f"The spend limit was reached with {left} left. Raise it, and the same command continues with them."
 
 
+def _not_kept_line(not_kept: Mapping[Kind, int], *, free: bool) -> str:
+    lacks = [
+        f"{count(photos, 'finished photo')} {verb(photos, 'has', 'have')} no {kind}"
+        for kind, photos in not_kept.items()
+    ]
+    again = f"--redo-missing sends them again{'' if free else ', and pays again'}"
+    return f"{', '.join(lacks)}: an earlier run made it and did not keep it (--outputs). {again}."
+
+
 def _oversized(number: int) -> str:
     photos = f"{count(number, 'photo')} {verb(number, 'is', 'are')}"
     return (
@@ -337,6 +351,8 @@ def plan_lines(plan: Plan, *, free: bool, seconds: float | None = None) -> Itera
         yield f"  take    {estimated(seconds)}, at the pace of earlier runs"
     yield f"  cost    {_planned_cost(plan, free=free)}"
     yield from map(plain, plan.warnings)
+    if plan.not_kept:
+        yield _not_kept_line(plan.not_kept, free=free)
     if plan.oversized > 1:  # the first one is among the warnings
         yield _oversized(plan.oversized)
     if plan.left_alone:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.archives import tree
+from support.archives import sent, tree
 from support.fake_service import FakeService
 from support.program import invoke, out, photos, run, service
 from typer.main import get_command
@@ -239,6 +239,12 @@ async def test_only_some_kinds_are_kept(photos: Path, out: Path, service: FakeSe
     ended = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "improved,resolved")
     assert ended.status == 0
     assert {path.parts[0] for path in map(Path, tree(out))} == {"improved"}
+    photos_sent = len(sent(service))
+    for options in ((), ("--dry-run",)):
+        again = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "colorized", *options)
+        assert again.status == 0
+        assert f"{photos_sent} finished photos have no colorized: an earlier run" in again.err + again.out
+    assert len(sent(service)) == photos_sent
     ended = await run("improve", photos, "-o", out, "--base-url", service.url, "--outputs", "better")
     assert ended.status == 2
     assert "outputs must be some of improved" in ended.err

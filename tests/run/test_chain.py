@@ -15,6 +15,7 @@ from support.fake_service import KINDS, FakeService, Request, answer_body, envel
 from support.pictures import jpeg
 
 from smarty_async import Limits, PhotoFailed, plan_archive
+from smarty_async.results import PRICE
 
 BOTH: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "rtype": "photo", "chain": True}
 
@@ -30,6 +31,14 @@ async def pictures(request: Request) -> web.StreamResponse:
         name: {kind: base64.b64encode(picture(kind, image)).decode() for mode in KINDS for kind in KINDS[mode]}
         for name, image in request.images.items()
     }
+    return await response_of(envelope(200, answer_body(request, overrides, {})), request)
+
+
+async def pictures_without_colour(request: Request) -> web.StreamResponse:
+    """Every image answered with an improved picture alone."""
+    none = {"colorized": None, "colorized_improved": None}
+    improved = {name: base64.b64encode(picture("improved", image)).decode() for name, image in request.images.items()}
+    overrides = {name: {**none, "improved": data} for name, data in improved.items()}
     return await response_of(envelope(200, answer_body(request, overrides, {})), request)
 
 
@@ -171,22 +180,38 @@ async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarg
 ) -> None:
     photos, out = tmp_path / "photos", tmp_path / "out"
     fill(photos, "a.jpg")
+    shutil.copyfile(photos / "a.jpg", photos / "copy.jpg")
     async with service_of_pictures() as service:
         await restore(service, photos, out, outputs=("colorized",))
-        shutil.copyfile(photos / "a.jpg", photos / "copy.jpg")
-        await restore(service, photos, out)
         rejected = await restore(service, photos, out, **BOTH)
         assert outcomes(rejected) == {"a.jpg": "rejected", "copy.jpg": "rejected"}
         for result in rejected:
             assert result.error
             assert result.error.type == "not_kept"
-            assert f"(--outputs): remove 'colorized/{result.photo}' and run again" in result.error.message
+            assert "(--outputs): run again with --redo-missing" in result.error.message
         assert "resolution" not in sent_by_mode(service)
-        shutil.rmtree(out / "colorized")
+        plan = await plan_archive(photos, out=out, redo_missing=True, **BOTH)
+        assert (plan.photos, plan.duplicates) == (1, 1)
+        assert plan.cost == pytest.approx(2 * PRICE)
         again = await restore(service, photos, out, redo_missing=True, **BOTH)
         sent = sent_by_mode(service)
     assert sorted(result.outcome for result in again) == ["duplicate", "restored"]
+    assert len(sent["improve"]) == 2
     assert sent["resolution"] == [(out / "colorized_improved" / "a.jpg").read_bytes()]
+
+
+async def test_a_restored_picture_that_was_not_kept_is_not_taken_for_one_that_was_not_made(tmp_path: Path) -> None:
+    """Of the first run, nothing at all was kept."""
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    fill(photos, "a.jpg")
+    async with service_of_pictures() as service:
+        service.script(pictures_without_colour)
+        await restore(service, photos, out, outputs=("colorized",))
+        [rejected] = await restore(service, photos, out, **BOTH)
+        assert rejected.error
+        assert rejected.error.type == "not_kept"
+        [again] = await restore(service, photos, out, redo_missing=True, **BOTH)
+    assert set(again.outputs) == {*KINDS["improve"], "resolved"}
 
 
 async def test_a_photo_of_which_only_the_colour_was_restored_is_enlarged_itself_by_a_later_run(tmp_path: Path) -> None:

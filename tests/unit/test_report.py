@@ -232,6 +232,14 @@ def test_only_problems() -> None:
     assert "Price" not in text
 
 
+def test_outputs_that_were_not_kept_are_a_problem() -> None:
+    lacking = Progress(not_kept={"colorized": 3, "resolved": 1})
+    summary = Tally().summary(lacking, out="o", seconds=1, free=False)
+    [line] = summary_lines(summary, free=False, only_problems=True)
+    assert line.startswith("3 finished photos have no colorized, 1 finished photo has no resolved: an earlier run")
+    assert line.endswith("(--outputs). --redo-missing sends them again, and pays again.")
+
+
 def test_failed_photos_are_named_the_first_twenty_of_a_reason() -> None:
     tally = Tally()
     for number in range(25):

@@ -20,12 +20,12 @@ import msgspec
 
 from smarty_async.archive.entries import output_paths
 from smarty_async.archive.journal.lookup import SeenEntries
-from smarty_async.archive.journal.records import key_of
+from smarty_async.archive.journal.records import bits_of, key_of
 from smarty_async.archive.journal.schema import column_decoder
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import ModeSpec
-from smarty_async.results import Kind, Result
+from smarty_async.results import KINDS, Kind, Result
 
 __all__ = ["FinishedBatch", "MissingOutputs", "take_finished"]
 
@@ -62,8 +62,9 @@ def take_finished(
     missing: MissingOutputs,
     seen: SeenEntries,
     with_results: bool,
+    kinds: Collection[Kind] = (),
 ) -> FinishedBatch:
-    """Take those out of `files` that came to a good end, are unchanged since, and have their outputs.
+    """Take those out of `files` that came to a good end, are unchanged since, and have all outputs that are asked for.
 
     Args:
         sql: the journal's database.
@@ -72,21 +73,40 @@ def take_finished(
         missing: finds outputs that are not at their places.
         seen: the entries that were looked up before: they are left out.
         with_results: whether their results are wanted.
+        kinds: the kinds of output that are asked for; all when empty.
     """
     batch = FinishedBatch([])
+    wanted = _Wanted.of(specs, kinds)
     for _, some in groupby(files, key=_source_of):
         for part, ids in _parts(sql, list(some)):
             if ids is None:
                 batch.rest += part
             elif (
                 not with_results
-                and _are_all_finished(sql, part, ids, specs, missing=missing)
+                and _are_all_finished(sql, part, ids, wanted, missing=missing)
                 and seen.mark_all(ids[0], ids[-1])
             ):
                 batch.count += len(part)
             else:
-                _take(batch, sql, part, ids, specs, missing=missing, seen=seen, with_results=with_results)
+                _take(batch, sql, part, ids, wanted, missing=missing, seen=seen, with_results=with_results)
     return batch
+
+
+class _Wanted(NamedTuple):
+    """The answers that are wanted of a photo.
+
+    Attributes:
+        specs: how many.
+        values: the parameters of `_is_wanted`.
+    """
+
+    specs: int
+    values: tuple[str | int, ...]
+
+    @classmethod
+    def of(cls, specs: Collection[ModeSpec], kinds: Collection[Kind]) -> _Wanted:
+        """Those to `specs`, with all their outputs of `kinds`."""
+        return cls(len(specs), (*[spec.text for spec in specs], bits_of(kinds or KINDS)))
 
 
 _source_of: Callable[[PhotoFile], str] = attrgetter("source")
@@ -114,7 +134,7 @@ def _are_all_finished(
     sql: sqlite3.Connection,
     files: Sequence[PhotoFile],
     ids: range,
-    specs: Collection[ModeSpec],
+    wanted: _Wanted,
     *,
     missing: MissingOutputs,
 ) -> bool:
@@ -136,11 +156,10 @@ def _are_all_finished(
     ):
         return False
     # No photo has two answers to one spec: as many as are wanted are all of them.
-    texts = [spec.text for spec in specs]
-    given, wanted, outputs = sql.execute(_outputs_query(len(specs)), (*texts, *between)).fetchone()
-    if not given == wanted == count * len(specs):
+    given, good, outputs = sql.execute(_outputs_query(wanted.specs), (*wanted.values, *between)).fetchone()
+    if not given == good == count * wanted.specs:
         return False
-    places = paths if len(specs) == 1 else [path for path in paths for _ in specs]
+    places = paths if wanted.specs == 1 else [path for path in paths for _ in range(wanted.specs)]
     return not missing(zip(places, _kinds_of_all(f"[{outputs}]"), strict=True))
 
 
@@ -160,8 +179,8 @@ _OWN_PLACES: Final = (
 
 
 def _is_wanted(specs: int) -> str:
-    """Whether an answer is committed, and to one of so many specs."""
-    return f"state = 'committed' AND spec IN ({', '.join('?' * specs)})"
+    """Whether an answer is committed, to one of so many specs, and none of some kinds of its outputs was dropped."""
+    return f"state = 'committed' AND spec IN ({', '.join('?' * specs)}) AND (dropped & ?) = 0"
 
 
 @cache
@@ -178,7 +197,7 @@ def _take(
     sql: sqlite3.Connection,
     files: Sequence[PhotoFile],
     ids: range,
-    specs: Collection[ModeSpec],
+    wanted: _Wanted,
     *,
     missing: MissingOutputs,
     seen: SeenEntries,
@@ -186,7 +205,7 @@ def _take(
 ) -> None:
     """Take those out of `files` that are finished, compared one by one; `batch` gets them and the rest."""
     photos = _photos(sql, ids, files[0].source)
-    answers = _answers(sql, photos.ids, ids, specs)
+    answers = _answers(sql, photos.ids, ids, wanted)
     rows = [None if row in answers.unwanted else row for row in photos.rows_of(files)]
     gone = missing((photos.places[row], answers.kinds[row]) for row in rows if row is not None)
     taken: list[int] = []
@@ -287,25 +306,29 @@ def _answers_query(specs: int) -> str:
     )
 
 
-def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, specs: Collection[ModeSpec]) -> _Answers:
+def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, wanted: _Wanted) -> _Answers:
     """The answers to `photos`, whose ids are in `ids`.
 
-    Those to a photo are wanted when they are one committed answer for each of `specs`.
+    Those to a photo are wanted when they are one wanted answer for each spec.
     """
-    row = sql.execute(_answers_query(len(specs)), (*[spec.text for spec in specs], ids[0], ids[-1])).fetchone()
-    numbers, wanted, outputs, bw = (column or "" for column in row)
+    row = sql.execute(_answers_query(wanted.specs), (*wanted.values, ids[0], ids[-1])).fetchone()
+    numbers, are_wanted, outputs, bw = (column or "" for column in row)
     answered, kinds, colours = _integers(numbers), _kinds_of_all(f"[{outputs}]"), _list_of_booleans(f"[{bw}]")
-    if len(specs) == 1 and answered == photos and "0" not in wanted:  # nearly always
+    if wanted.specs == 1 and answered == photos and "0" not in are_wanted:  # nearly always
         return _Answers(kinds, colours, ())
     given: dict[int, list[int]] = {photo: [] for photo in photos}
     for number, photo in enumerate(answered):
         given.get(photo, []).append(number)
     of_photos = list(given.values())
-    good = {number for number, one in enumerate(wanted.split(",")) if one == "1"}
+    good = {number for number, one in enumerate(are_wanted.split(",")) if one == "1"}
     return _Answers(
         [[kind for number in of_photo for kind in kinds[number]] for of_photo in of_photos],
         [next((colours[number] for number in of_photo if colours[number] is not None), None) for of_photo in of_photos],
-        {row for row, of_photo in enumerate(of_photos) if len(of_photo) != len(specs) or not good.issuperset(of_photo)},
+        {
+            row
+            for row, of_photo in enumerate(of_photos)
+            if len(of_photo) != wanted.specs or not good.issuperset(of_photo)
+        },
     )
 
 

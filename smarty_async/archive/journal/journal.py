@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.finished import FinishedBatch
-from smarty_async.archive.journal.records import Content, ReceivedAnswer, UnhashedPhoto
+from smarty_async.archive.journal.records import Content, DuplicateAnswer, ReceivedAnswer, UnhashedPhoto
 from smarty_async.archive.journal.recovery import JournalRebuilder, LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
@@ -28,6 +28,7 @@ from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despit
 from smarty_async.errors import DiskError, DiskFull
 from smarty_async.group_queue import GroupQueue
 from smarty_async.options import ModeSpec
+from smarty_async.results import Kind
 
 __all__ = ["Journal"]
 
@@ -63,6 +64,7 @@ class Journal:
         *,
         outputs: OutputStore,
         specs: tuple[ModeSpec, ...],
+        kinds: Collection[Kind],
     ) -> None:
         self.warnings = opened.warnings
         self.temporaries = opened.temporaries
@@ -72,6 +74,7 @@ class Journal:
         self._thread = thread
         self._outputs = outputs
         self._specs = specs
+        self._kinds = kinds
         self._calls: GroupQueue[_Call] = GroupQueue(self._write, _fail, name="smarty_async journal")
         self._finished: list[FinishedPhoto] = []
         self._error: BaseException | None = None
@@ -84,6 +87,7 @@ class Journal:
         *,
         outputs: OutputStore,
         specs: Iterable[ModeSpec] = (),
+        kinds: Collection[Kind] = (),
         left: Sequence[LeftAnswer] = (),
     ) -> Journal:
         """Open or create the database at `path`, and commit what an interrupted run had received.
@@ -94,6 +98,7 @@ class Journal:
             path: of the database.
             outputs: where outputs are stored.
             specs: what the run asks of every photo.
+            kinds: the kinds of output that it asks for; all when empty.
             left: answers that workers finished for an earlier run, which ended before it took them.
 
         Raises:
@@ -114,7 +119,7 @@ class Journal:
                 opening.result().store.close()
             thread.shutdown(wait=False)
             raise
-        return cls(opened, path, thread, outputs=outputs, specs=tuple(specs))
+        return cls(opened, path, thread, outputs=outputs, specs=tuple(specs), kinds=kinds)
 
     async def close(self) -> None:
         """Write what is queued, bring the list of results up to date, and close."""
@@ -125,7 +130,8 @@ class Journal:
     async def look_up(self, files: Iterable[PhotoFile], *, redo_missing: bool = False) -> list[PhotoEntry]:
         """Find or create the entry of every one of `files`, see `JournalStore.look_up`.
 
-        Answers whose outputs no longer exist are marked as ``missing``, or ``stale`` if `redo_missing`.
+        Answers whose outputs no longer exist are marked as ``missing``; if `redo_missing`, those that lack an output
+        that is asked for are marked as ``incomplete``.
         """
         entries = await self._call(partial(self._store.look_up, files, self._specs))
         return await self._checked(entries, redo_missing=redo_missing)
@@ -140,7 +146,7 @@ class Journal:
         if self._outputs.is_remote or not self._has_finished:  # what is remote has to be asked for
             return FinishedBatch(list(files))
         finished = partial(self._store.take_finished, files, self._specs, missing=self._outputs.missing)
-        return await self._call(partial(finished, with_results=with_results))
+        return await self._call(partial(finished, with_results=with_results, kinds=self._kinds))
 
     async def note_pages(self, entry: PhotoEntry, pages: int) -> None:
         """Note that the file of `entry` holds `pages` pictures."""
@@ -165,9 +171,11 @@ class Journal:
         moved = await self._call(partial(self._store.follow_moved, entry))
         return entry if moved is entry else (await self._checked([moved], redo_missing=redo_missing))[0]
 
-    async def answers_to(self, spec: ModeSpec, entry: PhotoEntry) -> list[tuple[str, StoredAnswer]]:
-        """Committed answers to `spec` of photos with the same content, each with its place."""
-        return await self._call(partial(self._store.answers_to, spec, entry.id))
+    async def answers_to(
+        self, spec: ModeSpec, entry: PhotoEntry, kinds: Collection[Kind], *, after: int = 0
+    ) -> list[DuplicateAnswer]:
+        """Some committed answers to `spec` of photos with the same content, see `JournalStore.answers_to`."""
+        return await self._call(partial(self._store.answers_to, spec, entry.id, kinds, after=after))
 
     async def pages_of_content(self, entry: PhotoEntry) -> int:
         """The most pictures that a file with the content of `entry` is known to hold."""
@@ -240,7 +248,8 @@ class Journal:
     async def _checked(self, entries: list[PhotoEntry], *, redo_missing: bool) -> list[PhotoEntry]:
         if not any(entry.answers for entry in entries):
             return entries
-        return await self._outputs.check(entries, redo=redo_missing)
+        checked = await self._outputs.check(entries)
+        return await self._call(partial(self._store.ask_again, checked, self._kinds)) if redo_missing else checked
 
     def _call(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Make `call` part of the next transaction; the future is done when that is on the disk."""

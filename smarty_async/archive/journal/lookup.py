@@ -19,7 +19,7 @@ from smarty_async.archive.paths import (
 )
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import GOOD_OUTCOMES, ErrorInfo
+from smarty_async.results import GOOD_OUTCOMES, ErrorInfo, Kind
 
 __all__ = ["EntryLookup", "SeenEntries"]
 
@@ -146,11 +146,26 @@ class EntryLookup:
             if where != entry.place:  # they are not there
                 answers = {}
             entry = msgspec.structs.replace(entry, place=where, problem=problem, answers=answers)
-        # A photo without a place may have been moved here: its outputs then have one.
-        comparable = file.problem is None and (problem is None or problem.type == "collision")
-        may_be_duplicate = comparable and bool(missing) and self._has_same_size(number, file)
+        may_be_duplicate = bool(missing) and self._may_be_duplicate(entry)
         failures = {} if is_new else self._failures_of(number)
         return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
+
+    def ask_again(self, entry: PhotoEntry, kinds: Collection[Kind]) -> PhotoEntry:
+        """`entry`, whose outputs were looked for, with its answers marked that are to be asked for again.
+
+        Args:
+            entry: the entry.
+            kinds: the kinds of output that are asked for; all when empty.
+        """
+        incomplete: dict[Mode, StoredAnswer] = {
+            mode: msgspec.structs.replace(answer, state="incomplete")
+            for mode, answer in entry.answers.items()
+            if answer.state == "missing" or (answer.state == "committed" and answer.lacks(kinds))
+        }
+        if not incomplete:
+            return entry
+        answers, may_be_duplicate = entry.answers | incomplete, self._may_be_duplicate(entry)
+        return msgspec.structs.replace(entry, answers=answers, may_be_duplicate=may_be_duplicate)
 
     # rows
 
@@ -189,13 +204,17 @@ class EntryLookup:
             return [(*key, created.lastrowid, where[0], file.size, file.version, *_NEW)], problem
         return self._sql.execute(_by_key(1), key).fetchall(), problem
 
-    def _has_same_size(self, photo: int, file: PhotoFile) -> bool:
-        """Whether another file of this size is known; the pages of one file are no duplicates of each other."""
+    def _may_be_duplicate(self, entry: PhotoEntry) -> bool:
+        """Whether another file of its size is known; the pages of one file are no duplicates of each other."""
+        file = entry.file
+        # A photo without a place may have been moved here: its outputs then have one.
+        if file.problem or not (entry.problem is None or entry.problem.type == "collision"):
+            return False
         source, path = os.fsencode(file.source), os.fsencode(file.photo)
         row = self._sql.execute(
             "SELECT 1 FROM photos WHERE size = ? AND id <> ?"
             " AND NOT (source = ? AND (photo = ? OR (photo > ? AND photo < ?))) LIMIT 1",
-            (file.size, photo, source, path, path + b"\0", path + b"\1"),
+            (file.size, entry.id, source, path, path + b"\0", path + b"\1"),
         )
         return row.fetchone() is not None
 

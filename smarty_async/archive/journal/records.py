@@ -21,18 +21,20 @@ from smarty_async.archive.outputs.store import OutputOrigin
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome, Result
 
 __all__ = [
     "ANSWER_COLUMNS",
     "RESULT_COLUMNS",
     "Content",
     "Counts",
+    "DuplicateAnswer",
     "FailedPhoto",
     "ReceivedAnswer",
     "RequestState",
     "UnhashedPhoto",
     "answers_of",
+    "bits_of",
     "content_digest",
     "file_of",
     "key_of",
@@ -96,6 +98,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
         metadata: gives the outputs the photo's metadata; None when they have it.
         is_stored: whether a worker has stored the outputs at their places: there are no temporary files.
         removes: outputs of an earlier answer at the photo's place that none of `outputs` replaces.
+        dropped: kinds of outputs that were not kept.
     """
 
     entry: PhotoEntry
@@ -106,6 +109,7 @@ class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
     metadata: MetadataCopier | None = None
     is_stored: bool = False
     removes: Mapping[Kind, StoredOutput] = {}
+    dropped: tuple[Kind, ...] = ()
 
     @property
     def content_digest(self) -> bytes | None:
@@ -116,6 +120,20 @@ class ReceivedAnswer(msgspec.Struct, frozen=True, gc=False):
 def content_digest(digest: bytes, *, page: int) -> bytes:
     """The digest of a picture, from that of its file: the pages of a file are different contents."""
     return digest + b"%d" % page if digest and page > 1 else digest
+
+
+class DuplicateAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer to another photo with the same content.
+
+    Attributes:
+        photo: the id of that photo's entry.
+        place: of its outputs.
+        answer: the answer.
+    """
+
+    photo: int
+    place: str
+    answer: StoredAnswer
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +173,7 @@ class FailedPhoto(msgspec.Struct, frozen=True):
 
 # rows
 
-ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw"
+ANSWER_COLUMNS: Final = "mode, spec, state, outputs, answers.bw, dropped"
 """Columns of an answer, the last ones of a row that `answers_of` reads."""
 _ANSWER_COUNT: Final = len(ANSWER_COLUMNS.split(", "))
 
@@ -205,10 +223,20 @@ def answers_of(rows: Iterable[Sequence[Any]]) -> dict[Mode, StoredAnswer]:
     """The answers of a photo by mode, from rows that end in `ANSWER_COLUMNS`; a row without a mode is no answer."""
     answers: dict[Mode, StoredAnswer] = {}
     for row in rows:
-        mode, spec, state, outputs, bw = row[-_ANSWER_COUNT:]
+        mode, spec, state, outputs, bw, dropped = row[-_ANSWER_COUNT:]
         if mode:
-            answers[mode] = StoredAnswer(spec, state, outputs_of(outputs), None if bw is None else bool(bw))
+            colour = None if bw is None else bool(bw)
+            answers[mode] = StoredAnswer(spec, state, outputs_of(outputs), colour, _kinds_in(dropped))
     return answers
+
+
+def bits_of(kinds: Iterable[Kind]) -> int:
+    """The column ``dropped`` for some kinds."""
+    return sum(1 << KINDS.index(kind) for kind in set(kinds))
+
+
+def _kinds_in(bits: int) -> tuple[Kind, ...]:
+    return tuple([kind for number, kind in enumerate(KINDS) if bits >> number & 1]) if bits else ()
 
 
 _warnings_of = column_decoder(tuple[str, ...])

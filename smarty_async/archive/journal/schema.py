@@ -109,6 +109,9 @@ CREATE TABLE former_outputs (
 );
 CREATE INDEX former_outputs_of ON former_outputs (photo);
 """,
+    """
+ALTER TABLE answers ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+""",
 )
 """The statements that make each version of the tables from the one before. Released ones never change.
 
@@ -126,7 +129,9 @@ Tables of the current version (paths are bytes as the system encodes them):
 ``answers``: one row for each mode of a photo that was answered.
     ``photo``: id; ``mode``; ``spec``: the mode with its settings; ``state``: ``received`` (outputs in temporary files),
     ``committed`` (outputs at their places), ``stale`` (outputs of an earlier content of the photo); ``outputs``: JSON,
-    ``{kind: {"temporary": name, "size": bytes, "digest": first hexadecimal digits of its SHA-256}}``; ``bw``.
+    ``{kind: {"temporary": name, "size": bytes, "digest": first hexadecimal digits of its SHA-256}}``; ``bw``;
+    ``dropped``: kinds of outputs that it had and that were not kept, a bit for each: 1 for ``improved``, 2 for
+    ``colorized_improved``, 4 for ``colorized``, 8 for ``resolved``.
 ``failures``: one row for each mode of a photo that failed permanently.
     ``photo``: id; ``spec``; ``type``; ``message``.
 ``former_outputs``: outputs of earlier answers that no row of ``answers`` has any more, until they are removed.

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredAnswer, StoredOutput
+from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
 from smarty_async.archive.journal.lookup import EntryLookup
@@ -25,11 +25,13 @@ from smarty_async.archive.journal.records import (
     RESULT_COLUMNS,
     Content,
     Counts,
+    DuplicateAnswer,
     FailedPhoto,
     ReceivedAnswer,
     RequestState,
     UnhashedPhoto,
     answers_of,
+    bits_of,
     content_digest,
     outputs_of,
     photo_of_key,
@@ -40,7 +42,7 @@ from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Result
+from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 from smarty_async.store_address import is_store_address
 
 __all__ = ["MAX_UNHASHED", "JournalStore"]
@@ -145,10 +147,20 @@ class JournalStore:
         *,
         missing: MissingOutputs,
         with_results: bool,
+        kinds: Collection[Kind] = (),
     ) -> FinishedBatch:
         """Take those out of `files` that need no work: earlier runs have finished them, and no output is `missing`."""
         seen = self._lookup.seen
-        return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results)
+        return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results, kinds=kinds)
+
+    def ask_again(self, entries: Iterable[PhotoEntry], kinds: Collection[Kind]) -> list[PhotoEntry]:
+        """`entries`, whose outputs were looked for, with answers marked ``incomplete`` that lack an output.
+
+        Args:
+            entries: the entries.
+            kinds: the kinds of output that are asked for; all when empty.
+        """
+        return [self._lookup.ask_again(entry, kinds) for entry in entries]
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -241,14 +253,26 @@ class JournalStore:
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
 
-    def answers_to(self, spec: ModeSpec, photo: int) -> list[tuple[str, StoredAnswer]]:
-        """Committed answers to `spec` of other photos with the digest of `photo`, each with its place; at most 8."""
+    def answers_to(
+        self, spec: ModeSpec, photo: int, kinds: Collection[Kind] = (), *, after: int = 0
+    ) -> list[DuplicateAnswer]:
+        """Committed answers to `spec` of other photos with the digest of `photo`, at most 8, in the order of their ids.
+
+        Their outputs may be gone.
+
+        Args:
+            spec: the mode spec.
+            photo: the photo's id.
+            kinds: the kinds of output that are asked for, all when empty: an answer of which one was dropped is none.
+            after: the id of the last photo of the answers before.
+        """
         rows = self.sql.execute(
-            f"SELECT other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
-            " WHERE one.id = ? AND spec = ? AND state = 'committed' LIMIT 8",
-            (photo, spec.text),
+            f"SELECT other.id, other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
+            " WHERE one.id = ? AND other.id > ? AND spec = ? AND state = 'committed' AND (dropped & ?) = 0"
+            " ORDER BY other.id LIMIT 8",
+            (photo, after, spec.text, bits_of(kinds or KINDS)),
         )
-        return [(os.fsdecode(row[0]), answers_of([row])[spec.mode]) for row in rows]
+        return [DuplicateAnswer(row[0], os.fsdecode(row[1]), answers_of([row])[spec.mode]) for row in rows]
 
     def pages_of_content(self, photo: int) -> int:
         """The most pictures that the file of `photo` is known to hold, or that of another photo with its digest."""
@@ -259,10 +283,10 @@ class JournalStore:
         ).fetchone()
         return int(pages)
 
-    def has_seen_duplicate(self, photo: int) -> bool:
-        """Whether this run has looked up another photo with the digest of `photo`."""
+    def seen_duplicates(self, photo: int) -> Iterator[int]:
+        """The ids of other photos with the digest of `photo` that this run has looked up."""
         others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
-        return any(self._lookup.seen.has(number) for (number,) in others)
+        return (number for (number,) in others if self._lookup.seen.has(number))
 
     # answers and results
 
@@ -272,9 +296,12 @@ class JournalStore:
             if one.removes:
                 self._former.note(one.entry.id, one.spec.mode, one.entry.place, one.removes)
         self._execute(
-            "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw) VALUES {rows}",
+            "INSERT OR REPLACE INTO answers (photo, mode, spec, state, outputs, bw, dropped) VALUES {rows}",
             [
-                (one.entry.id, one.spec.mode, one.spec.text, "received", _encoded(one.outputs).decode(), one.bw)
+                (
+                    *(one.entry.id, one.spec.mode, one.spec.text, "received", _encoded(one.outputs).decode(), one.bw),
+                    bits_of(one.dropped),
+                )
                 for one in answers
             ],
         )

@@ -14,7 +14,7 @@ from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,21 +33,17 @@ _MAX_FOLDERS = 2 * len(KINDS)
 """Folders whose names are held: those of all kinds, where one photo is in a folder and the next in another."""
 
 
-def mark_missing(
-    entries: Iterable[PhotoEntry], exists: Callable[[StoredAnswer, str], bool], *, redo: bool
-) -> list[PhotoEntry]:
-    """`entries`, with committed answers of which an output does not exist marked.
+def mark_missing(entries: Iterable[PhotoEntry], exists: Callable[[StoredAnswer, str], bool]) -> list[PhotoEntry]:
+    """`entries`, with committed answers of which an output does not exist marked as ``missing``.
 
     Args:
         entries: entries of the journal.
         exists: whether all outputs of a committed answer are at a place.
-        redo: mark them as ``stale``, so that they are asked for again, instead of ``missing``.
     """
-    state: Literal["stale", "missing"] = "stale" if redo else "missing"
     marked: list[PhotoEntry] = []
     for entry in entries:
         gone: dict[Mode, StoredAnswer] = {
-            mode: msgspec.structs.replace(answer, state=state)
+            mode: msgspec.structs.replace(answer, state="missing")
             for mode, answer in entry.answers.items()
             if answer.state == "committed" and not exists(answer, entry.place)
         }
@@ -61,10 +57,10 @@ class OutputChecker:
     def __init__(self) -> None:
         self._in_use = Lock()
 
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+    def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
         with self._in_use:
-            return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs), redo=redo)
+            return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs))
 
     def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
         """Whether the outputs of `kinds` are at `place`."""

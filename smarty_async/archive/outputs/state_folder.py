@@ -225,13 +225,13 @@ class StateFolder:
         """Copy an output to `target`; whether it is there and unchanged."""
         raise NotImplementedError
 
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+    async def check(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
         """Look for the outputs of `entries`."""
-        return await self._check(entries, redo=redo)
+        return await self._check(entries)
 
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+    def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
         """What `check` does; blocks."""
-        return self._checker.checked(entries, redo=redo)
+        return self._checker.checked(entries)
 
     def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
         """Those of the places where one of their kinds of outputs is not."""

@@ -281,11 +281,11 @@ class OutputStore(Protocol):
         """Commit only what has begun: the run is left at once, and the next one commits the rest."""
         ...
 
-    async def check(self, entries: Sequence[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
-        """`entries`, with committed answers marked ``missing`` (``stale`` with `redo`) when an output is not there."""
+    async def check(self, entries: Sequence[PhotoEntry]) -> list[PhotoEntry]:
+        """`entries`, with committed answers marked ``missing`` when an output is not there."""
         ...
 
-    def checked(self, entries: Iterable[PhotoEntry], *, redo: bool) -> list[PhotoEntry]:
+    def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
         """What `check` does; blocks."""
         ...
 

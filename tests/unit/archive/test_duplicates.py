@@ -15,6 +15,7 @@ from smarty_async.archive.journal.records import UnhashedPhoto
 from smarty_async.archive.photos.reader import file_digest
 from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
+from smarty_async.results import Kind
 
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 EVERY = (*IMPROVED, "resolved")
@@ -244,3 +245,93 @@ def test_a_digest_requires_the_size_and_version_of_the_entry(tmp_path: Path) -> 
     assert digest_of(UnhashedPhoto(1, f"{path}\0", 3, "5"), digest=file_digest) == b""
     path.unlink()
     assert digest_of(photo, digest=file_digest) == b""
+
+
+# outputs that are gone, or were not kept
+
+
+async def redone(service: FakeService, source: Path, out: Path, **choices: Any) -> tuple[int, int, int]:
+    """A run with `redo_missing`: images sent, photos copied, and photos sent; the plan must have said so."""
+    before = len(sent(service))
+    plan = await plan_archive(source, out=out, redo_missing=True, **choices)
+    counts = Counter(outcomes(await restore(service, source, out, redo_missing=True, **choices)).values())
+    assert (plan.photos, plan.duplicates, plan.skipped) == (
+        counts["restored"],
+        counts["duplicate"],
+        counts["skipped"],
+    )
+    return len(sent(service)) - before, counts["duplicate"], counts["restored"]
+
+
+async def test_outputs_that_are_gone_are_copied_from_a_duplicate_or_made_once(source: Path, out: Path) -> None:
+    photos = copies(source, *(f"{number:02}.jpg" for number in range(20)), of=photo("a"))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "improved/00.jpg").unlink()
+        assert await redone(service, source, out) == (0, 1, 0)
+        for number in range(19):
+            (out / f"improved/{number:02}.jpg").unlink()
+        assert await redone(service, source, out) == (0, 19, 0)
+        for path in (out / "improved").iterdir():
+            path.unlink()
+        assert await redone(service, source, out) == (1, 19, 1)
+    assert_right(out, photos)
+
+
+async def test_a_duplicate_of_a_photo_whose_outputs_are_gone_is_sent(source: Path, out: Path) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "improved/a.jpg").unlink()
+        copies(source, "b.jpg", of=data)
+        plan = await plan_archive(source, out=out)
+        assert (plan.photos, plan.duplicates, plan.skipped) == (1, 0, 1)
+        assert outcomes(await restore(service, source, out)) == {"a.jpg": "skipped", "b.jpg": "restored"}
+
+
+async def test_a_kind_that_was_not_kept_is_said_and_made_again_only_with_redo_missing(source: Path, out: Path) -> None:
+    photos = copies(source, "a.jpg", "b.jpg", of=photo("a")) | fill(source, "c.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out, outputs=("improved",))
+        expected_of: dict[tuple[Kind, ...], dict[Kind, int]] = {
+            ("improved",): {},
+            ("colorized",): {"colorized": 3},
+            (): {"colorized_improved": 3, "colorized": 3},
+        }
+        for outputs, not_kept in expected_of.items():
+            async with client(service) as open_client:
+                run = open_client.improve_archive(source, out=out, outputs=outputs)
+                results = [result async for result in run]
+            assert {result.outcome for result in results} == {"skipped"}
+            assert all(set(result.outputs) == {"improved"} for result in results)
+            assert run.progress.not_kept == not_kept
+            assert (await plan_archive(source, out=out, outputs=outputs)).not_kept == not_kept
+        assert len(sent(service)) == 2
+        assert await redone(service, source, out, outputs=("improved",)) == (0, 0, 0)
+        assert await redone(service, source, out, outputs=("colorized",)) == (2, 1, 2)
+        assert await redone(service, source, out, outputs=("colorized", "improved")) == (0, 0, 0)
+    assert_right(out, photos, kinds=("improved", "colorized"))
+
+
+async def test_a_new_duplicate_gets_no_copy_where_a_kind_that_is_asked_for_was_not_kept(
+    source: Path, out: Path
+) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out, outputs=("improved",))
+        copies(source, "b.jpg", of=data)
+        plan = await plan_archive(source, out=out, outputs=("colorized",))
+        assert (plan.photos, plan.duplicates, plan.skipped) == (1, 0, 1)
+        await restore(service, source, out, outputs=("colorized",))
+    assert tree(out) == {"improved/a.jpg", "colorized/b.jpg"}
+
+
+async def test_a_kind_that_was_not_kept_is_known_where_nothing_was_kept(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        service.script(items({"file_0": {"colorized": None, "colorized_improved": None}}))
+        await restore(service, source, out, outputs=("colorized",))
+        assert not tree(out)
+        assert (await plan_archive(source, out=out, outputs=("improved",))).not_kept == {"improved": 1}
+        assert await redone(service, source, out, outputs=("improved",)) == (1, 0, 1)
+    assert tree(out) == {"improved/a.jpg"}

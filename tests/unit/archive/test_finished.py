@@ -102,6 +102,27 @@ def test_counting_looks_for_every_output_of_a_batch(store: JournalStore, kinds: 
     assert store.look_up(photo_files()) == []
 
 
+@pytest.mark.parametrize("results", [True, False])
+def test_a_photo_of_which_an_output_that_is_asked_for_was_not_kept_is_left(
+    store: JournalStore, *, results: bool
+) -> None:
+    for number, entry in enumerate(store.look_up(photo_files())):
+        dropped: tuple[Kind, ...] = ("colorized",) if number == 2 else ()
+        store.record_received([ReceivedAnswer(entry, IMPROVE, {}, bw=False, dropped=dropped)])
+        store.record_committed([(entry.id, IMPROVE)])
+        store.record_results([FinishedPhoto(entry, entry.result("restored", attempts=1), {})])
+    expected: dict[tuple[Kind, ...], list[str]] = {
+        ("improved", "resolved"): [],
+        ("improved", "colorized"): [NAMES[2]],
+        (): [NAMES[2]],
+    }
+    for kinds, rest in expected.items():
+        begin_another_run(store)
+        batch = store.take_finished(photo_files(), (IMPROVE,), missing=lambda _: (), with_results=results, kinds=kinds)
+        assert [file.photo for file in batch.rest] == rest
+        assert batch.count == len(NAMES) - len(rest)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"size": 10}, {"version": "8"}, {"page": 2}, {"problem": ErrorInfo("unreadable", "no")}, {"source": "/others"}],

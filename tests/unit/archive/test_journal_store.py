@@ -696,7 +696,7 @@ def test_a_journal_of_version_1_is_migrated(path: Path, opener: Any) -> None:
         assert other.may_be_duplicate
         assert {photo.path for photo in old.unhashed(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
         old.note_digests({entry.id: b"x", other.id: b"x"})
-        assert [place for place, _ in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
+        assert [answer.place for answer in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
     with closing(sqlite3.connect(path)) as sql:
         version = sql.execute("PRAGMA user_version").fetchone()[0]
     assert version == (schema.VERSION if opener is schema.opened else 1)

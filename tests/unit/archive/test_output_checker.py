@@ -65,7 +65,7 @@ def test_many_threads_check_outputs_in_a_bucket() -> None:
 
     def check(place: str) -> list[str]:
         key_pages.add("improved", place)
-        return missing(key_pages.checked([entry(place, "improved")], redo=False))
+        return missing(key_pages.checked([entry(place, "improved")]))
 
     with ThreadPoolExecutor(24) as threads:
         assert not any(threads.map(check, shuffled))
@@ -90,7 +90,7 @@ def test_the_names_of_a_folder_are_read_once_after_many_lookups(tmp_path: Path, 
     create(tmp_path, *(f"{kind}/{place}" for kind in ("improved", "colorized") for place in places))
     output_checker = FolderChecker(tmp_path)
     for place in places:
-        assert not missing(output_checker.checked([entry(place, "improved", "colorized")], redo=False))
+        assert not missing(output_checker.checked([entry(place, "improved", "colorized")]))
     assert len(lookups) == 2 * checker._LOOKUPS
 
 
@@ -100,20 +100,16 @@ def test_absent_outputs_in_a_folder_whose_names_were_read_are_marked(tmp_path: P
     (tmp_path / "improved/sub/3.jpg").unlink()
     (tmp_path / "colorized/sub/30.jpg").unlink()
     entries = [entry(place, "improved", "colorized") for place in places]
-    checked = FolderChecker(tmp_path).checked(entries, redo=False)
+    checked = FolderChecker(tmp_path).checked(entries)
     assert missing(checked) == ["sub/3.jpg", "sub/30.jpg"]
     assert [one.file for one in checked] == [one.file for one in entries]
-    again = FolderChecker(tmp_path).checked(entries, redo=True)
-    assert [one.place for one in again if one.answers["improve"].state == "stale"] == ["sub/3.jpg", "sub/30.jpg"]
 
 
 def test_the_names_of_one_folder_do_not_count_for_another(tmp_path: Path) -> None:
     places = [f"{number}.jpg" for number in range(MANY)]
     create(tmp_path, *(f"improved/a/{place}" for place in places), "improved/b/1.jpg")
     entries = [entry(f"{folder}/{place}", "improved") for folder in "ab" for place in places]
-    assert missing(FolderChecker(tmp_path).checked(entries, redo=False)) == [
-        f"b/{place}" for place in places if place != "1.jpg"
-    ]
+    assert missing(FolderChecker(tmp_path).checked(entries)) == [f"b/{place}" for place in places if place != "1.jpg"]
 
 
 def test_outputs_beyond_the_held_names_of_a_large_folder_are_looked_up(
@@ -123,21 +119,19 @@ def test_outputs_beyond_the_held_names_of_a_large_folder_are_looked_up(
     places = [f"{number}.jpg" for number in range(MANY)]
     create(tmp_path, *(f"improved/{place}" for place in places))
     (tmp_path / "improved/39.jpg").unlink()
-    assert missing(FolderChecker(tmp_path).checked([entry(place, "improved") for place in places], redo=False)) == [
-        "39.jpg"
-    ]
+    assert missing(FolderChecker(tmp_path).checked([entry(place, "improved") for place in places])) == ["39.jpg"]
     assert len(lookups) >= MANY - 5
 
 
 def test_outputs_in_a_folder_that_does_not_exist_are_missing(tmp_path: Path) -> None:
     entries = [entry(f"{number}.jpg", "improved") for number in range(MANY)]
-    assert len(missing(FolderChecker(tmp_path).checked(entries, redo=False))) == MANY
+    assert len(missing(FolderChecker(tmp_path).checked(entries))) == MANY
 
 
 def test_answers_that_are_not_committed_are_not_looked_up(tmp_path: Path, lookups: list[str]) -> None:
     stale = StoredAnswer("improve", "stale", {"improved": StoredOutput("7", 5)}, None)
     one = PhotoEntry(PhotoFile("/photos", "a", "/photos/a", 9, "7"), 1, "a.jpg", {"improve": stale})
-    assert FolderChecker(tmp_path).checked([one], redo=True) == [one]
+    assert FolderChecker(tmp_path).checked([one]) == [one]
     assert not lookups
 
 

@@ -171,6 +171,5 @@ async def test_an_output_that_is_gone_is_marked(store: OutputStore) -> None:
         )
         for name in ("a.jpg", "b.jpg")
     ]
-    for redo, state in ((False, "missing"), (True, "stale")):
-        checked = await store.check(entries, redo=redo)
-        assert [entry.answers["improve"].state for entry in checked] == ["committed", state]
+    checked = await store.check(entries)
+    assert [entry.answers["improve"].state for entry in checked] == ["committed", "missing"]
