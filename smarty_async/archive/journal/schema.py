@@ -111,6 +111,11 @@ CREATE INDEX former_outputs_of ON former_outputs (photo);
 """,
     """
 ALTER TABLE answers ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+UPDATE answers SET dropped = (
+    SELECT coalesce(sum(DISTINCT
+        CASE kind.value WHEN 'improved' THEN 1 WHEN 'colorized_improved' THEN 2 WHEN 'colorized' THEN 4 ELSE 8 END
+    ), 0) FROM json_each(answers.outputs) AS output, json_each(output.value, '$.dropped') AS kind
+) WHERE outputs LIKE '%"dropped":%';
 """,
 )
 """The statements that make each version of the tables from the one before. Released ones never change.

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -717,6 +718,18 @@ def test_a_journal_of_version_2_is_migrated(path: Path, opener: Any) -> None:
         old.recover(lambda move: not recovered.append(move.place))  # type: ignore[func-returns-value]
         assert recovered == ["b.jpg"]
         assert again(old, photo_file("b.jpg", size=10, version="8")).answers["resolution"].state == "committed"
+
+
+def test_kinds_that_older_versions_noted_as_not_kept_are_known(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as sql:
+        sql.executescript(_VERSION_1)
+        colorized = {"temporary": "7", "size": 5, "dropped": ["improved", "colorized_improved"]}
+        sql.execute("UPDATE answers SET outputs = ?", [msgspec.json.encode({"colorized": colorized}).decode()])
+        sql.commit()
+    with closing(JournalStore(path)) as old:
+        [entry] = old.look_up([photo_file()], [IMPROVE])
+    assert set(entry.answers["improve"].dropped) == {"improved", "colorized_improved"}
+    assert set(entry.answers["improve"].outputs) == {"colorized"}
 
 
 def test_only_a_run_creates_a_journal(path: Path) -> None:
