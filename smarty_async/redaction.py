@@ -40,7 +40,7 @@ _MAX_NUMBERED: Final = 512
 _MAX_FOLDED_TEXT: Final = 4096
 """Characters of a text of which the letters and digits are searched: far more than are shown of a foreign one."""
 _START: Final = 2048
-"""Characters of a long text that `redact_start` searches; the result without half as many at its end is returned."""
+"""Characters of a long text that `redact_foreign` searches; the result without half as many at its end is returned."""
 _MAX_EDGE: Final = 64
 """Characters around a part of an encoded secret that are removed with it."""
 _MAX_QUOTED: Final = 200
@@ -125,34 +125,40 @@ class Redactor:
             for needle in needles:
                 index.setdefault(needle.text[:_SHORT], set()).add(needle)
 
-    def redact(self, text: str) -> str:
-        """Return `text` with `REDACTED` in place of every secret."""
+    def redact(self, text: str, *, is_foreign: bool = False) -> str:
+        """Return `text` with `REDACTED` in place of every secret.
+
+        Args:
+            text: the text.
+            is_foreign: whether a stranger wrote it, who may repeat a secret anywhere: a short one is removed wherever
+                it stands as a word, and not only where a value does.
+        """
         if not text or not self._secrets:
             return text
         found: list[tuple[int, int]] = []
         for layer in _layers(text):
-            found += [layer.span(*place) for place in self._find(layer.text)]
+            found += [layer.span(*place) for place in self._find(layer.text, is_foreign=is_foreign)]
             if self._folded:
                 folded = _without_marks(layer)
                 found += [folded.span(*place) for place in _find(self._folded, folded.text)]
         return _replaced(text, found) if found else text
 
-    def redact_start(self, text: str) -> str:
-        """Return the start of a long `text` likewise, with an ellipsis; a short one whole.
+    def redact_foreign(self, text: str) -> str:
+        """Return a stranger's `text` likewise; of a long one the start, with an ellipsis.
 
         The time that it takes does not grow with `text`. A secret that is cut is no longer recognised: more is
         searched than is returned, so that what is left of it is not.
         """
         if len(text) <= _START:
-            return self.redact(text)
-        return self.redact(text[:_START])[: -_START // 2] + "…"
+            return self.redact(text, is_foreign=True)
+        return self.redact(text[:_START], is_foreign=True)[: -_START // 2] + "…"
 
-    def _find(self, text: str) -> Iterator[tuple[int, int]]:
+    def _find(self, text: str, *, is_foreign: bool) -> Iterator[tuple[int, int]]:
         """Yield where secrets are in `text`, in characters."""
         yield from _find(self._index, text)
         for secret in self._short:
             for start, end in _occurrences(secret, text):
-                if _is_value(text, start, end):
+                if _is_value(text, start, end) or (is_foreign and _is_word(text, start, end)):
                     yield start, end
 
 
@@ -190,7 +196,7 @@ def quotable(text: str) -> str:
     """
     if len(text) > 4 * _MAX_QUOTED:
         return ""
-    line = " ".join(redactor.redact(text).split())
+    line = " ".join(redactor.redact(text, is_foreign=True).split())
     plain = line.replace(REDACTED, "")
     if len(line) > _MAX_QUOTED or not line.isprintable() or _MARKUP.search(plain) or _SENSITIVE.search(line):
         return ""
@@ -286,6 +292,10 @@ def _occurrences(needle: str, text: str) -> Iterator[tuple[int, int]]:
 
 def _is_value(text: str, start: int, end: int) -> bool:
     return bool(_VALUE_BEFORE.search(text[max(0, start - 2) : start]) and _VALUE_AFTER.match(text, end))
+
+
+def _is_word(text: str, start: int, end: int) -> bool:
+    return not any(beside.isalnum() or beside == "_" for beside in (text[:start][-1:], text[end : end + 1]))
 
 
 def _layers(text: str) -> Iterator[_Layer]:

@@ -258,7 +258,7 @@ def _clean(text: str) -> str:
     """A foreign text as one line of printable characters, of limited length, without secrets."""
     # Invisible characters go first: a secret that they cut into pieces would not be recognised.
     visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
-    printable = "".join(char if char.isprintable() else " " for char in redactor.redact_start(visible))
+    printable = "".join(char if char.isprintable() else " " for char in redactor.redact_foreign(visible))
     return without_long_words(printable)[:_TEXT_LENGTH]
 
 

@@ -180,6 +180,15 @@ def test_a_short_secret_is_removed_where_a_value_stands(text: str, secret: str) 
         assert Redactor([secret]).redact(text.format(spelling(secret))) == text.format(REDACTED)
 
 
+@pytest.mark.parametrize("secret", ["AT2", "abcde"])
+def test_a_short_secret_is_removed_from_a_strangers_text_where_it_is_a_word(secret: str) -> None:
+    known = Redactor([secret])
+    assert known.redact_foreign(f"Access Token {secret} invalid, x{secret}y") == (
+        f"Access Token {REDACTED} invalid, x{secret}y"
+    )
+    assert known.redact(f"{secret} is a folder") == f"{secret} is a folder"
+
+
 @pytest.mark.slow
 def test_hostile_texts_end_soon() -> None:
     known = Redactor([PLAIN, "aaaaaaaaaaaaaaaa", "%25%25%25%25"])
@@ -210,13 +219,13 @@ class TestStart:
         of = Redactor([TOKEN])
         for kept in range(1, len(spelled), 7):
             text = "." * (redaction._START - kept) + spelled + "." * 5_000
-            assert of.redact_start(text).strip(".") in ("…", f"{REDACTED}…")
+            assert of.redact_foreign(text).strip(".") in ("…", f"{REDACTED}…")
 
     def test_a_short_text_is_whole(self) -> None:
-        assert Redactor([TOKEN]).redact_start(f"{TOKEN} {'x ' * 500}") == f"{REDACTED} {'x ' * 500}"
+        assert Redactor([TOKEN]).redact_foreign(f"{TOKEN} {'x ' * 500}") == f"{REDACTED} {'x ' * 500}"
 
     def test_secrets_alone(self) -> None:
-        assert Redactor([TOKEN]).redact_start(TOKEN * 1_000) == "…"
+        assert Redactor([TOKEN]).redact_foreign(TOKEN * 1_000) == "…"
 
 
 class TestQuotable:
