@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageFile, ImageStat
 from support import pictures
+from support.metadata_samples import icc_profile
 
 from smarty_async.local.engine import BasicEngine, EchoEngine, Engine, Improved, ItemRefused, basic
 from smarty_async.local.engine.basic import TONED, measure, percentile
@@ -187,6 +188,17 @@ def test_the_colour_profile_stays_with_its_picture() -> None:
     assert picture(mended.improved).info["icc_profile"] == profile
     mended = BasicEngine().improve(pictures.encoded(scene.convert("CMYK"), icc_profile=profile))
     assert "icc_profile" not in picture(mended.improved).info
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "1", "P", "RGBA", "LA", "CMYK"])
+@pytest.mark.parametrize("space", ["GRAY", "RGB ", "CMYK"])
+def test_a_colour_profile_stays_where_it_describes_the_pixels_that_are_sent_back(mode: str, space: str) -> None:
+    scene = pictures.scene(64, 48)
+    sent = Image.new(mode, (64, 48)) if mode == "I;16" else scene.convert(mode)
+    profile = icc_profile(space=space.encode())
+    plain = decode(pictures.encoded(sent, "TIFF" if mode == "CMYK" else "PNG", icc_profile=profile))
+    kept = {"GRAY": ("L", "I;16", "1"), "RGB ": ("P", "RGBA", "LA"), "CMYK": ()}[space]
+    assert plain.info.get("icc_profile") == (profile if mode in kept else None)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 2), (5, 5)])

@@ -37,6 +37,12 @@ _BRIGHTNESS_TABLE: Final = 3688
 _STRIP: Final = 256
 """Rows that are converted at a time."""
 
+_SPACES: Final = {"L": b"GRAY", "RGB": b"RGB "}
+"""What a colour profile that describes pixels of a mode has at bytes 16 to 19 (ICC.1:2022, 7.2.6)."""
+
+_CONVERTED: Final = ("CMYK", "LAB")
+"""Modes whose colours become others, which no profile in the file describes."""
+
 _SIXTEEN_BITS: Final = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -133,8 +139,8 @@ def _too_large() -> NoReturn:
 def _plain(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     plain = _eight_bits(image)
-    # A profile for gray, CMYK or indexed colours does not describe the RGB pixels.
-    plain.info = {"icc_profile": profile} if profile and image.mode == plain.mode else {}
+    fits = profile is not None and image.mode not in _CONVERTED and profile[16:20] == _SPACES[plain.mode]
+    plain.info = {"icc_profile": profile} if fits else {}
     return plain
 
 
