@@ -204,6 +204,24 @@ def test_lines_of_the_scene_are_no_scratches() -> None:
 
 
 @learned
+def test_a_band_that_is_too_thick_for_a_fold_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = pictures.scene(320, 240)
+    for x in (40, 120, 200, 280):
+        ImageDraw.Draw(damaged).line([(x, 5), (x + 12, 150)], fill=(250, 248, 240), width=2)
+    found = scratches.likelihood(pixels(damaged))
+    found[180:216, 60:300] = 0.99
+    monkeypatch.setattr(scratches, "likelihood", lambda _: found)
+    mask = scratches.damage_mask(pixels(damaged))
+    assert mask is not None
+    assert mask[20:140].any(axis=1).all()
+    assert not mask[180:216, 60:300].any()
+    found[190:216] = 0
+    narrow = scratches.damage_mask(pixels(damaged))
+    assert narrow is not None
+    assert narrow[180:190, 60:300].mean() > 0.9
+
+
+@learned
 def test_a_large_photo_is_searched_at_a_smaller_size_and_filled_at_its_own() -> None:
     scene = pictures.scene(2000, 1500, seed=1)
     damaged = scene.copy()

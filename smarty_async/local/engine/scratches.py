@@ -40,6 +40,10 @@ _STEP: Final = 32
 _LEVELS: Final = 6
 """Halvings of the picture in `_filled`: holes of up to 64 pixels are filled."""
 
+_THICKEST: Final = 30.0
+"""Pixels across, at most, of what is likely damaged, with what lies around it: 27 and less in damage of every kind, of
+which the network finds none that is broader than about 12 itself; 34 and more in the far shore of a lake."""
+
 _AGAINST: Final = -2.0
 _FOR: Final = 4.0
 """Log odds that a piece contributes to the evidence of a photo, at least and at most."""
@@ -96,7 +100,7 @@ def damage_mask(picture: Pixels) -> Mask | None:
     Args:
         picture: H×W×3 uint8, best with a longer side of 300 to 1024 pixels.
     """
-    likely = likelihood(picture)
+    likely = _without_bands(likelihood(picture))
     pieces = located(likely)
     own = judged(picture, likely, pieces)
     lines = joined(pieces, own)
@@ -112,6 +116,16 @@ def damage_mask(picture: Pixels) -> Mask | None:
     else:
         return None
     return (_near(_of_pieces(chosen, pieces)) | _near(certain)) & (likely > LIKELY)
+
+
+def _without_bands(likely: Plane) -> Plane:
+    """What is likely damaged, without what is too thick for a scratch or a fold, and all that it is joined to."""
+    found = np.pad(likely > LIKELY, 1).astype(np.uint8)
+    thick = cv2.distanceTransform(found, cv2.DIST_L2, cv2.DIST_MASK_5) > _THICKEST / 2
+    if not thick.any():
+        return likely
+    _, parts = cv2.connectedComponents(found)
+    return np.where(np.isin(parts, parts[thick])[1:-1, 1:-1], np.float32(0), likely)
 
 
 def _of_pieces(chosen: Mask, pieces: Pieces) -> Mask:
