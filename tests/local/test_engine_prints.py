@@ -78,6 +78,22 @@ def test_a_yellowed_print_is_black_and_white_however_faded(contrast: float) -> N
     assert diagnosing.is_bw(array(yellowed))
 
 
+def noisy(image: Image.Image, deviation: float) -> Image.Image:
+    """With noise of its own in each channel, which is a little blurred, as scanners leave it."""
+    drawn = np.random.default_rng(1).normal(0, deviation / 2, array(image).shape)
+    drawn = drawn + np.roll(drawn, 1, axis=0)
+    drawn = drawn + np.roll(drawn, 1, axis=1)
+    return Image.fromarray(np.rint(np.clip(array(image) + drawn, 0, 255)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_a_toned_print_is_black_and_white_also_with_noise(seed: int) -> None:
+    gray = ImageOps.autocontrast(pictures.scene(300, 200, seed=seed).convert("L"))
+    toned = ImageOps.colorize(gray, (80, 70, 55), (222, 200, 165), (150, 118, 88))
+    assert diagnosing.is_bw(array(toned))
+    assert diagnosing.is_bw(array(noisy(toned, 8)))
+
+
 @pytest.mark.parametrize("cast", [((72, 60, 40), (225, 205, 150)), ((66, 40, 44), (238, 196, 180))])
 def test_a_cast_of_faded_dyes_is_removed(cast: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
     scene = pictures.scene(300, 200, seed=2)

@@ -267,7 +267,7 @@ def test_scratches_do_not_hide_that_a_print_is_black_and_white() -> None:
     gray = pictures.scene(320, 240).convert("L")
     sepia = Image.merge("RGB", [gray.point(lambda v, part=part: v * part // 255) for part in (200, 180, 130)])
     dice = np.random.default_rng(1)
-    for x in dice.uniform(10, 310, 7):
+    for x in dice.uniform(10, 310, 10):
         line = [(x, dice.uniform(0, 60)), (x + dice.uniform(-50, 50), dice.uniform(170, 240))]
         ImageDraw.Draw(sepia).line(line, fill=(247, 242, 232), width=2)
     assert not diagnosing.is_bw(pixels(sepia))

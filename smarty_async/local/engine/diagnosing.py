@@ -117,8 +117,11 @@ _LEAST_SPOT: Final = 6.0
 of the range of lightness, and at least; 0.12 and less in prints with noise of 10 gray levels, or JPEG of quality 30."""
 
 _SIDE: Final = 256
+_SMALL_SIDE: Final = 128
 _SMOOTH: Final = 3.0
-"""Standard deviation, in pixels of the reduced photo, of the blur that removes the chroma of noise and JPEG."""
+"""The longer side of the photo in which tones are measured, and of the smaller one in which noise of 6 to 10 gray
+levels and JPEG of quality 70 leave no colour, but small areas and a strong tone less of theirs; the standard deviation,
+in pixels of it, of the blur that removes the chroma of weaker noise."""
 
 _SOFT_EDGES: Final = 90
 
@@ -371,8 +374,8 @@ class _Tones(msgspec.Struct, frozen=True):
     rest: Plane
 
 
-def _tones(picture: Pixels) -> _Tones:
-    small = cv2.GaussianBlur(_reduced(picture, _SIDE).astype(np.float32) / 255, (0, 0), _SMOOTH)
+def _tones(picture: Pixels, side: int = _SIDE) -> _Tones:
+    small = cv2.GaussianBlur(_reduced(picture, side).astype(np.float32) / 255, (0, 0), _SMOOTH)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab).reshape(-1, 3)
     light = lab[:, 0]
     known = np.stack([np.ones_like(light), light, light**2], axis=1)
@@ -397,7 +400,10 @@ def is_bw(picture: Pixels) -> bool:
     In Lab, a and b are fitted as quadratic functions of lightness; the residual is the photo's own colour. It is
     compared with the range of lightness, because a faded colour photo has little of both.
     """
-    tones = _tones(picture)
+    return any(_is_bw(_tones(picture, side)) for side in (_SIDE, _SMALL_SIDE))
+
+
+def _is_bw(tones: _Tones) -> bool:
     # A strong uniform colour is no tint of paper or silver.
     tint = float(np.linalg.norm(tones.tint))
     bound = max(_LEAST_COLOUR, _BW * (tones.high - tones.low))
