@@ -141,6 +141,17 @@ def test_leaves_stay_green() -> None:
     assert np.mean((green > red + 20) & (green > blue + 20)) > 0.95
 
 
+@pytest.mark.parametrize(
+    "colours", [((118, 88, 66), (196, 172, 146)), ((125, 93, 72), (200, 178, 152))], ids=["sand", "cloth"]
+)
+def test_a_scene_of_beige_things_stays_beige(colours: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
+    gray = ImageOps.autocontrast(pictures.scene(300, 200, seed=2).convert("L"))
+    beige = ImageOps.colorize(gray, *colours)
+    assert diagnosing.is_bw(array(beige))
+    _, result = improved(beige, "PNG")
+    assert chroma(result) > 0.8 * chroma(beige)
+
+
 @pytest.mark.parametrize("colours", [((90, 20, 30), (225, 220, 205)), ((50, 70, 110), (210, 222, 228))])
 def test_a_print_in_coloured_ink_keeps_its_colour(colours: tuple[tuple[int, int, int], tuple[int, int, int]]) -> None:
     gray = pictures.scene(300, 200, seed=2).convert("L")

@@ -111,6 +111,12 @@ _TONED: Final = 1.3
 and reddened paper, 1.25 and less where JPEG of quality 75 and more has quantized it; in the median 2.6 and more in
 sepia, selenium, blue and green toning, which tint the silver."""
 
+_LEAST_TINT: Final = 6.0
+_PAPER: Final = 0.93
+"""Chroma (Lab) of black from which a tint may be the scene's own, and that of white, divided by it, up to which it is:
+0.9 and less in many beige scenes; paper tints white more than black, by 0.98 and more if it is red, 1.1 if it is yellow
+or pink."""
+
 _SPOT: Final = 0.16
 _LEAST_SPOT: Final = 6.0
 """Chroma that lightness does not explain, from which a two-hundredth of the pixels has its own colour: as a share
@@ -413,10 +419,12 @@ def _is_bw(tones: _Tones) -> bool:
 def has_own_colour(picture: Pixels) -> bool:
     """Whether a photo for which `is_bw` holds has colour that is no tint of paper or silver.
 
-    Coloured ink, as of stamps; coloured light; the blue of a cyanotype; the tone of sepia and the like, which is in the
-    silver and so strongest in middle tones; a small area that was coloured by hand.
+    Coloured ink, as of stamps; coloured light; the blue of a cyanotype; beige and the like of all things, which unlike
+    paper tint black more than white; the tone of sepia and the like, which is in the silver and so strongest in middle
+    tones; a small area that was coloured by hand.
     """
     tones = _tones(picture)
     spot = max(_LEAST_SPOT, _SPOT * (tones.high - tones.low))
     strong = tones.black > _INK or tones.white > _LAMP or float(tones.tint[1]) < _BLUE
-    return strong or tones.bend > _TONED or float(np.percentile(tones.rest, 99.5)) > spot
+    of_things = tones.black > _LEAST_TINT and tones.white < _PAPER * tones.black
+    return strong or of_things or tones.bend > _TONED or float(np.percentile(tones.rest, 99.5)) > spot
