@@ -195,6 +195,15 @@ def test_the_paper_of_a_faded_print_comes_back_gray(
     assert chroma(result) < 1
 
 
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_a_toned_print_gets_no_stronger_tone_with_its_contrast(seed: int) -> None:
+    gray = ImageOps.autocontrast(pictures.scene(300, 200, seed=seed).convert("L"))
+    print_ = ImageOps.colorize(gray, (80, 66, 52), (214, 192, 158), (150, 118, 88))
+    _, result = improved(print_, "PNG")
+    assert np.ptp(array(result.convert("L"))) > 1.3 * np.ptp(array(print_.convert("L")))
+    assert 0.8 * chroma(print_) < chroma(result) < 1.25 * chroma(print_)
+
+
 def test_what_was_coloured_by_hand_keeps_its_colour() -> None:
     print_ = with_contrast(pictures.scene(300, 200, seed=2).convert("L"), 0.55).convert("RGB")
     print_.paste((150, 80, 85), (120, 90, 142, 112))

@@ -137,7 +137,8 @@ def _mend(photo: Pixels, quality: int | None) -> tuple[Pixels | None, bool]:
     if faded:
         own_colour = bw and has_own_colour(measured)
         mended = _neutral(mended) if bw and not own_colour else mended
-        mended = _stretch(mended, levels(core(mended), own_colour=own_colour))
+        stretched = _stretch(mended, levels(core(mended), own_colour=own_colour))
+        mended = _coloured_as(mended, stretched) if own_colour else stretched
     if mended is photo and max(photo.shape) <= _MOST_SHARPENED:
         softness = blur(light_of(photo))
         if _BLURRED[0] <= softness <= _BLURRED[1]:
@@ -171,6 +172,13 @@ def _gain(photo: Pixels) -> float:
 def _neutral(photo: Pixels) -> Pixels:
     """The photo in gray: without the tint of its paper."""
     return np.asarray(cv2.cvtColor(light_of(photo), cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def _coloured_as(photo: Pixels, light: Pixels) -> Pixels:
+    """The lightness of `light` with the colour of the photo: a tone is no stronger where there is more contrast."""
+    colour = cv2.cvtColor(photo, cv2.COLOR_RGB2Lab)
+    colour[..., 0] = cv2.cvtColor(light, cv2.COLOR_RGB2Lab)[..., 0]
+    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_Lab2RGB), np.uint8)
 
 
 def _pixels(image: Image.Image) -> Pixels:
