@@ -25,7 +25,7 @@ from typing import Final, Literal
 import msgspec
 from aiohttp import web
 
-from smarty_async.errors import ConfigurationError, DiskError
+from smarty_async.errors import DiskError
 from smarty_async.local import contract
 from smarty_async.local.contract import Health, Limits, Mode, Refusal, RequestMeta
 from smarty_async.local.engine.decoding import MAX_PIXELS
@@ -35,6 +35,7 @@ from smarty_async.local.response import Pace, ResponseWriter, failed_item, proce
 from smarty_async.local.upload import Upload
 from smarty_async.web.assets import SHARED, add_assets
 from smarty_async.web.guard import guard
+from smarty_async.web.listening import listen, url_host
 
 __all__ = ["PATHS", "ErrorStyle", "ReceivedRequest", "make_app", "serve_until_stopped", "serving"]
 
@@ -276,21 +277,9 @@ async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
-        yield await _listen(runner, host, port)
+        yield await listen(runner, host=host, port=port, choose="--host or --port")
     finally:
         await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {reason}; choose another --host or --port"
-        ) from error
-    address: tuple[str, int] = runner.addresses[0]
-    return address[1]
 
 
 async def serve_until_stopped(
@@ -325,15 +314,8 @@ async def serve_until_stopped(
                 await asyncio.to_thread(_write_whole, port_file, f"{bound}\n")
             if exit_with_stdin:
                 _stop_at_end_of_stdin(stopped)
-            ready(f"http://{_in_url(host)}:{bound}")
+            ready(f"http://{url_host(host)}:{bound}")
             return await stopped
-
-
-def _in_url(host: str) -> str:
-    """Return the host for a URL. Hosts that mean every address cannot be connected to."""
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not chosen
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 def _write_whole(path: Path, text: str) -> None:

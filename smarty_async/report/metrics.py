@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, get_args
 
-from smarty_async.errors import ConfigurationError, MissingExtra
+from smarty_async.errors import MissingExtra
 from smarty_async.hooks import RequestDetails, ResponseDetails, RetryDetails
 from smarty_async.progress import LATENCY_BOUNDS, Progress
 from smarty_async.results import Outcome, Result
@@ -107,14 +107,11 @@ class MetricsHooks:
         """
         from prometheus_client import start_http_server  # noqa: PLC0415 - an extra
 
+        from smarty_async.web.listening import listening_errors  # noqa: PLC0415 - few runs need aiohttp's server
+
         scan = _ScanCollector(look)
-        try:
+        with listening_errors(f"{host}:{port} for metrics", choose="port"):
             server, thread = start_http_server(port, addr=host, registry=self.registry)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigurationError(
-                f"cannot listen on {host}:{port} for metrics: {reason}; choose another port"
-            ) from error
         self.registry.register(scan)
         try:
             yield int(server.server_address[1])

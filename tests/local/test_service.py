@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from threading import Event, Semaphore
@@ -23,7 +24,7 @@ from smarty_async.local.engine.protocol import Abandoned, check_wanted
 from smarty_async.local.faults import Faults
 from smarty_async.local.memory import usable_memory
 from smarty_async.local.response import Pace
-from smarty_async.local.server import PATHS, make_app, serving
+from smarty_async.local.server import PATHS, make_app, serve_until_stopped, serving
 
 QUERY = {"oauth_provider": "mcs", "oauth_token": "bait-token"}
 IMPROVE = {"mode": ["improve"], "images": [{"name": "file"}]}
@@ -500,3 +501,31 @@ def test_a_port_in_use_is_reported() -> None:
 
     with pytest.raises(ConfigurationError, match=r"cannot listen on 127\.0\.0\.1"):
         asyncio.run(twice())
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "0.0.0.0", "localhost", ""),  # noqa: S104 - is what is tested
+        *(pytest.param(host, marks=pytest.mark.skipif(not has_ipv6(), reason="no IPv6")) for host in ("::", "::1")),
+    ],
+)
+async def test_the_address_that_is_announced_can_be_connected_to(host: str) -> None:
+    announced: asyncio.Queue[str] = asyncio.Queue()
+    app = make_app(engine=EchoEngine())
+    serving = asyncio.create_task(serve_until_stopped(app, host=host, port=0, ready=announced.put_nowait))
+    try:
+        base = await announced.get()
+        async with aiohttp.ClientSession() as session, session.get(f"{base}/healthz") as response:
+            assert response.status == 200
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])

@@ -20,11 +20,12 @@ from aiohttp import web
 
 from smarty_async.archive.journal.catalog import STATES, Catalog, Folder, Photo, State
 from smarty_async.archive.paths import STATE, display_path
-from smarty_async.errors import ConfigurationError, PhotoRejected
+from smarty_async.errors import PhotoRejected
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
 from smarty_async.results import ErrorInfo, Kind
 from smarty_async.web.assets import SHARED, add_assets
 from smarty_async.web.guard import guard
+from smarty_async.web.listening import listen
 
 __all__ = [
     "ASSETS",
@@ -111,22 +112,12 @@ async def view(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE)
     await runner.setup()
     try:
-        url = f"http://{_HOST}:{await _listen(runner, port)}/"
+        url = f"http://{_HOST}:{await listen(runner, host=_HOST, port=port, choose='--port')}/"
         if open_browser:
             await asyncio.to_thread(webbrowser.open, url)
         yield url
     finally:
         await runner.cleanup()
-
-
-async def _listen(runner: web.AppRunner, port: int) -> int:
-    try:
-        await web.TCPSite(runner, _HOST, port).start()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(f"cannot listen on port {port}: {reason}; choose another --port") from error
-    address: tuple[str, int] = runner.addresses[0]
-    return address[1]
 
 
 class _Viewer:

@@ -225,7 +225,7 @@ async def test_it_listens_on_loopback_and_opens_the_browser(results: Path, monke
         assert opened == [url]
         port = URL(url).port
         assert port
-        with pytest.raises(ConfigurationError, match=f"port {port}.*--port"):
+        with pytest.raises(ConfigurationError, match=f":{port}.*--port"):
             async with view(results, port=port, open_browser=False):
                 pass
 
