@@ -112,14 +112,16 @@ class MetricsHooks:
         scan = _ScanCollector(look)
         with listening_errors(f"{host}:{port} for metrics", choose="port"):
             server, thread = start_http_server(port, addr=host, registry=self.registry)
-        self.registry.register(scan)
         try:
-            yield int(server.server_address[1])
+            self.registry.register(scan)
+            try:
+                yield int(server.server_address[1])
+            finally:
+                self.registry.unregister(scan)
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
-            self.registry.unregister(scan)
 
 
 class _ScanCollector:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -120,6 +121,18 @@ def test_a_port_that_is_taken_is_an_error() -> None:
         MetricsHooks().serving(Progress, port=port),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_a_registry_that_refuses_a_second_run_leaves_no_server() -> None:
+    hooks = MetricsHooks(CollectorRegistry(auto_describe=True))
+    with hooks.serving(Progress):
+        threads = threading.active_count()
+        with pytest.raises(ValueError, match="Duplicated"), hooks.serving(Progress):
+            pass
+        assert threading.active_count() == threads
+    with hooks.serving(Progress) as port:
+        assert "smarty_photos_found_total" in samples(read(port))
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
