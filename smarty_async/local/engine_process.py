@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 _LENGTH: Final = 8
 """Bytes of the length before each message, big-endian."""
+
+_LARGEST: Final = 1 << 40
+"""Bytes of a message at most. Text that is taken for a length, such as what a `sitecustomize` prints, is above it."""
 
 
 # messages
@@ -111,11 +115,11 @@ def read(pipe: IO[bytes], decoder: msgspec.msgpack.Decoder[M]) -> M:
     """Wait for the next message.
 
     Raises:
-        EOFError: the other end is closed, perhaps in the middle of a message.
+        EOFError: the other end is closed, perhaps in the middle of a message, or something else is in the pipe.
     """
     head = pipe.read(_LENGTH)
     size = int.from_bytes(head)
-    data = pipe.read(size) if len(head) == _LENGTH else b""
+    data = pipe.read(size) if len(head) == _LENGTH and size <= _LARGEST else b""
     if not data or len(data) < size:
         raise EOFError
     return decoder.decode(data)
@@ -205,12 +209,21 @@ def _started(engine: str, options: EngineOptions) -> tuple[subprocess.Popen[byte
     return process, cast("IO[bytes]", process.stdin), cast("IO[bytes]", process.stdout)
 
 
-def _reason_for_not_starting(replies: IO[bytes], engine: str) -> str | None:
-    """Wait until the process has started; None when it has."""
-    with suppress(EOFError):
+def _check_started(replies: IO[bytes], engine: str) -> None:
+    """Wait until the process has started.
+
+    Raises:
+        ConfigurationError: it does not start.
+    """
+    try:
         reply = read(replies, REPLIES)
-        return reply.text if isinstance(reply, Refused) else None
-    return f"the engine {engine!r} does not start"
+    except EOFError:
+        raise ConfigurationError(
+            f"the engine {engine!r} does not start: its process ended, or Python prints something before it begins:"
+            f" see what {shlex.join(_COMMAND[:2])} -c pass prints"
+        ) from None
+    if isinstance(reply, Refused):
+        raise ConfigurationError(reply.text)
 
 
 class _Process:
@@ -223,12 +236,13 @@ class _Process:
         self._lock = Lock()
         self._writing = Lock()
         self._popen, self._requests, replies = _started(engine, options)
-        reason = _reason_for_not_starting(replies, engine)
-        if reason:
+        try:
+            _check_started(replies, engine)
+            Thread(target=self._receive, args=(replies,), name=f"{engine}-replies", daemon=True).start()
+        except BaseException:
             replies.close()
             self.stop()
-            raise ConfigurationError(reason)
-        Thread(target=self._receive, args=(replies,), name=f"{engine}-replies", daemon=True).start()
+            raise
 
     def _receive(self, replies: IO[bytes]) -> None:
         try:

@@ -120,6 +120,13 @@ def test_one_that_does_not_start_says_so() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
+def test_one_that_prints_before_it_begins_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"does not start: .* prints something"):
+        EngineProcess(f"talking {tmp_path / 'pid'}")
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
 def test_it_ends_with_the_engine() -> None:
     engine = EngineProcess("scripted")
     pid = pid_of(engine)

@@ -50,4 +50,7 @@ class Scripted(EchoEngine):
 if __name__ == "__main__":
     if sys.argv[1] == "broken":
         sys.exit("it does not start")
+    if sys.argv[1].startswith("talking "):
+        Path(sys.argv[1].removeprefix("talking ")).write_text(str(os.getpid()))
+        print("what a sitecustomize prints", flush=True)
     run_engine(Scripted)
