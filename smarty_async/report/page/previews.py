@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ from PIL import Image
 from smarty_async.archive.photos.convert import fitting_profile, flattened, upright
 from smarty_async.archive.photos.identify import silenced
 from smarty_async.archive.photos.probe import examine, parsing
+from smarty_async.archive.photos.reader import open_for_parsing
 
 __all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
 
@@ -64,7 +64,7 @@ def render(path: Path, *, side: int, page: int = 1) -> bytes:
     Raises:
         PhotoRejected: it cannot be read, or is not a picture that can be decoded.
     """
-    with silenced(), parsing(path), path.open("rb") as file:
+    with silenced(), parsing(path), open_for_parsing(path) as file:
         found = examine(file, page=page)
         with found.load(min(1.0, side / max(found.width, found.height))) as image:
             picture = flattened(image)
@@ -110,8 +110,6 @@ class Previews:
             OSError: it is not there, or the JPEG file cannot be written.
         """
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError(path)  # a pipe would keep the thread waiting
         of_page = f" {page}" if page > 1 else ""
         key = b"\0".join([os.fsencode(path), f"{status.st_size} {status.st_mtime_ns} {side}{of_page}".encode()])
         name = hashlib.sha256(key).hexdigest()

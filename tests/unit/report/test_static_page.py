@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
     assert kind == "data:image/jpeg;base64"
     assert pictures.opened(base64.b64decode(encoded)).size == (1080, 540)
     assert not re.findall(r'(?:src|href)="(?!data:)', html)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_in_place_of_a_photo_is_missing(out: Path, source: Path, tmp_path: Path) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved")])
+    (source / "a.jpg").unlink()
+    os.mkfifo(source / "a.jpg")  # to open it takes until somebody writes to it
+    write_static(out, tmp_path / "page.html")
+    [card] = data_of((tmp_path / "page.html").read_text("utf-8"))["photos"]
+    assert (list(card["pictures"]), card["missing"]) == (["improved"], ["before"])
 
 
 @pytest.mark.slow
