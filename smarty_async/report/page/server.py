@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 import msgspec
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from smarty_async.archive.journal.catalog import STATES, Catalog, Folder, Photo, State
 from smarty_async.archive.paths import STATE, display_path
@@ -56,6 +57,9 @@ _MOST_DIGITS: Final = 18
 
 _GRACE: Final = 5.0
 """Seconds that open answers have left once the server stops; pictures that wait to be decoded are given up at once."""
+
+_CONDITIONS: Final = ("If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "If-Unmodified-Since", "Range")
+"""Headers of a request that say what of a file is sent."""
 
 _NO_PREVIEW: Final = (
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><path fill="none" stroke="#8888" stroke-width=".08"'
@@ -234,8 +238,16 @@ def _json(value: Any) -> web.Response:
     )
 
 
+class _File(web.FileResponse):
+    """Sends the file itself: to a request with Accept-Encoding, aiohttp's sends an ``a.jpg.gz`` for ``a.jpg``."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        headers = {name: request.headers[name] for name in _CONDITIONS if name in request.headers}
+        return await super().prepare(request.clone(headers=headers))
+
+
 def _file(path: Path, kind: str) -> web.FileResponse:
-    return web.FileResponse(path, headers={"Content-Type": kind, "Cache-Control": "private, no-cache"})
+    return _File(path, headers={"Content-Type": kind, "Cache-Control": "private, no-cache"})
 
 
 def _no_preview() -> web.Response:

@@ -106,6 +106,20 @@ async def test_pictures_are_the_files_themselves(results: Path, source: Path) ->
     assert part == (206, "image/jpeg", before[2][:10])
 
 
+@pytest.mark.parametrize("ending", [".gz", ".br"])
+async def test_a_compressed_file_beside_a_picture_is_not_taken_for_it(ending: str, results: Path, source: Path) -> None:
+    (source / f"cat.jpg{ending}").write_bytes(b"something else")
+    async with page_of(results) as page:
+        cat = await card(page, "cat.jpg")
+        address = f"{page.url}pictures/{cat['id']}/before"
+        async with page.session.get(address, headers={"Accept-Encoding": "gzip, br"}) as response:
+            assert await response.read() == (source / "cat.jpg").read_bytes()
+            headers = response.headers
+        async with page.session.get(address, headers={"If-None-Match": headers["ETag"]}) as response:
+            assert response.status == 304
+    assert ("Content-Encoding" in headers, headers["X-Frame-Options"]) == (False, "DENY")
+
+
 async def test_what_browsers_do_not_show_is_converted(results: Path) -> None:
     async with page_of(results) as page:
         scan = await card(page, "scans/one.tif")
