@@ -64,7 +64,8 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
             raise PictureProblem(f"cannot read {str(path)!r}: {error.strerror}") from None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return cls(str(path), status.st_size, status.st_mtime_ns, mtime_ns or status.st_mtime_ns)
+        version_ns = status.st_mtime_ns
+        return cls(str(path), status.st_size, version_ns, version_ns if mtime_ns is None else mtime_ns)
 
     def is_copied_at(self, path: Path) -> bool:
         """Whether the file at `path` looks like its copy, by size and modification time."""

@@ -48,7 +48,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
         photo: path relative to its source, as the file system spells it, with ``/``.
         page: which picture of the file, from 1.
         size: bytes of the photo when it was scanned.
-        mtime_ns: its modification time then, in nanoseconds since 1970; 0 when its source has none.
+        mtime_ns: its modification time then, in nanoseconds since 1970; None when its source has none.
         state: its outcome, or ``unfinished``.
         outputs: {kind: path relative to the output folder}, in the order of `results.Kind`.
         bw: whether the service took it for black-and-white; None when it did not say.
@@ -61,7 +61,7 @@ class Photo(msgspec.Struct, frozen=True, kw_only=True):
     photo: str
     page: int
     size: int
-    mtime_ns: int
+    mtime_ns: int | None
     state: State
     outputs: dict[Kind, str]
     bw: bool | None
@@ -327,7 +327,7 @@ def _photo(row: Sequence[Any], kinds: Sequence[Kind]) -> Photo:
         photo=path,
         page=page,
         size=size,
-        mtime_ns=int(version) if version.lstrip("-").isdigit() else 0,
+        mtime_ns=int(version) if version.lstrip("-").isdigit() else None,
         state=cast("Outcome | None", outcome) or "unfinished",
         outputs={kind: f"{kind}/{where}" for kind in KINDS if kind in kinds},
         bw=None if bw is None else bool(bw),

@@ -78,14 +78,15 @@ def test_another_order(out: Path, source: Path, album: Path) -> None:
         make_album(out, album, prefer=["better"])
 
 
-def test_pictures_have_the_time_of_their_photos(out: Path, source: Path, album: Path) -> None:
+@pytest.mark.parametrize("modified", [LONG_AGO, 0])
+def test_pictures_have_the_time_of_their_photos(modified: int, out: Path, source: Path, album: Path) -> None:
     source.mkdir()
     for name in ("a.jpg", "b.jpg"):
         (source / name).write_bytes(b"original")
-        os.utime(source / name, ns=(LONG_AGO, LONG_AGO))
+        os.utime(source / name, ns=(modified, modified))
     entries = [Entry(name="a.jpg", outputs={"improved": b"1"}), Entry(name="b.jpg", outcome="already_good")]
     make_album(make_output_folder(out, source, entries), album)
-    assert [(album / name).stat().st_mtime_ns for name in ("a.jpg", "b.jpg")] == [LONG_AGO, LONG_AGO]
+    assert [(album / name).stat().st_mtime_ns for name in ("a.jpg", "b.jpg")] == [modified, modified]
 
 
 def test_originals_are_copied_not_linked(out: Path, source: Path, album: Path) -> None:
