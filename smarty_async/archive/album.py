@@ -13,7 +13,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final, Literal, cast
 
 import msgspec
@@ -447,14 +447,24 @@ class _Manifest:
         self._path = path
 
     def read(self) -> list[Entry]:
-        """Its entries; none when it is not there, or damaged: pictures are then recognized by size and time."""
+        """Its entries; none when it is not there, or damaged: pictures are then recognized by size and time.
+
+        Those of files outside the album are left out: whatever wrote them there, this program must not replace these.
+        """
         try:
-            return msgspec.json.Decoder(Entry).decode_lines(self._path.read_bytes())
+            entries = msgspec.json.Decoder(Entry).decode_lines(self._path.read_bytes())
         except (FileNotFoundError, *DAMAGED_JSON):
             return []
+        return [entry for entry in entries if _is_inside(os.fsdecode(entry.target))]
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Make it hold `entries` and nothing else, at once."""
         new = self._path.with_suffix(".part")
         new.write_bytes(msgspec.json.Encoder().encode_lines(list(entries)))
         new.replace(self._path)
+
+
+def _is_inside(target: str) -> bool:
+    """Whether a path relative to the album stays in it, by the rules of this system."""
+    path = PurePath(target)
+    return bool(path.parts) and not path.anchor and ".." not in path.parts

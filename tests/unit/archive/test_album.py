@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from filelock import FileLock
 from support.damaged_json import DAMAGED
@@ -15,6 +16,7 @@ from support.journals import Entry, add_entries, make_output_folder
 from support.permissions import without_privileges
 
 from smarty_async.archive.album import AlbumResult, Names, candidates, make_album
+from smarty_async.archive.album import Entry as AlbumEntry
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
 from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
@@ -153,6 +155,27 @@ def test_a_manifest_without_pages_is_read(out: Path, source: Path, album: Path) 
     manifest.write_bytes(former)
     (album / "a.jpg").write_bytes(b"cropped by hand")
     assert counts(make_album(out, album)) == (1, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "target", ["../elsewhere/a.jpg", "b/../../elsewhere/a.jpg", "{root}/elsewhere/a.jpg", ".", "{root}"]
+)
+def test_a_manifest_names_no_file_outside(target: str, out: Path, source: Path, tmp_path: Path, album: Path) -> None:
+    make_album(make_output_folder(out, source, [restored("a.jpg")]), album)
+    manifest = album / OWN / "manifest.jsonl"
+    [entry] = msgspec.json.Decoder(AlbumEntry).decode_lines(manifest.read_bytes())
+    outside = msgspec.structs.replace(entry, target=os.fsencode(target.format(root=tmp_path)))
+    manifest.write_bytes(msgspec.json.encode(outside))
+    (album / "a.jpg").unlink()
+    assert counts(make_album(out, album)) == (1, 0, 1, 0)
+    assert pictures_in(album) == {"a.jpg": b"improved"}
+    assert {path.name for path in tmp_path.iterdir()} == {"album", "out", "photos"}
+
+
+@pytest.mark.skipif(os.name != "nt", reason="backslashes and drives are Windows' own")
+@pytest.mark.parametrize("target", ["..\\a.jpg", "C:a.jpg", "C:\\a.jpg", "\\a.jpg", "\\\\server\\share\\a.jpg"])
+def test_nor_does_it_on_windows(target: str, tmp_path: Path, out: Path, source: Path, album: Path) -> None:
+    test_a_manifest_names_no_file_outside(target, out, source, tmp_path, album)
 
 
 def test_a_picture_that_is_missing_comes_back(out: Path, source: Path, album: Path) -> None:
