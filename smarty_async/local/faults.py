@@ -134,4 +134,5 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
 
 def _random(seed: int, what: bytes) -> Random:
     # Random hashes bytes with SHA-512, so the numbers are the same in every process.
-    return Random(seed.to_bytes(8, "big", signed=True) + what)  # noqa: S311 - must be reproducible
+    size = max(8, seed.bit_length() // 8 + 1)  # a seed may be any integer
+    return Random(seed.to_bytes(size, "big", signed=True) + what)  # noqa: S311 - must be reproducible

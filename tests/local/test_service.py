@@ -480,6 +480,13 @@ def test_fault_rates_are_checked(wrong: dict[str, float]) -> None:
         Faults(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 10**30])
+async def test_a_seed_may_be_any_integer(seed: int) -> None:
+    async with service(faults=Faults(seed=seed, fail_permanent=1)) as at:
+        status, answer = await at.post(IMPROVE)
+    assert (status, answer["body"]["improve"][0]["status"]) == (200, 1)
+
+
 def test_limits_are_checked() -> None:
     with pytest.raises(OptionsError, match="max_images"):
         Limits(max_images=0)
