@@ -274,7 +274,13 @@ async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 
     Raises:
         ConfigurationError: it is not possible to listen on the address.
     """
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=_GRACE,
+        auto_decompress=False,  # compressed requests are refused, and their bodies read past
+    )
     await runner.setup()
     try:
         yield await listen(runner, host=host, port=port, choose="--host or --port")

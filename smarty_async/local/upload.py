@@ -49,9 +49,12 @@ class Upload:
         """Receive the whole form.
 
         Raises:
-            Refusal: 400, it is no form; 413, it is too large.
+            Refusal: 400, it is no form; 413, it is too large; 415, it is compressed.
             ConnectionError: the client disconnected.
         """
+        encoding = request.headers.get("Content-Encoding", "identity")
+        if encoding.lower() != "identity":  # photos are compressed already, and the limits are on what is received
+            raise Refusal(415, f"request Content-Encoding {encoding} isn't supported: send the form as it is")
         if request.content_type != "multipart/form-data":
             raise Refusal(400, "request Content-Type isn't multipart/form-data")
         try:

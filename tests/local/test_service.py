@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import io
 import json
 import socket
@@ -137,6 +138,20 @@ async def test_a_field_without_filename_is_not_a_file() -> None:
             parts.append(text).set_content_disposition("form-data", name=name)
     async with service() as at, at.session.post(at.base + PATHS[0], params=QUERY, data=parts) as response:
         assert await response.json() == refused("could not get image by name file: http: no such file")
+
+
+@pytest.mark.parametrize("body", [gzip.compress(bytes(5_000_000)), b"no gzip"], ids=["gzip", "broken"])
+async def test_a_compressed_request_is_refused_and_the_next_served(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=b", "Content-Encoding": "gzip"}
+    async with service() as at:
+        async with at.session.post(at.base + PATHS[0], params=QUERY, data=body, headers=headers) as response:
+            status, answer = response.status, await response.json()
+        assert (await at.post(IMPROVE))[0] == 200
+    text = "request Content-Encoding gzip isn't supported: send the form as it is"
+    assert (status, answer) == (415, refused(text, 415))
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
