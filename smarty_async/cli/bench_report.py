@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
         cost: an estimate, in ₽; 0 for the embedded service.
     """
 
-    seconds: float
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
     photos: int
     failed: int
     requests: int
@@ -76,7 +76,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     chunk: int
     concurrency: int
-    samples: list[Sample]
+    samples: Annotated[list[Sample], msgspec.Meta(min_length=1)]
 
     @property
     def rates(self) -> list[float]:
@@ -234,8 +234,8 @@ def read_report(path: Path) -> Report:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
         raise OptionsError(f"cannot read {str(path)!r}: {error.strerror}") from None
-    except DAMAGED_JSON:
-        raise OptionsError(f"{str(path)!r} is not a report of bench: name two bench.json files") from None
+    except DAMAGED_JSON as error:
+        raise OptionsError(f"{str(path)!r} is not a report of bench ({error}): name two bench.json files") from None
 
 
 def compare_lines(before: Report, after: Report) -> Iterator[str]:

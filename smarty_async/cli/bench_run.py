@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 from itertools import islice, product
 from pathlib import Path
-from time import monotonic
+from time import perf_counter
 
 import msgspec
 
@@ -157,11 +157,11 @@ async def _run(load: Load, url: str, photos: list[str], setting: Setting, out: P
         limits=Limits(max_images=setting.chunk),
     )
     async with client:
-        began = monotonic()
+        began = perf_counter()
         run = client.improve_archive(listed=photos, out=out)
         async for _ in run:
             pass
-        seconds = monotonic() - began
+        seconds = perf_counter() - began
     progress = run.progress
     good = sum(progress.outcomes.get(outcome, 0) for outcome in GOOD_OUTCOMES)
     return Sample(

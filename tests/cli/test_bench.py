@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -272,6 +273,15 @@ class TestCompare:
     def test_what_is_no_report_is_refused(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "a.json").write_bytes(data)
         with pytest.raises(OptionsError, match="is not a report of bench"):
+            read_report(tmp_path / "a.json")
+
+    @pytest.mark.parametrize(
+        ("wrong", "where"),
+        [(setting(), r"\$\.settings\[0\]\.samples"), (setting(math.inf), r"\$\.settings\[0\]\.samples\[0\]\.seconds")],
+    )
+    def test_what_no_rate_can_be_taken_of_is_refused(self, tmp_path: Path, wrong: Setting, where: str) -> None:
+        (tmp_path / "a.json").write_bytes(msgspec.json.encode(report(wrong)))
+        with pytest.raises(OptionsError, match=rf"is not a report of bench \(.*{where}"):
             read_report(tmp_path / "a.json")
 
 
