@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -29,7 +30,7 @@ from smarty_async.archive.photos.identify import (
     silenced,
 )
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.photos.reader import FileBody
+from smarty_async.archive.photos.reader import FileBody, PhotoData, open_unchanged
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits, PathLike
 from smarty_async.transport.body import Body, MemoryBody
@@ -212,9 +213,10 @@ def _from_file(path: str, limits: Limits) -> InputPhoto:
     with suppress(OSError, ValueError):  # the probe reports what is wrong with it
         version = str(Path(path).stat().st_mtime_ns)
     probed = probe(path, limits=limits)
+    photo = partial(open_unchanged, path, size=probed.file_size, version=version or "")
     if probed.converted is not None:
         return InputPhoto(
-            MemoryBody(probed.converted, probed.content_type), _sent_photo(path, probed.converted, probed)
+            MemoryBody(probed.converted, probed.content_type), _sent_photo(photo, probed.converted, probed)
         )
     body = FileBody(
         path,
@@ -223,10 +225,10 @@ def _from_file(path: str, limits: Limits) -> InputPhoto:
         content_type=probed.content_type,
         file_size=probed.file_size,
     )
-    return InputPhoto(body, _sent_photo(path, path, probed))
+    return InputPhoto(body, _sent_photo(photo, photo, probed))
 
 
-def _sent_photo(photo: str | bytes, sent: str | bytes, probed: Probed) -> SentPhoto:
+def _sent_photo(photo: PhotoData, sent: PhotoData, probed: Probed) -> SentPhoto:
     return SentPhoto(
         photo=sent if probed.unpacked else photo,
         sent=sent,

@@ -38,6 +38,7 @@ from smarty_async.options import ModeSpec, rounds
 from smarty_async.progress import InFlight
 from smarty_async.results import ErrorInfo, Kind, Outcome, Result
 from smarty_async.run_context import RunContext
+from smarty_async.store_address import is_store_address
 from smarty_async.transport.body import Body
 from smarty_async.transport.item import BatchGroup, Item, Stopped
 from smarty_async.transport.response import ReceivedItem
@@ -175,7 +176,7 @@ class PhotoRun:
         photo = self._context.source.reopen(self.entry.file)
         # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
         # if one fits them.
-        page, modified_ns = self.entry.file.page, _modified_ns(self.entry, photo)
+        page, modified_ns = self.entry.file.page, _modified_ns(self.entry)
         self._metadata = self._copier(
             SentPhoto(photo=photo, page=page, sent=photo, to_srgb=True, modified_ns=modified_ns)
         )
@@ -277,7 +278,7 @@ class PhotoRun:
                 sent=photo if sent is None else sent,
                 orientation=probed.orientation,
                 to_srgb=probed.to_srgb,
-                modified_ns=_modified_ns(self.entry, photo),
+                modified_ns=_modified_ns(self.entry),
                 header=self._header,
             )
         )
@@ -390,6 +391,6 @@ class PhotoRun:
         return FinishedPhoto(self.entry, result, {})
 
 
-def _modified_ns(entry: PhotoEntry, photo: PhotoData) -> int | None:
-    """The modification time of the photo, see `set_modified`; None where `photo` is no path of a file."""
-    return int(entry.file.version) if isinstance(photo, str) else None
+def _modified_ns(entry: PhotoEntry) -> int | None:
+    """The modification time of the photo, see `set_modified`; None for an object, which has an ETag instead."""
+    return None if is_store_address(entry.file.path) else int(entry.file.version)

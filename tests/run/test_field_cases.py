@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from PIL import Image, ImageCms, ImageOps
-from support.archives import STATE, fill, outcomes, restore, sent
+from support.archives import STATE, client, fill, outcomes, restore, sent
 from support.fake_service import FakeService, Request, envelope, expected
 from support.field import (
     CAMERA,
@@ -244,6 +244,29 @@ async def test_a_malformed_exif_is_left_out_and_said(source: Path, out: Path) ->
     result = (await restored(source, out))["a.jpg"]
     assert difference(seen(output(out, result)), scene()) < 6
     assert result.warnings
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+async def test_a_photo_that_replaces_another_while_a_request_is_open_lends_it_no_metadata(
+    source: Path, out: Path, kind: str
+) -> None:
+    path = source / f"a.{kind.lower()}"
+    write(path, encoded(scene(), kind, exif=camera_exif()), modified=SUMMER_1987)
+
+    def replacing(image: bytes) -> bytes:
+        write(path, encoded(scene(), kind, exif=camera_exif()))
+        return honouring_exif(image)
+
+    result = (await restored(source, out, replacing))[path.name]
+    assert CAMERA.encode() not in output(out, result).read_bytes()
+    assert result.warnings == ("the photo's metadata cannot be read: it changed while the run was under way",)
+
+    async with FakeService() as service, client(service) as open_client:
+        service.default = answering(replacing)
+        os.utime(path, (SUMMER_1987, SUMMER_1987))
+        improved = (await open_client.improve(path)).improved
+    assert improved
+    assert CAMERA.encode() not in improved
 
 
 @pytest.mark.parametrize("factor", [2, 4])

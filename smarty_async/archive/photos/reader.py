@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import os
@@ -28,6 +29,7 @@ __all__ = [
     "WholeFileStream",
     "file_digest",
     "open_for_parsing",
+    "open_unchanged",
     "read_in_thread",
 ]
 
@@ -40,6 +42,9 @@ _PIECE_BYTES = 1 << 18
 """Bytes that are sent at a time."""
 _READ_AT_ONCE = 1 << 20
 """Bytes that are read at a time, so that a file up to this size is read at once: each read is a call to a thread."""
+
+
+_CHANGED = "it changed while the run was under way"
 
 
 def file_digest(path: str, *, size: int, version: str) -> bytes:
@@ -173,7 +178,7 @@ class FileBody:
             raise self._changed()
 
     def _changed(self) -> PhotoRejected:
-        return PhotoRejected("it changed while the run was under way", type="changed")
+        return PhotoRejected(_CHANGED, type="changed")
 
 
 @asynccontextmanager
@@ -250,6 +255,20 @@ def open_for_parsing(photo: PhotoData) -> BinaryIO:
     finally:
         os.close(descriptor)
     return WholeFileStream(WholeFile(data, str(status.st_mtime_ns)))
+
+
+def open_unchanged(path: str, *, size: int, version: str) -> BinaryIO:
+    """Open the file at `path` as `open_for_parsing` does, if it has that size and version; blocks.
+
+    Raises:
+        OSError: it cannot be opened or read, or is another one.
+    """
+    stream = open_for_parsing(path)
+    status = os.stat(path)  # noqa: PTH116 - as above
+    if (status.st_size, str(status.st_mtime_ns)) != (size, version):
+        stream.close()
+        raise OSError(errno.ESTALE, _CHANGED)
+    return stream
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

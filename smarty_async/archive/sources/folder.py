@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Awaitable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.photos.probe import Probed, probe
-from smarty_async.archive.photos.reader import FileBody, HeldFiles, file_digest
+from smarty_async.archive.photos.reader import FileBody, HeldFiles, file_digest, open_unchanged
 from smarty_async.archive.sources.scan_roots import EntryQueue, ScanRoot, common_folder, root_of, root_of_entry
 from smarty_async.archive.sources.source import PhotoFile, Prober
 from smarty_async.archive.sources.walk import (
@@ -166,9 +167,9 @@ class FolderSource:
         body.digest = probed.digest if read else None
         return body
 
-    def reopen(self, file: PhotoFile) -> str:
-        """The path of the photo."""
-        return file.path
+    def reopen(self, file: PhotoFile) -> Callable[[], BinaryIO]:
+        """Opens the photo, unless it has changed; see `PhotoSource.reopen`."""
+        return partial(open_unchanged, file.path, size=file.size, version=file.version)
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:
         """The SHA-256 of the photo; see `PhotoSource.digest`."""

@@ -68,8 +68,8 @@ class MixedSource:
         """What is sent of a photo that is sent as it is."""
         return self._of(file.path).body(file, probed)
 
-    def reopen(self, file: PhotoFile) -> str | Callable[[], BinaryIO]:
-        """The path of the photo, or what opens it."""
+    def reopen(self, file: PhotoFile) -> Callable[[], BinaryIO]:
+        """Opens the photo; see `PhotoSource.reopen`."""
         return self._of(file.path).reopen(file)
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:

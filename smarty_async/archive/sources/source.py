@@ -121,8 +121,8 @@ class PhotoSource(Protocol):
         """What is sent of a photo that is sent as it is."""
         ...
 
-    def reopen(self, file: PhotoFile) -> str | Callable[[], BinaryIO]:
-        """The path of the photo, or what opens it: its metadata are read once there are outputs."""
+    def reopen(self, file: PhotoFile) -> Callable[[], BinaryIO]:
+        """Opens the photo: its metadata are read once there are outputs. OSError if it has changed by then."""
         ...
 
     def digest(self, path: str, *, size: int, version: str) -> bytes:

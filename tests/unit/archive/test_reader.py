@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smarty_async.archive.photos.reader import _PIECE_BYTES, _READ_AT_ONCE, FileBody
+from smarty_async.archive.photos.reader import _PIECE_BYTES, _READ_AT_ONCE, FileBody, open_unchanged
 from smarty_async.errors import PhotoRejected
 
 SMALL, LARGE = 1000, 2 * _READ_AT_ONCE + 7
@@ -152,3 +152,16 @@ async def test_a_file_is_closed_whose_opening_was_cancelled(tmp_path: Path) -> N
     with pytest.raises(asyncio.CancelledError):
         await reading
     os.close(writer)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["in memory", "in parts"])
+def test_a_file_is_opened_only_while_it_is_the_same(tmp_path: Path, size: int) -> None:
+    path, data = tmp_path / "a.jpg", bytes(size)
+    path.write_bytes(data)
+    version = str(path.stat().st_mtime_ns)
+    with open_unchanged(str(path), size=size, version=version) as stream:
+        assert stream.read() == data
+    for other in ({"size": size + 1, "version": version}, {"size": size, "version": "0"}):
+        with pytest.raises(OSError, match="it changed") as error:
+            open_unchanged(str(path), **other)  # type: ignore[arg-type]
+        assert error.value.errno, "a decoder's own have none"
