@@ -53,7 +53,7 @@ def help_(
     """Show the help of a command."""
     program = context.parent
     assert program is not None  # noqa: S101 - a command of a program
-    commands = cast("dict[str, Any]", getattr(program.command, "commands"))  # noqa: B009 - the program is a group
+    commands = _commands(program.command)
     if command is None:
         typer.echo(program.get_help())
     elif command in commands:
@@ -63,6 +63,10 @@ def help_(
         shown = ", ".join(name for name, one in commands.items() if not one.hidden)
         say(f"smarty-async: there is no command {command!r}. The commands are: {shown}.")
         raise typer.Exit(2)
+
+
+def _commands(group: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", getattr(group, "commands"))  # noqa: B009 - its type is not said
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -104,7 +108,7 @@ def program(
     del version
     from smarty_async.cli.command import CONFIG_FILE, read_config, unknown_variables  # noqa: PLC0415 - help is quick
 
-    commands: dict[str, Any] = context.command.commands  # type: ignore[attr-defined] # a group
+    commands = _commands(context.command)
     for problem in unknown_variables(os.environ, commands):
         say(f"smarty-async: {problem}")
     file = config or Path(CONFIG_FILE)
