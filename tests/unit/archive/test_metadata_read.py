@@ -398,6 +398,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "image resources": lambda: png_with(
         (b"tEXt", b"Raw profile type iptc\0\niptc\n 840000\n" + (photoshop_resource(7, b"") * 70_000).hex().encode())
     ),
+    "numbers in place of a profile": lambda: png_with(
+        (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"1 " * 2_000_000 + b"!"))
+    ),
     "segments": lambda: jpeg_with(*[(0xE1, b"")] * 9_000),
 }
 

@@ -177,13 +177,15 @@ _TEXTS: dict[bytes, Callable[[bytes], str]] = {
 
 
 def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts: Parts) -> None:
-    """Decode ImageMagick's spelling: a name, a length in bytes, hexadecimal digits in lines."""
-    match = re.fullmatch(r"\s*(\w[\w ]*)\s+(\d{1,9})\s+([0-9a-fA-F\s]*)", text)
+    """Decode ImageMagick's spelling: a line with a name, a length in bytes, hexadecimal digits in lines."""
     try:
-        data = bytes.fromhex(match[3]) if match else b""
+        _, rest = text.strip().split("\n", 1)
+        length, digits = rest.split(None, 1)
+        data = bytes.fromhex(digits)
+        is_whole = 0 < len(data) == int(length)
     except ValueError:
-        data = b""
-    if match and data and len(data) == int(match[2]):
+        is_whole = False
+    if is_whole:
         take(data)
     else:
         parts.leave_out(f"PNG's {keyword!r}", "it is not a profile")
