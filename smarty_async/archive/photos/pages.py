@@ -51,8 +51,12 @@ class Tag:
 
 _ASCII = 2
 _MOST_DIRECTORIES = 10_000
-_MOST_VALUES = 2_000_000
-"""Values of one tag: the strips of a picture of two million rows."""
+_LISTS = frozenset(
+    (Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS, Tag.TILE_OFFSETS, Tag.TILE_LENGTHS, Tag.SUB_IFDS, Tag.COLOR_MAP)
+)
+"""Tags of which all values count."""
+_MOST_SAMPLES, _MOST_BITS = 64, 64
+"""Of a pixel, and of a sample; of tags other than `_LISTS`, no more values are read."""
 _KNOWN = frozenset(value for name, value in vars(Tag).items() if name.isupper())
 
 _REDUCED, _MASK = 1, 4
@@ -118,7 +122,7 @@ class ImageDirectory(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def bits(self) -> tuple[int, ...]:
         """Bits of each sample of a pixel."""
-        return self.numbers.get(Tag.BITS, (1,) * self.samples)
+        return self.numbers.get(Tag.BITS) or (1,) * self.samples
 
     @property
     def samples(self) -> int:
@@ -223,13 +227,13 @@ def _image_directory(reader: TiffReader, offset: int, index: int | None, seen: s
     numbers: dict[int, tuple[int, ...]] = {}
     make = b""
     for tag, kind, count, room in entries:
-        if tag not in _KNOWN or not 0 < count <= _MOST_VALUES or (kind not in INTEGERS and kind != _ASCII):
+        if tag not in _KNOWN or not count:
             continue
-        value, _ = reader.value(kind, count, room)
-        if kind != _ASCII:
-            numbers.setdefault(tag, struct.unpack(f"{reader.order}{count}{INTEGERS[kind]}", value))
-        elif tag == Tag.MAKE:
-            make = value.strip(b"\0 ").upper()
+        if kind in INTEGERS and tag not in numbers:
+            numbers[tag] = reader.integers(kind, count if tag in _LISTS else min(count, _MOST_SAMPLES), room)
+        elif kind == _ASCII and tag == Tag.MAKE:
+            make = reader.value(kind, min(count, _MOST_SAMPLES), room)[0].strip(b"\0 ").upper()
+    _check_layout(numbers)
     children = [
         _image_directory(reader, child, None, seen)[0]
         for child in (numbers.get(Tag.SUB_IFDS, ())[:_MOST_DIRECTORIES] if index is not None else ())
@@ -245,6 +249,16 @@ def _image_directory(reader: TiffReader, offset: int, index: int | None, seen: s
         children=tuple(children),
     )
     return found, after
+
+
+def _check_layout(numbers: dict[int, tuple[int, ...]]) -> None:
+    """Make sure that nothing is computed of samples or bits without bounds."""
+    samples, bits = (max(numbers.get(tag, ()), default=1) for tag in (Tag.SAMPLES, Tag.BITS))
+    if samples > _MOST_SAMPLES or bits > _MOST_BITS:
+        raise PhotoRejected(
+            f"it is a TIFF of {samples:,} samples a pixel and {bits:,} bits a sample, which cannot be read",
+            type="unsupported",
+        )
 
 
 def raw_name(directories: list[ImageDirectory]) -> str | None:

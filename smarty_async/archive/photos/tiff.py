@@ -52,6 +52,9 @@ _MOST_FIELDS = 0xFFFF
 _LARGEST_VALUE = 4 << 20
 _MOST_PADDING = 4096
 
+_MOST_INTEGERS, _FEW_INTEGERS = 4_000_000, 1 << 16
+"""Integers of all lists of a file: offset and length of two million strips; those that directories may share."""
+
 
 _TAG = itemgetter(0)
 
@@ -111,6 +114,8 @@ class TiffReader:
         # Directories and values may share bytes, but not many times over.
         self._left = 16 * self.size + _LARGEST_VALUE
         self._budget = 2 * min(self.size, _LARGEST_VALUE)
+        # In memory an integer takes 40 bytes.
+        self._integers = min(self.size // 2, _MOST_INTEGERS) + _FEW_INTEGERS
         head = self.read(0, 8)
         self.order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
         self._endian: Literal["little", "big"] = "little" if self.order == "<" else "big"
@@ -170,6 +175,18 @@ class TiffReader:
             return room[:size], 0
         offset = int.from_bytes(room, self._endian)
         return self.read(offset, size), offset
+
+    def integers(self, kind: int, count: int, room: bytes) -> tuple[int, ...]:
+        """The integers that are the value of an entry, which is of one of the types in `INTEGERS`.
+
+        Raises:
+            TiffError: they do not lie within the stream, or too many were read of it.
+        """
+        self._integers -= count
+        if self._integers < 0:
+            raise TiffError("its values overlap")
+        value, _ = self.value(kind, count, room)
+        return struct.unpack(f"{self.order}{count}{INTEGERS[kind]}", value)
 
     def _value_of_field(self, kind: int, count: int, room: bytes) -> tuple[bytes, int]:
         if self._budget < 0 or _SIZES.get(kind, 0) * count > _LARGEST_VALUE:

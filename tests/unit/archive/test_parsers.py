@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from smarty_async.archive.photos.jpeg import (
     read_header,
     segment,
 )
-from smarty_async.archive.photos.pages import read_directories
+from smarty_async.archive.photos.pages import Tag, read_directories
 from smarty_async.archive.photos.tiff import Directory, TiffError, TiffReader, first_orientation
 from smarty_async.errors import PhotoRejected
 
@@ -179,6 +180,39 @@ def test_directories_that_overlap_come_to_an_end() -> None:
     with pytest.raises(PhotoRejected) as caught:
         read_directories(io.BytesIO(children.ljust(100_000, b"\0") + b"\x20\x4e" * 4_000 + entry * 30_000))
     assert caught.value.type == "truncated"
+
+
+@pytest.mark.parametrize("tags", [sorted(value for name, value in vars(Tag).items() if name.isupper()), [273, 279]])
+def test_tags_that_share_their_values_take_no_more_memory_than_the_file_can_hold(tags: list[int]) -> None:
+    count = 400_000
+    shared = struct.pack("<H", 64) * count
+    data = directory([(tag, 3, count, 8 + 2 + 12 * len(tags) + 4) for tag in tags]) + shared
+    tracemalloc.start()
+    try:
+        with pytest.raises(PhotoRejected) as caught:
+            read_directories(io.BytesIO(data))
+        assert tracemalloc.get_traced_memory()[1] < 50 * count
+    finally:
+        tracemalloc.stop()
+    assert caught.value.type == "truncated"
+
+
+@pytest.mark.parametrize("tag", [Tag.BITS, Tag.SAMPLE_FORMAT, Tag.EXTRA_SAMPLES])
+def test_of_a_tag_for_each_sample_only_the_first_values_are_read(tag: int) -> None:
+    (page,) = read_directories(io.BytesIO(directory([(tag, 3, 1000, 26)]) + struct.pack("<H", 8) * 1000))
+    assert page.numbers == {tag: (8,) * 64}
+
+
+@pytest.mark.parametrize(("tag", "value"), [(Tag.SAMPLES, 65), (Tag.SAMPLES, 100_000_000), (Tag.BITS, 0xFFFFFFFF)])
+def test_more_samples_or_bits_than_pictures_have_are_refused(tag: int, value: int) -> None:
+    with pytest.raises(PhotoRejected, match=f"{value:,}") as caught:
+        read_directories(io.BytesIO(directory([(tag, 4, 1, value)])))
+    assert caught.value.type == "unsupported"
+
+
+def test_bits_that_are_missing_are_one_a_sample() -> None:
+    (page,) = read_directories(io.BytesIO(directory([(Tag.SAMPLES, 4, 1, 3)])))
+    assert page.bits == (1, 1, 1)
 
 
 @pytest.mark.parametrize("order", "<>")
