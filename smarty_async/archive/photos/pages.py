@@ -6,7 +6,6 @@ Layout: TIFF 6.0 (Adobe, 1992); the supplements for SubIFDs and for Deflate (Ado
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
