@@ -51,6 +51,11 @@ _MOST_SEGMENTS: Final = 10_000
 _MOST_SCANS: Final = 5_000
 """Scans, and segments between them."""
 
+_MOST_SCAN_COMPONENTS: Final = 4
+"""Components whose data one scan holds (ITU-T T.81, B.2.3)."""
+_COEFFICIENTS: Final = 64
+"""Of a block."""
+
 _WINDOW_BYTES: Final = 1 << 16
 _CHUNK_BYTES: Final = 1 << 17
 """Bytes of a scan read at a time. Memory of larger pieces goes back to the system, and is paged in again each time."""
@@ -403,15 +408,18 @@ def has_all_scans(data: bytes) -> bool:
         return False
     frame = next(found.start for found in header.segments if found.kind == SegmentKind.FRAME)
     components = data[frame + 10 : frame + 10 + 3 * header.components : 3]
-    missing = {(component, place) for component in components for place in range(64)}
+    missing = {(component, place) for component in components for place in range(_COEFFICIENTS)}
     at = header.end - 2
-    while at >= 0:
+    for _ in range(_MOST_SCANS):
         size = data[at + 4] if at + 4 < len(data) else 0
         scan = data[at + 5 : at + 8 + 2 * size]
-        if len(scan) == 3 + 2 * size and not scan[-1] & 15:
+        is_scan = size <= _MOST_SCAN_COMPONENTS and len(scan) == 3 + 2 * size and scan[-2] < _COEFFICIENTS
+        if is_scan and not scan[-1] & 15:
             band = range(scan[-3], scan[-2] + 1)
             missing.difference_update((component, place) for component in scan[: 2 * size : 2] for place in band)
         at = data.find(b"\xff\xda", at + 2)
+        if at < 0 or not missing:
+            break
     return not missing
 
 

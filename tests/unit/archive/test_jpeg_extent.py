@@ -13,7 +13,7 @@ from PIL import Image
 from support.metadata_samples import exif_block, exif_segment, jpeg_with, scene
 from support.pictures import CountingStream, encoded, opened
 
-from smarty_async.archive.photos.jpeg import JpegExtent, find_jpeg_extent
+from smarty_async.archive.photos.jpeg import JpegExtent, find_jpeg_extent, has_all_scans
 
 ENCODINGS: list[dict[str, Any]] = [
     {},
@@ -141,6 +141,42 @@ def test_a_file_that_breaks_off_has_no_end(missing: int) -> None:
 def test_a_picture_that_another_one_interrupts_has_no_end() -> None:
     data = encoded(noisy())
     assert extent(data[: len(data) // 2] + data).end is None
+
+
+SCANS = encoded(scene(), progressive=True)
+HEADER = SCANS[: SCANS.index(b"\xff\xda")]
+
+
+def scan_header(components: bytes, last: int) -> bytes:
+    """Of a scan that brings the coefficients from the first to the `last` one to their last bit."""
+    tables = b"".join(bytes((component, 0)) for component in components)
+    return b"\xff\xda" + struct.pack(">HB", 6 + len(tables), len(components)) + tables + bytes((0, last, 0))
+
+
+def test_scans_that_bring_all_coefficients() -> None:
+    assert has_all_scans(SCANS)
+    assert not has_all_scans(SCANS[: SCANS.rindex(b"\xff\xda")])
+    assert has_all_scans(HEADER + scan_header(b"\1\2\3", 63))
+
+
+@pytest.mark.parametrize(("components", "last"), [(b"\1\2\3" * 85, 63), (b"\1\2\3\3\3", 63), (b"\1\2\3", 64)])
+def test_scans_that_cannot_be_are_not_looked_at(components: bytes, last: int) -> None:
+    assert not has_all_scans(HEADER + scan_header(components, last))
+
+
+def test_scans_are_looked_for_until_all_are_found_and_not_without_end() -> None:
+    class Counting(bytes):
+        searches = 0
+
+        def find(self, *arguments: Any) -> int:
+            self.searches += 1
+            return super().find(*arguments)
+
+    none, whole = scan_header(b"\4", 63), scan_header(b"\1\2\3", 63)
+    found = Counting(HEADER + whole + none * 20_000)
+    assert has_all_scans(found)
+    assert found.searches <= 1
+    assert not has_all_scans(HEADER + none * 20_000 + whole)
 
 
 @pytest.mark.parametrize(
