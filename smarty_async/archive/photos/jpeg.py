@@ -57,8 +57,9 @@ _COEFFICIENTS: Final = 64
 """Of a block."""
 
 _WINDOW_BYTES: Final = 1 << 16
+_FIRST_BYTES: Final = 1 << 12
 _CHUNK_BYTES: Final = 1 << 17
-"""Bytes of a scan read at a time. Memory of larger pieces goes back to the system, and is paged in again each time."""
+"""Bytes of a scan read at first, and then at a time. Memory of larger pieces goes back to the system, and is paged in again each time."""
 
 _DHT, _SOI, _EOI, _SOS, _DQT, _COM, _APP0, _APP15 = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xEF
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -335,17 +336,19 @@ def _walk(source: JpegSource, header: JpegHeader) -> tuple[int | None, int | Non
 
 def _next_marker(source: JpegSource, at: int) -> tuple[tuple[int, int] | None, int | None]:
     """Position and number of the next marker from `at` on, and where a run of zeros before it begins."""
-    data, base = (source, 0) if isinstance(source, bytes) else (_read(source, at, 4096), at)
+    data, base = (source, 0) if isinstance(source, bytes) else (_read(source, at, _FIRST_BYTES), at)
     zeros: int | None = None
+    is_hole = False
     while True:
         match = _MARKER_AFTER_SCAN.search(data, at - base)
-        stop = match.start() if match else len(data)
-        run = data.find(_HOLE, at - base, stop) if zeros is None else -1
-        # Zeros right before a marker are padding.
-        if run >= 0 and (match is None or data[run:stop].strip(b"\0")):
+        stop = match.start() if match else len(data) - data.endswith(b"\xff")
+        if zeros is None and (run := data.find(_HOLE, at - base, stop)) >= 0:
             zeros = base + run
+        # Zeros right before a marker are padding; what is read of the file may end in them.
+        if zeros is not None and not is_hole:
+            is_hole = bool(data[max(zeros - base, 0) : stop].strip(b"\0"))
         if match:
-            return (base + stop, data[stop + 1]), zeros
+            return (base + stop, data[stop + 1]), zeros if is_hole else None
         more = b"" if isinstance(source, bytes) else _read(source, base + len(data), _CHUNK_BYTES)
         if not more:
             return None, zeros

@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.metadata_samples import exif_block, exif_segment, jpeg_with, scene
 from support.pictures import CountingStream, encoded, opened
 
+from smarty_async.archive.photos import jpeg
 from smarty_async.archive.photos.jpeg import JpegExtent, find_jpeg_extent, has_all_scans
 
 ENCODINGS: list[dict[str, Any]] = [
@@ -130,6 +131,24 @@ def test_zeros_right_before_the_end_marker_are_padding() -> None:
     data = encoded(noisy())
     padded = data[:-2] + bytes(5000) + data[-2:]
     assert extent(padded) == JpegExtent(end=len(padded))
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from([b"\xff", b"\xff\0", b"\xff\xd0", b"\x01", bytes(200), bytes(511), bytes(512), bytes(900)]),
+        max_size=12,
+    ),
+    window=st.integers(1, 1100),
+    ends=st.booleans(),
+)
+@example(parts=[bytes(900), bytes(900)], window=600, ends=True)
+@example(parts=[bytes(900), b"\x01", bytes(900)], window=600, ends=True)
+def test_wherever_reading_pauses_the_same_zeros_are_padding(parts: list[bytes], window: int, *, ends: bool) -> None:
+    data = WHOLE[:-2] + b"".join(parts) + WHOLE[-2:] * ends
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpeg, "_FIRST_BYTES", window)
+        patch.setattr(jpeg, "_CHUNK_BYTES", window)
+        assert extent(data) == find_jpeg_extent(data)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 1000])
