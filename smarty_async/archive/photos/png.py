@@ -14,7 +14,7 @@ import msgspec
 
 from smarty_async.errors import PhotoRejected
 
-__all__ = ["PngScan", "chunks", "read_chunk", "rewritten", "scan_png"]
+__all__ = ["PngScan", "chunks", "international_text", "read_chunk", "rewritten", "scan_png"]
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
@@ -206,17 +206,20 @@ def _text_length(kind: bytes, data: bytes, length: int) -> int:
     if kind not in _TEXT:
         return 0
     _, _, rest = data.partition(b"\0")
-    if kind == b"tEXt" or (kind == b"iTXt" and rest[:1] != b"\1"):
+    is_packed, text = international_text(rest) if kind == b"iTXt" else (kind == b"zTXt", rest[1:])
+    if not is_packed:
         return length
     if length > _COPIED:
         return _MOST_TEXT + 1
-    if kind == b"iTXt":
-        rest = rest[1:].partition(b"\0")[2].partition(b"\0")[2]
-        rest = b"\0" + rest
     try:
-        return len(zlib.decompressobj().decompress(rest[1:], _MOST_TEXT + 1))
+        return len(zlib.decompressobj().decompress(text, _MOST_TEXT + 1))
     except zlib.error:
         return _MOST_TEXT + 1  # no decoder should have to meet it
+
+
+def international_text(rest: bytes) -> tuple[bool, bytes]:
+    """Whether the text of an iTXt chunk is compressed, and the text; `rest` is what follows the chunk's keyword."""
+    return rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]  # behind two flags, a language, a translated keyword
 
 
 def rewritten(scan: PngScan, stream: BinaryIO) -> bytes:

@@ -325,8 +325,17 @@ class TestPng:
         fitted = probe(data, limits=Limits(max_dimensions=(32, 24)), fit=True)
         assert (fitted.width, fitted.height) == (32, 24)
 
-    def test_short_texts_are_left_in_place(self) -> None:
-        data = png()[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"y" * 1000)) + png()[33:]
+    @pytest.mark.parametrize(
+        "text",
+        [
+            chunk(b"zTXt", b"a\0\0" + zlib.compress(b"y" * 1000)),
+            chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"y" * 1000)),
+            chunk(b"iTXt", b"a\0\1\0en\0b\0" + zlib.compress(b"y\0y" * 1000)),
+            chunk(b"iTXt", b"a\0\0\0\0\0y"),
+        ],
+    )
+    def test_short_texts_are_left_in_place(self, text: bytes) -> None:
+        data = png()[:33] + text + png()[33:]
         assert probe(data, limits=LIMITS).converted is None
 
     def test_a_wrong_checksum(self) -> None:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from PIL.ExifTags import Base
 
 from smarty_async.archive.outputs.metadata.parts import Parts
-from smarty_async.archive.photos.png import chunks, read_chunk
+from smarty_async.archive.photos.png import chunks, international_text, read_chunk
 
 __all__ = ["read_png"]
 
@@ -164,9 +164,8 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _international_text(rest: bytes) -> str:
-    """Text in UTF-8 behind flags, a language and a translated keyword."""
-    text = rest[2:].split(b"\0", 2)[-1]
-    return (_inflate(text) if rest[:1] == b"\x01" else text).decode()
+    is_packed, text = international_text(rest)
+    return (_inflate(text) if is_packed else text).decode()
 
 
 _TEXTS: dict[bytes, Callable[[bytes], str]] = {
