@@ -314,12 +314,16 @@ def test_zeros_behind_image_resources_are_none() -> None:
         (TAKEN, TAKEN),
         ("Fri, 05 Jun 1987 04:03:02 GMT", TAKEN),
         ("1987-06-05", "1987:06:05 00:00:00"),
+        ("0900-01-01", "0900:01:01 00:00:00"),
         ("in the summer", None),
+        ("Mon, 01 Jan 2020 10:00:00 +99999999999999", None),
+        ("01 Jan 2020 10:00:99999999999", None),
     ],
 )
 def test_times_as_png_s_writers_spell_them(text: str, time_taken: str | None) -> None:
     photo = png_with((b"tEXt", b"Creation Time\0" + text.encode()), (b"tEXt", b"Title\0x"))
     assert fields_of(photo).get(0x0132) == time_taken
+    assert fields_of(photo)[0x010E] == "x"
 
 
 def test_profiles_of_odd_length_are_none() -> None:

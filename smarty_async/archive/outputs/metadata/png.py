@@ -78,7 +78,6 @@ _LARGEST_INFLATED = 4 << 20
 _PNG_XMP = "XML:com.adobe.xmp"
 _COMMENT = "Comment"
 _APP1_XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_EXIF_TIME = "%Y:%m:%d %H:%M:%S"
 
 _TAGS = {
     "Title": Base.ImageDescription,
@@ -205,7 +204,8 @@ def _exif_time(text: str) -> str:
         return text
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            return parse(text.strip()).strftime(_EXIF_TIME)
-        except (ValueError, TypeError, IndexError):
+            time = parse(text.strip())
+        except (ValueError, TypeError, IndexError, OverflowError):
             continue
+        return f"{time.year:04}:{time:%m:%d %H:%M:%S}"  # strftime writes the year 900 with three digits
     return ""
