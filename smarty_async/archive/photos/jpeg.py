@@ -211,7 +211,9 @@ def read_header(source: JpegSource) -> JpegHeader:
                     held += len(data)
                     break
             if marker in _SOF:
-                kind, frame = SegmentKind.FRAME, frame or bytes((marker,)) + data
+                if frame:
+                    raise JpegError("it has two frames")
+                kind, frame = SegmentKind.FRAME, bytes((marker,)) + data
             elif marker == _DQT and not _TABLES.fullmatch(data):
                 sound = False
             if held > _MOST_HELD:

@@ -82,6 +82,13 @@ def test_a_frame_without_the_components_that_it_announces_is_an_error(components
         read_header(PLAIN[:at] + bytes((components,)) + PLAIN[at + 1 :])
 
 
+def test_a_second_frame_is_an_error() -> None:
+    at = PLAIN.index(b"\xff\xc0")
+    frame = PLAIN[at : at + 19]
+    with pytest.raises(JpegError, match="two frames"):
+        read_header(PLAIN[:at] + frame + PLAIN[at:])
+
+
 def test_a_file_that_ends_in_its_header_is_truncated() -> None:
     for end in range(2, read_header(PLAIN).end):
         with pytest.raises(JpegTruncated):
