@@ -32,6 +32,7 @@ class Tag:
     STRIP_OFFSETS = 273
     ORIENTATION = 274
     SAMPLES = 277
+    STRIP_ROWS = 278
     STRIP_LENGTHS = 279
     MAX_SAMPLE = 281
     PLANAR = 284
@@ -186,7 +187,14 @@ class ImageDirectory(msgspec.Struct, frozen=True, kw_only=True):
             and self.first(Tag.PREDICTOR, 1) in (1, 2)
             and Tag.EXTRA_SAMPLES not in values
             and Tag.TILE_OFFSETS not in values
+            and {len(values.get(tag, ())) for tag in (Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS)} == {self._strips}
         )
+
+    @property
+    def _strips(self) -> int:
+        """Strips of a picture whose samples lie side by side."""
+        height = self.first(Tag.HEIGHT)
+        return -(-height // (self.first(Tag.STRIP_ROWS) or max(height, 1)))
 
 
 def read_directories(stream: BinaryIO) -> list[ImageDirectory]:

@@ -129,8 +129,16 @@ class TestSentAsItIs:
 
     def test_a_tiff_that_does_not_say_how_long_its_data_is(self) -> None:
         data = tiff_of((None, 278, 273, None))
-        assert probe(data, limits=LIMITS).converted is None  # decoded to decide
+        probed = probe(data, limits=LIMITS)
+        assert opened(probed.converted or b"").tobytes() == bytes(range(256))
         assert rejected(data[:-1]).type == "truncated"
+
+    @pytest.mark.parametrize(("offsets", "lengths"), [(3, 3), (3, 2), (2, 2), (2, 3)])
+    def test_a_tiff_that_does_not_say_where_all_its_strips_are(self, offsets: int, lengths: int) -> None:
+        data = encoded(scene(64, 48), "TIFF", tiffinfo={278: 16})
+        for tag, count in ((273, offsets), (279, lengths)):
+            data = data.replace(struct.pack("<HHL", tag, 4, 3), struct.pack("<HHL", tag, 4, count))
+        assert (probe(data, limits=LIMITS).converted is None) == (offsets == lengths == 3)
 
     @pytest.mark.parametrize("data", [jpeg(), png()])
     def test_data_behind_the_end_do_no_harm(self, data: bytes) -> None:
