@@ -29,6 +29,12 @@ _PALETTE: Final = 3
 """The colour type of pixels that are numbers of colours."""
 _KEPT: Final = (b"IHDR", b"acTL")
 _ANIMATION: Final = (b"acTL", b"fcTL", b"fdAT")
+_LENGTHS: Final = {b"gAMA": range(4, 5), b"sRGB": range(1, 2), b"eXIf": range(8, 1 << 31)}
+"""Lengths of chunks that change how the pixels are shown, in bytes; of another length decoders pass them over."""
+_TRANSPARENCY: Final = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
+"""Lengths of the chunk tRNS, by colour type."""
+_ANIMATION_BYTES: Final = 8
+"""The length of the chunk acTL."""
 _COPIED: Final = 1 << 16
 """Bytes of a text chunk that are looked at: keyword and compressed text; longer ones count as long texts."""
 
@@ -80,6 +86,12 @@ class PngScan(msgspec.Struct, frozen=True, kw_only=True):
     def sendable(self) -> bool:
         """Whether every decoder takes the file as it is."""
         return self.end is not None and self.text <= _MOST_TEXT and all(one.sound for one in self.chunks)
+
+    def without_notes(self) -> PngScan:
+        """Only the chunks that decoders need, and those, laid out as they must be, that change how pixels are shown."""
+        lengths = {**_LENGTHS, b"tRNS": _TRANSPARENCY.get(self.color_type, range(0))}
+        needed = tuple(one for one in self.chunks if one.critical or one.length in lengths.get(one.kind, ()))
+        return msgspec.structs.replace(self, chunks=needed)
 
 
 def chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -174,7 +186,7 @@ def _frames(chunks: list[_Chunk]) -> int:
     for chunk in chunks:
         if chunk.kind == b"IDAT":
             break
-        if chunk.kind == b"acTL":
+        if chunk.kind == b"acTL" and chunk.length == _ANIMATION_BYTES:
             return int.from_bytes(chunk.data[:4])
     return 1
 

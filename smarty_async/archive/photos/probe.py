@@ -377,9 +377,14 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
     scan = scan_png(stream)
     if scan.frames > 1:
         raise _animation("PNG", scan.frames)
-    replacement = None if scan.sendable else rewritten(scan, stream)
+    replacement = None if scan.sendable else _rewritten(scan, stream, size)
     source = io.BytesIO(replacement) if replacement else stream
-    image = open_image("PNG", source)
+    try:
+        image = open_image("PNG", source)
+    except PhotoRejected:  # for a chunk that others pass over, say
+        replacement = _rewritten(scan.without_notes(), stream, size)
+        source = io.BytesIO(replacement)
+        image = open_image("PNG", source)
     if scan.end is None:  # the pixels may be there nevertheless
         with decoding(image):
             decode(image)
@@ -395,6 +400,12 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
         end=_with_short_trailer(scan.end or size, size),
         replacement=replacement,
     )
+
+
+def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> bytes:
+    if size > LARGEST_DECODED:
+        raise _too_many_bytes(size)
+    return rewritten(scan, stream)
 
 
 def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:

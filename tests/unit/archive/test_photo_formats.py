@@ -338,6 +338,39 @@ class TestPng:
         data = png()[:33] + text + png()[33:]
         assert probe(data, limits=LIMITS).converted is None
 
+    @pytest.mark.parametrize(
+        "note",
+        [
+            pytest.param(chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(1_200_000))), id="large profile"),
+            pytest.param(chunk(b"iCCP", b"x\0\1" + zlib.compress(srgb_profile())), id="packed in another way"),
+            pytest.param(chunk(b"iCCP", b""), id="no profile"),
+            pytest.param(chunk(b"pHYs", b"abc"), id="pHYs"),
+            pytest.param(chunk(b"gAMA", b"ab"), id="gAMA"),
+            pytest.param(chunk(b"cHRM", b"abcde"), id="cHRM"),
+            pytest.param(chunk(b"sRGB", b""), id="sRGB"),
+            pytest.param(chunk(b"tRNS", b"ab"), id="tRNS"),
+            pytest.param(chunk(b"fdAT", bytes(2)), id="fdAT"),
+            pytest.param(chunk(b"acTL", b"abc"), id="acTL"),
+        ],
+    )
+    def test_a_note_that_others_pass_over(self, note: bytes) -> None:
+        exif = chunk(b"eXIf", exif_of(6).tobytes().removeprefix(b"Exif\0\0"))
+        whole = png()[:33] + chunk(b"sRGB", b"\0") + exif + png()[33:]
+        probed = probe(whole[:33] + note + whole[33:], limits=LIMITS)
+        assert (probed.content_type, probed.converted, probed.orientation) == ("image/png", whole, 6)
+
+    def test_pixels_that_cannot_be_opened_without_their_notes_either(self) -> None:
+        data = bytearray(png())
+        data[24] = 3  # bits of a sample
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        assert rejected(bytes(data)).type == "not_an_image"
+
+    def test_a_file_that_is_too_large_is_not_rewritten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = png()[:33] + chunk(b"pHYs", b"abc") + png()[33:]
+        monkeypatch.setattr("smarty_async.archive.photos.probe.LARGEST_DECODED", len(data) - 1)
+        assert rejected(data).type == "too_large"
+        assert probe(png(), limits=LIMITS).converted is None
+
     def test_a_wrong_checksum(self) -> None:
         data = bytearray(png())
         data[data.index(b"IDAT") + 100] ^= 0x40
