@@ -219,22 +219,30 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
     elif sum(length for _, length in segments) > size:  # they overlap: reading them could take hours
         damaged = False
     else:
-        damaged = any(find_missing_rows(rows, page.row_bytes) is not None for rows in _batches(stream, segments))
+        damaged = any(find_missing_rows(rows, page.row_bytes) is not None for rows in _batches(stream, page))
     if damaged:
         raise _zero_filled()
 
 
-def _batches(stream: BinaryIO, segments: list[tuple[int, int]]) -> Iterator[bytes]:
-    """The data of the segments, some at a time."""
+def _batches(stream: BinaryIO, page: ImageDirectory) -> Iterator[bytes]:
+    """The rows of a page in the order of its strips or tiles, some at a time."""
     parts, length = list[bytes](), 0
-    for offset, size in segments:
-        stream.seek(offset)
-        parts.append(stream.read(size))
-        length += size
-        if length >= _LONGEST_RAW_READ:
-            yield b"".join(parts)
-            parts, length = [], 0
+    for offset, size in page.segments:
+        for piece in _pieces(stream, offset, size, page.row_bytes):
+            if length + len(piece) > _LONGEST_RAW_READ:
+                yield b"".join(parts)
+                parts, length = [], 0
+            parts.append(piece)
+            length += len(piece)
     yield b"".join(parts)
+
+
+def _pieces(stream: BinaryIO, offset: int, size: int, stride: int) -> Iterator[bytes]:
+    """`size` bytes of rows from `offset` on, cut between rows of `stride` bytes where they are many."""
+    longest = _LONGEST_RAW_READ - _LONGEST_RAW_READ % max(stride, 1) or _LONGEST_RAW_READ
+    for start in range(0, size, longest):
+        stream.seek(offset + start)
+        yield stream.read(min(longest, size - start))
 
 
 _PCX_HEADER, _PCX_PALETTE = 128, 769
@@ -274,8 +282,8 @@ def _raw_rows(stream: BinaryIO, image: ImageFile, size: int) -> Iterator[tuple[b
         bands = 1 if len(image.tile) > 1 else Image.getmodebands(image.mode)
         bits = _BITS.get(image.mode) or 8 * bands
         stride = stated if isinstance(stated, int) and stated > 0 else (image.width * bits + 7) // 8
-        stream.seek(offset)
-        yield stream.read(min(stride * image.height, size)), stride
+        for rows in _pieces(stream, offset, min(stride * image.height, size), stride):
+            yield rows, stride
 
 
 _WEBP_TAIL = 512

@@ -43,6 +43,7 @@ from smarty_async.archive.photos.identify import (
     PREFIX_BYTES,
     RAW_FORMATS,
     Orientation,
+    check_pixels,
     decode,
     decoding,
     format_of,
@@ -312,11 +313,13 @@ def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -
         return _examine_tiff(stream, size, directories, page)
     if page != 1:
         raise PhotoRejected(f"it has one page, and page {page} was asked for", type="no_such_page")
+    if name == "PNG":
+        return _examine_png(stream, size)
+    if size > LARGEST_DECODED:
+        raise _too_many_bytes(size)
     if name in RAW_FORMATS:
         width, height = sensor_size(stream, name)
         return Examined(width=width, height=height, load=partial(develop, stream, name), end=size)
-    if name == "PNG":
-        return _examine_png(stream, size)
     if name == "JXL":
         return _examine_jpeg_xl(stream, size)
     return _examine_other(stream, size, name, prefix)
@@ -409,8 +412,6 @@ def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> bytes:
 
 
 def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
-    if size > LARGEST_DECODED:
-        raise _too_many_bytes(size)
     if jpeg := original_jpeg(stream):
         found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
         return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end], unpacked=True)
@@ -430,6 +431,11 @@ def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory]
         raise PhotoRejected(f"it has {len(pages)} pages, and page {page} was asked for", type="no_such_page")
     one = pages[page - 1]
     load = partial(decoded_page, stream, one)
+    is_sendable = one.is_plain and len(pages) == 1
+    if not is_sendable:
+        if size > LARGEST_DECODED:
+            raise _too_many_bytes(size)
+        check_pixels(*one.size)
     if one.segments:
         check_tiff(stream, one, size)
     else:  # it does not say how long its data are
@@ -441,7 +447,7 @@ def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory]
         height=one.size[1],
         load=load,
         orientation=orientation if 1 <= orientation <= 8 else 1,  # noqa: PLR2004 - TIFF knows eight
-        content_type="image/tiff" if one.is_plain and len(pages) == 1 else None,
+        content_type="image/tiff" if is_sendable else None,
         end=size,
         pages=len(pages),
     )
@@ -457,6 +463,7 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
     image = open_image(name, stream)
     if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
         raise _animation(name)
+    check_pixels(*image.size)
     if name == "WEBP":
         check_webp(stream)
     else:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from support.metadata_samples import box
 from support.pictures import CountingStream, encoded, heic, scene
 
+from smarty_async.archive.photos import damage
 from smarty_async.archive.photos.damage import check_boxes, check_tiff, find_missing_rows, find_zero_tail
 from smarty_async.archive.photos.pages import ImageDirectory, Tag
 from smarty_async.archive.photos.probe import probe
@@ -323,6 +324,26 @@ def test_a_tiff_whose_strips_overlap_is_not_read_many_times() -> None:
     }
     check_tiff(stream, ImageDirectory(offset=0, index=0, big=False, numbers=numbers), len(rows))
     assert stream.count < 3 * len(rows)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "BMP"])
+def test_rows_are_read_some_at_a_time(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(io.BytesIO):
+        longest = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            self.longest = max(self.longest, len(data))
+            return data
+
+    monkeypatch.setattr(damage, "_LONGEST_RAW_READ", 20_000)
+    image = bright(400, 300)
+    data = encoded(image, kind, **({"tiffinfo": {278: 300}} if kind == "TIFF" else {}))
+    whole, broken = Stream(data), Stream(zero_filled(data, 0.51))
+    assert probe(lambda: whole, limits=LIMITS).width == 400
+    with pytest.raises(PhotoRejected, match="zeros stand"):
+        probe(lambda: broken, limits=LIMITS)
+    assert broken.longest <= 20_000
 
 
 def holed(data: bytes, begin: float, end: float) -> bytes:

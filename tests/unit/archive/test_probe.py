@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support.pictures import encoded, heavy, jpeg, opened, png, scene, tiff
+from support.pictures import CountingStream, encoded, heavy, jpeg, opened, png, scene, tiff
 
 from smarty_async.archive.photos import convert
 from smarty_async.archive.photos.probe import Probed, probe
@@ -261,7 +261,24 @@ class TestRejected:
 
     def test_files_too_large_to_be_converted_are_not_opened(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("smarty_async.archive.photos.probe.LARGEST_DECODED", 100)
-        assert rejected(encoded(scene(), "BMP")).type == "too_large"
+        for data in (
+            encoded(scene(), "BMP"),
+            encoded(scene(), "WEBP"),
+            encoded(scene(), "JPEG2000"),
+            encoded(scene(), "TIFF", compression="jpeg"),
+            encoded(scene(), "TIFF", save_all=True, append_images=[scene()]),
+            b"FUJIFILMCCD-RAW " + bytes(10_000),
+        ):
+            stream = CountingStream(data)
+            assert rejected(lambda stream=stream: stream).type == "too_large"
+            assert stream.count < 1000
+
+    def test_pictures_too_large_to_be_decoded_are_not_looked_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("smarty_async.archive.photos.identify._MOST_PIXELS", 5_000)
+        for data in (encoded(scene(300, 200), "BMP"), encoded(scene(300, 200).convert("CMYK"), "TIFF")):
+            stream = CountingStream(data)
+            assert rejected(lambda stream=stream: stream).type == "too_large"
+            assert stream.count < len(data) // 4
 
     def test_too_large_to_be_made_to_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("smarty_async.archive.photos.probe.LARGEST_DECODED", 100)
