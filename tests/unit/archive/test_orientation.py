@@ -112,6 +112,14 @@ def test_files_that_hold_their_orientation(source: int, image_format: str, size:
         assert find_orientation(photo, answer, source_orientation=source) == output
 
 
+def test_large_pictures_are_compared_up_to_the_pixels_that_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, answer = encoded(stored(scene(), 6), "PNG"), encoded(stored(restored(scene()), 6))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert find_orientation(photo, answer, source_orientation=6) == 6
+    monkeypatch.setattr("smarty_async.archive.photos.identify._MOST_PIXELS", 1000)
+    assert find_orientation(photo, answer, source_orientation=6, output_orientation=3) == 3
+
+
 def test_undecodable_outputs_have_the_orientation_of_their_tag(tmp_path: Path) -> None:
     assert find_orientation(scene(), b"\xff\xd8 no JPEG", output_orientation=6) == 6
     assert find_orientation(b"nothing", encoded(scene()), source_orientation=6) == 1

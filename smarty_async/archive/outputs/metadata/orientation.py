@@ -11,10 +11,17 @@ from operator import mul
 from typing import NamedTuple, cast
 
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.convert import upright
-from smarty_async.archive.photos.identify import swaps_axes
+from smarty_async.archive.photos.identify import (
+    PREFIX_BYTES,
+    decode,
+    decoding,
+    format_of,
+    open_image,
+    silenced,
+    swaps_axes,
+)
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 
 __all__ = ["find_orientation"]
@@ -98,20 +105,17 @@ def _load(picture: _Picture, orientation: int = 1) -> _Small:
     """`picture`, stored with this orientation, upright."""
     if isinstance(picture, Image.Image):
         return _small(picture, orientation)
-    with open_for_parsing(picture) as stream:
-        prefix = stream.read(2)
-        stream.seek(0)
-        # Pillow's own opener for JPEG would go on into the other pictures of a file that holds several.
-        with JpegImageFile(stream, "") if prefix == b"\xff\xd8" else Image.open(stream) as image:
-            if image.format != "TIFF":
-                return _small(image, orientation)
-            image.load()  # of all formats Pillow turns this one upright by itself
-            return _small(image, 1)
+    with open_for_parsing(picture) as stream, silenced():
+        name = format_of(stream.read(PREFIX_BYTES))
+        image = open_image(name, stream)
+        image.draft("L", (_SCREENED, _SCREENED))
+        with decoding(image):
+            decode(image)
+            return _small(image, 1 if name == "TIFF" else orientation)  # Pillow has turned a TIFF upright
 
 
 def _small(image: Image.Image, orientation: int) -> _Small:
     shape = log(image.width / image.height)
-    image.draft("L", (_SCREENED, _SCREENED))
     gray = _gray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return _Small(upright(gray, orientation), -shape if swaps_axes(orientation) else shape)
 
