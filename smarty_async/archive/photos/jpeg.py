@@ -59,7 +59,8 @@ _COEFFICIENTS: Final = 64
 _WINDOW_BYTES: Final = 1 << 16
 _FIRST_BYTES: Final = 1 << 12
 _CHUNK_BYTES: Final = 1 << 17
-"""Bytes of a scan read at first, and then at a time. Memory of larger pieces goes back to the system, and is paged in again each time."""
+"""Bytes of a scan read at first, and then at a time. Memory of larger pieces goes back to the system, and is paged in
+again each time."""
 
 _DHT, _SOI, _EOI, _SOS, _DQT, _COM, _APP0, _APP15 = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xFE, 0xE0, 0xEF
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

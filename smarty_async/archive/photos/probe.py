@@ -205,8 +205,8 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
 
 
 def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool) -> Probed:
-    if (size := stream.seek(0, os.SEEK_END)) > LARGEST_DECODED:
-        raise _too_many_bytes(size)
+    size = stream.seek(0, os.SEEK_END)
+    _check_bytes(size)
     source = (found.width, found.height)
     with found.load(scale_to_fit(*source, limits) if fit else 1.0) as image:
         made = converted(
@@ -315,8 +315,7 @@ def _examine(stream: BinaryIO, size: int, name: str, prefix: bytes, page: int) -
         raise PhotoRejected(f"it has one page, and page {page} was asked for", type="no_such_page")
     if name == "PNG":
         return _examine_png(stream, size)
-    if size > LARGEST_DECODED:
-        raise _too_many_bytes(size)
+    _check_bytes(size)
     if name in RAW_FORMATS:
         width, height = sensor_size(stream, name)
         return Examined(width=width, height=height, load=partial(develop, stream, name), end=size)
@@ -406,8 +405,7 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
 
 
 def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> bytes:
-    if size > LARGEST_DECODED:
-        raise _too_many_bytes(size)
+    _check_bytes(size)
     return rewritten(scan, stream)
 
 
@@ -421,8 +419,9 @@ def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
     return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
 
 
-def _too_many_bytes(size: int) -> PhotoRejected:
-    return PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
+def _check_bytes(size: int) -> None:
+    if size > LARGEST_DECODED:
+        raise PhotoRejected(f"{size:,} bytes are too many to be converted", type="too_large")
 
 
 def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory], page: int) -> Examined:
@@ -433,8 +432,7 @@ def _examine_tiff(stream: BinaryIO, size: int, directories: list[ImageDirectory]
     load = partial(decoded_page, stream, one)
     is_sendable = one.is_plain and len(pages) == 1
     if not is_sendable:
-        if size > LARGEST_DECODED:
-            raise _too_many_bytes(size)
+        _check_bytes(size)
         check_pixels(*one.size)
     if one.segments:
         check_tiff(stream, one, size)

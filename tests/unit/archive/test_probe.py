@@ -58,6 +58,13 @@ def rejected(photo: PhotoData, *, fit: bool = False, **limits: Any) -> PhotoReje
     return caught.value
 
 
+def read_until_rejected(data: bytes) -> int:
+    """How many bytes were read of a file that is too large before it was rejected."""
+    stream = CountingStream(data)
+    assert rejected(lambda: stream).type == "too_large"
+    return stream.count
+
+
 def as_it_is(data: bytes, kind: str, *, width: int = 64, height: int = 48) -> Probed:
     """What the probe says of a whole file that is sent as it is."""
     return Probed(
@@ -269,16 +276,12 @@ class TestRejected:
             encoded(scene(), "TIFF", save_all=True, append_images=[scene()]),
             b"FUJIFILMCCD-RAW " + bytes(10_000),
         ):
-            stream = CountingStream(data)
-            assert rejected(lambda stream=stream: stream).type == "too_large"
-            assert stream.count < 1000
+            assert read_until_rejected(data) < 1000
 
     def test_pictures_too_large_to_be_decoded_are_not_looked_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("smarty_async.archive.photos.identify._MOST_PIXELS", 5_000)
         for data in (encoded(scene(300, 200), "BMP"), encoded(scene(300, 200).convert("CMYK"), "TIFF")):
-            stream = CountingStream(data)
-            assert rejected(lambda stream=stream: stream).type == "too_large"
-            assert stream.count < len(data) // 4
+            assert read_until_rejected(data) < len(data) // 4
 
     def test_too_large_to_be_made_to_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("smarty_async.archive.photos.probe.LARGEST_DECODED", 100)

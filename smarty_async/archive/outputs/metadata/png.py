@@ -180,10 +180,11 @@ def _take_profile(keyword: str, text: str, take: Callable[[bytes], None], parts:
         _, rest = text.strip().split("\n", 1)
         length, digits = rest.split(None, 1)
         data = bytes.fromhex(digits)
-        is_whole = 0 < len(data) == int(length)
+        if len(data) != int(length):
+            data = b""
     except ValueError:
-        is_whole = False
-    if is_whole:
+        data = b""
+    if data:
         take(data)
     else:
         parts.leave_out(f"PNG's {keyword!r}", "it is not a profile")
