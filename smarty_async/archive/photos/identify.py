@@ -50,6 +50,7 @@ __all__ = [
     "orientation_of",
     "silenced",
     "swaps_axes",
+    "xmp_orientation",
 ]
 
 
@@ -61,7 +62,6 @@ Orientation = int
 
 _ORIENTATION_TAG = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-"""Where Pillow looks for it, too."""
 
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
@@ -163,8 +163,13 @@ def orientation_in(exif: bytes, xmp: bytes = b"") -> Orientation:
         fields.load(exif)
         if _ORIENTATION_TAG in fields:
             return orientation_in_fields(fields)
-    found_in_xmp = _XMP_ORIENTATION.search(xmp)
-    return int(found_in_xmp[1]) if found_in_xmp else 1
+    return xmp_orientation(xmp) or 1
+
+
+def xmp_orientation(packet: bytes) -> Orientation | None:
+    """The orientation in an XMP packet, None where there is none; found where Pillow looks for it, too."""
+    found = _XMP_ORIENTATION.search(packet)
+    return int(found[1]) if found else None
 
 
 def orientation_in_fields(exif: Image.Exif) -> Orientation:

@@ -3,17 +3,21 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.metadata_samples import XMP
+from support.metadata_samples import XMP, jpeg_with, xmp_segment
 
+from smarty_async.archive.outputs.metadata.copier import tagged_orientation
 from smarty_async.archive.outputs.metadata.exif import Geometry
+from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.outputs.metadata.xmp import (
     XmpError,
     check_xmp,
     correct_xmp,
     extension_digest,
-    read_xmp_orientation,
     without_extension,
 )
+from smarty_async.archive.photos.jpeg import read_header
+from smarty_async.archive.photos.probe import probe
+from smarty_async.options import Limits
 
 UPRIGHT = Geometry(width=400, height=600, source_size=(300, 200), source_orientation=6)
 
@@ -69,13 +73,24 @@ def test_what_is_malformed_or_declares_entities_is_an_error(packet: bytes) -> No
         check_xmp(packet)
 
 
-@pytest.mark.parametrize(("value", "orientation"), [(b"6", 6), (b"0", None), (b"9", None), (b"top", None), (b"", None)])
-def test_the_orientation_is_read(value: bytes, orientation: int | None) -> None:
-    assert read_xmp_orientation(XMP.replace(b't:Orientation="6"', b't:Orientation="' + value + b'"')) == orientation
-    element = XMP.replace(b't:Orientation="6"', b"").replace(
-        b"<t:X", b"<t:Orientation>" + value + b"</t:Orientation><t:X"
-    )
-    assert read_xmp_orientation(element) == orientation
+@pytest.mark.parametrize(
+    ("name", "orientation"),
+    [
+        (b'tiff:Orientation="6"', 6),
+        (b'tiff:Orientation="0"', 1),
+        (b'tiff:Orientation="9"', 1),
+        (b'tiff:Orientation="top"', 1),
+        (b'tiff:Orientation=""', 1),
+        (b"tiff:Orientation='6'", 1),
+        (b't:Orientation="6"', 1),
+    ],
+)
+def test_the_orientation_is_the_same_for_the_probe_the_metadata_and_the_output(name: bytes, orientation: int) -> None:
+    namespace = b' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    photo = jpeg_with(xmp_segment(XMP.replace(b't:Orientation="6"', namespace + name)))
+    assert probe(photo, limits=Limits()).orientation == orientation
+    assert read_metadata(photo).orientation == orientation
+    assert tagged_orientation(read_header(photo).payloads) == orientation
 
 
 def test_the_reference_to_an_extension_is_read_and_removed() -> None:

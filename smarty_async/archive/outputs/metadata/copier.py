@@ -28,7 +28,8 @@ from smarty_async.archive.outputs.metadata.orientation import find_orientation
 from smarty_async.archive.outputs.metadata.parts import SourceMetadata, jpeg_metadata
 from smarty_async.archive.outputs.metadata.profiles import color_profile, icc_segments, photoshop_segments
 from smarty_async.archive.outputs.metadata.read import read_metadata
-from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, read_xmp_orientation, xmp_segments
+from smarty_async.archive.outputs.metadata.xmp import XmpError, correct_xmp, xmp_segments
+from smarty_async.archive.photos.identify import xmp_orientation
 from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, JpegError, JpegHeader, SegmentKind, read_header, segment
 from smarty_async.archive.photos.reader import PhotoData, open_for_parsing
 from smarty_async.archive.photos.tiff import TiffError, first_orientation
@@ -332,7 +333,7 @@ def tagged_orientation(own: _Own) -> int:
         own: see `JpegHeader.payloads`.
     """
     found = first_orientation(own[SegmentKind.EXIF][0]) if SegmentKind.EXIF in own else 0
-    return found or (read_xmp_orientation(own[SegmentKind.XMP][0]) if SegmentKind.XMP in own else 0) or 1
+    return found or (xmp_orientation(own[SegmentKind.XMP][0]) if SegmentKind.XMP in own else 0) or 1
 
 
 def _exif(metadata: SourceMetadata, own: _Own, geometry: Geometry, warnings: list[str]) -> bytes | None:

@@ -18,9 +18,9 @@ from smarty_async.archive.outputs.metadata.xmp import (
     check_xmp,
     extension_digest,
     join_extended_xmp,
-    read_xmp_orientation,
     without_extension,
 )
+from smarty_async.archive.photos.identify import xmp_orientation
 from smarty_async.archive.photos.jpeg import JpegHeader, SegmentKind
 from smarty_async.archive.photos.tiff import TiffError
 
@@ -217,7 +217,7 @@ class Parts:
             comment=self._comment,
             dpi=self.dpi,
             aspect=self._aspect,
-            orientation=orientation or (read_xmp_orientation(self._xmp) if self._xmp else None) or 1,
+            orientation=orientation or (xmp_orientation(self._xmp) if self._xmp else None) or 1,
             size=self.size,
             warnings=tuple(self._warnings),
         )

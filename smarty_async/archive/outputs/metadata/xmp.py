@@ -22,7 +22,6 @@ __all__ = [
     "correct_xmp",
     "extension_digest",
     "join_extended_xmp",
-    "read_xmp_orientation",
     "without_extension",
     "xmp_segments",
 ]
@@ -97,12 +96,6 @@ def correct_xmp(packet: bytes, geometry: Geometry) -> bytes:
     ):
         packet = _replaced(packet, namespace, name, b"%d" % value)
     return check_xmp(_with_resolution(packet, geometry))
-
-
-def read_xmp_orientation(packet: bytes) -> int | None:
-    """The orientation (1…8) in `packet`, None when there is none."""
-    value = _value(packet, _TIFF, b"Orientation")
-    return int(value) if value and re.fullmatch(rb"[1-8]", value) else None
 
 
 def extension_digest(packet: bytes) -> bytes | None:
