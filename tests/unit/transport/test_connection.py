@@ -735,9 +735,9 @@ class TestUnrequestedItems:
         searched: list[int] = []
         redact = Redactor.redact
 
-        def spy(self: Redactor, text: str) -> str:
+        def spy(self: Redactor, text: str, **options: Any) -> str:
             searched.append(len(text))
-            return redact(self, text)
+            return redact(self, text, **options)
 
         monkeypatch.setattr(Redactor, "redact", spy)
         before = ("x" * 63 + " ") * 32  # long words, of which little is shown
