@@ -40,7 +40,7 @@ _MAX_NUMBERED: Final = 512
 _MAX_FOLDED_TEXT: Final = 4096
 """Characters of a text of which the letters and digits are searched: far more than are shown of a foreign one."""
 _START: Final = 2048
-"""Characters of a long text that `redact_foreign` searches; the result without half as many at its end is returned."""
+"""Characters of a long text that `redact_foreign` searches; half as many at their end may be a part of a secret."""
 _MAX_EDGE: Final = 64
 """Characters around a part of an encoded secret that are removed with it."""
 _MAX_QUOTED: Final = 200
@@ -146,12 +146,13 @@ class Redactor:
     def redact_foreign(self, text: str) -> str:
         """Return a stranger's `text` likewise; of a long one the start, with an ellipsis.
 
-        The time that it takes does not grow with `text`. A secret that is cut is no longer recognised: more is
-        searched than is returned, so that what is left of it is not.
+        The time that it takes does not grow with `text`. A secret that is cut is no longer recognised: so the end of
+        what was searched is not returned, as far as it may be a part of one.
         """
         if len(text) <= _START:
             return self.redact(text, is_foreign=True)
-        return self.redact(text[:_START], is_foreign=True)[: -_START // 2] + "…"
+        before, mark, end = self.redact(text[:_START], is_foreign=True).rpartition(REDACTED)
+        return f"{before}{mark}{end[: -_START // 2]}…"
 
     def _find(self, text: str, *, is_foreign: bool) -> Iterator[tuple[int, int]]:
         """Yield where secrets are in `text`, in characters."""

@@ -225,7 +225,11 @@ class TestStart:
         assert Redactor([TOKEN]).redact_foreign(f"{TOKEN} {'x ' * 500}") == f"{REDACTED} {'x ' * 500}"
 
     def test_secrets_alone(self) -> None:
-        assert Redactor([TOKEN]).redact_foreign(TOKEN * 1_000) == "…"
+        assert Redactor([TOKEN]).redact_foreign(TOKEN * 1_000) == f"{REDACTED}…"
+
+    def test_what_stands_before_a_long_secret_is_shown(self) -> None:
+        known = Redactor([secret := "ey" + "A1b2" * 600])
+        assert known.redact_foreign(f"Access Token {secret} invalid") == f"Access Token {REDACTED}…"
 
 
 class TestQuotable:

@@ -735,7 +735,7 @@ class TestUnrequestedItems:
         searched: list[int] = []
         redact = Redactor.redact
 
-        def spy(self: Redactor, text: str, **options: Any) -> str:
+        def spy(self: Redactor, text: str, **options: bool) -> str:
             searched.append(len(text))
             return redact(self, text, **options)
 
