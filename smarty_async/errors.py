@@ -133,15 +133,16 @@ class ServiceUnavailable(SmartyError):
     """The service failed for too long. No photo is marked as failed for that: a later run resumes.
 
     Attributes:
-        status: the last HTTP or envelope status seen, None when nothing answered; 200 where it answers, and its
-            answers cannot be used.
+        status: the last HTTP or envelope status seen, None when nothing answered.
         seconds: how long it failed, in seconds.
+        pays_again: whether it answers, and none of its answers can be used: a later run would pay for them again.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, seconds: float) -> None:
+    def __init__(self, message: str, *, status: int | None = None, seconds: float, pays_again: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.seconds = seconds
+        self.pays_again = pays_again
 
 
 class DiskError(SmartyError):

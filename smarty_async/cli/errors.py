@@ -8,7 +8,6 @@ import sys
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
-from http import HTTPStatus
 
 import typer
 
@@ -116,7 +115,7 @@ def sentences(error: BaseException, *, resumes: bool = False, traced: bool = Fal
     """
     if isinstance(error, DiskError) and (way := _WAY_OUT_OF.get(error.errno)):
         return [str(error), f"{way} Nothing is lost." if resumes else way]
-    if isinstance(error, ServiceUnavailable) and error.status == HTTPStatus.OK:
+    if isinstance(error, ServiceUnavailable) and error.pays_again:
         return [str(error), _PAYS_AGAIN]
     if isinstance(error, SmartyError):
         ways = _WAY_OUT_IF_RESUMED if resumes else _WAY_OUT

@@ -113,5 +113,8 @@ class AnswerCheck:
 
 def _unusable(reason: str) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"stopped, because the service's answers cannot be used: {reason}", status=HTTPStatus.OK, seconds=0.0
+        f"stopped, because the service's answers cannot be used: {reason}",
+        status=HTTPStatus.OK,
+        seconds=0.0,
+        pays_again=True,
     )

@@ -217,7 +217,7 @@ def test_only_a_command_that_keeps_what_it_has_done_is_said_to_continue(error: B
 
 @pytest.mark.parametrize("resumes", [True, False])
 def test_answers_that_cannot_be_used_are_not_asked_for_again_without_thought(*, resumes: bool) -> None:
-    said = sentences(errors.ServiceUnavailable("x", status=200, seconds=0), resumes=resumes)
+    said = sentences(errors.ServiceUnavailable("x", seconds=0, pays_again=True), resumes=resumes)
     assert said[1].startswith("These photos may have been paid for, and would be again")
 
 

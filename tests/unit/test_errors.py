@@ -61,7 +61,10 @@ EXAMPLES: list[tuple[SmartyError, dict[str, Any]]] = [
     (NotTheService("no", status=404), {"status": 404}),
     (OutputInUse(Path("out")), {"path": Path("out")}),
     (MissingExtra("the learned engine", "local"), {"extra": "local"}),
-    (ServiceUnavailable("no", status=503, seconds=900.5), {"status": 503, "seconds": 900.5}),
+    (
+        ServiceUnavailable("no", status=503, seconds=900.5, pays_again=True),
+        {"status": 503, "seconds": 900.5, "pays_again": True},
+    ),
     (DiskError("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
     (DiskFull("no", path=Path("out"), errno=errno.ENOSPC), {"path": Path("out"), "errno": errno.ENOSPC}),
     (StoreError("no", status=403), {"path": None, "errno": None, "status": 403}),
