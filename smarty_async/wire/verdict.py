@@ -124,7 +124,8 @@ def _judge_complaint(error: RequestError, status: int, names: Collection[str]) -
         return Drop(culprit)
     if _AUTHORIZATION.search(text):
         return Refresh(AuthorizationError(f"the service does not accept the token: {error}", status=status))
-    of_options = _OPTIONS.search(text) or (_MODES.search(text) and not _IMAGE.search(text))
-    if status == HTTPStatus.BAD_REQUEST and of_options:
+    # Of several images, one may have the colour mode that is meant: it is looked for first.
+    may_be_options = _MODES.search(text) and not _IMAGE.search(text) and len(names) <= 1
+    if status == HTTPStatus.BAD_REQUEST and (_OPTIONS.search(text) or may_be_options):
         return Abort(RequestRefused(f"the service refuses the request's options: {error}", status=status))
     return Split()

@@ -544,16 +544,15 @@ class TestGivingUp:
             assert {type(one) for one in results} == {RequestRefused}
             assert len(service.requests) < 8  # those that were open, and photos that were being probed then
 
-    async def test_options_that_were_answered_are_not_blamed_for_a_photo(self) -> None:
+    @pytest.mark.parametrize(("number", "text"), [(5, "wrong rtype"), (0, "color mode CMYK is not supported")])
+    async def test_options_that_were_answered_are_not_blamed_for_a_photo(self, number: int, text: str) -> None:
         photos = pictures(7)
         async with FakeService() as service:
-            service.default = lambda request: (
-                envelope(400, "wrong rtype") if photos[5] in request.images.values() else ok()
-            )
-            async with client_of(service, concurrency=1, limits=Limits(max_images=2)) as client:
+            service.default = lambda request: envelope(400, text) if photos[number] in request.images.values() else ok()
+            async with client_of(service, concurrency=1, limits=Limits(max_images=4)) as client:
                 results = await improved(client, photos)
-        assert [number for number, one in enumerate(results) if not isinstance(one, Restored)] == [5]
-        assert isinstance(results[5], PhotoFailed)
+        assert [at for at, one in enumerate(results) if not isinstance(one, Restored)] == [number]
+        assert isinstance(results[number], PhotoFailed)
 
     async def test_items_with_other_options_are_not_stopped(self) -> None:
         async with FakeService() as service, client_of(service, concurrency=1) as client:

@@ -43,6 +43,7 @@ def verdict(status: int | None, text: str = "no", **fields: Any) -> Verdict:
         pytest.param(400, "empty image", SPLIT, id="400 empty image, not named"),
         pytest.param(400, "could not decode image: unsupported mode", SPLIT, id="400 the colour mode of an image"),
         pytest.param(400, "wrong meta in file", SPLIT, id="400 the metadata of a file"),
+        pytest.param(400, "mode CMYK is not supported", SPLIT, id="400 a mode, perhaps of one of several images"),
         pytest.param(413, "Request Entity Too Large", SHRINK, id="413"),
         pytest.param(413, "file_0 is too large", SHRINK, id="413 whatever it says"),
         pytest.param(429, "slow down", SLOW_DOWN, id="429"),
@@ -83,7 +84,7 @@ def test_what_a_request_s_failure_means(status: int | None, text: str, expected:
     ],
 )
 def test_a_complaint_about_the_options_stops_the_job(text: str) -> None:
-    found = verdict(400, text)
+    found = judge(RequestError(text, status=400, enveloped=True), {"file_0"})
     assert isinstance(found, Abort)
     assert isinstance(found.error, RequestRefused)
     assert found.error.status == 400
