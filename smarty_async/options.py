@@ -96,11 +96,12 @@ def check_size(name: str, value: float) -> None:
 def _check_numbers(
     struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = (), may_be_none: tuple[str, ...] = ()
 ) -> None:
+    hints = {name: hint for cls in type(struct).__mro__ for name, hint in getattr(cls, "__annotations__", {}).items()}
     for name in struct.__struct_fields__:
         value: Any = getattr(struct, name)
         if value is None and name in may_be_none:
             continue
-        check = check_count if "int" in struct.__annotations__[name] else check_size
+        check = check_count if "int" in str(hints[name]) else check_size
         for number in cast("tuple[float, ...]", value if isinstance(value, tuple) else (value,)):
             check_type(name, number, int, float)
             if not (number >= 0 if name in may_be_zero else number > 0):

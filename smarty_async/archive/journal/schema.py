@@ -115,7 +115,7 @@ UPDATE answers SET dropped = (
     SELECT coalesce(sum(DISTINCT
         CASE kind.value WHEN 'improved' THEN 1 WHEN 'colorized_improved' THEN 2 WHEN 'colorized' THEN 4 ELSE 8 END
     ), 0) FROM json_each(answers.outputs) AS output, json_each(output.value, '$.dropped') AS kind
-) WHERE outputs LIKE '%"dropped":%';
+) WHERE outputs LIKE '%"dropped":%' AND json_valid(outputs);
 """,
 )
 """The statements that make each version of the tables from the one before. Released ones never change.
