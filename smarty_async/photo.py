@@ -139,32 +139,41 @@ class PhotoRun:
         """Copy the outputs of one photo with the same content, if there is one and they are all there."""
         last = 0
         while answers := await self._context.journal.answers_to(spec, self.entry, self._kinds, after=last):
+            # At once, and before anything is copied: the outputs of very many photos may be gone.
+            gone = await self._context.outputs.find_missing([other.copied(self._kinds) for other in answers])
             for other in answers:
-                if await self._adopt_from(other, spec):
+                if other.place not in gone and await self._adopt_from(other, spec):
                     return
             last = answers[-1].photo
 
     async def _adopt_from(self, other: DuplicateAnswer, spec: ModeSpec) -> bool:
         """Copy the outputs of `other`; False when they are not all there."""
-        journal = self._context.journal
-        copies: dict[Kind, TempFile | None] = {
-            kind: await self._context.outputs.copy(kind, other.place, stored)
-            for kind, stored in other.answer.outputs.items()
-            if self._is_kept(kind)
-        }
-        files: dict[Kind, TempFile] = {kind: file for kind, file in copies.items() if file is not None}
-        # While they were copied, another answer may have replaced them.
-        if len(files) == len(copies) and other in await journal.answers_to(
-            spec, self.entry, self._kinds, after=other.photo - 1
-        ):
+        journal, files = self._context.journal, dict[Kind, TempFile]()
+        try:
+            if not await self._copy_outputs(other, files):
+                return False
+            # While they were copied, another answer may have replaced them.
+            if other not in await journal.answers_to(spec, self.entry, self._kinds, after=other.photo - 1):
+                return False
             # Before the commit: once that is done, no later run looks into the file.
             await self._note_pages(await journal.pages_of_content(self.entry))
-            await self._commit(self._adopted_answer(spec, other.answer, files))
-            self._adopted = True
-            return True
-        for file in files.values():
-            await file.discard()
-        return False
+            adopted, files = self._adopted_answer(spec, other.answer, files), {}
+        finally:
+            for file in files.values():
+                await file.discard()
+        await self._commit(adopted)
+        self._adopted = True
+        return True
+
+    async def _copy_outputs(self, other: DuplicateAnswer, files: dict[Kind, TempFile]) -> bool:
+        """Add copies of the outputs of `other` to `files`; False as soon as one is not there."""
+        place, kinds = other.copied(self._kinds)
+        for kind in kinds:
+            file = await self._context.outputs.copy(kind, place, other.answer.outputs[kind])
+            if file is None:
+                return False
+            files[kind] = file
+        return True
 
     def _adopted_answer(self, spec: ModeSpec, answer: StoredAnswer, files: Mapping[Kind, TempFile]) -> ReceivedAnswer:
         """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""

@@ -203,7 +203,7 @@ class _Counting:
             return True
         kinds, last = entry.kept(self._kinds), 0
         while answers := self._store.answers_to(spec, entry.id, kinds, after=last):
-            if len(self._outputs.missing([(other.place, other.answer.outputs) for other in answers])) < len(answers):
+            if len(self._outputs.missing([other.copied(kinds) for other in answers])) < len(answers):
                 return True
             last = answers[-1].photo
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from smarty_async.archive.entries import (
     PhotoEntry,
     StoredAnswer,
     StoredOutput,
+    is_kept,
     output_paths,
 )
 from smarty_async.archive.journal.schema import column_decoder
@@ -134,6 +135,10 @@ class DuplicateAnswer(msgspec.Struct, frozen=True, gc=False):
     photo: int
     place: str
     answer: StoredAnswer
+
+    def copied(self, kinds: Collection[Kind]) -> tuple[str, list[Kind]]:
+        """The place and the kinds of the outputs that are copied where those of `kinds` are asked for."""
+        return self.place, [kind for kind in self.answer.outputs if is_kept(kind, kinds)]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

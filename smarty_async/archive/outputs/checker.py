@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -52,7 +52,7 @@ def mark_missing(entries: Iterable[PhotoEntry], exists: Callable[[StoredAnswer, 
 
 
 class OutputChecker:
-    """Checks whether outputs exist. Several threads may call `checked`, which wait for each other."""
+    """Checks whether outputs exist. Several threads may call `checked` and `missing`, which wait for each other."""
 
     def __init__(self) -> None:
         self._in_use = Lock()
@@ -68,7 +68,8 @@ class OutputChecker:
 
     def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
         """Those of the places where one of their kinds of outputs is not."""
-        return {place for place, kinds in outputs if not self.exist(place, kinds)}
+        with self._in_use:
+            return {place for place, kinds in outputs if not self.exist(place, kinds)}
 
 
 class FolderChecker(OutputChecker):
@@ -106,6 +107,11 @@ class FolderChecker(OutputChecker):
         for place, kinds in outputs:
             folder, _, name = place.rpartition("/")
             names_of[folder, tuple(kinds)].append(name)
+        with self._in_use:
+            return self._missing(names_of)
+
+    def _missing(self, names_of: Mapping[tuple[str, tuple[Kind, ...]], list[str]]) -> set[str]:
+        """The same of the names in each folder that have outputs of some kinds."""
         gone: set[str] = set()
         for (folder, of_kinds), names in names_of.items():
             for kind in of_kinds:

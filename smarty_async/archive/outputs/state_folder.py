@@ -91,6 +91,7 @@ class StateFolder:
         self._checker = checker
         self._journal_checker = for_journal or checker
         self._check = threaded(checker.checked, pool=pool)
+        self._find_missing = threaded(checker.missing, pool=pool)
 
     def lock_state(self, *, shown: Path | str) -> None:
         """Create and lock it; blocks, but does not wait for another run.
@@ -236,6 +237,10 @@ class StateFolder:
     def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> Collection[str]:
         """Those of the places where one of their kinds of outputs is not."""
         return self._journal_checker.missing(outputs)
+
+    async def find_missing(self, outputs: Sequence[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """Those of the places where one of their kinds of outputs is not."""
+        return await self._find_missing(outputs)
 
 
 def _first(errors: Iterable[DiskError | None]) -> DiskError | None:

@@ -296,6 +296,10 @@ class OutputStore(Protocol):
         """
         ...
 
+    async def find_missing(self, outputs: Sequence[tuple[str, Collection[Kind]]]) -> Collection[str]:
+        """What `missing` does, for a few places; does not block."""
+        ...
+
     async def copy(self, kind: Kind, place: str, output: StoredOutput) -> TempFile | None:
         """A temporary file with the bytes of an output; None when it is not there, or has another size.
 

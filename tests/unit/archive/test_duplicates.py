@@ -12,6 +12,7 @@ from support.fake_service import Answer, FakeService, Request, expected, hold, i
 
 from smarty_async.archive.duplicates import digest_of
 from smarty_async.archive.journal.records import UnhashedPhoto
+from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.photos.reader import file_digest
 from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
@@ -276,6 +277,50 @@ async def test_outputs_that_are_gone_are_copied_from_a_duplicate_or_made_once(so
             path.unlink()
         assert await redone(service, source, out) == (1, 19, 1)
     assert_right(out, photos)
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
+    """How many outputs were copied, and how many were to be and were not there."""
+    counts: Counter[bool] = Counter()
+    copy_to = OutputDirectory._copy_to
+
+    async def counting(outputs: OutputDirectory, *output: Any) -> bool:
+        is_there = await copy_to(outputs, *output)
+        counts[is_there] += 1
+        return is_there
+
+    monkeypatch.setattr(OutputDirectory, "_copy_to", counting)
+    return counts
+
+
+async def test_no_output_is_copied_in_vain_where_others_of_the_photo_are_gone(
+    source: Path, out: Path, copied: Counter[bool]
+) -> None:
+    photos = copies(source, *(f"{number:02}.jpg" for number in range(20)), of=photo("a"))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for path in (out / "improved").iterdir():
+            path.unlink()
+        copied.clear()
+        assert await redone(service, source, out) == (1, 19, 1)
+    assert copied == {True: 19 * len(IMPROVED)}
+    assert_right(out, photos)
+
+
+async def test_copying_ends_at_the_first_output_that_was_changed(
+    source: Path, out: Path, copied: Counter[bool]
+) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for kind in IMPROVED:
+            (out / kind / "a.jpg").write_bytes(b"")
+        photos = copies(source, "b.jpg", of=data)
+        assert outcomes(await restore(service, source / "b.jpg", out)) == {"b.jpg": "restored"}
+    assert copied == {False: 1}
+    assert (out / "improved/b.jpg").read_bytes() == expected("improved", photos["b.jpg"])
+    assert not temporaries(out)
 
 
 async def test_a_duplicate_of_a_photo_whose_outputs_are_gone_is_sent(source: Path, out: Path) -> None:
