@@ -173,7 +173,7 @@ class _Counting:
         self._skipped += 1
         lacks = entry.lacks(self._specs, self._kinds)
         self.seen.note_not_kept(lacks)
-        if lacks or entry.misses_outputs:
+        if lacks or entry.misses_outputs(self._kinds):
             self._without_copies.add(entry.id)
 
     def _reject(self, entry: PhotoEntry, result: Result) -> None:

@@ -365,7 +365,7 @@ class ArchiveRun:
         if pages:
             entries += await context.journal.look_up(pages, redo_missing=redo_missing)
         self.progress.found += len(entries)
-        self.progress.missing += len([entry for entry in entries if entry.misses_outputs])
+        self.progress.missing += len([entry for entry in entries if entry.misses_outputs(self._options.outputs)])
         return entries
 
     @property

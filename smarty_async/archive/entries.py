@@ -29,9 +29,9 @@ AnswerState = Literal["received", "committed", "stale", "missing", "incomplete",
 
 ``received``: its outputs are durable in temporary files. ``committed``: its outputs are at their final places.
 ``stale``: its outputs are at their final places, and the photo's content has changed since. Only in memory:
-``missing``: it is committed, and an output is no longer there. ``incomplete``: likewise, or an output that is asked for
-was not kept, and it is asked for again. ``unverified``: it is committed, the photo's version has changed since, and its
-content has not been compared yet.
+``missing``: it is committed, and an output is no longer there. ``incomplete``: it is committed, an output that is asked
+for is no longer there or was not kept, and it is asked for again. ``unverified``: it is committed, the photo's version
+has changed since, and its content has not been compared yet.
 """
 
 
@@ -74,6 +74,7 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
         outputs: the outputs by kind.
         bw: whether the service took the photo for black-and-white; None when it did not say.
         dropped: kinds of outputs that it had and that were not kept, see `is_kept`.
+        gone: kinds of its outputs that are no longer at their places, once they were looked for.
     """
 
     spec: str
@@ -81,6 +82,16 @@ class StoredAnswer(msgspec.Struct, frozen=True, gc=False):
     outputs: dict[Kind, StoredOutput]
     bw: bool | None
     dropped: tuple[Kind, ...] = ()
+    gone: tuple[Kind, ...] = ()
+
+    @property
+    def present(self) -> list[Kind]:
+        """The outputs that are at their places, as far as is known."""
+        return [kind for kind in self.outputs if kind not in self.gone]
+
+    def misses(self, kinds: Collection[Kind]) -> bool:
+        """Whether an output is gone, of those that are asked for with `kinds`."""
+        return any(is_kept(kind, kinds) for kind in self.gone)
 
     def lacks(self, kinds: Collection[Kind]) -> list[Kind]:
         """The outputs that were not kept, of those that are asked for with `kinds`."""
@@ -126,10 +137,9 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         """Those of `specs` to which no earlier run committed an answer."""
         return [spec for spec in specs if not self.has(spec)] if self.answers else list(specs)
 
-    @property
-    def misses_outputs(self) -> bool:
-        """Whether committed outputs are no longer at their places."""
-        return any(answer.state == "missing" for answer in self.answers.values())
+    def misses_outputs(self, kinds: Collection[Kind]) -> bool:
+        """Whether an output is no longer at its place, of those that are asked for with `kinds`."""
+        return any(answer.misses(kinds) for answer in self.answers.values() if answer.state == "missing")
 
     def lacks(self, specs: Iterable[ModeSpec], kinds: Collection[Kind]) -> list[Kind]:
         """The outputs that earlier runs did not keep, of those that are asked for with `specs` and `kinds`."""
@@ -140,7 +150,7 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
 
         What the photo has of an answer that is asked for again does not get lost with it.
         """
-        again = [answer.outputs for answer in self.answers.values() if answer.state == "incomplete"]
+        again = [answer.present for answer in self.answers.values() if answer.state == "incomplete"]
         return kinds.union(*again) if kinds else kinds
 
     @property

@@ -432,7 +432,7 @@ async def test_thousands_of_outputs_are_looked_for_with_few_requests(place: Stor
     place.s3.requests.clear()
     for order in (entries, entries[::-1], sorted(entries, key=lambda entry: entry.place[-6:])):
         checked = outputs.checked(order)
-        assert {entry.place for entry in checked if entry.misses_outputs} == gone
+        assert {entry.place for entry in checked if entry.misses_outputs(())} == gone
     assert place.s3.requests["LIST"] < 60
 
 

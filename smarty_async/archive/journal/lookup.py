@@ -160,7 +160,7 @@ class EntryLookup:
         incomplete: dict[Mode, StoredAnswer] = {
             mode: msgspec.structs.replace(answer, state="incomplete")
             for mode, answer in entry.answers.items()
-            if answer.state == "missing" or (answer.state == "committed" and answer.lacks(kinds))
+            if answer.state in ("committed", "missing") and (answer.misses(kinds) or answer.lacks(kinds))
         }
         if not incomplete:
             return entry

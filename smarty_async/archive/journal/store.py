@@ -154,7 +154,7 @@ class JournalStore:
         return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results, kinds=kinds)
 
     def ask_again(self, entries: Iterable[PhotoEntry], kinds: Collection[Kind]) -> list[PhotoEntry]:
-        """`entries`, whose outputs were looked for, with answers marked ``incomplete`` that lack an output.
+        """`entries`, whose outputs were looked for, with answers marked ``incomplete`` that lack an output of `kinds`.
 
         Args:
             entries: the entries.

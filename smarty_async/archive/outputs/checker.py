@@ -33,19 +33,21 @@ _MAX_FOLDERS = 2 * len(KINDS)
 """Folders whose names are held: those of all kinds, where one photo is in a folder and the next in another."""
 
 
-def mark_missing(entries: Iterable[PhotoEntry], exists: Callable[[StoredAnswer, str], bool]) -> list[PhotoEntry]:
+def mark_missing(entries: Iterable[PhotoEntry], exist: Callable[[str, Iterable[Kind]], bool]) -> list[PhotoEntry]:
     """`entries`, with committed answers of which an output does not exist marked as ``missing``.
 
     Args:
         entries: entries of the journal.
-        exists: whether all outputs of a committed answer are at a place.
+        exist: whether outputs of some kinds are all at a place.
     """
     marked: list[PhotoEntry] = []
     for entry in entries:
         gone: dict[Mode, StoredAnswer] = {
-            mode: msgspec.structs.replace(answer, state="missing")
+            mode: msgspec.structs.replace(
+                answer, state="missing", gone=tuple([kind for kind in answer.outputs if not exist(entry.place, [kind])])
+            )
             for mode, answer in entry.answers.items()
-            if answer.state == "committed" and not exists(answer, entry.place)
+            if answer.state == "committed" and not exist(entry.place, answer.outputs)
         }
         marked.append(msgspec.structs.replace(entry, answers=entry.answers | gone) if gone else entry)
     return marked
@@ -60,7 +62,7 @@ class OutputChecker:
     def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
         with self._in_use:
-            return mark_missing(entries, lambda answer, place: self.exist(place, answer.outputs))
+            return mark_missing(entries, self.exist)
 
     def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
         """Whether the outputs of `kinds` are at `place`."""

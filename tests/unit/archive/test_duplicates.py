@@ -358,6 +358,39 @@ async def test_a_kind_that_was_not_kept_is_said_and_made_again_only_with_redo_mi
     assert_right(out, photos, kinds=("improved", "colorized"))
 
 
+async def test_a_kind_that_is_gone_and_not_asked_for_is_neither_reported_nor_made_again(
+    source: Path, out: Path
+) -> None:
+    fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "colorized/a.jpg").unlink()
+        assert await redone(service, source, out, outputs=("improved",)) == (0, 0, 0)
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out, outputs=("improved",))
+            assert {result.outcome async for result in run} == {"skipped"}
+        assert run.progress.missing == 0
+        (out / "improved/a.jpg").unlink()
+        assert await redone(service, source, out, outputs=("improved",)) == (1, 0, 1)
+        assert tree(out) == {f"{kind}/{name}" for kind in IMPROVED for name in ("a.jpg", "b.jpg")} - {"colorized/a.jpg"}
+        assert await redone(service, source, out) == (1, 0, 1)
+    assert len(tree(out)) == 2 * len(IMPROVED)
+
+
+async def test_a_duplicate_is_copied_though_it_lacks_a_kind_that_is_gone_and_not_asked_for(
+    source: Path, out: Path
+) -> None:
+    data = fill(source, "a.jpg")["a.jpg"]
+    async with FakeService() as service:
+        await restore(service, source, out)
+        copies(source, "b.jpg", of=data)
+        for path in ("colorized/a.jpg", "improved/a.jpg"):
+            (out / path).unlink()
+        await restore(service, source / "b.jpg", out, outputs=("improved", "colorized_improved"))
+        assert await redone(service, source, out, outputs=("improved",)) == (0, 1, 0)
+    assert (out / "improved/a.jpg").read_bytes() == expected("improved", data)
+
+
 async def test_a_new_duplicate_gets_no_copy_where_a_kind_that_is_asked_for_was_not_kept(
     source: Path, out: Path
 ) -> None:

@@ -32,7 +32,7 @@ def create(out: Path, *places: str) -> None:
 
 
 def missing(entries: list[PhotoEntry]) -> list[str]:
-    return [one.place for one in entries if one.misses_outputs]
+    return [one.place for one in entries if one.misses_outputs(())]
 
 
 @pytest.fixture
