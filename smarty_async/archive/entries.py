@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -33,6 +33,9 @@ AnswerState = Literal["received", "committed", "stale", "missing", "incomplete",
 for is no longer there or was not kept, and it is asked for again. ``unverified``: it is committed, the photo's version
 has changed since, and its content has not been compared yet.
 """
+
+_COMMITTED: Final = ("committed", "missing", "incomplete")
+"""States of the answers that are committed, and whose photo's content is still the same."""
 
 
 class StoredOutput(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -182,12 +185,12 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
 
     def result(self, outcome: Outcome, *, error: ErrorInfo | None = None, attempts: int = 0) -> Result:
         """A result of this photo, with the outputs that are at their places."""
-        committed = [answer for answer in self.answers.values() if answer.state == "committed"]
+        committed = [answer for answer in self.answers.values() if answer.state in _COMMITTED]
         return Result(
             photo=display_path(self.file.photo),
             source=display_path(self.file.source),
             outcome=outcome,
-            outputs=output_paths(self.place, [kind for answer in committed for kind in answer.outputs]),
+            outputs=output_paths(self.place, [kind for answer in committed for kind in answer.present]),
             bw=next((answer.bw for answer in committed if answer.bw is not None), None),
             attempts=attempts,
             error=error,
@@ -216,7 +219,7 @@ class FinishedPhoto(msgspec.Struct, frozen=True, gc=False):
         answers: dict[str, dict[Kind, int]] = {
             answer.spec: {kind: output.size for kind, output in answer.outputs.items()}
             for answer in self.entry.answers.values()
-            if answer.state in ("committed", "missing", "incomplete")
+            if answer.state in _COMMITTED
         }
         logged = LoggedPhoto(
             source=file.source,
