@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -71,7 +71,10 @@ class OutputChecker:
     def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
         """Those of the places where one of their kinds of outputs is not."""
         with self._in_use:
-            return {place for place, kinds in outputs if not self.exist(place, kinds)}
+            return self._missing(outputs)
+
+    def _missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
+        return {place for place, kinds in outputs if not self.exist(place, kinds)}
 
 
 class FolderChecker(OutputChecker):
@@ -103,17 +106,11 @@ class FolderChecker(OutputChecker):
                     return False
         return True
 
-    def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
-        """Those of the places where one of their kinds of outputs is not."""
+    def _missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
         names_of: defaultdict[tuple[str, tuple[Kind, ...]], list[str]] = defaultdict(list)
         for place, kinds in outputs:
             folder, _, name = place.rpartition("/")
             names_of[folder, tuple(kinds)].append(name)
-        with self._in_use:
-            return self._missing(names_of)
-
-    def _missing(self, names_of: Mapping[tuple[str, tuple[Kind, ...]], list[str]]) -> set[str]:
-        """The same of the names in each folder that have outputs of some kinds."""
         gone: set[str] = set()
         for (folder, of_kinds), names in names_of.items():
             for kind in of_kinds:
