@@ -112,10 +112,11 @@ and reddened paper, 1.25 and less where JPEG of quality 75 and more has quantize
 sepia, selenium, blue and green toning, which tint the silver."""
 
 _LEAST_TINT: Final = 6.0
+"""Chroma (Lab) of black from which a tint may be the scene's own."""
+
 _PAPER: Final = 0.93
-"""Chroma (Lab) of black from which a tint may be the scene's own, and that of white, divided by it, up to which it is:
-0.9 and less in many beige scenes; paper tints white more than black, by 0.98 and more if it is red, 1.1 if it is yellow
-or pink."""
+"""The chroma of white, divided by that of black, up to which such a tint is the scene's own: 0.9 and less in many beige
+scenes; 0.98 and more on red paper, 1.1 and more on yellow or pink paper, which tints white more than black."""
 
 _SPOT: Final = 0.16
 _LEAST_SPOT: Final = 6.0
@@ -123,11 +124,14 @@ _LEAST_SPOT: Final = 6.0
 of the range of lightness, and at least; 0.12 and less in prints with noise of 10 gray levels, or JPEG of quality 30."""
 
 _SIDE: Final = 256
+"""Pixels of the longer side to which a photo is reduced to measure its tones."""
+
 _SMALL_SIDE: Final = 128
+"""The same where noise of 6 to 10 gray levels, or JPEG of quality 70, must leave no colour; small areas and a strong
+tone lose some of theirs, too."""
+
 _SMOOTH: Final = 3.0
-"""The longer side of the photo in which tones are measured, and of the smaller one in which noise of 6 to 10 gray
-levels and JPEG of quality 70 leave no colour, but small areas and a strong tone less of theirs; the standard deviation,
-in pixels of it, of the blur that removes the chroma of weaker noise."""
+"""Standard deviation, in pixels of the reduced photo, of the blur that removes the chroma of noise and JPEG."""
 
 _SOFT_EDGES: Final = 90
 
