@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast, get_args
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -96,7 +96,7 @@ def check_size(name: str, value: float) -> None:
 def _check_numbers(
     struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = (), may_be_none: tuple[str, ...] = ()
 ) -> None:
-    hints = {name: hint for cls in type(struct).__mro__ for name, hint in getattr(cls, "__annotations__", {}).items()}
+    hints = get_type_hints(type(struct))
     for name in struct.__struct_fields__:
         value: Any = getattr(struct, name)
         if value is None and name in may_be_none:

@@ -239,8 +239,9 @@ class ChunkSender:
         it is about the request's size. Where a request of this size was answered before, only after all attempts.
         """
         verdict = self._judge(error, request.names)
-        if isinstance(verdict, Abort) and isinstance(verdict.error, RequestRefused):
-            verdict = Split() if request.specs in self._answered_specs else verdict
+        refuses_options = isinstance(verdict, Abort) and isinstance(verdict.error, RequestRefused)
+        if refuses_options and request.specs in self._answered_specs:
+            verdict = Split()
         refused = error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR
         is_doubtful = request.size <= self._largest_answered and request.items[0].attempts < self._retries.max_attempts
         too_large = isinstance(verdict, Shrink) and not is_doubtful
