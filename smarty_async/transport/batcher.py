@@ -199,26 +199,23 @@ current round: an item that comes a little late would otherwise need a whole req
 
 
 class Forecast:
-    """Predicts the submissions of one source, from what it announced and from how its items fared so far.
+    """Predicts the submissions of one source, from what it announced and from the items that are to be retried.
+
+    Items in flight are not counted, although some of them will come back: those of a round's last requests come too
+    late for that round, whose last chunk would then be nearly empty, and all others larger.
 
     It does no I/O and reads no clock. An item is known by its body, which stays the same when the item is retried.
 
     Args:
         later: how many submissions will follow that are not announced yet, and not waited for.
-
-    Attributes:
-        in_flight: items whose requests are open or waiting for a retry.
     """
 
     def __init__(self, later: Callable[[], int] = lambda: 0) -> None:
-        self.in_flight = 0
         self._later = later
         self._announced = 0
         self._unknown = 0  # announcements of an unknown number
         self._in_backoff: WeakSet[object] = WeakSet()  # dropped on resubmission, or when the source drops the body
         self._short_backoffs = 0
-        self._replies = 0
-        self._returns = 0  # replies after which the item is submitted again
 
     def announce(self) -> None:
         """A submission is coming, and worth waiting for."""
@@ -259,17 +256,13 @@ class Forecast:
         if self._in_backoff:
             self._in_backoff.discard(body)
 
-    def replied(self, body: object, *, returns: bool) -> None:
-        """The item with this `body` got its reply; `returns` says whether it will be submitted again."""
-        self._replies += 1
-        if returns:
-            self._returns += 1
-            self._in_backoff.add(body)
+    def returns(self, body: object) -> None:
+        """The item with this `body` got a reply after which it will be submitted again."""
+        self._in_backoff.add(body)
 
     def outlook(self) -> Outlook:
-        """What is still to come; of the items in flight, as many return as is usual."""
+        """What is still to come."""
         more = self._announced > 0 or self._short_backoffs > 0
         if self._unknown:
             return Outlook(more, None)
-        returning = self.in_flight * self._returns // max(1, self._replies)
-        return Outlook(more, self._announced + self._later() + len(self._in_backoff) + returning)
+        return Outlook(more, self._announced + self._later() + len(self._in_backoff))

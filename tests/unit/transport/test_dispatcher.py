@@ -192,6 +192,18 @@ class TestItems:
             assert all_right(await asking, images)
             assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
 
+    async def test_items_in_flight_take_no_share_of_the_last_round_although_some_are_retried(self) -> None:
+        images, gate = pictures(12), asyncio.Event()
+        busy = {f"file_{number}": {"status": 2} for number in range(2)}
+        async with FakeService() as service:
+            async with client_of(service, concurrency=2, limits=Limits(max_images=4)) as client:
+                service.script(items(busy), hold(gate, ok()))
+                asking = asyncio.create_task(improved(client, images))
+                await until(lambda: len(service.requests) == 3)
+                gate.set()
+                assert all_right(await asking, images)
+            assert [len(request.images) for request in service.requests] == [3, 3, 4, 4]
+
     @pytest.mark.parametrize(("rest", "waits"), [(0.0, True), (3600.0, False)])
     async def test_only_a_backoff_short_beside_a_request_is_waited_for(self, rest: float, *, waits: bool) -> None:
         in_backoff, go = asyncio.Event(), asyncio.Event()
