@@ -33,10 +33,10 @@ from benchmarks.running import run_contestant
 from benchmarks.scenarios import Lab, Medians, Ratio, Row
 from benchmarks.service import service
 
-__all__ = ["Fate", "bound", "compare", "ideal", "measure"]
+__all__ = ["IMAGES", "MODELS", "SLOTS", "Fate", "bound", "compare", "ideal", "measure"]
 
-_SLOTS, _IMAGES = 8, 48
-_MODELS: dict[str, dict[str, Any]] = {
+SLOTS, IMAGES = 8, 48
+MODELS: dict[str, dict[str, Any]] = {
     "(a) fixed": {"per_request": 5.0, "per_image": 0.0},
     "(b) a + b × images": {"per_request": 1.0, "per_image": 0.1},
     "(c) heavy-tailed": {"per_request": 1.0, "per_image": 0.1, "tail": 1.5},
@@ -59,7 +59,7 @@ class Fate(NamedTuple):
 
 def measure(lab: Lab) -> Iterator[Row]:
     """Ours with and without failures; plain aiohttp, which knows no second try, without."""
-    for model, latency in _MODELS.items():
+    for model, latency in MODELS.items():
         for temporary in (0.0, 0.05):
             for photos in _COUNTS if lab.scale >= 1 else _COUNTS[:-1]:
                 folder = archive(lab.archives, count=photos, size=1_000, sparse=True, differing=10_007)
@@ -68,10 +68,10 @@ def measure(lab: Lab) -> Iterator[Row]:
                     if name not in lab.contestants:
                         continue
                     with (
-                        service(kinds=("improved",), temporary=temporary, permits=_SLOTS, **latency) as server,
+                        service(kinds=("improved",), temporary=temporary, permits=SLOTS, **latency) as server,
                         lab.out() as out,
                     ):
-                        wall = run_contestant(name, photos=folder, out=out, url=server.url, concurrency=_SLOTS)["wall"]
+                        wall = run_contestant(name, photos=folder, out=out, url=server.url, concurrency=SLOTS)["wall"]
                         fates = _fates(server.stats(), photos, latency["per_image"])
                     yield Row(case, name, _OVER, wall / ideal(fates, latency["per_request"]))
                     yield Row(case, name, _OVER_BOUND, wall / bound(fates, latency["per_request"]))
@@ -85,12 +85,12 @@ def _fates(stats: dict[str, Any], photos: int, seconds: float) -> list[Fate]:
 def ideal(fates: list[Fate], per_request: float) -> float:
     """Seconds of the simulated job."""
     waiting, sent, planned = deque(fates), 0, 0
-    now, free, numbers = 0.0, _SLOTS, count()
+    now, free, numbers = 0.0, SLOTS, count()
     open_now: list[tuple[float, int, list[Fate]]] = []  # by when they end
     while waiting or open_now:
         while waiting and free:
-            if not planned or len(waiting) > planned * _IMAGES:
-                planned = ceil((sent + ceil(len(waiting) / _IMAGES)) / _SLOTS) * _SLOTS - sent
+            if not planned or len(waiting) > planned * IMAGES:
+                planned = ceil((sent + ceil(len(waiting) / IMAGES)) / SLOTS) * SLOTS - sent
             chunk = [waiting.popleft() for _ in range(ceil(len(waiting) / planned))]
             heappush(open_now, (now + per_request + sum(fate.seconds for fate in chunk), next(numbers), chunk))
             free, sent, planned = free - 1, sent + 1, planned - 1
@@ -107,10 +107,10 @@ def ideal(fates: list[Fate], per_request: float) -> float:
 def bound(fates: list[Fate], per_request: float) -> float:
     """Seconds, at least."""
     served = sorted(fate.seconds for fate in fates for _ in range(fate.times))
-    requests = ceil(len(served) / _SLOTS / _IMAGES) * per_request
+    requests = ceil(len(served) / SLOTS / IMAGES) * per_request
     return max(
-        requests + sum(served[: ceil(len(served) / _SLOTS)]),
-        requests + sum(served) / _SLOTS,
+        requests + sum(served[: ceil(len(served) / SLOTS)]),
+        requests + sum(served) / SLOTS,
         *(fate.times * (per_request + fate.seconds) for fate in fates),
     )
 
