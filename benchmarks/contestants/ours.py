@@ -7,7 +7,10 @@ from benchmarks.contestants.ticker import run_ticking
 from smarty_async.client import SmartyClient
 from smarty_async.options import Retries
 
-__all__ = ["restore", "run"]
+__all__ = ["BACKOFFS", "restore", "run"]
+
+BACKOFFS = Retries(first_wait=0.25, longest_wait=1.0)
+"""They fit servers that answer within seconds."""
 
 
 def run(job: Job) -> list[float] | None:
@@ -16,9 +19,8 @@ def run(job: Job) -> list[float] | None:
 
 
 async def restore(job: Job, *, counts_finished: bool = False) -> None:
-    """All photos of `job`; every one must come to a good end. Backoffs fit servers that answer within seconds."""
-    retries = Retries(first_wait=0.25, longest_wait=1.0)
-    async with SmartyClient(token="t", base_url=job.url, concurrency=job.concurrency, retries=retries) as client:  # noqa: S106 - the server takes any
+    """All photos of `job`; every one must come to a good end."""
+    async with SmartyClient(token="t", base_url=job.url, concurrency=job.concurrency, retries=BACKOFFS) as client:  # noqa: S106 - the server takes any
         run = client.improve_archive(job.photos, out=job.out)
         run.counts_finished = counts_finished
         async for result in run:

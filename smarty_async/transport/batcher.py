@@ -46,10 +46,14 @@ class Outlook(msgspec.Struct, frozen=True):
         more: whether items are about to be added that are worth waiting for.
         coming: how many items will be added, now or later; None when the number is unknown: then chunks are filled,
             not spread over the permits.
+        returning: how many of the items in flight will probably be added again. Shares allow for them, but no round
+            is planned for them alone: the estimate may be wrong, and those of a round's last requests come too late
+            for it.
     """
 
     more: bool = False
     coming: int | None = 0
+    returning: int = 0
 
 
 B = TypeVar("B", bound=Batchable)
@@ -136,7 +140,7 @@ class Batcher(Generic[B]):
             if queue.formed:
                 chunk = [item for item in queue.formed.popleft() if not item.done]
             else:
-                share = self._share(queue, ahead.coming, permits)
+                share = self._share(queue, ahead, permits)
                 if ahead.more and len(queue.items) < share and queue.bytes < self._max_bytes:
                     continue
                 queue.sent += 1
@@ -158,18 +162,18 @@ class Batcher(Generic[B]):
             self._queues = {group: _Queue(), **self._queues}
         return self._queues[group]
 
-    def _share(self, queue: _Queue[B], coming: int | None, permits: int) -> int:
+    def _share(self, queue: _Queue[B], ahead: Outlook, permits: int) -> int:
         """Images of the next chunk: an even share of the items queued and to come; the limit if those are unknown."""
-        if coming is None:
+        if ahead.coming is None:
             queue.planned = 0
             return self._max_images
-        count = len(queue.items) + coming
+        count = len(queue.items) + ahead.coming
         if not queue.planned or queue.permits != permits or ceil(count / queue.planned) > self._max_images:
             weight = queue.bytes / len(queue.items) * count
             least = max(1, ceil(count / self._max_images), ceil(weight / self._max_bytes))
             # Rounds are counted from the group's first chunk: a round may be half sent.
             queue.planned, queue.permits = ceil((queue.sent + least) / permits) * permits - queue.sent, permits
-        return ceil(count / queue.planned)
+        return min(self._max_images, ceil((count + ahead.returning) / queue.planned))
 
     def _pack(self, queue: _Queue[B], most: int) -> list[B]:
         """Take items in order, skipping those that no longer fit; a single item may always go alone."""
@@ -193,29 +197,33 @@ def _weight(item: Batchable) -> int:
     return item.size + FRAME_BYTES
 
 
-SHORT_BACKOFF = 0.1
+SHORT_BACKOFF = 0.2
 """Fraction of the last request's duration. Backoffs shorter than this are waited for, so that the retry joins the
-current round: an item that comes a little late would otherwise need a whole request more, alone at the end."""
+current round: an item that comes a little late would otherwise need a whole request more, alone at the end. It is as
+much as the first backoff, of a second, of requests that take five."""
 
 
 class Forecast:
-    """Predicts the submissions of one source, from what it announced and from the items that are to be retried.
-
-    Items in flight are not counted, although some of them will come back: those of a round's last requests come too
-    late for that round, whose last chunk would then be nearly empty, and all others larger.
+    """Predicts the submissions of one source, from what it announced and from how its items fared so far.
 
     It does no I/O and reads no clock. An item is known by its body, which stays the same when the item is retried.
 
     Args:
         later: how many submissions will follow that are not announced yet, and not waited for.
+
+    Attributes:
+        in_flight: items whose requests are open or waiting for a retry.
     """
 
     def __init__(self, later: Callable[[], int] = lambda: 0) -> None:
+        self.in_flight = 0
         self._later = later
         self._announced = 0
         self._unknown = 0  # announcements of an unknown number
         self._in_backoff: WeakSet[object] = WeakSet()  # dropped on resubmission, or when the source drops the body
         self._short_backoffs = 0
+        self._replies = 0
+        self._returns = 0  # replies after which the item is submitted again
 
     def announce(self) -> None:
         """A submission is coming, and worth waiting for."""
@@ -256,13 +264,17 @@ class Forecast:
         if self._in_backoff:
             self._in_backoff.discard(body)
 
-    def returns(self, body: object) -> None:
-        """The item with this `body` got a reply after which it will be submitted again."""
-        self._in_backoff.add(body)
+    def replied(self, body: object, *, returns: bool) -> None:
+        """The item with this `body` got its reply; `returns` says whether it will be submitted again."""
+        self._replies += 1
+        if returns:
+            self._returns += 1
+            self._in_backoff.add(body)
 
     def outlook(self) -> Outlook:
-        """What is still to come."""
+        """What is still to come; of the items in flight, as many return as did of those that were answered."""
         more = self._announced > 0 or self._short_backoffs > 0
         if self._unknown:
             return Outlook(more, None)
-        return Outlook(more, self._announced + self._later() + len(self._in_backoff))
+        returning = self.in_flight * self._returns // max(1, self._replies)
+        return Outlook(more, self._announced + self._later() + len(self._in_backoff), returning)

@@ -200,8 +200,7 @@ class Dispatcher:
             self._may_be_abandoned = True
             raise
         else:
-            if fault is not None or item.is_temporary:
-                submitter.forecast.returns(item.body)
+            submitter.forecast.replied(item.body, returns=fault is not None or item.is_temporary)
             return fault
         finally:
             self._items.discard(item)
@@ -268,12 +267,13 @@ class Dispatcher:
             sender.add_done_callback(self._sent)
 
     def _next_steps(self) -> _Steps:
-        """Decide, from the state alone, what to send and what to cancel."""
+        """Decide, from the state alone, what to send, which is in flight from now on, and what to cancel."""
         send: list[list[Item]] = []
         while len(send) < self._limit.free:
             next_chunk = self._batcher.take(permits=self._limit.size, outlook=_outlook)
             if next_chunk is None:
                 break
+            next_chunk[0].group.submitter.forecast.in_flight += len(next_chunk)
             send.append(next_chunk)
         if not self._may_be_abandoned:
             return _Steps(send, [])
@@ -282,6 +282,7 @@ class Dispatcher:
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         chunk = self._senders.pop(sender)
+        chunk[0].group.submitter.forecast.in_flight -= len(chunk)
         error = None if sender.cancelled() else sender.exception()
         if isinstance(error, SmartyError):
             self._fail(chunk, error)

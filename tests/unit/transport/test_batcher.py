@@ -260,6 +260,14 @@ def test_items_to_come_later_are_not_waited_for_but_their_share_is_kept() -> Non
     assert [len(chunk) for chunk in all_of(made, permits=4)] == [2, 2, 1, 1]
 
 
+def test_items_that_will_probably_return_have_their_share_but_no_round_of_their_own() -> None:
+    made = filled(90, images=48)
+    assert len(made.take(permits=2, outlook=lambda _: Outlook(returning=4)) or []) == 47
+    assert len(made.take(permits=2, outlook=lambda _: Outlook(returning=40)) or []) == 43  # not 28 of three rounds
+    made = filled(90, images=48)
+    assert len(made.take(permits=2, outlook=lambda _: Outlook(returning=40)) or []) == 48
+
+
 def test_an_awaited_item_goes_before_the_next_chunk_of_a_busy_group() -> None:
     made = filled(480)
     assert len(take(made, permits=8, more=True) or []) == 48

@@ -192,7 +192,7 @@ class TestItems:
             assert all_right(await asking, images)
             assert [len(request.images) for request in service.requests] == [5, 5, 5, 5]
 
-    async def test_items_in_flight_take_no_share_of_the_last_round_although_some_are_retried(self) -> None:
+    async def test_no_round_is_planned_for_items_in_flight_alone(self) -> None:
         images, gate = pictures(12), asyncio.Event()
         busy = {f"file_{number}": {"status": 2} for number in range(2)}
         async with FakeService() as service:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smarty_async.transport.batcher import SHORT_BACKOFF, Forecast, Outlook
 from smarty_async.transport.body import MemoryBody
@@ -16,6 +18,7 @@ def body() -> MemoryBody:
 
 def test_nothing_is_expected_at_first() -> None:
     forecast = Forecast()
+    forecast.in_flight = 48
     assert forecast.outlook() == Outlook(more=False, coming=0)
 
 
@@ -64,7 +67,7 @@ def test_only_a_backoff_that_is_short_beside_a_request_is_waited_for(seconds: fl
 def test_an_item_in_backoff_is_counted_until_it_is_submitted_again() -> None:
     forecast, image = Forecast(), body()
     forecast.submitted(image)
-    forecast.returns(image)
+    forecast.replied(image, returns=True)
     assert forecast.outlook() == Outlook(more=False, coming=1)
     forecast.submitted(image)
     assert forecast.outlook() == Outlook(more=False, coming=0)
@@ -72,7 +75,17 @@ def test_an_item_in_backoff_is_counted_until_it_is_submitted_again() -> None:
 
 def test_an_item_whose_body_is_dropped_is_not_expected_any_more() -> None:
     forecast, image = Forecast(), body()
-    forecast.returns(image)
+    forecast.replied(image, returns=True)
     del image
     gc.collect()
     assert forecast.outlook().coming == 0
+
+
+@given(replies=st.lists(st.booleans(), min_size=1), in_flight=st.integers(0, 1000))
+def test_as_many_items_in_flight_are_expected_back_as_came_back_before(*, replies: list[bool], in_flight: int) -> None:
+    forecast, image = Forecast(), body()
+    for returns in replies:
+        forecast.replied(image, returns=returns)
+        forecast.submitted(image)
+    forecast.in_flight = in_flight
+    assert forecast.outlook() == Outlook(returning=in_flight * sum(replies) // len(replies))
