@@ -26,7 +26,16 @@ from smarty_async.store_address import StoreAddress
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-__all__ = ["Bucket", "ObjectChanged", "ObjectExists", "ObjectMissing", "StoredObject", "UnlistableKey", "store_error"]
+__all__ = [
+    "Bucket",
+    "ObjectChanged",
+    "ObjectExists",
+    "ObjectMissing",
+    "ObjectRefused",
+    "StoredObject",
+    "UnlistableKey",
+    "store_error",
+]
 
 PAGE: Final = 1000
 """Keys in one answer to a LIST request, at most; what all stores give."""
@@ -293,6 +302,24 @@ _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w{1,60})</Code>")
 _DENIED: Final = ("401", "403")
 
+_WAYS_OUT: Final = {
+    re.compile("RequestTimeTooSkewed|RequestExpired"): "the machine's clock is wrong",
+    re.compile("Expired|InvalidToken|TokenRefresh"): "the credentials have expired: renew them",
+    re.compile("AuthorizationHeaderMalformed|IllegalLocation"): "the bucket is in another region: set AWS_REGION",
+    re.compile("InvalidObjectState|BlobArchived"): "it is archived: have the store bring it back first",
+    re.compile("Sig|Inv"): "check the keys",
+}
+"""What to do, by how a store's error code begins; the first that fits counts.
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+
+_UNREADABLE: Final = (*_DENIED, "416")
+_NOT_OF_AN_OBJECT: Final = re.compile("Account|Auth|Expired|Inv(?!alidObjectState|alidRange)|Not|Request|Sig|Token")
+"""How codes begin with which no object can be read: of keys, of the clock, of the account."""
+_UNWRITABLE: Final = ("400", "414")
+_OF_A_KEY: Final = re.compile("|.*Name|Key.*|InvalidU.*|OutOfRange.*|.*TooLarge")
+"""Codes with which one object is not written; all others of 400 (``ExpiredToken``, ``RequestTimeout``) would come for
+every other object, too, and each is paid for before it is stored."""
+
 _INVALID_PATH: Final = re.compile(r'path: "((?:[^"\\]|\\.)*)"')
 _ESCAPE: Final = re.compile(r"\\u\{([0-9a-f]{1,6})\}|\\(.)")
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}
@@ -308,6 +335,10 @@ class ObjectChanged(StoreError):
 
 class ObjectExists(StoreError):
     """There is an object with the key that was to be created."""
+
+
+class ObjectRefused(StoreError):
+    """The store refuses this object alone: it may not be read, or there can be no such key."""
 
 
 class UnlistableKey(StoreError):
@@ -326,9 +357,12 @@ def store_error(error: Exception, *, doing: str, address: StoreAddress, key: str
     text = str(error)
     status, code = (found[1] if (found := pattern.search(text)) else "" for pattern in (_STATUS, _CODE))
     what = f"cannot {doing} {address.url_of(key) if key else str(address)!r}"
-    return _of_an_object(type(error).__name__, text, what, address, has_key=bool(key), code=code) or _of_the_store(
-        error, what, address, status=status, code=code
-    )
+    known = _of_an_object(type(error).__name__, text, what, address, has_key=bool(key), code=code)
+    if known is not None:
+        return known
+    refused = _of_the_store(error, what, address, status=status, code=code)
+    concerns_it_alone = bool(key) and _concerns_object(doing, status, code)
+    return ObjectRefused(str(refused), refused.status) if concerns_it_alone else refused
 
 
 def _of_an_object(
@@ -347,15 +381,24 @@ def _of_an_object(
     return None
 
 
+def _concerns_object(doing: str, status: str, code: str) -> bool:
+    """Whether an answer to the reading or writing of an object concerns that object alone."""
+    if doing == "write":
+        return status in _UNWRITABLE and _OF_A_KEY.fullmatch(code) is not None
+    return doing == "read" and status in _UNREADABLE and not _NOT_OF_AN_OBJECT.match(code)
+
+
 def _of_the_store(error: Exception, what: str, address: StoreAddress, *, status: str, code: str) -> StoreError:
     text, answer = str(error), " ".join(filter(None, (status, code)))
     if code == "NoSuchBucket" or (status == "404" and not code):
         return StoreError(f"there is no bucket {address.bucket!r} (404 NoSuchBucket): check the address", 404)
     if not code and _NO_CREDENTIALS.search(text):
         return StoreError(f"there are no credentials for {str(address)!r}: set {_CREDENTIALS[address.scheme]}")
+    way_out = next((way for pattern, way in _WAYS_OUT.items() if pattern.match(code)), "")
     if status in _DENIED:
-        way_out = "check the keys" if code.startswith(("Sig", "Inv")) else "these credentials do not allow it"
-        return StoreError(f"{what}: {answer}: {way_out}", int(status))
+        way_out = way_out or "these credentials do not allow it"
+    if way_out and answer:
+        return StoreError(f"{what}: {answer}: {way_out}", int(status) if status else None)
     if answer:
         return StoreError(f"{what}: the store answers {answer}", int(status) if status else None)
     return StoreError(f"{what}: {_reason(error)}")
@@ -366,6 +409,8 @@ def _reason(error: Exception) -> str:
     first = str(error).partition("\n")[0]
     if "builder error" in first:
         return "its endpoint is no https:// address; AWS_ALLOW_HTTP=true allows plain http"
+    if "redirect without LOCATION" in first:
+        return "the bucket is in another region: set AWS_REGION"
     if "HTTP error" in first:
         return "the store cannot be reached: check its endpoint and the network"
     if isinstance(error, OSError) and error.strerror:

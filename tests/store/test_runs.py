@@ -394,6 +394,30 @@ async def test_a_store_that_fails_ends_the_run_and_nothing_is_paid_twice(place: 
     place.assert_right(photos)
 
 
+@pytest.mark.parametrize(
+    ("kind", "part", "status", "code"),
+    [
+        ("PUT", "/restored/improved/", 400, "ExpiredToken"),
+        ("GET", "/scans/", 403, "RequestTimeTooSkewed"),
+        ("GET", "/scans/", 403, "InvalidAccessKeyId"),
+    ],
+)
+async def test_no_photo_is_to_blame_for_the_keys_or_the_clock(
+    place: StorePlace, kind: str, part: str, status: int, code: str
+) -> None:
+    photos = place.fill(*NAMES)
+    async with FakeService() as service:
+        place.s3.failing, place.s3.code = [(kind, part, status)], code
+        try:
+            with pytest.raises(StoreError, match=f"{status} {code}"):
+                await place.restore(service)
+        finally:
+            place.s3.failing, place.s3.code = [], ""
+        assert set(outcomes(await place.restore(service)).values()) <= {"restored", "skipped"}
+        assert len(sent(service)) == len(NAMES)
+    place.assert_right(photos)
+
+
 async def test_a_photo_that_may_not_be_read_is_rejected_alone(place: StorePlace) -> None:
     place.fill("a.jpg", "b.jpg")
     async with FakeService() as service:

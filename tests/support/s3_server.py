@@ -36,6 +36,7 @@ class S3Server:
         readers: an access key, and its secret, that may only list and read.
         requests: how many of each kind there were, as ``PUT``, ``LIST``, ``GET`` …
         failing: the kind of request, a part of its path, and the status that it is refused with.
+        code: the store's error code in those answers; none when empty.
         held: a part of the path of PUTs that are answered only when the event is set.
         losing: the kind of request, and a part of its path: the next such request is carried out, and its answer lost
             on the way; a gateway answers 503.
@@ -52,6 +53,7 @@ class S3Server:
         self.requests: Counter[str] = Counter()
         self.ignores_conditions = ignores_conditions
         self.failing: list[tuple[str, str, int]] = []
+        self.code = ""
         self.held: list[tuple[str, threading.Event]] = []
         self.losing: list[tuple[str, str]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -74,8 +76,9 @@ class S3Server:
                 released.wait()
         for failing, part, status in self.failing:
             if failing == kind and part in environ["PATH_INFO"]:
-                start_response(f"{status} Refused", [("Content-Length", "0")])
-                return [b""]
+                body = f"<Error><Code>{self.code}</Code></Error>".encode() if self.code else b""
+                start_response(f"{status} Refused", [("Content-Length", str(len(body)))])
+                return [body]
         if self.ignores_conditions and method == "PUT":
             environ.pop("HTTP_IF_NONE_MATCH", None)
             environ.pop("HTTP_IF_MATCH", None)

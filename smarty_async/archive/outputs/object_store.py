@@ -14,7 +14,14 @@ from typing import Any, Final
 import msgspec
 
 from smarty_async.archive.entries import FinishedPhoto, StoredOutput
-from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectExists, ObjectMissing, StoredObject
+from smarty_async.archive.object_store import (
+    Bucket,
+    ObjectChanged,
+    ObjectExists,
+    ObjectMissing,
+    ObjectRefused,
+    StoredObject,
+)
 from smarty_async.archive.outputs.checker import KeyPages
 from smarty_async.archive.outputs.output_log import OutputLog
 from smarty_async.archive.outputs.state_folder import StateFolder, default_state_folder
@@ -49,9 +56,6 @@ _RULES: Final = FileNameRules(forbidden="".join(map(chr, range(1, 32))) + "\x7f"
 as names on a disk, to which people copy a bucket."""
 
 _PIECE_BYTES: Final = 1 << 20
-
-_NAME_STATUSES: Final = (400, 414)
-"""Refusals that concern one key: the store takes others."""
 
 
 class OutputBucket(StateFolder):
@@ -370,14 +374,7 @@ class ObjectWriter:
             OutputRefused: the store does not take this one.
             StoreError: the store refuses.
         """
-        try:
-            self._write(f"{kind}/{place}", output, file, origin)
-        except StoreError as error:
-            if error.status in _NAME_STATUSES:
-                raise OutputRefused(str(error)) from None
-            raise
-
-    def _write(self, key: str, output: StoredOutput, file: Path, origin: OutputOrigin | None) -> None:
+        key = f"{kind}/{place}"
         metadata = {} if origin is None else origin.metadata()
         is_first = output.replaces is None and self._conditional  # nothing is expected there
         for _ in range(_LOOKS):
@@ -392,11 +389,15 @@ class ObjectWriter:
                 raise NameTaken(f"{message}: move it away, and run again")
             create = found is None and self._conditional
             replaces = found.etag if found is not None and self._conditional else None
-            with suppress(ObjectExists, ObjectChanged, ObjectMissing):  # it was written or removed meanwhile
+            try:
                 self._bucket.put(
                     key, file, content_type="image/jpeg", metadata=metadata, create=create, replaces=replaces
                 )
-                return
+            except (ObjectExists, ObjectChanged, ObjectMissing):
+                continue  # it was written or removed meanwhile
+            except ObjectRefused as error:
+                raise OutputRefused(str(error)) from None
+            return
         raise NameTaken(f"{self._bucket.address.url_of(key)!r} changes all the time: something else writes it")
 
     def _is_of_photo(self, key: str, origin: OutputOrigin | None) -> bool:

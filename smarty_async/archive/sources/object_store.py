@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 
-from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, StoredObject
+from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, ObjectRefused, StoredObject
 from smarty_async.archive.paths import GENERATED_NAMES, STATE
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
@@ -453,7 +453,7 @@ def _rejected(error: StoreError) -> PhotoRejected | StoreError:
     """The error of one photo, or of the store when it is not the photo's."""
     if isinstance(error, ObjectChanged | ObjectMissing):
         return _changed()
-    if error.status in (401, 403, 404, 416):
+    if isinstance(error, ObjectRefused):
         return PhotoRejected(f"it cannot be read: {error}", type="unreadable")
     return error
 

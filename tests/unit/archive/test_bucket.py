@@ -19,6 +19,7 @@ from smarty_async.archive.object_store import (
     ObjectChanged,
     ObjectExists,
     ObjectMissing,
+    ObjectRefused,
     UnlistableKey,
     store_error,
 )
@@ -148,6 +149,11 @@ def answer(status: int, code: str = "") -> str:
         ("FileNotFoundError", answer(404, "NoSuchBucket"), None, "there is no bucket 'photos' (404 NoSuchBucket)"),
         ("PermissionDeniedError", answer(403, "AccessDenied"), None, "403 AccessDenied: these credentials do not"),
         ("GenericError", answer(403, "SignatureDoesNotMatch"), None, "403 SignatureDoesNotMatch: check the keys"),
+        ("GenericError", answer(403, "RequestTimeTooSkewed"), None, "403 RequestTimeTooSkewed: the machine's clock"),
+        ("GenericError", answer(400, "ExpiredToken"), None, "400 ExpiredToken: the credentials have expired"),
+        ("GenericError", answer(400, "AuthorizationHeaderMalformed"), None, "in another region: set AWS_REGION"),
+        ("GenericError", "GET https://h - Received redirect without LOCATION", None, "in another region"),
+        ("GenericError", answer(403, "InvalidObjectState"), ObjectRefused, "403 InvalidObjectState: it is archived"),
         ("GenericError", answer(503, "SlowDown"), None, "the store answers 503 SlowDown"),
         ("GenericError", "GET http://169.254.169.254/latest/api/token", None, "no credentials for 's3://photos/scans'"),
         ("GenericError", "GET https://h in 3ms - HTTP error: error sending request", None, "cannot be reached"),
@@ -161,6 +167,35 @@ def test_an_error_is_one_sentence_without_foreign_text(name: str, text: str, kin
     assert "bait" not in str(error)
     assert "\n" not in str(error)
     assert kind is None or isinstance(error, kind)
+
+
+@pytest.mark.parametrize(
+    ("doing", "status", "code", "alone"),
+    [
+        ("read", 403, "AccessDenied", True),
+        ("read", 403, "", True),
+        ("read", 416, "InvalidRange", True),
+        ("read", 403, "InvalidAccessKeyId", False),
+        ("read", 403, "SignatureDoesNotMatch", False),
+        ("read", 403, "RequestTimeTooSkewed", False),
+        ("read", 403, "ExpiredToken", False),
+        ("read", 400, "ExpiredToken", False),
+        ("read", 404, "NoSuchBucket", False),
+        ("write", 400, "KeyTooLongError", True),
+        ("write", 400, "XMinioInvalidObjectName", True),
+        ("write", 400, "EntityTooLarge", True),
+        ("write", 400, "", True),
+        ("write", 414, "", True),
+        ("write", 400, "ExpiredToken", False),
+        ("write", 400, "RequestTimeout", False),
+        ("write", 403, "AccessDenied", False),
+        ("remove", 403, "AccessDenied", False),
+    ],
+)
+def test_what_concerns_one_object_alone(doing: str, status: int, code: str, *, alone: bool) -> None:
+    error = store_error(failure("GenericError", answer(status, code)), doing=doing, address=ADDRESS, key="a.jpg")
+    assert isinstance(error, ObjectRefused) is alone
+    assert error.status == status
 
 
 def test_the_key_that_ends_a_listing_is_known_whole() -> None:
