@@ -27,11 +27,11 @@ from smarty_async.cluster.probing import ClusterProbes
 from smarty_async.cluster.storage import ChunkStorage, FolderStorage, storage_of
 from smarty_async.cluster.worker import send_chunk
 from smarty_async.cluster.workers import ClusterWorkers, is_private, unreachable
-from smarty_async.errors import ConfigurationError, DiskError, OptionsError, RequestError
+from smarty_async.errors import ConfigurationError, DiskError, OptionsError, PhotoError, RequestError, StoreError
 from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.progress import Progress
 from smarty_async.results import Kind
-from smarty_async.transport.body import Body, MemoryBody
+from smarty_async.transport.body import Body, BodyFailed, MemoryBody
 from smarty_async.transport.request import ChunkRequest
 from smarty_async.transport.response import OutputEditor, ReceivedItem, SinkFile
 from smarty_async.wire.messages import Image, Multipart, item_name
@@ -117,8 +117,10 @@ class ClusterConnection:
             self._dask,
             storage=self._storage,
             sources=options.sources,
+            store_options=options.store_options.values,
             wait_seconds=self._wait_seconds,
             on_change=on_change,
+            on_refused=progress.warnings.append,
         )
         self._probes = ClusterProbes(self._dask, self._workers, source=source, limits=limits, fit=options.fit)
         async with self._workers.watched():
@@ -214,9 +216,9 @@ class ClusterConnection:
         """
         if await log.begin(NEVER_SENT):  # which also tells that the caller may, where a worker may not
             refused = report.refused if report is not None else None
-            if report is not None and report.refused and report.unusable_worker:
+            if report is not None and report.refused and report.suspect:
                 assert self._workers is not None  # noqa: S101 - see `send`
-                await self._workers.refuse(report.unusable_worker, report.refused)
+                await self._workers.refuse(report.suspect, report.refused)
             raise RequestError(refused or "no worker of the cluster took the request", sent=False)
         logged = await final_report(log, beat_seconds=self._storage.beat_seconds)
         _log.info("adopted %d answers of a worker that is gone", len(logged.items))
@@ -248,7 +250,45 @@ class ClusterConnection:
         if end is None:
             raise RequestError("the worker that had sent the request is gone")
         if end.failure is not None:
-            raise end.failure.error(sent=end.sent)
+            error = end.failure.error(sent=end.sent)
+            raise await self._error_of_worker(report.suspect, error, request) if report.suspect else error
+
+    async def _error_of_worker(self, address: str, error: Exception, request: ChunkRequest) -> Exception:
+        """What to raise for `error` of a worker that could not read an image, or store an output.
+
+        Where this process can, the worker is to blame: it is not used any more, and another one sends the request.
+        """
+        own = await self._own_failure(error, request)
+        if own is not None:
+            return own
+        assert self._workers is not None  # noqa: S101 - see `send`
+        await self._workers.refuse(address, str(error))
+        # Of a request that an image broke off, nothing is paid for.
+        return RequestError(f"the worker {address} failed: {error}", sent=not isinstance(error, BodyFailed))
+
+    async def _own_failure(self, error: Exception, request: ChunkRequest) -> Exception | None:
+        """How this process fails at what a worker could not do; None when it can."""
+        try:
+            if isinstance(error, BodyFailed):
+                async for _ in request.bodies[error.number].read():
+                    pass
+            else:
+                await asyncio.to_thread(self._try_storage)
+        except (PhotoError, StoreError) as own:
+            return BodyFailed(error.number, own) if isinstance(error, BodyFailed) else own
+        except DiskError as own:
+            return own
+        return None
+
+    def _try_storage(self) -> None:
+        """Put something into the storage, and remove it; blocks.
+
+        Raises:
+            DiskError: the storage refuses.
+        """
+        name = f"cluster-{secrets.token_hex(8)}"
+        self._storage.mark(name)
+        self._storage.clear(name)
 
     async def _hand_over_items(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
         """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.

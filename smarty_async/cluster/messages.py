@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -116,6 +117,9 @@ class ChunkJob(msgspec.Struct, frozen=True, kw_only=True):
     storage: ChunkStorage
 
 
+_STORAGE: Final = frozenset({"body", "store", "disk"})
+"""Kinds of `Failure` for which the worker's own mounts, credentials, clock or disk may be to blame."""
+
 _Kind = Literal[
     "request", "body", "authorization", "refused", "address", "configuration", "store", "disk", "unexpected"
 ]
@@ -176,6 +180,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             if isinstance(error, plain):
                 return cls(kind=kind, message=str(error), status=status)
         return cls(kind="unexpected", message=f"{type(error).__name__}: {error}")
+
+    @property
+    def is_of_storage(self) -> bool:
+        """Whether the worker could not read an image or store an output, and others perhaps can."""
+        return self.kind in _STORAGE and (self.status or 0) < HTTPStatus.INTERNAL_SERVER_ERROR
 
     def error(self, *, sent: bool) -> Exception:
         """The error again.
@@ -284,14 +293,15 @@ class ChunkReport(msgspec.Struct, frozen=True):
         items: what was answered.
         end: how the request ended; None when it has not, as far as is known.
         refused: why it was not begun, None when it was.
-        unusable_worker: the address of the worker that cannot begin any, for the reason in `refused`; empty for none.
+        suspect: the address of the worker, when it could not begin the chunk, read an image or store an output: the
+            caller finds out whether the worker is to blame. Empty when nothing like that happened.
         begin: what it carries, where its log tells.
     """
 
     items: Sequence[FinishedItem] = ()
     end: ChunkEnd | None = None
     refused: str | None = None
-    unusable_worker: str = ""
+    suspect: str = ""
     begin: ChunkBegin | None = None
 
     @property

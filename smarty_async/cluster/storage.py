@@ -63,7 +63,7 @@ class ChunkStorage(Protocol):
         ...
 
     def mark(self, name: str) -> None:
-        """Put something there, so that `unseen` can tell whether a worker sees it; blocks.
+        """Put something there, by which `unseen` tells whether a worker sees it; blocks.
 
         Raises:
             DiskError: the storage refuses.
@@ -86,8 +86,13 @@ class ChunkStorage(Protocol):
         """
         ...
 
-    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
-        """What this process does not see: `mark`'s, or one of `sources`; None when it sees all. Blocks."""
+    def unseen(self, name: str, sources: Sequence[str | Bucket]) -> str | None:
+        """What this process does not see: `mark`'s, or one of `sources`; None when it sees all; blocks.
+
+        Raises:
+            OSError: the system refuses to look.
+            ConfigurationError: one of `sources` cannot be used.
+        """
         ...
 
     def temp_folder(self) -> str:
@@ -159,7 +164,7 @@ class FolderStorage(msgspec.Struct, frozen=True):
     def mark(self, name: str) -> None:
         """Create a file; see `ChunkStorage.mark`."""
         try:
-            Path(self.folder, name).touch()
+            Path(self.folder, name).write_bytes(_MARK)
         except OSError as error:
             raise DiskError.of(error, Path(self.folder), "write to") from None
 
@@ -170,7 +175,7 @@ class FolderStorage(msgspec.Struct, frozen=True):
     def clear_logs(self) -> None:
         """Nothing: the run itself removes old temporary files, and the logs are among them."""
 
-    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
+    def unseen(self, name: str, sources: Sequence[str | Bucket]) -> str | None:
         """What this process does not see; see `ChunkStorage.unseen`."""
         if not Path(self.folder, name).exists():
             return f"it does not see the folder {self.folder!r} of the caller"
@@ -237,7 +242,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     def mark(self, name: str) -> None:
         """Put an object; see `ChunkStorage.mark`."""
-        self.bucket.put(f"{_LOGS}/{name}", b"", content_type="text/plain")
+        self.bucket.put(f"{_LOGS}/{name}", _MARK, content_type="text/plain")
 
     def clear(self, name: str) -> None:
         """Remove it; see `ChunkStorage.clear`."""
@@ -248,7 +253,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
         for page in self.bucket.pages(under=_LOGS):
             self.bucket.delete(*(one.key for one in page))
 
-    def unseen(self, name: str, sources: Sequence[str]) -> str | None:
+    def unseen(self, name: str, sources: Sequence[str | Bucket]) -> str | None:
         """What this process does not see; see `ChunkStorage.unseen`."""
         try:
             if self.bucket.head(f"{_LOGS}/{name}") is None:
@@ -319,6 +324,8 @@ def storage_of(outputs: OutputStore) -> ChunkStorage:
 
 _LOGS: Final = f"{STATE}/chunks"
 _LOG_NAME: Final = "chunk-"
+_MARK: Final = bytes(1 << 16)
+"""What is put to try a storage out: a full disk takes empty files."""
 
 
 @cache
@@ -328,9 +335,18 @@ def _temp_folder() -> str:
     return folder
 
 
-def _unseen(sources: Sequence[str]) -> str | None:
-    unseen = next((source for source in sources if not os.path.lexists(source)), None)
-    return None if unseen is None else f"it does not see {unseen!r}"
+def _unseen(sources: Sequence[str | Bucket]) -> str | None:
+    """What this process does not see of `sources`.
+
+    Raises:
+        ConfigurationError: it cannot list a bucket.
+    """
+    for source in sources:
+        if isinstance(source, Bucket):
+            source.check()
+        elif not os.path.lexists(source):
+            return f"it does not see {source!r}"
+    return None
 
 
 def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, StoredOutput]:

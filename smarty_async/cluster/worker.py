@@ -21,6 +21,7 @@ import msgspec
 from distributed import Worker, WorkerPlugin, get_worker
 from yarl import URL
 
+from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.outputs.temp_file import Appendable, TempFile, append_all
 from smarty_async.archive.photos.probe import Probed
 from smarty_async.archive.photos.reader import read_in_thread
@@ -126,19 +127,22 @@ class DrainPlugin(WorkerPlugin):
 
 
 async def prepare(
-    storage: ChunkStorage, mark: str, sources: Sequence[str], *, dask_worker: Worker
+    storage: ChunkStorage, mark: str, sources: Sequence[str | Bucket], *, dask_worker: Worker
 ) -> tuple[str, str | None]:
     """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all.
 
     Args:
         storage: where outputs go.
         mark: what the caller has put there.
-        sources: where photos come from.
+        sources: where photos come from: paths and buckets.
         dask_worker: the worker.
     """
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
-    return VERSION, await asyncio.to_thread(storage.unseen, mark, sources)
+    try:
+        return VERSION, await asyncio.to_thread(storage.unseen, mark, sources)
+    except (OSError, SmartyError) as error:  # what is raised here could be taken for a worker that has left
+        return VERSION, str(error)
 
 
 async def look_into(probers: Sequence[Prober], *, limits: Limits, fit: bool, pool: str) -> list[Probed | None]:
@@ -175,7 +179,7 @@ async def send_chunk(job: ChunkJob) -> ChunkReport:
     if job.version != VERSION:
         return ChunkReport(refused=f"the worker has version {VERSION} of smarty_async")
     report = await asyncio.shield(asyncio.wrap_future(_requests().start(_send_chunk(job))))
-    return msgspec.structs.replace(report, unusable_worker=_address()) if report.unusable_worker else report
+    return msgspec.structs.replace(report, suspect=_address()) if report.suspect else report
 
 
 def _address() -> str:
@@ -193,7 +197,7 @@ async def _send_chunk(job: ChunkJob) -> ChunkReport:
         if not await log.begin(*_begin_of(job)):
             return ChunkReport(refused="it was begun before")
     except SmartyError as error:  # its mount or its credentials are others than the caller's, or its disk is full
-        return ChunkReport(refused=str(error), unusable_worker=_THIS_WORKER)
+        return ChunkReport(refused=str(error), suspect=_THIS_WORKER)
     request = _WorkerRequest(job, log)
     began = monotonic()
     problem = await _send(request, job, log)
@@ -209,7 +213,8 @@ async def _send_chunk(job: ChunkJob) -> ChunkReport:
     )
     with suppress(ChunkUnwanted, SmartyError):
         await log.append(end)
-    return ChunkReport(request.items, end)
+    suspect = _THIS_WORKER if end.failure is not None and end.failure.is_of_storage else ""
+    return ChunkReport(request.items, end, suspect=suspect)
 
 
 def _begin_of(job: ChunkJob) -> Sequence[ChunkBegin]:

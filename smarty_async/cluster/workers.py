@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 import msgspec
 from distributed import Client
 
+from smarty_async.archive.object_store import Bucket
 from smarty_async.archive.threads import finish_despite_cancel
 from smarty_async.cluster.messages import VERSION
 from smarty_async.cluster.storage import ChunkStorage
 from smarty_async.cluster.worker import prepare
 from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
 from smarty_async.options import is_loopback
+from smarty_async.store_address import StoreAddress, is_store_address
 
 __all__ = ["ClusterWorkers", "is_private", "unreachable"]
 
@@ -50,8 +52,10 @@ class ClusterWorkers:
         dask: an asynchronous client of the cluster.
         storage: where outputs go; every worker must see it.
         sources: where photos come from; likewise.
+        store_options: what buckets among them are opened with.
         wait_seconds: how long to wait for a worker when there is none, in seconds.
         on_change: called with the usable workers and their threads when these change.
+        on_refused: called with a sentence for a person when a worker is not used, once for each reason.
     """
 
     def __init__(
@@ -60,15 +64,25 @@ class ClusterWorkers:
         *,
         storage: ChunkStorage,
         sources: Sequence[str],
+        store_options: Mapping[str, Any],
         wait_seconds: float,
         on_change: Callable[[int, int], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
         self._storage = storage
-        self._sources = [str(Path(source).absolute()) for source in sources if Path(source).exists()]  # no buckets
+        self._sources = [
+            Bucket(StoreAddress.parse(source), store_options)
+            if is_store_address(source)
+            else str(Path(source).absolute())
+            for source in sources
+            if is_store_address(source) or Path(source).exists()
+        ]
         self._mark = f"cluster-{secrets.token_hex(8)}"
         self._wait_seconds = wait_seconds
         self._on_change = on_change
+        self._on_refused = on_refused
+        self._reasons: set[str] = set()
         self._known: dict[str, _Worker] = {}
         self._changed = asyncio.Condition()
         self._unreachable: ServiceUnavailable | None = None
@@ -130,8 +144,15 @@ class ClusterWorkers:
         """Do not use the worker at `address` any more: it cannot do what it was given, for `reason`."""
         worker = self._known.get(address)
         if worker is not None and worker.refused is None:
-            _log.warning("the worker %s is not used any more: %s", address, reason)
+            self._warn(f"the worker {address} is not used any more: {reason}", reason)
             await self._changed_to(self._known | {address: msgspec.structs.replace(worker, refused=reason)})
+
+    def _warn(self, sentence: str, reason: str) -> None:
+        """Say that a worker is not used; a platform may start another of the same kind again and again."""
+        _log.warning("%s", sentence)
+        if reason not in self._reasons:
+            self._reasons.add(reason)
+            self._on_refused(sentence)
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -191,7 +212,7 @@ class ClusterWorkers:
             if is_there:
                 prepared[address] = _Worker(found[address]["nthreads"], refused)
             if refused is not None:
-                _log.warning("the worker %s is not used: %s", address, refused)
+                self._warn(f"the worker {address} is not used: {refused}", refused)
         return prepared
 
     async def _prepare(self, address: str) -> tuple[bool, str | None]:

@@ -249,6 +249,53 @@ async def test_a_worker_that_may_not_write_to_the_bucket_is_not_used(
     assert f"is not used{' any more' if while_it_runs else ''}: cannot write 's3://photos/readers-" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("failing", "said", "paid_again"),
+    [
+        (("LIST", "/photos", 403), "is not used: cannot list 's3://photos/scans'", 0),
+        (("GET", "/scans/", 403), "is not used any more: cannot read 's3://photos/scans/", 0),
+        (
+            ("PUT", "/improved/", 403),
+            "is not used any more: cannot write 's3://photos/skewed-PUT/improved",
+            THREADS * 4,
+        ),
+    ],
+)
+async def test_a_worker_whose_clock_is_wrong_is_not_used(
+    service: FakeService,
+    s3: S3Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    failing: tuple[str, str, int],
+    said: str,
+    paid_again: int,
+) -> None:
+    fill(s3)
+    key, secret = s3.others
+    skewed = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    cluster = Cluster(tmp_path / "cluster")
+    s3.failing, s3.code, s3.failing_key = [failing], "RequestTimeTooSkewed", key
+    try:
+        await cluster.start(workers=1, environ=s3.environment | skewed)
+        await cluster.add_worker(s3.environment)
+        async with cluster.client() as dask, client_of(service, limits=Limits(max_images=4)) as client:
+            archive = client.improve_archive(
+                "s3://photos/scans", out=f"s3://photos/skewed-{failing[0]}", state=tmp_path / "state", cluster=dask
+            )
+            results = [result async for result in archive]
+    finally:
+        await cluster.close()
+        s3.failing, s3.code, s3.failing_key = [], "", ""
+    assert Counter(result.outcome for result in results) == {"restored": PHOTOS}
+    [warning] = archive.progress.warnings
+    assert said in warning
+    images = sum(len(request.images) for request in service.requests)
+    assert PHOTOS <= images <= PHOTOS + paid_again
+
+
 async def test_a_worker_is_killed(service: FakeService, s3: S3Server, tmp_path: Path) -> None:
     fill(s3)
     service.default = lambda _: late(1)

@@ -234,7 +234,7 @@ async def test_a_service_that_cannot_be_reached_was_sent_nothing(tmp_path: Path)
 
 async def test_a_worker_that_cannot_write_a_log_says_that_it_is_unusable(service: FakeService, tmp_path: Path) -> None:
     report = await send_chunk(job_for(service, tmp_path / "gone"))
-    assert report.unusable_worker
+    assert report.suspect
     assert (report.refused or "").startswith("cannot write")
     assert report.end is None
     assert not service.requests

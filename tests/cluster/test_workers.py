@@ -66,6 +66,20 @@ async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
     assert [names.count(PLUGIN) for names in plugins.values()] == [1]
 
 
+async def test_a_worker_that_may_not_look_is_there_and_says_why(
+    service: FakeService, source: Path, out: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(source, 1)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/nfs/restored")
+
+    monkeypatch.setattr(FolderStorage, "unseen", refuse)  # the workers are in this process
+    async with client_of(service) as client:
+        with pytest.raises(ConfigurationError, match=r"cannot be used: .*Permission denied: '/nfs/restored'"):
+            await anext(aiter(client.improve_archive(source, out=out, cluster=dask)))
+
+
 async def test_a_worker_of_another_version_is_given_nothing(
     service: FakeService, source: Path, out: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -34,9 +34,11 @@ class S3Server:
         key: the access key that may do everything.
         secret: of that key.
         readers: an access key, and its secret, that may only list and read.
+        others: an access key, and its secret, that may do everything, too.
         requests: how many of each kind there were, as ``PUT``, ``LIST``, ``GET`` …
         failing: the kind of request, a part of its path, and the status that it is refused with.
         code: the store's error code in those answers; none when empty.
+        failing_key: the access key whose requests alone fail so; all when empty.
         held: a part of the path of PUTs that are answered only when the event is set.
         losing: the kind of request, and a part of its path: the next such request is carried out, and its answer lost
             on the way; a gateway answers 503.
@@ -53,7 +55,7 @@ class S3Server:
         self.requests: Counter[str] = Counter()
         self.ignores_conditions = ignores_conditions
         self.failing: list[tuple[str, str, int]] = []
-        self.code = ""
+        self.code = self.failing_key = ""
         self.held: list[tuple[str, threading.Event]] = []
         self.losing: list[tuple[str, str]] = []
         self._app = DomainDispatcherApplication(create_backend_app)
@@ -62,7 +64,7 @@ class S3Server:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.key = self.secret = "test"
-        self.readers = ("", "")
+        self.readers = self.others = ("", "")
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         sys.settrace(None)  # this thread is the server's: where coverage is measured, its calls are no concern
@@ -75,7 +77,8 @@ class S3Server:
             if method == "PUT" and part in environ["PATH_INFO"]:
                 released.wait()
         for failing, part, status in self.failing:
-            if failing == kind and part in environ["PATH_INFO"]:
+            signed = self.failing_key in environ.get("HTTP_AUTHORIZATION", "")
+            if failing == kind and part in environ["PATH_INFO"] and signed:
                 body = f"<Error><Code>{self.code}</Code></Error>".encode() if self.code else b""
                 start_response(f"{status} Refused", [("Content-Length", str(len(body)))])
                 return [body]
@@ -135,14 +138,14 @@ class S3Server:
 
         iam = self.client("iam")
         keys: list[tuple[str, str]] = []
-        for user, actions in (("owner", ["*"]), ("reader", ["s3:List*", "s3:Get*"])):
+        for user, actions in (("owner", ["*"]), ("reader", ["s3:List*", "s3:Get*"]), ("other", ["*"])):
             iam.create_user(UserName=user)
             made = iam.create_access_key(UserName=user)["AccessKey"]
             keys.append((made["AccessKeyId"], made["SecretAccessKey"]))
             statement = {"Effect": "Allow", "Action": actions, "Resource": "*"}
             document = {"Version": "2012-10-17", "Statement": [statement]}
             iam.put_user_policy(UserName=user, PolicyName=user, PolicyDocument=json.dumps(document))
-        (self.key, self.secret), self.readers = keys
+        (self.key, self.secret), self.readers, self.others = keys
         moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
 
     def put(self, objects: dict[str, bytes], *, prefix: str = "") -> None:
