@@ -42,6 +42,13 @@ PAGE: Final = 1000
 
 _TIMEOUT, _CONNECT_TIMEOUT = "300s", "10s"
 _RETRIES: Final = {"max_retries": 6, "retry_timeout": timedelta(seconds=120)}
+_PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_CLIENT_OPTIONS: Final = (
+    *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "proxy_ca_certificate"),
+    *("proxy_excludes", "proxy_url", "timeout", "user_agent"),
+)
+"""Options of obstore's client that a variable of the environment may hold: ``AWS_ALLOW_HTTP`` …"""
+
 _FIRST_RETRIES: Final = {"max_retries": 1, "retry_timeout": timedelta(seconds=5)}
 """At the start a wrong address shows itself soon; without keys, the cloud's metadata address is asked that often."""
 
@@ -249,7 +256,8 @@ class Bucket:
         options: dict[str, Any] = {**self._options}
         if self.address.scheme == "s3":
             options = {**aws_profile(options), **options}
-        client = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT, **options.pop("client_options", {})}
+        client: dict[str, Any] = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT}
+        client |= _client_options_of_environment(self.address.scheme) | options.pop("client_options", {})
         endpoint = options.get("endpoint") or options.get("aws_endpoint") or _endpoint_of_environment()
         if is_loopback(urlsplit(endpoint).hostname or ""):  # plain http gives nothing away
             client.setdefault("allow_http", True)
@@ -276,6 +284,12 @@ class Bucket:
             raise
         except Exception as error:  # noqa: BLE001 - obstore's tree, and OSError, ValueError, FileNotFoundError
             raise store_error(error, doing=doing, address=self.address, key=key) from None
+
+
+def _client_options_of_environment(scheme: str) -> dict[str, str]:
+    """How to connect, as the environment says: where obstore is given any such option, it leaves out all of these."""
+    variables = {f"{_PREFIXES[scheme]}_{option.upper()}": option for option in _CLIENT_OPTIONS}
+    return {option: os.environ[name] for name, option in variables.items() if os.environ.get(name)}
 
 
 def _endpoint_of_environment() -> str:

@@ -148,6 +148,18 @@ async def test_without_credentials_it_is_said_what_to_set(s3: S3Server, place: S
 
 
 @pytest.mark.slow
+@posix  # elsewhere nothing can be reached at this address
+@pytest.mark.slow
+async def test_plain_http_is_refused_unless_the_environment_allows_it(place: StorePlace, service: FakeService) -> None:
+    photos = place.fill("a.jpg")
+    elsewhere = place.s3.environment | {"AWS_ENDPOINT_URL": place.s3.url.replace("127.0.0.1", "0.0.0.0")}  # noqa: S104 - the same place, by a name that is not loopback
+    ended = await run(*command(place, service), **elsewhere)
+    assert (ended.status, "AWS_ALLOW_HTTP=true allows plain http" in ended.err) == (3, True)
+    ended = await run(*command(place, service), **elsewhere, AWS_ALLOW_HTTP="true")
+    assert ended.status == 0, ended.err
+    place.assert_right(photos)
+
+
 async def test_the_keys_of_a_profile_are_read(place: StorePlace, service: FakeService, tmp_path: Path) -> None:
     place.fill("a.jpg")
     (tmp_path / "credentials").write_text(
