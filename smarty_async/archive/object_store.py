@@ -41,7 +41,10 @@ PAGE: Final = 1000
 """Keys in one answer to a LIST request, at most; what all stores give."""
 
 _TIMEOUT, _CONNECT_TIMEOUT = "300s", "10s"
-_RETRIES: Final = {"max_retries": 6, "retry_timeout": timedelta(seconds=120)}
+_BACKOFF: Final = {"init_backoff": timedelta(seconds=0.2), "base": 3, "max_backoff": timedelta(seconds=5)}
+_RETRIES: Final = {"max_retries": 1000, "retry_timeout": timedelta(seconds=120), "backoff": _BACKOFF}
+"""The time ends the retries: a store may ask to slow down for a minute. obstore takes each wait at random, up
+to `base` times the last one: with a base of 2 they hardly grow."""
 _PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _CLIENT_OPTIONS: Final = (
     *("allow_http", "allow_invalid_certificates", "connect_timeout", "http1_only", "proxy_ca_certificate"),

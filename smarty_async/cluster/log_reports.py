@@ -38,8 +38,10 @@ async def final_report(log: ChunkLog, *, beat_seconds: float) -> ChunkReport:
     """
     size, grew_at = -1, monotonic()
     while True:
+        asked_at = monotonic()
         report, now_size = await log.read()
-        if now_size != size:
+        # A storage that did not answer has not answered the worker, either.
+        if now_size != size or monotonic() - asked_at > max(beat_seconds, _POLL_SECONDS):
             size, grew_at = now_size, monotonic()
         if report.end is not None or monotonic() - grew_at > _SILENT_BEATS * beat_seconds:
             return report

@@ -19,6 +19,7 @@ from support.s3_server import S3Server
 from smarty_async import DiskError, Limits, Result
 from smarty_async.archive.commit import CommittedAnswer, OutputCommitter
 from smarty_async.archive.journal.records import ReceivedAnswer
+from smarty_async.cluster.chunk_log import ChunkLog, LogFile
 from smarty_async.cluster.log_reports import final_report, left_answers
 from smarty_async.cluster.messages import ChunkEnd, ChunkReport
 from smarty_async.cluster.storage import FolderStorage
@@ -181,6 +182,20 @@ async def test_a_worker_that_shows_no_life_is_not_waited_for(tmp_path: Path) -> 
     log = FolderStorage(str(tmp_path)).log("00")
     await log.begin()
     assert await final_report(log, beat_seconds=0) == ChunkReport([])
+
+
+async def test_a_log_that_cannot_be_read_for_a_while_is_not_silent() -> None:
+    ended = ChunkReport(end=ChunkEnd(seconds=1.0, sent=True))
+    answers = iter([(0.0, ChunkReport()), (1.2, ChunkReport()), (0.0, ended)])
+
+    class SlowLog(ChunkLog):
+        async def read(self) -> tuple[ChunkReport, int]:
+            seconds, report = next(answers)
+            await asyncio.sleep(seconds)  # as when the store is down, for the worker, too
+            return report, 10
+
+    log = SlowLog(LogFile("no file"))
+    assert await final_report(log, beat_seconds=0.2) is ended
 
 
 async def test_a_run_that_is_stopped_leaves_open_requests_to_the_next(

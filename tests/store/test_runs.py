@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from support.s3_server import S3Server, s3_server
 from support.stores import StorePlace
 
 from smarty_async import ArchiveRun, ConfigurationError, Limits, OptionsError, Result, plan_archive, read_status
-from smarty_async.archive import commit
+from smarty_async.archive import commit, object_store
 from smarty_async.archive.entries import PhotoEntry, StoredAnswer, StoredOutput
 from smarty_async.archive.object_store import UnlistableKey
 from smarty_async.archive.outputs.object_store import ObjectWriter
@@ -391,6 +392,23 @@ async def test_a_store_that_fails_ends_the_run_and_nothing_is_paid_twice(place: 
             place.s3.failing = []
         assert set(outcomes(await place.restore(service)).values()) <= {"restored", "skipped"}
         assert len(sent(service)) == len(NAMES)
+    place.assert_right(photos)
+
+
+async def test_a_store_that_asks_to_slow_down_is_asked_again_for_a_while(
+    place: StorePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = place.fill("a.jpg")
+    soon = timedelta(milliseconds=1)
+    monkeypatch.setitem(object_store._RETRIES, "backoff", {"init_backoff": soon, "max_backoff": 2 * soon, "base": 2})
+    place.s3.losing = [("PUT", "/restored/improved/")] * 20
+    try:
+        async with FakeService() as service:
+            await place.restore(service)
+            assert len(sent(service)) == 1
+        assert not place.s3.losing
+    finally:
+        place.s3.losing = []
     place.assert_right(photos)
 
 
