@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,9 @@ _LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the cluster."""
 _ANSWER_SECONDS: Final = 30.0
 """Seconds within which the scheduler, or a worker, must answer."""
+_SILENT_SECONDS: Final = 30.0
+"""Seconds without a sign of life after which a worker is given nothing more: Dask itself removes it after five to ten
+minutes (``distributed.scheduler.worker-ttl``)."""
 
 
 class _Worker(msgspec.Struct, frozen=True):
@@ -84,6 +88,9 @@ class ClusterWorkers:
         self._on_refused = on_refused
         self._reasons: set[str] = set()
         self._known: dict[str, _Worker] = {}
+        self._heard: dict[
+            str, tuple[float, float]
+        ] = {}  # what the scheduler says of its last sign of life, and since when
         self._changed = asyncio.Condition()
         self._unreachable: ServiceUnavailable | None = None
 
@@ -187,7 +194,7 @@ class ClusterWorkers:
     async def _look(self) -> None:
         """Look at the workers that are there now, and make those ready that are new."""
         try:
-            found = dict((await _answer(self._dask.scheduler.identity()))["workers"])
+            found = self._alive((await _answer(self._dask.scheduler.identity()))["workers"])
             new = [address for address in found if address not in self._known]
             prepared = await self._prepared(new, found)
             known = {address: worker for address, worker in self._known.items() if address in found} | prepared
@@ -196,6 +203,19 @@ class ClusterWorkers:
             self._unreachable = unreachable(error)
         if known != self._known or self._unreachable is not None:
             await self._changed_to(known)
+
+    def _alive(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the workers that show signs of life; one that hangs counts as one that has left."""
+        now = monotonic()
+        heard: dict[str, tuple[float, float]] = {}
+        for address, worker in found.items():
+            seen, since = self._heard.get(address, (0.0, now))
+            heard[address] = (seen, since) if worker["last_seen"] == seen else (worker["last_seen"], now)
+        self._heard = heard
+        silent = [address for address, (_, since) in heard.items() if now - since > _SILENT_SECONDS]
+        for address in self._known.keys() & silent:
+            self._warn(f"the worker {address} shows no sign of life: it is given nothing until it does", address)
+        return {address: worker for address, worker in found.items() if address not in silent}
 
     async def _changed_to(self, known: dict[str, _Worker]) -> None:
         self._known = known

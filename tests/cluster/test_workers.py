@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -11,10 +14,10 @@ import aiohttp
 import pytest
 from distributed import Client, LocalCluster
 from support.clients import client_of, photos
-from support.cluster import Cluster
-from support.fake_service import FakeService
+from support.cluster import THREADS, Cluster
+from support.fake_service import FakeService, hold, ok, until
 
-from smarty_async import ConfigurationError
+from smarty_async import ArchiveRun, ConfigurationError, Limits
 from smarty_async.cluster.opening import open_cluster
 from smarty_async.cluster.storage import FolderStorage
 from smarty_async.cluster.worker import PLUGIN, prepare
@@ -43,6 +46,10 @@ _PAGES = ("/info/main/workers.html", "/json/identity.json", "/metrics", "/health
 )
 def test_a_token_goes_where_nobody_reads_it(address: str, *, private: bool) -> None:
     assert is_private(address) is private
+
+
+async def outcomes_of(run: ArchiveRun) -> Counter[str]:
+    return Counter([result.outcome async for result in run])
 
 
 async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
@@ -78,6 +85,34 @@ async def test_a_worker_that_may_not_look_is_there_and_says_why(
     async with client_of(service) as client:
         with pytest.raises(ConfigurationError, match=r"cannot be used: .*Permission denied: '/nfs/restored'"):
             await anext(aiter(client.improve_archive(source, out=out, cluster=dask)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGSTOP")
+async def test_a_worker_that_hangs_is_given_nothing_until_it_goes_on(
+    service: FakeService, source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smarty_async.cluster.workers._SILENT_SECONDS", 3.0)
+    photos(source, 40)
+    answered = asyncio.Event()
+    service.default = lambda _: hold(answered, ok())
+    cluster = Cluster(tmp_path / "cluster")
+    try:
+        await cluster.start()
+        async with cluster.client() as dask, client_of(service, limits=Limits(max_images=4)) as client:
+            run = client.improve_archive(source, out=out, cluster=dask)
+            running = asyncio.create_task(outcomes_of(run))
+            await until(lambda: service.open_now == 2 * THREADS)
+            cluster.workers[0].send_signal(signal.SIGSTOP)
+            await until(lambda: run.progress.workers == 1)
+            assert run.progress.permits <= THREADS
+            cluster.workers[0].send_signal(signal.SIGCONT)
+            await until(lambda: run.progress.workers == 2)
+            answered.set()
+            assert await running == {"restored": 40}
+    finally:
+        await cluster.close()
+    assert ["shows no sign of life" in warning for warning in run.progress.warnings] == [True]
+    assert sum(len(request.images) for request in service.requests) == 40
 
 
 async def test_a_worker_of_another_version_is_given_nothing(
