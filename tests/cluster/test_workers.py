@@ -111,7 +111,7 @@ async def test_a_worker_that_hangs_is_given_nothing_until_it_goes_on(
             assert await running == {"restored": 40}
     finally:
         await cluster.close()
-    assert ["shows no sign of life" in warning for warning in run.progress.warnings] == [True]
+    assert any("shows no sign of life" in warning for warning in run.progress.warnings)
     assert sum(len(request.images) for request in service.requests) == 40
 
 
