@@ -276,6 +276,7 @@ class ArchiveRun:
                 limits=self._limits,
                 progress=self.progress,
                 set_capacity=self._dispatcher.set_capacity,
+                stopping=self._stopping,
             ):
                 yield
         finally:

@@ -84,6 +84,7 @@ class ClusterConnection:
         limits: Limits,
         progress: Progress,
         set_capacity: Callable[[int], int],
+        stopping: asyncio.Event,
     ) -> AsyncGenerator[None]:
         """Use the cluster during the block, for one run.
 
@@ -95,6 +96,7 @@ class ClusterConnection:
             progress: where workers are counted.
             set_capacity: called with the requests that the workers can have open at once, whenever these change; how
                 many may be open then.
+            stopping: set when the run is to end.
 
         Raises:
             ConfigurationError: none of the workers can be used.
@@ -121,6 +123,7 @@ class ClusterConnection:
             wait_seconds=self._wait_seconds,
             on_change=on_change,
             on_refused=progress.warnings.append,
+            stopping=stopping,
         )
         self._probes = ClusterProbes(self._dask, self._workers, source=source, limits=limits, fit=options.fit)
         async with self._workers.watched():

@@ -49,6 +49,10 @@ class _Worker(msgspec.Struct, frozen=True):
     refused: str | None = None
 
 
+class _Stopped(ServiceUnavailable):
+    """The run is to end, and there is no worker."""
+
+
 class ClusterWorkers:
     """The workers of a cluster; looks for those that join and leave.
 
@@ -60,6 +64,7 @@ class ClusterWorkers:
         wait_seconds: how long to wait for a worker when there is none, in seconds.
         on_change: called with the usable workers and their threads when these change.
         on_refused: called with a sentence for a person when a worker is not used, once for each reason.
+        stopping: set when the run is to end: no worker is waited for any more.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class ClusterWorkers:
         wait_seconds: float,
         on_change: Callable[[int, int], None],
         on_refused: Callable[[str], None],
+        stopping: asyncio.Event,
     ) -> None:
         self._dask: Any = dask  # its methods are coroutines or not, which their types do not tell
         self._storage = storage
@@ -86,6 +92,7 @@ class ClusterWorkers:
         self._wait_seconds = wait_seconds
         self._on_change = on_change
         self._on_refused = on_refused
+        self._stopping = stopping
         self._reasons: set[str] = set()
         self._known: dict[str, _Worker] = {}
         self._heard: dict[
@@ -111,7 +118,8 @@ class ClusterWorkers:
                 self._on_change(0, 0)
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:
-                await self.usable(all_refused_is_final=True)
+                with suppress(_Stopped):  # nothing is sent then
+                    await self.usable(all_refused_is_final=True)
                 yield
             finally:
                 watching.cancel()
@@ -128,11 +136,13 @@ class ClusterWorkers:
 
         Raises:
             ConfigurationError: see `all_refused_is_final`.
-            ServiceUnavailable: none came in time, or the scheduler cannot be reached.
+            ServiceUnavailable: none came in time, the run is to end, or the scheduler cannot be reached.
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
                 while not self.addresses:
+                    if self._stopping.is_set():
+                        raise _Stopped(f"gave up on the cluster: {self._why_none}", seconds=0.0)
                     if all_refused_is_final and self._known:
                         raise ConfigurationError(self._why_none)
                     await self._change()
@@ -190,6 +200,9 @@ class ClusterWorkers:
         while self._unreachable is None:
             await asyncio.sleep(_LOOK_EVERY)
             await self._look()
+            if self._stopping.is_set():
+                async with self._changed:
+                    self._changed.notify_all()
 
     async def _look(self) -> None:
         """Look at the workers that are there now, and make those ready that are new."""

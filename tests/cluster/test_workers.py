@@ -87,6 +87,24 @@ async def test_a_worker_that_may_not_look_is_there_and_says_why(
             await anext(aiter(client.improve_archive(source, out=out, cluster=dask)))
 
 
+async def test_a_run_that_is_stopped_waits_for_no_worker(service: FakeService, source: Path, out: Path) -> None:
+    photos(source, 1)
+    async with (
+        cast("Any", LocalCluster)(
+            n_workers=0, processes=False, dashboard_address="127.0.0.1:0", memory_limit=None, asynchronous=True
+        ) as cluster,
+        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
+        client_of(service) as client,
+    ):
+        run = client.improve_archive(source, out=out, cluster=dask)
+        running = asyncio.create_task(outcomes_of(run))
+        await until(lambda: run.progress.status_message is not None)
+        run.drain()
+        await until(running.done)
+        assert not await running
+    assert not service.requests
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGSTOP")
 async def test_a_worker_that_hangs_is_given_nothing_until_it_goes_on(
     service: FakeService, source: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
