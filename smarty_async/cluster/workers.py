@@ -95,9 +95,8 @@ class ClusterWorkers:
         self._stopping = stopping
         self._reasons: set[str] = set()
         self._known: dict[str, _Worker] = {}
-        self._heard: dict[
-            str, tuple[float, float]
-        ] = {}  # what the scheduler says of its last sign of life, and since when
+        # What the scheduler says of the last sign of life of each, and since when.
+        self._heard: dict[str, tuple[float, float]] = {}
         self._changed = asyncio.Condition()
         self._unreachable: ServiceUnavailable | None = None
 
