@@ -6,13 +6,15 @@ A JPEG of which nothing but the end is missing is given one.
 from __future__ import annotations
 
 import io
+import os
 from contextlib import suppress
 from functools import cache
 from math import sqrt
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from PIL import Image, ImageChops, ImageCms, ImageMath
 
+from smarty_async.archive.photos.excerpt import excerpt
 from smarty_async.archive.photos.identify import Orientation, loaded, silenced
 from smarty_async.archive.photos.jpeg import has_all_scans
 from smarty_async.errors import PhotoRejected
@@ -325,36 +327,40 @@ def _transformed(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image
     return picture
 
 
-def with_end(data: bytes, *, progressive: bool) -> bytes | None:
-    """The JPEG file `data` with an end marker where decoders miss that; None where they miss nothing.
+def with_end(stream: BinaryIO, *, progressive: bool) -> BinaryIO | None:
+    """The JPEG file in `stream` with an end marker where decoders miss that; None where they miss nothing.
 
     Besides the marker it may lack a byte or two before that.
 
     Raises:
         PhotoRejected: with type ``truncated``: more is missing.
+        OSError: the file cannot be read.
     """
-    broken_marker = data.rfind(b"\xff", len(data) - 2)
-    picture = data[:broken_marker] if broken_marker >= 0 else data
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(size - 2)
+    broken_marker = stream.read(2).rfind(b"\xff")
+    end = size if broken_marker < 0 else size - 2 + broken_marker
     with silenced():
-        if not (_is_whole_progressive(picture) if progressive else _decoded(picture + _LOOKAHEAD)):
+        is_whole = _is_whole_progressive(stream, end) if progressive else _decoded(stream, end, _LOOKAHEAD)
+        if not is_whole:
             raise incomplete()
-        return None if _decoded(data) else picture + _JPEG_END
+        return None if _decoded(stream, size) else excerpt(stream, [(0, end), _JPEG_END])
 
 
-def _is_whole_progressive(data: bytes) -> bool:
+def _is_whole_progressive(stream: BinaryIO, end: int) -> bool:
     """Whether all scans have begun, and the last bytes make the last rows; else they make other rows."""
-    if not has_all_scans(data):
+    if not has_all_scans(stream, end):
         return False
-    with_them, without = _decoded(data + _JPEG_END), _decoded(data[:-_LAST_BYTES] + _JPEG_END)
+    with_them, without = _decoded(stream, end, _JPEG_END), _decoded(stream, end - _LAST_BYTES, _JPEG_END)
     if with_them is None or without is None:
         return False
     changed = ImageChops.difference(with_them.convert("L"), without.convert("L")).getbbox()
     return changed is not None and changed[3] > with_them.height - 2 * 16
 
 
-def _decoded(data: bytes) -> Image.Image | None:
-    """The picture; None when the decoder misses data."""
-    with suppress(PhotoRejected), loaded(io.BytesIO(data), "JPEG") as image:
+def _decoded(stream: BinaryIO, end: int, more: bytes = b"") -> Image.Image | None:
+    """The picture in a file up to `end`, and what follows instead; None when the decoder misses data."""
+    with suppress(PhotoRejected), loaded(excerpt(stream, [(0, end), more]), "JPEG") as image:
         return image
     return None
 

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from smarty_async.archive.photos.boxes import checked_boxes
+from smarty_async.archive.photos.excerpt import excerpt
 from smarty_async.archive.photos.identify import loaded
 from smarty_async.archive.photos.pages import ImageDirectory
 from smarty_async.errors import PhotoRejected
@@ -190,8 +191,7 @@ def without_zero_tail(stream: BinaryIO) -> BinaryIO:
     tail = find_zero_tail(stream)
     if tail is None:
         return stream
-    stream.seek(0)
-    return io.BytesIO(stream.read(tail + 8))
+    return excerpt(stream, [(0, min(tail + 8, stream.seek(0, os.SEEK_END)))])
 
 
 def _zero_filled() -> PhotoRejected:

@@ -13,7 +13,15 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from smarty_async.archive.photos.convert import flattened, upright
-from smarty_async.archive.photos.identify import DECODING, check_pixels, decode, missing_extra, mute_libtiff, open_image
+from smarty_async.archive.photos.identify import (
+    check_pixels,
+    decode,
+    missing_extra,
+    mute_libtiff,
+    open_image,
+    whole_bytes,
+)
+from smarty_async.archive.photos.memory_budget import DECODING
 from smarty_async.archive.photos.pages import ImageDirectory, Tag
 from smarty_async.errors import PhotoRejected
 
@@ -43,7 +51,7 @@ def sensor_size(stream: BinaryIO, name: str) -> tuple[int, int]:
         PhotoRejected: as `develop` does.
         OSError: the file cannot be read.
     """
-    with _opened(stream, name) as raw:
+    with DECODING.acquire(whole_bytes(stream)), _opened(stream, name) as raw:
         size = raw.sizes
         return (size.height, size.width) if size.flip in _LYING else (size.width, size.height)
 
@@ -60,12 +68,13 @@ def develop(stream: BinaryIO, name: str, scale: float = 1.0) -> Generator[Image.
         OSError: the file cannot be read.
     """
     del scale
-    with _opened(stream, name) as raw:
-        size = raw.sizes
-        check_pixels(size.raw_width, size.raw_height)
-        with DECODING.acquire(size.raw_width * size.raw_height, _RAW_BYTES_PER_PIXEL):
-            _check_rows(raw.raw_image)
-            yield _developed(raw.postprocess(use_camera_wb=True, output_bps=8))
+    file_bytes = whole_bytes(stream)
+    with DECODING.acquire(file_bytes), _opened(stream, name) as raw:
+        width, height = raw.sizes.raw_width, raw.sizes.raw_height
+    check_pixels(width, height)
+    with DECODING.acquire(file_bytes + width * height * _RAW_BYTES_PER_PIXEL), _opened(stream, name) as raw:
+        _check_rows(raw.raw_image)
+        yield _developed(raw.postprocess(use_camera_wb=True, output_bps=8))
 
 
 @contextmanager
@@ -185,7 +194,9 @@ def decoded_page(stream: BinaryIO, page: ImageDirectory, scale: float = 1.0) -> 
     del scale
     check_pixels(*page.size)
     width, height = page.size
-    with DECODING.acquire(width * height, _BYTES_PER_PIXEL + page.samples * ((max(page.bits) + 7) // 8)):
+    pixel_bytes = _BYTES_PER_PIXEL + page.samples * ((max(page.bits) + 7) // 8)
+    # Pillow reads what is no file of the system whole.
+    with DECODING.acquire(width * height * pixel_bytes + whole_bytes(stream)):
         yield _decoded(stream, page)
 
 
@@ -338,15 +349,17 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
     return _with_alpha(picture, _to_bytes(pixels[..., -1:], bits, 0), 1, b"", associated=False)
 
 
-def decoding_whole(decoder: Callable[[], Image.Image], width: int, height: int) -> Loader:
+def decoding_whole(
+    stream: BinaryIO, codec: str, width: int, height: int, *, what: str, bits: int | None = None
+) -> Loader:
     """What decodes all of a file by `decode_stream`, and holds its memory for the block."""
 
     @contextmanager
     def load(scale: float) -> Generator[Image.Image]:
         del scale
         check_pixels(width, height)
-        with DECODING.acquire(width * height, _WHOLE_BYTES_PER_PIXEL):
-            yield decoder()
+        with DECODING.acquire(width * height * _WHOLE_BYTES_PER_PIXEL + whole_bytes(stream)):
+            yield decode_stream(stream, codec, what=what, bits=bits)
 
     return load
 

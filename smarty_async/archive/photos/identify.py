@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cache
-from threading import Condition
 from typing import IO, Any, BinaryIO
 
 from PIL import Image, _imaging
@@ -26,16 +25,15 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from smarty_async.archive.photos.boxes import jpeg2000_profile
+from smarty_async.archive.photos.memory_budget import DECODING
 from smarty_async.archive.photos.named_colors import named_profile
 from smarty_async.archive.photos.tiff import first_orientation
 from smarty_async.errors import PhotoRejected
 
 __all__ = [
-    "DECODING",
     "PREFIX_BYTES",
     "RAW_FORMATS",
     "Orientation",
-    "PixelBudget",
     "check_pixels",
     "decode",
     "decoding",
@@ -45,11 +43,13 @@ __all__ = [
     "missing_extra",
     "mute_libtiff",
     "open_image",
+    "opened",
     "orientation_in",
     "orientation_in_fields",
     "orientation_of",
     "silenced",
     "swaps_axes",
+    "whole_bytes",
     "xmp_orientation",
 ]
 
@@ -62,6 +62,9 @@ Orientation = int
 
 _ORIENTATION_TAG = 0x0112
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+
+_READ_WHOLE = frozenset(("AVIF", "HEIF", "WEBP"))
+"""Formats whose decoders read a file whole when they open it."""
 
 _ALPHA_BYTES, _OPAQUE_BYTES = 16, 8
 """Memory of decoding and converting a pixel, with and without transparency, in bytes."""
@@ -192,17 +195,37 @@ def check_pixels(width: int, height: int) -> None:
 
 
 @contextmanager
-def decoding(image: Image.Image, *, extra_pixels: int = 0) -> Generator[None, None, None]:
-    """Hold the memory that decoding and converting `image` takes; waits for it.
+def decoding(image: Image.Image) -> Generator[None, None, None]:
+    """Hold the memory that decoding and converting `image`, which is not decoded yet, takes; waits for it."""
+    with DECODING.acquire(_pixel_bytes(image, kept=0)):
+        yield
+
+
+def _pixel_bytes(image: Image.Image, *, kept: int) -> int:
+    """Memory of decoding and converting `image`, in bytes.
 
     Args:
         image: not decoded yet; a JPEG whose draft mode is set counts as small as it will be.
-        extra_pixels: pixels of what the decoder has to keep besides.
+        kept: pixels of what the decoder has to keep besides.
     """
     check_pixels(*image.size)
     cost = _ALPHA_BYTES if image.has_transparency_data else _OPAQUE_BYTES
-    with DECODING.acquire(image.width * image.height + extra_pixels, cost):
-        yield
+    return (image.width * image.height + kept) * cost
+
+
+@contextmanager
+def opened(stream: BinaryIO, name: str) -> Generator[ImageFile]:
+    """`open_image`; for the block, holds the memory of a file that its decoder reads whole. Nothing is decoded in it.
+
+    A block must not wait for more memory while it holds some: two of them would wait for each other.
+    """
+    with DECODING.acquire(whole_bytes(stream) if name in _READ_WHOLE else 0):
+        yield open_image(name, stream)
+
+
+def whole_bytes(stream: BinaryIO) -> int:
+    """Memory of a decoder that reads the file in `stream` whole, in bytes: it keeps a copy of what it is given."""
+    return 2 * stream.seek(0, os.SEEK_END)
 
 
 def decode(image: Image.Image) -> None:
@@ -235,13 +258,22 @@ def loaded(stream: BinaryIO, name: str, scale: float = 1.0) -> Generator[Image.I
         PhotoRejected: as `open_image` and `decode` do.
         OSError: the file cannot be read.
     """
-    image = open_image(name, stream)
-    kept = image.width * image.height if image.info.get("progressive") else 0
-    if name == "JPEG" and scale < 1:
-        image.draft(image.mode, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-    with decoding(image, extra_pixels=kept):
+    with opened(stream, name) as image:
+        kept = image.width * image.height if image.info.get("progressive") else 0
+        _draft(image, name, scale)
+        wanted = _pixel_bytes(image, kept=kept) + (whole_bytes(stream) if name in _READ_WHOLE else 0)
+        del image  # it may hold the file
+    with DECODING.acquire(wanted):
+        image = open_image(name, stream)
+        _draft(image, name, scale)
         decode(image)
         yield image
+
+
+def _draft(image: ImageFile, name: str, scale: float) -> None:
+    """Have a JPEG decoded smaller, where its sides are multiplied by `scale` at least."""
+    if name == "JPEG" and scale < 1:
+        image.draft(image.mode, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
 
 
 _INSTALL_FORMATS = "pip install 'smarty_async[formats]'"
@@ -457,41 +489,3 @@ class _DropInProbe(logging.Filter):
 
 for _name in ("tifffile", "pillow_heif", "rawpy", "PIL.TiffImagePlugin", "PIL.PngImagePlugin", "PIL.Image"):
     logging.getLogger(_name).addFilter(_DropInProbe())
-
-
-class PixelBudget:
-    """Bytes of decoded pixels that may be in memory at once. One picture alone may always be, whatever its size.
-
-    Safe to use from any thread.
-
-    Args:
-        limit: bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._free = limit
-        self._changed = Condition()
-
-    @contextmanager
-    def acquire(self, pixels: int, bytes_per_pixel: int) -> Generator[None, None, None]:
-        """Wait until there is room for the picture, and hold it during the block. Blocks the thread.
-
-        Args:
-            pixels: of the picture.
-            bytes_per_pixel: what decoding and converting one takes at its peak.
-        """
-        wanted = min(pixels * bytes_per_pixel, self._limit)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= wanted)
-            self._free -= wanted
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += wanted
-                self._changed.notify_all()
-
-
-DECODING = PixelBudget(1 << 30)
-"""The budget of the process, 1 GiB: six 12-megapixel photos at once, or one of 64 megapixels with transparency."""

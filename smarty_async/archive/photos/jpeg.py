@@ -53,6 +53,8 @@ _MOST_SCANS: Final = 5_000
 
 _MOST_SCAN_COMPONENTS: Final = 4
 """Components whose data one scan holds (ITU-T T.81, B.2.3)."""
+_LONGEST_SCAN_HEADER: Final = 4 + 2 * _MOST_SCAN_COMPONENTS
+"""Bytes behind its length: how many components, two for each, which coefficients, and their bits."""
 _COEFFICIENTS: Final = 64
 """Of a block."""
 
@@ -303,7 +305,7 @@ def find_jpeg_extent(source: JpegSource, header: JpegHeader | None = None) -> Jp
         end, hole, doubtful = _walk(source, header)
     if end is None:
         return JpegExtent(hole=find_zero_tail(source, shortest=_PADDING_BYTES + 1))
-    if hole is None and doubtful is not None and not has_all_scans(_read(source, 0, end)):
+    if hole is None and doubtful is not None and not has_all_scans(source, end):
         hole = doubtful
     return JpegExtent(end=end, hole=hole)
 
@@ -403,30 +405,49 @@ def _huffman_codes(payloads: Iterable[bytes]) -> tuple[dict[int, int], set[int]]
     return zero_codes, run_tables
 
 
-def has_all_scans(data: bytes) -> bool:
+def has_all_scans(source: JpegSource, end: int) -> bool:
     """Whether a scan brings each coefficient of each component of a progressive JPEG to its last bit.
 
     ITU-T T.81, G.1.1.
+
+    Args:
+        source: a JPEG file.
+        end: where its picture ends, in bytes.
+
+    Raises:
+        OSError: it cannot be read.
     """
     try:
-        header = read_header(data)
+        header = read_header(source)
     except JpegError:
         return False
     frame = next(found.start for found in header.segments if found.kind == SegmentKind.FRAME)
-    components = data[frame + 10 : frame + 10 + 3 * header.components : 3]
+    components = _read(source, frame + 10, 3 * header.components)[::3]
     missing = {(component, place) for component in components for place in range(_COEFFICIENTS)}
     at = header.end - 2
     for _ in range(_MOST_SCANS):
-        size = data[at + 4] if at + 4 < len(data) else 0
-        scan = data[at + 5 : at + 8 + 2 * size]
+        scan = _read(source, at + 4, max(0, min(_LONGEST_SCAN_HEADER, end - at - 4)))
+        size = scan[0] if scan else 0
+        scan = scan[1 : 4 + 2 * size]
         is_scan = size <= _MOST_SCAN_COMPONENTS and len(scan) == 3 + 2 * size and scan[-2] < _COEFFICIENTS
         if is_scan and not scan[-1] & 15:
             band = range(scan[-3], scan[-2] + 1)
             missing.difference_update((component, place) for component in scan[: 2 * size : 2] for place in band)
-        at = data.find(b"\xff\xda", at + 2)
-        if at < 0 or not missing:
+        if not missing or (at := _find_scan(source, at + 2, end)) < 0:
             break
     return not missing
+
+
+def _find_scan(source: JpegSource, at: int, end: int) -> int:
+    """Where the next scan begins from `at` on, -1 when none does before `end`."""
+    while at < end - 1:
+        data = _read(source, at, min(_CHUNK_BYTES, end - at))
+        if (found := data.find(b"\xff\xda")) >= 0:
+            return at + found
+        if len(data) < 2:  # noqa: PLR2004 - it has become shorter
+            break
+        at += len(data) - 1
+    return -1
 
 
 def _read(source: JpegSource, at: int, size: int) -> bytes:

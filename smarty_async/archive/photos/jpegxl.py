@@ -11,7 +11,8 @@ import os
 from typing import BinaryIO, Final
 
 from smarty_async.archive.photos.boxes import boxes
-from smarty_async.archive.photos.identify import DECODING, check_pixels, missing_extra, swaps_axes
+from smarty_async.archive.photos.identify import check_pixels, missing_extra, swaps_axes, whole_bytes
+from smarty_async.archive.photos.memory_budget import DECODING
 from smarty_async.errors import PhotoRejected
 
 __all__ = ["check_colors", "decoded_size", "original_jpeg", "unpacked_box"]
@@ -67,7 +68,7 @@ def original_jpeg(stream: BinaryIO) -> bytes | None:
     except ImportError:
         raise missing_extra("a JPEG XL picture", kind="unsupported") from None
     width, height = decoded_size(stream)
-    with DECODING.acquire(width * height, _JPEG_BYTES_PER_PIXEL):
+    with DECODING.acquire(width * height * _JPEG_BYTES_PER_PIXEL + whole_bytes(stream)):
         stream.seek(0)
         try:
             return bytes(imagecodecs.jpegxl_decode_jpeg(stream.read(), numthreads=1))

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from smarty_async.archive.photos.excerpt import excerpt
 from smarty_async.errors import PhotoRejected
 
 __all__ = ["PngScan", "chunks", "international_text", "read_chunk", "rewritten", "scan_png"]
@@ -234,12 +235,8 @@ def international_text(rest: bytes) -> tuple[bool, bytes]:
     return rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]  # behind two flags, a language, a translated keyword
 
 
-def rewritten(scan: PngScan, stream: BinaryIO) -> bytes:
+def rewritten(scan: PngScan, stream: BinaryIO) -> BinaryIO:
     """The PNG with the same pixels and without texts, animation, chunks whose checksum is wrong, and a broken end."""
-    parts = [_SIGNATURE]
-    for chunk in scan.chunks:
-        if chunk.kind == b"IEND" or not chunk.sound or chunk.kind in (*_TEXT, *_ANIMATION):
-            continue
-        stream.seek(chunk.offset)
-        parts.append(stream.read(12 + chunk.length))
-    return b"".join((*parts, _END))
+    left_out = (b"IEND", *_TEXT, *_ANIMATION)
+    kept = ((one.offset, 12 + one.length) for one in scan.chunks if one.sound and one.kind not in left_out)
+    return excerpt(stream, (_SIGNATURE, *kept, _END))

@@ -33,7 +33,6 @@ from smarty_async.archive.photos.convert import (
 from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
 from smarty_async.archive.photos.formats import (
     Loader,
-    decode_stream,
     decoded_page,
     decoding_whole,
     develop,
@@ -49,6 +48,7 @@ from smarty_async.archive.photos.identify import (
     format_of,
     loaded,
     open_image,
+    opened,
     orientation_in,
     orientation_of,
     silenced,
@@ -170,7 +170,7 @@ def parsing(photo: PhotoData) -> Generator[None]:
 def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:
     found = examine(stream, page=page)
     width, height = found.width, found.height
-    size = len(found.replacement) if found.replacement else found.end
+    size = found.replacement.seek(0, os.SEEK_END) if found.replacement else found.end
     too_many_pixels = width * height > limits.max_pixels
     over = limits.max_image_bytes is not None and size > limits.max_image_bytes
     shrinks = (too_many_pixels or fit) and scale_to_fit(width, height, limits) < 1
@@ -188,6 +188,8 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
             "add --fit to send a smaller copy",
             type="too_large",
         )
+    if found.replacement:
+        found.replacement.seek(0)
     return Probed(
         content_type=found.content_type,
         size=size,
@@ -195,7 +197,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
         height=height,
         orientation=found.orientation,
         file_size=stream.seek(0, os.SEEK_END),
-        converted=found.replacement,
+        converted=found.replacement.read(size) if found.replacement else None,
         unpacked=found.unpacked,
         digest=_digest(stream) if found.replacement else None,
         whole=stream.file if isinstance(stream, WholeFileStream) and not found.replacement else None,
@@ -274,7 +276,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     orientation: Orientation = 1
     content_type: str | None = None
     end: int
-    replacement: bytes | None = None
+    replacement: BinaryIO | None = None
     unpacked: bool = False
     pages: int = 1
     header: JpegHeader | None = None
@@ -336,12 +338,11 @@ def _examine_jpeg(stream: BinaryIO, size: int) -> Examined:
     replacement, is_common = None, header.is_common
     if is_common:
         replacement = None if extent.end else _with_end(stream, size, progressive=header.is_progressive)
-        load: Loader = partial(loaded, io.BytesIO(replacement) if replacement else stream, "JPEG")
+        load: Loader = partial(loaded, replacement or stream, "JPEG")
     elif extent.end is None:
         raise incomplete()
     else:
-        decoder = partial(decode_stream, stream, "jpeg", what=header.described(), bits=header.bits)
-        load = decoding_whole(decoder, header.width, header.height)
+        load = decoding_whole(stream, "jpeg", header.width, header.height, what=header.described(), bits=header.bits)
     exif, xmp = header.payloads.get(SegmentKind.EXIF), header.payloads.get(SegmentKind.XMP)
     return Examined(
         width=header.width,
@@ -367,12 +368,11 @@ def _jpeg_header(source: JpegSource) -> JpegHeader:
     return header
 
 
-def _with_end(stream: BinaryIO, size: int, *, progressive: bool) -> bytes | None:
+def _with_end(stream: BinaryIO, size: int, *, progressive: bool) -> BinaryIO | None:
     """See `with_end`; None also where the file is sound."""
     if size > LARGEST_DECODED:
         raise PhotoRejected(f"the file has no end within {size:,} bytes", type="truncated")
-    stream.seek(0)
-    return with_end(stream.read(), progressive=progressive)
+    return with_end(stream, progressive=progressive)
 
 
 def _examine_png(stream: BinaryIO, size: int) -> Examined:
@@ -380,12 +380,11 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
     if scan.frames > 1:
         raise _animation("PNG", scan.frames)
     replacement = None if scan.sendable else _rewritten(scan, stream, size)
-    source = io.BytesIO(replacement) if replacement else stream
+    source = replacement or stream
     try:
         image = open_image("PNG", source)
     except PhotoRejected:  # for a chunk that others pass over, say
-        replacement = _rewritten(scan.without_notes(), stream, size)
-        source = io.BytesIO(replacement)
+        source = replacement = _rewritten(scan.without_notes(), stream, size)
         image = open_image("PNG", source)
     if scan.end is None:  # the pixels may be there nevertheless
         with decoding(image):
@@ -404,7 +403,7 @@ def _examine_png(stream: BinaryIO, size: int) -> Examined:
     )
 
 
-def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> bytes:
+def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> BinaryIO:
     _check_bytes(size)
     return rewritten(scan, stream)
 
@@ -412,11 +411,12 @@ def _rewritten(scan: PngScan, stream: BinaryIO, size: int) -> bytes:
 def _examine_jpeg_xl(stream: BinaryIO, size: int) -> Examined:
     if jpeg := original_jpeg(stream):
         found = _examine_jpeg(io.BytesIO(jpeg), len(jpeg))
-        return msgspec.structs.replace(found, replacement=found.replacement or jpeg[: found.end], unpacked=True)
+        replacement = found.replacement or io.BytesIO(jpeg[: found.end])
+        return msgspec.structs.replace(found, replacement=replacement, unpacked=True)
     width, height = decoded_size(stream)
     check_colors(stream)
-    decoder = partial(decode_stream, stream, "jpegxl", what="a JPEG XL picture")
-    return Examined(width=width, height=height, load=decoding_whole(decoder, width, height), end=size)
+    load = decoding_whole(stream, "jpegxl", width, height, what="a JPEG XL picture")
+    return Examined(width=width, height=height, load=load, end=size)
 
 
 def _check_bytes(size: int) -> None:
@@ -458,22 +458,23 @@ def _examine_other(stream: BinaryIO, size: int, name: str, prefix: bytes) -> Exa
             raise _animation(name)
     elif name in ("GIF", "JPEG2000"):
         stream = without_zero_tail(stream)
-    image = open_image(name, stream)
-    if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
-        raise _animation(name)
-    check_pixels(*image.size)
+    with opened(stream, name) as image:
+        if name in ("GIF", "WEBP") and getattr(image, "is_animated", False):
+            raise _animation(name)
+        check_pixels(*image.size)
+        check_rows(stream, image, size)
+        found = Examined(
+            width=image.width,
+            height=image.height,
+            load=partial(loaded, stream, name),
+            # libheif turns the picture as its boxes say; what EXIF says is the same, or not meant (ISO/IEC 23008-12).
+            orientation=1 if name == "HEIF" else orientation_of(image),
+            end=size,
+        )
+        del image  # it may hold the file
     if name == "WEBP":
         check_webp(stream)
-    else:
-        check_rows(stream, image, size)
-    return Examined(
-        width=image.width,
-        height=image.height,
-        load=partial(loaded, stream, name),
-        # libheif turns the picture as its boxes say; what EXIF says of it is the same, or not meant (ISO/IEC 23008-12).
-        orientation=1 if name == "HEIF" else orientation_of(image),
-        end=size,
-    )
+    return found
 
 
 def _with_short_trailer(end: int, size: int) -> int:

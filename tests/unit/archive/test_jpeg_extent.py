@@ -173,29 +173,37 @@ def scan_header(components: bytes, last: int) -> bytes:
 
 
 def test_scans_that_bring_all_coefficients() -> None:
-    assert has_all_scans(SCANS)
-    assert not has_all_scans(SCANS[: SCANS.rindex(b"\xff\xda")])
-    assert has_all_scans(HEADER + scan_header(b"\1\2\3", 63))
+    for data, whole in (
+        (SCANS, True),
+        (SCANS[: SCANS.rindex(b"\xff\xda")], False),
+        (HEADER + scan_header(b"\1\2\3", 63), True),
+    ):
+        assert has_all_scans(data, len(data)) == whole
+        assert has_all_scans(io.BytesIO(data), len(data)) == whole
+    assert not has_all_scans(SCANS, SCANS.rindex(b"\xff\xda"))
 
 
 @pytest.mark.parametrize(("components", "last"), [(b"\1\2\3" * 85, 63), (b"\1\2\3\3\3", 63), (b"\1\2\3", 64)])
 def test_scans_that_cannot_be_are_not_looked_at(components: bytes, last: int) -> None:
-    assert not has_all_scans(HEADER + scan_header(components, last))
+    data = HEADER + scan_header(components, last)
+    assert not has_all_scans(data, len(data))
 
 
 def test_scans_are_looked_for_until_all_are_found_and_not_without_end() -> None:
-    class Counting(bytes):
-        searches = 0
-
-        def find(self, *arguments: Any) -> int:
-            self.searches += 1
-            return super().find(*arguments)
-
     none, whole = scan_header(b"\4", 63), scan_header(b"\1\2\3", 63)
-    found = Counting(HEADER + whole + none * 20_000)
-    assert has_all_scans(found)
-    assert found.searches <= 1
-    assert not has_all_scans(HEADER + none * 20_000 + whole)
+    data = HEADER + whole + none * 20_000
+    found = CountingStream(data)
+    assert has_all_scans(found, len(data))
+    assert found.count < len(data) // 2
+    data = HEADER + none * 20_000 + whole
+    assert not has_all_scans(data, len(data))
+
+
+def test_a_scan_at_the_edge_of_what_is_read_at_a_time() -> None:
+    for more in range(-3, 4):
+        data = HEADER + scan_header(b"\4", 63).ljust((1 << 17) + 2 + more, b"\1") + scan_header(b"\1\2\3", 63)
+        assert has_all_scans(io.BytesIO(data), len(data))
+        assert not has_all_scans(io.BytesIO(data), len(data) - 1)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import logging
 import struct
 import sys
 import threading
+import tracemalloc
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,8 +22,9 @@ from support.pictures import encoded, heic, jpeg, opened, png, scene
 
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.photos import identify
-from smarty_async.archive.photos.identify import PixelBudget, silenced
+from smarty_async.archive.photos.identify import silenced
 from smarty_async.archive.photos.jpegxl import check_colors, decoded_size
+from smarty_async.archive.photos.memory_budget import DECODING, MemoryBudget
 from smarty_async.archive.photos.named_colors import named_profile
 from smarty_async.archive.photos.probe import probe
 from smarty_async.errors import PhotoRejected
@@ -498,14 +501,68 @@ class TestLimits:
         assert probe(jpeg(), limits=LIMITS).digest is None
 
 
+def read_whole(kind: str) -> bytes:
+    """A picture of a kind whose decoder reads the file whole."""
+    if kind == "JXL":
+        imagecodecs, np = pytest.importorskip("imagecodecs"), pytest.importorskip("numpy")
+        return bytes(imagecodecs.jpegxl_encode(np.asarray(scene()), usecontainer=True))
+    if kind == "raw":
+        pytest.importorskip("rawpy")
+        return dng()
+    return heic(scene()) if kind == "HEIF" else encoded(scene(), kind)
+
+
+LARGE_BYTES = 20_000_000
+
+
+def large(kind: str) -> bytes:
+    """A file of `LARGE_BYTES` that is not sent or decoded as it is."""
+    trailer = b"\x01" * LARGE_BYTES + bytes(100)
+    if kind == "PNG with a long text":
+        pixels = encoded(Image.effect_noise((4000, LARGE_BYTES // 4000), 90), "PNG", compress_level=0)
+        return pixels[:33] + chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(1_500_000))) + pixels[33:]
+    if kind == "JPEG without its end":
+        return jpeg()[:-2] + b"\x55" * LARGE_BYTES
+    if kind == "progressive JPEG with zeros":
+        data = encoded(scene(), progressive=True)
+        second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+        return data[:second] + b"\x01" + bytes(LARGE_BYTES) + b"\x01" + data[second:]
+    return encoded(scene(), kind.partition(",")[0]) + trailer
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "PNG with a long text",
+        "JPEG without its end",
+        "progressive JPEG with zeros",
+        "GIF, zeros behind it",
+        "JPEG2000, zeros behind it",
+    ],
+)
+def test_a_large_file_is_not_held_in_memory(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(large(kind))
+    with suppress(PhotoRejected):
+        probe(str(path), limits=LIMITS)  # what is imported, and kept for all photos
+    tracemalloc.start()
+    try:
+        with suppress(PhotoRejected):
+            probe(str(path), limits=LIMITS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < LARGE_BYTES // 4
+
+
 class TestBudget:
     def test_large_ones_wait_for_each_other(self) -> None:
-        budget, active, most = PixelBudget(1000), 0, 0
+        budget, active, most = MemoryBudget(1000), 0, 0
         lock = threading.Lock()
 
         def work() -> None:
             nonlocal active, most
-            with budget.acquire(100, 4):
+            with budget.acquire(400):
                 with lock:
                     active += 1
                     most = max(most, active)
@@ -522,18 +579,35 @@ class TestBudget:
         assert most == 2
 
     def test_one_alone_may_be_larger_than_all(self) -> None:
-        budget = PixelBudget(10)
-        with budget.acquire(1000, 4):
+        budget = MemoryBudget(10)
+        with budget.acquire(4000):
             pass
-        with budget.acquire(2, 5):
+        with budget.acquire(10):
             pass
 
     def test_given_back_after_an_error(self) -> None:
-        budget = PixelBudget(10)
-        with pytest.raises(ValueError, match="broken"), budget.acquire(10, 1):
+        budget = MemoryBudget(10)
+        with pytest.raises(ValueError, match="broken"), budget.acquire(10):
             raise ValueError("broken")
-        with budget.acquire(10, 1):
+        with budget.acquire(10):
             pass
+
+    @pytest.mark.parametrize("kind", ["AVIF", "HEIF", "JXL", "WEBP", "raw"])
+    def test_holds_the_file_that_a_decoder_reads_whole(self, kind: str) -> None:
+        held = list[int]()
+
+        class Stream(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                data = super().read(size)
+                if len(data) > len(self.getvalue()) // 2:
+                    held.append(DECODING._limit - DECODING._free)
+                return data
+
+        data = read_whole(kind) + struct.pack(">L4s", 3_000_000, b"free") + bytes(2_999_991) + b"x"
+        assert probe(lambda: Stream(data), limits=LIMITS).converted
+        assert held
+        assert min(held) >= 2 * len(data)
+        assert DECODING._free == DECODING._limit
 
 
 class TestSilence:
