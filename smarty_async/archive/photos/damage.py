@@ -214,6 +214,10 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
     segments = page.segments
     if max((offset + length for offset, length in segments), default=0) > size:
         raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
+    if page.is_cut:
+        raise PhotoRejected(
+            "the file is damaged: it ends some of its rows too early: copy it again, or save it anew", type="damaged"
+        )
     if page.compression != 1:
         damaged = _ends_in_zeros(stream, segments, tail=page.longest_zero_tail)
     elif sum(length for _, length in segments) > size:  # they overlap: reading them could take hours

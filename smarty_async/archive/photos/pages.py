@@ -39,6 +39,7 @@ class Tag:
     PREDICTOR = 317
     COLOR_MAP = 320
     TILE_WIDTH = 322
+    TILE_HEIGHT = 323
     TILE_OFFSETS = 324
     TILE_LENGTHS = 325
     SUB_IFDS = 330
@@ -64,6 +65,7 @@ _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 """A value of SubfileType."""
 
+_YCBCR = 6
 _CFA, _LINEAR_RAW = 32803, 34892
 """Photometric interpretations of a sensor's data."""
 _RAW_COMPRESSIONS = frozenset((32767, 32769, 34713, 65000, 65535))
@@ -191,8 +193,23 @@ class ImageDirectory(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def is_cut(self) -> bool:
+        """Whether an uncompressed strip or tile is, by its length, shorter than its rows.
+
+        Some decoders read on past its end, others leave the rest black.
+        """
+        if self.compression != 1 or self.photometric == _YCBCR:  # whose colours have fewer rows and columns
+            return False
+        height, tile, row, strips = self.first(Tag.HEIGHT), self.first(Tag.TILE_HEIGHT), self.row_bytes, self._strips
+        strip = self.first(Tag.STRIP_ROWS) or height
+        return any(
+            length < row * (tile or min(strip, height - at % strips * strip))
+            for at, (_, length) in enumerate(self.segments)
+        )
+
+    @property
     def _strips(self) -> int:
-        """Strips of a picture whose samples lie side by side."""
+        """Strips of a picture whose samples lie side by side, or of each of its planes."""
         height = self.first(Tag.HEIGHT)
         return -(-height // (self.first(Tag.STRIP_ROWS) or max(height, 1)))
 

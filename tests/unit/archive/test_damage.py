@@ -319,6 +319,7 @@ def test_a_tiff_whose_strips_overlap_is_not_read_many_times() -> None:
         Tag.WIDTH: (100,),
         Tag.HEIGHT: (200_000,),
         Tag.BITS: (8,),
+        Tag.STRIP_ROWS: (1000,),
         Tag.STRIP_OFFSETS: (0,) * 200,
         Tag.STRIP_LENGTHS: (len(rows),) * 200,
     }

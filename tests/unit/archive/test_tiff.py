@@ -404,6 +404,47 @@ def test_zeros_in_the_directory() -> None:
     assert caught.value.type == "damaged"
 
 
+def shortened(data: bytes, tag: int, at: int) -> bytes:
+    """A little-endian TIFF in which one of the lengths of its strips or tiles is one less."""
+    (start,) = struct.unpack_from("<L", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        found, kind, values, place = struct.unpack_from("<HHLL", data, entry)
+        if found == tag:
+            layout = f"<{values}{'H' if kind == 3 else 'L'}"
+            offset = entry + 8 if struct.calcsize(layout) <= 4 else place
+            lengths = list(struct.unpack_from(layout, data, offset))
+            lengths[at] -= 1
+            return data[:offset] + struct.pack(layout, *lengths) + data[offset + struct.calcsize(layout) :]
+    raise AssertionError("it has no such tag")
+
+
+@pytest.mark.parametrize("at", [0, -1])
+@pytest.mark.parametrize(
+    ("data", "tag"),
+    [
+        pytest.param(encoded(scene(WIDTH, HEIGHT), "TIFF"), 279, id="one strip"),
+        pytest.param(encoded(scene(WIDTH, HEIGHT), "TIFF", tiffinfo={278: 7}), 279, id="strips"),
+        pytest.param(written(RGB, photometric="rgb", rowsperstrip=7), 279, id="rows a strip"),
+        pytest.param(
+            written(planes(RGB), photometric="rgb", planarconfig="separate", rowsperstrip=7), 279, id="planes"
+        ),
+        pytest.param(written((GRAY / 255).astype(np.float32), photometric="minisblack"), 279, id="real numbers"),
+        pytest.param(written(RGB, photometric="rgb", tile=(16, 32)), 325, id="tiles"),
+    ],
+)
+def test_rows_that_end_too_early(data: bytes, tag: int, at: int) -> None:
+    assert sent(data).size == (WIDTH, HEIGHT)
+    with pytest.raises(PhotoRejected, match="ends some of its rows too early") as caught:
+        probe(shortened(data, tag, at), limits=LIMITS)
+    assert caught.value.type == "damaged"
+
+
+def test_colours_that_have_fewer_rows() -> None:
+    data = encoded(scene(WIDTH, HEIGHT).convert("YCbCr"), "TIFF")
+    assert probe(shortened(data, 279, 0), limits=LIMITS).converted
+
+
 class TestRareJpeg:
     """JPEG of more than 8 bits, lossless, or coded arithmetically."""
 
