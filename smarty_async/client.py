@@ -43,6 +43,7 @@ from smarty_async.options import (
 from smarty_async.photo_in_memory import InputMemory, PhotoInMemory
 from smarty_async.results import Restored
 from smarty_async.run import ArchiveRun
+from smarty_async.thread_limit import thread_limit
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.http import make_session, service_url
@@ -302,6 +303,7 @@ class SmartyClient:
             PhotoFailed: the service, or the bound on attempts, said no.
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service has failed for `Retries.give_up_single_after`.
+            DiskError: the system starts no more threads.
             TimeoutError: `timeout` seconds have passed.
             SmartyError: the client is not open, or was opened in another event loop.
         """
@@ -317,8 +319,9 @@ class SmartyClient:
             limits=self._limits,
             memory=self._input_memory,
         )
-        async with asyncio.timeout(timeout):
-            return await in_memory.run()
+        with thread_limit():
+            async with asyncio.timeout(timeout):
+                return await in_memory.run()
 
     def improve_archive(
         self,

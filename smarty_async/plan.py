@@ -28,6 +28,7 @@ from smarty_async.failures import FailureGroups
 from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike, rounds
 from smarty_async.progress import Progress
 from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
+from smarty_async.thread_limit import thread_limit
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.item import ImageBudget
 
@@ -61,7 +62,8 @@ async def plan_archive(
         OptionsError: the arguments do not go together, or a source does not exist.
     """
     options = ArchiveOptions.of(source, out=out, **keywords)
-    return await asyncio.to_thread(_plan, options, limits or Limits(), concurrency)
+    with thread_limit():
+        return await asyncio.to_thread(_plan, options, limits or Limits(), concurrency)
 
 
 def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:

@@ -19,7 +19,7 @@ from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.scan import Scan, scanning
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.sources.survey import Survey
-from smarty_async.archive.threads import finish_despite_cancel, first_error, no_more_threads, start_threads
+from smarty_async.archive.threads import finish_despite_cancel, first_error, start_threads
 from smarty_async.cluster.log_reports import wait_for_left_answers
 from smarty_async.cluster.storage import storage_of
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError, ServiceUnavailable, SmartyError, StoreError
@@ -29,6 +29,7 @@ from smarty_async.photo import PhotoRun
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES, Result
 from smarty_async.run_context import PhotoWindow, Probes, Recorder, RunContext, backoff
+from smarty_async.thread_limit import thread_limit
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import ImageBudget, Stopped, Submitter
 from smarty_async.transport.retry import Sleep
@@ -162,7 +163,15 @@ class ArchiveRun:
         return self._feeding is None or not self._feeding.done()
 
     async def _feed(self) -> None:
-        """The whole run, as a task: lock the output folder, restore, unlock."""
+        """The whole run, as a task."""
+        try:
+            with thread_limit():
+                await self._lock_and_restore()
+        finally:
+            self._results.put_nowait(None)
+
+    async def _lock_and_restore(self) -> None:
+        """Lock the output folder, restore, unlock."""
         try:
             await finish_despite_cancel(asyncio.to_thread(self._source.check))
             with scanning(self._source) as scan:
@@ -176,12 +185,6 @@ class ArchiveRun:
                     await finish_despite_cancel(asyncio.to_thread(self._outputs.release))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
-        except RuntimeError as error:
-            if "can't start new thread" in str(error):
-                raise no_more_threads() from None
-            raise
-        finally:
-            self._results.put_nowait(None)
 
     async def _finds_photos(self, scan: Scan) -> bool:
         """Whether `scan` finds a photo, or has to wait for one; what it finds before is left alone."""

@@ -22,6 +22,7 @@ LAYERS = {
     "errors": 0,
     "failures": 0,
     "group_queue": 0,
+    "thread_limit": 0,
     "options": 0,
     "progress": 0,
     "redaction": 0,

@@ -22,7 +22,7 @@ from time import monotonic
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
-from smarty_async.errors import DiskError
+from smarty_async.thread_limit import no_more_threads
 
 __all__ = [
     "BRIEF_SECONDS",
@@ -30,7 +30,6 @@ __all__ = [
     "ThreadBatcher",
     "finish_despite_cancel",
     "first_error",
-    "no_more_threads",
     "start_threads",
     "threaded",
     "work_beside_loop",
@@ -137,11 +136,6 @@ def first_error(group: BaseExceptionGroup[E]) -> E:
     """The error that ended a group of tasks; the others followed from it."""
     error = group.exceptions[0]
     return first_error(cast("BaseExceptionGroup[E]", error)) if isinstance(error, BaseExceptionGroup) else error
-
-
-def no_more_threads() -> DiskError:
-    """The error for a system that starts no more threads (a container's limit on processes, for example)."""
-    return DiskError("the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)")
 
 
 class BriefWait:

@@ -22,6 +22,7 @@ from smarty_async.errors import (
     SmartyError,
     StoreError,
 )
+from smarty_async.thread_limit import is_thread_limit, no_more_threads
 
 __all__ = ["Exit", "error_boundary", "sentences", "status_of"]
 
@@ -64,6 +65,7 @@ _WAY_OUT_OF: Mapping[int | None, str] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
     **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), _MAKE_ROOM),
     errno.ENOENT: _MAKE_FOLDER,
+    errno.EAGAIN: "Run the same command again then, or when fewer programs run.",
 }
 """What to do about errors of a disk, by their number: a path may lead through a file, say, or be protected."""
 
@@ -91,18 +93,13 @@ def status_of(error: BaseException) -> Exit:
     """The exit status for `error`."""
     import asyncio  # noqa: PLC0415 - help is quick
 
-    if _no_more_threads(error) or (
+    if is_thread_limit(error) or (
         isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM)
     ):
         return Exit.DISK
     if isinstance(error, asyncio.CancelledError):
         return Exit.INTERRUPTED
     return next((status for kind, status in _STATUS if isinstance(error, kind)), Exit.PHOTOS_FAILED)
-
-
-def _no_more_threads(error: BaseException) -> bool:
-    """Whether the system refused a thread; asyncio starts one when it closes, too."""
-    return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
 def sentences(error: BaseException, *, resumes: bool = False, traced: bool = False) -> list[str]:
@@ -113,6 +110,8 @@ def sentences(error: BaseException, *, resumes: bool = False, traced: bool = Fal
         resumes: whether the same command goes on from where it ended.
         traced: whether its traceback was printed before.
     """
+    if is_thread_limit(error):  # asyncio starts one when it closes, too
+        error = no_more_threads()
     if isinstance(error, DiskError) and (way := _WAY_OUT_OF.get(error.errno)):
         return [str(error), f"{way} Nothing is lost." if resumes else way]
     if isinstance(error, ServiceUnavailable) and error.pays_again:
@@ -121,8 +120,6 @@ def sentences(error: BaseException, *, resumes: bool = False, traced: bool = Fal
         ways = _WAY_OUT_IF_RESUMED if resumes else _WAY_OUT
         way_out = next((way for kind, way in ways if isinstance(error, kind)), None)
         return [str(error), way_out] if way_out else [str(error)]
-    if _no_more_threads(error):
-        return ["the system starts no more threads: raise the limit on processes (ulimit -u, pids-limit)."]
     if status_of(error) is Exit.INTERRUPTED:
         return ["stopped at once. The same command continues from here." if resumes else "stopped at once."]
     if isinstance(error, OSError) and error.filename is not None:

@@ -17,6 +17,7 @@ from smarty_async.errors import PhotoFailed, SmartyError
 from smarty_async.options import Limits, Retries
 from smarty_async.progress import InFlight
 from smarty_async.results import ErrorInfo
+from smarty_async.thread_limit import is_thread_limit, no_more_threads
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.connection import Connection
 from smarty_async.transport.item import BatchGroup, Item, Stopped, Submitter
@@ -284,6 +285,8 @@ class Dispatcher:
         chunk = self._senders.pop(sender)
         chunk[0].group.submitter.forecast.in_flight -= len(chunk)
         error = None if sender.cancelled() else sender.exception()
+        if error is not None and is_thread_limit(error):  # the lookup of a host takes one
+            error = no_more_threads()
         if isinstance(error, SmartyError):
             self._fail(chunk, error)
         elif error is not None:

@@ -12,6 +12,7 @@ import msgspec
 
 from smarty_async.errors import RequestError, SmartyError
 from smarty_async.results import Kind
+from smarty_async.thread_limit import is_thread_limit
 from smarty_async.wire.messages import Answered, Envelope, Event, Piece
 from smarty_async.wire.splitter import AnswerSplitter
 
@@ -52,10 +53,8 @@ def foreign_data(what: str) -> Generator[None]:
 
 def _foreign_problem(error: Exception, what: str) -> RequestError | None:
     """What is raised instead of `error`; None when it is raised itself."""
-    if isinstance(error, SmartyError | aiohttp.ClientError | OSError):
-        return None  # translated already, or to be translated by the connection
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return None
+    if isinstance(error, SmartyError | aiohttp.ClientError | OSError) or is_thread_limit(error):
+        return None  # translated already, or to be translated where the request was made
     return RequestError(f"{what} cannot be read ({type(error).__name__})")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from smarty_async.archive.outputs import results_file, state_folder, temp_file
 from smarty_async.archive.outputs import sync as output_sync
 from smarty_async.errors import DiskError, OptionsError
 from smarty_async.options import Limits
+from smarty_async.plan import plan_archive
 from smarty_async.results import Result
 
 pytestmark = pytest.mark.slow
@@ -399,6 +401,45 @@ async def test_a_full_disk_stops_the_run_and_the_next_goes_on(
 
 
 @posix
+async def test_without_a_thread_for_the_lookup_of_the_host_no_photo_is_to_blame(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = fill(source, "a.jpg", "b.jpg")
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with FakeService() as service:
+        service.url = service.url.replace("127.0.0.1", "localhost")
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio.get_running_loop(), "getaddrinfo", refused)
+            with pytest.raises(DiskError, match="no more threads"):
+                await restore(service, source, out)
+            async with client(service) as open_client:
+                with pytest.raises(DiskError, match="no more threads"):
+                    await open_client.improve(source / "a.jpg")
+        assert lines(out) == []
+        assert sent(service) == []
+        assert set(outcomes(await restore(service, source, out)).values()) == {"restored"}
+    assert_right(out, photos)
+
+
+async def test_one_photo_without_a_thread_to_read_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(source, "a.jpg")
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with FakeService() as service, client(service) as open_client:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            with pytest.raises(DiskError, match="no more threads"):
+                await open_client.improve(source / "a.jpg")
+            with pytest.raises(DiskError, match="no more threads"):
+                await plan_archive(source, out=source.parent / "planned")
+        assert (await open_client.improve(source / "a.jpg")).improved
+
+
 async def test_results_that_cannot_be_added_to_are_rewritten(source: Path, out: Path) -> None:
     photos = fill(source, *(f"{number}.jpg" for number in range(8)))
     named = out / "results.jsonl"

@@ -24,11 +24,12 @@ from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.sources.source import PhotoFile
-from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, no_more_threads, threaded
+from smarty_async.archive.threads import BRIEF_SECONDS, BriefWait, finish_despite_cancel, threaded
 from smarty_async.errors import DiskError, DiskFull
 from smarty_async.group_queue import GroupQueue
 from smarty_async.options import ModeSpec
 from smarty_async.results import Kind
+from smarty_async.thread_limit import thread_limit
 
 __all__ = ["Journal"]
 
@@ -106,12 +107,10 @@ class Journal:
             ConfigurationError: a newer version of this program wrote it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="smarty_async journal")
-        try:
+        with thread_limit():
             opening = asyncio.get_running_loop().run_in_executor(
                 thread, partial(_opened, path, outputs, tuple(specs), left)
             )
-        except RuntimeError:  # can't start new thread
-            raise no_more_threads() from None
         try:
             opened = await finish_despite_cancel(opening)
         except BaseException:
