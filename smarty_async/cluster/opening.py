@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from multiprocessing import resource_tracker
 from typing import Any, Final, cast
 
 import dask.config
@@ -64,7 +67,14 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
 
 @asynccontextmanager
 async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
-    with dask.config.set(_NO_PAGES), _warnings_of_children(_NO_TRACKER_WARNINGS):
+    with _warnings_of_children(_NO_TRACKER_WARNINGS), _interrupts_kept_from_children():
+        async with _workers(workers, requests) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _workers(workers: int, requests: int) -> AsyncGenerator[Client]:
+    with dask.config.set(_NO_PAGES):
         cluster = await _local_cluster(
             n_workers=workers,
             threads_per_worker=-(-requests // workers),
@@ -82,6 +92,29 @@ async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
         _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
     ):
         yield client
+
+
+@contextmanager
+def _interrupts_kept_from_children() -> Generator[None]:
+    """Start processes that Ctrl-C in the terminal does not reach, also while they start, during the block.
+
+    A thread hands the signals it blocks down to the threads and processes that it starts. So this one, the event
+    loop's, blocks the signal, and another one takes it; Python handles it in the main thread all the same.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # when it is started by a thread, that thread blocks nothing any more
+    ended = threading.Event()
+    taking = threading.Thread(target=ended.wait, name="smarty_async interrupts", daemon=True)
+    taking.start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        ended.set()
+        taking.join()
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import sys
 from collections import Counter
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +37,37 @@ async def test_workers_on_this_machine(service: FakeService, source: Path, out: 
     assert "2 workers with " in ended.out + ended.err
     assert TOKEN not in ended.out + ended.err
     assert sum(len(request.images) for request in service.requests) == 60
+
+
+def starting_workers(group: int) -> int:
+    """Processes of a group that Python's multiprocessing has started, and that Ctrl-C would not end without a word."""
+    found = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getpgid(int(process.name)) == group and b"spawn_main" in (process / "cmdline").read_bytes():
+                masks = re.findall(r"Sig(?:Blk|Ign|Cgt):\s*(\w+)", (process / "status").read_text())
+                found += any(int(mask, 16) & 1 << signal.SIGINT - 1 for mask in masks)
+    return found
+
+
+@with_extra
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_ctrl_c_while_the_workers_start(service: FakeService, source: Path, out: Path, workers: int) -> None:
+    photos(source, 4)
+    command = ("improve", source, "--out", out, "--base-url", service.url, "--workers", str(workers))
+    async with started(*command, SMARTY_TOKEN=TOKEN) as process:
+        async with asyncio.timeout(60):
+            while starting_workers(process.pid) < workers:  # noqa: ASYNC110 - they are other processes
+                await asyncio.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        ended = await end_of(process)
+    assert (ended.status, ended.err.strip()) == (
+        130,
+        "smarty-async: stopped at once. The same command continues from here.",
+    )
+    assert not service.requests
 
 
 @with_extra
