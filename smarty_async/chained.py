@@ -30,8 +30,8 @@ def restored_kind(answer: StoredAnswer) -> Kind | None:
             return kind
     if any(kind in answer.dropped for kind in RESTORED_KINDS):
         reason = (
-            "an earlier run did not keep it (--outputs): run again with --redo-missing, which pays for the restoration"
-            " again, or without --chain"
+            "an earlier run did not keep it (outputs, --outputs): run again with redo_missing (--redo-missing), which"
+            " pays for the restoration again, or without chain (--chain)"
         )
         raise not_enlarged(PhotoRejected(reason, type="not_kept"))
     return None

@@ -34,7 +34,7 @@ from smarty_async.options import (
     PathLike,
     Retries,
     Timeouts,
-    check_count,
+    check_concurrency,
     check_modes,
     check_size,
     check_type,
@@ -76,7 +76,6 @@ _TYPES: dict[str, tuple[Any, ...]] = {
     "credentials": (OAuthCredentials, None),
     "session": (aiohttp.ClientSession, None),
     "ssl": (SSLContext, None),
-    "concurrency": (int,),
     "rate": (int, float, None),
     "limits": (Limits, None),
     "retries": (Retries, None),
@@ -136,9 +135,7 @@ class SmartyClient:
         arguments = locals()
         for name, types in _TYPES.items():
             check_type(name, arguments[name], *types)
-        if concurrency < 1:
-            raise OptionsError(f"concurrency must be at least 1, not {concurrency}")
-        check_count("concurrency", concurrency)
+        check_concurrency(concurrency)
         if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         check_size("rate", rate or 0)

@@ -203,7 +203,7 @@ def _exif_of(picture: Image.Image) -> bytes:
 
 
 def _from_bytes(data: bytes, limits: Limits) -> InputPhoto:
-    probed = probe(data, limits=limits)
+    probed = probe(data, limits=limits, fit=None)
     sent = probed.converted or data[: probed.size]
     return InputPhoto(MemoryBody(sent, probed.content_type), _sent_photo(data, sent, probed))
 
@@ -212,7 +212,7 @@ def _from_file(path: str, limits: Limits) -> InputPhoto:
     version: str | None = None
     with suppress(OSError, ValueError):  # the probe reports what is wrong with it
         version = str(Path(path).stat().st_mtime_ns)
-    probed = probe(path, limits=limits)
+    probed = probe(path, limits=limits, fit=None)
     photo = partial(open_unchanged, path, size=probed.file_size, version=version or "")
     if probed.converted is not None:
         return InputPhoto(

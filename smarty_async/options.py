@@ -36,6 +36,7 @@ __all__ = [
     "Retries",
     "StoreOptions",
     "Timeouts",
+    "check_concurrency",
     "check_count",
     "check_modes",
     "check_size",
@@ -81,6 +82,18 @@ def check_count(name: str, value: float) -> None:
     if isinstance(value, float) and value != math.inf:
         raise OptionsError(f"{name} must be a whole number (an int), not {value}")
     check_size(name, value)
+
+
+def check_concurrency(value: int) -> None:
+    """Refuse a number of open requests that is none, or not whole.
+
+    Raises:
+        OptionsError: it is no int, or under 1.
+    """
+    check_type("concurrency", value, int)
+    if value < 1:
+        raise OptionsError(f"concurrency must be at least 1, not {value}")
+    check_count("concurrency", value)
 
 
 def check_size(name: str, value: float) -> None:

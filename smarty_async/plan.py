@@ -25,7 +25,16 @@ from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
-from smarty_async.options import ArchiveKeywords, ArchiveOptions, Limits, ModeSpec, PathLike, rounds
+from smarty_async.options import (
+    ArchiveKeywords,
+    ArchiveOptions,
+    Limits,
+    ModeSpec,
+    PathLike,
+    check_concurrency,
+    check_type,
+    rounds,
+)
 from smarty_async.progress import Progress
 from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
 from smarty_async.thread_limit import thread_limit
@@ -61,6 +70,8 @@ async def plan_archive(
     Raises:
         OptionsError: the arguments do not go together, or a source does not exist.
     """
+    check_type("limits", limits, Limits, None)
+    check_concurrency(concurrency)
     options = ArchiveOptions.of(source, out=out, **keywords)
     with thread_limit():
         return await asyncio.to_thread(_plan, options, limits or Limits(), concurrency)

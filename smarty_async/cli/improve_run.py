@@ -47,6 +47,7 @@ async def preview(options: ImproveOptions) -> Exit:
     Raises:
         SmartyError: such a run could not start.
     """
+    _client(options, options.account.base_url or "http://127.0.0.1", hooks=[])  # makes sure of what a run would
     with options.listed() as listed:
         plan = await plan_archive(
             list(options.sources),

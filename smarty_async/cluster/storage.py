@@ -317,7 +317,7 @@ def storage_of(outputs: OutputStore) -> ChunkStorage:
     if not outputs.is_exclusive:
         raise ConfigurationError(
             f"{str(outputs.address)!r} ignores conditional writes, by which workers send each request once: leave out "
-            "--scheduler and --workers"
+            "the workers (--scheduler and --workers, cluster= in Python)"
         )
     return BucketStorage(outputs.bucket)
 

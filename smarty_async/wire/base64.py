@@ -103,7 +103,7 @@ class Base64Reader:
         """Describe the whole string, after `flush`."""
         error = self._error
         if error is None and self._size > self._max_bytes:
-            error = f"it decodes to more than {self._max_bytes:,} bytes (--max-output-bytes)"
+            error = f"it decodes to more than {self._max_bytes:,} bytes (max_output_bytes, --max-output-bytes)"
         if error is not None:
             return Blob(self.number, 0, b"", error)
         return Blob(self.number, self._size, self._head)

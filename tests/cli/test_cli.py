@@ -521,6 +521,15 @@ def test_a_slip_in_the_options(photos: Path, out: Path, args: tuple[str, ...], s
     assert ended.out == ""
 
 
+@pytest.mark.parametrize("option", ["--concurrency", "--rate"])
+@pytest.mark.parametrize("account", [LOOPBACK, ("--local",)], ids=" ".join)
+def test_a_dry_run_refuses_what_a_run_does(photos: Path, out: Path, option: str, account: tuple[str, ...]) -> None:
+    for more in ((), ("--dry-run",)):
+        ended = invoke("improve", photos, "--out", out, option, "0", *account, *more)
+        assert (ended.status, ended.out) == (2, "")
+        assert f"{option.strip('-')} must be" in ended.err
+
+
 def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -188,7 +188,7 @@ async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarg
         for result in rejected:
             assert result.error
             assert result.error.type == "not_kept"
-            assert "(--outputs): run again with --redo-missing" in result.error.message
+            assert "(outputs, --outputs): run again with redo_missing (--redo-missing)" in result.error.message
         assert "resolution" not in sent_by_mode(service)
         plan = await plan_archive(photos, out=out, redo_missing=True, **BOTH)
         assert (plan.photos, plan.duplicates) == (1, 1)

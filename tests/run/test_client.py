@@ -92,6 +92,18 @@ class TestImprove:
             assert (await client.improve(path if as_file else webp())).improved
             assert service.requests[0].images["file_0"].startswith(b"\x89PNG")
 
+    @pytest.mark.parametrize("data", [jpeg(400, 300), webp(400, 300)], ids=["as it is", "converted"])
+    async def test_a_large_photo_gets_no_advice_that_a_call_cannot_follow(self, tmp_path: Path, data: bytes) -> None:
+        path = tmp_path / "a.jpg"
+        path.write_bytes(data)
+        for limits in (Limits(max_image_bytes=100), Limits(max_pixels=100)):
+            async with FakeService() as service, client_of(service, limits=limits) as client:
+                for photo in (data, path):
+                    with pytest.raises(PhotoRejected, match="over the limit of 100") as caught:
+                        await client.improve(photo)
+                    assert caught.value.type == "too_large"
+                    assert "fit" not in str(caught.value)
+
     async def test_no_more_photos_are_converted_than_will_soon_be_sent(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

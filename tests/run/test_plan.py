@@ -9,7 +9,7 @@ from support.archives import STATE, fill, is_there, photo, restore, sent
 from support.fake_service import FakeService, items
 from support.pictures import webp
 
-from smarty_async import plan_archive, read_status
+from smarty_async import SmartyClient, plan_archive, read_status
 from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
@@ -55,6 +55,26 @@ async def test_a_plan_counts_the_requests(source: Path, out: Path, images: int, 
         assert (plan.photos, plan.bytes) == (17, sum(map(len, sent(service))))
         # How the last photos spread over the slots depends on how soon the first answers come.
         assert abs(plan.requests - len(service.requests)) < concurrency
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"concurrency": 0}, "concurrency must be at least 1, not 0"),
+        ({"concurrency": -1}, "concurrency must be at least 1, not -1"),
+        ({"concurrency": 2.5}, "concurrency must be int, not float"),
+        ({"concurrency": None}, "concurrency must be int, not NoneType"),
+        ({"limits": 48}, "limits must be Limits or None, not int"),
+    ],
+)
+async def test_a_plan_refuses_what_a_client_does(
+    source: Path, out: Path, arguments: dict[str, Any], message: str
+) -> None:
+    fill(source, "a.jpg")
+    with pytest.raises(OptionsError, match=message):
+        SmartyClient(base_url="http://127.0.0.1:1", **arguments)
+    with pytest.raises(OptionsError, match=message):
+        await plan_archive(source, out=out, **arguments)
 
 
 async def test_a_plan_knows_what_earlier_runs_did_and_changes_nothing_of_it(source: Path, out: Path) -> None:

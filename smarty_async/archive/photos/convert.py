@@ -30,6 +30,7 @@ __all__ = [
     "scale_to_fit",
     "unusual_gamma",
     "upright",
+    "way_to_fit",
     "with_end",
 ]
 
@@ -93,6 +94,13 @@ def scale_to_fit(width: int, height: int, limits: Limits) -> float:
     return scale if scale * min(width, height) >= SHORTEST_SIDE else 1.0
 
 
+def way_to_fit(fit: bool | None) -> str:  # noqa: FBT001 - as `probe` has it
+    """What the message about a photo that is too large ends with."""
+    if fit is None:
+        return ""
+    return ": it cannot be made smaller" if fit else ": add --fit (fit=True in Python) to send a smaller copy"
+
+
 def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
     """Width and height of the largest copy within the limits on pixels; those given when they are, or cannot be."""
     return _scaled((width, height), scale_to_fit(width, height, limits))
@@ -109,7 +117,13 @@ def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 def converted(
-    image: Image.Image, *, size: tuple[int, int], orientation: Orientation, lossy: bool, limits: Limits, fit: bool
+    image: Image.Image,
+    *,
+    size: tuple[int, int],
+    orientation: Orientation,
+    lossy: bool,
+    limits: Limits,
+    fit: bool | None,
 ) -> _Converted:
     """`image` as PNG when that is within the limit and nothing was lost before, else as JPEG, 4:4:4.
 
@@ -122,7 +136,7 @@ def converted(
         orientation: of `image`.
         lossy: whether the source is a JPEG: a PNG of one would be large for nothing.
         limits: what the endpoint takes.
-        fit: bring it within the limits, on bytes too.
+        fit: bring it within the limits, on bytes too; None as for `probe`.
 
     Raises:
         PhotoRejected: with type ``too_large`` or ``unsupported``.
@@ -148,7 +162,7 @@ def upright(picture: Image.Image, orientation: Orientation) -> Image.Image:
 
 
 def _encoded(
-    picture: Image.Image, profile: bytes | None, most: int | None, *, lossy: bool, fit: bool
+    picture: Image.Image, profile: bytes | None, most: int | None, *, lossy: bool, fit: bool | None
 ) -> tuple[bytes, str, Image.Image]:
     """The file, its content type, and the picture in it, which is smaller where `fit` asked for that."""
     raw = picture.width * picture.height * len(picture.mode)
@@ -168,9 +182,8 @@ def _encoded(
         picture = _resized(picture, _scaled(picture.size, min(0.9, sqrt(most / len(data)))))
         data = _saved(picture, "JPEG", profile, quality=_LOWER[0], subsampling=0)
     if len(data) > most:
-        way_out = "and it cannot be made smaller" if fit else "add --fit to send a smaller copy"
         raise PhotoRejected(
-            f"converted it has {len(data):,} bytes, over the limit of {most:,}: {way_out}", type="too_large"
+            f"converted it has {len(data):,} bytes, over the limit of {most:,}{way_to_fit(fit)}", type="too_large"
         )
     return data, "image/jpeg", picture
 

@@ -28,6 +28,7 @@ from smarty_async.archive.photos.convert import (
     incomplete,
     scale_to_fit,
     unusual_gamma,
+    way_to_fit,
     with_end,
 )
 from smarty_async.archive.photos.damage import check_boxes, check_rows, check_tiff, check_webp, without_zero_tail
@@ -118,7 +119,7 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     warning: str | None = None
 
 
-def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1) -> Probed:
+def probe(photo: PhotoData, *, limits: Limits, fit: bool | None = False, page: int = 1) -> Probed:
     """Look into `photo`, and convert it where the service would not take it as it is.
 
     JPEG, PNG and plain TIFF of one page are sent as they are, less what follows their picture. Whatever else can be
@@ -128,7 +129,7 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool = False, page: int = 1)
     Args:
         photo: the path of a file, a file's bytes, or what opens it.
         limits: what the endpoint takes.
-        fit: make smaller what is over the limits on bytes or dimensions, instead of refusing or only warning.
+        fit: make smaller what is over the limits, instead of refusing or only warning; None: advise nobody to do so.
         page: which picture of a multi-page TIFF, from 1.
 
     Raises:
@@ -167,7 +168,7 @@ def parsing(photo: PhotoData) -> Generator[None]:
         raise PhotoRejected(f"it cannot be understood ({reason})", type="not_an_image") from error
 
 
-def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed:
+def _probed(stream: BinaryIO, limits: Limits, *, fit: bool | None, page: int) -> Probed:
     found = examine(stream, page=page)
     width, height = found.width, found.height
     size = found.replacement.seek(0, os.SEEK_END) if found.replacement else found.end
@@ -175,17 +176,16 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
     over = limits.max_image_bytes is not None and size > limits.max_image_bytes
     shrinks = (too_many_pixels or fit) and scale_to_fit(width, height, limits) < 1
     if too_many_pixels and not (fit and shrinks):
-        way_out = "they cannot be made smaller" if fit else "add --fit to send a smaller copy"
         raise PhotoRejected(
-            f"{width}×{height} pixels are over the limit of {limits.max_pixels:,} pixels: {way_out}", type="too_large"
+            f"{width}×{height} pixels are over the limit of {limits.max_pixels:,} pixels{way_to_fit(fit)}",
+            type="too_large",
         )
     if found.content_type is None or (fit and (over or shrinks)):
         with silenced():
             return _converted(stream, found, limits, fit=fit)
     if over:
         raise PhotoRejected(
-            f"{size:,} bytes are over the limit of {limits.max_image_bytes:,} bytes an image: "
-            "add --fit to send a smaller copy",
+            f"{size:,} bytes are over the limit of {limits.max_image_bytes:,} bytes an image{way_to_fit(fit)}",
             type="too_large",
         )
     if found.replacement:
@@ -206,7 +206,7 @@ def _probed(stream: BinaryIO, limits: Limits, *, fit: bool, page: int) -> Probed
     )
 
 
-def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool) -> Probed:
+def _converted(stream: BinaryIO, found: Examined, limits: Limits, *, fit: bool | None) -> Probed:
     size = stream.seek(0, os.SEEK_END)
     _check_bytes(size)
     source = (found.width, found.height)

@@ -215,6 +215,6 @@ def test_data_after_padding_is_an_error_across_pieces(pieces: list[bytes]) -> No
 def test_no_more_is_decoded_than_the_limit() -> None:
     assert read([b"QUJD", b"QUJD"], max_bytes=6) == (Blob(7, 6, b"ABC"), b"ABCABC")
     assert read([b"QUJD", b"QUJD", b"QQ=="], max_bytes=6) == (
-        Blob(7, 0, b"", "it decodes to more than 6 bytes (--max-output-bytes)"),
+        Blob(7, 0, b"", "it decodes to more than 6 bytes (max_output_bytes, --max-output-bytes)"),
         b"ABCABC",
     )

@@ -680,7 +680,7 @@ def test_an_output_over_its_limit_does_not_affect_the_others() -> None:
         first, second = read(pieces, max_output_bytes=3).items
         assert first.outputs == {
             "improved": b"ABC",
-            "colorized": "it decodes to more than 3 bytes (--max-output-bytes)",
+            "colorized": "it decodes to more than 3 bytes (max_output_bytes, --max-output-bytes)",
         }
         assert second == SECOND
 
