@@ -114,12 +114,20 @@ async def test_every_orientation_shows_upright(source: Path, out: Path, picture_
 
 
 @pytest.mark.parametrize("picture_of", [honouring_exif, ignoring_exif])
-async def test_orientation_that_only_xmp_knows_is_not_believed(source: Path, out: Path, picture_of: Any) -> None:
-    # Viewers follow EXIF, and show such a photo as it is stored.
-    write(source / "a.jpg", jpeg_with(xmp_segment(XMP), image=scene()))
-    result = (await restored(source, out, picture_of))["a.jpg"]
-    assert difference(seen(output(out, result)), scene()) < 6
-    assert b'Orientation="6"' not in output(out, result).read_bytes()
+@pytest.mark.parametrize(("prefix", "counts"), [(b"tiff", True), (b"t", False)])
+async def test_an_orientation_in_xmp_alone_counts_where_viewers_find_it(
+    source: Path, out: Path, picture_of: Any, *, prefix: bytes, counts: bool
+) -> None:
+    # They look for the usual prefix of its name, and do not parse the packet.
+    packet = XMP.replace(b" xmlns:t=", b" xmlns:" + prefix + b"=")
+    for before in (b" t:", b"<t:", b"</t:"):
+        packet = packet.replace(before, before.replace(b"t", prefix))
+    write(source / "a.jpg", jpeg_with(xmp_segment(packet), image=stored_as(scene(), 6) if counts else scene()))
+    made = output(out, (await restored(source, out, picture_of))["a.jpg"])
+    assert difference(seen(made), scene()) < 6
+    lies = counts and picture_of is ignoring_exif
+    assert opened(made.read_bytes()).getexif().get(0x0112, 1) == (6 if lies else 1)
+    assert (b'Orientation="6"' in made.read_bytes()) == lies
 
 
 @pytest.mark.parametrize("picture_of", [honouring_exif, ignoring_exif])
