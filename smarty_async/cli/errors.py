@@ -58,6 +58,7 @@ _PAYS_AGAIN = (
     "These photos may have been paid for, and would be again: ask the service's support first, and then try one photo "
     "with --max-photos 1."
 )
+_OPEN_MORE = "Raise the limit on open files (ulimit -n), and run the same command again."
 _MAKE_FOLDER = "Check that the folder is there and its disk is connected, or choose another path."
 
 _WAY_OUT_OF: Mapping[int | None, str] = {
@@ -65,6 +66,7 @@ _WAY_OUT_OF: Mapping[int | None, str] = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
     **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), _MAKE_ROOM),
     errno.ENOENT: _MAKE_FOLDER,
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _OPEN_MORE),
     errno.EAGAIN: "Run the same command again then, or when fewer programs run.",
 }
 """What to do about errors of a disk, by their number: a path may lead through a file, say, or be protected."""

@@ -67,7 +67,7 @@ from smarty_async.archive.photos.jpeg import (
 from smarty_async.archive.photos.jpegxl import check_colors, decoded_size, original_jpeg
 from smarty_async.archive.photos.pages import ImageDirectory, Tag, pictures, raw_name, read_directories
 from smarty_async.archive.photos.png import PngScan, rewritten, scan_png
-from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing
+from smarty_async.archive.photos.reader import PhotoData, WholeFile, WholeFileStream, open_for_parsing, unreadable
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -133,10 +133,11 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool | None = False, page: i
         page: which picture of a multi-page TIFF, from 1.
 
     Raises:
-        PhotoRejected: nothing else. Its types: ``unreadable``, ``empty``, ``not_an_image``; ``truncated`` and
+        PhotoRejected: its types: ``unreadable``, ``empty``, ``not_an_image``; ``truncated`` and
             ``damaged``, where a new copy helps; ``too_large``; ``animation``; ``raw`` and ``heic``, whose decoders
             are not installed, or do not know the camera; ``unsupported``, a layout that the installed decoders do
             not read; ``no_such_page``.
+        DiskError: the system opens no more files.
     """
     with parsing(photo), open_for_parsing(photo) as stream:
         return _probed(stream, limits, fit=fit, page=page)
@@ -144,13 +145,11 @@ def probe(photo: PhotoData, *, limits: Limits, fit: bool | None = False, page: i
 
 @contextmanager
 def parsing(photo: PhotoData) -> Generator[None]:
-    """The boundary around parsers of a photo: they raise PhotoRejected, whatever its file makes them raise.
-
-    Args:
-        photo: the path of a file, a file's bytes, or what opens it.
+    """The boundary around parsers of a `photo`: they raise our errors, whatever its file makes them raise.
 
     Raises:
-        PhotoRejected: nothing else.
+        PhotoRejected: it is broken, or cannot be read.
+        DiskError: see `unreadable`.
     """
     try:
         yield
@@ -159,7 +158,7 @@ def parsing(photo: PhotoData) -> Generator[None]:
     except MemoryError:
         raise PhotoRejected("it takes more memory than there is", type="too_large") from None
     except OSError as error:
-        raise PhotoRejected(f"it cannot be read: {error.strerror or error}", type="unreadable") from error
+        raise unreadable(error) from error
     except Exception as error:
         # Parsers raise exceptions of any class for broken data.
         if isinstance(photo, str) and "\0" in photo:

@@ -18,7 +18,7 @@ import msgspec
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from smarty_async.archive.threads import finish_despite_cancel, threaded
-from smarty_async.errors import PhotoRejected
+from smarty_async.errors import DiskError, PhotoRejected
 
 __all__ = [
     "FileBody",
@@ -31,6 +31,7 @@ __all__ = [
     "open_for_parsing",
     "open_unchanged",
     "read_in_thread",
+    "unreadable",
 ]
 
 PhotoData = str | os.PathLike[str] | bytes | Callable[[], BinaryIO]
@@ -100,6 +101,7 @@ class FileBody:
 
         Raises:
             PhotoRejected: it cannot be read, or has changed since it was probed.
+            DiskError: the system opens no more files.
         """
         if (read_whole := self.read_whole) is not None:
             for piece in _cut(await read_in_thread(read_whole)):
@@ -112,7 +114,7 @@ class FileBody:
                     for piece in _cut(data):
                         yield piece
         except OSError as error:
-            raise _unreadable(error) from None
+            raise unreadable(error) from None
 
     @property
     def read_whole(self) -> Callable[[], bytes] | None:
@@ -149,7 +151,7 @@ class FileBody:
         try:
             return self._read_file()
         except OSError as error:
-            raise _unreadable(error) from None
+            raise unreadable(error) from None
 
     def _read_file(self) -> bytes:
         if self._held is not None and (data := self._held.take()) is not None:
@@ -196,8 +198,16 @@ def _cut(data: bytes) -> Iterator[bytes]:
     return (data[start : start + _PIECE_BYTES] for start in range(0, len(data), _PIECE_BYTES))
 
 
-def _unreadable(error: OSError) -> PhotoRejected:
-    return PhotoRejected(f"cannot be read: {error.strerror or error}", type="unreadable")
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""What the system says of a file while others are open: any other photo would meet it, too."""
+
+
+def unreadable(error: OSError) -> PhotoRejected | DiskError:
+    """The error for a photo whose file the system does not read; no photo is to blame for too many open files."""
+    reason = error.strerror or str(error)
+    if error.errno in _TOO_MANY_FILES:
+        return DiskError(f"no more photos can be opened: {reason}", errno=error.errno)
+    return PhotoRejected(f"it cannot be read: {reason}", type="unreadable")
 
 
 def _call(call: Callable[[], T]) -> T:

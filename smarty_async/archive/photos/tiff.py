@@ -140,7 +140,10 @@ class TiffReader:
         if isinstance(self._stream, bytes):
             return self._stream[offset : offset + size]
         self._stream.seek(offset)
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise TiffError("it has become shorter")
+        return data
 
     def entries(self, offset: int) -> tuple[list[tuple[int, int, int, bytes]], int, int]:
         """The entries of the directory at `offset`.

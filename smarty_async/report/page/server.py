@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from smarty_async.archive.journal.catalog import STATES, Catalog, Folder, Photo, State
 from smarty_async.archive.paths import STATE, display_path
-from smarty_async.errors import PhotoRejected
+from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.report.page.previews import LARGE_SIDE, THUMBNAIL_SIDE, Previews, browser_type
 from smarty_async.results import ErrorInfo, Kind
 from smarty_async.web.assets import SHARED, add_assets
@@ -203,7 +203,7 @@ class _Viewer:
     async def _preview(self, path: Path, *, page: int, side: int) -> web.StreamResponse:
         try:
             kept = await self._decode(partial(self._previews.get, path, side=side, page=page))
-        except (PhotoRejected, OSError):
+        except (PhotoRejected, DiskError, OSError):
             return _no_preview()
         return _file(kept, "image/jpeg")
 

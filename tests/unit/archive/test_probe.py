@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -20,7 +21,7 @@ from support.pictures import CountingStream, encoded, heavy, jpeg, opened, png, 
 from smarty_async.archive.photos import convert
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.photos.reader import PhotoData, WholeFile
-from smarty_async.errors import PhotoRejected
+from smarty_async.errors import DiskError, PhotoRejected
 from smarty_async.options import Limits
 
 LIMITS = Limits()
@@ -498,3 +499,30 @@ def test_whatever_is_broken_is_rejected_or_sent(
         broken[place % len(broken)] = value
     with suppress(PhotoRejected):
         probe(bytes(broken[: cut or None]), limits=LIMITS, fit=fit)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_are_no_photo_s_fault(number: int) -> None:
+    def refused() -> io.BytesIO:
+        raise OSError(number, "Too many open files")
+
+    with pytest.raises(DiskError, match="no more photos can be opened: Too many open files") as caught:
+        probe(refused, limits=LIMITS)
+    assert caught.value.errno == number
+
+
+def test_a_tiff_that_becomes_shorter_is_truncated() -> None:
+    class Shrinking(io.BytesIO):
+        """Ends where it is read for the third time: behind its header."""
+
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            if self.reads > 2:
+                self.truncate(9)
+            return super().read(size)
+
+    with pytest.raises(PhotoRejected, match="copy it again") as caught:
+        probe(lambda: Shrinking(tiff()), limits=LIMITS)
+    assert caught.value.type == "truncated"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smarty_async.archive.photos.reader import _PIECE_BYTES, _READ_AT_ONCE, FileBody, open_unchanged
-from smarty_async.errors import PhotoRejected
+from smarty_async.errors import DiskError, PhotoRejected
 
 SMALL, LARGE = 1000, 2 * _READ_AT_ONCE + 7
 sizes = pytest.mark.parametrize("size", [SMALL, _PIECE_BYTES + 1, _READ_AT_ONCE, _READ_AT_ONCE + 1, LARGE])
@@ -165,3 +166,21 @@ def test_a_file_is_opened_only_while_it_is_the_same(tmp_path: Path, size: int) -
         with pytest.raises(OSError, match="it changed") as error:
             open_unchanged(str(path), **other)  # type: ignore[arg-type]
         assert error.value.errno, "a decoder's own have none"
+
+
+@pytest.mark.parametrize(("size", "opening"), [(SMALL, "os.open"), (LARGE, "aiofiles.open")])
+async def test_too_many_open_files_are_no_photo_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, opening: str
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def refused_at_once(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    body = put(tmp_path / "a.jpg", size)
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, refused_at_once if opening == "os.open" else refused)
+        with pytest.raises(DiskError, match="no more photos can be opened"):
+            await pieces(body)
+    assert sum(map(len, await pieces(body))) == size
