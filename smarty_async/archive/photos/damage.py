@@ -216,7 +216,7 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
         raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
     if page.is_cut:
         raise PhotoRejected(
-            "the file is damaged: it ends some of its rows too early: copy it again, or save it again in another program",
+            "the file is damaged: it ends some of its rows too early: copy it again, or save it in another program",
             type="damaged",
         )
     if page.compression != 1:
