@@ -15,9 +15,10 @@ from typing import Final
 from PIL import Image
 
 from smarty_async.archive.photos.convert import fitting_profile, flattened, upright
-from smarty_async.archive.photos.identify import silenced
+from smarty_async.archive.photos.identify import open_image, orientation_in, silenced
 from smarty_async.archive.photos.probe import examine, parsing
 from smarty_async.archive.photos.reader import open_for_parsing
+from smarty_async.errors import PhotoRejected
 
 __all__ = ["LARGE_SIDE", "THUMBNAIL_SIDE", "Previews", "browser_type", "render"]
 
@@ -39,7 +40,10 @@ _JPEG_QUALITY: Final = 82
 
 
 def browser_type(path: Path) -> str | None:
-    """The media type of the file at `path` when every browser shows it as it is, by its first bytes; else None.
+    """The media type of the file at `path` when browsers show it as `render` does; else None.
+
+    All browsers turn a JPEG as its EXIF block says. They differ on what else says how a picture lies, on CMYK and on 16
+    bits of gray. Where a picture shows through they show the page behind it, and its outputs are white there.
 
     Raises:
         OSError: it cannot be read.
@@ -48,9 +52,21 @@ def browser_type(path: Path) -> str | None:
         raise FileNotFoundError(path)
     with path.open("rb") as file:
         start = file.read(12)
+    kind = next((kind for prefix, kind in _SHOWN if start.startswith(prefix)), None)
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
-        return "image/webp"
-    return next((kind for prefix, kind in _SHOWN if start.startswith(prefix)), None)
+        kind = "image/webp"
+    try:
+        return kind if kind is None or _is_shown_alike(path) else None
+    except PhotoRejected:
+        return kind  # it may be seen up to where it is damaged
+
+
+def _is_shown_alike(path: Path) -> bool:
+    with silenced(), parsing(path), open_for_parsing(path) as file:
+        found = examine(file)
+        if found.content_type == "image/jpeg":
+            return found.orientation == orientation_in(open_image("JPEG", file).info.get("exif", b""))
+        return found.content_type == "image/png" and found.orientation == 1
 
 
 def render(path: Path, *, side: int, page: int = 1) -> bytes:

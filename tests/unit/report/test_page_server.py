@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from support import pictures
 from support.journals import Entry, add_entries, make_output_folder, picture_entry
 from support.metadata_samples import srgb_profile
@@ -126,6 +126,55 @@ async def test_what_browsers_do_not_show_is_converted(results: Path) -> None:
         status, kind, data = await page.get(f"pictures/{scan['id']}/before")
     assert (status, kind) == (200, "image/jpeg")
     assert Image.open(io.BytesIO(data)).size == (900, 600)
+
+
+XMP_ON_ITS_SIDE = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+def on_its_side() -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "size"),
+    [
+        ("exif.webp", pictures.encoded(pictures.scene(80, 60), "WEBP", exif=on_its_side()), (60, 80)),
+        ("exif.png", pictures.encoded(pictures.scene(80, 60), "PNG", exif=on_its_side()), (60, 80)),
+        ("xmp.jpg", pictures.encoded(pictures.scene(80, 60), xmp=XMP_ON_ITS_SIDE), (60, 80)),
+        ("cmyk.jpg", pictures.encoded(pictures.scene(80, 60).convert("CMYK")), (80, 60)),
+        ("transparent.png", pictures.encoded(Image.new("RGBA", (80, 60), (0, 0, 0, 0)), "PNG"), (80, 60)),
+    ],
+    ids=["exif.webp", "exif.png", "xmp.jpg", "cmyk.jpg", "transparent.png"],
+)
+async def test_what_browsers_show_in_different_ways_is_converted(
+    results: Path, source: Path, name: str, data: bytes, size: tuple[int, int]
+) -> None:
+    add_entries(results, source, [Entry(name=name, outcome="already_good", original=data)])
+    async with page_of(results) as page:
+        _, kind, shown = await page.get(f"pictures/{(await card(page, name))['id']}/before")
+    picture = pictures.opened(shown)
+    assert (kind, picture.size, picture.mode, picture.getexif()) == ("image/jpeg", size, "RGB", {})
+    if name == "transparent.png":
+        assert picture.getpixel((0, 0)) == (255, 255, 255)  # as in the output
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("exif.jpg", pictures.encoded(pictures.scene(80, 60), exif=on_its_side(), xmp=XMP_ON_ITS_SIDE), "image/jpeg"),
+        ("opaque.png", pictures.png(), "image/png"),
+        ("cut.jpg", pictures.cut(pictures.jpeg(200, 200)), "image/jpeg"),
+    ],
+    ids=["exif.jpg", "opaque.png", "cut.jpg"],
+)
+async def test_what_all_browsers_show_alike_is_sent_as_it_is(
+    results: Path, source: Path, name: str, data: bytes, kind: str
+) -> None:
+    add_entries(results, source, [Entry(name=name, outcome="already_good", original=data)])
+    async with page_of(results) as page:
+        assert await page.get(f"pictures/{(await card(page, name))['id']}/before") == (200, kind, data)
 
 
 async def test_a_page_of_a_file_is_shown_as_that_page(results: Path, source: Path) -> None:
