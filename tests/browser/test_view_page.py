@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
@@ -12,6 +14,9 @@ from support.browsing import Tab, Tabs
 from support.journals import Entry, make_output_folder, picture_entry
 
 from smarty_async.report.page import view, write_static
+
+if TYPE_CHECKING:
+    from playwright.async_api import Route
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -135,6 +140,81 @@ async def test_touch_moves_the_slider(tabs: Tabs, url: str) -> None:
     assert width == 390  # nothing sticks out
 
 
+async def test_back_closes_a_photo_and_takes_a_filter_back(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    viewer, all_photos = tab.locator("dialog[open]"), tab.get_by_role("button", name="All 5")
+    await tab.get_by_role("button", name="Restored 3").click()
+    await tab.locator(".card", has_text="a.jpg").click()
+    await viewer.wait_for()
+    await tab.keyboard.press("j")
+    await tab.go_back()
+    await viewer.wait_for(state="detached")
+    assert len(await names(tab)) == 3
+    await tab.go_forward()
+    await viewer.wait_for()
+    assert await tab.locator("#viewer-name").text_content() == "b.jpg"
+    await tab.keyboard.press("Escape")
+    await viewer.wait_for(state="detached")
+    for photo in ("a.jpg", "b.jpg"):  # photos that were closed do not pile up behind Back
+        await tab.locator(".card", has_text=photo).click()
+        await viewer.wait_for()
+        await tab.keyboard.press("Escape")
+        await viewer.wait_for(state="detached")
+        await tab.wait_for_function("() => !location.hash.includes('photo')")
+    await tab.go_back()
+    await tab.go_back()
+    await tab.locator(".card").nth(4).wait_for()
+    assert await all_photos.get_attribute("aria-pressed") == "true"
+
+
+async def test_a_link_and_a_reload_find_filter_folder_and_photo_again(tabs: Tabs, out: Path, source: Path) -> None:
+    many = [Entry(name=f"{number:03}.jpg", outcome="already_good") for number in range(150)]
+    many += [picture_entry("z/last.jpg", "improved"), Entry(name="z/bad.jpg", outcome="failed")]
+    async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        tab = await tabs.open()
+        await tab.goto(url)
+        await tab.get_by_role("button", name="z 2").click()
+        await tab.get_by_role("button", name="Restored 1").click()
+        await tab.locator(".card", has_text="last.jpg").click()
+        await tab.locator("dialog[open]").wait_for()
+        photo = await tab.evaluate("new URLSearchParams(location.hash.slice(1)).get('photo')")
+        await tab.reload()
+        await tab.locator("dialog[open]").wait_for()
+        await tab.keyboard.press("Escape")
+        await tab.locator("dialog").wait_for(state="hidden")
+        pressed = await tab.locator("[aria-pressed=true]").all_text_contents()
+        assert (pressed, await names(tab)) == (["Restored 1", "z 2"], ["last.jpg"])
+        await tab.goto(f"{url}#photo={photo}")  # of a photo that is not among the first
+        await tab.locator("dialog[open]").wait_for()
+        assert await tab.locator("#viewer-name").text_content() == "z/last.jpg"
+        for unknown in ("photo=999999", "folder=999999", "state=<b>&photo=x&folder=-1"):
+            await tab.goto("about:blank")
+            await tab.goto(f"{url}#{unknown}")
+            await tab.locator(".card").first.wait_for()
+            assert (await names(tab))[0] == "000.jpg"
+            assert not await tab.locator("dialog").is_visible()
+        await tabs.close()
+
+
+async def test_only_an_output_that_was_chosen_is_shown_of_the_next_photo(tab: Tab, url: str) -> None:
+    shown = tab.locator("#pictures [aria-pressed=true]")
+    await open_photo(tab, url, "b.jpg")  # it has one output
+    await tab.keyboard.press("k")
+    assert await shown.text_content() == "Improved, in colour"
+    await tab.get_by_role("button", name="Enlarged").click()
+    await tab.keyboard.press("j")
+    await tab.keyboard.press("k")
+    assert await shown.text_content() == "Enlarged"
+
+
+async def test_a_screen_reader_hears_the_name_of_a_photo_first(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.get_by_role("button", name="a.jpg Restored", exact=True).wait_for()
+    await tab.get_by_role("button", name="bad.jpg Failed <b>the service</b> said no", exact=True).wait_for()
+    await open_photo(tab, url, "a.jpg")
+    assert await tab.locator("[aria-live=polite] #viewer-name").count() == 1
+
+
 async def test_outputs_to_switch_between(tab: Tab, url: str) -> None:
     await open_photo(tab, url, "a.jpg")
     after = tab.locator(".before-after-after")
@@ -217,6 +297,11 @@ async def test_the_written_page_needs_no_server(tab: Tab, results: Path, tmp_pat
     assert await slider_value(tab) == 52
     await tab.keyboard.press("Escape")
     await tab.get_by_role("button", name="Failed 1").click()
+    assert await names(tab) == ["bad.jpg"]
+    await tab.go_back()
+    assert len(await names(tab)) == 5
+    await tab.go_forward()
+    await tab.reload()
     assert await names(tab) == ["bad.jpg"]
 
 
@@ -321,6 +406,75 @@ async def test_a_printed_page_shows_photos_in_rows_and_no_buttons(tab: Tab, url:
     assert ink == "rgb(34, 30, 26)"  # paper is white, whatever the screen is
 
 
+async def test_photos_below_the_window_are_printed_too(tabs: Tabs, out: Path, source: Path) -> None:
+    many = [picture_entry(f"{number:02}.jpg", seed=number, outcome="already_good") for number in range(50)]
+    async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        tab = await tabs.open(viewport={"width": 500, "height": 400})
+        await tab.goto(url)
+        await tab.locator(".card").nth(49).wait_for()
+        await tab.pdf()  # does not wait for pictures
+        await tab.wait_for_function(
+            "() => [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        )
+        await tabs.close()
+
+
+@pytest.mark.parametrize("size", [(360, 640), (740, 360)])
+async def test_a_long_reason_leaves_room_for_the_photo(
+    tabs: Tabs, out: Path, source: Path, size: tuple[int, int]
+) -> None:
+    reason = "The service did not like this photo, and says so at length. " * 40
+    entry = Entry(name="a.jpg", outcome="failed", original=pictures.jpeg(), error=("permanent", reason))
+    async with view(make_output_folder(out, source, [entry]), open_browser=False) as url:
+        tab = await tabs.open(viewport={"width": size[0], "height": size[1]})
+        await open_photo(tab, url, "a.jpg")
+        photo = await tab.locator("#stage img").bounding_box()
+        note = await tab.locator("#viewer-note").bounding_box()
+        buttons = [await tab.locator(button).bounding_box() for button in ("#previous", "#next", "#open")]
+        await tabs.close()
+    assert photo
+    assert note
+    assert photo["height"] > 40
+    assert photo["y"] + photo["height"] <= note["y"]
+    for button in buttons:
+        assert button
+        assert button["y"] + button["height"] <= size[1]
+        assert button["y"] + button["height"] <= note["y"] or button["y"] >= note["y"] + note["height"]
+
+
+async def test_the_slider_says_that_it_waits_for_a_picture(tab: Tab, url: str) -> None:
+    come = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await come.wait()
+        await route.continue_()
+
+    await tab.route("**/pictures/*/before*", wait)
+    await tab.goto(url)
+    await tab.locator(".card", has_text="a.jpg").click()
+    sign = "element => getComputedStyle(element, '::before').content"
+    slider = tab.locator("before-after.loading")
+    await tab.wait_for_function(LOADED, arg=await tab.locator(".before-after-after").element_handle())
+    assert await slider.evaluate(sign) == '"Loading…"'
+    come.set()
+    await slider.wait_for(state="detached")
+    await tab.unroute("**/pictures/*/before*")
+
+
+async def test_the_viewer_says_that_the_server_is_gone(tabs: Tabs, results: Path) -> None:
+    tab = await tabs.open()
+    async with view(results, open_browser=False) as url:
+        await tab.goto(url)
+        await tab.locator(".card").nth(4).wait_for()
+    for photo, note in [("a.jpg", "#viewer-note"), ("scan.tif", "#stage p")]:
+        await tab.locator(".card", has_text=photo).click()
+        await tab.locator(note, has_text="Is smarty-async view still running?").wait_for()
+        await tab.keyboard.press("Escape")
+    assert [one for one in tabs.complaints if "Failed to load resource" not in one] == []
+    tabs.complaints.clear()
+    await tabs.close()
+
+
 async def test_the_viewer_says_which_files_are_missing(tab: Tab, tabs: Tabs, results: Path, source: Path) -> None:
     (source / "b.jpg").unlink()
     (results / "improved" / "a.jpg").unlink()
@@ -328,9 +482,11 @@ async def test_the_viewer_says_which_files_are_missing(tab: Tab, tabs: Tabs, res
     async with view(results, open_browser=False) as url:
         await open_photo(tab, url, "a.jpg")
         note = tab.locator("#viewer-note")
-        assert await note.text_content() == "Missing or unreadable: Improved · Enlarged"
+        assert await note.text_content() == "Missing or unreadable: Improved · Enlarged."
         await tab.keyboard.press("j")
-        assert await note.text_content() == "Missing or unreadable: Original"
+        assert (await note.text_content() or "").startswith(
+            "Missing or unreadable: Original. If the photos were moved,"
+        )
         await tab.keyboard.press("j")
         assert await note.text_content() == ""
         await tabs.close()

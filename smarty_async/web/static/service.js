@@ -158,7 +158,7 @@
         item.querySelector(".stage").append(image);
         return;
       }
-      const labels = { beforeLabel: text("before"), afterLabel: text(kind), label: text("divider") };
+      const labels = { beforeLabel: text("before"), afterLabel: text(kind), label: text("divider"), loading: text("loading") };
       slider.show({ before, after: urls[kind], ...labels });
       if (!slider.isConnected) item.querySelector(".stage").replaceChildren(slider);
     };

@@ -1,8 +1,9 @@
 // <before-after>: two pictures under a divider that mouse, touch and keyboard move.
 //
 //   const slider = document.createElement("before-after");
-//   slider.show({ before, after, beforeLabel, afterLabel, label });   // addresses and texts
-//   slider.value = 30;                                               // percent from the left
+//   slider.show({ before, after, beforeLabel, afterLabel, label, loading });   // addresses and texts
+//   slider.value = 30;                                                        // percent from the left
+//   slider.addEventListener("error", …);                                      // one of the pictures cannot be shown
 "use strict";
 
 (() => {
@@ -26,7 +27,10 @@
       this.#handle.append(element("span", "before-after-grip"));
       for (const image of [this.#after, this.#before]) {
         image.addEventListener("load", () => this.#loaded(image));
-        image.addEventListener("error", () => this.classList.remove("loading"));
+        image.addEventListener("error", () => {
+          this.#showLoading();
+          this.dispatchEvent(new Event("error"));
+        });
       }
       this.addEventListener("pointerdown", (event) => this.#grab(event));
       this.addEventListener("pointermove", (event) => this.#drag(event));
@@ -42,8 +46,8 @@
       this.value = this.#value;
     }
 
-    show({ before, after, beforeLabel, afterLabel, label }) {
-      this.classList.add("loading");
+    show({ before, after, beforeLabel, afterLabel, label, loading }) {
+      this.dataset.loading = loading;
       this.#before.alt = beforeLabel;
       this.#after.alt = afterLabel;
       this.#beforeLabel.textContent = beforeLabel;
@@ -51,6 +55,7 @@
       this.#handle.setAttribute("aria-label", label);
       if (this.#before.getAttribute("src") !== before) this.#before.src = before;
       this.#after.src = after;
+      this.#showLoading();
     }
 
     get value() {
@@ -87,6 +92,10 @@
       return true;
     }
 
+    #showLoading() {
+      this.classList.toggle("loading", !(this.#before.complete && this.#after.complete));
+    }
+
     #grab(event) {
       if (event.button !== 0) return;
       event.preventDefault(); // no selection, no dragging of the picture
@@ -105,7 +114,7 @@
     }
 
     #loaded(image) {
-      if (image === this.#after) this.classList.remove("loading");
+      this.#showLoading();
       this.style.setProperty("--ratio", String(image.naturalWidth / image.naturalHeight));
     }
   }

@@ -19,9 +19,10 @@
   const photos = document.getElementById("data") ? pageSource(by("data").textContent) : serverSource();
   const viewer = by("viewer");
   const slider = document.createElement("before-after");
-  const chosen = { state: null, folder: null };
+  const chosen = { state: addressed().state, folder: addressed().folder };
   const numbers = new Intl.NumberFormat(language);
   let summary = null;
+  let total = 0; // photos in all
   let folders = new Map(); // by id
   let severalSources = false;
   let cards = []; // the photos loaded so far, in order
@@ -31,6 +32,7 @@
   let section = null; // the section that photos are added to
   let current = -1; // position in `cards` of the photo in the viewer
   let which = null; // the output that is compared
+  let preferred = null; // the output that was chosen last
 
   // Where photos come from
 
@@ -41,6 +43,7 @@
       return response.json();
     }
     return {
+      isServed: true,
       summary: () => get("api/summary"),
       page(after) {
         const query = new URLSearchParams({ limit: "60" });
@@ -58,11 +61,55 @@
     const fits = (card) =>
       (chosen.state === null || card.state === chosen.state) && (chosen.folder === null || card.folder === chosen.folder);
     return {
+      isServed: false,
       summary: async () => data.summary,
       page: async () => ({ photos: data.photos.filter(fits), more: false }),
       thumbnail: (card, name) => card.pictures[name],
       picture: (card, name) => card.pictures[name],
     };
+  }
+
+  // The address: what is chosen and which photo is open. So a link and a reload find it again, and Back leaves the photo.
+
+  function addressed() {
+    const query = new URLSearchParams(location.hash.slice(1));
+    const number = (name) => (/^\d{1,15}$/.test(query.get(name)) ? Number(query.get(name)) : null);
+    const state = STATES.includes(query.get("state")) ? query.get("state") : null;
+    return { state, folder: number("folder"), photo: number("photo") };
+  }
+
+  function setAddress({ replace = false } = {}) {
+    const query = new URLSearchParams();
+    const photo = viewer.open ? cards[current].id : null;
+    for (const [name, value] of Object.entries({ ...chosen, photo })) if (value !== null) query.set(name, value);
+    const entry = history.state;
+    if (replace) {
+      // Without its photo, an entry is like the one before it: the next takes its place.
+      history.replaceState(viewer.open ? entry : { spare: entry?.added }, "", `#${query}`);
+    } else {
+      history[entry?.spare ? "replaceState" : "pushState"]({ added: true }, "", `#${query}`);
+    }
+  }
+
+  function returnTo() {
+    const { state, folder, photo } = addressed();
+    if (state !== chosen.state || folder !== chosen.folder) {
+      Object.assign(chosen, { state, folder });
+      showFilters();
+      showFolders();
+      reload();
+    }
+    if (photo !== null) openById(photo);
+    else viewer.close();
+  }
+
+  async function openById(id) {
+    const mine = round;
+    const find = () => cards.findIndex((card) => card.id === id);
+    for (let loaded = -1; find() < 0 && loaded < cards.length && mine === round; await load()) loaded = cards.length;
+    if (mine !== round) return;
+    if (find() < 0) viewer.close();
+    else open(find());
   }
 
   // The grid
@@ -76,47 +123,53 @@
     } catch {
       return sayLoadFailed(begin);
     }
+    const { photo } = addressed();
     folders = new Map(summary.folders.map((folder) => [folder.id, folder]));
     severalSources = new Set(summary.folders.map((folder) => folder.source)).size > 1;
-    const total = Object.values(summary.counts).reduce((sum, count) => sum + count, 0);
+    total = sumOf(summary.counts);
     document.title = text("pageTitle", { title: summary.title });
     by("title").textContent = summary.title;
     const parts = [text("photos", { count: total })];
     if (summary.folders.length > 1) parts.push(text("folders", { count: summary.folders.length }));
     by("total").textContent = parts.join(" · ");
-    showFilters(total);
-    showFolders(total);
-    reload(first);
+    const isKnown = chosen.folder === null || folders.has(chosen.folder);
+    if (!isKnown) chosen.folder = null;
+    showFilters();
+    showFolders();
+    reload(isKnown ? first : null);
     new IntersectionObserver(fill, { rootMargin: AHEAD }).observe(by("end"));
+    window.addEventListener("popstate", returnTo);
+    if (photo !== null) openById(photo);
   }
 
-  function showFilters(total) {
+  function showFilters() {
     const known = STATES.filter((state) => summary.counts[state]);
     by("filters").replaceChildren(
       ...[null, ...known].map((state) =>
         choice("chip", text(state ?? "all"), state ? summary.counts[state] : total, state === chosen.state, (button) => {
           chosen.state = state;
           press(by("filters"), button);
+          setAddress();
           reload();
         }),
       ),
     );
   }
 
-  function showFolders(total) {
+  function showFolders() {
     const nav = by("folders");
     if (summary.folders.length < 2) return;
     nav.hidden = false;
     const entries = [{ id: null, label: text("allFolders"), count: total }];
     for (const folder of summary.folders) {
-      const count = Object.values(folder.counts).reduce((sum, one) => sum + one, 0);
-      entries.push({ id: folder.id, label: folderLabel(folder), count });
+      entries.push({ id: folder.id, label: folderLabel(folder), count: sumOf(folder.counts) });
     }
     nav.replaceChildren(
       ...entries.map(({ id, label, count }) =>
         choice("folder", label, count, id === chosen.folder, (button) => {
           chosen.folder = id;
           press(nav, button);
+          setAddress();
           reload();
         }),
       ),
@@ -217,9 +270,7 @@
     const grid = make("ul", "grid");
     const folder = folders.get(id);
     if (folder && summary.folders.length > 1) {
-      const count = chosen.state
-        ? (folder.counts[chosen.state] ?? 0)
-        : Object.values(folder.counts).reduce((sum, one) => sum + one, 0);
+      const count = chosen.state ? (folder.counts[chosen.state] ?? 0) : sumOf(folder.counts);
       const heading = make("h2", "");
       heading.append(make("bdi", "", folderLabel(folder)), make("small", "", text("photos", { count })));
       made.append(heading);
@@ -252,7 +303,7 @@
     const image = make("img", className);
     image.loading = "lazy";
     image.decoding = "async";
-    image.alt = text(name);
+    image.alt = ""; // the photo's name and outcome follow
     image.src = photos.thumbnail(card, name);
     return image;
   }
@@ -266,7 +317,7 @@
   function open(position) {
     current = position;
     const card = cards[position];
-    which = outputs(card).includes(which) ? which : (outputs(card)[0] ?? null);
+    which = outputs(card).includes(preferred) ? preferred : (outputs(card)[0] ?? null);
     by("viewer-name").textContent = card.name;
     by("viewer-name").title = card.name;
     by("viewer-state").className = `state state-${card.state}`;
@@ -276,10 +327,12 @@
     by("next").disabled = position === cards.length - 1 && !more;
     showPictures(card);
     compare(card);
+    const replace = viewer.open || addressed().photo === card.id;
     if (!viewer.open) {
       slider.value = 50;
       viewer.showModal();
     }
+    setAddress({ replace });
     (slider.isConnected ? slider : viewer).focus({ preventScroll: true });
     if (position > cards.length - 10) load().then(() => (by("next").disabled = current === cards.length - 1));
   }
@@ -288,6 +341,7 @@
     const notes = { already_good: "alreadyGoodNote", unfinished: "unfinishedNote", duplicate: "duplicateNote" };
     const said = card.state in notes ? [text(notes[card.state])] : [];
     if (card.missing.length) said.push(text("missing", { pictures: card.missing.map((name) => text(name)).join(" · ") }));
+    if (card.missing.includes("before") && photos.isServed) said.push(text("moved"));
     return said.join(" ");
   }
 
@@ -299,7 +353,7 @@
         button.type = "button";
         button.setAttribute("aria-pressed", String(name === which));
         button.addEventListener("click", () => {
-          which = name;
+          which = preferred = name;
           press(by("pictures"), button);
           compare(card);
         });
@@ -320,12 +374,13 @@
         beforeLabel: text("before"),
         afterLabel: text(which),
         label: text("divider"),
+        loading: text("loading"),
       });
       if (!slider.isConnected) by("stage").replaceChildren(slider);
     } else if (before || which) {
       const image = make("img", "");
       image.alt = `${card.name}: ${text(name)}`;
-      image.addEventListener("error", () => image.replaceWith(make("p", "soft", text("noPicture"))));
+      image.addEventListener("error", () => image.replaceWith(make("p", "soft", text(photos.isServed ? "loadFailed" : "noPicture"))));
       // Of a damaged file a browser shows nothing at all; the thumbnail was decoded, or is a sign that it could not be.
       image.src = card.state === "rejected" ? photos.thumbnail(card, name) : photos.picture(card, name);
       by("stage").replaceChildren(image);
@@ -356,7 +411,9 @@
   document.addEventListener("keydown", (event) => {
     if (viewer.open) onKey(event);
   });
+  slider.addEventListener("error", () => (by("viewer-note").textContent = text(photos.isServed ? "loadFailed" : "noPicture")));
   viewer.addEventListener("close", () => {
+    if (addressed().photo !== null) setAddress({ replace: true });
     const card = document.querySelector(`[data-position="${current}"]`);
     card?.focus({ preventScroll: true });
     card?.scrollIntoView({ block: "nearest" });
@@ -364,6 +421,15 @@
   by("close").addEventListener("click", () => viewer.close());
   by("previous").addEventListener("click", () => go(-1));
   by("next").addEventListener("click", () => go(1));
+
+  // Pictures that were never near the window are printed, too: in browsers that do not wait, the second time.
+  window.addEventListener("beforeprint", () => {
+    for (const image of document.querySelectorAll(".grid img")) image.loading = "eager";
+  });
+
+  function sumOf(counts) {
+    return Object.values(counts).reduce((sum, count) => sum + count, 0);
+  }
 
   function baseName(card) {
     return card.name.slice(card.name.lastIndexOf("/") + 1);
