@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -14,6 +15,10 @@ __all__ = ["listen", "listening_errors", "url_host"]
 
 _ON_THIS_MACHINE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not chosen
 """For hosts that mean every address, which cannot be connected to. asyncio listens on ``::`` for IPv6 alone."""
+
+
+_ASYNCIO: Final = re.compile(r"error while attempting to bind on address \(.*?\): (\[errno \d+\] )?", re.IGNORECASE)
+"""What asyncio puts before the system's words: the address once more, as Python writes it."""
 
 
 async def listen(runner: web.AppRunner, *, host: str, port: int, choose: str) -> int:
@@ -41,7 +46,7 @@ def listening_errors(what: str, *, choose: str) -> Generator[None]:
     try:
         yield
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = _ASYNCIO.sub("", getattr(error, "strerror", None) or str(error))
         raise ConfigurationError(f"cannot listen on {what}: {reason}; choose another {choose}") from error
 
 

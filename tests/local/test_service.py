@@ -521,7 +521,7 @@ def test_a_port_in_use_is_reported() -> None:
         ):
             pass
 
-    with pytest.raises(ConfigurationError, match=r"cannot listen on 127\.0\.0\.1"):
+    with pytest.raises(ConfigurationError, match=r"^cannot listen on 127\.0\.0\.1:\d+: address already in use; choose"):
         asyncio.run(twice())
 
 
