@@ -115,9 +115,12 @@ def serve(
     seed: Annotated[int, typer.Option(metavar="N", help="The seed of the random faults.", rich_help_panel=_FAULTS)] = 0,
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
 ) -> None:
-    """Run the embedded service: the API on this machine, without an account.
+    """Run the embedded service on this machine, without an account, until Ctrl-C.
 
-    It answers POST /api/v1/photo/improve with any provider and any token, until it is interrupted.
+    The address that it prints is a page for the browser: drop photos there, compare before and after, download the
+    results.
+
+    For programs, it answers POST /api/v1/photo/improve with any provider and any token.
     """
     from smarty_async.local import contract, faults, server  # noqa: PLC0415 - help is quick
     from smarty_async.local.engine import EngineOptions, best_engine, engine_named  # noqa: PLC0415 - help is quick
