@@ -215,6 +215,14 @@ async def test_a_screen_reader_hears_the_name_of_a_photo_first(tab: Tab, url: st
     assert await tab.locator("[aria-live=polite] #viewer-name").count() == 1
 
 
+async def test_the_first_tab_stop_leads_past_filters_and_folders(tab: Tab, url: str) -> None:
+    await tab.goto(url)
+    await tab.locator(".card").first.wait_for()
+    await tab.keyboard.press("Tab")
+    await tab.keyboard.press("Enter")
+    assert await tab.evaluate("document.activeElement.querySelector('.card-name').textContent") == "a.jpg"
+
+
 async def test_outputs_to_switch_between(tab: Tab, url: str) -> None:
     await open_photo(tab, url, "a.jpg")
     after = tab.locator(".before-after-after")

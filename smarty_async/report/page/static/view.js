@@ -419,6 +419,7 @@
     card?.scrollIntoView({ block: "nearest" });
   });
   by("close").addEventListener("click", () => viewer.close());
+  by("skip").addEventListener("click", () => (document.querySelector(".card") ?? by("main")).focus());
   by("previous").addEventListener("click", () => go(-1));
   by("next").addEventListener("click", () => go(1));
 
