@@ -156,6 +156,24 @@ async def test_programs_use_the_service_as_before(headers: dict[str, str], statu
         assert response.status == status
 
 
+async def test_nothing_turns_for_those_who_asked_for_less_motion(tabs: Tabs, url: str) -> None:
+    names = []
+    for motion in ("no-preference", "reduce"):
+        tab = await tabs.open(reduced_motion=motion)
+        await tab.goto(url)
+        names.append(
+            await tab.evaluate(
+                """() => {
+                    const item = document.getElementById("photo").content.cloneNode(true).firstElementChild;
+                    item.className = "photo working";
+                    document.getElementById("photos").append(item);
+                    return getComputedStyle(item.querySelector(".state"), "::before").animationName;
+                }"""
+            )
+        )
+    assert names == ["turn", "none"]
+
+
 async def test_without_javascript_the_page_says_that_it_needs_it(tabs: Tabs, url: str) -> None:
     tab = await tabs.open(java_script_enabled=False)
     await tab.goto(url)
