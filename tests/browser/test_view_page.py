@@ -450,6 +450,24 @@ async def test_a_long_reason_leaves_room_for_the_photo(
         assert button["y"] + button["height"] <= note["y"] or button["y"] >= note["y"] + note["height"]
 
 
+async def test_a_page_enlarged_four_times_scrolls_to_what_has_no_room(tabs: Tabs, url: str) -> None:
+    tab = await tabs.open(viewport={"width": 320, "height": 256})
+    await open_photo(tab, url, "a.jpg")
+    photo = await tab.locator("before-after").bounding_box()
+    buttons = await tab.locator("#next").bounding_box()
+    chips = await tab.locator("#pictures button").first.bounding_box()
+    assert photo
+    assert buttons
+    assert chips
+    assert photo["height"] > 100
+    assert photo["y"] + photo["height"] <= buttons["y"]
+    assert buttons["y"] + buttons["height"] <= chips["y"]
+    await tab.locator("#open").scroll_into_view_if_needed()
+    end = await tab.locator("#open").bounding_box()
+    assert end
+    assert end["y"] + end["height"] <= 256
+
+
 async def test_the_slider_says_that_it_waits_for_a_picture(tab: Tab, url: str) -> None:
     come = asyncio.Event()
 
