@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from support import pictures
 from support.browsing import Tab, Tabs
-from support.journals import Entry, make_output_folder, picture_entry
+from support.journals import Entry, add_entries, make_output_folder, picture_entry
 
 from smarty_async.report.page import view, write_static
 
@@ -292,6 +292,23 @@ async def test_scrolling_loads_what_follows(tabs: Tabs, out: Path, source: Path)
             await tab.mouse.wheel(0, 5000)
             await tab.wait_for_timeout(20)
         assert await names(tab) == [entry.name for entry in many]
+        await tabs.close()
+
+
+async def test_a_folder_that_a_run_adds_meanwhile_has_its_heading(tabs: Tabs, out: Path, source: Path) -> None:
+    many = [Entry(name=f"a/{number:03}.jpg", outcome="already_good") for number in range(200)]
+    async with view(make_output_folder(out, source, many), open_browser=False) as url:
+        tab = await tabs.open()
+        await tab.goto(url)
+        await tab.locator(".card").nth(59).wait_for()
+        await asyncio.to_thread(add_entries, out, source, [picture_entry("new/one.jpg", "improved")])
+        while await tab.locator(".card").count() < 201:
+            await tab.mouse.wheel(0, 5000)
+            await tab.wait_for_timeout(20)
+        heading = tab.locator("section", has=tab.locator(".card", has_text="one.jpg")).locator("h2")
+        assert await heading.text_content() == "new1 photo"
+        assert await tab.locator("#total").text_content() == "201 photos · 2 folders"
+        assert await tab.locator("#folders button").count() == 3
         await tabs.close()
 
 

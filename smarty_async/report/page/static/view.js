@@ -119,27 +119,35 @@
     const first = photos.page(null); // asked for at the same time
     first.catch(() => {}); // `load` says so
     try {
-      summary = await photos.summary();
+      await readSummary();
     } catch {
       return sayLoadFailed(begin);
     }
     const { photo } = addressed();
+    const isKnown = chosen.folder === null || folders.has(chosen.folder);
+    if (!isKnown) chosen.folder = null;
+    showSummary();
+    reload(isKnown ? first : null);
+    new IntersectionObserver(fill, { rootMargin: AHEAD }).observe(by("end"));
+    window.addEventListener("popstate", returnTo);
+    if (photo !== null) openById(photo);
+  }
+
+  async function readSummary() {
+    summary = await photos.summary();
     folders = new Map(summary.folders.map((folder) => [folder.id, folder]));
     severalSources = new Set(summary.folders.map((folder) => folder.source)).size > 1;
     total = sumOf(summary.counts);
+  }
+
+  function showSummary() {
     document.title = text("pageTitle", { title: summary.title });
     by("title").textContent = summary.title;
     const parts = [text("photos", { count: total })];
     if (summary.folders.length > 1) parts.push(text("folders", { count: summary.folders.length }));
     by("total").textContent = parts.join(" · ");
-    const isKnown = chosen.folder === null || folders.has(chosen.folder);
-    if (!isKnown) chosen.folder = null;
     showFilters();
     showFolders();
-    reload(isKnown ? first : null);
-    new IntersectionObserver(fill, { rootMargin: AHEAD }).observe(by("end"));
-    window.addEventListener("popstate", returnTo);
-    if (photo !== null) openById(photo);
   }
 
   function showFilters() {
@@ -222,6 +230,10 @@
     let page;
     try {
       page = await (asked ?? photos.page(cards.at(-1)?.id ?? null));
+      if (page.photos.some((card) => !folders.has(card.folder))) {
+        await readSummary(); // a run has added a folder
+        showSummary();
+      }
     } catch {
       if (mine === round) sayLoadFailed(() => load());
       return;
