@@ -155,7 +155,7 @@ async def test_what_browsers_show_in_different_ways_is_converted(
     async with page_of(results) as page:
         _, kind, shown = await page.get(f"pictures/{(await card(page, name))['id']}/before")
     picture = pictures.opened(shown)
-    assert (kind, picture.size, picture.mode, picture.getexif()) == ("image/jpeg", size, "RGB", {})
+    assert (kind, picture.size, picture.mode, dict(picture.getexif())) == ("image/jpeg", size, "RGB", {})
     if name == "transparent.png":
         assert picture.getpixel((0, 0)) == (255, 255, 255)  # as in the output
 
