@@ -98,7 +98,11 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 def make_album(
-    out: str | os.PathLike[str], to: str | os.PathLike[str], *, prefer: Sequence[str] = PREFER
+    out: str | os.PathLike[str],
+    to: str | os.PathLike[str],
+    *,
+    prefer: Sequence[str] = PREFER,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> AlbumResult:
     """Make or update the album of the output folder `out` in the folder `to`.
 
@@ -111,6 +115,7 @@ def make_album(
         out: the folder given to ``improve`` as ``--out``.
         to: the album's folder.
         prefer: outputs to take, best first. A photo with none of them is represented by its original.
+        show: called after each picture, with how many are in the album and how many there will be.
 
     Raises:
         OptionsError: `prefer` names nothing, or something that is no output, or `to` is a place where an album would
@@ -128,7 +133,7 @@ def make_album(
             with FileLock(own / "lock", timeout=0):
                 for left in own.glob("*.part"):
                     left.unlink()
-                return _Making(folder, catalog, kinds).make()
+                return _Making(folder, catalog, kinds).make(show)
         except Timeout:
             raise ConfigurationError(
                 f"another process is making the album in {str(to)!r}: wait for it to end"
@@ -214,12 +219,14 @@ class _Making:
         self._brought: dict[str, tuple[int, int]] = {}
         self._result = AlbumResult()
 
-    def make(self) -> AlbumResult:
+    def make(self, show: Callable[[int, int], None]) -> AlbumResult:
         """Bring the album up to date."""
         before = dict(self._entries)
         try:
-            for choice, target in self._named():
+            named = self._named()
+            for done, (choice, target) in enumerate(named, start=1):
                 self._add(choice, target)
+                show(done, len(named))
         finally:
             if self._entries != before:
                 self._manifest.write(self._entries.values())

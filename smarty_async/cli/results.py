@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +46,8 @@ def view(
         from smarty_async.report.wording import count  # noqa: PLC0415
 
         if static is not None:
-            photos = page.write_static(out, static)
+            with _counting() as show:
+                photos = page.write_static(out, static, show=show)
             say(f"Wrote {count(photos, 'photo')} to {static}")
             return
 
@@ -92,7 +94,10 @@ def album(
         from smarty_async.store_address import local_path  # noqa: PLC0415
 
         album = Path(local_path(to, option="--to"))
-        made = make_album(out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()])
+        with _counting() as show:
+            made = make_album(
+                out, album, prefer=[kind.strip() for kind in prefer.split(",") if kind.strip()], show=show
+            )
         for problem in made.problems:
             say(f"{problem.photo}: {problem.error.message}")
         if made.problems:
@@ -105,6 +110,15 @@ def album(
             Output().lines([f"{pictures}: {kinds} ({made.copied:,} copied, {made.unchanged:,} unchanged)"])
     if made.problems:
         raise typer.Exit(Exit.PHOTOS_FAILED)
+
+
+def _counting() -> AbstractContextManager[Callable[[int, int], None]]:
+    """How many photos are done, on this stderr if it is a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - help is quick
+
+    from smarty_async.report.progress import counting  # noqa: PLC0415 - help is quick
+
+    return counting(Console(stderr=True, highlight=False))
 
 
 def status(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Final, Protocol
 
@@ -16,10 +16,12 @@ from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator
 from smarty_async.report.wording import columns, count, end_of, estimated, money, pace, plain, wrapped
 
-__all__ = ["Bar", "Display", "Lines", "Silence"]
+__all__ = ["Bar", "Display", "Lines", "Silence", "counting"]
 
 _LINE_EVERY: Final = 10.0
 """Seconds between two plain lines, unless another tenth is done."""
+_DRAW_EVERY: Final = 0.1
+"""Seconds between two drawings of a count."""
 _TENTHS: Final = 10
 _LOOKING: Final = "looking for photos"
 _NAME_LENGTH: Final = 40
@@ -229,3 +231,43 @@ class Silence:
 
     def close(self) -> None:
         """Do nothing: nothing moves."""
+
+
+@contextmanager
+def counting(console: Console, *, clock: Callable[[], float] = monotonic) -> Generator[Callable[[int, int], None]]:
+    """A moving bar on a terminal, nothing elsewhere, for work on one photo after the other while the block lasts.
+
+    Gives the function to call after each photo, with how many are done and how many there are.
+
+    Args:
+        console: the terminal.
+        clock: monotonic seconds.
+    """
+    drawing = Bars(
+        BarColumn(bar_width=40),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        transient=True,
+        disable=not console.is_interactive,
+    )
+    task = drawing.add_task("", total=None)
+    drawn = clock() - _DRAW_EVERY
+
+    def show(done: int, total: int) -> None:
+        nonlocal drawn
+        if clock() - drawn < _DRAW_EVERY:
+            return
+        drawn = clock()
+        with suppress(OSError):  # the terminal is gone
+            description = f"{done:,} of {count(total, 'photo')}"
+            drawing.update(task, description=description, completed=done, total=total, refresh=True)
+
+    try:
+        with suppress(OSError):
+            drawing.start()
+        yield show
+    finally:
+        with suppress(OSError):
+            drawing.stop()

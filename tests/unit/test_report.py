@@ -12,7 +12,7 @@ from rich.console import Console
 from smarty_async.archive.journal.records import FailedPhoto
 from smarty_async.progress import InFlight, Progress
 from smarty_async.report.estimate import Estimator
-from smarty_async.report.progress import Bar, Lines, Silence
+from smarty_async.report.progress import Bar, Lines, Silence, counting
 from smarty_async.report.summary import (
     FREE,
     Tally,
@@ -501,6 +501,19 @@ def test_a_bar_whose_terminal_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPa
     bar.show(Progress(found=120), Estimator(unit="bytes"))
     bar.say("a line")
     bar.close()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_photos_are_counted_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    screen, times = StringIO(), iter([0.0, 0.0, 0.0, 0.05, 1.0, 1.0])
+    console = Console(file=screen, force_terminal=is_terminal, width=80, color_system=None, legacy_windows=False)
+    with counting(console, clock=lambda: next(times)) as show:
+        for done in (1, 2, 3):
+            show(done, 2000)
+    drawn = re.findall(r"[\d,]+ of 2,000 photos", screen.getvalue())
+    assert list(dict.fromkeys(drawn)) == (["1 of 2,000 photos", "3 of 2,000 photos"] if is_terminal else [])
+    assert bool(screen.getvalue()) == is_terminal
 
 
 def test_the_bar_shows_it_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,13 @@ _Link = Callable[[int, Which, bytes], str]
 """Takes a photo's id, which picture and its JPEG bytes; returns the address the page uses."""
 
 
-def write_static(out_dir: str | os.PathLike[str], target: str | os.PathLike[str], *, limit: int = MOST_PHOTOS) -> int:
+def write_static(
+    out_dir: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    limit: int = MOST_PHOTOS,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
     """Write the page for the output folder `out_dir`; it needs no server and no other host.
 
     Args:
@@ -59,6 +65,7 @@ def write_static(out_dir: str | os.PathLike[str], target: str | os.PathLike[str]
             wide or high; else a folder with ``index.html`` and pictures of at most 2048 pixels. An earlier page is
             replaced, and nothing else.
         limit: photos at most.
+        show: called after each photo, with how many are in the page and how many there will be.
 
     Returns:
         How many photos are in the page.
@@ -80,7 +87,7 @@ def write_static(out_dir: str | os.PathLike[str], target: str | os.PathLike[str]
         page.parent.mkdir(parents=True, exist_ok=True)
         write = _write_file if page.suffix.lower() in _HTML else _write_folder
         with TemporaryDirectory(dir=page.parent, prefix=f".{page.name[:50]}.") as folder:
-            write(catalog, page, Path(folder))
+            write(catalog, page, Path(folder), lambda done: show(done, count))
         return count
 
 
@@ -120,17 +127,17 @@ def _is_page(path: Path) -> bool:
         return _MARK.encode() in file.read(_MARK_BYTES)
 
 
-def _write_file(catalog: Catalog, page: Path, temporary: Path) -> None:
+def _write_file(catalog: Catalog, page: Path, temporary: Path, show: Callable[[int], None]) -> None:
     def embed(_photo: int, _which: Which, data: bytes) -> str:
         return f"data:image/jpeg;base64,{b64encode(data).decode('ascii')}"
 
     made = temporary / _INDEX
     with made.open("wb") as file:
-        _write_page(file, catalog, side=_FILE_SIDE, link=embed)
+        _write_page(file, catalog, side=_FILE_SIDE, link=embed, show=show)
     made.replace(page)
 
 
-def _write_folder(catalog: Catalog, page: Path, temporary: Path) -> None:
+def _write_folder(catalog: Catalog, page: Path, temporary: Path, show: Callable[[int], None]) -> None:
     pictures = temporary / _PICTURES
     pictures.mkdir()
 
@@ -140,20 +147,21 @@ def _write_folder(catalog: Catalog, page: Path, temporary: Path) -> None:
         return f"{_PICTURES}/{name}"
 
     with (temporary / _INDEX).open("wb") as file:
-        _write_page(file, catalog, side=_FOLDER_SIDE, link=save)
+        _write_page(file, catalog, side=_FOLDER_SIDE, link=save, show=show)
     page.mkdir(exist_ok=True)
     (temporary / _INDEX).replace(page / _INDEX)  # first: it marks the folder as a page that may be written again
     shutil.rmtree(page / _PICTURES, ignore_errors=True)
     pictures.replace(page / _PICTURES)
 
 
-def _write_page(file: BinaryIO, catalog: Catalog, *, side: int, link: _Link) -> None:
+def _write_page(file: BinaryIO, catalog: Catalog, *, side: int, link: _Link, show: Callable[[int], None]) -> None:
     """Write the HTML; the photos go in one by one, so that memory holds one."""
     head, body, end = _inlined().partition("</body>")
     file.write(f'{head}<script type="application/json" id="data">'.encode())
     file.write(b'{"summary":' + _script_json(summary_of(catalog)) + b',"photos":[')
-    cards = enumerate(_cards(catalog, side=side, link=link))
-    file.writelines((b"," if number else b"") + _script_json(card) for number, card in cards)
+    for number, card in enumerate(_cards(catalog, side=side, link=link)):
+        file.write((b"," if number else b"") + _script_json(card))
+        show(number + 1)
     file.write(f"]}}</script>{body}{end}".encode())
 
 

@@ -72,6 +72,13 @@ def test_the_best_output_else_the_original(out: Path, source: Path, album: Path)
     assert (counts(result), result.problems) == ((4, 4, 8, 0), [])
 
 
+def test_it_says_how_far_it_has_come(out: Path, source: Path, album: Path) -> None:
+    make_output_folder(out, source, [restored("a.jpg"), restored("b.jpg"), restored("c.jpg")])
+    shown: list[tuple[int, int, int]] = []
+    make_album(out, album, show=lambda done, total: shown.append((done, total, len(pictures_in(album)))))
+    assert shown == [(1, 3, 1), (2, 3, 2), (3, 3, 3)]
+
+
 def test_another_order(out: Path, source: Path, album: Path) -> None:
     entries = [restored("a.jpg", improved=b"1", resolved=b"2"), restored("b.jpg", improved=b"3")]
     make_album(make_output_folder(out, source, entries), album, prefer=["resolved"])

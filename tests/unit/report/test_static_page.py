@@ -33,6 +33,14 @@ def data_of(html: str) -> Any:
     return json.loads(data)
 
 
+@pytest.mark.parametrize("target", ["page.html", "page"])
+def test_it_says_how_far_it_has_come(out: Path, source: Path, tmp_path: Path, target: str) -> None:
+    make_output_folder(out, source, [picture_entry("a.jpg", "improved"), picture_entry("b.jpg", "improved")])
+    shown: list[tuple[int, int]] = []
+    write_static(out, tmp_path / target, show=lambda *counts: shown.append(counts))
+    assert shown == [(1, 2), (2, 2)]
+
+
 @pytest.mark.slow
 def test_one_file_holds_everything(results: Path, tmp_path: Path) -> None:
     page = tmp_path / "new" / "page.html"
