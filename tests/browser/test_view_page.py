@@ -504,6 +504,22 @@ async def test_the_slider_says_that_it_waits_for_a_picture(tab: Tab, url: str) -
     await tab.unroute("**/pictures/*/before*")
 
 
+async def test_the_page_says_that_it_waits_for_the_journal(tab: Tab, url: str) -> None:
+    come = asyncio.Event()
+
+    async def wait(route: Route) -> None:
+        await come.wait()
+        await route.continue_()
+
+    await tab.route("**/api/*", wait)
+    await tab.goto(url)
+    await tab.get_by_text("Loading…").wait_for()
+    come.set()
+    await tab.locator(".card").nth(4).wait_for()
+    assert await tab.locator("#message").text_content() == ""
+    await tab.unroute("**/api/*")
+
+
 async def test_the_viewer_says_that_the_server_is_gone(tabs: Tabs, results: Path) -> None:
     tab = await tabs.open()
     async with view(results, open_browser=False) as url:

@@ -116,6 +116,7 @@
 
   async function begin() {
     translate();
+    by("message").textContent = text("loading");
     const first = photos.page(null); // asked for at the same time
     first.catch(() => {}); // `load` says so
     try {
