@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -33,21 +33,21 @@ _MAX_FOLDERS = 2 * len(KINDS)
 """Folders whose names are held: those of all kinds, where one photo is in a folder and the next in another."""
 
 
-def mark_missing(entries: Iterable[PhotoEntry], exist: Callable[[str, Iterable[Kind]], bool]) -> list[PhotoEntry]:
+def mark_missing(
+    entries: Iterable[PhotoEntry], gone_of: Callable[[str, Iterable[Kind]], Iterable[Kind]]
+) -> list[PhotoEntry]:
     """`entries`, with committed answers of which an output does not exist marked as ``missing``.
 
     Args:
         entries: entries of the journal.
-        exist: whether outputs of some kinds are all at a place.
+        gone_of: those of some kinds of which no output is at a place.
     """
     marked: list[PhotoEntry] = []
     for entry in entries:
         gone: dict[Mode, StoredAnswer] = {
-            mode: msgspec.structs.replace(
-                answer, state="missing", gone=tuple([kind for kind in answer.outputs if not exist(entry.place, [kind])])
-            )
+            mode: msgspec.structs.replace(answer, state="missing", gone=kinds)
             for mode, answer in entry.answers.items()
-            if answer.state == "committed" and not exist(entry.place, answer.outputs)
+            if answer.state == "committed" and (kinds := tuple(gone_of(entry.place, answer.outputs)))
         }
         marked.append(msgspec.structs.replace(entry, answers=entry.answers | gone) if gone else entry)
     return marked
@@ -62,10 +62,10 @@ class OutputChecker:
     def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
         """`entries`, marked as `mark_missing` does."""
         with self._in_use:
-            return mark_missing(entries, self.exist)
+            return mark_missing(entries, self.gone)
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`."""
+    def gone(self, place: str, kinds: Iterable[Kind]) -> Iterator[Kind]:
+        """Those of `kinds` of which no output is at `place`."""
         raise NotImplementedError
 
     def missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
@@ -74,7 +74,7 @@ class OutputChecker:
             return self._missing(outputs)
 
     def _missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
-        return {place for place, kinds in outputs if not self.exist(place, kinds)}
+        return {place for place, kinds in outputs if any(self.gone(place, kinds))}
 
 
 class FolderChecker(OutputChecker):
@@ -91,8 +91,8 @@ class FolderChecker(OutputChecker):
         self._lookups: Counter[Kind] = Counter()
         self._names: dict[tuple[Kind, str], frozenset[str]] = {}  # by kind and folder, the last read at the end
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`."""
+    def gone(self, place: str, kinds: Iterable[Kind]) -> Iterator[Kind]:
+        """Those of `kinds` of which no output is at `place`."""
         folder, _, name = place.rpartition("/")
         if folder != self._folder:
             self._folder = folder
@@ -103,8 +103,7 @@ class FolderChecker(OutputChecker):
                 if self._lookups[kind] == _LOOKUPS:
                     self._read_names(kind, folder)
                 if not self._look_up(kind, place):
-                    return False
-        return True
+                    yield kind
 
     def _missing(self, outputs: Iterable[tuple[str, Collection[Kind]]]) -> set[str]:
         names_of: defaultdict[tuple[str, tuple[Kind, ...]], list[str]] = defaultdict(list)
@@ -183,9 +182,9 @@ class KeyPages(OutputChecker):
         self._pages: OrderedDict[tuple[Kind, str], _Page] = OrderedDict()  # by kind and start, the last used at the end
         self._last: dict[Kind, _Page] = {}
 
-    def exist(self, place: str, kinds: Iterable[Kind]) -> bool:
-        """Whether the outputs of `kinds` are at `place`."""
-        return all(place in self._page_for(kind, place).keys for kind in kinds)
+    def gone(self, place: str, kinds: Iterable[Kind]) -> Iterator[Kind]:
+        """Those of `kinds` of which no output is at `place`."""
+        return (kind for kind in kinds if place not in self._page_for(kind, place).keys)
 
     def add(self, kind: Kind, place: str) -> None:
         """Note that an output was stored."""

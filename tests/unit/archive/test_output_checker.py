@@ -135,6 +135,14 @@ def test_answers_that_are_not_committed_are_not_looked_up(tmp_path: Path, lookup
     assert not lookups
 
 
+def test_each_output_is_looked_for_once_where_one_is_gone(tmp_path: Path, lookups: list[str]) -> None:
+    create(tmp_path, "improved/a.jpg", "colorized/b.jpg")
+    entries = [entry(place, "improved", "colorized") for place in ("a.jpg", "b.jpg")]
+    checked = FolderChecker(tmp_path).checked(entries)
+    assert [one.answers["improve"].gone for one in checked] == [("colorized",), ("improved",)]
+    assert len(lookups) == 4
+
+
 def test_missing_outputs_are_found_folder_by_folder(tmp_path: Path) -> None:
     places = ["root.jpg", *(f"a/{number}.jpg" for number in range(40)), "a/b/deeper.jpg", "b/other.jpg"]
     gone = {"a/7.jpg", "b/other.jpg"}
