@@ -9,11 +9,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import cast
 
 import msgspec
 
+from smarty_async.archive.duplicates import FoundAnswer
 from smarty_async.archive.entries import (
     FinishedPhoto,
     PhotoEntry,
@@ -123,65 +123,67 @@ class PhotoRun:
     async def _adopt(self) -> None:
         """Take over the answers to photos with the same content, also of those that are still being asked for."""
         duplicates = self._context.duplicates
-        while self._missing:
-            with self._context.announce():
-                if not await duplicates.compare(self.entry):
-                    return
-                # Before the answers are looked up: the other photo may end in between.
-                other_ended = duplicates.earlier(self.entry)
-                for spec in tuple(self._missing):
-                    await self._adopt_answer(spec)
-            if other_ended is None:
+        with self._context.announce():
+            if not await duplicates.compare(self.entry):
                 return
-            await other_ended.wait()
-
-    async def _adopt_answer(self, spec: ModeSpec) -> None:
-        """Copy the outputs of one photo with the same content, if there is one and they are all there."""
-        last = 0
-        while answers := await self._context.journal.answers_to(spec, self.entry, self._kinds, after=last):
-            # At once, and before anything is copied: the outputs of very many photos may be gone.
-            gone = await self._context.outputs.find_missing([other.copied(self._kinds) for other in answers])
-            for other in answers:
-                if other.place not in gone and await self._adopt_from(other, spec):
+        while self._missing:
+            await duplicates.wait_for_turn(self.entry)
+            with self._context.announce():
+                found = await duplicates.find_answers(self.entry, self._missing, self._context.options.outputs)
+                if not found:
                     return
-            last = answers[-1].photo
+                for one in found:
+                    if not await self._adopt_from(one):
+                        duplicates.skip(one)
 
-    async def _adopt_from(self, other: DuplicateAnswer, spec: ModeSpec) -> bool:
-        """Copy the outputs of `other`; False when they are not all there."""
-        journal, files = self._context.journal, dict[Kind, TempFile]()
+    async def _adopt_from(self, found: FoundAnswer) -> bool:
+        """Copy the outputs of the answer that was found; False when they are not all there unchanged."""
+        context, other, spec, files = self._context, found.answer, found.wanted.spec, list[TempFile]()
         try:
-            if not await self._copy_outputs(other, files):
-                return False
+            outputs = await self._copy_outputs(other, spec, files)
             # While they were copied, another answer may have replaced them.
-            if other not in await journal.answers_to(spec, self.entry, self._kinds, after=other.photo - 1):
+            if outputs is None or not await context.duplicates.is_current(found, self.entry):
                 return False
+            context.duplicates.note_copied(found)
             # Before the commit: once that is done, no later run looks into the file.
-            await self._note_pages(await journal.pages_of_content(self.entry))
-            adopted, files = self._adopted_answer(spec, other.answer, files), {}
+            await self._note_pages(await context.journal.most_pages(self.entry.id, other.photo))
+            adopted, files = self._adopted_answer(spec, other.answer, outputs), []
         finally:
-            for file in files.values():
+            for file in files:
                 await file.discard()
         await self._commit(adopted)
         self._adopted = True
         return True
 
-    async def _copy_outputs(self, other: DuplicateAnswer, files: dict[Kind, TempFile]) -> bool:
-        """Add copies of the outputs of `other` to `files`; False as soon as one is not there."""
-        place, kinds = other.copied(self._kinds)
-        for kind in kinds:
-            file = await self._context.outputs.copy(kind, place, other.answer.outputs[kind])
-            if file is None:
-                return False
-            files[kind] = file
-        return True
+    async def _copy_outputs(
+        self, other: DuplicateAnswer, spec: ModeSpec, files: list[TempFile]
+    ) -> dict[Kind, StoredOutput] | None:
+        """Add copies of the outputs of `other` to `files`, and of what the photo has itself and `other` has not.
 
-    def _adopted_answer(self, spec: ModeSpec, answer: StoredAnswer, files: Mapping[Kind, TempFile]) -> ReceivedAnswer:
+        Returns:
+            The copies, None as soon as an output is not there.
+        """
+        theirs, own = other.answer.outputs, self.entry.remaining(spec)
+        copies: dict[Kind, StoredOutput] = {}
+        for kind in theirs | own:
+            if not self._is_kept(kind):
+                continue
+            sources = ((other.place, theirs.get(kind)), (self.entry.place, own.get(kind)))
+            for place, output in sources:
+                if output and (file := await self._context.outputs.copy(kind, place, output)):
+                    files.append(file)
+                    # Without its digest: the metadata are still to be copied or removed, as this run is asked to.
+                    copies[kind] = StoredOutput(file.name, output.size)
+                    break
+            else:
+                return None
+        return copies
+
+    def _adopted_answer(
+        self, spec: ModeSpec, answer: StoredAnswer, outputs: dict[Kind, StoredOutput]
+    ) -> ReceivedAnswer:
         """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""
-        # Without their digests: the metadata are still to be copied or removed, as this run is asked to.
-        outputs: dict[Kind, StoredOutput] = {
-            kind: StoredOutput(file.name, answer.outputs[kind].size) for kind, file in files.items()
-        }
-        dropped = (*answer.dropped, *(answer.outputs.keys() - files.keys()))
+        dropped = tuple([kind for kind in (*answer.dropped, *answer.outputs) if kind not in outputs])
         photo = self._context.source.reopen(self.entry.file)
         # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
         # if one fits them.
@@ -362,6 +364,7 @@ class PhotoRun:
             self.entry = msgspec.structs.replace(self.entry, place=committed.place)
         self.entry.answers[spec.mode] = committed.answer
         self._missing.remove(spec)
+        self._context.duplicates.note_committed(self.entry, spec)
 
     # record
 

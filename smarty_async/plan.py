@@ -11,10 +11,10 @@ from typing import Any, Unpack
 
 import msgspec
 
-from smarty_async.archive.duplicates import digest_of, unhashed_of
+from smarty_async.archive.duplicates import AnswerSearch, digest_of, unhashed_of
 from smarty_async.archive.entries import PhotoEntry
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import FailedPhoto
+from smarty_async.archive.journal.records import FailedPhoto, WantedAnswer
 from smarty_async.archive.journal.recovery import JournalRebuilder
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.object_store import OutputBucket
@@ -141,8 +141,11 @@ class _Counting:
         self.seen = Progress()
         self._photos = self._images = self._bytes = self._requests = self._skipped = self._duplicates = 0
         self._rejected: list[Result] = []
-        self._without_copies = set[int]()
-        """Ids of photos that were looked at, and of which the run may not have all outputs."""
+        self._search = AnswerSearch()
+        self._answered = set[tuple[bytes, ModeSpec]]()
+        """The answers that the run will have got or copied by then, by digest and spec."""
+        self._sent_unhashed: dict[int, tuple[ModeSpec, ...]] = {}
+        """What photos are sent for whose digest is not known, by entry."""
 
     def look(self, entry: PhotoEntry) -> int:
         """Count one photo; the pages of its file, as far as they are known."""
@@ -152,25 +155,28 @@ class _Counting:
             self._skip(entry)
             return entry.pages
         if failed := entry.end(self._specs, retry_failed=self._retry_failed):
-            self._reject(entry, failed)
+            self._rejected.append(failed)
             return entry.pages
         try:
             if entry.problem:
                 raise PhotoRejected(entry.problem.message, type=entry.problem.type)
             probed = self._source.prober(entry.file)(limits=self._limits, fit=self._fit)
         except PhotoRejected as error:
-            self._reject(entry, entry.result("rejected", error=ErrorInfo(error.type, str(error))))
+            self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return entry.pages
-        if entry.may_be_duplicate:
-            missing = tuple([spec for spec in missing if not self._has_copy(entry, spec)])
+        digest = self._digest_of(entry)
+        if entry.may_be_duplicate and digest:
+            copied = [spec for spec in missing if self._has_copy(entry, spec, digest)]
+            self._answered.update((digest, spec) for spec in copied)
+            missing = tuple([spec for spec in missing if spec not in copied])
             if not missing:
                 self._duplicates += 1
                 return probed.pages
         groups = rounds(missing)
         if not (self._photos_left.take(1) and self._images_left.take(len(groups)) == len(groups)):
             self._left += 1
-            self._without_copies.add(entry.id)
             return probed.pages
+        self._note_sent(entry.id, missing, digest)
         if probed.warning:
             self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
@@ -184,14 +190,7 @@ class _Counting:
 
     def _skip(self, entry: PhotoEntry) -> None:
         self._skipped += 1
-        lacks = entry.lacks(self._specs, self._kinds)
-        self.seen.note_not_kept(lacks)
-        if lacks or entry.misses_outputs(self._kinds):
-            self._without_copies.add(entry.id)
-
-    def _reject(self, entry: PhotoEntry, result: Result) -> None:
-        self._rejected.append(result)
-        self._without_copies.add(entry.id)
+        self.seen.note_not_kept(entry.lacks(self._specs, self._kinds))
 
     def _checked(self, entry: PhotoEntry) -> PhotoEntry:
         """The entry as `Journal.look_up` has it."""
@@ -206,19 +205,36 @@ class _Counting:
             entry = self._checked(store.verify(entry, digest_of(unhashed_of(entry), digest=digest)))
         if entry.may_be_duplicate:
             while unhashed := store.unhashed(entry.file.size):
-                store.note_digests({photo.id: digest_of(photo, digest=digest) for photo in unhashed})
+                digests = {photo.id: digest_of(photo, digest=digest) for photo in unhashed}
+                store.note_digests(digests)
+                for photo in digests.keys() & self._sent_unhashed.keys():
+                    self._note_sent(photo, self._sent_unhashed.pop(photo), digests[photo])
             entry = self._checked(store.follow_moved(entry))
         return entry
 
-    def _has_copy(self, entry: PhotoEntry, spec: ModeSpec) -> bool:
+    def _digest_of(self, entry: PhotoEntry) -> bytes | None:
+        """The digest of its content, as far as it is known; empty when it cannot be read."""
+        content = self._store.contents_of([entry.id]).get(entry.id)
+        return None if content is None else content.digest
+
+    def _note_sent(self, photo: int, specs: tuple[ModeSpec, ...], digest: bytes | None) -> None:
+        if digest is None:
+            self._sent_unhashed[photo] = specs
+        elif digest:
+            self._answered.update((digest, spec) for spec in specs)
+
+    def _has_copy(self, entry: PhotoEntry, spec: ModeSpec, digest: bytes) -> bool:
         """Whether the run would copy another photo's outputs, because those exist by that time."""
-        if any(other not in self._without_copies for other in self._store.seen_duplicates(entry.id)):
+        if (digest, spec) in self._answered:
             return True
-        kinds, last = entry.kept(self._kinds), 0
-        while answers := self._store.answers_to(spec, entry.id, kinds, after=last):
-            if len(self._outputs.missing([other.copied(kinds) for other in answers])) < len(answers):
+        wanted = WantedAnswer(digest, spec, entry.needs(spec, self._kinds))
+        if self._search.copied(wanted, entry.id):
+            return True
+        while answers := self._store.answers_to(wanted, entry.id, after=self._search.start(wanted)):
+            gone = self._outputs.missing([other.copied(wanted.kinds) for other in answers])
+            if found := self._search.first_there(wanted, answers, gone=gone):
+                self._search.note_copied(found)
                 return True
-            last = answers[-1].photo
         return False
 
     def _form_chunks(self, *, more: bool) -> None:

@@ -254,7 +254,9 @@ class ArchiveRun:
             outputs=self._outputs,
             journal=journal,
             committer=committer,
-            duplicates=Duplicates(journal, redo_missing=self._options.redo_missing, digest=self._source.digest),
+            duplicates=Duplicates(
+                journal, self._outputs, redo_missing=self._options.redo_missing, digest=self._source.digest
+            ),
             dispatcher=self._dispatcher,
             progress=self.progress,
             photos_left=ImageBudget(self._options.max_photos),

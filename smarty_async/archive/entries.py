@@ -10,7 +10,7 @@ import msgspec
 from smarty_async.archive.paths import display_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec, rounds
-from smarty_async.results import ErrorInfo, Kind, Outcome, Result
+from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome, Result
 
 __all__ = [
     "AnswerState",
@@ -155,6 +155,20 @@ class PhotoEntry(msgspec.Struct, frozen=True, gc=False):
         """
         again = [answer.present for answer in self.answers.values() if answer.state == "incomplete"]
         return kinds.union(*again) if kinds else kinds
+
+    def needs(self, spec: ModeSpec, kinds: Collection[Kind]) -> frozenset[Kind]:
+        """The outputs that another photo's answer to `spec` must have to be copied, where `kinds` are asked for.
+
+        Those that are there of an answer that is asked for again are none of them.
+        """
+        return frozenset(kinds or KINDS).difference(self.remaining(spec))
+
+    def remaining(self, spec: ModeSpec) -> dict[Kind, StoredOutput]:
+        """The outputs that are there of an answer to `spec` that is asked for again."""
+        own = self.answers.get(spec.mode)
+        if own is None or (own.state, own.spec) != ("incomplete", spec.text):
+            return {}
+        return {kind: own.outputs[kind] for kind in own.present}
 
     @property
     def needs_comparison(self) -> bool:

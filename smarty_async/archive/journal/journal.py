@@ -18,7 +18,7 @@ import msgspec
 
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry
 from smarty_async.archive.journal.finished import FinishedBatch
-from smarty_async.archive.journal.records import Content, DuplicateAnswer, ReceivedAnswer, UnhashedPhoto
+from smarty_async.archive.journal.records import Content, DuplicateAnswer, ReceivedAnswer, UnhashedPhoto, WantedAnswer
 from smarty_async.archive.journal.recovery import JournalRebuilder, LeftAnswer, adopt_left
 from smarty_async.archive.journal.schema import DamagedJournal, set_aside
 from smarty_async.archive.journal.store import JournalStore
@@ -170,15 +170,13 @@ class Journal:
         moved = await self._call(partial(self._store.follow_moved, entry))
         return entry if moved is entry else (await self._checked([moved], redo_missing=redo_missing))[0]
 
-    async def answers_to(
-        self, spec: ModeSpec, entry: PhotoEntry, kinds: Collection[Kind], *, after: int = 0
-    ) -> list[DuplicateAnswer]:
-        """Some committed answers to `spec` of photos with the same content, see `JournalStore.answers_to`."""
-        return await self._call(partial(self._store.answers_to, spec, entry.id, kinds, after=after))
+    async def answers_to(self, wanted: WantedAnswer, entry: PhotoEntry, *, after: int) -> list[DuplicateAnswer]:
+        """Some committed answers of photos with the same content, see `JournalStore.answers_to`."""
+        return await self._call(partial(self._store.answers_to, wanted, entry.id, after=after))
 
-    async def pages_of_content(self, entry: PhotoEntry) -> int:
-        """The most pictures that a file with the content of `entry` is known to hold."""
-        return await self._call(partial(self._store.pages_of_content, entry.id))
+    async def most_pages(self, *photos: int) -> int:
+        """The most pictures that the file of one of `photos`, named by their entries, is known to hold."""
+        return await self._call(partial(self._store.most_pages, photos))
 
     # answers and results
 

@@ -13,10 +13,8 @@ import msgspec
 
 from smarty_async.archive.entries import AnswerState, PhotoEntry, StoredAnswer
 from smarty_async.archive.journal.places import Places
-from smarty_async.archive.journal.records import ANSWER_COLUMNS, answers_of, key_of
-from smarty_async.archive.paths import (
-    folded_key,
-)
+from smarty_async.archive.journal.records import ANSWER_COLUMNS, UnhashedPhoto, answers_of, key_of, photo_of_key
+from smarty_async.archive.paths import folded_key, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Mode, ModeSpec
 from smarty_async.results import GOOD_OUTCOMES, ErrorInfo, Kind
@@ -25,6 +23,9 @@ __all__ = ["EntryLookup", "SeenEntries"]
 
 _BATCH: Final = 256
 """Photos looked up in one query; some builds of SQLite take 999 parameters, and a photo needs two."""
+
+_MAX_SIZES: Final = 4096
+"""Sizes of which it is remembered how many photos have digests."""
 
 _ENTRY: Final = f"source, photos.photo, id, place, size, version, outcome, attempts, pages, {ANSWER_COLUMNS}"
 _ENTRY_ONLY: Final = 9
@@ -96,6 +97,7 @@ class EntryLookup:
         self._sql = sql
         self._places = places
         self._unplaced = unplaced
+        self._hashed: dict[int, int] = {}  # by size, the id up to which all digests are known
         self.seen = SeenEntries()
 
     def look_up(self, files: Iterable[PhotoFile], specs: Collection[ModeSpec]) -> list[PhotoEntry]:
@@ -222,8 +224,33 @@ class EntryLookup:
         row = self._sql.execute("SELECT 1 FROM photos WHERE id = ? AND digest > x''", (photo,))
         return row.fetchone() is not None
 
+    def unhashed(self, size: int, *, limit: int) -> list[UnhashedPhoto]:
+        """Photos of `size` bytes whose digest is not known, at most `limit`.
+
+        It is asked for each of very many photos of one size: those before the first one are not read again.
+        """
+        rows = self._sql.execute(
+            "SELECT id, source, photo, version FROM photos WHERE size = ? AND id > ? AND digest IS NULL"
+            " ORDER BY id LIMIT ?",
+            (size, self._hashed.get(size, 0), limit),
+        ).fetchall()
+        if len(self._hashed) >= _MAX_SIZES:
+            self._hashed.clear()
+        if rows:
+            self._hashed[size] = rows[0][0] - 1
+        else:
+            [self._hashed[size]] = self._sql.execute(
+                "SELECT coalesce(max(id), 0) FROM photos WHERE size = ?", (size,)
+            ).fetchone()
+        return [
+            UnhashedPhoto(number, photo_path(os.fsdecode(source), path), size, version, page)
+            for number, source, key, version in rows
+            for path, page in [photo_of_key(key)]
+        ]
+
     def renew(self, photo: int, file: PhotoFile, digest: bytes | None = None) -> None:
         """Reset the entry of a photo whose content has changed; its outputs stay until there are new ones."""
+        self._hashed.pop(file.size, None)
         self._sql.execute(
             "UPDATE photos SET size = ?, version = ?, digest = ?, pages = 1,"
             " outcome = NULL, bw = NULL, error_type = NULL, error = NULL, warnings = NULL WHERE id = ?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,6 @@ from smarty_async.archive.entries import (
     PhotoEntry,
     StoredAnswer,
     StoredOutput,
-    is_kept,
     output_paths,
 )
 from smarty_async.archive.journal.schema import column_decoder
@@ -34,6 +33,7 @@ __all__ = [
     "ReceivedAnswer",
     "RequestState",
     "UnhashedPhoto",
+    "WantedAnswer",
     "answers_of",
     "bits_of",
     "content_digest",
@@ -123,6 +123,20 @@ def content_digest(digest: bytes, *, page: int) -> bytes:
     return digest + b"%d" % page if digest and page > 1 else digest
 
 
+class WantedAnswer(NamedTuple):
+    """An answer that is searched for, to copy its outputs.
+
+    Attributes:
+        digest: of the photo's content, see `Content.digest`.
+        spec: the mode spec.
+        kinds: the kinds of output that are needed, if there are any of them.
+    """
+
+    digest: bytes
+    spec: ModeSpec
+    kinds: frozenset[Kind]
+
+
 class DuplicateAnswer(msgspec.Struct, frozen=True, gc=False):
     """An answer to another photo with the same content.
 
@@ -137,8 +151,8 @@ class DuplicateAnswer(msgspec.Struct, frozen=True, gc=False):
     answer: StoredAnswer
 
     def copied(self, kinds: Collection[Kind]) -> tuple[str, list[Kind]]:
-        """The place and the kinds of the outputs that are copied where those of `kinds` are asked for."""
-        return self.place, [kind for kind in self.answer.outputs if is_kept(kind, kinds)]
+        """The place and the kinds of the outputs that are to be there where those of `kinds` are needed."""
+        return self.place, [kind for kind in self.answer.outputs if kind in kinds]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from smarty_async.archive.journal.records import (
     ReceivedAnswer,
     RequestState,
     UnhashedPhoto,
+    WantedAnswer,
     answers_of,
     bits_of,
     content_digest,
@@ -42,7 +43,7 @@ from smarty_async.archive.paths import display_path, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
-from smarty_async.results import KINDS, ErrorInfo, Kind, Result
+from smarty_async.results import ErrorInfo, Kind, Result
 from smarty_async.store_address import is_store_address
 
 __all__ = ["MAX_UNHASHED", "JournalStore"]
@@ -53,9 +54,17 @@ MAX_UNHASHED: Final = 64
 _MOST_PARAMETERS: Final = 500
 """Parameters of a query; some builds of SQLite take 999."""
 
-_DUPLICATES: Final = (
-    "FROM photos AS one JOIN photos AS other ON other.digest = one.digest AND other.digest > x'' AND other.id <> one.id"
+_FORMER: Final = """
+WITH RECURSIVE sources (source) AS (
+    SELECT min(source) FROM photos
+    UNION ALL
+    SELECT (SELECT min(source) FROM photos WHERE source > sources.source) FROM sources WHERE source IS NOT NULL
 )
+SELECT other.id, other.source FROM photos AS one CROSS JOIN sources CROSS JOIN photos AS other
+WHERE one.id = ? AND other.source = sources.source AND other.photo = one.photo AND other.id <> one.id
+AND other.digest = one.digest AND other.digest > x'' AND other.place IS NOT NULL
+"""
+"""Photos of other sources with the path and digest of one. There are few sources, and may be very many such photos."""
 
 
 _encoded = msgspec.json.Encoder().encode
@@ -170,15 +179,7 @@ class JournalStore:
 
     def unhashed(self, size: int) -> list[UnhashedPhoto]:
         """Photos of `size` bytes whose digest is not known, at most `MAX_UNHASHED`."""
-        rows = self.sql.execute(
-            "SELECT id, source, photo, version FROM photos WHERE size = ? AND digest IS NULL LIMIT ?",
-            (size, MAX_UNHASHED),
-        )
-        return [
-            UnhashedPhoto(number, photo_path(os.fsdecode(source), path), size, version, page)
-            for number, source, key, version in rows
-            for path, page in [photo_of_key(key)]
-        ]
+        return self._lookup.unhashed(size, limit=MAX_UNHASHED)
 
     def note_digests(self, digests: Mapping[int, bytes]) -> None:
         """Note the digests of photos, by id; empty for those that cannot be read."""
@@ -191,8 +192,8 @@ class JournalStore:
         contents: dict[int, Content] = {}
         for photo in photos:
             digest, shared = self.sql.execute(
-                f"SELECT digest, EXISTS (SELECT 1 {_DUPLICATES} WHERE one.id = photos.id)"  # noqa: S608 - likewise
-                " FROM photos WHERE id = ?",
+                "SELECT digest, EXISTS (SELECT 1 FROM photos AS other WHERE other.digest = photos.digest"
+                " AND other.digest > x'' AND other.id <> photos.id) FROM photos WHERE id = ?",
                 (photo,),
             ).fetchone()
             if digest is not None:
@@ -240,12 +241,7 @@ class JournalStore:
         """
         if entry.answers:
             return entry
-        rows = self.sql.execute(
-            f"SELECT other.id, other.source {_DUPLICATES}"
-            " WHERE one.id = ? AND other.photo = one.photo AND other.place IS NOT NULL",
-            (entry.id,),
-        ).fetchall()
-        for former, source in rows:
+        for former, source in self.sql.execute(_FORMER, (entry.id,)).fetchall():
             path = photo_path(os.fsdecode(source), entry.file.photo)
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
             if not (self._lookup.seen.has(former) or is_store_address(path) or os.path.lexists(path)):
@@ -253,40 +249,29 @@ class JournalStore:
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry
 
-    def answers_to(
-        self, spec: ModeSpec, photo: int, kinds: Collection[Kind] = (), *, after: int = 0
-    ) -> list[DuplicateAnswer]:
-        """Committed answers to `spec` of other photos with the digest of `photo`, at most 8, in the order of their ids.
+    def answers_to(self, wanted: WantedAnswer, photo: int, *, after: int = 0) -> list[DuplicateAnswer]:
+        """Committed answers that are `wanted` of other photos than `photo`, at most 8, in the order of their ids.
 
-        Their outputs may be gone.
+        An answer of which a kind that is needed was dropped is none. Their outputs may be gone.
 
         Args:
-            spec: the mode spec.
+            wanted: what is searched for.
             photo: the photo's id.
-            kinds: the kinds of output that are asked for, all when empty: an answer of which one was dropped is none.
             after: the id of the last photo of the answers before.
         """
         rows = self.sql.execute(
-            f"SELECT other.id, other.place, {ANSWER_COLUMNS} {_DUPLICATES} JOIN answers ON answers.photo = other.id"
-            " WHERE one.id = ? AND other.id > ? AND spec = ? AND state = 'committed' AND (dropped & ?) = 0"
-            " ORDER BY other.id LIMIT 8",
-            (photo, after, spec.text, bits_of(kinds or KINDS)),
+            f"SELECT photos.id, place, {ANSWER_COLUMNS} FROM photos JOIN answers ON answers.photo = photos.id"  # noqa: S608 - no values from outside
+            " WHERE digest = ? AND digest > x'' AND photos.id > ? AND photos.id <> ?"
+            " AND spec = ? AND state = 'committed' AND (dropped & ?) = 0 ORDER BY photos.id LIMIT 8",
+            (wanted.digest, after, photo, wanted.spec.text, bits_of(wanted.kinds)),
         )
-        return [DuplicateAnswer(row[0], os.fsdecode(row[1]), answers_of([row])[spec.mode]) for row in rows]
+        return [DuplicateAnswer(row[0], os.fsdecode(row[1]), answers_of([row])[wanted.spec.mode]) for row in rows]
 
-    def pages_of_content(self, photo: int) -> int:
-        """The most pictures that the file of `photo` is known to hold, or that of another photo with its digest."""
-        [pages] = self.sql.execute(
-            f"SELECT max(photos.pages, (SELECT coalesce(max(other.pages), 1) {_DUPLICATES} WHERE one.id = photos.id))"  # noqa: S608 - likewise
-            " FROM photos WHERE id = ?",
-            (photo,),
-        ).fetchone()
+    def most_pages(self, photos: Sequence[int]) -> int:
+        """The most pictures that the file of one of `photos` is known to hold."""
+        query = f"SELECT coalesce(max(pages), 1) FROM photos WHERE id IN ({', '.join('?' * len(photos))})"  # noqa: S608 - likewise
+        [pages] = self.sql.execute(query, photos).fetchone()
         return int(pages)
-
-    def seen_duplicates(self, photo: int) -> Iterator[int]:
-        """The ids of other photos with the digest of `photo` that this run has looked up."""
-        others = self.sql.execute(f"SELECT other.id {_DUPLICATES} WHERE one.id = ?", (photo,))
-        return (number for (number,) in others if self._lookup.seen.has(number))
 
     # answers and results
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from support.archives import IMPROVED, client, fill, line_of, lines, outcomes, p
 from support.fake_service import Answer, FakeService, Request, expected, hold, items, until
 
 from smarty_async.archive.duplicates import digest_of
-from smarty_async.archive.journal.records import UnhashedPhoto
+from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.records import DuplicateAnswer, UnhashedPhoto
+from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
 from smarty_async.archive.photos.reader import file_digest
+from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.options import Limits
 from smarty_async.plan import plan_archive
 from smarty_async.results import Kind
@@ -251,7 +255,7 @@ def test_a_digest_requires_the_size_and_version_of_the_entry(tmp_path: Path) -> 
 # outputs that are gone, or were not kept
 
 
-async def redone(service: FakeService, source: Path, out: Path, **choices: Any) -> tuple[int, int, int]:
+async def redone(service: FakeService, source: Path | list[Path], out: Path, **choices: Any) -> tuple[int, int, int]:
     """A run with `redo_missing`: images sent, photos copied, and photos sent; the plan must have said so."""
     before = len(sent(service))
     plan = await plan_archive(source, out=out, redo_missing=True, **choices)
@@ -413,3 +417,107 @@ async def test_a_kind_that_was_not_kept_is_known_where_nothing_was_kept(source: 
         assert (await plan_archive(source, out=out, outputs=("improved",))).not_kept == {"improved": 1}
         assert await redone(service, source, out, outputs=("improved",)) == (1, 0, 1)
     assert tree(out) == {"improved/a.jpg"}
+
+
+@pytest.fixture
+def answers_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The entry of each answer that was read to copy its outputs, as often as it was."""
+    read: list[int] = []
+    answers_to = JournalStore.answers_to
+
+    def counting(store: JournalStore, *wanted: Any, after: int = 0) -> list[DuplicateAnswer]:
+        answers = answers_to(store, *wanted, after=after)
+        read.extend(answer.photo for answer in answers)
+        return answers
+
+    monkeypatch.setattr(JournalStore, "answers_to", counting)
+    return read
+
+
+@pytest.mark.parametrize("ending", ["copied", "limited", "failed"])
+async def test_answers_whose_outputs_are_gone_are_read_once_for_all_photos_of_a_content(
+    source: Path, out: Path, answers_read: list[int], ending: str
+) -> None:
+    count = 24
+    copies(source, *(f"{number:02}.jpg" for number in range(count)), of=photo("a"))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for path in (out / "improved").iterdir():
+            path.unlink()
+        limits: dict[str, Any] = {"max_photos": 0} if ending == "limited" else {}
+        answers_read.clear()
+        plan = await plan_archive(source, out=out, redo_missing=True, **limits)
+        assert plan.duplicates == (0 if ending == "limited" else count - 1)
+        assert len(answers_read) < 2 * count
+        if ending == "failed":
+            service.script(*(items({"file_0": {"status": 1, "error": "no"}}) for _ in range(count)))
+        answers_read.clear()
+        ended = Counter(outcomes(await restore(service, source, out, redo_missing=True, **limits)).values())
+        assert (
+            ended
+            == {"copied": {"restored": 1, "duplicate": count - 1}, "limited": {}, "failed": {"failed": count}}[ending]
+        )
+        # Of each answer that is copied, the journal is asked once more whether it still has it, with some that follow.
+        assert len(answers_read) < 2 * count + 8 * ended["duplicate"]
+
+
+async def test_an_answer_that_cannot_be_copied_is_tried_once_for_all_photos_of_a_content(
+    source: Path, out: Path, copied: Counter[bool]
+) -> None:
+    data = photo("a")
+    copies(source, *(f"a/{number}.jpg" for number in range(9)), of=data)
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for number in range(8):
+            (out / f"colorized/a/{number}.jpg").write_bytes(b"changed")
+        copied.clear()
+        copies(source, *(f"b/{number}.jpg" for number in range(9)), of=data)
+        assert Counter(outcomes(await restore(service, source / "b", out)).values()) == {"duplicate": 9}
+        assert len(sent(service)) == 1
+    assert copied[True] >= 9 * len(IMPROVED)
+    assert copied[False] <= 8 * 2
+
+
+def test_digests_of_many_photos_of_one_size_are_looked_for_among_new_ones(tmp_path: Path) -> None:
+    with closing(JournalStore(tmp_path, opener=lambda _: schema.empty())) as store, store.transaction():
+        queries: list[str] = []
+        files = [PhotoFile("/photos", f"{number}.jpg", f"/photos/{number}.jpg", 9, "7") for number in range(50)]
+        for number, file in enumerate(files):
+            [entry] = store.look_up([file])
+            assert [one.id for one in store.unhashed(9)] == [entry.id]
+            store.note_digests({entry.id: b"%d" % number})
+            assert store.unhashed(9) == []
+        store.sql.set_trace_callback(queries.append)
+        assert store.unhashed(9) == []
+        assert " id > 50 " in queries[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "counts"),
+    [
+        ("abc", (1, 2, 1)),  # none has what the first one lacks
+        ("bac", (0, 3, 0)),  # the first one has all, once it has a copy of what it lacks
+    ],
+)
+async def test_one_answer_serves_photos_of_which_different_kinds_were_kept(
+    source: Path, out: Path, order: str, counts: tuple[int, int, int]
+) -> None:
+    photos = copies(source, "a.jpg", "b.jpg", "c.jpg", of=photo("a"))
+    async with FakeService() as service:
+        kinds: tuple[Kind, ...] = ("improved", "colorized_improved", "colorized")
+        for name, kind in zip(photos, kinds, strict=True):
+            await restore(service, source / name, out, outputs=(kind,))
+        assert len(sent(service)) == 3
+        assert await redone(service, source, out, outputs=("improved",)) == (0, 2, 0)
+        (out / "improved/c.jpg").unlink()
+        (out / "improved/b.jpg").unlink()
+        (out / "improved/a.jpg").unlink()
+        assert await redone(service, source, out, outputs=("improved",)) == (1, 2, 1)
+        assert tree(out) == {
+            "improved/a.jpg",
+            *(f"improved/{name}" for name in photos),
+            *(f"{kind}/{name}" for name, kind in zip(photos, kinds, strict=True)),
+        }
+        assert await redone(service, [source / f"{name}.jpg" for name in order], out) == counts
+        assert await redone(service, source, out) == (0, 0, 0)
+    assert_right(out, photos)

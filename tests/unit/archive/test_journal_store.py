@@ -17,13 +17,13 @@ from support.journals import begin_another_run
 
 from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
-from smarty_async.archive.journal.records import Counts, FailedPhoto, ReceivedAnswer, content_digest
+from smarty_async.archive.journal.records import Counts, FailedPhoto, ReceivedAnswer, WantedAnswer, content_digest
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import ConfigurationError, DiskError
 from smarty_async.options import ModeSpec
-from smarty_async.results import ErrorInfo, Kind, Result
+from smarty_async.results import KINDS, ErrorInfo, Kind, Result
 
 IMPROVE = ModeSpec("improve")
 TWICE, FOUR_TIMES = ModeSpec("resolution", 2, "photo"), ModeSpec("resolution", 4, "photo")
@@ -697,7 +697,9 @@ def test_a_journal_of_version_1_is_migrated(path: Path, opener: Any) -> None:
         assert other.may_be_duplicate
         assert {photo.path for photo in old.unhashed(9)} == {"/photos/a.jpg", "/photos/b.jpg"}
         old.note_digests({entry.id: b"x", other.id: b"x"})
-        assert [answer.place for answer in old.answers_to(IMPROVE, other.id)] == ["a.jpg"]
+        assert [answer.place for answer in old.answers_to(WantedAnswer(b"x", IMPROVE, frozenset(KINDS)), other.id)] == [
+            "a.jpg"
+        ]
     with closing(sqlite3.connect(path)) as sql:
         version = sql.execute("PRAGMA user_version").fetchone()[0]
     assert version == (schema.VERSION if opener is schema.opened else 1)
