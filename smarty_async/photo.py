@@ -183,7 +183,8 @@ class PhotoRun:
         self, spec: ModeSpec, answer: StoredAnswer, outputs: dict[Kind, StoredOutput]
     ) -> ReceivedAnswer:
         """The `answer` to a photo with the same content as one to this photo, with copies of its outputs."""
-        dropped = tuple([kind for kind in (*answer.dropped, *answer.outputs) if kind not in outputs])
+        made: set[Kind] = {*answer.dropped, *answer.outputs}
+        dropped: set[Kind] = made.difference(outputs)
         photo = self._context.source.reopen(self.entry.file)
         # What was sent is not known, and need not be: the outputs are tagged with their orientation, and have a profile
         # if one fits them.
@@ -192,7 +193,7 @@ class PhotoRun:
             SentPhoto(photo=photo, page=page, sent=photo, to_srgb=True, modified_ns=modified_ns)
         )
         return ReceivedAnswer(
-            self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata, dropped=dropped
+            self.entry, spec, outputs, answer.bw, self._digest, metadata=self._metadata, dropped=tuple(dropped)
         )
 
     # probe and ask
