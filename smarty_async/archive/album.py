@@ -80,6 +80,10 @@ _Key = tuple[bytes, bytes, int]
 """A photo: its source, its path relative to that, and which picture of the file it is, from 1."""
 
 
+def _key_of(photo: Photo) -> _Key:
+    return os.fsencode(photo.source), os.fsencode(photo.photo), photo.page
+
+
 class _Choice(msgspec.Struct, frozen=True, gc=False):
     """A photo with the file that becomes its picture."""
 
@@ -89,7 +93,7 @@ class _Choice(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> _Key:
-        return os.fsencode(self.photo.source), os.fsencode(self.photo.photo), self.photo.page
+        return _key_of(self.photo)
 
     @property
     def file(self) -> tuple[bytes, bytes]:
@@ -227,6 +231,8 @@ class _Making:
             for done, (choice, target) in enumerate(named, start=1):
                 self._add(choice, target)
                 show(done, len(named))
+            for former, present in self._catalog.renamed():
+                self._forget(_key_of(former), present=_key_of(present))
         finally:
             if self._entries != before:
                 self._manifest.write(self._entries.values())
@@ -345,6 +351,13 @@ class _Making:
         except OSError:
             return False
         return (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns)
+
+    def _forget(self, former: _Key, *, present: _Key) -> None:
+        """Remove the picture of the `former` name of a photo that has one under the `present` name, unless edited."""
+        entry = self._entries.get(former)
+        if entry and present in self._entries and (self._is_mine(entry) or os.fsdecode(entry.target) in self._names):
+            self._remove(os.fsdecode(entry.target))
+            del self._entries[former]
 
     def _remove(self, target: str) -> None:
         """Remove the picture that a photo had before, unless another photo has got its name."""

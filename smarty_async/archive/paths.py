@@ -43,6 +43,7 @@ __all__ = [
     "display_path",
     "distinct_place",
     "folded_key",
+    "is_gone",
     "output_place",
     "photo_path",
     "probe_name_rules",
@@ -190,6 +191,17 @@ def photo_path(source: str, photo: str) -> str:
         photo: the photo, relative to it.
     """
     return os.path.join(source, photo) if os.path.isabs(source) else f"{source}/{photo}"  # noqa: PTH117, PTH118 - as the scan spells it
+
+
+def is_gone(path: str) -> bool:
+    """Whether nothing is at `path`; False where that cannot be found out."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def output_place(photo: str, *, page: int = 1, rules: FileNameRules = SYSTEM_RULES) -> str:

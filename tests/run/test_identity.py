@@ -19,6 +19,8 @@ from support.archives import IMPROVED, STATE, assert_right, fill, line_of, lines
 from support.fake_service import FakeService, Request, expected, items
 from support.pictures import encoded, heavy, opened, scene
 
+from smarty_async.archive.album import make_album
+from smarty_async.archive.journal.catalog import Catalog
 from smarty_async.archive.photos import reader
 from smarty_async.plan import plan_archive
 
@@ -342,3 +344,69 @@ async def test_entries_whose_files_are_gone_are_opened_once_and_cost_nothing_mor
             fill(other, f"{name}.jpg")
             assert outcomes(await restore(service, other, out)) == {f"{name}.jpg": "restored"}
     assert hashed == {str(source.with_name(name) / f"{name}.jpg"): 1 for name in ("one", "two")}
+
+
+def in_view(out: Path) -> list[str]:
+    """The photos that the page shows, which are those that it counts and those that the album has."""
+    with Catalog(out) as catalog:
+        names = [photo.name for photo in catalog.page()]
+        assert sum(catalog.counts().values()) == len(names)
+        assert {photo.name for photo in catalog.photos()} == set(names)
+    return names
+
+
+async def test_a_renamed_photo_is_shown_once_and_has_one_picture_in_the_album(
+    source: Path, out: Path, tmp_path: Path
+) -> None:
+    fill(source, "2019/a.jpg", "2019/b.jpg", "c.jpg")
+    album = tmp_path / "album"
+    async with FakeService() as service:
+        await restore(service, source, out)
+        make_album(out, album)
+        rename(source / "2019/a.jpg", source / "2020/new name.jpg")
+        assert in_view(out) == ["c.jpg", "2019/a.jpg", "2019/b.jpg"], "no run has found the new name"
+        await restore(service, source, out)
+        assert in_view(out) == ["c.jpg", "2019/b.jpg", "2020/new name.jpg"]
+        assert make_album(out, album).removed == 1
+        assert {path.name for path in album.rglob("*.jpg")} == {"b.jpg", "c.jpg", "new name.jpg"}
+        assert len(tree(out)) == 4 * len(IMPROVED), "outputs are removed by nobody"
+        rename(source / "2020/new name.jpg", source / "2019/a.jpg")
+        await restore(service, source, out)
+        assert in_view(out) == ["c.jpg", "2019/a.jpg", "2019/b.jpg"]
+        assert make_album(out, album).removed == 1
+        assert {path.name for path in album.rglob("*.jpg")} == {"a.jpg", "b.jpg", "c.jpg"}
+        assert len(sent(service)) == 3
+
+
+async def test_copies_are_shown_each_also_while_a_disk_is_not_connected(
+    source: Path, out: Path, tmp_path: Path
+) -> None:
+    fill(source, "a.jpg")
+    backup = tmp_path / "backup"
+    shutil.copytree(source, backup)
+    os.link(source / "a.jpg", source / "linked.jpg")
+    async with FakeService() as service:
+        await restore(service, [source, backup], out)
+    assert in_view(out) == ["a.jpg", "a.jpg", "linked.jpg"]
+    backup.rename(tmp_path / "disk")
+    assert in_view(out) == ["a.jpg", "a.jpg", "linked.jpg"]
+    backup.mkdir()
+    assert in_view(out) == ["a.jpg", "a.jpg", "linked.jpg"]
+
+
+@pytest.mark.parametrize("lost", ["output", "kind"])
+async def test_a_former_name_is_shown_where_the_new_one_has_not_all_its_results(
+    source: Path, out: Path, lost: str, tmp_path: Path
+) -> None:
+    fill(source, "a.jpg", "b.jpg")
+    album = tmp_path / "album"
+    async with FakeService() as service:
+        await restore(service, source, out)
+        make_album(out, album)
+        rename(source / "a.jpg", source / "c.jpg")
+        await restore(service, source, out, outputs=("improved",) if lost == "kind" else ())
+    if lost == "output":
+        (out / "improved/c.jpg").unlink()
+    assert in_view(out) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert make_album(out, album).removed == 0
+    assert (album / "a.jpg").is_file()

@@ -2,13 +2,18 @@
 
 The one module of the before/after page and of the album that knows the journal's tables. A run that writes to the
 journal at the same time is not disturbed.
+
+A photo that was renamed or moved has two entries: that of its former name stays, with its outputs. It is left out while
+the photo has all its results under the name that it has now.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, cast, get_args
@@ -17,7 +22,7 @@ import msgspec
 
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.records import kinds_of, photo_key, photo_of_key
-from smarty_async.archive.paths import JOURNAL, STATE, display_path
+from smarty_async.archive.paths import JOURNAL, STATE, display_path, is_gone, photo_path
 from smarty_async.errors import ConfigurationError
 from smarty_async.failures import name_with_page
 from smarty_async.results import KINDS, ErrorInfo, Kind, Outcome
@@ -126,6 +131,7 @@ class Catalog:
         self._folders: list[Folder] = []
         self._positions: dict[int, int] = {}  # in `_folders`, by id
         self._ids: dict[tuple[bytes, bytes], int] = {}  # of folders, by source and path
+        self._renamed: dict[int, int] = {}  # ids of entries of former names, and of those of the present ones
 
     def close(self) -> None:
         """Close the journal."""
@@ -151,10 +157,46 @@ class Catalog:
                 self._version = version
         return self._folders
 
+    def renamed(self) -> list[tuple[Photo, Photo]]:
+        """The photos that are left out because they were renamed or moved: under the former and the present name."""
+        self.folders()
+        pairs = [(self.photo(former), self.photo(present)) for former, present in self._renamed.items()]
+        return [(former, present) for former, present in pairs if former and present]
+
+    def _find_renamed(self) -> dict[int, int]:
+        rows = self._sql.execute(
+            "SELECT digest, id, source, photo FROM photos WHERE digest > x'' AND digest IN"
+            " (SELECT digest FROM photos WHERE digest > x'' GROUP BY digest HAVING count(*) > 1) ORDER BY digest, id"
+        )
+        found: dict[int, int] = {}
+        for _, group in groupby(rows.fetchall(), key=itemgetter(0)):
+            there: list[int] = []
+            gone: list[int] = []
+            for _, number, source, key in group:
+                path, _ = photo_of_key(key)
+                (gone if _was_removed(os.fsdecode(source), path) else there).append(number)
+            if gone and there:
+                found.update(self._pairs(gone, there))
+        return found
+
+    def _pairs(self, gone: Sequence[int], there: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Those of `gone` of which one of `there`, with the same content, has all results."""
+        present = [photo for number in there if (photo := self._photo_of(number)) and photo.state != "unfinished"]
+        for number in gone:
+            if former := self._photo_of(number):
+                covering = (photo for photo in present if self._has_outputs(photo, former.outputs))
+                yield from ((former.id, photo.id) for photo in islice(covering, 1))
+
+    def _has_outputs(self, photo: Photo, kinds: Collection[Kind]) -> bool:
+        return all(kind in photo.outputs and (self.out / photo.outputs[kind]).is_file() for kind in kinds)
+
     def _read_folders(self) -> None:
+        self._renamed = self._find_renamed()
         counts: dict[tuple[bytes, bytes], Counter[State]] = {}
         first: dict[tuple[bytes, bytes], int] = {}
         for number, source, photo, outcome in self._sql.execute("SELECT id, source, photo, outcome FROM photos"):
+            if number in self._renamed:
+                continue
             key = (source, photo[: photo.rfind(b"/") + 1])
             if key not in counts:
                 counts[key] = Counter()
@@ -240,7 +282,7 @@ class Catalog:
 
     def _files(self, source: bytes, prefix: bytes, *, start: bytes, state: State | None, limit: int) -> list[Any]:
         """Rows of the photos from the key `start` on whose path is `prefix` and a name, in the order of their keys."""
-        wanted, values = _condition(state)
+        wanted, values = self._condition(state)
         # The range ends before the first path that does not begin with the prefix: "0" follows "/".
         below = ("AND photo < ?", (prefix[:-1] + b"0",)) if prefix else ("", ())
         return self._sql.execute(
@@ -251,24 +293,35 @@ class Catalog:
 
     def _pages(self, source: bytes, path: bytes, *, after: bytes, state: State | None, limit: int) -> list[Any]:
         """Rows of the pages of the file `path` that follow the key `after`, by number: a longer one is larger."""
-        wanted, values = _condition(state)
+        wanted, values = self._condition(state)
         return self._sql.execute(
             f"SELECT {_COLUMNS} FROM photos WHERE source = ? AND photo >= ? AND photo < ?"  # noqa: S608 - our own words
             f" AND (length(photo), photo) > (?, ?) {wanted} ORDER BY length(photo), photo LIMIT ?",
             (source, path, path + _AFTER_PAGES, len(after), after, *values, limit),
         ).fetchall()
 
+    def _condition(self, state: State | None) -> tuple[str, tuple[str, ...]]:
+        wanted, values = "", list[str]()
+        if state is not None:
+            wanted = "AND outcome IS NULL" if state == "unfinished" else "AND outcome = ?"
+            values += [state] if state != "unfinished" else []
+        if self._renamed:
+            wanted += " AND id NOT IN (SELECT value FROM json_each(?))"
+            values.append(msgspec.json.encode(list(self._renamed)).decode())
+        return wanted, tuple(values)
+
     def photo(self, number: int) -> Photo | None:
         """The photo with this id, None when there is none."""
         with schema.translated(self._path):
-            rows = self._sql.execute(
-                f"SELECT {_COLUMNS} FROM photos WHERE id = ?",  # noqa: S608 - our own words
-                (number,),
-            ).fetchall()
-            return next(iter(self._photos(rows)), None)
+            return self._photo_of(number)
+
+    def _photo_of(self, number: int) -> Photo | None:
+        rows = self._sql.execute(f"SELECT {_COLUMNS} FROM photos WHERE id = ?", (number,)).fetchall()  # noqa: S608 - our own words
+        return next(iter(self._photos(rows)), None)
 
     def photos(self) -> Iterator[Photo]:
         """Every photo, by id."""
+        self.folders()
         last = 0
         while True:
             with schema.translated(self._path):
@@ -279,7 +332,7 @@ class Catalog:
                 batch = self._photos(rows)
             if not batch:
                 return
-            yield from batch
+            yield from (photo for photo in batch if photo.id not in self._renamed)
             last = batch[-1].id
 
     def sources(self) -> list[str]:
@@ -306,15 +359,20 @@ class Catalog:
         return kinds
 
 
+def _was_removed(source: str, photo: str) -> bool:
+    """Whether a file of `source` is no longer there. The folder of a disk that is not connected is empty."""
+    if not is_gone(photo_path(source, photo)):
+        return False
+    try:
+        with os.scandir(source) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
 def _path_and_page(row: Sequence[Any]) -> tuple[bytes, int]:
     path, _, page = row[_KEY].partition(b"\0")
     return path, int(page or 1)
-
-
-def _condition(state: State | None) -> tuple[str, tuple[str, ...]]:
-    if state is None:
-        return "", ()
-    return ("AND outcome IS NULL", ()) if state == "unfinished" else ("AND outcome = ?", (state,))
 
 
 def _photo(row: Sequence[Any], kinds: Sequence[Kind]) -> Photo:

@@ -39,7 +39,7 @@ from smarty_async.archive.journal.records import (
     result_columns,
     result_of,
 )
-from smarty_async.archive.paths import display_path, photo_path
+from smarty_async.archive.paths import display_path, is_gone, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
 from smarty_async.options import Mode, ModeSpec
@@ -244,7 +244,7 @@ class JournalStore:
         for former, source in self.sql.execute(_FORMER, (entry.id,)).fetchall():
             path = photo_path(os.fsdecode(source), entry.file.photo)
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
-            if not (self._lookup.seen.has(former) or is_store_address(path) or os.path.lexists(path)):
+            if is_gone(path) and not (self._lookup.seen.has(former) or is_store_address(path)):
                 self._lookup.replace(former, by=entry.id)
                 return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
         return entry

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.permissions import without_privileges
 
 from smarty_async.archive.paths import (
     GENERATED_NAMES,
@@ -16,6 +17,7 @@ from smarty_async.archive.paths import (
     display_path,
     distinct_place,
     folded_key,
+    is_gone,
     output_place,
 )
 from smarty_async.errors import OptionsError
@@ -234,3 +236,20 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
 def test_a_file_url_is_a_path() -> None:
     assert Path(local_path("file:///home/me/a%20b", option="--out")) == Path("/home/me/a b")
     assert Path(local_path("file://localhost/home", option="--out")) == Path("/home")
+
+
+def test_what_cannot_be_looked_at_is_not_said_to_be_gone(tmp_path: Path) -> None:
+    path = tmp_path / "photos/a.jpg"
+    assert is_gone(str(path))
+    path.parent.mkdir()
+    path.touch()
+    assert is_gone(str(path / "below.jpg"))
+    path.parent.chmod(0)
+    try:
+        with without_privileges():
+            assert not is_gone(str(path))
+    finally:
+        path.parent.chmod(0o700)
+    assert not is_gone(str(path))
+    path.unlink()
+    assert is_gone(str(path))
