@@ -209,7 +209,10 @@ class _Counting:
                 store.note_digests(digests)
                 for photo in digests.keys() & self._sent_unhashed.keys():
                     self._note_sent(photo, self._sent_unhashed.pop(photo), digests[photo])
-            entry = self._checked(store.follow_moved(entry))
+            if not entry.answers:
+                entry = self._checked(store.follow_moved(entry))
+                for answer in entry.answers.values():  # it was that of another entry, which may have been passed
+                    self._search.go_back(self._digest_of(entry) or b"", answer.spec, entry.id)
         return entry
 
     def _digest_of(self, entry: PhotoEntry) -> bytes | None:
@@ -230,9 +233,9 @@ class _Counting:
         wanted = WantedAnswer(digest, spec, entry.needs(spec, self._kinds))
         if self._search.copied(wanted, entry.id):
             return True
-        while answers := self._store.answers_to(wanted, entry.id, after=self._search.start(wanted)):
+        while answers := self._store.answers_to(wanted, entry.id, after=(start := self._search.start(wanted))):
             gone = self._outputs.missing([other.copied(wanted.kinds) for other in answers])
-            if found := self._search.first_there(wanted, answers, gone=gone):
+            if found := self._search.first_there(wanted, answers, start=start, gone=gone):
                 self._search.note_copied(found)
                 return True
         return False

@@ -63,7 +63,7 @@ class AnswerSearch:
 
     def __init__(self) -> None:
         self._copied: dict[WantedAnswer, FoundAnswer] = {}
-        self._passed: dict[tuple[bytes, ModeSpec], dict[frozenset[Kind], int]] = {}
+        self._passed: dict[tuple[bytes, str], dict[frozenset[Kind], int]] = {}
 
     def copied(self, wanted: WantedAnswer, photo: int) -> FoundAnswer | None:
         """An answer that was copied before, unless it is that of `photo` itself."""
@@ -72,17 +72,17 @@ class AnswerSearch:
 
     def start(self, wanted: WantedAnswer) -> int:
         """The id of the last photo whose answer is known to be of no use, 0 for none: the search goes on after it."""
-        return self._passed.get((wanted.digest, wanted.spec), {}).get(wanted.kinds, 0)
+        return self._passed.get((wanted.digest, wanted.spec.text), {}).get(wanted.kinds, 0)
 
     def first_there(
-        self, wanted: WantedAnswer, answers: Iterable[DuplicateAnswer], *, gone: Collection[str]
+        self, wanted: WantedAnswer, answers: Iterable[DuplicateAnswer], *, start: int, gone: Collection[str]
     ) -> FoundAnswer | None:
-        """The first of the next `answers` that is at none of the places where outputs are `gone`, if there is one."""
+        """The first of the `answers` after `start` that is at none of the places where outputs are `gone`, if any."""
         if len(self._copied) + len(self._passed) >= _MAX_SEARCHES:
             self._copied.clear()
             self._passed.clear()
         for answer in answers:
-            found = FoundAnswer(wanted, answer, self.start(wanted))
+            found = FoundAnswer(wanted, answer, start)
             if answer.place not in gone:
                 return found
             self.skip(found)
@@ -98,11 +98,11 @@ class AnswerSearch:
         if self._copied.get(wanted) == found:
             del self._copied[wanted]
         if start >= found.start:
-            passed = self._passed.setdefault((wanted.digest, wanted.spec), {})
+            passed = self._passed.setdefault((wanted.digest, wanted.spec.text), {})
             passed[wanted.kinds] = max(start, found.answer.photo)
 
-    def go_back(self, digest: bytes, spec: ModeSpec, photo: int) -> None:
-        """An answer to `spec` of `photo`, which has this digest, was committed: it is found from now on."""
+    def go_back(self, digest: bytes, spec: str, photo: int) -> None:
+        """`photo`, which has this digest, has an answer to `spec`, as text, now: it is found from now on."""
         passed = self._passed.get((digest, spec), {})
         for kinds, last in passed.items():
             passed[kinds] = min(last, photo - 1)
@@ -112,10 +112,12 @@ class _InProgress(msgspec.Struct, eq=False, gc=False):
     """A photo that this run is processing.
 
     Attributes:
+        is_verified: whether the digest that the journal has of it, if any, is not that of a former content.
         content: its content, once it is known.
         turn: set when it is its turn; made when it waits for that.
     """
 
+    is_verified: bool
     content: Content | None = None
     turn: asyncio.Event | None = None
 
@@ -150,7 +152,7 @@ class Duplicates:
 
     def begin(self, entry: PhotoEntry) -> None:
         """The photo is being processed from now on, until `end`."""
-        self._in_progress.setdefault(entry.file.size, {})[entry.id] = _InProgress()
+        self._in_progress.setdefault(entry.file.size, {})[entry.id] = _InProgress(is_verified=not entry.version_changed)
 
     def end(self, entry: PhotoEntry) -> None:
         """The photo, with which `begin` was called, has come to its end."""
@@ -172,8 +174,11 @@ class Duplicates:
         if entry.version_changed:
             digests = await self._read([unhashed_of(entry)])
             entry = await self._journal.verify(entry, digests[entry.id], redo_missing=self._redo_missing)
+            self._photo(entry).is_verified = True
         if entry.may_be_duplicate and not entry.answers and await self.compare(entry):
             entry = await self._journal.follow_moved(entry, redo_missing=self._redo_missing)
+            for answer in entry.answers.values():  # it was that of another entry, which may have been passed
+                self._search.go_back(self._photo(entry).digest, answer.spec, entry.id)
         return msgspec.structs.replace(entry, may_be_duplicate=False) if entry.problem else entry
 
     async def compare(self, entry: PhotoEntry) -> bool:
@@ -188,13 +193,14 @@ class Duplicates:
                 unhashed = await self._journal.unhashed(entry.file.size)
                 digests: Mapping[int, bytes] = await self._read(unhashed) if unhashed else {}
                 # A content that is known is not asked for again: a photo that comes later compares by itself.
-                asking = [number for number, other in same_size.items() if other.content is None]
+                asking = [number for number, one in same_size.items() if one.content is None and one.is_verified]
                 contents = await self._journal.note_digests(digests, asking=asking)
                 if len(unhashed) < MAX_UNHASHED:  # else there may be more, and what is shared is not known yet
                     for number in asking:  # those that began first are sent, or have been: it is their turn first
                         if number in same_size and number in contents:
                             same_size[number].content = contents[number]
                             self._queue(number, same_size[number])
+                assert unhashed or photo.content is not None, "a photo without a digest is not found"  # noqa: S101 - no end
         return photo.content.shared
 
     async def wait_for_turn(self, entry: PhotoEntry) -> None:
@@ -232,9 +238,9 @@ class Duplicates:
     async def _find(self, entry: PhotoEntry, wanted: WantedAnswer) -> FoundAnswer | None:
         if found := self._search.copied(wanted, entry.id):
             return found
-        while answers := await self._journal.answers_to(wanted, entry, after=self._search.start(wanted)):
+        while answers := await self._journal.answers_to(wanted, entry, after=(start := self._search.start(wanted))):
             gone = await self._outputs.find_missing([other.copied(wanted.kinds) for other in answers])
-            if found := self._search.first_there(wanted, answers, gone=gone):
+            if found := self._search.first_there(wanted, answers, start=start, gone=gone):
                 return found
         return None
 
@@ -253,7 +259,7 @@ class Duplicates:
 
     def note_committed(self, entry: PhotoEntry, spec: ModeSpec) -> None:
         """The journal has an answer to `spec` of the photo, which those of the same content can copy."""
-        self._search.go_back(self._photo(entry).digest, spec, entry.id)
+        self._search.go_back(self._photo(entry).digest, spec.text, entry.id)
 
     def _photo(self, entry: PhotoEntry) -> _InProgress:
         return self._in_progress[entry.file.size][entry.id]

@@ -203,6 +203,8 @@ class EntryLookup:
             (*key, file.size, file.version, *where),
         )
         if created.rowcount:
+            assert created.lastrowid is not None  # noqa: S101 - what it was inserted as
+            self._note_unhashed(file.size, created.lastrowid)
             return [(*key, created.lastrowid, where[0], file.size, file.version, *_NEW)], problem
         return self._sql.execute(_by_key(1), key).fetchall(), problem
 
@@ -248,9 +250,19 @@ class EntryLookup:
             for path, page in [photo_of_key(key)]
         ]
 
+    def _note_unhashed(self, size: int, photo: int) -> None:
+        """The digest of `photo` is not known. SQLite gives the greatest id again once its entry is deleted."""
+        if size in self._hashed:
+            self._hashed[size] = min(self._hashed[size], photo - 1)
+
+    def undo(self) -> None:
+        """Forget what has been seen, and which digests are known, since `begin`: the transaction was rolled back."""
+        self.seen.undo()
+        self._hashed.clear()
+
     def renew(self, photo: int, file: PhotoFile, digest: bytes | None = None) -> None:
         """Reset the entry of a photo whose content has changed; its outputs stay until there are new ones."""
-        self._hashed.pop(file.size, None)
+        self._note_unhashed(file.size, photo)
         self._sql.execute(
             "UPDATE photos SET size = ?, version = ?, digest = ?, pages = 1,"
             " outcome = NULL, bw = NULL, error_type = NULL, error = NULL, warnings = NULL WHERE id = ?",

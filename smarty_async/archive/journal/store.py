@@ -130,7 +130,7 @@ class JournalStore:
                 yield
                 self.sql.execute("COMMIT")
             except BaseException:
-                self._lookup.seen.undo()
+                self._lookup.undo()
                 if self.sql.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self.sql.execute("ROLLBACK")
                 raise

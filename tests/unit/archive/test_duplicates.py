@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import pytest
 from support.archives import IMPROVED, client, fill, line_of, lines, outcomes, photo, restore, sent, temporaries, tree
 from support.fake_service import Answer, FakeService, Request, expected, hold, items, until
 
-from smarty_async.archive.duplicates import digest_of
+from smarty_async.archive.duplicates import Duplicates, digest_of
 from smarty_async.archive.journal import schema
+from smarty_async.archive.journal.journal import Journal
 from smarty_async.archive.journal.records import DuplicateAnswer, UnhashedPhoto
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.outputs.folder import OutputDirectory
@@ -521,3 +522,65 @@ async def test_one_answer_serves_photos_of_which_different_kinds_were_kept(
         assert await redone(service, [source / f"{name}.jpg" for name in order], out) == counts
         assert await redone(service, source, out) == (0, 0, 0)
     assert_right(out, photos)
+
+
+async def test_a_photo_that_changed_is_not_taken_for_its_former_content(source: Path, tmp_path: Path) -> None:
+    copies(source, "a.jpg", "b.jpg", of=b"former")
+    directory = OutputDirectory(tmp_path / "out")
+    directory.state_dir.mkdir(parents=True)
+    journal = await Journal.open(directory.state_dir / "journal.sqlite", outputs=directory)
+
+    def files(version: str) -> list[PhotoFile]:
+        return [PhotoFile(str(source), name, str(source / name), 6, version) for name in ("a.jpg", "b.jpg")]
+
+    def digest(path: str, *, size: int, version: str) -> bytes:  # noqa: ARG001 - what a source is asked
+        return Path(path).read_bytes()
+
+    try:
+        for entry in await journal.look_up(files("1")):
+            await journal.note_digests({entry.id: b"former"}, asking=[])
+    finally:
+        await journal.close()
+    (source / "b.jpg").write_bytes(b"latter")
+    journal = await Journal.open(directory.state_dir / "journal.sqlite", outputs=directory)
+    duplicates = Duplicates(journal, directory, redo_missing=False, digest=digest)
+    try:
+        [first] = await journal.look_up(files("1")[:1])
+        [changed] = await journal.look_up(files("2")[1:])
+        assert changed.version_changed
+        duplicates.begin(changed)
+        duplicates.begin(first)
+        assert await duplicates.compare(first)  # as far as is known
+        changed = await duplicates.identify(changed)
+        assert not await duplicates.compare(changed)
+    finally:
+        await journal.close()
+
+
+def test_a_photo_that_gets_the_id_of_a_deleted_entry_is_read(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.sqlite"
+    moved, former, new = (
+        PhotoFile(folder, name, str(tmp_path / folder / name), 9, "7")
+        for folder, name in (("x", "a.jpg"), ("y", "a.jpg"), ("x", "b.jpg"))
+    )
+    with closing(JournalStore(journal)) as store, store.transaction():
+        [*_, last] = entries = store.look_up([moved, former])
+        store.note_digests(dict.fromkeys([entry.id for entry in entries], b"same"))
+    with closing(JournalStore(journal)) as store, store.transaction():
+        [entry] = store.look_up([moved])
+        assert store.unhashed(9) == []
+        assert store.follow_moved(entry) is not entry
+        [entry] = store.look_up([new])
+        assert entry.id == last.id
+        assert [one.id for one in store.unhashed(9)] == [entry.id]
+
+
+def test_digests_are_not_known_any_more_when_they_could_not_be_noted(tmp_path: Path) -> None:
+    with closing(JournalStore(tmp_path, opener=lambda _: schema.empty())) as store:
+        with store.transaction():
+            [entry] = store.look_up([PhotoFile("/x", "a.jpg", "/x/a.jpg", 9, "7")])
+        with suppress(ZeroDivisionError), store.transaction():
+            store.note_digests({entry.id: b"digest"})
+            assert store.unhashed(9) == []
+            raise ZeroDivisionError
+        assert [one.id for one in store.unhashed(9)] == [entry.id]
