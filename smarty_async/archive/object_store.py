@@ -324,16 +324,16 @@ _WAYS_OUT: Final = {
     re.compile("Expired|InvalidToken|TokenRefresh"): "the credentials have expired: renew them",
     re.compile("AuthorizationHeaderMalformed|IllegalLocation"): "the bucket is in another region: set AWS_REGION",
     re.compile("InvalidObjectState|BlobArchived"): "it is archived: have the store bring it back first",
-    re.compile("Sig|Inv"): "check the keys",
+    re.compile("Sig|InvalidAccessKeyId|InvalidSecurity"): "check the keys",
 }
 """What to do, by how a store's error code begins; the first that fits counts.
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
 
-_UNREADABLE: Final = (*_DENIED, "416")
-_NOT_OF_AN_OBJECT: Final = re.compile("Account|Auth|Expired|Inv(?!alidObjectState|alidRange)|Not|Request|Sig|Token")
+_UNREADABLE: Final = ("403", "416")
+_NOT_OF_AN_OBJECT: Final = re.compile("A(ll|ccount|uth)|Expired|Inv(?!alidObjectState|alidRange)|Not|Request|Sig|Token")
 """How codes begin with which no object can be read: of keys, of the clock, of the account."""
 _UNWRITABLE: Final = ("400", "414")
-_OF_A_KEY: Final = re.compile("|.*Name|Key.*|InvalidU.*|OutOfRange.*|.*TooLarge")
+_OF_A_KEY: Final = re.compile("|.*(?<!Bucket)Name|Key.*|InvalidU.*|OutOfRange.*|.*TooLarge")
 """Codes with which one object is not written; all others of 400 (``ExpiredToken``, ``RequestTimeout``) would come for
 every other object, too, and each is paid for before it is stored."""
 

@@ -249,6 +249,8 @@ class ClusterWorkers:
 
     async def _prepare(self, address: str) -> tuple[bool, str | None]:
         """Make one worker ready; whether it is there, and why it cannot be used."""
+        if not is_private(address):  # neither the token nor the keys of a store may travel to it
+            return True, "the token would travel to it unencrypted: use tls://"
         running = self._dask.run(
             prepare, self._storage, self._mark, self._sources, workers=[address], on_error="return"
         )
@@ -260,19 +262,18 @@ class ClusterWorkers:
             return False, None
         if answer is None or isinstance(answer, OSError):
             return False, None
-        return True, self._refused(address, answer)
+        return True, _refused(answer)
 
-    def _refused(self, address: str, answer: tuple[str, str | None] | Exception) -> str | None:
-        """Why the worker at `address` cannot be used, given its answer to `prepare`."""
-        if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):
-            return f"smarty_async is not installed there, or in another version ({answer})"
-        if isinstance(answer, Exception):
-            return f"{type(answer).__name__}: {answer}"
-        if answer[0] != VERSION:
-            return f"it has version {answer[0]} of smarty_async, and this is {VERSION}"
-        if not is_private(address):
-            return "the token would travel to it unencrypted: use tls://"
-        return answer[1]
+
+def _refused(answer: tuple[str, str | None] | Exception) -> str | None:
+    """Why a worker cannot be used, given its answer to `prepare`."""
+    if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):
+        return f"smarty_async is not installed there, or in another version ({answer})"
+    if isinstance(answer, Exception):
+        return f"{type(answer).__name__}: {answer}"
+    if answer[0] != VERSION:
+        return f"it has version {answer[0]} of smarty_async, and this is {VERSION}"
+    return answer[1]
 
 
 async def _answer(asked: Any) -> Any:

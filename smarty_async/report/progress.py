@@ -243,6 +243,9 @@ def counting(console: Console, *, clock: Callable[[], float] = monotonic) -> Gen
         console: the terminal.
         clock: monotonic seconds.
     """
+    if not console.is_interactive:  # rich 13 ends even a disabled bar with a line
+        yield lambda _done, _total: None
+        return
     drawing = Bars(
         BarColumn(bar_width=40),
         TextColumn("{task.description}", markup=False),
@@ -250,7 +253,6 @@ def counting(console: Console, *, clock: Callable[[], float] = monotonic) -> Gen
         auto_refresh=False,
         redirect_stdout=False,
         transient=True,
-        disable=not console.is_interactive,
     )
     task = drawing.add_task("", total=None)
     drawn = clock() - _DRAW_EVERY

@@ -214,7 +214,7 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
     segments = page.segments
     if max((offset + length for offset, length in segments), default=0) > size:
         raise PhotoRejected("the file is incomplete: copy it again", type="truncated")
-    if page.is_cut:
+    if page.is_cut(size):
         raise PhotoRejected(
             "the file is damaged: it ends some of its rows too early: copy it again, or save it in another program",
             type="damaged",

@@ -157,7 +157,8 @@ class ImageDirectory(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def row_bytes(self) -> int:
         """Bytes of a row of a strip or tile before compression."""
-        width = self.first(Tag.TILE_WIDTH) or self.first(Tag.WIDTH)
+        tiled = Tag.TILE_OFFSETS in self.numbers
+        width = self.first(Tag.TILE_WIDTH if tiled else Tag.WIDTH)
         bits = self.bits[0] if self.planar else sum(self.bits)
         return (width * bits + 7) // 8
 
@@ -192,19 +193,21 @@ class ImageDirectory(msgspec.Struct, frozen=True, kw_only=True):
             and {len(values.get(tag, ())) for tag in (Tag.STRIP_OFFSETS, Tag.STRIP_LENGTHS)} == {self._strips}
         )
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether an uncompressed strip or tile is, by its length, shorter than its rows.
+    def is_cut(self, size: int) -> bool:
+        """Whether an uncompressed strip or tile is shorter than its rows, in a file of `size` bytes.
 
-        Some decoders read on past its end, others leave the rest black.
+        Some decoders read on past the end that its length gives, others leave the rest black. All go by the rows where
+        there is one plain strip, whose length old programs wrote as 0.
         """
         if self.compression != 1 or self.photometric == _YCBCR:  # whose colours have fewer rows and columns
             return False
-        height, tile, row, strips = self.first(Tag.HEIGHT), self.first(Tag.TILE_HEIGHT), self.row_bytes, self._strips
+        segments, row, height, strips = self.segments, self.row_bytes, self.first(Tag.HEIGHT), self._strips
+        if self.is_plain and len(segments) == 1:
+            return segments[0][0] + row * height > size
+        tile = self.first(Tag.TILE_HEIGHT) if Tag.TILE_OFFSETS in self.numbers else 0
         strip = self.first(Tag.STRIP_ROWS) or height
         return any(
-            length < row * (tile or min(strip, height - at % strips * strip))
-            for at, (_, length) in enumerate(self.segments)
+            length < row * (tile or min(strip, height - at % strips * strip)) for at, (_, length) in enumerate(segments)
         )
 
     @property

@@ -185,7 +185,7 @@ class _Viewer:
         path, page = await self._path_and_page(request)
         try:
             kind = await self._decode(partial(browser_type, path))
-        except (OSError, ValueError):
+        except (DiskError, OSError, ValueError):
             return _no_preview()
         if kind is None:
             return await self._preview(path, page=page, side=LARGE_SIDE)

@@ -185,7 +185,7 @@ def _rendered(out: Path, photo: Photo, which: Which, *, side: int) -> bytes | No
     path = path_of(out, photo, which)
     try:
         return None if path is None else render(path, side=side, page=page_of(photo, which))
-    except PhotoRejected:
+    except (PhotoRejected, DiskError):
         return None
 
 

@@ -404,8 +404,8 @@ def test_zeros_in_the_directory() -> None:
     assert caught.value.type == "damaged"
 
 
-def shortened(data: bytes, tag: int, at: int) -> bytes:
-    """A little-endian TIFF in which one of the lengths of its strips or tiles is one less."""
+def shortened(data: bytes, tag: int, at: int, *, by: int = 1) -> bytes:
+    """A little-endian TIFF in which one of the lengths of its strips or tiles is less."""
     (start,) = struct.unpack_from("<L", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
@@ -414,7 +414,7 @@ def shortened(data: bytes, tag: int, at: int) -> bytes:
             layout = f"<{values}{'H' if kind == 3 else 'L'}"
             offset = entry + 8 if struct.calcsize(layout) <= 4 else place
             lengths = list(struct.unpack_from(layout, data, offset))
-            lengths[at] -= 1
+            lengths[at] -= by
             return data[:offset] + struct.pack(layout, *lengths) + data[offset + struct.calcsize(layout) :]
     raise AssertionError("it has no such tag")
 
@@ -423,7 +423,6 @@ def shortened(data: bytes, tag: int, at: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "tag"),
     [
-        pytest.param(encoded(scene(WIDTH, HEIGHT), "TIFF"), 279, id="one strip"),
         pytest.param(encoded(scene(WIDTH, HEIGHT), "TIFF", tiffinfo={278: 7}), 279, id="strips"),
         pytest.param(written(RGB, photometric="rgb", rowsperstrip=7), 279, id="rows a strip"),
         pytest.param(
@@ -440,9 +439,20 @@ def test_rows_that_end_too_early(data: bytes, tag: int, at: int) -> None:
     assert caught.value.type == "damaged"
 
 
-def test_colours_that_have_fewer_rows() -> None:
-    data = encoded(scene(WIDTH, HEIGHT).convert("YCbCr"), "TIFF")
-    assert probe(shortened(data, 279, 0), limits=LIMITS).converted
+@pytest.mark.parametrize("by", [1, WIDTH * HEIGHT * 3])
+def test_the_length_of_one_plain_strip_says_nothing(by: int) -> None:
+    data = encoded(scene(WIDTH, HEIGHT), "TIFF")
+    short = shortened(data, 279, 0, by=by)
+    assert probe(short, limits=LIMITS).size == len(short)
+    with Image.open(io.BytesIO(short)) as seen, Image.open(io.BytesIO(data)) as whole:
+        assert seen.tobytes() == whole.tobytes()
+    with pytest.raises(PhotoRejected):
+        probe(short[: -WIDTH * 30], limits=LIMITS)
+
+
+def test_the_size_of_tiles_says_nothing_of_strips() -> None:
+    data = written(RGB, photometric="rgb", rowsperstrip=7, extratags=[(322, 4, 1, 64, True), (323, 4, 1, 64, True)])
+    assert sent(data).size == (WIDTH, HEIGHT)
 
 
 class TestRareJpeg:
