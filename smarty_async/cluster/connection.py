@@ -276,22 +276,28 @@ class ClusterConnection:
                 async for _ in request.bodies[error.number].read():
                     pass
             else:
-                await asyncio.to_thread(self._try_storage)
+                await asyncio.to_thread(self._try_storage, request.size)
         except (PhotoError, StoreError) as own:
             return BodyFailed(error.number, own) if isinstance(error, BodyFailed) else own
         except DiskError as own:
             return own
         return None
 
-    def _try_storage(self) -> None:
+    def _try_storage(self, size: int) -> None:
         """Put something into the storage, and remove it; blocks.
+
+        Args:
+            size: bytes: as many as the request has, because a disk or quota that is nearly full takes little.
 
         Raises:
             DiskError: the storage refuses.
         """
         name = f"cluster-{secrets.token_hex(8)}"
-        self._storage.mark(name)
-        self._storage.clear(name)
+        try:
+            self._storage.mark(name, size)
+        finally:
+            with suppress(DiskError, OSError):
+                self._storage.clear(name)
 
     async def _hand_over_items(self, report: ChunkReport, request: ChunkRequest, log: ChunkLog) -> None:
         """Give its items to `request`; the log is removed when all are taken: until then the next run needs it.

@@ -62,8 +62,8 @@ class ChunkStorage(Protocol):
         """
         ...
 
-    def mark(self, name: str) -> None:
-        """Put something there, by which `unseen` tells whether a worker sees it; blocks.
+    def mark(self, name: str, size: int = 0) -> None:
+        """Put something of so many bytes there, by which `unseen` tells whether a worker sees it; blocks.
 
         Raises:
             DiskError: the storage refuses.
@@ -161,10 +161,10 @@ class FolderStorage(msgspec.Struct, frozen=True):
             raise DiskError.of(error, Path(self.folder), "read") from None
         return [self.log(name.removeprefix(_LOG_NAME)) for name in names if name.startswith(_LOG_NAME)]
 
-    def mark(self, name: str) -> None:
+    def mark(self, name: str, size: int = 0) -> None:
         """Create a file; see `ChunkStorage.mark`."""
         try:
-            Path(self.folder, name).write_bytes(_MARK)
+            Path(self.folder, name).write_bytes(bytes(size))
         except OSError as error:
             raise DiskError.of(error, Path(self.folder), "write to") from None
 
@@ -240,9 +240,9 @@ class BucketStorage(msgspec.Struct, frozen=True):
         keys = (one.key for page in self.bucket.pages(under=_LOGS) for one in page)
         return [ChunkLog(LogObject(self.bucket, key)) for key in keys if key.startswith(f"{_LOGS}/{_LOG_NAME}")]
 
-    def mark(self, name: str) -> None:
+    def mark(self, name: str, size: int = 0) -> None:
         """Put an object; see `ChunkStorage.mark`."""
-        self.bucket.put(f"{_LOGS}/{name}", _MARK, content_type="text/plain")
+        self.bucket.put(f"{_LOGS}/{name}", bytes(size), content_type="text/plain")
 
     def clear(self, name: str) -> None:
         """Remove it; see `ChunkStorage.clear`."""
@@ -324,8 +324,6 @@ def storage_of(outputs: OutputStore) -> ChunkStorage:
 
 _LOGS: Final = f"{STATE}/chunks"
 _LOG_NAME: Final = "chunk-"
-_MARK: Final = bytes(1 << 16)
-"""What is put to try a storage out: a full disk takes empty files."""
 
 
 @cache
