@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -22,7 +21,7 @@ from smarty_async.archive.outputs.opening import open_outputs
 from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
-from smarty_async.archive.sources.source import PhotoSource
+from smarty_async.archive.sources.source import PhotoFile, PhotoSource
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
 from smarty_async.options import (
@@ -37,6 +36,7 @@ from smarty_async.options import (
 )
 from smarty_async.progress import Progress
 from smarty_async.results import PRICE, ErrorInfo, Outcome, Plan, Result, Status
+from smarty_async.run_context import LOOKED_UP
 from smarty_async.thread_limit import thread_limit
 from smarty_async.transport.batcher import Batcher, Outlook
 from smarty_async.transport.item import ImageBudget
@@ -88,14 +88,14 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
         store.recover(_is_placed)
         counting = _Counting(options, limits, source, outputs, store, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
-        for file in chain.from_iterable(source.scan()):
-            if file.left_alone:
-                counting.seen.leave_alone(display_path(file.photo))
-                continue
-            for entry in store.look_up([file], options.specs):
-                pages = counting.look(entry)
-                for page in store.look_up(entry.file.other_pages(pages), options.specs):
-                    counting.look(page)
+        for files in source.scan():
+            for start in range(0, len(files), LOOKED_UP):
+                found = store.look_up(counting.photos_of(files[start : start + LOOKED_UP]), options.specs)
+                # All before any: photos that have exchanged their names are no copies of each other.
+                for entry in [counting.verified(entry) for entry in found]:
+                    pages = counting.look(entry)
+                    for page in store.look_up(entry.file.other_pages(pages), options.specs):
+                        counting.look(counting.verified(page))
     return counting.plan()
 
 
@@ -147,9 +147,27 @@ class _Counting:
         self._sent_unhashed: dict[int, tuple[ModeSpec, ...]] = {}
         """What photos are sent for whose digest is not known, by entry."""
 
+    def photos_of(self, files: Iterable[PhotoFile]) -> list[PhotoFile]:
+        """Those that are photos; the others are counted."""
+        photos: list[PhotoFile] = []
+        for file in files:
+            if file.left_alone:
+                self.seen.leave_alone(display_path(file.photo))
+            else:
+                photos.append(file)
+        return photos
+
+    def verified(self, entry: PhotoEntry) -> PhotoEntry:
+        """The entry as `Journal.look_up` has it, and without answers to a former content."""
+        entry = self._checked(entry)
+        if entry.version_changed:
+            digest = digest_of(unhashed_of(entry), digest=self._source.digest)
+            entry = self._checked(self._store.verify(entry, digest))
+        return entry
+
     def look(self, entry: PhotoEntry) -> int:
-        """Count one photo; the pages of its file, as far as they are known."""
-        entry = self._identified(self._checked(entry))
+        """Count one photo, after `verified`; the pages of its file, as far as they are known."""
+        entry = self._identified(entry)
         missing = tuple(entry.without_answer(self._specs))
         if not missing:
             self._skip(entry)
@@ -193,7 +211,7 @@ class _Counting:
         self.seen.note_not_kept(entry.lacks(self._specs, self._kinds))
 
     def _checked(self, entry: PhotoEntry) -> PhotoEntry:
-        """The entry as `Journal.look_up` has it."""
+        """The entry, with what is not there of its outputs."""
         checked = self._outputs.checked([entry])
         [one] = self._store.ask_again(checked, self._kinds) if self._redo_missing else checked
         return one
@@ -201,8 +219,6 @@ class _Counting:
     def _identified(self, entry: PhotoEntry) -> PhotoEntry:
         """The entry as `Duplicates.identify` finds it."""
         digest, store = self._source.digest, self._store
-        if entry.version_changed:
-            entry = self._checked(store.verify(entry, digest_of(unhashed_of(entry), digest=digest)))
         if entry.may_be_duplicate:
             while unhashed := store.unhashed(entry.file.size):
                 digests = {photo.id: digest_of(photo, digest=digest) for photo in unhashed}

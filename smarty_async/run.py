@@ -28,7 +28,7 @@ from smarty_async.options import ArchiveOptions, Limits
 from smarty_async.photo import PhotoRun
 from smarty_async.progress import InFlight, Progress
 from smarty_async.results import SENT_OUTCOMES, Result
-from smarty_async.run_context import PhotoWindow, Probes, Recorder, RunContext, backoff
+from smarty_async.run_context import LOOKED_UP, PhotoWindow, Probes, Recorder, RunContext, backoff
 from smarty_async.thread_limit import thread_limit
 from smarty_async.transport.dispatcher import Dispatcher
 from smarty_async.transport.item import ImageBudget, Stopped, Submitter
@@ -41,8 +41,6 @@ __all__ = ["ArchiveRun"]
 
 _UNREAD_RESULTS = 16
 """Groups of results (of one lookup, or of photos that end together) that wait for the consumer before photos do."""
-_LOOKED_UP = 128
-"""Photos that are looked up at a time: the first ones of a batch are sent before the others are looked up."""
 
 
 class ArchiveRun:
@@ -303,7 +301,7 @@ class ArchiveRun:
                     entries = await self._look_up_next(context)
                 await self._count_finished(finished)
                 unfinished = await self._report_finished(entries, context)
-                self._to_look_up = self._to_look_up[_LOOKED_UP:]
+                self._to_look_up = self._to_look_up[LOOKED_UP:]
                 survey.scanned(files, later=self._to_look_up, unfinished=[entry.file for entry in unfinished])
                 if not self._window.start(unfinished, context):
                     survey.start()
@@ -361,7 +359,7 @@ class ArchiveRun:
             return []
         if context.prober is None:
             await context.probes.wait_until_few()
-        return await self._look_up(self._to_look_up[:_LOOKED_UP], context)
+        return await self._look_up(self._to_look_up[:LOOKED_UP], context)
 
     async def _look_up(self, files: Sequence[PhotoFile], context: RunContext) -> list[PhotoEntry]:
         """The journal's entries of `files`, and of the other pages of those that are known to hold several."""

@@ -27,7 +27,10 @@ from smarty_async.transport.item import ImageBudget, Stopped, Submitter
 from smarty_async.transport.response import OutputEditor
 from smarty_async.transport.retry import Sleep
 
-__all__ = ["PhotoWindow", "Probes", "Recorder", "RunContext", "backoff"]
+__all__ = ["LOOKED_UP", "PhotoWindow", "Probes", "Recorder", "RunContext", "backoff"]
+
+LOOKED_UP = 128
+"""Photos that are looked up at a time: the first ones of a batch are sent before the others are looked up."""
 
 _MOST_WAITING = 64
 """Ended photos that wait to be recorded or reported before those that end later wait, too."""

@@ -354,9 +354,14 @@ class _Making:
 
     def _forget(self, former: _Key, *, present: _Key) -> None:
         """Remove the picture of the `former` name of a photo that has one under the `present` name, unless edited."""
-        entry = self._entries.get(former)
-        if entry and present in self._entries and (self._is_mine(entry) or os.fsdecode(entry.target) in self._names):
-            self._remove(os.fsdecode(entry.target))
+        entry, other = self._entries.get(former), self._entries.get(present)
+        if entry is None or other is None or not self._exists(os.fsdecode(other.target)):
+            return
+        target = os.fsdecode(entry.target)
+        if self._is_mine(entry) or target in self._names:
+            self._remove(target)
+            del self._entries[former]
+        elif not self._exists(target):
             del self._entries[former]
 
     def _remove(self, target: str) -> None:

@@ -378,6 +378,23 @@ async def test_a_renamed_photo_is_shown_once_and_has_one_picture_in_the_album(
         assert len(sent(service)) == 3
 
 
+async def test_a_picture_of_a_renamed_photo_that_the_user_has_brought_back_stays(
+    source: Path, out: Path, tmp_path: Path
+) -> None:
+    fill(source, "a.jpg", "c.jpg")
+    album = tmp_path / "album"
+    async with FakeService() as service:
+        await restore(service, source, out)
+        make_album(out, album)
+        rename(album / "a.jpg", tmp_path / "kept.jpg")
+        rename(source / "a.jpg", source / "b.jpg")
+        await restore(service, source, out)
+    assert make_album(out, album).removed == 0
+    shutil.copy2(tmp_path / "kept.jpg", album / "a.jpg")
+    assert make_album(out, album).removed == 0
+    assert {path.name for path in album.glob("*.jpg")} == {"a.jpg", "b.jpg", "c.jpg"}
+
+
 async def test_copies_are_shown_each_also_while_a_disk_is_not_connected(
     source: Path, out: Path, tmp_path: Path
 ) -> None:

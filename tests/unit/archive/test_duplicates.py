@@ -584,3 +584,22 @@ def test_digests_are_not_known_any_more_when_they_could_not_be_noted(tmp_path: P
             assert store.unhashed(9) == []
             raise ZeroDivisionError
         assert [one.id for one in store.unhashed(9)] == [entry.id]
+
+
+@pytest.mark.parametrize("names", ["ab", "abc"])
+async def test_photos_that_exchange_their_names_are_planned_as_they_are_sent(
+    source: Path, out: Path, names: str
+) -> None:
+    photos = fill(source, *(f"{name}.jpg" for name in names))
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for name in names:
+            (source / f"{name}.jpg").rename(source / f"{name}.old")
+        turned = names[1:] + names[0]
+        for name, new in zip(names, turned, strict=True):
+            (source / f"{name}.old").rename(source / f"{new}.jpg")
+        before = len(sent(service))
+        plan = await plan_archive(source, out=out)
+        await restore(service, source, out)
+        assert (plan.photos, plan.duplicates) == (len(sent(service)) - before, 0)
+    assert_right(out, {f"{new}.jpg": photos[f"{name}.jpg"] for name, new in zip(names, turned, strict=True)})
