@@ -261,7 +261,7 @@ async def test_a_second_run_does_what_is_new(source: Path, out: Path) -> None:
 async def test_the_rest_of_a_batch_is_looked_up_in_parts(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *, counts: bool
 ) -> None:
-    monkeypatch.setattr(archive_run, "_LOOKED_UP", 3)
+    monkeypatch.setattr(archive_run, "LOOKED_UP", 3)
     photos = fill(source, *(f"old/{number}.jpg" for number in range(5)))
     async with FakeService() as service:
         await restore(service, source, out)

@@ -41,7 +41,7 @@ async def test_photos_that_are_not_looked_up_yet_have_their_share_in_the_rounds(
 
         look_ahead(self, at_end=both)
 
-    monkeypatch.setattr(archive_run, "_LOOKED_UP", 3)
+    monkeypatch.setattr(archive_run, "LOOKED_UP", 3)
     monkeypatch.setattr(archive_run.ArchiveRun, "_look_up", look_up_at_end)
     monkeypatch.setattr(Scan, "look_ahead", look)
     photos = fill(source, *(f"{number}.jpg" for number in range(10)))
