@@ -114,6 +114,18 @@ class _Drawing(Bars):
         yield from self.under
 
 
+def _drawing_on(console: Console) -> _Drawing:
+    """A bar with what is done beside it, drawn when it is asked to be, and gone at the end."""
+    return _Drawing(
+        BarColumn(bar_width=40),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        auto_refresh=False,
+        redirect_stdout=False,
+        transient=True,
+    )
+
+
 class Bar:
     """A moving bar on a terminal.
 
@@ -125,14 +137,7 @@ class Bar:
     def __init__(self, console: Console, *, free: bool) -> None:
         self._console = console
         self._free = free
-        self._drawing = _Drawing(
-            BarColumn(bar_width=40),
-            TextColumn("{task.description}", markup=False),
-            console=console,
-            auto_refresh=False,
-            redirect_stdout=False,
-            transient=True,
-        )
+        self._drawing = _drawing_on(console)
         self._task = self._drawing.add_task(_LOOKING, total=None)
         self._drawing.start()
 
@@ -246,14 +251,7 @@ def counting(console: Console, *, clock: Callable[[], float] = monotonic) -> Gen
     if not console.is_interactive:  # rich 13 ends even a disabled bar with a line
         yield lambda _done, _total: None
         return
-    drawing = Bars(
-        BarColumn(bar_width=40),
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        auto_refresh=False,
-        redirect_stdout=False,
-        transient=True,
-    )
+    drawing = _drawing_on(console)
     task = drawing.add_task("", total=None)
     drawn = clock() - _DRAW_EVERY
 
