@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, BinaryIO
 
-__all__ = ["Part", "SeekableReader", "excerpt"]
+__all__ = ["Part", "excerpt"]
 
 Part = bytes | tuple[int, int]
 """Bytes, or offset and length of some in the file."""
@@ -28,48 +28,31 @@ def excerpt(stream: BinaryIO, parts: Iterable[Part]) -> BinaryIO:
     return io.BufferedReader(_Excerpt(stream, tuple(parts)))
 
 
-class SeekableReader(io.RawIOBase):
-    """Something that is read at any place, of a size that is known; `readinto` is the subclass's.
-
-    Args:
-        size: bytes.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
+class _Excerpt(io.RawIOBase):
+    def __init__(self, stream: BinaryIO, parts: tuple[Part, ...]) -> None:
+        self._stream = stream
+        self._parts = parts
+        lengths = (len(part) if isinstance(part, bytes) else part[1] for part in parts)
+        self._starts = list(accumulate(lengths, initial=0))
         self._at = 0
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to `offset`."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._starts[-1]}[whence]
         self._at = max(0, base + offset)
         return self._at
 
-
-class _Excerpt(SeekableReader):
-    def __init__(self, stream: BinaryIO, parts: tuple[Part, ...]) -> None:
-        lengths = (len(part) if isinstance(part, bytes) else part[1] for part in parts)
-        self._starts = list(accumulate(lengths, initial=0))
-        super().__init__(self._starts[-1])
-        self._stream = stream
-        self._parts = parts
-
     def readinto(self, buffer: Any, /) -> int:
         """Read from one part: the caller asks again for what is in the next one."""
-        if self._at >= self._size:
+        if self._at >= self._starts[-1]:
             return 0
         room = memoryview(buffer).cast("B")
         index = bisect_right(self._starts, self._at) - 1

@@ -17,7 +17,6 @@ import msgspec
 
 from smarty_async.archive.object_store import Bucket, ObjectChanged, ObjectMissing, ObjectRefused, StoredObject
 from smarty_async.archive.paths import GENERATED_NAMES, STATE
-from smarty_async.archive.photos.excerpt import SeekableReader
 from smarty_async.archive.photos.probe import Probed, probe
 from smarty_async.archive.s3 import is_odd_key
 from smarty_async.archive.sources.signatures import SIGNATURE_BYTES, has_photo_signature
@@ -281,7 +280,7 @@ def _reopened(bucket: Bucket, key: str, size: int, etag: str) -> BinaryIO:
     return _buffered(_ObjectFile(bucket, key, size=size, etag=etag))
 
 
-class _ObjectFile(SeekableReader):
+class _ObjectFile(io.RawIOBase):
     """An object, opened for reading.
 
     The first range is kept, for formats are read from their beginning several times; of the others, the last one. Where
@@ -298,14 +297,34 @@ class _ObjectFile(SeekableReader):
     """
 
     def __init__(self, bucket: Bucket, key: str, *, size: int, etag: str) -> None:
-        super().__init__(size)
+        super().__init__()
         self.failure: StoreError | None = None
         self._bucket = bucket
         self._key = key
+        self._size = size
         self._etag = etag
+        self._at = 0
         self._first = b""
         self._start, self._range = 0, b""
         self._length = _FIRST_RANGE
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to `offset`."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
 
     def readinto(self, buffer: Any, /) -> int:
         """Read up to the length of `buffer`.
