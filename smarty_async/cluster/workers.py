@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -23,6 +24,7 @@ from smarty_async.cluster.worker import prepare
 from smarty_async.errors import ConfigurationError, DiskError, ServiceUnavailable
 from smarty_async.options import is_loopback
 from smarty_async.store_address import StoreAddress, is_store_address
+from smarty_async.transport.item import Stopped
 
 __all__ = ["ClusterWorkers", "is_private", "unreachable"]
 
@@ -35,6 +37,8 @@ _ANSWER_SECONDS: Final = 30.0
 _SILENT_SECONDS: Final = 30.0
 """Seconds without a sign of life after which a worker is given nothing more: Dask itself removes it after five to ten
 minutes (``distributed.scheduler.worker-ttl``)."""
+_ASK_AGAIN_SECONDS: Final = 30.0
+"""Seconds after which a worker that answered why it cannot be used is asked again: a mount or a store comes back."""
 
 
 class _Worker(msgspec.Struct, frozen=True):
@@ -43,14 +47,12 @@ class _Worker(msgspec.Struct, frozen=True):
     Attributes:
         threads: how many requests it has open at once.
         refused: why it cannot be used, None when it can.
+        ask_at: when it is asked again whether it can, as `monotonic` counts.
     """
 
     threads: int
     refused: str | None = None
-
-
-class _Stopped(ServiceUnavailable):
-    """The run is to end, and there is no worker."""
+    ask_at: float = inf
 
 
 class ClusterWorkers:
@@ -117,7 +119,7 @@ class ClusterWorkers:
                 self._on_change(0, 0)
             watching = asyncio.create_task(self._watch(), name="smarty_async cluster")
             try:
-                with suppress(_Stopped):  # nothing is sent then
+                with suppress(Stopped):  # nothing is sent then
                     await self.usable(all_refused_is_final=True)
                 yield
             finally:
@@ -135,13 +137,14 @@ class ClusterWorkers:
 
         Raises:
             ConfigurationError: see `all_refused_is_final`.
-            ServiceUnavailable: none came in time, the run is to end, or the scheduler cannot be reached.
+            ServiceUnavailable: none came in time, or the scheduler cannot be reached.
+            Stopped: there is none, and the run is to end.
         """
         try:
             async with asyncio.timeout(self._wait_seconds):
                 while not self.addresses:
                     if self._stopping.is_set():
-                        raise _Stopped(f"gave up on the cluster: {self._why_none}", seconds=0.0)
+                        raise Stopped
                     if all_refused_is_final and self._known:
                         raise ConfigurationError(self._why_none)
                     await self._change()
@@ -161,7 +164,7 @@ class ClusterWorkers:
         worker = self._known.get(address)
         if worker is not None and worker.refused is None:
             self._warn(f"the worker {address} is not used any more: {reason}", reason)
-            await self._changed_to(self._known | {address: msgspec.structs.replace(worker, refused=reason)})
+            await self._changed_to(self._known | {address: _Worker(worker.threads, reason)})
 
     def _warn(self, sentence: str, reason: str) -> None:
         """Say that a worker is not used; a platform may start another of the same kind again and again."""
@@ -207,14 +210,18 @@ class ClusterWorkers:
         """Look at the workers that are there now, and make those ready that are new."""
         try:
             found = self._alive((await _answer(self._dask.scheduler.identity()))["workers"])
-            new = [address for address in found if address not in self._known]
-            prepared = await self._prepared(new, found)
+            prepared = await self._prepared({address: found[address]["nthreads"] for address in self._to_ask(found)})
             known = {address: worker for address, worker in self._known.items() if address in found} | prepared
         except Exception as error:  # noqa: BLE001 - whatever Dask raises when its scheduler is gone
             known = {}
             self._unreachable = unreachable(error)
         if known != self._known or self._unreachable is not None:
             await self._changed_to(known)
+
+    def _to_ask(self, found: Iterable[str]) -> list[str]:
+        """Those of the workers that are new, or that are to be asked again whether they can be used."""
+        now = monotonic()
+        return [address for address in found if address not in self._known or self._known[address].ask_at <= now]
 
     def _alive(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """Those of the workers that show signs of life; one that hangs counts as one that has left."""
@@ -236,33 +243,36 @@ class ClusterWorkers:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _prepared(self, addresses: Sequence[str], found: dict[str, Any]) -> dict[str, _Worker]:
-        """The workers at `addresses`, those that can be used made ready; one that has left meanwhile is left out."""
-        refusals = await asyncio.gather(*map(self._prepare, addresses))
-        prepared: dict[str, _Worker] = {}
-        for address, (is_there, refused) in zip(addresses, refusals, strict=True):
-            if is_there:
-                prepared[address] = _Worker(found[address]["nthreads"], refused)
-            if refused is not None:
-                self._warn(f"the worker {address} is not used: {refused}", refused)
+    async def _prepared(self, threads: Mapping[str, int]) -> dict[str, _Worker]:
+        """The workers at some addresses, with so many threads, those that can be used made ready.
+
+        One that has left meanwhile is left out.
+        """
+        workers = await asyncio.gather(*(self._prepare(address, count) for address, count in threads.items()))
+        prepared = {address: worker for address, worker in zip(threads, workers, strict=True) if worker is not None}
+        for address, worker in prepared.items():
+            before = self._known[address].refused if address in self._known else None
+            if worker.refused is not None and worker.refused != before:
+                self._warn(f"the worker {address} is not used: {worker.refused}", worker.refused)
         return prepared
 
-    async def _prepare(self, address: str) -> tuple[bool, str | None]:
-        """Make one worker ready; whether it is there, and why it cannot be used."""
+    async def _prepare(self, address: str, threads: int) -> _Worker | None:
+        """One worker, made ready if it can be used; None when it has left."""
         if not is_private(address):  # neither the token nor the keys of a store may travel to it
-            return True, "the token would travel to it unencrypted: use tls://"
+            return _Worker(threads, "the token would travel to it unencrypted: use tls://")
         running = self._dask.run(
             prepare, self._storage, self._mark, self._sources, workers=[address], on_error="return"
         )
         try:
             answer = (await _answer(running)).get(address)
         except TimeoutError:
-            return True, "it does not answer"
+            return _Worker(threads, "it does not answer")
         except (OSError, ValueError):
-            return False, None
+            return None
         if answer is None or isinstance(answer, OSError):
-            return False, None
-        return True, _refused(answer)
+            return None
+        refused = _refused(answer)
+        return _Worker(threads, refused, inf if refused is None else monotonic() + _ASK_AGAIN_SECONDS)
 
 
 def _refused(answer: tuple[str, str | None] | Exception) -> str | None:

@@ -104,6 +104,7 @@ class RequestSender(Protocol):
 
         Raises:
             ServiceUnavailable: nothing can be sent this way any more.
+            Stopped: the run is stopping, and nothing was sent.
         """
         ...
 

@@ -166,6 +166,9 @@ class ChunkSender:
                 raise failure.error from None
             request.items[failure.number].fail(failure.error)
             self._batcher.put_back(request.items)
+        except Stopped:
+            for item in request.items:
+                item.fail(Stopped())
         except RequestError as error:
             self._answer_check.check_readable(error, request, others_open=self._open > 0)
             await self._apply(self._verdict(error, request), error, request)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -103,6 +104,59 @@ async def test_a_run_that_is_stopped_waits_for_no_worker(service: FakeService, s
         await until(running.done)
         assert not await running
     assert not service.requests
+
+
+async def test_a_run_that_is_stopped_after_its_workers_have_gone_leaves_its_photos_to_the_next(
+    service: FakeService, source: Path, out: Path
+) -> None:
+    photos(source, 2)
+    answered = asyncio.Event()
+    service.default = lambda _: hold(answered, ok())
+    async with (
+        cast("Any", LocalCluster)(
+            n_workers=1,
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=None,
+            asynchronous=True,
+        ) as cluster,
+        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
+        client_of(service, limits=Limits(max_images=1)) as client,
+    ):
+        run = client.improve_archive(source, out=out, cluster=dask)
+        running = asyncio.create_task(outcomes_of(run))
+        await until(lambda: service.open_now == 1)
+        cluster.scale(0)
+        answered.set()
+        await until(lambda: run.progress.workers == 0 and bool(run.progress.outcomes) and bool(run.in_flight))
+        run.drain()
+        assert await running == {"restored": 1}
+    assert len(service.requests) == 1
+
+
+async def test_a_worker_that_cannot_be_used_is_asked_again(
+    service: FakeService, source: Path, out: Path, dask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(source, 4)
+    looks = count()
+    unseen = FolderStorage.unseen
+
+    def look(storage: FolderStorage, *args: Any) -> str | None:
+        return "the mount is not there" if not next(looks) else unseen(storage, *args)
+
+    monkeypatch.setattr(FolderStorage, "unseen", look)  # the workers are in this process
+    monkeypatch.setattr("smarty_async.cluster.workers._ASK_AGAIN_SECONDS", 0.0)
+    answered = asyncio.Event()
+    service.default = lambda _: hold(answered, ok())
+    async with client_of(service) as client:
+        run = client.improve_archive(source, out=out, cluster=dask)
+        running = asyncio.create_task(outcomes_of(run))
+        await until(lambda: run.progress.workers == 1)
+        await until(lambda: run.progress.workers == 2)
+        answered.set()
+        assert await running == {"restored": 4}
+    assert [warning.partition(": ")[2] for warning in run.progress.warnings] == ["the mount is not there"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGSTOP")
