@@ -359,6 +359,7 @@ class SmartyClient:
             limits=self._limits,
             window=max(_SMALLEST_WINDOW, self._concurrency * self._limits.max_images * _CHUNKS_ALIVE),
             sleep=self._sleep,
+            others=self._runs,
             cluster=None if cluster is None else self._on_cluster(cluster),
         )
         self._runs.add(run)

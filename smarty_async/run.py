@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smarty_async.archive.commit import OutputCommitter
@@ -56,6 +57,7 @@ class ArchiveRun:
         limits: what one request may carry.
         window: photos alive at a time.
         sleep: waits, in seconds.
+        others: the other runs of the client: those over the same output folder that are being closed are waited for.
         cluster: whose workers send the requests; None to send them from here.
 
     Attributes:
@@ -73,6 +75,7 @@ class ArchiveRun:
         limits: Limits,
         window: int,
         sleep: Sleep,
+        others: Iterable[ArchiveRun] = (),
         cluster: ClusterConnection | None = None,
     ) -> None:
         self.progress = Progress()
@@ -82,6 +85,7 @@ class ArchiveRun:
         self._has_hooks = bool(hooks)
         self._hooks = all_hooks([ProgressHooks(self.progress), *hooks])
         self._limits = limits
+        self._others = others
         self._cluster = cluster
         self._source = open_source(options)
         self._outputs = open_outputs(options)
@@ -102,6 +106,7 @@ class ArchiveRun:
         )
         self._error: Exception | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._closing = False
 
     def drain(self) -> None:
         """Send nothing new and wait for the open requests; then the iteration ends."""
@@ -118,10 +123,12 @@ class ArchiveRun:
             ConfigurationError: nothing can be sent as things are.
             ServiceUnavailable: the service was given up on.
             DiskError: the disk refused.
-            SmartyError: it was iterated over before, or the client was opened in another event loop.
+            SmartyError: it was iterated over or closed before, or the client was opened in another event loop.
         """
         if self._feeding is not None:
             raise SmartyError("a run can be iterated over once: make another")
+        if self._closing:
+            raise SmartyError("the run, or its client, was closed before it began: make another")
         self._dispatcher.check_loop()
         self._feeding = asyncio.create_task(self._feed(), name="smarty_async run")
         try:
@@ -138,6 +145,7 @@ class ArchiveRun:
 
     async def aclose(self) -> None:
         """Stop at once: cancel what is under way, keep the answers that were received whole."""
+        self._closing = True
         if self._feeding is None or self._feeding.done():
             return
         try:
@@ -158,7 +166,7 @@ class ArchiveRun:
     @property
     def active(self) -> bool:
         """Whether it has not come to its end."""
-        return self._feeding is None or not self._feeding.done()
+        return not self._closing if self._feeding is None else not self._feeding.done()
 
     async def _feed(self) -> None:
         """The whole run, as a task."""
@@ -176,6 +184,7 @@ class ArchiveRun:
                 # A run that finds no photo creates nothing, unless an earlier one has: it may have left answers.
                 if not (self._outputs.state_dir.exists() or await self._finds_photos(scan)):
                     return
+                await self._wait_for_closing_runs()
                 try:
                     await finish_despite_cancel(asyncio.to_thread(self._outputs.lock))
                     await self._restore(scan)
@@ -183,6 +192,16 @@ class ArchiveRun:
                     await finish_despite_cancel(asyncio.to_thread(self._outputs.release))
         except BaseExceptionGroup as group:
             raise first_error(group) from None
+
+    async def _wait_for_closing_runs(self) -> None:
+        """Wait for the ends of runs that have the folder: after a ``break``, Python closes a run a moment later."""
+        for run in [other for other in self._others if other is not self]:
+            if feeding := run._closing_in(self._outputs.state_dir):  # noqa: SLF001 - it is a run, too
+                await asyncio.wait([feeding])
+
+    def _closing_in(self, state_dir: Path) -> asyncio.Task[None] | None:
+        """The task that is about to end, and to leave `state_dir` to another run; None when there is none."""
+        return self._feeding if self._closing and self._outputs.state_dir == state_dir else None
 
     async def _finds_photos(self, scan: Scan) -> bool:
         """Whether `scan` finds a photo, or has to wait for one; what it finds before is left alone."""

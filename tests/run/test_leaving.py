@@ -133,3 +133,28 @@ async def test_failures_are_journalled_although_nobody_takes_the_results(source:
 
 async def _all(run: ArchiveRun) -> list[Result]:
     return [result async for result in run]
+
+
+async def test_another_run_goes_on_right_after_a_break(source: Path, out: Path) -> None:
+    photos = fill(source, *(f"{number}.jpg" for number in range(20)))
+    async with FakeService() as service:
+        async with client(service, concurrency=2, limits=Limits(max_images=2)) as open_client:
+            async for _ in open_client.improve_archive(source, out=out):
+                break
+            results = [result async for result in open_client.improve_archive(source, out=out)]
+        assert set(outcomes(results)) == set(photos)
+        assert len(sent(service)) <= 20 + 2 * 2
+    assert_right(out, photos)
+
+
+@pytest.mark.parametrize("closed", ["run", "client"])
+async def test_a_run_that_was_closed_does_not_begin(source: Path, out: Path, closed: str) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        async with client(service) as open_client:
+            run = open_client.improve_archive(source, out=out)
+            await (run if closed == "run" else open_client).aclose()
+            assert not run.active
+            with pytest.raises(SmartyError, match="closed before it began"):
+                await _all(run)
+        assert not service.requests
