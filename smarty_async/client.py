@@ -36,6 +36,7 @@ from smarty_async.options import (
     Timeouts,
     check_concurrency,
     check_modes,
+    check_printable,
     check_size,
     check_type,
     is_loopback,
@@ -139,6 +140,8 @@ class SmartyClient:
         if rate is not None and not rate >= _LOWEST_RATE:
             raise OptionsError(f"rate must be greater than 0 requests a second, not {rate}")
         check_size("rate", rate or 0)
+        check_printable("token", token or "")
+        check_printable("provider", provider)
         if not provider:
             raise OptionsError("provider must not be empty: mcs, or mr for older tokens")
         if token and credentials:

@@ -14,6 +14,7 @@ and `smarty_async.report.metrics.MetricsHooks` counts for Prometheus.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeVar
@@ -264,9 +265,11 @@ def all_hooks(hooks: Sequence[Hooks]) -> Hooks:
     """The log and `hooks` as one; a hook that raises is logged, and changes nothing else.
 
     Raises:
-        OptionsError: one of `hooks` has not all methods of `Hooks`.
+        OptionsError: one of `hooks` has not all methods of `Hooks`, or has coroutines for them.
     """
     for one in hooks:
+        if any(inspect.iscoroutinefunction(getattr(one, name, None)) for name in _METHODS):
+            raise OptionsError(f"hooks are called, and not awaited: {type(one).__name__} has an 'async def'")
         if missing := [name for name in _METHODS if not callable(getattr(one, name, None))]:
             raise OptionsError(
                 f"hooks must have the methods {', '.join(_METHODS)}: {type(one).__name__} has no {', '.join(missing)}"

@@ -39,6 +39,7 @@ __all__ = [
     "check_concurrency",
     "check_count",
     "check_modes",
+    "check_printable",
     "check_size",
     "check_type",
     "is_loopback",
@@ -71,6 +72,12 @@ def check_type(name: str, value: object, *types: Any) -> None:
     if not isinstance(value, tuple(type(one) if one is None else one for one in types)):
         names = " or ".join("None" if one is None else str(one.__name__) for one in types)
         raise OptionsError(f"{name} must be {names}, not {type(value).__name__}")
+
+
+def check_printable(name: str, value: str) -> None:
+    """Raise OptionsError for a text, perhaps a secret, that holds a line end or another control character."""
+    if not value.isprintable():
+        raise OptionsError(f"{name} holds more than printable text: a line end, for example")
 
 
 def check_count(name: str, value: float) -> None:
@@ -254,6 +261,7 @@ def check_modes(
         OptionsError: no mode, an unknown one, or `rfactor`, `rtype` or `chain` without the modes they belong to.
     """
     check_type("modes", modes, Iterable)
+    check_type("chain", chain, bool)
     asked = (modes,) if isinstance(modes, str) else tuple(modes)
     if not asked or not all(mode in MODES for mode in asked):
         given = ", ".join(sorted({str(mode) for mode in asked}))
@@ -291,8 +299,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             required = name in ("client_id", "auth_url")
             check_type(name, getattr(self, name), *((str,) if required else (str, None)))
-            if not (getattr(self, name) or "").isprintable():
-                raise OptionsError(f"{name} holds more than printable text: a line end, for example")
+            check_printable(name, getattr(self, name) or "")
         if not self.client_id or not (self.client_secret or self.refresh_token):
             raise OptionsError("OAuth needs a client_id, and a client_secret or a refresh_token")
 
@@ -345,6 +352,7 @@ _PATH = (str, os.PathLike)
 
 _KEYWORD_TYPES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("include", "exclude", "listed", "outputs"), (Iterable,)),
+    **dict.fromkeys(("fit", "strip_metadata", "retry_failed", "redo_missing"), (bool,)),
     **dict.fromkeys(("max_photos", "max_cost", "max_cost_total"), (int, float, None)),
     "state": (*_PATH, None),
     "store_options": (Mapping, None),
@@ -467,7 +475,10 @@ class ArchiveOptions(msgspec.Struct, frozen=True, kw_only=True):
             if isinstance(given := values.get(name), str | bytes):  # one value, not one for each of its letters
                 values[name] = (given,)
         for name, kind in (("include", tuple), ("exclude", tuple), ("outputs", frozenset)):
-            values[name] = kind(values.get(name, ()))
+            texts = tuple(values.get(name, ()))
+            for text in texts:
+                check_type(f"each of {name}", text, str)
+            values[name] = kind(texts)
         values["store_options"] = StoreOptions(dict(values.get("store_options") or {}))
         if values.get("state") is not None:
             values["state"] = Path(local_path(values["state"], option="--state")).absolute()

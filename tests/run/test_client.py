@@ -279,6 +279,8 @@ class TestChoices:
         ("choice", "message"),
         [
             ({"token": b"s3cret"}, "token must be str or None, not bytes"),
+            ({"token": "s3cret\n"}, "token holds more than printable text: a line end, for example"),
+            ({"provider": "mcs\n"}, "provider holds more than printable text: a line end, for example"),
             ({"base_url": None}, "base_url must be str, not NoneType"),
             ({"proxy": 5}, "proxy must be str or None, not int"),
             ({"ssl": "cert.pem"}, "ssl must be SSLContext or None, not str"),

@@ -66,6 +66,14 @@ def test_a_chained_enlargement_is_another_spec() -> None:
             "add improved to outputs",
         ),
         ({"modes": "enlarge"}, "modes must be some of"),
+        ({"include": [5]}, "each of include must be str, not int"),
+        ({"exclude": [Path("a")]}, f"each of exclude must be str, not {type(Path()).__name__}"),
+        ({"outputs": [["improved"]]}, "each of outputs must be str, not list"),
+        ({"fit": "no"}, "fit must be bool, not str"),
+        ({"strip_metadata": None}, "strip_metadata must be bool, not NoneType"),
+        ({"retry_failed": "no"}, "retry_failed must be bool, not str"),
+        ({"redo_missing": "no"}, "redo_missing must be bool, not str"),
+        ({"chain": "no"}, "chain must be bool, not str"),
     ],
 )
 def test_what_does_not_go_together(keywords: dict[str, Any], message: str) -> None:

@@ -149,6 +149,15 @@ def test_hooks_that_lack_methods_are_refused() -> None:
             SmartyClient(token=TOKEN, hooks=hooks)  # type: ignore[arg-type] # on purpose
 
 
+def test_hooks_that_would_have_to_be_awaited_are_refused() -> None:
+    class Awaited(Recorder):
+        async def on_photo(self, result: Result) -> None:  # type: ignore[override]
+            """Nothing."""
+
+    with pytest.raises(OptionsError, match="Awaited has an 'async def'"):
+        SmartyClient(token=TOKEN, hooks=[Awaited()])  # type: ignore[list-item] # on purpose
+
+
 class Cancelled(Recorder):
     def on_request(self, details: RequestDetails) -> None:  # noqa: ARG002 - as `Hooks` has it
         raise asyncio.CancelledError
