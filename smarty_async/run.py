@@ -138,7 +138,7 @@ class ArchiveRun:
                     yield result
             await asyncio.wait([self._feeding])
             if self._feeding.cancelled():
-                raise SmartyError("the client was closed before the run came to its end")
+                raise SmartyError("the run, or its client, was closed before it came to its end")
             self._feeding.result()
         finally:
             await self.aclose()

@@ -82,7 +82,7 @@ async def test_an_error_of_one_mode_keeps_the_answer_of_the_other(source: Path, 
             first = asyncio.ensure_future(anext(results))
             await until(lambda: len(service.requests) == 1)
             await open_client.__aexit__(None, None, None)
-            with pytest.raises(SmartyError):
+            with pytest.raises(SmartyError, match="closed before it came to its end"):
                 await first
         assert not temporaries(out)
         await restore(service, source, out, **BOTH)
