@@ -305,9 +305,12 @@ class SmartyClient:
             ServiceUnavailable: the service has failed for `Retries.give_up_single_after`.
             DiskError: the system starts no more threads.
             TimeoutError: `timeout` seconds have passed.
+            TypeError: `photo` is none of these, or a file that was opened as text.
             SmartyError: the client is not open, or was opened in another event loop.
         """
         check_type("timeout", timeout, int, float, None)
+        if timeout is not None and math.isnan(timeout):
+            raise OptionsError("timeout must be a number of seconds, not nan")
         specs = check_modes(modes, rfactor, rtype, chain=chain)
         dispatcher = self._open_dispatcher()
         dispatcher.check_loop()

@@ -164,7 +164,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """How long to go on asking.
 
     Attributes:
-        max_attempts: how often one photo, or one request, is tried at most.
+        max_attempts: how often one photo, or one request, is tried at most. A request that was tried so often is
+            halved, and each half is tried twice, until the photo that makes requests fail is alone.
         max_seconds: how long after its first answer a photo is sent again at most, in seconds.
         first_wait: the first backoff, in seconds; it doubles from there, with full jitter.
         longest_wait: the longest backoff, in seconds.

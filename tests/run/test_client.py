@@ -303,6 +303,8 @@ class TestChoices:
         async with FakeService() as service, client_of(service) as client:
             with pytest.raises(OptionsError, match=r"^timeout must be int or float or None, not str$"):
                 await client.improve(jpeg(), timeout="5")  # type: ignore[arg-type] # on purpose
+            with pytest.raises(OptionsError, match=r"^timeout must be a number of seconds, not nan$"):
+                await client.improve(jpeg(), timeout=float("nan"))
 
     async def test_a_cluster_that_is_an_address(self, tmp_path: Path) -> None:
         pytest.importorskip("distributed")
