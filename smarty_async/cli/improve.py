@@ -5,38 +5,22 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from smarty_async.cli.errors import Exit, error_boundary
 from smarty_async.errors import OptionsError
 
-__all__ = ["Mode", "PictureType", "improve"]
+__all__ = ["improve"]
 
 _WHAT, _WHICH, _RESULTS = "What to restore", "Which photos", "Results"
 _SPENDING, _SERVICE, _LIMITS, _DISPLAY = "Spending", "The service", "Limits", "Output"
 
 
-class Mode(StrEnum):
-    """What to do with the photos."""
-
+class _Mode(StrEnum):  # typer takes no list of Literals
     IMPROVE = "improve"
     RESOLUTION = "resolution"
-
-
-class PictureType(StrEnum):
-    """What the pictures are, for the enlargement."""
-
-    ART = "art"
-    PHOTO = "photo"
-
-
-class LogFormat(StrEnum):
-    """How a log file is written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def _reachable(rubles: float | None, *, local: bool) -> float | None:
@@ -59,7 +43,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         ),
     ] = None,
     mode: Annotated[
-        list[Mode] | None,
+        list[_Mode] | None,
         _option(
             _WHAT,
             "improve: correct defects and colourize monochrome photos. resolution: enlarge. Repeat it for both. "
@@ -77,7 +61,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         ),
     ] = None,
     rtype: Annotated[
-        PictureType | None,
+        Literal["art", "photo"] | None,
         _option(_WHAT, "Drawings or photographs, for resolution; another one later: as --rfactor. [default: photo]"),
     ] = None,
     chain: Annotated[
@@ -239,7 +223,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
     log_file: Annotated[
         Path | None, _option(_DISPLAY, "Append a log of requests, retries and failures to a file.", metavar="FILE")
     ] = None,
-    log_format: Annotated[LogFormat, _option(_DISPLAY, "How the log is written.", default=True)] = (LogFormat.TEXT),
+    log_format: Annotated[Literal["text", "json"], _option(_DISPLAY, "How the log is written.", default=True)] = "text",
     metrics_port: Annotated[
         int | None, _option(_DISPLAY, "Serve Prometheus metrics on this port of this machine.", metavar="PORT")
     ] = None,
@@ -296,7 +280,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
             engine_options=("--no-toning",) if no_toning else (),
             metrics_port=metrics_port,
             cluster=ClusterOptions.of(scheduler=scheduler, workers=workers, local=account.local),
-            display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress, view=view),
+            display=DisplayOptions(json=as_json, quiet=quiet, verbose=verbose, bar=not no_progress),
             client=ClientOptions(
                 path=path,
                 concurrency=(
@@ -321,7 +305,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
                 timeouts=Timeouts(connect=connect_timeout, silence=silence_timeout),
             ),
             keywords={
-                "modes": tuple(one.value for one in mode or (Mode.IMPROVE,)),
+                "modes": tuple(one.value for one in mode or (_Mode.IMPROVE,)),
                 "rfactor": rfactor,
                 "rtype": rtype,
                 "chain": chain,
@@ -342,7 +326,7 @@ def improve(  # noqa: PLR0917, RUF100 - one parameter an option
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
         redactor.add(*account.secrets)
-        with logging_to(log_file, form=log_format.value):
+        with logging_to(log_file, form=log_format):
             status = asyncio.run(preview(options) if dry_run else restore(options, Interrupts(paid=not account.local)))
     if view and not dry_run and status in (Exit.FINE, Exit.PHOTOS_FAILED, Exit.SPEND_LIMIT):
         from smarty_async.cli.results import view as show_results  # noqa: PLC0415 - help is quick

@@ -50,14 +50,12 @@ class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
         quiet: problems only.
         verbose: one line a photo.
         bar: a moving bar where the terminal can show one.
-        view: open the results in a browser at the end.
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     bar: bool = True
-    view: bool = False
 
 
 class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 __all__ = ["serve"]
-
-
-class EngineName(StrEnum):
-    """What makes the pictures."""
-
-    BASIC = "basic"
-    ECHO = "echo"
-    RESTORE = "restore"
-
-
-class ErrorStyleName(StrEnum):
-    """How errors travel."""
-
-    HTTP = "http"
-    ENVELOPE = "envelope"
 
 
 _ENGINE, _LIMITS, _FAULTS = "Engine", "Limits", "Faults, to try things out"
@@ -54,7 +38,7 @@ def serve(
         typer.Option(metavar="FILE", dir_okay=False, help="File to write the port to, once the service is ready."),
     ] = None,
     engine: Annotated[
-        EngineName | None,
+        Literal["basic", "echo", "restore"] | None,
         typer.Option(
             help="restore: learned restoration; basic: corrects with Pillow; echo: sends the photo back. "
             "[default: restore where the extra 'local' is installed, else basic]",
@@ -85,9 +69,9 @@ def serve(
         ),
     ] = None,
     error_style: Annotated[
-        ErrorStyleName,
+        Literal["http", "envelope"],
         typer.Option(help="http: errors under their own status; envelope: under HTTP 200, as envelopes."),
-    ] = ErrorStyleName.HTTP,
+    ] = "http",
     max_images: Annotated[int, _limit("Images in one request.", "N")] = 48,
     max_image_bytes: Annotated[
         int | None, _limit("Bytes of one image. [default: as the memory allows]", "BYTES")
@@ -127,7 +111,7 @@ def serve(
 
     options = EngineOptions(toning=toning, colourist=str(colourist) if colourist else None)
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    maker = engine_named(engine.value if engine else best_engine(), options)
+    maker = engine_named(engine or best_engine(), options)
     application = server.make_app(
         engine=maker,
         faults=faults.Faults(
@@ -145,7 +129,7 @@ def serve(
         limits=contract.Limits(
             max_images=max_images, max_image_bytes=max_image_bytes, max_request_bytes=max_request_bytes
         ),
-        error_style=error_style.value,
+        error_style=error_style,
         workers=workers,
         hosts=(host,),
     )
