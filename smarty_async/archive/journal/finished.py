@@ -76,37 +76,34 @@ def take_finished(
         kinds: the kinds of output that are asked for; all when empty.
     """
     batch = FinishedBatch([])
-    wanted = _Wanted.of(specs, kinds)
+    search = _Search(sql, len(specs), (*[spec.text for spec in specs], bits_of(kinds or KINDS)), missing, seen)
     for _, some in groupby(files, key=_source_of):
         for part, ids in _parts(sql, list(some)):
             if ids is None:
                 batch.rest += part
-            elif (
-                not with_results
-                and _are_all_finished(sql, part, ids, wanted, missing=missing)
-                and seen.mark_all(ids[0], ids[-1])
-            ):
+            elif not with_results and _are_all_finished(search, part, ids) and seen.mark_all(ids[0], ids[-1]):
                 batch.count += len(part)
             else:
-                _take(batch, sql, part, ids, wanted, missing=missing, seen=seen, with_results=with_results)
+                _take(search, batch, part, ids, with_results=with_results)
     return batch
 
 
-class _Wanted(NamedTuple):
-    """The answers that are wanted of a photo.
+class _Search(NamedTuple):
+    """What `take_finished` looks for, and where.
 
     Attributes:
-        specs: how many.
-        values: the parameters of `_is_wanted`.
+        sql: the journal's database.
+        specs: how many answers are wanted of a photo.
+        wanted: the parameters of `_is_wanted`.
+        missing: finds outputs that are not at their places.
+        seen: the entries that were looked up before.
     """
 
+    sql: sqlite3.Connection
     specs: int
-    values: tuple[str | int, ...]
-
-    @classmethod
-    def of(cls, specs: Collection[ModeSpec], kinds: Collection[Kind]) -> _Wanted:
-        """Those to `specs`, with all their outputs of `kinds`."""
-        return cls(len(specs), (*[spec.text for spec in specs], bits_of(kinds or KINDS)))
+    wanted: tuple[str | int, ...]
+    missing: MissingOutputs
+    seen: SeenEntries
 
 
 _source_of: Callable[[PhotoFile], str] = attrgetter("source")
@@ -130,14 +127,7 @@ def _id_of(sql: sqlite3.Connection, file: PhotoFile) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _are_all_finished(
-    sql: sqlite3.Connection,
-    files: Sequence[PhotoFile],
-    ids: range,
-    wanted: _Wanted,
-    *,
-    missing: MissingOutputs,
-) -> bool:
+def _are_all_finished(search: _Search, files: Sequence[PhotoFile], ids: range) -> bool:
     """Whether the entries with these `ids` are finished and are `files`, in this order, each at its own place.
 
     This compares whole columns, each as one text, because there may be millions of photos. False says nothing of each.
@@ -147,7 +137,7 @@ def _are_all_finished(
     if not len(ids) == pages.count(1) == problems.count(None) == count:
         return False
     paths = [file.photo for file in files]
-    known = sql.execute(_OWN_PLACES, (*between, os.fsencode(files[0].source))).fetchone()
+    known = search.sql.execute(_OWN_PLACES, (*between, os.fsencode(files[0].source))).fetchone()
     if known != (
         count,
         _PATH_END.join(paths).encode(*_CODEC),
@@ -156,11 +146,12 @@ def _are_all_finished(
     ):
         return False
     # No photo has two answers to one spec: as many as are wanted are all of them.
-    given, good, outputs = sql.execute(_outputs_query(wanted.specs), (*wanted.values, *between)).fetchone()
-    if not given == good == count * wanted.specs:
+    query = _outputs_query(search.specs)
+    given, good, outputs = search.sql.execute(query, (*search.wanted, *between)).fetchone()
+    if not given == good == count * search.specs:
         return False
-    places = paths if wanted.specs == 1 else [path for path in paths for _ in range(wanted.specs)]
-    return not missing(zip(places, _kinds_of_all(f"[{outputs}]"), strict=True))
+    places = paths if search.specs == 1 else [path for path in paths for _ in range(search.specs)]
+    return not search.missing(zip(places, _kinds_of_all(f"[{outputs}]"), strict=True))
 
 
 _GOOD_END: Final = (
@@ -192,27 +183,17 @@ def _outputs_query(specs: int) -> str:
     )
 
 
-def _take(
-    batch: FinishedBatch,
-    sql: sqlite3.Connection,
-    files: Sequence[PhotoFile],
-    ids: range,
-    wanted: _Wanted,
-    *,
-    missing: MissingOutputs,
-    seen: SeenEntries,
-    with_results: bool,
-) -> None:
+def _take(search: _Search, batch: FinishedBatch, files: Sequence[PhotoFile], ids: range, *, with_results: bool) -> None:
     """Take those out of `files` that are finished, compared one by one; `batch` gets them and the rest."""
-    photos = _photos(sql, ids, files[0].source)
-    answers = _answers(sql, photos.ids, ids, wanted)
+    photos = _photos(search.sql, ids, files[0].source)
+    answers = _answers(search, photos.ids, ids)
     rows = [None if row in answers.unwanted else row for row in photos.rows_of(files)]
-    gone = missing((photos.places[row], answers.kinds[row]) for row in rows if row is not None)
+    gone = search.missing((photos.places[row], answers.kinds[row]) for row in rows if row is not None)
     taken: list[int] = []
     for file, row in zip(files, rows, strict=True):
         if row is None or photos.places[row] in gone:
             batch.rest.append(file)
-        elif seen.mark(photos.ids[row]):
+        elif search.seen.mark(photos.ids[row]):
             taken.append(row)
     batch.count += len(taken)
     if with_results:
@@ -306,15 +287,15 @@ def _answers_query(specs: int) -> str:
     )
 
 
-def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, wanted: _Wanted) -> _Answers:
+def _answers(search: _Search, photos: Sequence[int], ids: range) -> _Answers:
     """The answers to `photos`, whose ids are in `ids`.
 
     Those to a photo are wanted when they are one wanted answer for each spec.
     """
-    row = sql.execute(_answers_query(wanted.specs), (*wanted.values, ids[0], ids[-1])).fetchone()
+    row = search.sql.execute(_answers_query(search.specs), (*search.wanted, ids[0], ids[-1])).fetchone()
     numbers, are_wanted, outputs, bw = (column or "" for column in row)
     answered, kinds, colours = _integers(numbers), _kinds_of_all(f"[{outputs}]"), _list_of_booleans(f"[{bw}]")
-    if wanted.specs == 1 and answered == photos and "0" not in are_wanted:  # nearly always
+    if search.specs == 1 and answered == photos and "0" not in are_wanted:  # nearly always
         return _Answers(kinds, colours, ())
     given: dict[int, list[int]] = {photo: [] for photo in photos}
     for number, photo in enumerate(answered):
@@ -327,7 +308,7 @@ def _answers(sql: sqlite3.Connection, photos: Sequence[int], ids: range, wanted:
         {
             row
             for row, of_photo in enumerate(of_photos)
-            if len(of_photo) != wanted.specs or not good.issuperset(of_photo)
+            if len(of_photo) != search.specs or not good.issuperset(of_photo)
         },
     )
 
