@@ -348,30 +348,18 @@ def _free_bytes(folder: Path) -> int | None:
 
 def _opened(path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer]) -> _Opened:
     try:
-        store, temporaries, warnings = _recovered(path, outputs, specs, left)
+        return _recovered(path, outputs, specs, left)
     except DamagedJournal:
         aside = set_aside(path)
-        damaged = f"The journal was damaged, and is kept as {str(aside)!r}"
-        store, temporaries, warnings = _recovered(path, outputs, specs, left, found=damaged)
-    if refused := store.unplaced():
-        warnings.append(
-            f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
-            f"({refused[0]}). They are kept, and the next run tries again"
-        )
-    return _Opened(store, store.has_finished, temporaries, warnings)
+        return _recovered(path, outputs, specs, left, found=f"The journal was damaged, and is kept as {str(aside)!r}")
 
 
 def _recovered(
     path: Path, outputs: OutputStore, specs: tuple[ModeSpec, ...], left: Sequence[LeftAnswer], *, found: str = ""
-) -> tuple[JournalStore, set[str], list[str]]:
-    """The store, the temporary files it still needs, and what a person should know.
+) -> _Opened:
+    """The journal, rebuilt and recovered as far as it has to be; the arguments are those of `Journal.open`.
 
-    Args:
-        path: of the database.
-        outputs: where outputs are stored.
-        specs: what the run asks of every photo.
-        left: see `Journal.open`.
-        found: the state of the journal, for people; empty to say it only when photos are recovered.
+    `found` is the state of the journal, for people; empty to say it only when photos are recovered.
     """
     store = JournalStore(path, outputs=outputs)
     try:
@@ -382,6 +370,7 @@ def _recovered(
             temporaries, error = store.recover(outputs.recover)
         if error is not None:
             raise error
+        has_finished = store.has_finished
     except BaseException:
         store.close()
         raise
@@ -389,4 +378,9 @@ def _recovered(
     warnings = [message] if count or found else []
     if adopted:
         warnings.append(f"Workers have finished requests of an earlier run; answers taken over: {adopted:,}")
-    return store, temporaries, warnings
+    if refused := store.unplaced():
+        warnings.append(
+            f"Outputs of {len(refused):,} photos, received by an earlier run, cannot be moved to their places "
+            f"({refused[0]}). They are kept, and the next run tries again"
+        )
+    return _Opened(store, has_finished, temporaries, warnings)

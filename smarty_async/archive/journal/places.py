@@ -6,10 +6,11 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from smarty_async.archive.entries import PhotoEntry, StoredOutput
 from smarty_async.archive.journal.former import FormerOutputs
+from smarty_async.archive.outputs.store import OutputPlaces
 from smarty_async.archive.paths import (
     SYSTEM_RULES,
     FileNameRules,
@@ -23,28 +24,7 @@ from smarty_async.errors import DiskError
 from smarty_async.options import Mode
 from smarty_async.results import KINDS_BY_MODE, ErrorInfo, Kind
 
-__all__ = ["NO_OUTPUTS", "OutputPlaces", "Places"]
-
-
-class OutputPlaces(Protocol):
-    """Which places outputs can have: the part of an `OutputStore` that the journal asks."""
-
-    @property
-    def rules(self) -> FileNameRules:
-        """Which names the storage takes."""
-        ...
-
-    def is_taken(self, place: str) -> bool:
-        """Whether something that no run made is at `place`."""
-        ...
-
-    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """Those of `kinds` of which something is at `place` that is none of the `known` outputs; raises DiskError."""
-        ...
-
-    def problem_of(self, place: str) -> ErrorInfo | None:
-        """Why nothing can be stored at `place`, None when it can."""
-        ...
+__all__ = ["NO_OUTPUTS", "Places"]
 
 
 class _NoOutputs:

@@ -18,8 +18,8 @@ from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.finished import FinishedBatch, MissingOutputs, take_finished
 from smarty_async.archive.journal.lookup import EntryLookup
-from smarty_async.archive.journal.places import NO_OUTPUTS, OutputPlaces, Places
-from smarty_async.archive.journal.received import PlaceReceived, ReceivedRecovery
+from smarty_async.archive.journal.places import NO_OUTPUTS, Places
+from smarty_async.archive.journal.received import PlaceReceived, recover_received
 from smarty_async.archive.journal.records import (
     ANSWER_COLUMNS,
     RESULT_COLUMNS,
@@ -39,6 +39,7 @@ from smarty_async.archive.journal.records import (
     result_columns,
     result_of,
 )
+from smarty_async.archive.outputs.store import OutputPlaces
 from smarty_async.archive.paths import display_path, is_gone, photo_path
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.errors import DiskError
@@ -428,11 +429,11 @@ class JournalStore:
         return self.sql.execute("SELECT 1 FROM photos WHERE outcome IS NOT NULL LIMIT 1").fetchone() is not None
 
     def recover(self, place_received: PlaceReceived) -> tuple[set[str], DiskError | None]:
-        """Commit the answers that an interrupted run had received, see `ReceivedRecovery.recover`.
+        """Commit the answers that an interrupted run had received, see `recover_received`.
 
         A photo whose outputs cannot be moved to their places has the reason as its problem when it is looked up.
         """
-        return ReceivedRecovery(self.sql, self._places, self._unplaced).recover(place_received)
+        return recover_received(self.sql, self._places, self._unplaced, place_received)
 
     def unplaced(self) -> list[str]:
         """Why `recover` could not commit answers: one reason a photo."""

@@ -25,6 +25,7 @@ __all__ = [
     "NameTaken",
     "OutputMove",
     "OutputOrigin",
+    "OutputPlaces",
     "OutputRefused",
     "OutputStore",
     "RebuiltJournal",
@@ -144,18 +145,38 @@ class RebuiltJournal(Protocol):
         ...
 
 
-class OutputStore(Protocol):
+class OutputPlaces(Protocol):
+    """Which places outputs can have: the part of an `OutputStore` that the journal asks."""
+
+    @property
+    def rules(self) -> FileNameRules:
+        """Which names the storage takes; known once `lock` has returned."""
+        ...
+
+    def is_taken(self, place: str) -> bool:
+        """Whether something that no run made is at `place`, in the folder of any kind, if that is known; blocks."""
+        ...
+
+    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
+        """Those of `kinds` of which something is known to be at `place` that is none of the `known` outputs; blocks.
+
+        Raises:
+            DiskError: one cannot be looked at, so that this is not known.
+        """
+        ...
+
+    def problem_of(self, place: str) -> ErrorInfo | None:
+        """Why nothing can be stored at `place`, None when it can."""
+        ...
+
+
+class OutputStore(OutputPlaces, Protocol):
     """Storage for outputs. One run at a time uses it.
 
     An output is written to a temporary file (`write`, `finish`), made durable (`fsync`), journalled as received, moved
     to its final place (`move`, and `fsync` again), and journalled as committed. What no run made is neither replaced
     nor removed.
     """
-
-    @property
-    def rules(self) -> FileNameRules:
-        """Which names the storage takes; known once `lock` has returned."""
-        ...
 
     @property
     def state_dir(self) -> Path:
@@ -208,22 +229,6 @@ class OutputStore(Protocol):
         Args:
             keep: names of those that the journal still needs.
         """
-        ...
-
-    def is_taken(self, place: str) -> bool:
-        """Whether something that no run made is at `place`, in the folder of any kind, if that is known; blocks."""
-        ...
-
-    def foreign_kinds(self, place: str, kinds: Iterable[Kind], known: Mapping[Kind, StoredOutput]) -> list[Kind]:
-        """Those of `kinds` of which something is known to be at `place` that is none of the `known` outputs; blocks.
-
-        Raises:
-            DiskError: one cannot be looked at, so that this is not known.
-        """
-        ...
-
-    def problem_of(self, place: str) -> ErrorInfo | None:
-        """Why nothing can be stored at `place`, None when it can."""
         ...
 
     def open(self) -> TempFile:
