@@ -1,27 +1,21 @@
-"""The answer to a request: an image's work, as a thread does it, and the items, streamed one by one."""
+"""The answer to a request: its items, streamed one by one, and how long the engine takes for them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from threading import Event, Lock
+from threading import Lock
 from time import monotonic
 from typing import Literal
 
-import msgspec
 from aiohttp import web
 
-from smarty_async.local.contract import FOOT, HEAD, ImproveItem, Mode, RequestMeta, ResolutionItem, encode_item
+from smarty_async.local.contract import FOOT, HEAD, ImproveItem, Mode, ResolutionItem, encode_item
 from smarty_async.local.engine.decoding import pixel_count
-from smarty_async.local.engine.protocol import Abandoned, Engine, ItemRefused, wanted_until
-from smarty_async.local.faults import Faults
-from smarty_async.local.upload import Upload
+from smarty_async.local.engine.protocol import ItemRefused
 
-__all__ = ["BLANK_EVERY", "Pace", "ResponseWriter", "failed_item", "process_item"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["BLANK_EVERY", "Pace", "ResponseWriter", "failed_item"]
 
 
 class Pace:
@@ -71,54 +65,6 @@ def _megapixels(image: bytes) -> float:
         return pixel_count(image) / 1e6
     except ItemRefused:
         return 0.0
-
-
-def process_item(
-    mode: Mode,
-    name: str,
-    *,
-    meta: RequestMeta,
-    upload: Upload,
-    engine: Engine,
-    faults: Faults,
-    pace: Pace,
-    cancelled: Event,
-) -> list[bytes]:
-    """Return the item's JSON in pieces. Whatever is wrong with one image is its item's error.
-
-    Args:
-        mode: what is asked of the image.
-        name: the image's name.
-        meta: what the request asks.
-        upload: the request's images.
-        engine: what makes the pictures.
-        faults: faults to make on purpose.
-        pace: where the work is measured.
-        cancelled: set when the item is not needed any more.
-    """
-    image = upload.read(name)
-    if faults.fails(image):
-        return failed_item(mode, name, status=1, error="permanent error")
-    try:
-        with wanted_until(cancelled), pace.measured(image):
-            item = _process(engine, image, mode, name, meta)
-        return encode_item(item)
-    except ItemRefused as refused:
-        return failed_item(mode, name, status=refused.status, error=str(refused))
-    except MemoryError:
-        return failed_item(mode, name, status=2, error="out of memory")
-    except Abandoned:
-        return []
-    except Exception:
-        logger.exception("the engine %s failed on an image", engine.name)
-        return failed_item(mode, name, status=2, error="internal error")
-
-
-def _process(engine: Engine, image: bytes, mode: Mode, name: str, meta: RequestMeta) -> ImproveItem | ResolutionItem:
-    if mode == "improve":
-        return ImproveItem(status=0, name=name, **msgspec.structs.asdict(engine.improve(image)))
-    resolved = engine.enlarge(image, factor=meta.rfactor, rtype=meta.rtype)
-    return ResolutionItem(status=0, name=name, resolved=resolved)
 
 
 def failed_item(mode: Mode, name: str, *, status: Literal[1, 2], error: str) -> list[bytes]:

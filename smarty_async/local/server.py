@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -27,11 +27,20 @@ from aiohttp import web
 
 from smarty_async.errors import DiskError
 from smarty_async.local import contract
-from smarty_async.local.contract import Health, Limits, Mode, Refusal, RequestMeta
+from smarty_async.local.contract import (
+    Health,
+    ImproveItem,
+    Limits,
+    Mode,
+    Refusal,
+    RequestMeta,
+    ResolutionItem,
+    encode_item,
+)
 from smarty_async.local.engine.decoding import MAX_PIXELS
-from smarty_async.local.engine.protocol import Engine
+from smarty_async.local.engine.protocol import Abandoned, Engine, ItemRefused, wanted_until
 from smarty_async.local.faults import Faults, RequestFaults
-from smarty_async.local.response import Pace, ResponseWriter, failed_item, process_item
+from smarty_async.local.response import Pace, ResponseWriter, failed_item
 from smarty_async.local.upload import Upload
 from smarty_async.web.assets import SHARED, add_assets
 from smarty_async.web.guard import guard
@@ -113,7 +122,7 @@ def make_app(
         faults=faults,
         limits=limits,
         error_style=error_style,
-        workers=workers or os.cpu_count() or 1,
+        threads=workers or os.cpu_count() or 1,
         accepts=accepts,
         script=script,
     )
@@ -126,52 +135,43 @@ def make_app(
     return app
 
 
-class _Service:
-    def __init__(
-        self,
-        *,
-        engine: Engine,
-        faults: Faults,
-        limits: Limits,
-        error_style: ErrorStyle,
-        workers: int,
-        accepts: Callable[[str], bool] | None,
-        script: Callable[[ReceivedRequest], RequestFaults | None] | None,
-    ) -> None:
-        self._engine = engine
-        self._faults = faults
-        self._limits = limits
-        self._error_style = error_style
-        self._threads = workers
-        self._accepts = accepts
-        self._script = script
-        self._pace = Pace()
-        self._numbers = count()
-        self._pool: ThreadPoolExecutor | None = None
+class _Service(msgspec.Struct, kw_only=True, eq=False):
+    """The handlers; see `make_app` for the fields."""
+
+    engine: Engine
+    faults: Faults
+    limits: Limits
+    error_style: ErrorStyle
+    threads: int
+    accepts: Callable[[str], bool] | None
+    script: Callable[[ReceivedRequest], RequestFaults | None] | None
+    pace: Pace = msgspec.field(default_factory=Pace)
+    numbers: Iterator[int] = msgspec.field(default_factory=count)
+    pool: ThreadPoolExecutor | None = None
 
     async def lifetime(self, _app: web.Application) -> AsyncIterator[None]:
         """Run threads for the engine as long as the application runs, so that it never blocks the event loop."""
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=f"{self._engine.name}-engine")
+        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"{self.engine.name}-engine")
         yield
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def health(self, _request: web.Request) -> web.Response:
         """Answer that the service is up, with its engine and its limits."""
-        pixels: int = getattr(self._engine, "max_pixels", MAX_PIXELS)
+        pixels: int = getattr(self.engine, "max_pixels", MAX_PIXELS)
         health = Health(
-            engine=self._engine.name,
-            workers=self._threads,
-            max_images=self._limits.max_images,
-            max_image_bytes=self._limits.image_bytes,
-            max_request_bytes=self._limits.max_request_bytes,
+            engine=self.engine.name,
+            workers=self.threads,
+            max_images=self.limits.max_images,
+            max_image_bytes=self.limits.image_bytes,
+            max_request_bytes=self.limits.max_request_bytes,
             max_pixels=pixels,
-            pace=self._pace.seconds,
+            pace=self.pace.seconds,
         )
         return web.Response(body=msgspec.json.encode(health), content_type="application/json")
 
     async def improve(self, request: web.Request) -> web.StreamResponse:
         """Answer one request of the API."""
-        upload = Upload(self._limits)
+        upload = Upload(self.limits)
         try:
             meta, faults = await self._admit(request, upload)
             return await self._answer(request, upload, meta, faults)
@@ -184,17 +184,17 @@ class _Service:
         """Receive the request and check everything that is answered with an error: an answer begins with 200."""
         token, provider = request.query.get("oauth_token", ""), request.query.get("oauth_provider", "")
         contract.check_access(provider, token)
-        if self._accepts and not self._accepts(token):
+        if self.accepts and not self.accepts(token):
             raise Refusal(403, f'authorization failed: oauth_token "{token}": Access Token invalid')
         await upload.receive(request)
-        meta = contract.parse_meta(upload.meta, self._limits)
-        contract.check_images(meta.names, upload.sizes, self._limits)
-        number = next(self._numbers)
-        faults = self._faults.draw(meta, number=number)
-        if self._script is not None:
+        meta = contract.parse_meta(upload.meta, self.limits)
+        contract.check_images(meta.names, upload.sizes, self.limits)
+        number = next(self.numbers)
+        faults = self.faults.draw(meta, number=number)
+        if self.script is not None:
             images = {name: await asyncio.to_thread(upload.read, name) for name in meta.names}
             received = ReceivedRequest(number=number, provider=provider, token=token, meta=meta, images=images)
-            faults = self._script(received) or faults
+            faults = self.script(received) or faults
         await asyncio.sleep(faults.latency)
         faults.refuse()
         return meta, faults
@@ -203,7 +203,7 @@ class _Service:
         self, request: web.Request, upload: Upload, meta: RequestMeta, faults: RequestFaults
     ) -> web.StreamResponse:
         """Write one list after the other: work on the second begins when the first has been sent."""
-        pause = self._faults.latency_per_image
+        pause = self.faults.latency_per_image
         writer = await ResponseWriter.begin(request, drop_after=faults.drop_after, pause=pause)
         try:
             async with writer.kept_alive():
@@ -221,7 +221,7 @@ class _Service:
     ) -> None:
         # One more than can be worked on, so that no thread waits for the network. Each holds its output until it
         # is written, which bounds the memory that a slow client costs.
-        places = asyncio.Semaphore(self._threads + 1)
+        places = asyncio.Semaphore(self.threads + 1)
 
         async def write_one(name: str) -> None:
             async with places:
@@ -239,26 +239,40 @@ class _Service:
         if (mode, name) in faults.temporary:
             return failed_item(mode, name, status=2, error="temporary error")
         cancelled = Event()
-        work = partial(
-            process_item,
-            mode,
-            name,
-            meta=meta,
-            upload=upload,
-            engine=self._engine,
-            faults=self._faults,
-            pace=self._pace,
-            cancelled=cancelled,
-        )
+        work = partial(self._process, mode, name, upload, meta, cancelled)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self.pool, work)
         finally:
             cancelled.set()  # a thread cannot be cancelled: its work asks for this now and then
+
+    def _process(self, mode: Mode, name: str, upload: Upload, meta: RequestMeta, cancelled: Event) -> list[bytes]:
+        """The item's JSON in pieces; runs in a thread. Whatever is wrong with one image is its item's error."""
+        image = upload.read(name)
+        if self.faults.fails(image):
+            return failed_item(mode, name, status=1, error="permanent error")
+        try:
+            with wanted_until(cancelled), self.pace.measured(image):
+                if mode == "improve":
+                    made = msgspec.structs.asdict(self.engine.improve(image))
+                    item: ImproveItem | ResolutionItem = ImproveItem(status=0, name=name, **made)
+                else:
+                    resolved = self.engine.enlarge(image, factor=meta.rfactor, rtype=meta.rtype)
+                    item = ResolutionItem(status=0, name=name, resolved=resolved)
+            return encode_item(item)
+        except ItemRefused as refused:
+            return failed_item(mode, name, status=refused.status, error=str(refused))
+        except MemoryError:
+            return failed_item(mode, name, status=2, error="out of memory")
+        except Abandoned:
+            return []
+        except Exception:
+            logger.exception("the engine %s failed on an image", self.engine.name)
+            return failed_item(mode, name, status=2, error="internal error")
 
     def _refused(self, refusal: Refusal) -> web.Response:
         headers = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
         return web.Response(
-            status=refusal.status if self._error_style == "http" else 200,
+            status=refusal.status if self.error_style == "http" else 200,
             body=contract.encode_envelope(refusal.status, refusal.text),
             content_type="application/json",
             headers=headers,
