@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,7 +31,6 @@ from smarty_async.errors import DiskError, StoreError
 
 __all__ = ["NEVER_SENT", "ChunkLog", "ChunkUnwanted", "LogFile", "LogObject", "LogStorage"]
 
-T = TypeVar("T")
 _Line = ChunkBegin | FinishedItem | ChunkEnd
 
 NEVER_SENT: Final = ChunkEnd(seconds=0.0, sent=False)
@@ -89,11 +88,7 @@ class LogStorage(Protocol):
         ...
 
 
-def _call(call: Callable[[], T]) -> T:
-    return call()
-
-
-_in_thread = threaded(_call, pool="logs")
+_in_thread = partial(threaded, pool="logs")
 
 
 class ChunkLog:
@@ -112,7 +107,7 @@ class ChunkLog:
         Raises:
             DiskError: the storage refuses.
         """
-        return await _in_thread(partial(self._storage.create, _encoded(lines)))
+        return await _in_thread(self._storage.create)(_encoded(lines))
 
     async def append(self, *lines: _Line) -> None:
         """Append `lines`; without any, an empty one.
@@ -121,7 +116,7 @@ class ChunkLog:
             ChunkUnwanted: it was closed or removed.
             DiskError: the storage refuses.
         """
-        await _in_thread(partial(self._storage.append, _encoded(lines) or b"\n"))
+        await _in_thread(self._storage.append)(_encoded(lines) or b"\n")
 
     async def close(self) -> None:
         """Give up the chunk: no worker sends it any more, unless it has begun to, and none reports of it.
@@ -131,7 +126,7 @@ class ChunkLog:
         Raises:
             DiskError: the storage refuses.
         """
-        await _in_thread(partial(self._storage.close, _encoded([NEVER_SENT])))
+        await _in_thread(self._storage.close)(_encoded([NEVER_SENT]))
 
     async def read(self) -> tuple[ChunkReport, int]:
         """What it tells, and its size, which grows while the worker lives. A damaged line tells nothing.
@@ -139,7 +134,7 @@ class ChunkLog:
         Raises:
             DiskError: the storage refuses.
         """
-        data = await _in_thread(self._storage.read)
+        data = await _in_thread(self._storage.read)()
         lines = list(_decoded(_whole_lines(data)))
         items = [line for line in lines if isinstance(line, FinishedItem)]
         begin = next((line for line in lines if isinstance(line, ChunkBegin)), None)
@@ -148,7 +143,7 @@ class ChunkLog:
 
     async def remove(self) -> None:
         """Remove it; does nothing when it is not there."""
-        await _in_thread(self._storage.remove)
+        await _in_thread(self._storage.remove)()
 
 
 def _encoded(lines: Sequence[_Line]) -> bytes:

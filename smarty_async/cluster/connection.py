@@ -309,7 +309,16 @@ class ClusterConnection:
         unplaced = report.unplaced
         numbers = {item_name(number): number for number in range(len(request.items))}
         bodies, editors = request.bodies, request.editors
-        taken = _Countdown(len(report.items), lambda: self._start_removal(log, report.items))
+        left = len(report.items)
+        if not left:
+            self._start_removal(log, ())
+
+        def taken() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._start_removal(log, report.items)
+
         for count, item in enumerate(report.items):
             if count and not count % _ITEMS_PER_TURN:
                 await asyncio.sleep(0)
@@ -354,26 +363,6 @@ class ClusterConnection:
         return {
             kind: FinishedFile(self._folder, output, is_stored=item.stored) for kind, output in item.outputs.items()
         }
-
-
-class _Countdown:
-    """Calls `at_end` when it was called so many times; at once when that is none.
-
-    Args:
-        times: how many.
-        at_end: what is called then.
-    """
-
-    def __init__(self, times: int, at_end: Callable[[], None]) -> None:
-        self._left = times
-        self._at_end = at_end
-        if not times:
-            at_end()
-
-    def __call__(self) -> None:
-        self._left -= 1
-        if not self._left:
-            self._at_end()
 
 
 async def _result(future: Any) -> ChunkReport | None:

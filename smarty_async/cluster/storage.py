@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -303,7 +303,7 @@ class BucketStorage(msgspec.Struct, frozen=True):
         keys = [f"{_LOGS}/{output.temporary}" for item in items if not item.stored for output in item.outputs.values()]
         if keys:
             with suppress(StoreError):
-                await _delete(self.bucket, keys)
+                await threaded(self.bucket.delete, pool="storing")(*keys)
 
 
 def storage_of(outputs: OutputStore) -> ChunkStorage:
@@ -347,7 +347,8 @@ def _unseen(sources: Sequence[str | Bucket]) -> str | None:
     return None
 
 
-def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, StoredOutput]:
+@threaded
+def _edit(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> dict[Kind, StoredOutput]:
     """Apply `editor` to `files`; what they are then."""
     outputs: dict[Kind, StoredOutput] = {}
     for kind, file in files.items():
@@ -357,10 +358,8 @@ def _edit_files(editor: OutputEditor | None, files: Mapping[Kind, TempFile]) -> 
     return outputs
 
 
-_edit = threaded(_edit_files)
-
-
-def _store_outputs(bucket: Bucket, received: ReceivedAnswer) -> None:
+@partial(threaded, pool="storing")
+def _store(bucket: Bucket, received: ReceivedAnswer) -> None:
     """Store the outputs of an answer at their places.
 
     Raises:
@@ -372,19 +371,15 @@ def _store_outputs(bucket: Bucket, received: ReceivedAnswer) -> None:
         writer.write(kind, move.place, output, Path(_temp_folder(), output.temporary), move.origin)
 
 
-_store = threaded(_store_outputs, pool="storing")
-
-
-def _put_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> None:
+@partial(threaded, pool="storing")
+def _store_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> None:
     for output in outputs.values():
         path = Path(_temp_folder(), output.temporary)
         bucket.put(f"{_LOGS}/{output.temporary}", path, content_type="image/jpeg")
 
 
-_store_beside_logs = threaded(_put_beside_logs, pool="storing")
-
-
-def _fetch_objects(bucket: Bucket, outputs: Mapping[str, StoredOutput], folder: str) -> list[str]:
+@partial(threaded, pool="fetching")
+def _fetch(bucket: Bucket, outputs: Mapping[str, StoredOutput], folder: str) -> list[str]:
     """Download outputs to their temporary files; the names of those that are there as their worker has stored them.
 
     Args:
@@ -405,9 +400,6 @@ def _fetch_objects(bucket: Bucket, outputs: Mapping[str, StoredOutput], folder: 
     return found
 
 
-_fetch = threaded(_fetch_objects, pool="fetching")
-
-
 def _write_file(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
@@ -415,10 +407,3 @@ def _write_file(path: Path, data: bytes) -> None:
         part.replace(path)
     except OSError as error:
         raise DiskError.of(error, path, "write") from None
-
-
-def _delete_objects(bucket: Bucket, keys: Sequence[str]) -> None:
-    bucket.delete(*keys)
-
-
-_delete = threaded(_delete_objects, pool="storing")

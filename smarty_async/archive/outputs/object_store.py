@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -319,7 +320,8 @@ class OutputBucket(StateFolder):
 _store = threaded(OutputBucket.store, pool="storing")
 
 
-def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:
+@partial(threaded, pool="fetching")
+def _download(bucket: Bucket, key: str, target: TempFile) -> int | None:
     """Append the bytes of an object to `target`; their number, None when there is no such object."""
     size = 0
     try:
@@ -329,9 +331,6 @@ def _download_to(bucket: Bucket, key: str, target: TempFile) -> int | None:
     except ObjectMissing:
         return None
     return size
-
-
-_download = threaded(_download_to, pool="fetching")
 
 
 def _parts(results: Iterable[Result]) -> Iterator[bytes]:

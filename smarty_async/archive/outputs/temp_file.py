@@ -218,15 +218,13 @@ _MAX_PIECES = 1024
 _SETS_TIME_OF_OPEN_FILES = os.utime in os.supports_fd
 
 
-def _append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+@threaded
+def append_all(writes: Sequence[tuple[Appendable, list[bytes]]]) -> None:
+    """Append its pieces to each file, all in one call to a thread. Raises DiskError."""
     for file, pieces in writes:
         if sum(map(len, pieces)) > _LARGEST_BRIEF:
             work_beside_loop()
         file.append(pieces)
-
-
-append_all = threaded(_append_all)
-"""Append its pieces to each file, all in one call to a thread. Raises DiskError."""
 
 
 def output_digest(path: str) -> str:

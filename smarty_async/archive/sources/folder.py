@@ -180,15 +180,13 @@ probe_file = threaded(probe, pool="probing")
 """`probe` in a thread. It has a pool of its own: a picture that is to be decoded may wait for memory there."""
 
 
-def _probe_with_digest(path: str, *, limits: Limits, fit: bool, page: int) -> Probed:
+@partial(threaded, pool="probing")
+def _probe_to_send(path: str, *, limits: Limits, fit: bool, page: int) -> Probed:
     """`probe`, with the digest of a file that was read whole: it need not be read again for sending."""
     probed = probe(path, limits=limits, fit=fit, page=page)
     if probed.whole is None:
         return probed
     return msgspec.structs.replace(probed, digest=hashlib.sha256(probed.whole.data).digest())
-
-
-_probe_to_send = threaded(_probe_with_digest, pool="probing")
 
 
 def scan(

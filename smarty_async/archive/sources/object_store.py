@@ -434,11 +434,9 @@ class ObjectBody:
             raise _rejected(error) from None
 
 
-def _next_of(pieces: Iterator[bytes]) -> bytes | None:
+@partial(threaded, pool="fetching")
+def _next(pieces: Iterator[bytes]) -> bytes | None:
     return next(pieces, None)
-
-
-_next = threaded(_next_of, pool="fetching")
 
 
 def _is_skipped(part: str) -> bool:
