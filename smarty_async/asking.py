@@ -71,12 +71,7 @@ async def ask(
 ) -> None:
     """Ask for `specs` until each has an answer that is committed, or has failed; only what is missing is asked again.
 
-    Args:
-        photo: the photo.
-        specs: the mode specs.
-        outcome: what came of asking for others; what comes of this is added.
-        dispatcher: sends items.
-        submitter: submits them.
+    What comes of it is added to `outcome`.
 
     Raises:
         PhotoRejected: the photo can no longer be read; its `attempts` are filled in.

@@ -134,13 +134,7 @@ class Recorder:
 
 
 async def backoff(seconds: float, *, sleep: Sleep, stopping: asyncio.Event) -> None:
-    """Wait `seconds` before a photo is sent again; ends early when the run is stopping.
-
-    Args:
-        seconds: how long.
-        sleep: waits, in seconds.
-        stopping: set when nothing new is sent.
-    """
+    """Wait `seconds` before a photo is sent again; ends early when the run is stopping."""
     waits = [asyncio.ensure_future(sleep(seconds)), asyncio.ensure_future(stopping.wait())]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -253,12 +247,7 @@ class RunContext(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 class PhotoWindow:
-    """Runs a bounded number of photos at a time; the others wait, in their order, until some of them have ended.
-
-    Args:
-        size: photos that run at a time.
-        run: runs a photo.
-    """
+    """Runs a bounded number of photos at a time; the others wait, in their order, until some of them have ended."""
 
     def __init__(self, size: int, run: Callable[[PhotoEntry, RunContext], Awaitable[None]]) -> None:
         self._size = size

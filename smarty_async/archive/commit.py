@@ -60,12 +60,7 @@ class _Answer(msgspec.Struct, eq=False):
 
 
 class OutputCommitter:
-    """Brings received answers to their final places. Answers that come together share fsyncs and transactions.
-
-    Args:
-        store: where outputs are stored.
-        journal: the journal.
-    """
+    """Brings received answers to their final places. Answers that come together share fsyncs and transactions."""
 
     def __init__(self, store: OutputStore, journal: Journal) -> None:
         self._store = store

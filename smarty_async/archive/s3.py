@@ -135,14 +135,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 class _Signer(NamedTuple):
-    """Signs requests without a body.
-
-    Attributes:
-        key: the access key.
-        secret: of that key.
-        token: of the session, None for a lasting key.
-        region: of the bucket.
-    """
+    """Signs requests without a body. A lasting key has no `token`."""
 
     key: str
     secret: str

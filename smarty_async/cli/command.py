@@ -145,10 +145,6 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     that command alone. A list gives the values of an option that can be repeated, or that takes several parted by
     commas. A path may begin with ``~``: no shell has replaced it.
 
-    Args:
-        path: the file.
-        commands: the commands by name.
-
     Raises:
         ConfigurationError: it cannot be read, is not valid TOML, names an unknown option or a secret, or sets an option
             that takes one value to a list.
@@ -184,12 +180,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
 
 
 def unknown_variables(environ: Iterable[str], commands: Mapping[str, Any]) -> list[str]:
-    """What to say of variables that begin as this program's do, and are none: a mistyped limit is no limit.
-
-    Args:
-        environ: the names of the environment's variables.
-        commands: the commands by name.
-    """
+    """What to say of variables that begin as this program's do, and are none: a mistyped limit is no limit."""
     known = {f"{_PREFIX}{key.upper()}" for command in commands.values() for key in _options(command)} | _VARIABLES
     unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
     return [

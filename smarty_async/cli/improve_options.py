@@ -43,14 +43,7 @@ _CLUSTER_REQUESTS: Final = 64
 
 
 class DisplayOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is displayed, and how.
-
-    Attributes:
-        json: result lines on stdout.
-        quiet: problems only.
-        verbose: one line a photo.
-        bar: a moving bar where the terminal can show one.
-    """
+    """What is displayed, and how."""
 
     json: bool = False
     quiet: bool = False

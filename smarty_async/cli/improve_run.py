@@ -300,10 +300,6 @@ async def _displayed(
 class _RunReporter:
     """Writes a run's results: each photo where that is asked for, and the end.
 
-    Args:
-        options: the command's options.
-        display: where lines about photos go.
-
     Attributes:
         output_error: why stdout can no longer be written to; None when it can.
     """

@@ -54,11 +54,7 @@ class _JsonFormatter(_TextFormatter):
 
 @contextmanager
 def logging_to(path: Path | None, *, form: LogFormat = "text") -> Generator[None, None, None]:
-    """Append all log records of this package, and Python's warnings, to `path` during the block.
-
-    Args:
-        path: of the file; None for none.
-        form: how it is written.
+    """Append all log records of this package, and Python's warnings, to `path`, if there is one, during the block.
 
     Raises:
         DiskError: it cannot be opened.

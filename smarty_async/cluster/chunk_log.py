@@ -92,11 +92,7 @@ _in_thread = partial(threaded, pool="logs")
 
 
 class ChunkLog:
-    """The log of one chunk.
-
-    Args:
-        storage: what holds it.
-    """
+    """The log of one chunk."""
 
     def __init__(self, storage: LogStorage) -> None:
         self._storage = storage
@@ -162,11 +158,7 @@ def _decoded(data: bytes) -> Iterator[_Line]:
 
 
 class LogFile:
-    """A log in a file.
-
-    Args:
-        path: of the file, in a folder that all see.
-    """
+    """A log in a file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -244,10 +236,6 @@ class LogObject:
 
     Each write carries a mark of its own. A write whose answer was lost is tried again, and then refused because of
     itself: by the mark it is recognised.
-
-    Args:
-        bucket: where it is.
-        key: of the object.
     """
 
     def __init__(self, bucket: Bucket, key: str) -> None:

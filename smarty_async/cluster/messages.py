@@ -50,11 +50,7 @@ VERSION: Final = version("smarty_async")
 
 
 class Secret:
-    """A text that travels to a worker and shows in no `repr`, log or dashboard.
-
-    Args:
-        text: the text.
-    """
+    """A text that travels to a worker and shows in no `repr`, log or dashboard."""
 
     __slots__ = ("_text",)
 

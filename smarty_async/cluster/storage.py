@@ -131,11 +131,7 @@ class ChunkStorage(Protocol):
 
 
 class FolderStorage(msgspec.Struct, frozen=True):
-    """A folder that all see: the run's temporary files. The caller brings outputs to their places.
-
-    Attributes:
-        folder: its path.
-    """
+    """A folder that all see: the run's temporary files. The caller brings outputs to their places."""
 
     folder: str
 
@@ -381,11 +377,6 @@ def _store_beside_logs(bucket: Bucket, outputs: Mapping[Kind, StoredOutput]) -> 
 @partial(threaded, pool="fetching")
 def _fetch(bucket: Bucket, outputs: Mapping[str, StoredOutput], folder: str) -> list[str]:
     """Download outputs to their temporary files; the names of those that are there as their worker has stored them.
-
-    Args:
-        bucket: where they are.
-        outputs: the outputs, by key.
-        folder: of the temporary files.
 
     Raises:
         DiskError: the store or the disk refuses.

@@ -129,14 +129,7 @@ class DrainPlugin(WorkerPlugin):
 async def prepare(
     storage: ChunkStorage, mark: str, sources: Sequence[str | Bucket], *, dask_worker: Worker
 ) -> tuple[str, str | None]:
-    """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all.
-
-    Args:
-        storage: where outputs go.
-        mark: what the caller has put there.
-        sources: where photos come from: paths and buckets.
-        dask_worker: the worker.
-    """
+    """Make the worker ready for chunks; the version of its package, and what it cannot see, None when it sees all."""
     if PLUGIN not in dask_worker.plugins:
         await dask_worker.plugin_add(DrainPlugin(), name=PLUGIN)
     try:
@@ -265,10 +258,6 @@ async def _show_life(log: ChunkLog) -> None:
 
 class _WorkerRequest:
     """The `Exchange` and the sink of a request on a worker.
-
-    Args:
-        job: the chunk.
-        log: its log.
 
     Attributes:
         items: what was answered and is durable.

@@ -19,11 +19,7 @@ __all__ = ["BLANK_EVERY", "Pace", "ResponseWriter", "failed_item"]
 
 
 class Pace:
-    """Measures how long the engine takes for a megapixel, over all images that it works on at the same time.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Measures how long the engine takes for a megapixel, over all images that it works on at the same time."""
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

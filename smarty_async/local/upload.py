@@ -28,9 +28,6 @@ class Upload:
 
     Close it when the answer is written; that deletes its temporary file.
 
-    Args:
-        limits: what the form may hold.
-
     Attributes:
         meta: the `meta` field's bytes, None when there is none.
         sizes: bytes of each file by the part's name, also of those that are too large to be kept.

@@ -257,11 +257,7 @@ class _Pace(msgspec.Struct, frozen=True):
 
 
 class PaceFile:
-    """Paces by what was done where. A file that cannot be read or written is no error: then nothing is known.
-
-    Args:
-        path: of the file.
-    """
+    """Paces by what was done where. A file that cannot be read or written is no error: then nothing is known."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or cache_folder(os.environ) / "pace.json"

@@ -243,10 +243,6 @@ def counting(console: Console, *, clock: Callable[[], float] = monotonic) -> Gen
     """A moving bar on a terminal, nothing elsewhere, for work on one photo after the other while the block lasts.
 
     Gives the function to call after each photo, with how many are done and how many there are.
-
-    Args:
-        console: the terminal.
-        clock: monotonic seconds.
     """
     if not console.is_interactive:  # rich 13 ends even a disabled bar with a line
         yield lambda _done, _total: None

@@ -90,9 +90,6 @@ class AnswerCheck:
 
         An answer that mentions none of its photos, as nothing before it did, counts as their outputs.
 
-        Args:
-            request: one that was answered.
-
         Raises:
             ServiceUnavailable: they are.
         """

@@ -86,9 +86,6 @@ class Batcher(Generic[B]):
     known, they are spread evenly over the permits, in as few rounds as possible, so that no request works on a full
     chunk alone at the end; a chunk is then ready when it holds its share. Of several groups with a ready chunk, the
     one that was served least recently goes first, so that no group waits for more than one chunk of each other group.
-
-    Args:
-        limits: what a request may carry.
     """
 
     def __init__(self, limits: Limits) -> None:

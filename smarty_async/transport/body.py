@@ -89,11 +89,6 @@ class BodyFailed(Exception):
 async def stream(multipart: Multipart, bodies: Sequence[Body], in_thread: InThread) -> AsyncIterator[bytes]:
     """A request's body in pieces. Each image is read as its turn comes; small ones are read and sent together.
 
-    Args:
-        multipart: the body.
-        bodies: its images.
-        in_thread: makes a blocking call in a thread.
-
     Raises:
         BodyFailed: an image could not be read.
     """

@@ -239,12 +239,7 @@ async def read_prefix(response: aiohttp.ClientResponse) -> bytes:
 def translate_error(
     error: Exception, *, clean: Callable[[str], str] = redactor.redact
 ) -> RequestError | ConfigurationError:
-    """Return the error of this package for an exception of aiohttp or the operating system.
-
-    Args:
-        error: what a request raised.
-        clean: removes secrets from a text.
-    """
+    """Return the error of this package for an exception of aiohttp or the operating system."""
     match error:
         case aiohttp.ClientHttpProxyError():
             return _proxy_refusal(error)

@@ -47,12 +47,7 @@ class RequestLog(Protocol):
         ...
 
     async def started(self, *, images: int, size: int) -> int:
-        """Record a request before its first byte is sent; returns its number.
-
-        Args:
-            images: how many images it carries.
-            size: bytes of its body.
-        """
+        """Record a request before its first byte is sent; returns its number."""
         ...
 
     def finished(self, number: int, *, state: Literal["answered", "refused"]) -> None:
@@ -217,12 +212,7 @@ class Item:
         return self.reply.done()
 
     def receive(self, received: ReceivedItem, *, is_temporary: bool = False) -> bool:
-        """Keep an answer; False when it was not asked for, or the mode is already answered.
-
-        Args:
-            received: the answer.
-            is_temporary: whether it is a temporary error.
-        """
+        """Keep an answer; False when it was not asked for, or the mode is already answered."""
         mode, specs = received.answered.mode, self.group.specs
         if self.done or mode in self._received or mode not in [spec.mode for spec in specs]:
             return False

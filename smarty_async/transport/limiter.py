@@ -124,11 +124,7 @@ class AdaptiveSemaphore:
 
 
 class Permit:
-    """The right to have one request open, while it is held.
-
-    Args:
-        give_back: returns it to its semaphore.
-    """
+    """The right to have one request open, while it is held."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
         self._give_back = give_back

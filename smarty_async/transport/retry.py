@@ -66,10 +66,6 @@ class CircuitBreaker:
     answered a request that was sent after the photo's first failure, and no other photo has begun to fail since:
     in an outage everything fails, so no photo is blamed for one.
 
-    Args:
-        retries: how long to go on.
-        clock: monotonic seconds.
-
     Attributes:
         answered: whether the service has given one good answer.
     """

@@ -24,9 +24,6 @@ class FormerOutputs:
 
     They are noted in the transaction in which that answer loses its row, or its photo its place. A move removes those
     at the photo's own place; the others are removed when the photo has come to its end.
-
-    Args:
-        sql: the journal's database.
     """
 
     def __init__(self, sql: sqlite3.Connection) -> None:

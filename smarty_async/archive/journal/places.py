@@ -65,10 +65,6 @@ _MAX_CANDIDATES = 64
 class Places:
     """The places of photos in a journal.
 
-    Args:
-        sql: the journal's database.
-        outputs: which places outputs can have.
-
     Attributes:
         former: outputs at places that photos had.
     """

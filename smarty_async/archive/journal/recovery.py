@@ -68,15 +68,9 @@ def insert_finished(
     *,
     stale: Mapping[Mode, Mapping[Kind, StoredOutput]] | None = None,
 ) -> int:
-    """Add a photo with its committed answers and its result, or replace what is known of it.
+    """Add a photo with its committed answers and its last result, or replace what is known of it.
 
-    Args:
-        journal: the journal.
-        file: the photo.
-        place: where its outputs are.
-        answers: the committed answers.
-        result: its last result.
-        stale: outputs at its place that a later answer replaces.
+    `stale` are outputs at its place that a later answer replaces.
 
     Returns:
         The id of its entry.
@@ -111,12 +105,7 @@ def insert_finished(
 
 
 class JournalRebuilder:
-    """Enters photos of earlier runs into a journal, within a transaction; the `RebuiltJournal` of an `OutputStore`.
-
-    Args:
-        store: the journal.
-        specs: what the run asks of every photo.
-    """
+    """Enters photos of earlier runs into a journal, within a transaction; the `RebuiltJournal` of an `OutputStore`."""
 
     def __init__(self, store: JournalStore, specs: Iterable[ModeSpec]) -> None:
         self._store = store
@@ -209,12 +198,7 @@ class JournalRebuilder:
     def enter_outputs(
         self, outputs: Iterable[tuple[Kind, str, int]], origin: Callable[[Kind, str], OutputOrigin | None]
     ) -> None:
-        """Enter answers whose outputs are all there, and which the journal does not know; they are paid for.
-
-        Args:
-            outputs: every output that is there: its kind, its place, and its size in bytes.
-            origin: reads what an output says of itself; called in threads.
-        """
+        """Enter answers whose outputs are all there, as `RebuiltJournal.enter_outputs` says; they are paid for."""
         unknown = (output for output in outputs if not _knows(self._store, *output[:2]))
         found: dict[tuple[str, str], tuple[OutputOrigin, dict[Kind, StoredOutput]]] = {}
         with ThreadPoolExecutor(_READERS, thread_name_prefix="smarty_async adopt") as readers:

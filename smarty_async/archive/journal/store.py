@@ -143,10 +143,6 @@ class JournalStore:
 
         An entry whose photo has changed is reset. A photo that this run has looked up before is left out: one that is
         named twice is processed once.
-
-        Args:
-            files: the photos.
-            specs: what the run asks of them.
         """
         return self._lookup.look_up(files, specs)
 
@@ -164,12 +160,7 @@ class JournalStore:
         return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results, kinds=kinds)
 
     def ask_again(self, entries: Iterable[PhotoEntry], kinds: Collection[Kind]) -> list[PhotoEntry]:
-        """`entries`, whose outputs were looked for, with answers marked ``incomplete`` that lack an output of `kinds`.
-
-        Args:
-            entries: the entries.
-            kinds: the kinds of output that are asked for; all when empty.
-        """
+        """`entries`, whose outputs were looked for, marked by `EntryLookup.ask_again`."""
         return [self._lookup.ask_again(entry, kinds) for entry in entries]
 
     def note_pages(self, photo: int, pages: int) -> None:

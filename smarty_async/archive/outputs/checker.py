@@ -78,11 +78,7 @@ class OutputChecker:
 
 
 class FolderChecker(OutputChecker):
-    """Checks whether outputs exist in a folder.
-
-    Args:
-        out: the output folder.
-    """
+    """Checks whether outputs exist in a folder."""
 
     def __init__(self, out: Path) -> None:
         super().__init__()
@@ -170,11 +166,7 @@ class _Page(NamedTuple):
 
 
 class KeyPages(OutputChecker):
-    """Checks whether outputs exist in a bucket.
-
-    Args:
-        bucket: where outputs are.
-    """
+    """Checks whether outputs exist in a bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         super().__init__()

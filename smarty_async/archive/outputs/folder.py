@@ -261,11 +261,6 @@ _creating_folders = threading.Lock()
 def move_all(out: str, temp_dir: str, moves: Sequence[OutputMove]) -> list[DiskError | None]:
     """Make each move; a sync of the folders makes them durable.
 
-    Args:
-        out: the output folder.
-        temp_dir: the folder of the temporary files.
-        moves: what to move.
-
     Returns:
         For each move what the disk refused, None when nothing.
     """
@@ -362,13 +357,7 @@ def remove_known(out: str, place: str, outputs: Mapping[Kind, StoredOutput]) -> 
 
 
 def _rename(path: str, new: str, *, name: str) -> None:
-    """Rename a file; where the folder of `new` is a link to another disk, copy it there beside `new`, and rename that.
-
-    Args:
-        path: of the file.
-        new: its new path.
-        name: of its temporary file.
-    """
+    """Rename a file; where a link puts `new` on another disk, copy it there beside `new`, and rename that."""
     try:
         os.replace(path, new)
     except OSError as error:

@@ -359,14 +359,7 @@ class ObjectWriter:
         self._conditional = conditional
 
     def write(self, kind: Kind, place: str, output: StoredOutput, file: Path, origin: OutputOrigin | None) -> None:
-        """Write one output.
-
-        Args:
-            kind: of the output.
-            place: of the photo's outputs.
-            output: what is known of it.
-            file: what holds it.
-            origin: what it is made of, which is noted beside it.
+        """Write the output in `file`, and beside it what it is made of.
 
         Raises:
             NameTaken: something else is there.

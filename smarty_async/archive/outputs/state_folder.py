@@ -94,10 +94,7 @@ class StateFolder:
         self._find_missing = threaded(checker.missing, pool=pool)
 
     def lock_state(self, *, shown: Path | str) -> None:
-        """Create and lock it; blocks, but does not wait for another run.
-
-        Args:
-            shown: what messages name.
+        """Create and lock it; blocks, but does not wait for another run. Messages name `shown`.
 
         Raises:
             OutputInUse: another run has locked it.

@@ -55,11 +55,7 @@ _Refused = list[DiskError | None]
 
 
 class GroupSync:
-    """Makes many files durable together, and the names of files that were moved.
-
-    Args:
-        folder: where the files are.
-    """
+    """Makes many files durable together, and the names of files that were moved."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder

@@ -63,11 +63,6 @@ class TempFile:
 
     A small one may be held in memory instead, until all of it is known.
 
-    Args:
-        folder: the folder it is in.
-        name: its name.
-        on_discard: is called when it is discarded.
-
     Attributes:
         is_finished: whether it has the photo's metadata, and is durable.
         is_stored: whether it is at its place, and no temporary file any more.

@@ -129,14 +129,9 @@ def _is_alike(row: bytes, other: bytes) -> bool:
 
 
 def _ends_in_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, tail: int) -> bool:
-    """Whether one of the compressed strips or tiles ends in zeros, as none does that its encoder finished.
+    """Whether one of the compressed segments (offset and length) ends in `tail` zeros, as none does that is finished.
 
     Costs one short read for each.
-
-    Args:
-        stream: the file.
-        segments: offset and length of each, in bytes.
-        tail: how many zeros no encoder leaves, in bytes.
     """
     for offset, length in segments:
         if length < 2 * tail:
@@ -167,13 +162,9 @@ def find_zero_tail(source: bytes | BinaryIO, *, shortest: int = _ZERO_RUN) -> in
 
 
 def _holds_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]]) -> bool:
-    """Whether somewhere in one of the segments, which are compressed, more zeros follow each other than encoders make.
+    """Whether one of the compressed segments (offset and length) has more zeros in a row than encoders make.
 
     Costs 0.2 ms a megabyte.
-
-    Args:
-        stream: the file.
-        segments: offset and length of each, in bytes.
     """
     zeros = bytes(_ZERO_RUN)
     for offset, length in segments:
@@ -259,11 +250,6 @@ _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16}
 
 def check_rows(stream: BinaryIO, image: ImageFile, size: int) -> None:
     """Make sure that no rows are missing where a format keeps them uncompressed.
-
-    Args:
-        stream: the file.
-        image: it, opened and not decoded.
-        size: bytes of the file.
 
     Raises:
         PhotoRejected: with type ``damaged``.

@@ -104,10 +104,6 @@ def open_image(name: str, stream: BinaryIO) -> ImageFile:
 
     Not `Image.open`, which warns of large pictures, or raises, before their dimensions are known.
 
-    Args:
-        name: of the format.
-        stream: seekable.
-
     Raises:
         PhotoRejected: with type ``not_an_image``, ``truncated``, ``too_large``, ``unsupported`` for colours that are
             not converted, or ``heic`` without its decoder.

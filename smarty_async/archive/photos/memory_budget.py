@@ -13,9 +13,6 @@ class MemoryBudget:
     """Bytes that decoding pictures may take at once. One picture alone may always be decoded, whatever it takes.
 
     Safe to use from any thread.
-
-    Args:
-        limit: bytes.
     """
 
     def __init__(self, limit: int) -> None:

@@ -111,15 +111,7 @@ def chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 def read_chunk(
     stream: BinaryIO, kind: bytes, at: int, length: int, *, most: int = _COPIED
 ) -> tuple[bytes, bool | None]:
-    """The beginning of a chunk's data, and whether its checksum is right; None when the file breaks off in it.
-
-    Args:
-        stream: the file.
-        kind: of the chunk.
-        at: where the chunk begins.
-        length: of its data, in bytes.
-        most: bytes of its data that are wanted.
-    """
+    """The first `most` bytes of a chunk, and whether its checksum is right; None when the file breaks off in it."""
     stream.seek(at + 8)
     checksum, left, start = zlib.crc32(kind), length, b""
     while left:

@@ -13,12 +13,7 @@ __all__ = ["Scan", "scanning"]
 
 
 class Scan:
-    """The batches of a scan, which has a thread of its own.
-
-    Args:
-        batches: what `PhotoSource.scan` gives.
-        thread: reads them.
-    """
+    """The batches of a scan, which has a thread of its own."""
 
     def __init__(self, batches: Generator[list[PhotoFile]], thread: ThreadPoolExecutor) -> None:
         self._batches = batches

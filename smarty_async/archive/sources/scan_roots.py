@@ -94,9 +94,6 @@ _GIVE_PATHS = "--from-file takes a file with the paths of photos, one a line or 
 class ListFile:
     """The entries of the list in a file; it can be iterated over more than once.
 
-    Args:
-        path: of the list.
-
     Raises:
         OptionsError: it cannot be read.
     """

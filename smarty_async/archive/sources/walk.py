@@ -100,13 +100,7 @@ class _Folder(NamedTuple):
 
 
 class Walk:
-    """A walk through `start`, with a stack of its own: a deep tree takes no Python stack.
-
-    Args:
-        start: a folder.
-        wanted: which photos are meant.
-        generated: what this program has created, which is skipped.
-    """
+    """A walk through the folder `start`, with a stack of its own: a deep tree takes no Python stack."""
 
     def __init__(self, start: ScanRoot, wanted: Wanted, generated: GeneratedFiles) -> None:
         self._start = start

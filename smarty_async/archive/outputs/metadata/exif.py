@@ -103,10 +103,6 @@ class ExifSummary(msgspec.Struct, frozen=True, kw_only=True):
 def correct_exif(block: bytes, geometry: Geometry) -> bytes:
     """The EXIF block `block` as it is right for an output.
 
-    Args:
-        block: begins with the TIFF header.
-        geometry: the output's.
-
     Raises:
         TiffError: it is malformed.
     """

@@ -218,12 +218,7 @@ _REDUCED = 1
 
 
 def _read_tiff(stream: BinaryIO, parts: Parts, *, page: int = 0) -> None:
-    """Read the metadata of one page of the TIFF in `stream` into `parts`.
-
-    Args:
-        stream: seekable.
-        parts: where what is found goes; what is malformed is left out there.
-        page: from 0.
+    """Read the metadata of one page, from 0, of the TIFF in `stream` into `parts`.
 
     Raises:
         TiffError: the page cannot be read.
@@ -298,10 +293,6 @@ _TAKE_BOX: dict[bytes, Callable[[Parts, bytes], None]] = {
 
 def _read_canon_raw(stream: BinaryIO, parts: Parts) -> None:
     """Read the metadata of the CR3 in `stream` into `parts`; the maker note (CMT3) is left out.
-
-    Args:
-        stream: seekable.
-        parts: where what is found goes.
 
     Raises:
         TiffError: it is malformed.
