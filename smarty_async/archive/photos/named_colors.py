@@ -12,6 +12,7 @@ from functools import cache
 from typing import BinaryIO, Final
 
 from smarty_async.archive.photos.boxes import boxes
+from smarty_async.archive.photos.icc import fixed, profile, xyz
 from smarty_async.errors import PhotoRejected
 
 __all__ = ["named_profile"]
@@ -126,31 +127,20 @@ _TONES: Final = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 @cache
 def _display_p3() -> bytes:
     """A profile of Display P3, version 4."""
-    curve = b"para\0\0\0\0\0\3\0\0" + _fixed(*_TONES)
-    tags = {
-        b"desc": _text("Display P3"),
-        b"cprt": _text("CC0"),
-        b"wtpt": b"XYZ \0\0\0\0" + _fixed(*_D50),
-        b"chad": b"sf32\0\0\0\0" + _fixed(*_TO_D50),
-        **{name: b"XYZ \0\0\0\0" + _fixed(*values) for name, values in _PRIMARIES.items()},
-        b"rTRC": curve,
-    }
-    table, body = b"", b""
-    start = 128 + 4 + 12 * (len(tags) + 2)
-    for name, data in tags.items():
-        place = struct.pack(">LL", start + len(body), len(data))
-        table += b"".join(one + place for one in ((b"rTRC", b"gTRC", b"bTRC") if data is curve else (name,)))
-        body += data + bytes(-len(data) % 4)
+    curve = b"para\0\0\0\0\0\3\0\0" + fixed(_TONES)
     made = struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
-    head = struct.pack(">L4xL", start + len(body), 4 << 24) + b"mntrRGB XYZ " + made + b"acsp"
-    head = head.ljust(68, b"\0") + _fixed(*_D50)
-    return head.ljust(128, b"\0") + struct.pack(">L", len(tags) + 2) + table + body
+    head = struct.pack(">4xL", 4 << 24) + b"mntrRGB XYZ " + made + b"acsp" + bytes(28) + fixed(_D50)
+    tags = [
+        (b"desc", _text("Display P3")),
+        (b"cprt", _text("CC0")),
+        (b"wtpt", xyz(_D50)),
+        (b"chad", b"sf32\0\0\0\0" + fixed(_TO_D50)),
+        *((name, xyz(values)) for name, values in _PRIMARIES.items()),
+        *((name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")),
+    ]
+    return profile(head.ljust(124, b"\0"), tags)
 
 
 def _text(text: str) -> bytes:
     encoded = text.encode("utf-16-be")
     return b"mluc\0\0\0\0" + struct.pack(">LL4sLL", 1, 12, b"enUS", len(encoded), 28) + encoded
-
-
-def _fixed(*values: float) -> bytes:
-    return b"".join(struct.pack(">l", round(value * 65536)) for value in values)

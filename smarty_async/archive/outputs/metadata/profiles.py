@@ -7,9 +7,10 @@ Specification, "Image Resources Section".
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
+from smarty_async.archive.photos.icc import profile, xyz
 from smarty_async.archive.photos.jpeg import LARGEST_PAYLOAD, SegmentKind, segment
 
 __all__ = [
@@ -54,9 +55,10 @@ def color_profile(gray: bytes) -> bytes | None:
     if gray[16:24] != b"GRAYXYZ " or curve is None:
         return None
     kept = [(name, tags[name]) for name in _KEPT if name in tags]
-    primaries = [(name, b"XYZ \0\0\0\0" + _fixed(values)) for name, values in _PRIMARIES.items()]
+    primaries = [(name, xyz(values)) for name, values in _PRIMARIES.items()]
     curves = [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    return _profile(gray, [*kept, *primaries, *curves])
+    head = gray[4:12] + b"mntrRGB XYZ " + gray[24:84] + bytes(16) + gray[100:_HEADER]  # without its ID
+    return profile(head, [*kept, *primaries, *curves])
 
 
 def _tags(profile: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -67,24 +69,6 @@ def _tags(profile: bytes) -> Iterator[tuple[bytes, bytes]]:
         start, length = int.from_bytes(entry[4:8]), int.from_bytes(entry[8:])
         if entry and start + length <= len(profile):
             yield entry[:4], profile[start : start + length]
-
-
-def _profile(gray: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
-    """A profile with the header of `gray`, but for RGB; the same data are stored once."""
-    start = _HEADER + 4 + 12 * len(tags)
-    body, places, table = b"", dict[bytes, int](), struct.pack(">I", len(tags))
-    for name, data in tags:
-        if data not in places:
-            places[data] = start + len(body)
-            body += data + bytes(-len(data) % 4)
-        table += name + struct.pack(">II", places[data], len(data))
-    size = struct.pack(">I", start + len(body))
-    without_id = gray[24:84] + bytes(16) + gray[100:_HEADER]
-    return size + gray[4:12] + b"mntrRGB XYZ " + without_id + table + body
-
-
-def _fixed(values: Iterable[float]) -> bytes:
-    return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
 
 def icc_segments(profile: bytes) -> bytes:
