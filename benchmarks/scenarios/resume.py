@@ -18,7 +18,7 @@ from smarty_async.archive.entries import FinishedPhoto, PhotoEntry, StoredOutput
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
 from smarty_async.archive.paths import STATE
-from smarty_async.archive.sources.folder import scan
+from smarty_async.archive.sources.folder import FolderSource
 from smarty_async.options import ModeSpec
 from smarty_async.results import KINDS, Kind
 
@@ -43,7 +43,7 @@ def measure(lab: Lab) -> Iterator[Row]:
                 shutil.copytree(whole / STATE, out / STATE)
                 (out / _KIND).symlink_to(whole / _KIND)
                 began = monotonic()
-                for _ in scan([photos], out=out):
+                for _ in FolderSource([photos], out=out).files():
                     pass
                 yield Row(case, name, _WALK, monotonic() - began)
                 yield Row(case, name, _WHOLE, first_request(name, server, photos=photos, out=out))
@@ -66,7 +66,7 @@ def finished(folder: Path, photos: Path, *, count: int, kinds: int = 1, new: int
     shutil.rmtree(making, ignore_errors=True)
     (making / STATE).mkdir(parents=True)
     store, task = JournalStore(making / STATE / "journal.sqlite"), ModeSpec("improve")
-    found = islice(scan([photos], out=making), count - new)
+    found = islice(filter(None, FolderSource([photos], out=making).files()), count - new)
     while batch := list(islice(found, 10_000)):
         with store.transaction():
             entries = store.look_up(batch)

@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
-from itertools import islice, product
+from itertools import chain, islice, product
 from pathlib import Path
 from time import perf_counter
 
 import msgspec
 
 from smarty_async.account import Account
-from smarty_async.archive.sources.folder import check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, check_sources
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.cli.bench_report import Machine, PhotoSet, Report, Sample, Setting
 from smarty_async.cli.output import Output, say
@@ -81,8 +81,8 @@ async def measure(load: Load) -> int:
     """
     check_sources(load.sources)
     with tempfile.TemporaryDirectory(prefix="smarty-async-bench-") as work:
-        found = islice((one for one in scan(load.sources, out=Path(work)) if _is_photo(one)), load.photos)
-        photos = list(found)
+        files = chain.from_iterable(FolderSource(load.sources, out=Path(work)).scan())
+        photos = list(islice(filter(_is_photo, files), load.photos))
         if not photos:
             raise OptionsError("no photos found to measure with")
         file = None if load.out is None else _report_file(load.out)  # before anything is paid for

@@ -20,11 +20,11 @@ from support import program
 from support.archives import IMPROVED, STATE, assert_right, fill, lines, outcomes, output_of, photo, restore, tree
 from support.fake_service import FakeService, expected, hold, items, until
 from support.processes import Process
+from support.scanning import scan
 
 from smarty_async import read_status
 from smarty_async.archive.journal import schema
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.sources.folder import scan
 from smarty_async.options import Limits
 from smarty_async.results import PRICE
 

@@ -8,12 +8,12 @@ import pytest
 from support.archives import STATE, fill, is_there, photo, restore, sent
 from support.fake_service import FakeService, items
 from support.pictures import webp
+from support.scanning import scan
 
 from smarty_async import SmartyClient, plan_archive, read_status
 from smarty_async.archive.entries import StoredOutput
 from smarty_async.archive.journal.records import ReceivedAnswer
 from smarty_async.archive.journal.store import JournalStore
-from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 from smarty_async.options import Limits, ModeSpec
 from smarty_async.report.summary import plan_lines, status_lines

@@ -37,7 +37,7 @@ from smarty_async.options import Limits
 from smarty_async.results import ErrorInfo
 from smarty_async.store_address import is_store_address, local_path
 
-__all__ = ["FolderSource", "check_sources", "probe_file", "scan"]
+__all__ = ["FolderSource", "check_sources", "probe_file"]
 
 _NEITHER = "it is neither a file nor a folder"
 
@@ -187,20 +187,6 @@ def _probe_to_send(path: str, *, limits: Limits, fit: bool, page: int) -> Probed
     if probed.whole is None:
         return probed
     return msgspec.structs.replace(probed, digest=hashlib.sha256(probed.whole.data).digest())
-
-
-def scan(
-    sources: Iterable[str | os.PathLike[str]],
-    *,
-    out: Path,
-    include: Iterable[str] = (),
-    exclude: Iterable[str] = (),
-    listed: Iterable[str | bytes] = (),
-) -> Generator[PhotoFile, None, None]:
-    """Every photo, one by one; the arguments are those of `FolderSource`."""
-    source = FolderSource(sources, out=out, include=include, exclude=exclude, listed=listed)
-    with closing(source.files()) as files:
-        yield from (file for file in files if file is not None)
 
 
 def _listed(entry: str, folder: str | None) -> ScanRoot | str:

@@ -14,11 +14,11 @@ from filelock import FileLock
 from support.damaged_json import DAMAGED
 from support.journals import Entry, add_entries, make_output_folder
 from support.permissions import without_privileges
+from support.scanning import scan
 
 from smarty_async.archive.album import AlbumResult, Names, candidates, make_album
 from smarty_async.archive.album import Entry as AlbumEntry
 from smarty_async.archive.picture_copy import Origin, PictureProblem, copy_picture
-from smarty_async.archive.sources.folder import scan
 from smarty_async.errors import ConfigurationError, DiskError, OptionsError
 
 LONG_AGO = 536_500_800_000_000_000  # 1987

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.permissions import without_privileges
+from support.scanning import scan
 
 from smarty_async.archive.sources import folder
-from smarty_async.archive.sources.folder import FolderSource, check_sources, scan
+from smarty_async.archive.sources.folder import FolderSource, check_sources
 from smarty_async.archive.sources.scan_roots import EntryQueue, ListFile, common_folder, read_list
 from smarty_async.archive.sources.source import PhotoFile
 from smarty_async.archive.sources.walk import SYSTEM_FILES, SYSTEM_SUFFIXES, Glob, Wanted, is_photo_name
