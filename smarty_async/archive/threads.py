@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial, wraps
 from threading import Lock, local
 from time import monotonic
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary, ref
 
 from smarty_async.thread_limit import no_more_threads
@@ -41,36 +41,9 @@ E = TypeVar("E", bound=BaseException)
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
-class _Pool(NamedTuple):
-    """The threads of a pool.
-
-    Attributes:
-        threads: how many, at most.
-        thread_each: start one for each call that waits, at once; else one more only where calls turn out to be slow.
-        brief: seconds for which the event loop waits for a thread at a time.
-    """
-
-    threads: int
-    thread_each: bool = False
-    brief: float = 0.0
-
-
 BRIEF_SECONDS = 0.005
 """The event loop waits for a thread so long at a time: as long as a running thread may keep the interpreter's lock."""
 
-_POOLS = {
-    "disk": _Pool(10, brief=BRIEF_SECONDS),
-    "syncing": _Pool(2),
-    "hashing": _Pool(2),
-    "probing": _Pool(4, brief=BRIEF_SECONDS),
-    "fetching": _Pool(24, thread_each=True),
-    "storing": _Pool(24, thread_each=True),
-    "logs": _Pool(1),
-}
-"""Reads and writes share a pool: while they are quick, one thread makes them all, and the event loop waits for it.
-Waits for the disk have a pool of their own: the next outputs are written meanwhile. Calls to an object store wait for
-its answer: each has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which
-a cluster's workers show that they live wait for none of them."""
 _SLOW_SECONDS, _FAST_CALLS = 0.1, 8
 """A thread that begins fewer calls in so many seconds has slow ones, which wait for a disk: another one helps it."""
 _REPORT_EVERY = 0.005
@@ -344,12 +317,27 @@ _latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Callable[[], _Bat
 """The event loop that made the latest call, which mostly makes the next one, and its batchers: weak references."""
 
 
+_POOLS: dict[str, Callable[[], ThreadBatcher]] = {
+    "disk": partial(ThreadBatcher, 10, brief=BRIEF_SECONDS),
+    "syncing": partial(ThreadBatcher, 2),
+    "hashing": partial(ThreadBatcher, 2),
+    "probing": partial(ThreadBatcher, 4, brief=BRIEF_SECONDS),
+    "fetching": partial(ThreadBatcher, 24, thread_each=True),
+    "storing": partial(ThreadBatcher, 24, thread_each=True),
+    "logs": partial(ThreadBatcher, 1),
+}
+"""Reads and writes share a pool: while they are quick, one thread makes them all, and the event loop waits for it.
+Waits for the disk have a pool of their own: the next outputs are written meanwhile. Calls to an object store wait for
+its answer: each has a thread, and what is fetched for a request does not queue behind what is stored. The logs by which
+a cluster's workers show that they live wait for none of them."""
+
+
 def _batchers_of(loop: asyncio.AbstractEventLoop, pool: str) -> _Batchers:
     """The batchers of `loop`, with that of `pool` among them."""
     global _latest  # noqa: PLW0603 - it is replaced whole: loops may run in several threads
     batchers = _batchers.setdefault(loop, _Batchers())
     if pool not in batchers:
-        batchers[pool] = ThreadBatcher(**_POOLS[pool]._asdict())
+        batchers[pool] = _POOLS[pool]()
     _latest = ref(loop), ref(batchers)
     return batchers
 
