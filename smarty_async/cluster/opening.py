@@ -62,36 +62,30 @@ async def open_cluster(*, scheduler: str | None, workers: int | None, requests: 
     try:
         yield client
     finally:
-        await _closing(client)
+        await cast("Any", client).close(timeout=2)  # without waiting for a scheduler that is gone
 
 
 @asynccontextmanager
 async def _started(workers: int, requests: int) -> AsyncGenerator[Client]:
-    with _warnings_of_children(_NO_TRACKER_WARNINGS), _interrupts_kept_from_children():
-        async with _workers(workers, requests) as client:
+    with _tracker_warnings_ignored(), _interrupts_kept_from_children():
+        with dask.config.set(_NO_PAGES):
+            cluster = await _local_cluster(
+                n_workers=workers,
+                threads_per_worker=-(-requests // workers),
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                security=_security.temporary(),  # else any user of this machine can let the workers run anything
+                memory_limit=None,
+                silence_logs=logging.CRITICAL,
+                preload=[_IGNORE_INTERRUPTS],
+                asynchronous=True,
+            )
+        async with (
+            cluster,
+            _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
+        ):
             yield client
-
-
-@asynccontextmanager
-async def _workers(workers: int, requests: int) -> AsyncGenerator[Client]:
-    with dask.config.set(_NO_PAGES):
-        cluster = await _local_cluster(
-            n_workers=workers,
-            threads_per_worker=-(-requests // workers),
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            security=_security.temporary(),  # else any user of this machine can let the workers run anything
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-            preload=[_IGNORE_INTERRUPTS],
-            asynchronous=True,
-        )
-    async with (
-        cluster,
-        _client(cluster, asynchronous=True, set_as_default=False, timeout=_CONNECT_SECONDS) as client,
-    ):
-        yield client
 
 
 @contextmanager
@@ -118,13 +112,13 @@ def _interrupts_kept_from_children() -> Generator[None]:
 
 
 @contextmanager
-def _warnings_of_children(option: str) -> Generator[None]:
-    """Start processes with an `option` of Python's -W during the block."""
-    sys.warnoptions.append(option)
+def _tracker_warnings_ignored() -> Generator[None]:
+    """Start processes with this option of Python's -W during the block."""
+    sys.warnoptions.append(_NO_TRACKER_WARNINGS)
     try:
         yield
     finally:
-        sys.warnoptions.remove(option)
+        sys.warnoptions.remove(_NO_TRACKER_WARNINGS)
 
 
 async def _connected(scheduler: str) -> Client:
@@ -147,8 +141,3 @@ async def _connected(scheduler: str) -> Client:
             seconds=_CONNECT_SECONDS,
         ) from None
     return client
-
-
-async def _closing(client: Any) -> None:
-    """Close `client`, without waiting for a scheduler that is gone."""
-    await client.close(timeout=2)

@@ -73,9 +73,9 @@ def wrapped(line: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
+def count(number: int, noun: str) -> str:
     """``1 photo``, ``1,200 photos``."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def verb(number: int, singular: str, plural: str) -> str:

@@ -23,7 +23,7 @@ from smarty_async.archive.object_store import Bucket
 from smarty_async.options import Mode
 from smarty_async.results import KINDS, Kind
 
-__all__ = ["FolderChecker", "KeyPages", "OutputChecker", "mark_missing"]
+__all__ = ["FolderChecker", "KeyPages", "OutputChecker"]
 
 _LOOKUPS = 16
 """Lookups in one folder after which its names are read: that costs as much as looking up a fifth of them."""
@@ -33,26 +33,6 @@ _MAX_FOLDERS = 2 * len(KINDS)
 """Folders whose names are held: those of all kinds, where one photo is in a folder and the next in another."""
 
 
-def mark_missing(
-    entries: Iterable[PhotoEntry], gone_of: Callable[[str, Iterable[Kind]], Iterable[Kind]]
-) -> list[PhotoEntry]:
-    """`entries`, with committed answers of which an output does not exist marked as ``missing``.
-
-    Args:
-        entries: entries of the journal.
-        gone_of: those of some kinds of which no output is at a place.
-    """
-    marked: list[PhotoEntry] = []
-    for entry in entries:
-        gone: dict[Mode, StoredAnswer] = {
-            mode: msgspec.structs.replace(answer, state="missing", gone=kinds)
-            for mode, answer in entry.answers.items()
-            if answer.state == "committed" and (kinds := tuple(gone_of(entry.place, answer.outputs)))
-        }
-        marked.append(msgspec.structs.replace(entry, answers=entry.answers | gone) if gone else entry)
-    return marked
-
-
 class OutputChecker:
     """Checks whether outputs exist. Several threads may call `checked` and `missing`, which wait for each other."""
 
@@ -60,9 +40,17 @@ class OutputChecker:
         self._in_use = Lock()
 
     def checked(self, entries: Iterable[PhotoEntry]) -> list[PhotoEntry]:
-        """`entries`, marked as `mark_missing` does."""
+        """`entries`, with committed answers of which an output does not exist marked as ``missing``."""
         with self._in_use:
-            return mark_missing(entries, self.gone)
+            return list(map(self._marked, entries))
+
+    def _marked(self, entry: PhotoEntry) -> PhotoEntry:
+        gone: dict[Mode, StoredAnswer] = {
+            mode: msgspec.structs.replace(answer, state="missing", gone=kinds)
+            for mode, answer in entry.answers.items()
+            if answer.state == "committed" and (kinds := tuple(self.gone(entry.place, answer.outputs)))
+        }
+        return msgspec.structs.replace(entry, answers=entry.answers | gone) if gone else entry
 
     def gone(self, place: str, kinds: Iterable[Kind]) -> Iterator[Kind]:
         """Those of `kinds` of which no output is at `place`."""

@@ -71,18 +71,14 @@ Which = Literal["before", "improved", "colorized_improved", "colorized", "resolv
 _WHICH: Final[tuple[Which, ...]] = get_args(Which)
 
 
-def _make_app(out: str | os.PathLike[str], *, threads: int | None = None) -> web.Application:
+def _make_app(out: str | os.PathLike[str]) -> web.Application:
     """The page for the output folder `out` as an application.
-
-    Args:
-        out: the folder given to ``improve`` as ``--out``.
-        threads: pictures decoded at a time; by default one a core, at most four.
 
     Raises:
         ConfigurationError: there is no journal, or a newer version of this program wrote it.
         DiskError: the journal cannot be read.
     """
-    viewer = _Viewer(Catalog(out), threads=threads or min(4, os.cpu_count() or 1))
+    viewer = _Viewer(Catalog(out))
     app = web.Application()
     guard(app, browsers_only=True)
     app.on_startup.append(viewer.prepare)
@@ -127,12 +123,12 @@ async def view(
 class _Viewer:
     """The handlers. The journal has a thread of its own, decoding has several."""
 
-    def __init__(self, catalog: Catalog, *, threads: int) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._previews = Previews(catalog.out / STATE / "thumbnails")
         self._stopping = False
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._decoding = ThreadPoolExecutor(threads, thread_name_prefix="thumbnails")
+        self._decoding = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="thumbnails")
 
     async def prepare(self, _app: web.Application) -> None:
         """Read the folders while the browser starts."""
