@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -419,40 +419,34 @@ def splice(source: BinaryIO, destination: BinaryIO, *, header: JpegHeader, segme
         segments: what is put in, and what is left out for it.
     """
     destination.write(b"\xff\xd8" + segments.data)
-    at = 2
-    for found in header.segments:
-        if found.kind in segments.replaces:
-            for start in range(at, found.start, _COPY_BYTES):
-                source.seek(start)
-                destination.write(source.read(min(_COPY_BYTES, found.start - start)))
-            at = found.end
-    source.seek(at)
-    shutil.copyfileobj(source, destination, _COPY_BYTES)
+    for start, end in _kept(header, segments, source.seek(0, io.SEEK_END)):
+        for at in range(start, end, _COPY_BYTES):
+            source.seek(at)
+            destination.write(source.read(min(_COPY_BYTES, end - at)))
 
 
 def splice_bytes(data: bytes, *, header: JpegHeader, segments: MetadataSegments, end: int | None = None) -> bytes:
     """As `splice`, in memory, of the file's first `end` bytes."""
-    parts: list[bytes | memoryview] = [b"\xff\xd8", segments.data]
+    kept = (data[at:stop] for at, stop in _kept(header, segments, len(data) if end is None else end))
+    return b"".join((b"\xff\xd8", segments.data, *kept))
+
+
+def _kept(header: JpegHeader, segments: MetadataSegments, end: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each part of a JPEG of `end` bytes that stays, behind its first two bytes."""
     at = 2
     for found in header.segments:
         if found.kind in segments.replaces:
-            parts.append(data[at : found.start])
+            yield at, found.start
             at = found.end
-    return b"".join((*parts, memoryview(data)[at:end]))
+    yield at, end
 
 
-def set_modified(output: str | Path | int, modified_ns: int) -> bool:
-    """Give `output`, which was written just now, a time of modification.
+def set_modified(output: str | Path | int, modified_ns: int) -> None:
+    """Give `output`, which was written just now, a time of modification, if the disk takes it: FAT's begins in 1980.
 
     Args:
         output: a path, or an open file's descriptor where the system takes one (`os.supports_fd`).
         modified_ns: nanoseconds since 1970, as `os.stat_result.st_mtime_ns`; negative for earlier ones.
-
-    Returns:
-        Whether the disk takes it: FAT knows no time before 1980.
     """
-    try:
+    with suppress(OSError, OverflowError):
         os.utime(output, ns=(time.time_ns(), modified_ns))
-    except (OSError, OverflowError):
-        return False
-    return True
