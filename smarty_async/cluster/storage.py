@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import msgspec
 
@@ -40,15 +40,10 @@ __all__ = ["BucketStorage", "ChunkStorage", "FolderStorage", "storage_of"]
 class ChunkStorage(Protocol):
     """The storage of one run; it travels to the workers with each chunk."""
 
-    @property
-    def beat_seconds(self) -> float:
-        """How often a worker shows in a log that it lives."""
-        ...
-
-    @property
-    def shares_temp_files(self) -> bool:
-        """Whether workers see the temporary files of the caller."""
-        ...
+    beat_seconds: ClassVar[float]
+    """How often a worker shows in a log that it lives."""
+    shares_temp_files: ClassVar[bool]
+    """Whether workers see the temporary files of the caller."""
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk."""
@@ -135,15 +130,8 @@ class FolderStorage(msgspec.Struct, frozen=True):
 
     folder: str
 
-    @property
-    def beat_seconds(self) -> float:
-        """Every second: a line in a file."""
-        return 1.0
-
-    @property
-    def shares_temp_files(self) -> bool:
-        """They do: these are in the folder."""
-        return True
+    beat_seconds: ClassVar[float] = 1.0  # a line in a file
+    shares_temp_files: ClassVar[bool] = True
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, a file in it."""
@@ -217,15 +205,8 @@ class BucketStorage(msgspec.Struct, frozen=True):
 
     bucket: Bucket
 
-    @property
-    def beat_seconds(self) -> float:
-        """Every two seconds: a PUT."""
-        return 2.0
-
-    @property
-    def shares_temp_files(self) -> bool:
-        """They do not: these are on the caller's disk."""
-        return False
+    beat_seconds: ClassVar[float] = 2.0  # a PUT
+    shares_temp_files: ClassVar[bool] = False  # these are on the caller's disk
 
     def log(self, chunk: str) -> ChunkLog:
         """The log of a chunk, an object in it."""

@@ -153,21 +153,16 @@ class EngineProcess:
         Raises:
             ConfigurationError: it does not start, or cannot use its options.
         """
-        self._name = name
+        self.name = name
         self._options = options or EngineOptions()
         self._numbers = count(1)
         self._lock = Lock()
         self._process = self._start()
 
     def _start(self) -> _Process:
-        process = _Process(self._name, self._options)
+        process = _Process(self.name, self._options)
         weakref.finalize(self, process.stop)
         return process
-
-    @property
-    def name(self) -> str:
-        """What the engine is called on the command line."""
-        return self._name
 
     def improve(self, image: bytes, /) -> Improved:
         """Restore the photo in an image file's bytes.

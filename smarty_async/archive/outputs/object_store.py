@@ -69,6 +69,7 @@ class OutputBucket(StateFolder):
 
     Attributes:
         address: the bucket and the prefix.
+        bucket: the keys under the prefix.
         state_dir: the folder of the journal, the lock, the temporary files, and what of the log is still to be put.
         rules: which names a store takes.
         is_exclusive: whether the store creates an object only if there is none, when it is asked to; known once `lock`
@@ -79,22 +80,17 @@ class OutputBucket(StateFolder):
     def __init__(
         self, address: StoreAddress, *, options: Mapping[str, Any] | None = None, state: Path | None = None
     ) -> None:
-        self._bucket = Bucket(address, options)
-        self._pages = KeyPages(self._bucket)
+        self.bucket = Bucket(address, options)
+        self._pages = KeyPages(self.bucket)
         super().__init__(state or default_state_folder(address), self._pages, pool="fetching")
         self.address = address
         self.rules: FileNameRules = _RULES
         self.is_exclusive = True
         self.source_of_truth = f"the log and the outputs in {str(address)!r}"
-        self._log = OutputLog(self._bucket, self.state_dir / "log")
+        self._log = OutputLog(self.bucket, self.state_dir / "log")
         self._last_segment: int | None = None
         self._is_locked = False
         self._is_left = False
-
-    @property
-    def bucket(self) -> Bucket:
-        """The keys under the prefix."""
-        return self._bucket
 
     # the store
 
@@ -102,7 +98,7 @@ class OutputBucket(StateFolder):
 
     def check_access(self) -> None:
         """Make sure that the bucket can be listed, and is not another's state; see `OutputStore.check_access`."""
-        self._bucket.check()
+        self.bucket.check()
 
     def lock(self) -> None:
         """Lock the state folder, and become the owner of the outputs; see `OutputStore.lock`.
@@ -139,12 +135,12 @@ class OutputBucket(StateFolder):
         key = f"{STATE}/check-{secrets.token_hex(8)}"
         try:
             for _ in range(2):
-                self._bucket.put(key, b"", content_type="text/plain", create=True)
+                self.bucket.put(key, b"", content_type="text/plain", create=True)
         except ObjectExists:
             return True
         finally:
             with suppress(StoreError):
-                self._bucket.delete(key)
+                self.bucket.delete(key)
         return False
 
     def release(self) -> None:
@@ -191,7 +187,7 @@ class OutputBucket(StateFolder):
     # temporary files
 
     async def _copy_to(self, target: TempFile, kind: Kind, place: str, output: StoredOutput) -> bool:
-        return await _download(self._bucket, f"{kind}/{place}", target) == output.size
+        return await _download(self.bucket, f"{kind}/{place}", target) == output.size
 
     async def picture(self, kind: Kind, place: str, output: StoredOutput) -> tuple[Path | None, TempFile | None]:
         """A local file with an output; see `OutputStore.picture`."""
@@ -214,7 +210,7 @@ class OutputBucket(StateFolder):
             if self._is_left:
                 return StoreError("the run was left: the next one stores it")
             self.remove(move.place, move.removes)
-            writer = ObjectWriter(self._bucket, conditional=self.is_exclusive)
+            writer = ObjectWriter(self.bucket, conditional=self.is_exclusive)
             for kind, output in move.outputs.items():
                 if not move.is_stored:
                     writer.write(kind, move.place, output, self.temp_path(output.temporary), move.origin)
@@ -230,14 +226,14 @@ class OutputBucket(StateFolder):
     def remove(self, place: str, outputs: Mapping[Kind, StoredOutput]) -> None:
         """Remove those of `outputs` that are at `place` unchanged; see `OutputStore.remove`."""
         for kind, output in outputs.items():
-            found = self._bucket.head(f"{kind}/{place}")
+            found = self.bucket.head(f"{kind}/{place}")
             if found is not None and found.size == output.size and self._is(found, output):
-                self._bucket.delete(found.key)
+                self.bucket.delete(found.key)
 
     def _is(self, found: StoredObject, output: StoredOutput) -> bool:
         """Whether `found` has the digest of `output`; True when that is unknown: an older journal has none."""
         try:
-            return not output.digest or digest_of([self._bucket.get(found.key, etag=found.etag)]) == output.digest
+            return not output.digest or digest_of([self.bucket.get(found.key, etag=found.etag)]) == output.digest
         except (ObjectChanged, ObjectMissing):
             return False
 
@@ -247,7 +243,7 @@ class OutputBucket(StateFolder):
         for kind, output in move.outputs.items():
             if self.temp_path(output.temporary).exists():
                 waiting[kind] = output
-            elif (found := self._bucket.head(f"{kind}/{move.place}")) is None or found.size != output.size:
+            elif (found := self.bucket.head(f"{kind}/{move.place}")) is None or found.size != output.size:
                 return False
         refused = self.store(msgspec.structs.replace(move, outputs=waiting))
         if isinstance(refused, OutputRefused):
@@ -269,14 +265,14 @@ class OutputBucket(StateFolder):
     def write_results(self, results: Iterable[Result]) -> None:
         """Put the list of results in parts, those that have changed; see `OutputStore.write_results`."""
         self._log.check()
-        there = {one.key: one for page in self._bucket.pages(under=RESULTS_FOLDER) for one in page}
+        there = {one.key: one for page in self.bucket.pages(under=RESULTS_FOLDER) for one in page}
         for number, part in enumerate(_parts(results), start=1):
             key = f"{RESULTS_FOLDER}/part-{number:06}.jsonl"
             found = there.pop(key, None)
             if found is None or found.etag.strip('"') != hashlib.md5(part, usedforsecurity=False).hexdigest():
-                self._bucket.put(key, part, content_type="application/jsonl")
+                self.bucket.put(key, part, content_type="application/jsonl")
         if left := [key for key in there if key.startswith(f"{RESULTS_FOLDER}/part-")]:
-            self._bucket.delete(*left)
+            self.bucket.delete(*left)
 
     def rebuild(self, journal: RebuiltJournal) -> int:
         """Enter what the log tells of runs elsewhere, and outputs that no log names; see `OutputStore.rebuild`.
@@ -307,13 +303,13 @@ class OutputBucket(StateFolder):
     def _outputs(self) -> Iterator[tuple[Kind, str, int]]:
         """All outputs, each with its place and its size."""
         for kind in KINDS:
-            for page in self._bucket.pages(under=kind):
+            for page in self.bucket.pages(under=kind):
                 for one in page:
                     yield kind, one.key.removeprefix(f"{kind}/"), one.size
 
     def _origin(self, kind: Kind, place: str) -> OutputOrigin | None:
         with suppress(ObjectMissing, ObjectChanged):
-            return OutputOrigin.read(self._bucket.about(f"{kind}/{place}", name=METADATA_KEY))
+            return OutputOrigin.read(self.bucket.about(f"{kind}/{place}", name=METADATA_KEY))
         return None
 
 

@@ -41,6 +41,8 @@ _SHARPEN: Final = {"photo": 60, "art": 110}
 class BasicEngine:
     """Stretches faded photos, filters noise with a median, tones black-and-white photos, enlarges with Lanczos."""
 
+    name = "basic"
+
     def __init__(self, *, toning: bool = True) -> None:
         """Make the engine.
 
@@ -49,11 +51,6 @@ class BasicEngine:
         """
         self._toning = toning
         self._budget = PixelBudget()
-
-    @property
-    def name(self) -> str:
-        """What the engine is called on the command line."""
-        return "basic"
 
     def improve(self, image: bytes, /) -> Improved:
         """Correct what is wrong with the photo; none of the outputs when nothing is.

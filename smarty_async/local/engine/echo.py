@@ -18,10 +18,7 @@ _TEXT: Final = b"smarty-async echo "
 class EchoEngine:
     """Every output is the photo that was sent; a comment in it names the output's kind."""
 
-    @property
-    def name(self) -> str:
-        """What the engine is called on the command line."""
-        return "echo"
+    name = "echo"
 
     def improve(self, image: bytes, /) -> Improved:
         """All three outputs, so that an answer is as long as it can be.

@@ -52,6 +52,8 @@ _MOST_SHARPENED: Final = 1600
 class RestoreEngine:
     """Networks for JPEG damage, noise, scratches and enlargement; classical methods for fading and blur."""
 
+    name = "restore"
+
     def __init__(self, *, colourist: Colourist | None) -> None:
         """Make the engine; its networks are read when they are first needed.
 
@@ -71,11 +73,6 @@ class RestoreEngine:
         if options.colourist is not None:
             return cls(colourist=OnnxColourist(Path(options.colourist)))
         return cls(colourist=Toner() if options.toning else None)
-
-    @property
-    def name(self) -> str:
-        """What the engine is called on the command line."""
-        return "restore"
 
     def improve(self, image: bytes, /) -> Improved:
         """Correct what is wrong with the photo; none of the outputs when nothing is.
