@@ -427,18 +427,19 @@ def splice(source: BinaryIO, destination: BinaryIO, *, header: JpegHeader, segme
 
 def splice_bytes(data: bytes, *, header: JpegHeader, segments: MetadataSegments, end: int | None = None) -> bytes:
     """As `splice`, in memory, of the file's first `end` bytes."""
-    kept = (data[at:stop] for at, stop in _kept(header, segments, len(data) if end is None else end))
-    return b"".join((b"\xff\xd8", segments.data, *kept))
+    parts = _kept(header, segments, len(data) if end is None else end)
+    return b"".join([b"\xff\xd8", segments.data, *[data[at:stop] for at, stop in parts]])
 
 
-def _kept(header: JpegHeader, segments: MetadataSegments, end: int) -> Iterator[tuple[int, int]]:
+def _kept(header: JpegHeader, segments: MetadataSegments, end: int) -> list[tuple[int, int]]:
     """Begin and end of each part of a JPEG of `end` bytes that stays, behind its first two bytes."""
+    parts: list[tuple[int, int]] = []
     at = 2
     for found in header.segments:
         if found.kind in segments.replaces:
-            yield at, found.start
+            parts.append((at, found.start))
             at = found.end
-    yield at, end
+    return [*parts, (at, end)]
 
 
 def set_modified(output: str | Path | int, modified_ns: int) -> None:
