@@ -257,9 +257,9 @@ def open_for_parsing(photo: PhotoData) -> BinaryIO:
     status = os.stat(photo)  # noqa: PTH116 - a Path for each costs more
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")  # opening a pipe would keep us waiting
-    descriptor = os.open(photo, _OPENING)
     if status.st_size > _READ_AT_ONCE:
-        return os.fdopen(descriptor, "rb")
+        return open(photo, "rb")  # noqa: PTH123 - by its path: tifffile reads no stream whose name is a number
+    descriptor = os.open(photo, _OPENING)
     try:
         data = _read_all(descriptor, status.st_size)
     finally:

@@ -7,6 +7,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from smarty_async.archive.photos.convert import flattened
 from smarty_async.archive.photos.formats import decode_tiff
 from smarty_async.archive.photos.pages import read_directories
 from smarty_async.archive.photos.probe import Probed, probe
+from smarty_async.archive.photos.reader import _READ_AT_ONCE
 from smarty_async.errors import PhotoRejected
 from smarty_async.options import Limits
 
@@ -193,6 +195,14 @@ def test_gray(layout: str) -> None:
 @pytest.mark.parametrize("layout", COLORS)
 def test_colour(layout: str) -> None:
     assert difference(sent(COLORS[layout]()), RGB) <= 1
+
+
+@pytest.mark.parametrize("layout", ["float to 1", "16 bits, planar", "zstd"])
+def test_a_file_that_is_too_large_to_be_read_at_once(tmp_path: Path, layout: str) -> None:
+    file = tmp_path / "large.tif"
+    file.write_bytes(COLORS[layout]() + b"behind the picture" * (_READ_AT_ONCE // 18))
+    probed = probe(file, limits=LIMITS)
+    assert difference(opened(probed.converted or b""), RGB) <= 1
 
 
 @pytest.mark.parametrize("quality", [95])
