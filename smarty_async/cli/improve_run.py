@@ -335,7 +335,7 @@ class _RunReporter:
         """Whether photos are left for another run."""
         skipped = progress.outcomes.get("skipped", 0)
         others = sum(number for outcome, number in self.tally.outcomes.items() if outcome != "skipped")
-        return progress.scanning or progress.found > others + skipped
+        return progress.total is None or progress.total > others + skipped
 
     def exit_status(self, progress: Progress, *, interrupted: bool) -> Exit:
         """The exit status of a run that no error ended."""

@@ -54,8 +54,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         photos: photos that came to an end in this run.
         outcomes: photos by outcome.
         coloured: photos of this run that were given colours.
-        left: photos found and left for another run.
-        scanning: whether it ended before all photos were found.
+        left: photos left for another run: those found, and those counted ahead.
+        scanning: whether it ended before all photos were found or counted: more than `left` may be left.
         missing: photos finished in an earlier run of which outputs are no longer there.
         not_kept: such photos by kind of output, where one that is asked for was made and not kept.
         failures: failed and rejected photos, grouped by reason.
@@ -142,8 +142,8 @@ class Tally:
             photos=sum(self.outcomes.values()),
             outcomes=dict(self.outcomes),
             coloured=self.coloured,
-            left=max(0, progress.found - sum(self.outcomes.values())),
-            scanning=progress.scanning,
+            left=max(0, (progress.total or progress.found) - sum(self.outcomes.values())),
+            scanning=progress.total is None,
             missing=progress.missing,
             not_kept=progress.not_kept,
             failures=self.failures,
@@ -295,7 +295,8 @@ def _photos_and_folders(failures: Iterable[Failures]) -> str:
 
 def _stopped_line(summary: Summary) -> str:
     if summary.left:
-        return f"Stopped with {count(summary.left, 'photo')} left. The same command continues from here."
+        left = f"{'at least ' if summary.scanning else ''}{count(summary.left, 'photo')}"
+        return f"Stopped with {left} left. The same command continues from here."
     if summary.scanning:
         return "Stopped before all photos were found. The same command continues from here."
     return "Nothing was left to do when the run was stopped: every photo is finished."

@@ -292,6 +292,18 @@ def test_a_run_stopped_with_nothing_left_says_so() -> None:
     assert "Nothing was left to do" in "\n".join(summary_lines(summary, free=True))
 
 
+@pytest.mark.parametrize(
+    ("ahead", "says"),
+    [(4990, "Stopped with 4,999 photos left."), (None, "Stopped with at least 9 photos left.")],
+)
+def test_a_stopped_run_counts_the_photos_that_it_has_not_come_to(ahead: int | None, says: str) -> None:
+    tally = Tally()
+    tally.add(result("a.jpg", "restored"))
+    summary = tally.summary(Progress(found=10, ahead=ahead), out="o", seconds=1, free=True, interrupted=True)
+    assert says in "\n".join(summary_lines(summary, free=True))
+    assert summary.scanning is (ahead is None)
+
+
 def test_a_folder_whose_name_ends_with_a_dot_is_quoted() -> None:
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
