@@ -29,6 +29,7 @@ __all__ = [
     "find_missing_rows",
     "find_zero_tail",
     "without_zero_tail",
+    "zero_filled",
 ]
 
 
@@ -185,7 +186,8 @@ def without_zero_tail(stream: BinaryIO) -> BinaryIO:
     return excerpt(stream, [(0, min(tail + 8, stream.seek(0, os.SEEK_END)))])
 
 
-def _zero_filled() -> PhotoRejected:
+def zero_filled() -> PhotoRejected:
+    """The error for a photo in which zeros stand for its data."""
     return PhotoRejected(
         "the file is damaged: zeros stand where the data of its pixels should be: copy it again", type="damaged"
     )
@@ -217,7 +219,7 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
     else:
         damaged = any(find_missing_rows(rows, page.row_bytes) is not None for rows in _batches(stream, page))
     if damaged:
-        raise _zero_filled()
+        raise zero_filled()
 
 
 def _batches(stream: BinaryIO, page: ImageDirectory) -> Iterator[bytes]:
@@ -261,7 +263,7 @@ def check_rows(stream: BinaryIO, image: ImageFile, size: int) -> None:
     elif image.format in ("BMP", "PPM", "SGI", "PSD", "TGA"):
         damaged = any(find_missing_rows(rows, stride) is not None for rows, stride in _raw_rows(stream, image, size))
     if damaged:
-        raise _zero_filled()
+        raise zero_filled()
 
 
 def _raw_rows(stream: BinaryIO, image: ImageFile, size: int) -> Iterator[tuple[bytes, int]]:
@@ -301,11 +303,11 @@ def check_webp(stream: BinaryIO) -> None:
     """
     for kind, place in _webp_data(stream):
         if kind == b"VP8L" and _holds_zeros(stream, [place]):
-            raise _zero_filled()
+            raise zero_filled()
         if kind == b"VP8 " and _ends_in_zeros(stream, [place], tail=_WEBP_TAIL):
             longest = int(place[1] * _LONGEST_WEBP_TAIL)
             if _ends_in_zeros(stream, [place], tail=longest) or not _ends_flat(stream):
-                raise _zero_filled()
+                raise zero_filled()
             return
 
 

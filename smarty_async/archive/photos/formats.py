@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from smarty_async.archive.photos.convert import flattened, upright
+from smarty_async.archive.photos.damage import zero_filled
 from smarty_async.archive.photos.identify import (
     check_pixels,
     decode,
@@ -267,6 +268,9 @@ _CODEC_OPTIONS: dict[str, dict[str, int]] = {"jpeg": {}, "jpegxl": {"index": 0}}
 _MORE_INPUT = "NEED_MORE_INPUT"
 """What libjxl says of a file that breaks off."""
 
+_HOLE = bytes(512)
+"""Zeros, of one sector of a disk, that are why a file cannot be decoded."""
+
 
 def decode_tiff(stream: BinaryIO, directory: ImageDirectory, *, what: str) -> Image.Image:
     """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
@@ -322,20 +326,24 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
         bits: of a sample; None for all that the samples have in memory.
 
     Raises:
-        PhotoRejected: with type ``unsupported``; ``truncated`` when the file breaks off.
+        PhotoRejected: with type ``unsupported``; ``truncated`` when the file breaks off; ``damaged`` when it cannot be
+            decoded, and zeros stand in it.
     """
     try:
         import imagecodecs  # noqa: PLC0415 - an extra
     except ImportError:
         raise missing_extra(what, kind="unsupported") from None
     stream.seek(0)
+    data = stream.read()
     try:
-        pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read(), **_CODEC_OPTIONS[codec])
+        pixels = getattr(imagecodecs, f"{codec}_decode")(data, **_CODEC_OPTIONS[codec])
     except MemoryError:
         raise
     except Exception as error:  # codecs raise exceptions of any class for broken data
         if _MORE_INPUT in str(error):
             raise PhotoRejected("the file is incomplete: copy it again", type="truncated") from error
+        if _HOLE in data:
+            raise zero_filled() from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     bits = bits or 8 * int(pixels.dtype.itemsize)

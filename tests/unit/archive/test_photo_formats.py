@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps
 from support.metadata_samples import srgb_profile
-from support.pictures import encoded, heic, jpeg, opened, png, scene
+from support.pictures import encoded, heic, jpeg, opened, png, scene, with_noise
 
 from smarty_async.archive.outputs.metadata.read import read_metadata
 from smarty_async.archive.photos import identify
@@ -693,6 +693,24 @@ def test_a_jpeg_xl_that_breaks_off() -> None:
     data = imagecodecs.jpegxl_encode(np.asarray(scene(200, 150)))
     assert probe(data, limits=LIMITS).converted
     assert rejected(data[: len(data) // 2]).type == "truncated"
+
+
+@pytest.mark.parametrize("made_of_a_jpeg", [False, True])
+def test_a_jpeg_xl_with_zeros_for_data(made_of_a_jpeg: bool) -> None:  # noqa: FBT001 - a parameter
+    imagecodecs = pytest.importorskip("imagecodecs")
+    np = pytest.importorskip("numpy")
+    picture = with_noise(scene(200, 150))
+    data = (
+        imagecodecs.jpegxl_encode_jpeg(encoded(picture), usecontainer=True)
+        if made_of_a_jpeg
+        else imagecodecs.jpegxl_encode(np.asarray(picture))
+    )
+    half = len(data) // 2
+    assert probe(data, limits=LIMITS).converted
+    for broken in (data[:half] + bytes(len(data) - half), data[:half] + bytes(1024) + data[half + 1024 :]):
+        error = rejected(broken)
+        assert error.type == "damaged"
+        assert "zeros" in str(error)
 
 
 JPEG_XL_HEADS = [
