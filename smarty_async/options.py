@@ -271,7 +271,9 @@ def check_modes(
         raise OptionsError("chain (--chain) enlarges the restored picture: it needs both modes, improve and resolution")
     if "resolution" not in asked:
         if rfactor is not None or rtype is not None:
-            raise OptionsError("rfactor and rtype go with the resolution mode only: add it, or leave them out")
+            raise OptionsError(
+                "rfactor (--rfactor) and rtype (--rtype) go with the resolution mode only: add it, or leave them out"
+            )
         return (ModeSpec("improve"),)
     if rfactor not in (2, 4):
         raise OptionsError(f"resolution needs rfactor (--rfactor) 2 or 4, not {rfactor!r}")

@@ -162,7 +162,7 @@ def read_config(path: Path, commands: Mapping[str, Any]) -> dict[str, dict[str, 
     for key, value in settings.items():
         if isinstance(value, dict) and key in commands:
             for inner, setting in cast("dict[str, Any]", value).items():
-                option = _option(inner, options[key], path)
+                option = _option(inner, options[key], path, command=key)
                 defaults[key][str(option.name)] = _value(option, setting, path)
         else:
             owners = [name for name in commands if key.replace("-", "_") in options[name]]
@@ -239,7 +239,7 @@ def _expanded(value: Any) -> Any:
     return os.path.expanduser(value) if is_below_home else value  # noqa: PTH111 - the rest stays as it is written
 
 
-def _option(key: str, options: Mapping[str, TyperOption], path: Path) -> TyperOption:
+def _option(key: str, options: Mapping[str, TyperOption], path: Path, *, command: str = "") -> TyperOption:
     name = key.replace("-", "_")
     if name in _SECRETS:
         raise ConfigurationError(
@@ -248,7 +248,8 @@ def _option(key: str, options: Mapping[str, TyperOption], path: Path) -> TyperOp
         )
     if name not in options:
         raise ConfigurationError(
-            f"the config file {str(path)!r} sets {key!r}, which is not an option{_close(name, options)}"
+            f"the config file {str(path)!r} sets {key!r}{f' in the section [{command}]' if command else ''}, "
+            f"which is not an option{f' of {command}' if command else ''}{_close(name, options)}"
         )
     return options[name]
 

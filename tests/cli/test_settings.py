@@ -116,7 +116,7 @@ class TestConfigFile:
             ('include = [["a"]]', r"sets 'include' to \['a'\]: it takes a text"),
             ("concurrency = 2.5", "sets 'concurrency' to 2.5: it takes a whole number"),
             ("max-costs = 1", "sets 'max-costs', which is not an option: did you mean 'max-cost'"),
-            ("[improve]\nport = 1", "sets 'port', which is not an option"),
+            ("[improve]\nport = 1", r"sets 'port' in the section \[improve\], which is not an option of improve"),
             ("[impruve]\nfit = true", r"has a section \[impruve\], which is not a command: did you mean 'improve'"),
             ('token = "s3cret"', "holds 'token': put secrets into the environment"),
             ("max-cost", "is not valid TOML"),
