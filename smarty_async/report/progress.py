@@ -75,7 +75,7 @@ def _details(progress: Progress, estimate: Estimator, *, free: bool) -> list[str
     if progress.workers:
         parts.append(f"{count(progress.workers, 'worker')} with {count(progress.permits, 'permit')}")
     if progress.retries:
-        parts.append(f"{progress.retries:,} sent again")
+        parts.append(f"{progress.retries:,} tried again")
     bad = progress.outcomes.get("failed", 0) + progress.outcomes.get("rejected", 0)
     if bad:
         parts.append(f"{count(bad, 'photo')} not restored")

@@ -137,10 +137,12 @@ def test_lines_under_the_bar_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPat
     bar.say("tall.jpg: 300×4000 pixels are outside the dimensions that are accepted")
     bar.close()
     drawn = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").split("\n")
-    details = [line for line in drawn if " sent again" in line or " not restored" in line or " requests" in line]
+    details = [line for line in drawn if " tried again" in line or " not restored" in line or " requests" in line]
     assert details
     for line in details:
-        assert re.fullmatch(r"(?:(?:about [\d.]+ ₽|1,000 requests|3 sent again|5 photos not restored)(?: · |$))+", line)
+        assert re.fullmatch(
+            r"(?:(?:about [\d.]+ ₽|1,000 requests|3 tried again|5 photos not restored)(?: · |$))+", line
+        )
     assert any(re.fullmatch(r"waiting for …[写真]+ and 11 more", line) for line in drawn)
     assert max(map(columns, drawn)) <= width
     assert "accepted" in {line.strip().split(" ")[-1] for line in drawn if line.startswith("  ")}
@@ -559,7 +561,7 @@ def test_the_bar_shows_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "3.0 photos/s" in text
     assert "about 30 s left" in text
     assert "about 1.98 ₽" in text
-    assert "3 sent again" in text
+    assert "3 tried again" in text
     assert "1 photo not restored" in text
     assert "waiting for …xxx" in text
     assert "xxx/end.jpg" in text
