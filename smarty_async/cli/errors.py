@@ -52,7 +52,8 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EIO, getattr(errno, "EDQUOT", errno.EN
 """Numbers of errors of a disk that cannot be written to; such an error of stdout names no file."""
 
 _ANOTHER_PATH = "Nothing can be stored at this path: choose another one, or remove what is in the way."
-_GET_PERMISSION = "Change the permissions, or run the same command as a user who has them."
+_GET_PERMISSION = "Change the permissions, run the same command as a user who has them, or choose another place."
+_ANOTHER_DISK = "This disk can only be read: choose a place on another one."
 _MAKE_ROOM = "Make room on the disk, and run the same command again."
 _PAYS_AGAIN = (
     "These photos may have been paid for, and would be again: ask the service's support first, and then try one photo "
@@ -64,6 +65,7 @@ _MAKE_FOLDER = "Check that the folder is there and its disk is connected, or cho
 _WAY_OUT_OF: Mapping[int | None, str] = {
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), _ANOTHER_PATH),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _GET_PERMISSION),
+    errno.EROFS: _ANOTHER_DISK,
     **dict.fromkeys((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)), _MAKE_ROOM),
     errno.ENOENT: _MAKE_FOLDER,
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _OPEN_MORE),

@@ -189,7 +189,12 @@ def test_an_output_path_that_leads_through_a_file_is_not_to_be_tried_again(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("number", "way_out"), [(errno.ENOSPC, "Make room on the disk"), (errno.ENOENT, "Check that the folder is there")]
+    ("number", "way_out"),
+    [
+        (errno.ENOSPC, "Make room on the disk"),
+        (errno.ENOENT, "Check that the folder is there"),
+        (errno.EROFS, "This disk can only be read: choose a place on another one"),
+    ],
 )
 @pytest.mark.parametrize("resumes", [True, False])
 def test_what_to_do_about_a_disk_is_said_by_every_command(number: int, way_out: str, *, resumes: bool) -> None:

@@ -98,7 +98,7 @@ def test_a_journal_that_may_not_be_read(results: Path, source: Path, tmp_path: P
         ended = invoke(*(part.format(tmp=tmp_path, source=source, out=results) for part in arguments))
     assert ended.status == 5
     assert f"cannot read {str(journal)!r}: Permission denied" in ended.err
-    assert "Change the permissions, or run the same command as a user who has them" in ended.err
+    assert "Change the permissions, run the same command as a user who has them, or choose another place" in ended.err
 
 
 @pytest.mark.slow
