@@ -303,7 +303,7 @@ SYSTEM_FILES = frozenset({
     # QNAP; hidden: .@__thumb, .@upload_cache
     "@__thumb", "@recently-snapshot", "@recycle", "@transcode",
     # other storage boxes and file servers; hidden: .recycle, .snapshot, .wdmc, .zfs
-    "@snapshot", "files_trashbin", "files_versions", "trashbox", "~snapshot",
+    "@snapshot", "files_trashbin", "files_versions", "recycle bin", "trashbox", "~snapshot",
     # photo tools; hidden: .dtrash, .picasaoriginals
     "captureone",
 })  # fmt: skip

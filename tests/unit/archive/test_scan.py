@@ -167,6 +167,7 @@ class TestFolders:
 SKIPPED_FOLDERS = [
     *("#recycle", "@Recycle", "#snapshot", "lost+found", "@tmp", "@eaDir", "$RECYCLE.BIN", ".Trash-1000"),
     *(".AppleDouble", ".@__thumb", "@Recently-Snapshot", "System Volume Information", "Previews.lrdata", "CaptureOne"),
+    *("Recycle Bin", "trashbox"),
 ]
 
 
