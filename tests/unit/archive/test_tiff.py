@@ -414,6 +414,26 @@ def test_zeros_in_the_directory() -> None:
     assert caught.value.type == "damaged"
 
 
+@pytest.mark.parametrize("compression", ["lzw", "packbits"])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_zeros_within_strips_and_tiles(compression: str, tile: tuple[int, int] | None) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 200, 3), np.uint8)
+    data = written(noise, photometric="rgb", compression=compression, tile=tile)
+    half = len(data) // 2
+    assert probe(data, limits=LIMITS)
+    with pytest.raises(PhotoRejected, match="zeros") as caught:
+        probe(data[:half] + bytes(2048) + data[half + 2048 :], limits=LIMITS)
+    assert caught.value.type == "damaged"
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits"])
+def test_black_is_no_damage(compression: str) -> None:
+    black = np.zeros((2000, 1500, 3), np.uint8)
+    assert probe(written(black, photometric="rgb", compression=compression), limits=LIMITS)
+    pillow = {"lzw": "tiff_lzw", "packbits": "packbits"}[compression]
+    assert probe(encoded(Image.fromarray(black), "TIFF", compression=pillow), limits=LIMITS)
+
+
 def shortened(data: bytes, tag: int, at: int, *, by: int = 1) -> bytes:
     """A little-endian TIFF in which one of the lengths of its strips or tiles is less."""
     (start,) = struct.unpack_from("<L", data, 4)
