@@ -20,6 +20,7 @@ from smarty_async.archive.entries import (
     StoredAnswer,
     StoredOutput,
     is_kept,
+    output_paths,
 )
 from smarty_async.archive.journal.records import DuplicateAnswer, ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
@@ -32,7 +33,7 @@ from smarty_async.archive.photos.reader import FileBody, PhotoData
 from smarty_async.archive.sources.folder import probe_file
 from smarty_async.archive.sources.source import PhotoBody
 from smarty_async.asking import RequestOutcome, ask
-from smarty_async.chained import not_enlarged, restored_kind
+from smarty_async.chained import not_enlarged, not_there, restored_kind
 from smarty_async.errors import PhotoFailed, PhotoRejected, SmartyError
 from smarty_async.options import ModeSpec, rounds
 from smarty_async.progress import InFlight
@@ -307,15 +308,14 @@ class PhotoRun:
             PhotoRejected: it was not kept, or is no longer there.
         """
         answer = self.entry.answers["improve"]
-        kind = restored_kind(answer)
+        kind = restored_kind(answer, self.entry.place)
         if kind is None:
             return None
         path, file = await self._context.outputs.picture(kind, self.entry.place, answer.outputs[kind])
         if file is not None:
             self._converted += (file,)
         if path is None:
-            gone = f"its output {kind}/{self.entry.place} is no longer there"
-            raise not_enlarged(PhotoRejected(gone, type="unreadable"))
+            raise not_there(output_paths(self.entry.place, [kind])[kind])
         return str(path)
 
     # commit

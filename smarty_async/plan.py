@@ -22,6 +22,7 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
+from smarty_async.chained import restored_kind
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
 from smarty_async.options import (
@@ -83,7 +84,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     outputs = open_outputs(options)
     outputs.check_access()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
-    with closing(_copy_of_journal(outputs.state_dir / JOURNAL)) as store, store.translated():
+    with closing(_copy_of_journal(outputs.state_dir / JOURNAL, outputs)) as store, store.translated():
         outputs.rebuild(JournalRebuilder(store, options.specs))
         store.recover(_is_placed)
         counting = _Counting(options, limits, source, outputs, store, concurrency=concurrency, paid=store.images_paid())
@@ -91,6 +92,8 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
         for files in source.scan():
             for start in range(0, len(files), LOOKED_UP):
                 found = store.look_up(counting.photos_of(files[start : start + LOOKED_UP]), options.specs)
+                known = [page for entry in found for page in entry.file.other_pages(entry.pages)]
+                found += store.look_up(known, options.specs)
                 # All before any: photos that have exchanged their names are no copies of each other.
                 for entry in [counting.verified(entry) for entry in found]:
                     pages = counting.look(entry)
@@ -176,12 +179,20 @@ class _Counting:
             self._rejected.append(failed)
             return entry.pages
         try:
-            if entry.problem:
-                raise PhotoRejected(entry.problem.message, type=entry.problem.type)
-            probed = self._source.prober(entry.file)(limits=self._limits, fit=self._fit)
+            return self._look_into(entry, missing)
         except PhotoRejected as error:
             self._rejected.append(entry.result("rejected", error=ErrorInfo(error.type, str(error))))
             return entry.pages
+
+    def _look_into(self, entry: PhotoEntry, missing: tuple[ModeSpec, ...]) -> int:
+        """Count a photo that lacks answers to `missing`; the pages of its file.
+
+        Raises:
+            PhotoRejected: it would not be sent.
+        """
+        if entry.problem:
+            raise PhotoRejected(entry.problem.message, type=entry.problem.type)
+        probed = self._source.prober(entry.file)(limits=self._limits, fit=self._fit)
         digest = self._digest_of(entry)
         if entry.may_be_duplicate and digest:
             copied = [spec for spec in missing if self._has_copy(entry, spec, digest)]
@@ -191,6 +202,8 @@ class _Counting:
                 self._duplicates += 1
                 return probed.pages
         groups = rounds(missing)
+        if groups[0][0].chained and (restored := entry.answers.get("improve")):
+            restored_kind(restored, entry.place)
         if not (self._photos_left.take(1) and self._images_left.take(len(groups)) == len(groups)):
             self._left += 1
             return probed.pages
@@ -251,7 +264,10 @@ class _Counting:
             return True
         while answers := self._store.answers_to(wanted, entry.id, after=(start := self._search.start(wanted))):
             gone = self._outputs.missing([other.copied(wanted.kinds) for other in answers])
-            if found := self._search.first_there(wanted, answers, start=start, gone=gone):
+            found = self._search.first_there(wanted, answers, start=start, gone=gone)
+            if found and self._outputs.foreign_kinds(*found.answer.copied(wanted.kinds), found.answer.answer.outputs):
+                self._search.skip(found)  # a person has changed them since
+            elif found:
                 self._search.note_copied(found)
                 return True
         return False
@@ -286,12 +302,12 @@ def _is_placed(*_: object) -> bool:
     return True
 
 
-def _copy_of_journal(journal: Path) -> JournalStore:
+def _copy_of_journal(journal: Path, outputs: OutputStore) -> JournalStore:
     """The journal as a run would have it; a damaged one would be replaced."""
     try:
-        return JournalStore(journal, opener=schema.copied)
+        return JournalStore(journal, opener=schema.copied, outputs=outputs)
     except schema.DamagedJournal:
-        return JournalStore(journal, opener=lambda _: schema.empty())
+        return JournalStore(journal, opener=lambda _: schema.empty(), outputs=outputs)
 
 
 async def read_status(
@@ -355,7 +371,7 @@ def _opened_to_read(
     journal = outputs.state_dir / JOURNAL
     if isinstance(outputs, OutputBucket):
         outputs.check_access()
-        with closing(_copy_of_journal(journal)) as store, store.translated():
+        with closing(_copy_of_journal(journal, outputs)) as store, store.translated():
             outputs.rebuild(JournalRebuilder(store, ()))
             if store.is_empty:
                 raise ConfigurationError(f"{str(out)!r} holds no log: no photos were restored into it")

@@ -15,6 +15,7 @@ from support.fake_service import KINDS, FakeService, Request, answer_body, envel
 from support.pictures import jpeg
 
 from smarty_async import Limits, PhotoFailed, plan_archive
+from smarty_async.report.wording import advice
 from smarty_async.results import PRICE
 
 BOTH: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "rtype": "photo", "chain": True}
@@ -185,6 +186,9 @@ async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarg
         await restore(service, photos, out, outputs=("colorized",))
         rejected = await restore(service, photos, out, **BOTH)
         assert outcomes(rejected) == {"a.jpg": "rejected", "copy.jpg": "rejected"}
+        planned = await plan_archive(photos, out=out, **BOTH)
+        assert (planned.photos, planned.cost) == (0, 0)
+        assert [one.error for one in planned.rejected] == [one.error for one in rejected]
         for result in rejected:
             assert result.error
             assert result.error.type == "not_kept"
@@ -198,6 +202,23 @@ async def test_a_restored_picture_that_an_earlier_run_did_not_keep_is_not_enlarg
     assert sorted(result.outcome for result in again) == ["duplicate", "restored"]
     assert len(sent["improve"]) == 2
     assert sent["resolution"] == [(out / "colorized_improved" / "a.jpg").read_bytes()]
+
+
+async def test_a_restored_picture_that_was_deleted_is_not_enlarged_until_it_is_made_again(tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    fill(photos, "a.jpg")
+    async with service_of_pictures() as service:
+        await restore(service, photos, out)
+        (out / "colorized_improved" / "a.jpg").unlink()
+        plan = await plan_archive(photos, out=out, **BOTH)
+        [rejected] = await restore(service, photos, out, **BOTH)
+        assert (plan.photos, plan.cost, [one.error for one in plan.rejected]) == (0, 0, [rejected.error])
+        assert rejected.error
+        assert "'colorized_improved/a.jpg' is no longer there: run again with redo_missing" in rejected.error.message
+        assert advice(rejected.error.type) is None
+        assert "resolution" not in sent_by_mode(service)
+        [again] = await restore(service, photos, out, redo_missing=True, **BOTH)
+    assert set(again.outputs) == {*KINDS["improve"], "resolved"}
 
 
 async def test_a_restored_picture_that_was_not_kept_is_not_taken_for_one_that_was_not_made(tmp_path: Path) -> None:

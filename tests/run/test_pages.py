@@ -14,11 +14,11 @@ from smarty_async import plan_archive
 from smarty_async.results import Result
 
 
-def write_pages(path: Path, *, pages: int) -> None:
-    """A TIFF with so many pages, no two alike."""
+def write_pages(path: Path, *, pages: int, first: int = 0) -> None:
+    """A TIFF with so many pages, no two alike, of the scenes from `first` on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    first, *others = [scene(40, 30, seed=page) for page in range(pages)]
-    first.save(path, "TIFF", save_all=True, append_images=others)
+    picture, *others = [scene(40, 30, seed=page) for page in range(first, first + pages)]
+    picture.save(path, "TIFF", save_all=True, append_images=others)
 
 
 def by_page(results: list[Result]) -> dict[int, Result]:
@@ -113,6 +113,23 @@ async def test_a_plan_counts_pages(tmp_path: Path) -> None:
     write_pages(tmp_path / "photos" / "scan.tif", pages=3)
     fill(tmp_path / "photos", "a.jpg")
     assert (await plan_archive(tmp_path / "photos", out=tmp_path / "out")).photos == 4
+
+
+async def test_pages_of_files_that_have_exchanged_their_names_are_planned_as_they_are_sent(tmp_path: Path) -> None:
+    source, out = tmp_path / "photos", tmp_path / "out"
+    for number in range(3):
+        write_pages(source / f"{number}.tif", pages=2, first=2 * number)
+    assert len({path.stat().st_size for path in source.iterdir()}) == 1
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (source / "0.tif").rename(tmp_path / "last.tif")
+        (source / "1.tif").rename(source / "0.tif")
+        (source / "2.tif").rename(source / "1.tif")
+        (tmp_path / "last.tif").rename(source / "2.tif")
+        plan = await plan_archive(source, out=out)
+        service.requests.clear()
+        await restore(service, source, out)
+        assert (plan.photos, plan.duplicates) == (len(sent(service)), 0) == (6, 0)
 
 
 async def test_in_memory_the_first_page_is_restored(tmp_path: Path) -> None:

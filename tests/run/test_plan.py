@@ -119,6 +119,39 @@ async def test_a_plan_reports_what_collides(tmp_path: Path, out: Path) -> None:
     ]
 
 
+async def test_copies_of_outputs_that_a_person_has_changed_are_not_planned(source: Path, out: Path) -> None:
+    fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        for path in (out / "improved" / "a.jpg", out / "colorized" / "b.jpg"):
+            path.write_bytes(bytes(path.stat().st_size))
+        (source / "moved").mkdir()
+        for name in ("a.jpg", "b.jpg"):
+            (source / name).rename(source / "moved" / name)
+        plan = await plan_archive(source, out=out)
+        service.requests.clear()
+        await restore(service, source, out)
+        assert (plan.photos, plan.duplicates) == (len(sent(service)), 0) == (2, 0)
+
+
+async def test_a_file_in_the_place_of_an_output_is_planned_for(source: Path, out: Path) -> None:
+    fill(source, "a.jpg", "b.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "resolved").mkdir()
+        (out / "resolved" / "a.jpg").write_bytes(b"mine")
+        (out / "improved" / "folder").write_bytes(b"mine")
+        fill(source, "folder/c.jpg")
+        plan = await plan_archive(source, out=out, **BOTH)
+        results = await restore(service, source, out, **BOTH)
+    assert plan.photos == 1
+    assert {one.photo: one.error for one in plan.rejected} == {one.photo: one.error for one in results if one.error}
+    assert {one.photo: one.error and one.error.type for one in plan.rejected} == {
+        "a.jpg": "output_exists",
+        "folder/c.jpg": "output_refused",
+    }
+
+
 async def test_what_an_interrupted_run_received_is_not_planned_for(source: Path, out: Path) -> None:
     fill(source, "a.jpg", "b.jpg")
     (out / STATE).mkdir(parents=True)
