@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
+from functools import partial
+from itertools import chain
 from typing import Any, Unpack
 
 import msgspec
@@ -84,9 +85,7 @@ def _plan(options: ArchiveOptions, limits: Limits, concurrency: int) -> Plan:
     outputs = open_outputs(options)
     outputs.check_access()
     # What the run would write goes into a copy of the journal: photos that share an output place collide there, too.
-    with closing(_copy_of_journal(outputs.state_dir / JOURNAL, outputs)) as store, store.translated():
-        outputs.rebuild(JournalRebuilder(store, options.specs))
-        store.recover(_is_placed)
+    with closing(_copy_of_journal(outputs, partial(_prepare, outputs, options.specs))) as store, store.translated():
         counting = _Counting(options, limits, source, outputs, store, concurrency=concurrency, paid=store.images_paid())
         counting.seen.warnings += source.warnings()
         for files in source.scan():
@@ -204,17 +203,18 @@ class _Counting:
         groups = rounds(missing)
         if groups[0][0].chained and (restored := entry.answers.get("improve")):
             restored_kind(restored, entry.place)
-        if not (self._photos_left.take(1) and self._images_left.take(len(groups)) == len(groups)):
-            self._left += 1
+        paid = self._images_left.take(len(groups)) if self._photos_left.take(1) else 0
+        self._left += paid < len(groups)
+        if not paid:
             return probed.pages
-        self._note_sent(entry.id, missing, digest)
+        self._note_sent(entry.id, tuple(chain.from_iterable(groups[:paid])), digest)
         if probed.warning:
             self.seen.warn_of_size(display_path(entry.file.photo), probed.warning)
         self._photos += 1
         self._bytes += probed.size
         self._pixels += probed.width * probed.height
-        self._images += len(groups)
-        for group in groups:
+        self._images += paid
+        for group in groups[:paid]:
             self._batcher.add(_PlannedItem(probed.size, group))
         self._form_chunks(more=True)
         return probed.pages
@@ -297,17 +297,34 @@ class _Counting:
         )
 
 
+def _prepare(outputs: OutputStore, specs: Sequence[ModeSpec], store: JournalStore) -> None:
+    """Bring a copy of the journal to the state in which a run would begin with it."""
+    outputs.rebuild(JournalRebuilder(store, specs))
+    store.recover(_is_placed)
+
+
 def _is_placed(*_: object) -> bool:
     """A run moves what an interrupted one had received to its place, and does not send it again."""
     return True
 
 
-def _copy_of_journal(journal: Path, outputs: OutputStore) -> JournalStore:
-    """The journal as a run would have it; a damaged one would be replaced."""
+def _copy_of_journal(outputs: OutputStore, prepare: Callable[[JournalStore], object]) -> JournalStore:
+    """A copy of the journal after `prepare`; a damaged one is replaced, as a run would replace it."""
     try:
-        return JournalStore(journal, opener=schema.copied, outputs=outputs)
+        return _prepared(JournalStore(outputs.state_dir / JOURNAL, opener=schema.copied, outputs=outputs), prepare)
     except schema.DamagedJournal:
-        return JournalStore(journal, opener=lambda _: schema.empty(), outputs=outputs)
+        empty = JournalStore(outputs.state_dir / JOURNAL, opener=lambda _: schema.empty(), outputs=outputs)
+        return _prepared(empty, prepare)
+
+
+def _prepared(store: JournalStore, prepare: Callable[[JournalStore], object]) -> JournalStore:
+    try:
+        with store.translated():
+            prepare(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 async def read_status(
@@ -371,8 +388,10 @@ def _opened_to_read(
     journal = outputs.state_dir / JOURNAL
     if isinstance(outputs, OutputBucket):
         outputs.check_access()
-        with closing(_copy_of_journal(journal, outputs)) as store, store.translated():
-            outputs.rebuild(JournalRebuilder(store, ()))
+        with (
+            closing(_copy_of_journal(outputs, lambda store: outputs.rebuild(JournalRebuilder(store, ())))) as store,
+            store.translated(),
+        ):
             if store.is_empty:
                 raise ConfigurationError(f"{str(out)!r} holds no log: no photos were restored into it")
             yield store

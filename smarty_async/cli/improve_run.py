@@ -56,7 +56,7 @@ async def preview(options: ImproveOptions) -> Exit:
             concurrency=options.client.concurrency,
             **_with_list(options.keywords, listed),
         )
-    if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected or plan.left_alone):
+    if not (plan.photos or plan.duplicates or plan.skipped or plan.rejected or plan.left or plan.left_alone):
         raise options.nothing_found
     output = Output()
     if options.display.json:

@@ -548,6 +548,12 @@ def test_no_source_and_no_photos(tmp_path: Path, out: Path) -> None:
     assert "no photos found" in dry.err
 
 
+def test_a_dry_run_whose_limit_leaves_every_photo_says_so(photos: Path, out: Path) -> None:
+    ended = invoke("improve", photos, "--out", out, "--dry-run", "--max-cost", "0", *LOOPBACK)
+    assert (ended.status, ended.err) == (0, "")
+    assert "for another run: the spend limit is reached" in ended.out
+
+
 @pytest.mark.slow
 async def test_a_bad_token_stops_the_run_and_is_shown_nowhere(photos: Path, out: Path) -> None:
     async with FakeService(valid_tokens={"another"}) as service:

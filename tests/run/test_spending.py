@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.archives import client, fill, sent
+from support.archives import client, fill, restore, sent
 from support.fake_service import FakeService
 
 from smarty_async import SmartyClient, plan_archive
@@ -49,6 +50,17 @@ async def test_a_chained_enlargement_is_planned_as_a_request_of_its_own(tmp_path
         tmp_path / "photos", out=tmp_path / "out", modes=("improve", "resolution"), rfactor=2, chain=True
     )
     assert (plan.photos, round(plan.cost, 2)) == (1, 0.12)
+
+
+async def test_a_limit_between_the_two_requests_of_a_chain_is_planned_as_it_is_spent(tmp_path: Path) -> None:
+    fill(tmp_path / "photos", "a.jpg", "b.jpg")
+    options: dict[str, Any] = {"modes": ("improve", "resolution"), "rfactor": 2, "chain": True, "max_cost": 0.06}
+    plan = await plan_archive(tmp_path / "photos", out=tmp_path / "out", **options)
+    async with FakeService() as service:
+        await restore(service, tmp_path / "photos", tmp_path / "out", **options)
+        images = len(sent(service))
+    assert (images, round(plan.cost, 2)) == (1, 0.06)
+    assert (plan.photos, plan.requests, plan.left) == (1, 1, 2)
 
 
 async def test_infinity_is_no_limit(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ async def test_a_damaged_journal_is_rebuilt_and_nothing_is_sent_again(
         before = lines(out)
         damage(journal_of(out))
         damaged = journal_of(out).read_bytes()
+        plan = await plan_archive(source, out=out)
+        assert (plan.photos, plan.skipped) == (0, 4)
         results, [warning] = await results_and_warnings(service, source, out)
         assert len(sent(service)) == 4
     assert Counter(result.outcome for result in results) == {"skipped": 4}
