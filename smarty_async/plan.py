@@ -164,7 +164,7 @@ class _Counting:
         entry = self._checked(entry)
         if entry.version_changed:
             digest = digest_of(unhashed_of(entry), digest=self._source.digest)
-            entry = self._checked(self._store.verify(entry, digest))
+            entry = self._checked(self._store.verify(entry, digest, self._specs))
         return entry
 
     def look(self, entry: PhotoEntry) -> int:
@@ -226,7 +226,7 @@ class _Counting:
     def _checked(self, entry: PhotoEntry) -> PhotoEntry:
         """The entry, with what is not there of its outputs."""
         checked = self._outputs.checked([entry])
-        [one] = self._store.ask_again(checked, self._kinds) if self._redo_missing else checked
+        [one] = self._store.ask_again(checked, self._specs, self._kinds) if self._redo_missing else checked
         return one
 
     def _identified(self, entry: PhotoEntry) -> PhotoEntry:
@@ -239,7 +239,7 @@ class _Counting:
                 for photo in digests.keys() & self._sent_unhashed.keys():
                     self._note_sent(photo, self._sent_unhashed.pop(photo), digests[photo])
             if not entry.answers:
-                entry = self._checked(store.follow_moved(entry))
+                entry = self._checked(store.follow_moved(entry, self._specs))
                 for answer in entry.answers.values():  # it was that of another entry, which may have been passed
                     self._search.go_back(self._digest_of(entry) or b"", answer.spec, entry.id)
         return entry

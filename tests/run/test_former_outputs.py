@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from support.archives import IMPROVED, STATE, fill, line_of, outcomes, photo, restore, sent, temporaries, tree
 from support.fake_service import Answer, FakeService, Request, expected, http, items, response_of
 
+from smarty_async import plan_archive
 from smarty_async.archive.outputs import folder as output_folder
 from smarty_async.archive.outputs.store import OutputMove
 from smarty_async.errors import DiskError, SmartyError
@@ -22,9 +24,9 @@ pytestmark = pytest.mark.slow
 BOTH: dict[str, Any] = {"modes": ["improve", "resolution"], "rfactor": 2}
 RETOUCHED = b"retouched by hand"
 SAME_SIZE = photo("another")
-"""It is compared with the former content first, so that a taken place is found when the outputs are moved."""
+"""It is compared with the former content before its place is looked at."""
 ANOTHER = SAME_SIZE + b"\0"
-"""A taken place is found when the photo is looked up."""
+"""Its place is looked at at once."""
 REFUSED = items({"file_0": {"status": 1, "error": "no"}})
 FEWER: dict[str, Any] = {"colorized": None, "colorized_improved": None}
 
@@ -101,6 +103,59 @@ async def test_of_a_changed_photo_with_a_retouched_output(
         assert outcomes(await restore(service, source, out)) == {"a.jpg": "skipped"}
         assert len(sent(service)) == 2
     assert_holds(out, result, kept, content=content)
+
+
+@pytest.mark.parametrize("content", [SAME_SIZE, ANOTHER], ids=["same size", "another size"])
+async def test_of_a_changed_photo_with_a_retouched_output_of_its_second_mode(
+    source: Path, out: Path, content: bytes
+) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out, **BOTH)
+        kept = retouch(out, "resolved")
+        (source / "a.jpg").write_bytes(content)
+        (result,) = await restore(service, source, out, **BOTH)
+        assert len(sent(service)) == 2
+    assert result.error is None
+    assert_holds(out, result, kept, content=content)
+
+
+def touched(source: Path) -> Path:
+    os.utime(source / "a.jpg", ns=(1, 1))
+    return source
+
+
+@pytest.mark.parametrize("changed", [Path, touched, moved], ids=["unchanged", "touched", "moved"])
+async def test_a_place_that_is_taken_is_known_before_anything_is_sent(
+    source: Path, out: Path, changed: Callable[[Path], Path]
+) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out)
+        (out / "resolved").mkdir()
+        (out / "resolved/a.jpg").write_bytes(RETOUCHED)
+        source = changed(source)
+        plan = await plan_archive(source, out=out, **BOTH)
+        (result,) = await restore(service, source, out, **BOTH)
+        assert len(sent(service)) == 1
+    assert result.error
+    assert (result.outcome, result.error.type, set(result.outputs)) == ("rejected", "output_exists", set(IMPROVED))
+    assert [one.error for one in plan.rejected] == [result.error]
+
+
+async def test_a_place_that_is_taken_is_known_before_a_missing_output_is_made_again(source: Path, out: Path) -> None:
+    fill(source, "a.jpg")
+    async with FakeService() as service:
+        await restore(service, source, out, **BOTH)
+        kept = retouch(out, "colorized")
+        (out / "improved/a.jpg").unlink()
+        plan = await plan_archive(source, out=out, redo_missing=True, **BOTH)
+        (result,) = await restore(service, source, out, redo_missing=True, **BOTH)
+        assert len(sent(service)) == 1
+    assert result.error
+    assert (result.outcome, result.error.type) == ("rejected", "output_exists")
+    assert [one.error for one in plan.rejected] == [result.error]
+    assert {path: (out / path).read_bytes() for path in kept} == kept
 
 
 async def test_of_a_photo_that_changes_twice(source: Path, out: Path) -> None:

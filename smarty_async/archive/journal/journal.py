@@ -162,12 +162,12 @@ class Journal:
 
     async def verify(self, entry: PhotoEntry, digest: bytes, *, redo_missing: bool = False) -> PhotoEntry:
         """Compare a photo whose version has changed with the journal, see `JournalStore.verify`."""
-        verified = await self._call(partial(self._store.verify, entry, digest))
+        verified = await self._call(partial(self._store.verify, entry, digest, self._specs))
         return (await self._checked([verified], redo_missing=redo_missing))[0]
 
     async def follow_moved(self, entry: PhotoEntry, *, redo_missing: bool = False) -> PhotoEntry:
         """Give a photo whose source was renamed or moved its former entry, see `JournalStore.follow_moved`."""
-        moved = await self._call(partial(self._store.follow_moved, entry))
+        moved = await self._call(partial(self._store.follow_moved, entry, self._specs))
         return entry if moved is entry else (await self._checked([moved], redo_missing=redo_missing))[0]
 
     async def answers_to(self, wanted: WantedAnswer, entry: PhotoEntry, *, after: int) -> list[DuplicateAnswer]:
@@ -246,7 +246,11 @@ class Journal:
         if not any(entry.answers for entry in entries):
             return entries
         checked = await self._outputs.check(entries)
-        return await self._call(partial(self._store.ask_again, checked, self._kinds)) if redo_missing else checked
+        return (
+            await self._call(partial(self._store.ask_again, checked, self._specs, self._kinds))
+            if redo_missing
+            else checked
+        )
 
     def _call(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Make `call` part of the next transaction; the future is done when that is on the disk."""

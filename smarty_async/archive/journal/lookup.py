@@ -143,20 +143,30 @@ class EntryLookup:
         missing = entry.without_answer(specs)
         if outcome in GOOD_OUTCOMES and not missing:  # true for nearly all photos of a large archive
             return entry
-        if problem is None and missing and place is not None and not changed and not is_new:
-            where, problem = self._places.checked(entry, [spec.mode for spec in missing])
-            if where != entry.place:  # they are not there
-                answers = {}
-            entry = msgspec.structs.replace(entry, place=where, problem=problem, answers=answers)
+        if place is not None and not changed and not is_new:
+            entry = self.placed(entry, specs)
         may_be_duplicate = bool(missing) and self._may_be_duplicate(entry)
         failures = {} if is_new else self._failures_of(number)
         return msgspec.structs.replace(entry, failures=failures, may_be_duplicate=may_be_duplicate)
 
-    def ask_again(self, entry: PhotoEntry, kinds: Collection[Kind]) -> PhotoEntry:
+    def placed(self, entry: PhotoEntry, specs: Collection[ModeSpec]) -> PhotoEntry:
+        """`entry`, with another place or a problem where outputs of `specs` that it lacks cannot be at the one it has.
+
+        To be called once it is known which answers it has, and before anything is sent.
+        """
+        missing = entry.without_answer(specs)
+        if entry.problem or not entry.place or not missing:
+            return entry
+        place, problem = self._places.checked(entry, [spec.mode for spec in missing])
+        answers = entry.answers if place == entry.place else {}  # they are not there
+        return msgspec.structs.replace(entry, place=place, problem=problem, answers=answers)
+
+    def ask_again(self, entry: PhotoEntry, specs: Collection[ModeSpec], kinds: Collection[Kind]) -> PhotoEntry:
         """`entry`, whose outputs were looked for, with its answers marked that are to be asked for again.
 
         Args:
             entry: the entry.
+            specs: what the run asks of it.
             kinds: the kinds of output that are asked for; all when empty.
         """
         incomplete: dict[Mode, StoredAnswer] = {
@@ -167,7 +177,8 @@ class EntryLookup:
         if not incomplete:
             return entry
         answers, may_be_duplicate = entry.answers | incomplete, self._may_be_duplicate(entry)
-        return msgspec.structs.replace(entry, answers=answers, may_be_duplicate=may_be_duplicate)
+        entry = msgspec.structs.replace(entry, answers=answers, may_be_duplicate=may_be_duplicate)
+        return self.placed(entry, specs)
 
     # rows
 

@@ -159,9 +159,11 @@ class JournalStore:
         seen = self._lookup.seen
         return take_finished(self.sql, files, specs, missing=missing, seen=seen, with_results=with_results, kinds=kinds)
 
-    def ask_again(self, entries: Iterable[PhotoEntry], kinds: Collection[Kind]) -> list[PhotoEntry]:
+    def ask_again(
+        self, entries: Iterable[PhotoEntry], specs: Collection[ModeSpec], kinds: Collection[Kind]
+    ) -> list[PhotoEntry]:
         """`entries`, whose outputs were looked for, marked by `EntryLookup.ask_again`."""
-        return [self._lookup.ask_again(entry, kinds) for entry in entries]
+        return [self._lookup.ask_again(entry, specs, kinds) for entry in entries]
 
     def note_pages(self, photo: int, pages: int) -> None:
         """Note how many pictures the file of a photo holds."""
@@ -192,12 +194,13 @@ class JournalStore:
                 contents[photo] = Content(bytes(digest), bool(shared))
         return contents
 
-    def verify(self, entry: PhotoEntry, digest: bytes) -> PhotoEntry:
+    def verify(self, entry: PhotoEntry, digest: bytes, specs: Collection[ModeSpec] = ()) -> PhotoEntry:
         """Compare the content of a photo whose version has changed with the digest in the journal.
 
         Args:
             entry: an entry with `version_changed`.
             digest: the digest of its present content, see `Content.digest`; empty when the file cannot be read.
+            specs: what the run asks of it.
 
         Returns:
             The entry with its answers when the content is the same, without them when it is another, and with a
@@ -220,13 +223,17 @@ class JournalStore:
         verified = self._lookup.entry_of(entry.id, entry.file)
         if verified.problem is None and not verified.place:
             verified = msgspec.structs.replace(verified, problem=entry.problem)
-        return msgspec.structs.replace(verified, may_be_duplicate=entry.may_be_duplicate)
+        return self._lookup.placed(msgspec.structs.replace(verified, may_be_duplicate=entry.may_be_duplicate), specs)
 
-    def follow_moved(self, entry: PhotoEntry) -> PhotoEntry:
+    def follow_moved(self, entry: PhotoEntry, specs: Collection[ModeSpec] = ()) -> PhotoEntry:
         """Give a photo whose source was renamed or moved the entry that it had under the former path.
 
         The former entry must have the same digest, relative path and page, its file must no longer exist, and it must
         not have been looked up in this run. Its outputs stay where they are.
+
+        Args:
+            entry: the photo's entry.
+            specs: what the run asks of it.
 
         Returns:
             The entry with the place and answers of the former one, or `entry` if there is none.
@@ -238,7 +245,8 @@ class JournalStore:
             # Whether an object is still there is not looked up: outputs of the same content are copied then.
             if is_gone(path) and not (self._lookup.seen.has(former) or is_store_address(path)):
                 self._lookup.replace(former, by=entry.id)
-                return msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
+                moved = msgspec.structs.replace(self._lookup.entry_of(entry.id, entry.file), may_be_duplicate=True)
+                return self._lookup.placed(moved, specs)
         return entry
 
     def answers_to(self, wanted: WantedAnswer, photo: int, *, after: int = 0) -> list[DuplicateAnswer]:
