@@ -134,8 +134,8 @@ class JournalRebuilder:
         A photo counts as finished when its file exists, all its outputs exist, and it was not modified after they were
         written. The lines do not say with which settings a photo was enlarged: the factor is the ratio of the pictures'
         sizes, the rest is taken from what the run asks. Outputs of which that cannot be found out, or that are older
-        than the photo, are noted as ``stale``, so that a later answer replaces them. Images of earlier requests are
-        counted as paid.
+        than the photo, are noted as ``stale``, so that a later answer replaces them; but not those that a person may
+        have changed. Images of earlier requests are counted as paid.
 
         Returns:
             The number of photos that were recovered.
@@ -149,7 +149,10 @@ class JournalRebuilder:
             answers = dict(_answers(result, file, where, out, self._wanted))
             known = {spec.mode for spec in answers}
             stale: dict[Mode, Mapping[Kind, StoredOutput]] = {
-                mode: outputs for mode, outputs in _existing(result, where, out) if mode not in known
+                mode: unchanged
+                for mode, outputs in _existing(result, where, out)
+                if mode not in known
+                and (unchanged := {kind: one for kind, one in outputs.items() if _is_old(out / kind / where, file)})
             }
             if answers or stale:
                 recovered += bool(answers)
@@ -354,6 +357,14 @@ def _is_current(output: Path, file: PhotoFile) -> bool:
     """Whether the photo was not modified after `output` was made; outputs have the photo's own modification time."""
     try:
         return output.stat().st_mtime_ns + _COARSE_TIME_NS >= int(file.version)
+    except OSError:
+        return False
+
+
+def _is_old(output: Path, file: PhotoFile) -> bool:
+    """Whether `output` is not newer than a run has made it: else a person may have changed it."""
+    try:
+        return output.stat().st_mtime_ns <= int(file.version) + _COARSE_TIME_NS
     except OSError:
         return False
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -142,6 +143,7 @@ async def test_the_factor_of_an_enlargement_is_the_ratio_of_the_pictures_sizes(s
         service.default = enlarged
         await restore(service, source, out, **ENLARGE)
         (out / "resolved" / "b.jpg").write_bytes(jpeg(70, 50))
+        shutil.copystat(source / "b.jpg", out / "resolved" / "b.jpg")  # else a person may have changed it
         journal_of(out).unlink()
         service.requests.clear()
         plan = await plan_archive(source, out=out, **ENLARGE)
@@ -189,6 +191,25 @@ async def test_an_enlargement_that_cannot_be_measured_is_not_recovered(source: P
         assert warning.endswith(": 1")
         plan = await plan_archive(source, out=out, modes=["resolution"], rfactor=2)
         assert plan.skipped == 0
+
+
+@pytest.mark.parametrize("modes", [["resolution"], ["improve", "resolution"]])
+async def test_an_output_that_was_changed_and_cannot_be_measured_is_not_replaced(
+    source: Path, out: Path, modes: list[str]
+) -> None:
+    fill(source, "a.jpg")
+    os.utime(source / "a.jpg", (0, 0))
+    async with FakeService() as service:
+        await restore(service, source, out, modes=modes, rfactor=2)
+        (out / "resolved/a.jpg").write_bytes(b"cropped by hand")
+        journal_of(out).unlink()
+        (result,) = await restore(service, source, out, modes=modes, rfactor=2)
+    assert (out / "resolved/a.jpg").read_bytes() == b"cropped by hand"
+    if modes == ["resolution"]:  # its place is another
+        assert (result.outcome, result.outputs.keys()) == ("restored", {"resolved"})
+    else:
+        assert result.error
+        assert result.error.type == "output_refused"
 
 
 async def test_an_already_good_photo_is_recovered(source: Path, out: Path) -> None:
