@@ -206,7 +206,7 @@ async def test_an_output_that_was_changed_and_cannot_be_measured_is_not_replaced
         (result,) = await restore(service, source, out, modes=modes, rfactor=2)
     assert (out / "resolved/a.jpg").read_bytes() == b"cropped by hand"
     if modes == ["resolution"]:  # its place is another
-        assert (result.outcome, result.outputs.keys()) == ("restored", {"resolved"})
+        assert (result.outcome, set(result.outputs)) == ("restored", {"resolved"})
     else:
         assert result.error
         assert result.error.type == "output_refused"
