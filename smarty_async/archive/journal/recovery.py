@@ -149,10 +149,9 @@ class JournalRebuilder:
             answers = dict(_answers(result, file, where, out, self._wanted))
             known = {spec.mode for spec in answers}
             stale: dict[Mode, Mapping[Kind, StoredOutput]] = {
-                mode: unchanged
+                mode: outputs
                 for mode, outputs in _existing(result, where, out)
-                if mode not in known
-                and (unchanged := {kind: one for kind, one in outputs.items() if _is_old(out / kind / where, file)})
+                if mode not in known and not any(_is_changed(out / kind / where, file) for kind in outputs)
             }
             if answers or stale:
                 recovered += bool(answers)
@@ -361,10 +360,10 @@ def _is_current(output: Path, file: PhotoFile) -> bool:
         return False
 
 
-def _is_old(output: Path, file: PhotoFile) -> bool:
-    """Whether `output` is not newer than a run has made it: else a person may have changed it."""
+def _is_changed(output: Path, file: PhotoFile) -> bool:
+    """Whether a person may have changed `output`: it is newer than a run has made it."""
     try:
-        return output.stat().st_mtime_ns <= int(file.version) + _COARSE_TIME_NS
+        return output.stat().st_mtime_ns > int(file.version) + _COARSE_TIME_NS
     except OSError:
         return False
 
