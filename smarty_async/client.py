@@ -19,6 +19,7 @@ from yarl import URL
 from smarty_async.account import account_from_env
 from smarty_async.archive.photos.reader import read_in_thread
 from smarty_async.archive.threads import finish_despite_cancel
+from smarty_async.argument_checks import check_concurrency, check_printable, check_size, check_type
 from smarty_async.errors import ConfigurationError, OptionsError, RequestError, SmartyError
 from smarty_async.hooks import Hooks, all_hooks
 from smarty_async.inputs import PhotoInput
@@ -34,11 +35,7 @@ from smarty_async.options import (
     PathLike,
     Retries,
     Timeouts,
-    check_concurrency,
     check_modes,
-    check_printable,
-    check_size,
-    check_type,
     is_loopback,
 )
 from smarty_async.photo_in_memory import InputMemory, PhotoInMemory

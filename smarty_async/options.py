@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import math
 import os
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, cast, get_args, get_type_hints
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 import msgspec
 
+from smarty_async.argument_checks import check_count, check_numbers, check_printable, check_type
 from smarty_async.errors import OptionsError
 from smarty_async.results import KINDS, KINDS_BY_MODE, PRICE, Kind
 from smarty_async.store_address import StoreAddress, is_store_address, local_path
@@ -36,12 +35,7 @@ __all__ = [
     "Retries",
     "StoreOptions",
     "Timeouts",
-    "check_concurrency",
-    "check_count",
     "check_modes",
-    "check_printable",
-    "check_size",
-    "check_type",
     "is_loopback",
     "rounds",
 ]
@@ -56,78 +50,6 @@ BASE_URL = "https://smarty.mail.ru"
 PATH = "/api/v1/photo/improve"
 PROVIDER = "mcs"
 AUTH_URL = "https://mcs.mail.ru/auth/oauth/v1/token"
-
-
-def check_type(name: str, value: object, *types: Any) -> None:
-    """Refuse an argument of a wrong type; its value, which may be a secret, is not shown.
-
-    Args:
-        name: the argument's.
-        value: what the caller gave.
-        *types: what it may be; None for itself.
-
-    Raises:
-        OptionsError: it is of another type.
-    """
-    if not isinstance(value, tuple(type(one) if one is None else one for one in types)):
-        names = " or ".join("None" if one is None else str(one.__name__) for one in types)
-        raise OptionsError(f"{name} must be {names}, not {type(value).__name__}")
-
-
-def check_printable(name: str, value: str) -> None:
-    """Raise OptionsError for a text, perhaps a secret, that holds a line end or another control character."""
-    if not value.isprintable():
-        raise OptionsError(f"{name} holds more than printable text: a line end, for example")
-
-
-def check_count(name: str, value: float) -> None:
-    """Refuse a number of whole things that is a fraction or too large; it may be infinite.
-
-    Raises:
-        OptionsError: it is a float other than infinity, or over `sys.maxsize`.
-    """
-    if isinstance(value, float) and value != math.inf:
-        raise OptionsError(f"{name} must be a whole number (an int), not {value}")
-    check_size(name, value)
-
-
-def check_concurrency(value: int) -> None:
-    """Refuse a number of open requests that is none, or not whole.
-
-    Raises:
-        OptionsError: it is no int, or under 1.
-    """
-    check_type("concurrency", value, int)
-    if value < 1:
-        raise OptionsError(f"concurrency must be at least 1, not {value}")
-    check_count("concurrency", value)
-
-
-def check_size(name: str, value: float) -> None:
-    """Refuse an int that is too large to be computed with: floats end long before ints.
-
-    Raises:
-        OptionsError: it is over `sys.maxsize`.
-    """
-    if isinstance(value, int) and value > sys.maxsize:
-        raise OptionsError(f"{name} must be at most {sys.maxsize}")
-
-
-def _check_numbers(
-    struct: msgspec.Struct, *, may_be_zero: tuple[str, ...] = (), may_be_none: tuple[str, ...] = ()
-) -> None:
-    hints = get_type_hints(type(struct))
-    for name in struct.__struct_fields__:
-        value: Any = getattr(struct, name)
-        if value is None and name in may_be_none:
-            continue
-        check = check_count if "int" in str(hints[name]) else check_size
-        for number in cast("tuple[float, ...]", value if isinstance(value, tuple) else (value,)):
-            check_type(name, number, int, float)
-            if not (number >= 0 if name in may_be_zero else number > 0):
-                least = "at least" if name in may_be_zero else "greater than"
-                raise OptionsError(f"{name} must be {least} 0, not {number}")
-            check(name, number)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +76,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_output_bytes: int = 256_000_000
 
     def __post_init__(self) -> None:
-        _check_numbers(self, may_be_none=("max_image_bytes", "max_dimensions"))
+        check_numbers(self, may_be_none=("max_image_bytes", "max_dimensions"))
         sides = cast("object", self.max_dimensions)
         if sides is not None and not (isinstance(sides, tuple) and len(cast("tuple[object, ...]", sides)) == 2):  # noqa: PLR2004 - width and height
             raise OptionsError(f"max_dimensions must be two numbers of pixels, such as (3840, 2160), not {sides}")
@@ -186,7 +108,7 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     give_up_before_first: float = 20.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self, may_be_zero=("first_wait", "longest_wait"))
+        check_numbers(self, may_be_zero=("first_wait", "longest_wait"))
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +123,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     silence: float = 300.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_numbers(self)
 
 
 class ModeSpec(msgspec.Struct, frozen=True, order=True, dict=True):

@@ -23,6 +23,7 @@ from smarty_async.archive.outputs.store import OutputStore
 from smarty_async.archive.paths import JOURNAL, display_path
 from smarty_async.archive.sources.opening import open_source
 from smarty_async.archive.sources.source import PhotoFile, PhotoSource
+from smarty_async.argument_checks import check_concurrency, check_type
 from smarty_async.chained import restored_kind
 from smarty_async.errors import ConfigurationError, PhotoRejected
 from smarty_async.failures import FailureGroups
@@ -32,8 +33,6 @@ from smarty_async.options import (
     Limits,
     ModeSpec,
     PathLike,
-    check_concurrency,
-    check_type,
     rounds,
 )
 from smarty_async.progress import Progress

@@ -18,6 +18,7 @@ import smarty_async
 ROOT = Path(smarty_async.__file__).parent
 
 LAYERS = {
+    "argument_checks": 0,
     "damaged_json": 0,
     "errors": 0,
     "failures": 0,
@@ -64,6 +65,7 @@ STRANGERS = {
 """Rooms that do not know each other though the layers would allow it: (who, whom)."""
 
 ARCHIVE_LAYERS = {
+    "argument_checks": 0,
     "paths": 0,
     "s3": 0,
     "threads": 0,
