@@ -7,10 +7,10 @@ import glob
 import hashlib
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Any, BinaryIO, Final, cast
 
 import msgspec
@@ -24,6 +24,7 @@ from smarty_async.archive.sources.source import PhotoFile, Prober
 from smarty_async.archive.sources.walk import (
     Glob,
     Wanted,
+    is_made_by_library,
     is_photo_name,
     is_skipped,
 )
@@ -156,7 +157,7 @@ class BucketSource:
             folder = found.key.partition(STATE)[0]
             self._results += [folder] if folder not in self._results[-1:] else []
             return None
-        if any(map(_is_skipped, parts)) or self._is_generated(found.key) or not self._wanted(photo):
+        if _is_skipped(source, parts) or self._is_generated(found.key) or not self._wanted(photo):
             return None
         known = is_photo_name(parts[-1])
         if known is None and not found.size:
@@ -439,8 +440,11 @@ def _next(pieces: Iterator[bytes]) -> bytes | None:
     return next(pieces, None)
 
 
-def _is_skipped(part: str) -> bool:
-    return part not in (".", "..") and is_skipped(part)
+def _is_skipped(source: str, parts: Sequence[str]) -> bool:
+    """Whether an object is skipped: for one of the `parts` of its name, or for a folder that is in another."""
+    return any(part not in (".", "..") and is_skipped(part) for part in parts) or any(
+        is_made_by_library(folder, name) for folder, name in pairwise((source, *parts[:-1]))
+    )
 
 
 def _changed() -> PhotoRejected:

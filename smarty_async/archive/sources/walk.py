@@ -29,6 +29,7 @@ __all__ = [
     "Glob",
     "Walk",
     "Wanted",
+    "is_made_by_library",
     "is_photo_name",
     "is_skipped",
     "lies_in_results",
@@ -153,6 +154,8 @@ class Walk:
         if stat.S_ISDIR(status.st_mode):
             identity = _identity_of(entry.path, status)
             if self._generated.is_out(identity) or (entry.is_symlink() and self._generated.is_one(identity)):
+                return None
+            if is_made_by_library(folder.path, name):
                 return None
             return self._enter(entry.path, photo, state, identity)
         return None
@@ -314,6 +317,11 @@ that is named as a source is scanned."""
 SYSTEM_SUFFIXES = (".lrdata", ".lrcat-data")
 """How the names of such folders end, in lower case: the previews of Lightroom."""
 
+_LIBRARY_SUFFIXES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
+"""How the folders end, in lower case, in which Photos, iPhoto and Aperture keep photos."""
+_LIBRARY_PHOTOS = ("originals", "masters")
+"""Where in them the photos are; beside these are previews and edited copies of the same photos."""
+
 
 _ICLOUD: Final = ".icloud"
 _NOT_DOWNLOADED: Final = ErrorInfo("not_downloaded", "it is in iCloud, and not on this disk")
@@ -335,6 +343,11 @@ def is_skipped(name: str) -> bool:
         return True
     name = name.lower()
     return name in SYSTEM_FILES or name.endswith(SYSTEM_SUFFIXES)
+
+
+def is_made_by_library(folder: str, name: str) -> bool:
+    """Whether the folder called `name` within `folder` has what a photo library makes of its photos. It is skipped."""
+    return folder.lower().endswith(_LIBRARY_SUFFIXES) and name.lower() not in _LIBRARY_PHOTOS
 
 
 class Wanted:

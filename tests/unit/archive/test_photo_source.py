@@ -84,7 +84,8 @@ async def sent(source: PhotoSource, file: PhotoFile) -> tuple[bytes, bytes | Non
 
 def test_photos_are_found_with_what_tells_that_they_change(storage: Storage) -> None:
     photos = {"a.jpg": jpeg(seed=1), "b/c.png": b"png", "b/notes.txt": b"text", "b/.hidden.jpg": b"x"}
-    for name, data in photos.items():
+    library = {"b/Photos.photoslibrary/originals/d.jpg": b"d", "b/Photos.photoslibrary/resources/renders/d.jpg": b"d"}
+    for name, data in (photos | library).items():
         storage.put(name, data)
     source = storage.source()
     files = found(source)
@@ -92,6 +93,7 @@ def test_photos_are_found_with_what_tells_that_they_change(storage: Storage) -> 
         "a.jpg": False,
         "b/c.png": False,
         "b/notes.txt": True,
+        "b/Photos.photoslibrary/originals/d.jpg": False,
     }
     assert files["a.jpg"].size == len(photos["a.jpg"])
     assert found(storage.source())["a.jpg"].version == files["a.jpg"].version

@@ -170,6 +170,8 @@ SKIPPED_FOLDERS = [
     *("Recycle Bin", "trashbox"),
 ]
 
+LIBRARY = ["originals/0/b.jpg", "resources/derivatives/0/b.jpg", "resources/renders/0/b.jpg", "private/c/d.jpg"]
+
 
 class TestSkipped:
     @pytest.mark.parametrize("folder", SKIPPED_FOLDERS)
@@ -177,6 +179,14 @@ class TestSkipped:
         put(root, "a.jpg", f"{folder}/b.jpg", f"sub/{folder}/x/c.jpg")
         assert found(root) == ["a.jpg"]
         assert found(root / folder) == ["b.jpg"]  # it was named
+
+    def test_of_a_photo_library_only_its_photos_are_found(self, root: Path) -> None:
+        put(root, "a.jpg", *(f"Photos Library.photoslibrary/{name}" for name in LIBRARY))
+        put(root, "Old.aplibrary/Masters/2009/e.jpg", "Old.aplibrary/Previews/2009/e.jpg")
+        photos = ["Old.aplibrary/Masters/2009/e.jpg", "Photos Library.photoslibrary/originals/0/b.jpg", "a.jpg"]
+        assert found(root) == photos
+        assert found(root / "Photos Library.photoslibrary") == ["originals/0/b.jpg"]
+        assert found(root / "Photos Library.photoslibrary/resources") == ["derivatives/0/b.jpg", "renders/0/b.jpg"]
 
     def test_the_list_is_in_lower_case(self) -> None:
         assert all(name == name.lower() for name in (*SYSTEM_FILES, *SYSTEM_SUFFIXES))
