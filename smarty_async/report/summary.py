@@ -295,16 +295,19 @@ def _photos_and_folders(failures: Iterable[Failures]) -> str:
 
 def _stopped_line(summary: Summary) -> str:
     if summary.left:
-        left = f"{'at least ' if summary.scanning else ''}{count(summary.left, 'photo')}"
-        return f"Stopped with {left} left. The same command continues from here."
+        return f"Stopped with {_left(summary)} left. The same command continues from here."
     if summary.scanning:
         return "Stopped before all photos were found. The same command continues from here."
     return "Nothing was left to do when the run was stopped: every photo is finished."
 
 
 def _limit_line(summary: Summary) -> str:
-    left = f"at least {count(summary.left, 'photo')}" if summary.left else "more photos"
+    left = _left(summary) if summary.left else "more photos"
     return f"The spend limit was reached with {left} left. Raise it, and the same command continues with them."
+
+
+def _left(summary: Summary) -> str:
+    return f"{'at least ' if summary.scanning else ''}{count(summary.left, 'photo')}"
 
 
 def _not_kept_line(not_kept: Mapping[Kind, int], *, free: bool) -> str:

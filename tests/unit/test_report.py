@@ -296,13 +296,18 @@ def test_a_run_stopped_with_nothing_left_says_so() -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "says"),
-    [(4990, "Stopped with 4,999 photos left."), (None, "Stopped with at least 9 photos left.")],
+    [(4990, "with 4,999 photos left."), (None, "with at least 9 photos left.")],
 )
-def test_a_stopped_run_counts_the_photos_that_it_has_not_come_to(ahead: int | None, says: str) -> None:
+@pytest.mark.parametrize("limit_reached", [False, True])
+def test_a_stopped_run_counts_the_photos_that_it_has_not_come_to(
+    ahead: int | None, says: str, *, limit_reached: bool
+) -> None:
     tally = Tally()
     tally.add(result("a.jpg", "restored"))
-    summary = tally.summary(Progress(found=10, ahead=ahead), out="o", seconds=1, free=True, interrupted=True)
-    assert says in "\n".join(summary_lines(summary, free=True))
+    progress = Progress(found=10, ahead=ahead, limit_reached=limit_reached)
+    summary = tally.summary(progress, out="o", seconds=1, free=True, interrupted=not limit_reached)
+    lines = "\n".join(summary_lines(summary, free=True))
+    assert f"{'The spend limit was reached' if limit_reached else 'Stopped'} {says}" in lines
     assert summary.scanning is (ahead is None)
 
 
