@@ -334,15 +334,15 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
     except ImportError:
         raise missing_extra(what, kind="unsupported") from None
     stream.seek(0)
-    data = stream.read()
     try:
-        pixels = getattr(imagecodecs, f"{codec}_decode")(data, **_CODEC_OPTIONS[codec])
+        pixels = getattr(imagecodecs, f"{codec}_decode")(stream.read(), **_CODEC_OPTIONS[codec])
     except MemoryError:
         raise
     except Exception as error:  # codecs raise exceptions of any class for broken data
         if _MORE_INPUT in str(error):
             raise PhotoRejected("the file is incomplete: copy it again", type="truncated") from error
-        if _HOLE in data:
+        stream.seek(0)
+        if _HOLE in stream.read():
             raise zero_filled() from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
