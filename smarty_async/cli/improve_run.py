@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "follow", "preview", "restore"]
 
+_BASIC: Final = (
+    'It corrects contrast and noise only. For scratches, and better results: pip install "smarty_async[local]"'
+)
+
 
 async def preview(options: ImproveOptions) -> Exit:
     """``--dry-run``: print what a run would do; nothing is sent.
@@ -112,6 +116,8 @@ async def _start_service(stack: AsyncExitStack, options: ImproveOptions, interru
     if not options.display.quiet:
         why = options.account.why_local
         say(f"Restoring on this machine with the embedded service (engine: {engine}): {why}.")
+        if engine == "basic":
+            say(_BASIC)
         most = options.client.limits.max_pixels / 1e6
         say(f"Photos of up to {most:,.0f} megapixels fit into the memory of this machine.")
     return await stack.enter_async_context(

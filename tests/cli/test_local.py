@@ -57,6 +57,16 @@ def test_what_is_no_limit_is_refused_also_where_a_run_costs_nothing(limit: str, 
     assert (ended.status, f"must not be negative, but is {float(limit)}" in ended.err) == (2, True)
 
 
+@pytest.mark.parametrize("engine", ["basic", "echo"])
+def test_the_engine_that_needs_nothing_more_names_what_is_better(
+    engine: str, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smarty_async.cli.improve_run.best_engine", lambda: engine)
+    ended = invoke("improve", many(tmp_path / "photos", 1), "--out", out, "--local")
+    assert ended.status == 0, ended.err
+    assert ('pip install "smarty_async[local]"' in ended.err) is (engine == "basic")
+
+
 @pytest.mark.slow
 @posix
 async def test_ctrl_c_ends_after_the_photos_already_begun(tmp_path: Path, out: Path) -> None:
