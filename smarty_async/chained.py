@@ -24,8 +24,9 @@ def not_enlarged(error: PhotoRejected) -> PhotoRejected:
     return PhotoRejected(f"not enlarged: the restored picture cannot be sent: {error}", type=error.type)
 
 
-def not_there(path: str) -> PhotoRejected:
-    """Why a chained enlargement is not made: the restored picture is no longer at `path` in the output folder."""
+def not_there(kind: Kind, place: str) -> PhotoRejected:
+    """Why a chained enlargement is not made: the restored picture of this kind is no longer at its place."""
+    path = output_paths(place, [kind])[kind]
     return not_enlarged(PhotoRejected(f"{path!r} is no longer there: {_REDO}", type="not_kept"))
 
 
@@ -41,7 +42,7 @@ def restored_kind(answer: StoredAnswer, place: str) -> Kind | None:
     """
     for kind in RESTORED_KINDS:
         if kind in answer.gone:
-            raise not_there(output_paths(place, [kind])[kind])
+            raise not_there(kind, place)
         if kind in answer.outputs:
             return kind
     if any(kind in answer.dropped for kind in RESTORED_KINDS):

@@ -20,7 +20,6 @@ from smarty_async.archive.entries import (
     StoredAnswer,
     StoredOutput,
     is_kept,
-    output_paths,
 )
 from smarty_async.archive.journal.records import DuplicateAnswer, ReceivedAnswer
 from smarty_async.archive.outputs.metadata.copier import MetadataCopier, SentPhoto
@@ -315,7 +314,7 @@ class PhotoRun:
         if file is not None:
             self._converted += (file,)
         if path is None:
-            raise not_there(output_paths(self.entry.place, [kind])[kind])
+            raise not_there(kind, self.entry.place)
         return str(path)
 
     # commit

@@ -113,7 +113,7 @@ def _interrupts_kept_from_children() -> Generator[None]:
 
 @contextmanager
 def _tracker_warnings_ignored() -> Generator[None]:
-    """Start processes with this option of Python's -W during the block."""
+    """Processes that are started during the block ignore the warnings of Python's resource tracker."""
     sys.warnoptions.append(_NO_TRACKER_WARNINGS)
     try:
         yield

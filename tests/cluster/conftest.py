@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.fake_service import FakeService
@@ -36,20 +35,9 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 @pytest.fixture
 async def dask() -> AsyncIterator[Any]:
     """Two workers in this process."""
-    from distributed import Client, LocalCluster  # noqa: PLC0415 - needs the extra
+    from support.cluster import cluster_in_process  # noqa: PLC0415 - needs the extra
 
-    async with (
-        cast("Any", LocalCluster)(
-            n_workers=2,
-            threads_per_worker=2,
-            processes=False,
-            dashboard_address="127.0.0.1:0",  # two runs of the tests at a time
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-            asynchronous=True,
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as client,
-    ):
+    async with cluster_in_process(2, threads=2) as client:
         yield client
 
 

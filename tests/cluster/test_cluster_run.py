@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from PIL import Image
 from support.archives import tree
 from support.clients import TOKEN, client_of, photos, retries
+from support.cluster import cluster_in_process
 from support.fake_service import FakeService, drop, envelope, http, items, late, ok, part, until
 from support.field import answering, camera_exif, exact_scene, honouring_exif
 from support.pictures import encoded
@@ -179,14 +179,7 @@ async def test_the_requests_are_as_many_as_the_workers_have_threads(
 async def test_a_run_without_workers_waits_and_ends(service: FakeService, source: Path, tmp_path: Path) -> None:
     photos(source, 3)
     async with (
-        cast("Any", LocalCluster)(
-            n_workers=0,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-            asynchronous=True,
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as empty,
+        cluster_in_process(0) as empty,
         client_of(service, retries=retries(give_up_after=0.2, give_up_before_first=0.2)) as client,
     ):
         results = client.improve_archive(source, out=tmp_path / "out", cluster=empty)

@@ -13,9 +13,8 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
-from distributed import Client, LocalCluster
 from support.clients import client_of, photos
-from support.cluster import THREADS, Cluster
+from support.cluster import THREADS, Cluster, cluster_in_process
 from support.fake_service import FakeService, hold, ok, until
 
 from smarty_async import ArchiveRun, ConfigurationError, Limits
@@ -55,12 +54,7 @@ async def outcomes_of(run: ArchiveRun) -> Counter[str]:
 
 async def test_a_worker_tells_what_it_does_not_see(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    async with (
-        cast("Any", LocalCluster)(
-            n_workers=1, processes=False, dashboard_address="127.0.0.1:0", memory_limit=None, asynchronous=True
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
-    ):
+    async with cluster_in_process(1) as dask:
         answers: list[tuple[str, str | None]] = []
         for folder, sources in ((tmp_path, [str(tmp_path)]), (tmp_path / "gone", []), (tmp_path, ["/nowhere/at/all"])):
             answers += (await dask.run(prepare, FolderStorage(str(folder)), "file", sources)).values()
@@ -91,10 +85,7 @@ async def test_a_worker_that_may_not_look_is_there_and_says_why(
 async def test_a_run_that_is_stopped_waits_for_no_worker(service: FakeService, source: Path, out: Path) -> None:
     photos(source, 1)
     async with (
-        cast("Any", LocalCluster)(
-            n_workers=0, processes=False, dashboard_address="127.0.0.1:0", memory_limit=None, asynchronous=True
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
+        cluster_in_process(0) as dask,
         client_of(service) as client,
     ):
         run = client.improve_archive(source, out=out, cluster=dask)
@@ -113,21 +104,13 @@ async def test_a_run_that_is_stopped_after_its_workers_have_gone_leaves_its_phot
     answered = asyncio.Event()
     service.default = lambda _: hold(answered, ok())
     async with (
-        cast("Any", LocalCluster)(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=None,
-            asynchronous=True,
-        ) as cluster,
-        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as dask,
+        cluster_in_process(1, threads=1) as dask,
         client_of(service, limits=Limits(max_images=1)) as client,
     ):
         run = client.improve_archive(source, out=out, cluster=dask)
         running = asyncio.create_task(outcomes_of(run))
         await until(lambda: service.open_now == 1)
-        cluster.scale(0)
+        dask.cluster.scale(0)
         answered.set()
         await until(lambda: run.progress.workers == 0 and bool(run.progress.outcomes) and bool(run.in_flight))
         run.drain()

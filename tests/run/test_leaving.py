@@ -141,7 +141,7 @@ async def test_another_run_goes_on_right_after_a_break(source: Path, out: Path) 
         async with client(service, concurrency=2, limits=Limits(max_images=2)) as open_client:
             async for _ in open_client.improve_archive(source, out=out):
                 break
-            results = [result async for result in open_client.improve_archive(source, out=out)]
+            results = await _all(open_client.improve_archive(source, out=out))
         assert set(outcomes(results)) == set(photos)
         assert len(sent(service)) <= 20 + 2 * 2
     assert_right(out, photos)

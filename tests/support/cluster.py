@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -13,10 +14,28 @@ from pathlib import Path
 from typing import Any, cast
 
 import trustme
-from distributed import Client, Security
+from distributed import Client, LocalCluster, Security
 
 THREADS = 4
 """Requests that one worker has open at once."""
+
+
+@asynccontextmanager
+async def cluster_in_process(workers: int, *, threads: int = THREADS) -> AsyncIterator[Any]:
+    """A client of a cluster with so many workers in this process; its `cluster` can be scaled."""
+    async with (
+        cast("Any", LocalCluster)(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=False,
+            dashboard_address="127.0.0.1:0",  # two runs of the tests at a time
+            memory_limit=None,
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
+        ) as cluster,
+        cast("Any", Client)(cluster, asynchronous=True, set_as_default=False) as client,
+    ):
+        yield client
 
 
 class Cluster:

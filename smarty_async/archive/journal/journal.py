@@ -246,11 +246,9 @@ class Journal:
         if not any(entry.answers for entry in entries):
             return entries
         checked = await self._outputs.check(entries)
-        return (
-            await self._call(partial(self._store.ask_again, checked, self._specs, self._kinds))
-            if redo_missing
-            else checked
-        )
+        if not redo_missing:
+            return checked
+        return await self._call(partial(self._store.ask_again, checked, self._specs, self._kinds))
 
     def _call(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Make `call` part of the next transaction; the future is done when that is on the disk."""

@@ -22,18 +22,20 @@ from smarty_async.archive.photos.pages import ImageDirectory
 from smarty_async.errors import PhotoRejected
 
 __all__ = [
+    "SHORTEST_RUN",
     "check_boxes",
     "check_rows",
     "check_tiff",
     "check_webp",
     "find_missing_rows",
     "find_zero_tail",
+    "holds_zeros",
     "without_zero_tail",
     "zero_filled",
 ]
 
 
-_SHORTEST_RUN = 512
+SHORTEST_RUN = 512
 """Bytes: one sector of a disk."""
 
 _FEWEST_BYTES = 24
@@ -83,7 +85,7 @@ def find_missing_rows(data: bytes, stride: int) -> int | None:
     """
     if stride < _FEWEST_BYTES:
         return None
-    run = bytes(max(_SHORTEST_RUN, stride))
+    run = bytes(max(SHORTEST_RUN, stride))
     at = data.find(run)
     while at >= 0:
         if _breaks_off(data, at, stride):
@@ -162,7 +164,7 @@ def find_zero_tail(source: bytes | BinaryIO, *, shortest: int = _ZERO_RUN) -> in
     return at if size - at >= shortest else None
 
 
-def _holds_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, shortest: int = _ZERO_RUN) -> bool:
+def holds_zeros(stream: BinaryIO, segments: Iterable[tuple[int, int]], *, shortest: int = _ZERO_RUN) -> bool:
     """Whether one of the compressed segments (offset and length) has more zeros in a row than encoders make.
 
     Costs 0.2 ms a megabyte. `shortest` is how many, in bytes.
@@ -194,8 +196,8 @@ def zero_filled() -> PhotoRejected:
 
 
 _WITHOUT_ZEROS = frozenset((5, 32773))
-"""LZW and PackBits: even an encoder of LZW that packs nothing begins a new table after 286 bytes of zeros. In Deflate
-and JPEG, as many zeros are some hundred kilobytes of black."""
+"""LZW and PackBits: no known encoder of theirs writes so many zeros in a row, for black either. Those of Deflate and JPEG
+do, for some hundred kilobytes of black."""
 
 _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
@@ -221,7 +223,7 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
         damaged = _ends_in_zeros(stream, segments, tail=page.longest_zero_tail) or (
             page.compression in _WITHOUT_ZEROS
             and not overlap
-            and _holds_zeros(stream, segments, shortest=_SHORTEST_RUN)
+            and holds_zeros(stream, segments, shortest=SHORTEST_RUN)
         )
     elif overlap:
         damaged = False
@@ -268,7 +270,7 @@ def check_rows(stream: BinaryIO, image: ImageFile, size: int) -> None:
     """
     damaged = False
     if image.format == "PCX":  # its runs have at most 63 bytes
-        damaged = _holds_zeros(stream, [(_PCX_HEADER, size - _PCX_HEADER - _PCX_PALETTE * (image.mode == "P"))])
+        damaged = holds_zeros(stream, [(_PCX_HEADER, size - _PCX_HEADER - _PCX_PALETTE * (image.mode == "P"))])
     elif image.format in ("BMP", "PPM", "SGI", "PSD", "TGA"):
         damaged = any(find_missing_rows(rows, stride) is not None for rows, stride in _raw_rows(stream, image, size))
     if damaged:
@@ -311,7 +313,7 @@ def check_webp(stream: BinaryIO) -> None:
         OSError: the file cannot be read.
     """
     for kind, place in _webp_data(stream):
-        if kind == b"VP8L" and _holds_zeros(stream, [place]):
+        if kind == b"VP8L" and holds_zeros(stream, [place]):
             raise zero_filled()
         if kind == b"VP8 " and _ends_in_zeros(stream, [place], tail=_WEBP_TAIL):
             longest = int(place[1] * _LONGEST_WEBP_TAIL)
@@ -365,7 +367,7 @@ def check_boxes(stream: BinaryIO) -> None:
             stream.seek(start + 4)  # version and flags
             meta = stream.read(min(stop - start, _CHUNK_BYTES))
     coded = _coded_extents(meta, size)
-    if _holds_zeros(stream, coded) if coded else _ends_in_zeros(stream, data, tail=_HEIF_TAIL):
+    if holds_zeros(stream, coded) if coded else _ends_in_zeros(stream, data, tail=_HEIF_TAIL):
         raise PhotoRejected("the file is damaged: its data hold zeros: copy it again", type="damaged")
 
 

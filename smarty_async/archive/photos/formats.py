@@ -6,6 +6,7 @@ to the extra ``formats`` and are imported where they are used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, BinaryIO
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from smarty_async.archive.photos.convert import flattened, upright
-from smarty_async.archive.photos.damage import zero_filled
+from smarty_async.archive.photos.damage import SHORTEST_RUN, holds_zeros, zero_filled
 from smarty_async.archive.photos.identify import (
     check_pixels,
     decode,
@@ -268,9 +269,6 @@ _CODEC_OPTIONS: dict[str, dict[str, int]] = {"jpeg": {}, "jpegxl": {"index": 0}}
 _MORE_INPUT = "NEED_MORE_INPUT"
 """What libjxl says of a file that breaks off."""
 
-_HOLE = bytes(512)
-"""Zeros, of one sector of a disk, that are why a file cannot be decoded."""
-
 
 def decode_tiff(stream: BinaryIO, directory: ImageDirectory, *, what: str) -> Image.Image:
     """The picture of `directory`, as Pillow's mode L, RGB, CMYK, LAB, LA or RGBA with 8 bits a sample.
@@ -341,8 +339,7 @@ def decode_stream(stream: BinaryIO, codec: str, *, what: str, bits: int | None =
     except Exception as error:  # codecs raise exceptions of any class for broken data
         if _MORE_INPUT in str(error):
             raise PhotoRejected("the file is incomplete: copy it again", type="truncated") from error
-        stream.seek(0)
-        if _HOLE in stream.read():
+        if holds_zeros(stream, [(0, stream.seek(0, os.SEEK_END))], shortest=SHORTEST_RUN):
             raise zero_filled() from error
         raise PhotoRejected(f"it is {what}, and cannot be decoded: {_plain(error)}", type="unsupported") from error
     pixels = pixels.reshape(*pixels.shape[:2], -1)
