@@ -196,8 +196,8 @@ def zero_filled() -> PhotoRejected:
 
 
 _WITHOUT_ZEROS = frozenset((5, 32773))
-"""LZW and PackBits: no known encoder of theirs writes so many zeros in a row, for black either. Those of Deflate and JPEG
-do, for some hundred kilobytes of black."""
+"""LZW and PackBits: no known encoder of theirs writes so many zeros in a row, for black either. Those of Deflate and
+JPEG do, for some hundred kilobytes of black."""
 
 _LONGEST_RAW_READ = 1 << 26
 """Bytes of uncompressed rows that are looked through at a time."""
@@ -221,9 +221,7 @@ def check_tiff(stream: BinaryIO, page: ImageDirectory, size: int) -> None:
     overlap = sum(length for _, length in segments) > size  # reading them could take hours
     if page.compression != 1:
         damaged = _ends_in_zeros(stream, segments, tail=page.longest_zero_tail) or (
-            page.compression in _WITHOUT_ZEROS
-            and not overlap
-            and holds_zeros(stream, segments, shortest=SHORTEST_RUN)
+            page.compression in _WITHOUT_ZEROS and not overlap and holds_zeros(stream, segments, shortest=SHORTEST_RUN)
         )
     elif overlap:
         damaged = False
