@@ -137,7 +137,7 @@ class Parts:
                 self.leave_out("XMP", error)
 
     def set_extended_xmp(self, find: Callable[[bytes], bytes | None]) -> None:
-        """Take over the extension that the XMP packet names by its digest; `find` returns the extension with a digest."""
+        """Take over the extension that the XMP packet names by its digest; `find` returns that of a digest."""
         digest = extension_digest(self._xmp or b"")
         extension = find(digest) if digest else None
         if extension and len(extension) <= _LARGEST_XMP:
